@@ -5297,6 +5297,59 @@ class JSObject:
             raise JSTypeError(f"Cannot delete property '{key_text(key)}' of {object_text(self)}")
 
 
+#: In the place of a property that is made when it is read.
+LATER = object()
+
+
+class JSLazyObject(JSObject):
+    """A plain object that makes properties when they are read. As soon as more is wanted of it than to read
+    some of them it makes them all, and becomes an ordinary object.
+
+    Until then `props` holds LATER in the place of a property, and `attrs` what makes one: make(key).
+    """
+
+    __slots__ = ()
+
+    def get(self, key, receiver=None):
+        value = _PROPS(self).get(key, LATER)
+        if value is not LATER:
+            return value
+        props = _PROPS(self)
+        if key in props:
+            value = props[key] = _ATTRS(self)(key)
+            return value
+        return JSObject.get(self, key, receiver)
+
+    def complete(self):
+        props, make = _PROPS(self), _ATTRS(self)
+        for key, value in props.items():
+            if value is LATER:
+                props[key] = make(key)
+        self.__class__ = JSObject
+        self.attrs = None
+
+    @property
+    def props(self):
+        self.complete()
+        return self.props
+
+    @property
+    def attrs(self):
+        self.complete()
+        return None
+
+
+_PROPS, _ATTRS = JSObject.props.__get__, JSObject.attrs.__get__
+
+
+def lazy_object(proto, props, make):
+    """An object with a new dict of properties, of which those that are LATER are make(key)."""
+    obj = JSObject(proto, props)
+    obj.attrs = make
+    obj.__class__ = JSLazyObject
+    return obj
+
+
 class JSProxyBase(JSObject):
     """Base of Proxy objects, so that this section can recognise them."""
 
@@ -18174,7 +18227,7 @@ def _decode_parts(parser, text, at, place):
 def parse_plain_json(text):
     """A JSON text, as clients send it, as plain Python. Raises JSSyntaxError, in V8's words."""
     try:
-        return json.loads(text, parse_constant=refuse_json_constant)
+        return _PLAIN_JSON.decode(text)
     except RecursionError:
         raise JSSyntaxError("the JSON is nested too deeply") from None
     except json.JSONDecodeError:
@@ -18203,6 +18256,9 @@ def has_too_many_values(text):
 def refuse_json_constant(name):
     """For json.loads(), which takes NaN and Infinity for numbers."""
     raise ValueError(name)
+
+
+_PLAIN_JSON = json.JSONDecoder(parse_constant=refuse_json_constant)
 
 
 def json_error(text):
@@ -25613,7 +25669,7 @@ class Cloner:
         for kind, copy in self.methods:
             if isinstance(value, kind):
                 return copy(self, value)
-        if type(value) is not JSObject:
+        if type(value) not in (JSObject, JSLazyObject):
             self.refuse(value)
         return self.clone_properties(value, self.remember(value, self.realm.new_object()))
 
@@ -27560,7 +27616,7 @@ class Watchdog:
     """
 
     def __init__(self):
-        lock = threading.RLock()
+        lock = self.lock = threading.RLock()
         self.condition, self.turned = threading.Condition(lock), threading.Condition(lock)
         self.watches = set()
         self.thread = None
@@ -27581,7 +27637,7 @@ class Watchdog:
     def watch(self, realm, seconds):
         """Starts the clock; returns the Watch for release(). Seconds may be None."""
         watch = Watch(realm, seconds)
-        with self.condition:
+        with self.lock:
             self.watches.add(watch)
             if self.thread is None:
                 self.memory = self.first_memory = memory_used()
@@ -27596,7 +27652,7 @@ class Watchdog:
 
     def release(self, watch):
         """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it."""
-        with self.condition:
+        with self.lock:
             self.watches.discard(watch)
             realm = watch.realm.reference
             self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
@@ -27741,14 +27797,30 @@ class LiveValues:
     """Converts JavaScript values for a reader that follows a selection, as GraphQL does.
 
     What only a call can tell becomes `later(start)`; `start(*arguments)` makes the value, inside the
-    realm: of functions (called as methods of their object), getters and promises. Iterables become
-    lists, properties of prototypes count, and objects that refer to one another do so in Python too.
+    realm: of functions (called as methods of their object), getters, promises, iterables, which become
+    lists, and errors, which are thrown. Properties of prototypes count, and objects that refer to one
+    another do so in Python too.
     """
 
     def __init__(self, realm, later):
         self.realm = realm
         self.later = later
         self.made = {}                  # id of an object -> (the object, what it became)
+
+    def convert_result(self, value):
+        """What a call gave: nothing of it is left for later that can be told now."""
+        if isinstance(value, JSErrorObject):
+            raise JSError(value)
+        if isinstance(value, JSObject) and value.fn is None and self.is_iterable(value):
+            value = self.list_of(value)
+        return self.convert(value)
+
+    def is_iterable(self, value):
+        return not isinstance(value, (JSArray, JSPrimitiveObject, JSErrorObject)) \
+            and is_callable(value.get(SYM_ITERATOR)) and not is_callable(value.get("toJSON"))
+
+    def list_of(self, value):
+        return self.realm.new_array(iterable_to_list(self.realm, value))
 
     def convert(self, value, holder=undefined):
         """A value, found in the object `holder`, as Python."""
@@ -27762,17 +27834,17 @@ class LiveValues:
         if known is not None:
             return known[1]
         self.realm.poll()
+        if isinstance(value, JSErrorObject):
+            return self.later(lambda *arguments: value)
         if isinstance(value, JSPrimitiveObject) or is_callable(value.get("toJSON")):
             return self.realm.to_python(value)
-        if isinstance(value, JSArray):
-            items = list_from_array_like(value)
-        elif value.proto is not self.realm.ObjectPrototype and is_callable(value.get(SYM_ITERATOR)):
-            items = iterable_to_list(self.realm, value)
-        else:
+        if not isinstance(value, JSArray):
+            if value.proto is not self.realm.ObjectPrototype and self.is_iterable(value):
+                return self.later(lambda *arguments: self.list_of(value))
             return self.convert_object(value)
         result = []
         self.made[id(value)] = value, result
-        result += [self.convert(item) for item in items]
+        result += [self.convert(item) for item in list_from_array_like(value)]
         return result
 
     def convert_object(self, value):
@@ -27780,11 +27852,16 @@ class LiveValues:
         self.made[id(value)] = value, result
         while owner is not None and owner is not self.realm.ObjectPrototype:
             for key in owner.own_keys():
-                if type(key) is str and (owner is value or key != "constructor"):
+                if type(key) is not str:
+                    if key is SYM_ITERATOR and self.is_iterable(value):
+                        return self.later(lambda *arguments: self.list_of(value))
+                elif owner is value or key != "constructor":
                     name = python_text(key)
                     if name not in result:
                         result[name] = self.property(value, key, owner.get_own(key))
             owner = owner.get_proto()
+        if callable(result.get("then")) and is_callable(value.get("then")):
+            return self.later(lambda *arguments: value)
         return result
 
     def property(self, holder, key, desc):
@@ -28215,6 +28292,10 @@ class Realm:
     def new_object(self, props=None):
         return JSObject(self.ObjectPrototype, props)
 
+    def lazy_object(self, props, make):
+        """An object of which the properties that are LATER in `props` are make(key) when they are read."""
+        return lazy_object(self.ObjectPrototype, props, make)
+
     def new_array(self, items):
         return JSArray(self.ArrayPrototype, items)
 
@@ -28371,6 +28452,7 @@ class Realm:
         me = threading.get_ident()
         with WAITS_LOCK:
             if self.is_below(me):
+                WAITS.pop(me, None)
                 return False
             WAITS[me] = self
         self.lock.acquire()
@@ -28651,8 +28733,17 @@ class Realm:
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
         return self.begin(
-            lambda: call(function, undefined, *[self.from_python(arg) for arg in args]), timeout,
-            convert or self.to_python)
+            lambda: self.awaitable(call(function, undefined, *[
+                arg if isinstance(arg, JSObject) else self.from_python(arg) for arg in args])),
+            timeout, convert or self.to_python)
+
+    def awaitable(self, value):
+        """What `await` would wait for: an object with a method `then` as a promise (27.2.1.3.2)."""
+        if isinstance(value, JSObject) and not isinstance(value, JSPromise) and is_callable(value.get("then")):
+            promise = new_promise(self)
+            resolve_promise(self, promise, value)
+            return promise
+        return value
 
     def settle(self, start, timeout, convert):
         """Runs start() as an entry; if it gives a promise, waits for its outcome, lock released."""
@@ -28770,7 +28861,7 @@ class Realm:
 
     def to_live(self, value, later):
         """A value for a reader that chooses; see LiveValues."""
-        return LiveValues(self, later).convert(value)
+        return python_text(value) if type(value) is str else LiveValues(self, later).convert_result(value)
 
     def _to_python(self, value, around):
         kind = type(value)
@@ -28839,6 +28930,10 @@ class Realm:
 
     def get(self, obj, key):
         return get_v(self, obj, utf16(key))
+
+    def get_all(self, obj, keys):
+        """The properties of an object with these names, which are ASCII."""
+        return [*map(obj.get, keys)]
 
     def peek(self, value, key):
         """A property's value without running a script: undefined for a getter, and of what is no object."""
@@ -30939,6 +31034,9 @@ class Js2PyRealm:
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
 
+    def lazy_object(self, props, make):
+        return self.from_python({key: make(key) if value is LATER else value for key, value in props.items()})
+
     def to_python(self, value):
         """A raw value as plain Python: undefined stays, null is None, arrays are lists, plain objects dicts,
         dates what JSON makes of them; functions come as handles."""
@@ -30995,6 +31093,9 @@ class Js2PyRealm:
 
     def get(self, obj, key):
         return self.outward(self.inward(obj).get(utf16(key)))
+
+    def get_all(self, obj, keys):
+        return [self.get(obj, key) for key in keys]
 
     def peek(self, value, key):
         found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key)
@@ -31065,9 +31166,10 @@ ENGINE_INTERFACE = (
     "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
-    "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
+    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "new_array", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
+    "new_object", "lazy_object", "new_array", "new_function",
+    "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -32062,8 +32164,8 @@ class Broadcaster:
         self.report = report or (lambda level, text: None)
         self.histories = Histories()
         self.selector = new_selector()
-        #: Open connections of all streams.
-        self.count = 0
+        #: Open connections of all streams, and how many each address has.
+        self.count, self.count_of = 0, collections.Counter()
         self._count_lock = threading.Lock()
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
@@ -32140,6 +32242,7 @@ class Broadcaster:
             head += b"Last-Event-ID: %b\r\n\r\n" % position
         with self._count_lock:
             self.count += 1
+            self.count_of[address] += 1
         waiting = collections.deque([head + opening, *connection.unsent])
         if first:
             waiting.append(first)
@@ -32444,6 +32547,9 @@ class Broadcaster:
             return                      # still with a request thread: adopting it will close it
         with self._count_lock:
             self.count -= 1
+            self.count_of[connection.address] -= 1
+            if not self.count_of[connection.address]:
+                del self.count_of[connection.address]
         try:
             self.selector.unregister(connection.sock)
         except (KeyError, ValueError, OSError):
@@ -32637,7 +32743,7 @@ def _graphql_inspect(value, depth=0):
             return "[Object]"
         return "{ " + ", ".join(f"{key}: {_graphql_inspect(item, depth + 1)}"
                                 for key, item in value.items()) + " }"
-    return f"[{type(value).__name__}]"
+    return "[function]" if callable(value) else str(value)
 
 
 def _graphql_number_text(value):
@@ -33525,7 +33631,7 @@ class GraphQLInput:
     def default_value(self):
         """The coerced default, or _GRAPHQL_ABSENT when none is declared."""
         if self.default is not None and self._default_value is _GRAPHQL_ABSENT:
-            self._default_value = _coerce_graphql_literal(self.default, self.type, None)
+            self._default_value = _LiteralWalk().value(self.default, self.type)
         return self._default_value
 
 
@@ -33673,7 +33779,7 @@ def _coerce_graphql_id(value):
     number = _graphql_whole(value)
     if number is None:
         raise _graphql_cannot("ID cannot represent value", value)
-    return str(number)
+    return str(number) if abs(number) < 10 ** 21 else _graphql_number_text(float(number))
 
 
 def _graphql_literal_parser(kinds, message, convert):
@@ -33729,168 +33835,179 @@ _GRAPHQL_SCALARS = {
 }
 
 
-# -- GraphQL input coercion --------------------------------------------------------------
+# -- GraphQL input: coercion and checks --------------------------------------------------
 
-def _coerce_graphql_literal(node, type_, variables):
-    """The value of a literal for an input type (spec 6.4.1); _GRAPHQL_ABSENT where it does not fit.
+class _InputWalk:
+    """The one walk through what is given for an input type: literals of a document, or a variable's JSON.
+    `value` returns the coerced value (spec 3 and 6.4.1), or _GRAPHQL_ABSENT where a part does not fit;
+    fail() is called for each such part, with the path that leads to it."""
 
-    `variables` maps names to coerced values; None means that there are none (constants).
-    """
-    if isinstance(node, GqlVariable):
-        if not variables or node.name not in variables:
-            return _GRAPHQL_ABSENT
-        value = variables[node.name]
-        return _GRAPHQL_ABSENT if value is None and type_.kind == "NON_NULL" else value
-    if type_.kind == "NON_NULL":
-        value = _coerce_graphql_literal(node, type_.of, variables)
-        return _GRAPHQL_ABSENT if value is None else value
-    if isinstance(node, GqlScalar) and node.kind == "Null":
-        return None
-    if type_.kind == "LIST":
-        return _coerce_graphql_list(node, type_.of, variables)
-    if type_.kind == "INPUT_OBJECT":
-        return _coerce_graphql_object(node, type_, variables)
-    try:
-        return type_.parse_literal(node, variables)
-    except GraphQLError:
-        return _GRAPHQL_ABSENT
-
-
-def _coerce_graphql_list(node, item_type, variables):
-    if not isinstance(node, GqlList):
-        value = _coerce_graphql_literal(node, item_type, variables)
-        return _GRAPHQL_ABSENT if value is _GRAPHQL_ABSENT else [value]
-    result = []
-    for item in node.items:
-        value = _coerce_graphql_literal(item, item_type, variables)
-        if value is _GRAPHQL_ABSENT:
-            # a variable without a value stands for null in a list
-            if not isinstance(item, GqlVariable) or item_type.kind == "NON_NULL":
-                return _GRAPHQL_ABSENT
-            value = None
-        result.append(value)
-    return result
-
-
-def _coerce_graphql_object(node, type_, variables):
-    if not isinstance(node, GqlObject):
-        return _GRAPHQL_ABSENT
-    given = {member.name: member.value for member in node.members}
-    result = {}
-    for name, field in type_.fields.items():
-        value_node = given.pop(name, None)
-        if value_node is None or (isinstance(value_node, GqlVariable)
-                                  and value_node.name not in (variables or {})):
-            value = field.default_value()
-            if value is not _GRAPHQL_ABSENT:
-                result[name] = value
-            elif field.required:
-                return _GRAPHQL_ABSENT
-            continue
-        value = _coerce_graphql_literal(value_node, field.type, variables)
-        if value is _GRAPHQL_ABSENT:
-            return _GRAPHQL_ABSENT
-        result[name] = value
-    if given or (type_.one_of and (len(result) != 1 or None in result.values())):
-        return _GRAPHQL_ABSENT
-    return result
-
-
-def _graphql_literal_problems(node, type_, report):
-    """Calls report(message, offset) for each part of a literal that does not fit its type (5.6.1)."""
-    if isinstance(node, GqlVariable):
-        return
-    is_null = isinstance(node, GqlScalar) and node.kind == "Null"
-    if type_.kind == "NON_NULL":
-        if is_null:
-            report(f'Expected value of type "{type_}", found null.', node.start)
-            return
-        type_ = type_.of
-    if is_null:
-        return
-    if type_.kind == "LIST":
-        for item in node.items if isinstance(node, GqlList) else (node,):
-            _graphql_literal_problems(item, type_.of, report)
-    elif type_.kind == "INPUT_OBJECT":
-        _graphql_object_problems(node, type_, report)
-    else:
+    def value(self, given, type_, path=()):
+        if given.__class__ is GqlVariable:
+            return self.variable(given, type_)
+        if self.is_null(given):
+            return self.fail(self.misfit(given, type_), given, path) if type_.kind == "NON_NULL" else None
+        type_ = type_.nullable
+        if type_.kind == "LIST":
+            return self.list(given, type_.of, path)
+        if type_.kind == "INPUT_OBJECT":
+            return self.object(given, type_, path)
         try:
-            type_.parse_literal(node)
+            return self.leaf(given, type_)
         except GraphQLError as error:
-            report(error.message, node.start)
+            return self.fail(error.message, given, path)
+
+    def list(self, given, item_type, path):
+        items = self.items(given)
+        if items is None:
+            value = self.value(given, item_type, path)
+            return value if value is _GRAPHQL_ABSENT else [value]
+        values = []
+        for index, item in enumerate(items):
+            value = self.value(item, item_type, (*path, index))
+            if value is _GRAPHQL_ABSENT and item.__class__ is GqlVariable and item_type.kind != "NON_NULL":
+                value = None            # a variable without a value stands for null in a list
+            values.append(value)
+        return _GRAPHQL_ABSENT if _GRAPHQL_ABSENT in values else values
+
+    def object(self, given, type_, path):
+        members = self.members(given)
+        if members is None:
+            return self.fail(self.misfit(given, type_), given, path)
+        known = {name: value for name, value, _place in members if name in type_.fields}
+        result, fits = {}, True
+        for name, field in type_.fields.items():
+            if name in known and not self.is_missing(known[name]):
+                result[name] = self.value(known[name], field.type, (*path, name))
+            elif field.default is not None:
+                self.take_default(result, field)
+            elif field.required:
+                fits = False
+                if name not in known:
+                    self.fail(f'Field "{self.prefix(type_)}{name}" of required type "{field.type}" was not '
+                              "provided.", given, path)
+        for name, _value, place in members:
+            if name not in type_.fields:
+                fits = False
+                self.fail(f'Field "{name}" is not defined by type "{type_}".'
+                          + _graphql_did_you_mean(str(name), type_.fields), place, path)
+        if type_.one_of:
+            only = next(iter(known), None)
+            if len(known) != 1 or self.is_missing(known[only]):
+                return self.fail(self.ONE_OF % type_, given, path)
+            if result[only] is None:
+                return self.fail(f'Field "{self.prefix(type_)}{only}" must be non-null.',
+                                 given if given.__class__ is GqlObject else None, (*path, only))
+        return result if fits and _GRAPHQL_ABSENT not in result.values() else _GRAPHQL_ABSENT
+
+    def is_missing(self, given):
+        return False
+
+    def take_default(self, result, field):
+        value = field.default_value()
+        if value is not _GRAPHQL_ABSENT:
+            result[field.name] = value
 
 
-def _graphql_object_problems(node, type_, report):
-    if not isinstance(node, GqlObject):
-        report(f'Expected value of type "{type_}", found {_print_graphql_value(node)}.', node.start)
-        return
-    given = {member.name: member for member in node.members}
-    for name, field in type_.fields.items():
-        if name in given:
-            _graphql_literal_problems(given[name].value, field.type, report)
-        elif field.required:
-            report(f'Field "{type_}.{name}" of required type "{field.type}" was not provided.', node.start)
-    for member in node.members:
-        if member.name not in type_.fields:
-            report(f'Field "{member.name}" is not defined by type "{type_}".'
-                   + _graphql_did_you_mean(member.name, type_.fields), member.start)
-    if type_.one_of:
-        known = [member for member in node.members if member.name in type_.fields]
-        if len(known) != 1:
-            report(f'OneOf Input Object "{type_}" must specify exactly one key.', node.start)
-        else:
-            only = known[0]
-            if isinstance(only.value, GqlScalar) and only.value.kind == "Null":
-                report(f'Field "{type_}.{only.name}" must be non-null.', node.start)
+class _LiteralWalk(_InputWalk):
+    """Reads value nodes. `variables` maps names to coerced values. With report(message, offset) it only
+    checks (spec 5.6.1): variables are looked at elsewhere, and defaults where they are declared."""
+
+    ONE_OF = 'OneOf Input Object "%s" must specify exactly one key.'
+    prefix = "{}.".format
+
+    def __init__(self, variables=None, report=None):
+        self.variables, self.report = variables or {}, report
+
+    def fail(self, message, node, path):
+        if self.report is not None:
+            self.report(message, node.start)
+        return _GRAPHQL_ABSENT
+
+    def misfit(self, node, type_):
+        return f'Expected value of type "{type_}", found {_print_graphql_value(node)}.'
+
+    def variable(self, node, type_):
+        value = self.variables.get(node.name, _GRAPHQL_ABSENT)
+        return _GRAPHQL_ABSENT if value is None and type_.kind == "NON_NULL" else value
+
+    def is_missing(self, node):
+        return self.report is None and node.__class__ is GqlVariable and node.name not in self.variables
+
+    def take_default(self, result, field):
+        if self.report is None:
+            super().take_default(result, field)
+
+    def is_null(self, node):
+        return node.__class__ is GqlScalar and node.kind == "Null"
+
+    def items(self, node):
+        return node.items if isinstance(node, GqlList) else None
+
+    def members(self, node):
+        if isinstance(node, GqlObject):
+            return [(member.name, member.value, member) for member in node.members]
+
+    def leaf(self, node, type_):
+        return type_.parse_literal(node, self.variables)
 
 
-def _coerce_graphql_input(value, type_, path, report):
-    """Coerces a variable's JSON value (spec 3); calls report(path, value, message) where it does not
-    fit."""
-    if type_.kind == "NON_NULL":
-        if value is None:
-            report(path, value, f'Expected non-nullable type "{type_}" not to be null.')
-            return None
-        type_ = type_.of
-    if value is None:
-        return None
-    if type_.kind == "LIST":
-        if not isinstance(value, list):
-            return [_coerce_graphql_input(value, type_.of, path, report)]
-        return [_coerce_graphql_input(item, type_.of, path + [index], report) for index,
-                item in enumerate(value)]
-    if type_.kind == "INPUT_OBJECT":
-        return _coerce_graphql_input_object(value, type_, path, report)
-    try:
+class _JsonWalk(_InputWalk):
+    """Reads a variable's JSON; calls report(path, value, message) where it does not fit."""
+
+    ONE_OF = 'Exactly one key must be specified for OneOf type "%s".'
+
+    def __init__(self, report):
+        self.report = report
+
+    def fail(self, message, value, path):
+        self.report(path, value, message)
+        return _GRAPHQL_ABSENT
+
+    def misfit(self, value, type_):
+        return (f'Expected non-nullable type "{type_}" not to be null.' if value is None
+                else f'Expected type "{type_}" to be an object.')
+
+    def prefix(self, type_):
+        return ""
+
+    def is_null(self, value):
+        return value is None
+
+    def items(self, value):
+        return value if isinstance(value, list) else None
+
+    def members(self, value):
+        return [(name, item, value) for name, item in value.items()] if isinstance(value, dict) else None
+
+    def leaf(self, value, type_):
         return type_.parse(value)
-    except GraphQLError as error:
-        report(path, value, error.message)
-        return None
 
 
-def _coerce_graphql_input_object(value, type_, path, report):
-    if not isinstance(value, dict):
-        report(path, value, f'Expected type "{type_}" to be an object.')
-        return None
-    result = {}
-    for name, field in type_.fields.items():
-        if name in value:
-            result[name] = _coerce_graphql_input(value[name], field.type, path + [name], report)
-        elif field.default is not None:
-            result[name] = field.default_value()
-        elif field.required:
-            report(path, value, f'Field "{name}" of required type "{field.type}" was not provided.')
-    for name in value:
-        if name not in type_.fields:
-            report(path, value, f'Field "{name}" is not defined by type "{type_}".'
-                   + _graphql_did_you_mean(str(name), type_.fields))
-    if type_.one_of:
-        given = [name for name in value if name in type_.fields]
-        if len(given) != 1:
-            report(path, value, f'Exactly one key must be specified for OneOf type "{type_}".')
-        elif value[given[0]] is None:
-            report(path + given, None, f'Field "{given[0]}" must be non-null.')
-    return result
+def _check_argument_name(argument, owner, known, report):
+    """Spec 5.4.1, for a field or a directive with the `known` arguments."""
+    if argument.name not in known:
+        report(f'Unknown argument "{argument.name}" on {owner}.'
+               + _graphql_did_you_mean(argument.name, known), argument.start)
+
+
+def _check_required_arguments(node, owner, known, report):
+    """Spec 5.4.3."""
+    given = {argument.name for argument in node.arguments}
+    for item in known.values():
+        if item.required and item.name not in given:
+            report(f'{owner} argument "{item.name}" of type "{item.type}" is required, but it was not '
+                   "provided.", node.start)
+
+
+def _check_directive(node, directive, place, report, check_values):
+    """A directive that exists: calls report(message, offset) and check_values(arguments, known)."""
+    if place not in directive.locations:
+        report(f'Directive "@{node.name}" may not be used on {place}.', node.start)
+    for argument in node.arguments:
+        _check_argument_name(argument, f'directive "@{node.name}"', directive.arguments, report)
+    check_values(node.arguments, directive.arguments)
+    _check_required_arguments(node, f'Directive "@{node.name}"', directive.arguments, report)
 
 
 # -- GraphQL: what every schema contains -------------------------------------------------
@@ -34483,8 +34600,7 @@ class GraphQLSchema:
         for parent in interface.interfaces:
             if parent is type_:
                 problems.append(f"Type {type_} cannot implement {interface} because it would create a "
-                                "circular "
-                                "reference.")
+                                "circular reference.")
             elif parent not in type_.interfaces:
                 problems.append(f"Type {type_} must implement {parent} because it is implemented by "
                                 f"{interface}.")
@@ -34496,18 +34612,15 @@ class GraphQLSchema:
                 continue
             if not self.is_subtype(field.type, wanted.type):
                 problems.append(f"Interface field {interface}.{name} expects type {wanted.type} but "
-                                f"{type_}.{name} is "
-                                f"type {field.type}.")
+                                f"{type_}.{name} is type {field.type}.")
             for argument in wanted.arguments.values():
                 own = field.arguments.get(argument.name)
                 if own is None:
                     problems.append(f"Interface field argument {interface}.{name}({argument.name}:) expected "
-                                    "but "
-                                    f"{type_}.{name} does not provide it.")
+                                    f"but {type_}.{name} does not provide it.")
                 elif own.type is not argument.type:
                     problems.append(f"Interface field argument {interface}.{name}({argument.name}:) expects "
-                                    "type "
-                                    f"{argument.type} but {type_}.{name}({argument.name}:) is type "
+                                    f"type {argument.type} but {type_}.{name}({argument.name}:) is type "
                                     f"{own.type}.")
             for argument in field.arguments.values():
                 if argument.name not in wanted.arguments and argument.required:
@@ -34525,34 +34638,26 @@ class GraphQLSchema:
                 if node.name not in self.merge.directives:
                     self.missing.append((f'Unknown directive "@{node.name}".', node.start, registration))
                 continue
-            if place not in directive.locations:
-                self.problem(f'Directive "@{node.name}" may not be used on {place}.', node.start,
-                             registration)
             if node.name in seen and not directive.repeatable:
                 self.problem(f'The directive "@{node.name}" can only be used once at this location.',
                              node.start, registration)
             seen.add(node.name)
-            given = {item.name: item for item in node.arguments}
-            for item in node.arguments:
-                argument = directive.arguments.get(item.name)
-                if argument is None:
-                    self.problem(f'Unknown argument "{item.name}" on directive "@{node.name}".'
-                                 + _graphql_did_you_mean(item.name, directive.arguments), item.start,
-                                 registration)
-                else:
-                    _graphql_literal_problems(item.value, argument.type, lambda message, offset: self.problem(
-                        message, offset, registration))
-            for argument in directive.arguments.values():
-                if argument.required and argument.name not in given:
-                    self.problem(f'Directive "@{node.name}" argument "{argument.name}" of type '
-                                 f'"{argument.type}" is '
-                                 "required, but it was not provided.", node.start, registration)
+
+            def report(message, offset):
+                self.problem(message, offset, registration)
+
+            def check_values(arguments, known):
+                for argument in arguments:
+                    if argument.name in known:
+                        _LiteralWalk(report=report).value(argument.value, known[argument.name].type)
+            _check_directive(node, directive, place, report, check_values)
 
     def _check_defaults(self):
         def check(item, registration):
             if item.default is not None:
-                _graphql_literal_problems(item.default, item.type, lambda message, offset: self.problem(
-                    f'Default value of "{item.name}": {message}', offset, registration))
+                def report(message, offset):
+                    self.problem(f'Default value of "{item.name}": {message}', offset, registration)
+                _LiteralWalk(report=report).value(item.default, item.type)
         for name, merged in self.merge.types.items():
             type_ = self.types[name]
             for member, (_node, registration) in merged.members.items():
@@ -35148,8 +35253,7 @@ class GraphQLValidator:
                             definition.start, variable.start)
             if parent is not None and parent.one_of and own.kind != "NON_NULL":
                 self.report(f'Variable "${variable.name}" is of type "{own}" but must be non-nullable to be '
-                            'used for '
-                            f'OneOf Input Object "{parent}".', definition.start, variable.start)
+                            f'used for OneOf Input Object "{parent}".', definition.start, variable.start)
 
     def operation_usages(self, node):
         """(variable node, input type or None, position has a default, parent input object) of each use."""
@@ -35240,22 +35344,15 @@ class GraphQLValidator:
         self.check_arguments_unique(node.arguments)
         if node.name in ("__schema", "__type") and self.introspects_too_deep([node], 0, {}):
             self.report("Maximum introspection depth exceeded", node.start)
+        known = field.arguments if field else {}
         for argument in node.arguments:
-            definition = field.arguments.get(argument.name) if field else None
-            if field and definition is None:
-                self.report(f'Unknown argument "{argument.name}" on field "{parent}.{node.name}".'
-                            + _graphql_did_you_mean(argument.name, field.arguments), argument.start)
-            self.visit_value(argument.value, definition.type if definition else None)
+            if field:
+                _check_argument_name(argument, f'field "{parent}.{node.name}"', known, self.report)
+            self.visit_value(argument.value, known[argument.name].type if argument.name in known else None)
         self.visit_directives(node.directives, "FIELD")
         if node.selections:
             self.visit_selections(node.selections, inner, node)
-        if field and field.arguments:
-            given = {argument.name for argument in node.arguments}
-            for item in field.arguments.values():
-                if item.required and item.name not in given:
-                    self.report(f'Field "{node.name}" argument "{item.name}" of type "{item.type}" is '
-                                'required, but it '
-                                "was not provided.", node.start)
+        _check_required_arguments(node, f'Field "{node.name}"', known, self.report)
 
     def check_leaf(self, node, type_, parent):
         """5.3.3, but for the root field of a subscription that carries JSON as text."""
@@ -35267,8 +35364,7 @@ class GraphQLValidator:
                             node.selections_start)
         elif not node.selections:
             self.report(f'Field "{node.name}" of type "{type_}" must have a selection of subfields. Did you '
-                        'mean '
-                        f'"{node.name} {{ ... }}"?', node.start)
+                        f'mean "{node.name} {{ ... }}"?', node.start)
 
     def suggest_field(self, name, parent):
         """Types that have such a field, or else similar names."""
@@ -35294,8 +35390,7 @@ class GraphQLValidator:
             type_ = self.schema.reference(fragment.condition)
             if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
                 self.report(f'Fragment "{node.name}" cannot be spread here as objects of type "{parent}" can '
-                            'never be '
-                            f'of type "{type_}".', node.start)
+                            f'never be of type "{type_}".', node.start)
         self.check_directives_unique(node.directives)
         self.visit_directives(node.directives, "FRAGMENT_SPREAD")
 
@@ -35342,7 +35437,7 @@ class GraphQLValidator:
 
     def visit_value(self, node, type_):
         if type_ is not None and type_.named.is_input:
-            _graphql_literal_problems(node, type_, self.report)
+            _LiteralWalk(report=self.report).value(node, type_)
         self.check_members_unique(node)
 
     def check_members_unique(self, node):
@@ -35386,23 +35481,14 @@ class GraphQLValidator:
             directive = self.schema.directives.get(node.name)
             if directive is None:
                 self.report(f'Unknown directive "@{node.name}".', node.start)
-            elif place not in directive.locations:
-                self.report(f'Directive "@{node.name}" may not be used on {place}.', node.start)
-            known = directive.arguments if directive else {}
-            for argument in node.arguments if directive else ():
-                if argument.name not in known:
-                    self.report(f'Unknown argument "{argument.name}" on directive "@{node.name}".'
-                                + _graphql_did_you_mean(argument.name, known), argument.start)
-            self.check_arguments_unique(node.arguments)
-            for argument in node.arguments:
-                item = known.get(argument.name)
-                self.visit_value(argument.value, item.type if item else None)
-            given = {argument.name for argument in node.arguments}
-            for item in known.values():
-                if item.required and item.name not in given:
-                    self.report(f'Directive "@{node.name}" argument "{item.name}" of type "{item.type}" is '
-                                'required, '
-                                "but it was not provided.", node.start)
+                self.visit_arguments(node.arguments, {})
+            else:
+                _check_directive(node, directive, place, self.report, self.visit_arguments)
+
+    def visit_arguments(self, nodes, known):
+        self.check_arguments_unique(nodes)
+        for node in nodes:
+            self.visit_value(node.value, known[node.name].type if node.name in known else None)
 
     def check_type_name(self, node):
         while not isinstance(node, GqlNamedType):
@@ -35451,8 +35537,7 @@ class _GraphQLOverlapFinder:
                 self.fragments(spread, other, False, conflicts)
         for key, reason, left, right in conflicts:
             self.validator.report(f'Fields "{key}" conflict because {reason}. Use different aliases on the '
-                                  'fields to '
-                                  "fetch both if this was intentional.", *left, *right)
+                                  "fields to fetch both if this was intentional.", *left, *right)
 
     def spend(self):
         self.budget -= 1
@@ -35702,11 +35787,10 @@ def _graphql_argument_values(definitions, node, variables):
                     raise GraphQLError(f'Argument "{name}" of required type "{item.type}" was not provided.',
                                        [node.start])
                 raise GraphQLError(f'Argument "{name}" of required type "{item.type}" was provided the '
-                                   'variable '
-                                   f'"${value_node.name}" which was not provided a runtime value.',
+                                   f'variable "${value_node.name}" which was not provided a runtime value.',
                                    [value_node.start])
             continue
-        value = _coerce_graphql_literal(value_node, item.type, variables)
+        value = _LiteralWalk(variables).value(value_node, item.type)
         if value is _GRAPHQL_ABSENT:
             is_null = isinstance(value_node, GqlVariable) or isinstance(value_node, GqlScalar) and (
                 value_node.kind == "Null")
@@ -35874,6 +35958,8 @@ class GraphQLPlanner:
                 return None
             if type(value) is not dict:
                 value = _graphql_object_source(value, run, plan, type_, path)
+                if value is None:
+                    return None
             return executors[_graphql_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
         return complete
 
@@ -35944,8 +36030,7 @@ def _graphql_resolver_completer(plan):
         if field.resolver is None:
             known_as = field.registration.resolver_name
             raise GraphQLError(f'The resolver {known_as + " " if known_as else ""}of '
-                               f'"{plan.parent}.{plan.name}" is '
-                               "not defined.")
+                               f'"{plan.parent}.{plan.name}" is not defined.')
         return inner(field.resolver(args, GraphQLResolveInfo(plan, run, path)), run, path, key)
     return complete
 
@@ -35976,6 +36061,9 @@ def _graphql_leaf_completer(serialize, plan):
             value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
             if value is None or value is run.absent:
                 return None
+        if type(value) is dict and serialize is not _graphql_pass_through and callable(value.get("valueOf")):
+            number = value["valueOf"]({}, GraphQLResolveInfo(plan, run, path))
+            value = value if type(number) is dict else number
         return serialize(value)
     return complete
 
@@ -36013,6 +36101,8 @@ def _graphql_list_completer(item_complete, plan, item_type):
             return None
         if type(value) is not list:
             value = _graphql_list_source(value, run, plan, path)
+            if value is None:
+                return None
         here = (path, key)
         result = []
         append = result.append
@@ -36030,9 +36120,12 @@ def _graphql_list_completer(item_complete, plan, item_type):
 
 
 def _graphql_list_source(value, run, plan, path):
-    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array."""
+    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
+    there is none."""
     if callable(value):
         value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
+        if value is None or value is run.absent:
+            return None
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -36049,15 +36142,20 @@ def _graphql_object_completer(lazy, plan, type_):
             return None
         if type(value) is not dict:
             value = _graphql_object_source(value, run, plan, type_, path)
+            if value is None:
+                return None
         return (lazy.execute or lazy.get())(value, run, (path, key))
     return complete
 
 
 def _graphql_object_source(value, run, plan, type_, path):
-    """The dict that a resolver meant: a function's result, or JSON text of an object."""
+    """The dict that a resolver meant: a function's result, or JSON text of an object. None where there is
+    none."""
     given = value
     if callable(value):
         given = value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
+        if value is None or value is run.absent:
+            return None
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -36078,8 +36176,7 @@ def _graphql_concrete_type(value, type_, plan, run, path):
         found = run.schema.types.get(name)
         if found is None:
             raise GraphQLError(f'Abstract type "{type_}" was resolved to a type "{name}" that does not exist '
-                               'inside '
-                               "the schema.")
+                               "inside the schema.")
         if found.kind != "OBJECT":
             raise GraphQLError(f'Abstract type "{type_}" was resolved to a non-object type "{name}".')
         if found not in type_.possible:
@@ -36093,8 +36190,7 @@ def _graphql_concrete_type(value, type_, plan, run, path):
         return (exact or candidates)[0]
     fits = " and ".join(f'"{item}"' for item in exact or candidates) or "no type"
     raise GraphQLError(f'Abstract type "{type_}" must resolve to an Object type at runtime for field '
-                       f'"{plan.parent}.'
-                       f'{plan.name}". Give the value a "__typename": its fields fit {fits}.')
+                       f'"{plan.parent}.{plan.name}". Give the value a "__typename": its fields fit {fits}.')
 
 
 # -- GraphQL documents -------------------------------------------------------------------
@@ -36110,8 +36206,7 @@ class GraphQLDocument:
         try:
             if len(source) > MAX_GRAPHQL_DOCUMENT:
                 raise GraphQLError(f"The document has {len(source)} characters; at most "
-                                   f"{MAX_GRAPHQL_DOCUMENT} are "
-                                   "allowed.")
+                                   f"{MAX_GRAPHQL_DOCUMENT} are allowed.")
             tree = GraphQLParser(source).document()
         except GraphQLError as error:
             self.errors = [error]
@@ -36148,7 +36243,7 @@ class GraphQLDocument:
             type_ = self.schema.reference(node.type)
             if node.name not in given:
                 if node.default is not None:
-                    values[node.name] = _coerce_graphql_literal(node.default, type_, None)
+                    values[node.name] = _LiteralWalk().value(node.default, type_)
                 elif type_.kind == "NON_NULL":
                     fail(f'Variable "${node.name}" of required type "{type_}" was not provided.', node)
                 continue
@@ -36164,7 +36259,7 @@ class GraphQLDocument:
                     start += f' at "{node.name}{place}"'
                 fail(f"{start}; {message}", node)
             try:
-                values[node.name] = _coerce_graphql_input(value, type_, [], report)
+                values[node.name] = _JsonWalk(report).value(value, type_)
             except RecursionError:
                 fail(f'Variable "${node.name}" is nested too deeply.', node)
         return values, errors
@@ -36212,10 +36307,13 @@ def _graphql_document(schema, source):
     return document
 
 
+_GRAPHQL_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
 def graphql_json(result):
     """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
     try:
-        text = json.dumps(result, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = _GRAPHQL_JSON.encode(result)
         text.encode()
         return text
     except (ValueError, TypeError, RecursionError):
@@ -36729,8 +36827,7 @@ class _GraphQLSseOperation:
         advice = None
         if subscription.untyped:
             advice = (f'The subscription "{subscription.name}" is declared String but was queried with a '
-                      'selection set: '
-                      "its messages are read as JSON. Better declare an object type.")
+                      "selection set: its messages are read as JSON. Better declare an object type.")
         if self.single:
             return self.subscribe_reserved(subscription, first, advice)
         stream = self.service.channel(subscription, self.event, self.last_event_id())
@@ -36911,8 +37008,7 @@ class GraphQLService:
                    "digit first.")
         if item.visibility not in ("external", "engine", "internal"):
             refuse(f'The visibility of "{item.name}" is {_graphql_inspect(item.visibility)}, but must be '
-                   '"external", '
-                   '"engine" or "internal".')
+                   '"external", "engine" or "internal".')
         if not isinstance(item.sdl, str) or not item.sdl.strip():
             example = f"{item.name}: String" if is_field else "type Book { id: ID! title: String }"
             refuse(f'{item.label} needs the schema as a text, such as "{example}".')
@@ -37632,10 +37728,31 @@ def filter_text(realm, function, key, item):
                     "boolean; metadata are strings")
 
 
+#: Classes of objects whose contents JSON does not show -> what to give instead.
+_NOT_JSON = {
+    "Map": "Object.fromEntries(map)", "Set": "[...set]", "WeakMap": "an object", "WeakSet": "an array",
+    "Generator": "[...generator]", "AsyncGenerator": "an array: for await (const item of generator) list.push(item)",
+    "Map Iterator": "[...iterator]", "Set Iterator": "[...iterator]", "Array Iterator": "[...iterator]",
+    "String Iterator": "[...iterator]", "RegExp String Iterator": "[...iterator]",
+    "Promise": "what it resolves to: await it", "URLSearchParams": "Object.fromEntries(parameters)",
+    "Error": "its message: { error: error.message }"}
+
+
+def emptied_by_json(realm, value):
+    """What is wrong with a value that JSON would show as {}, though it has contents, and what to do; or ""."""
+    kind = realm.class_of(value) if realm.is_object(value) else None
+    if kind not in _NOT_JSON or realm.peek(value, "toJSON") is not undefined:
+        return ""
+    return f"{'an' if kind[0] in 'AEIO' else 'a'} {kind}, which JSON writes as {{}}; give {_NOT_JSON[kind]}"
+
+
 def payload_text(host, function, value):
     """What a message carries: a string as it stands, anything else as JSON."""
     if isinstance(value, str):
         return host.realm.to_python(value)
+    problem = emptied_by_json(host.realm, value)
+    if problem:
+        raise HostError(f"{function}: data is {problem}")
     text = host.realm.stringify(value)
     if text is None:
         raise HostError(f"{function}: there is nothing to send: data is {describe_value(host.realm, value)}. "
@@ -37992,17 +38109,30 @@ def response_of(host, function, text, options, content_type):
             raise HostError(f"ResponseBuilder.{function}: the body must be a string, "
                             f"not {describe_value(host.realm, text)}; use ResponseBuilder.json for data")
         text = plain_text(host.realm, text)
-    return {**response_options(host, function, options, 200), "body": host.realm.to_python(text),
-            "contentType": content_type}
+    return typed_response(host, function, options, host.realm.to_python(text), content_type)
+
+
+def typed_response(host, function, options, body, content_type):
+    """A response with a text. A content type among the headers counts more than the usual one."""
+    response = response_options(host, function, options, 200)
+    try:
+        given = [name for name, value in header_items(host.realm, response.get("headers", undefined))
+                 if name.lower() == "content-type" and value is not undefined and value is not null]
+    except ValueError as error:
+        raise HostError(f"ResponseBuilder.{function}: {error}") from None
+    return {**response, "body": body} if given else {**response, "body": body, "contentType": content_type}
 
 
 @host_function("ResponseBuilder.json", "data: any, " + _RESPONSE_OPTIONS, "HttpResponse",
                "Data as JSON, with a status, or with { status, headers }.")
 def response_json(host, data=undefined, options=undefined):
+    problem = emptied_by_json(host.realm, data)
+    if problem:
+        raise HostError(f"ResponseBuilder.json: data is {problem}")
     text = host.realm.stringify(data)
     if text is None:
         raise HostError(f"ResponseBuilder.json: {describe_value(host.realm, data)} cannot be written as JSON")
-    return {**response_options(host, "json", options, 200), "body": text, "contentType": "application/json"}
+    return typed_response(host, "json", options, text, "application/json")
 
 
 @host_function("ResponseBuilder.text", "text: string, " + _RESPONSE_OPTIONS, "HttpResponse", "Plain text.")
@@ -38015,17 +38145,21 @@ def response_html(host, text=undefined, options=undefined):
     return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.error", "status: number, message: string, options?: { headers: HeaderFields }",
+@host_function("ResponseBuilder.error", "status: number, message: string, " + _RESPONSE_OPTIONS,
                "HttpResponse",
                "An error as JSON, { \"error\": message }. The first two arguments may stand in either order.")
 def response_error(host, status=undefined, message=undefined, options=undefined):
+    realm = host.realm
     if isinstance(status, str):
         status, message = message, status
-    if not is_options(host.realm, options):
+    if is_options(realm, status) and not is_options(realm, options):
+        options, status = status, undefined
+    if not is_options(realm, options):
         options = undefined
-    response = {**response_options(host, "error", options, 500, known=("headers",)),
-                **response_options(host, "error", undefined if is_options(host.realm, status) else status,
-                                   500, 400)}
+    elif status is undefined or status is null:
+        status = realm.get(options, "status")
+    response = {**response_options(host, "error", options, 500, 200, known=("headers", "status")),
+                **response_options(host, "error", status, 500, 400)}
     if message is undefined:
         message = STATUS_TEXT.get(response["status"], "Error")
     text = host.realm.stringify(message)
@@ -40123,10 +40257,11 @@ class ResolverCall:
     def make_context(self):
         """Older scripts expect the arguments themselves, so each is also a property of the context where its
         name is free."""
-        context = self.host.context("graphql" + self.resolver[1].capitalize(), self.request, self.args)
-        for key, value in self.args.items():
-            context.setdefault(key, value)
-        return context
+        realm = self.host.realm
+        args = {key: realm.from_python(value) for key, value in self.args.items()}
+        context = self.host.context("graphql" + self.resolver[1].capitalize(), self.request,
+                                    realm.new_object(dict(args)))
+        return realm.new_object({**args, **context})
 
     def begin(self):
         """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
@@ -40312,7 +40447,7 @@ def pattern_rank(path):
             for part in path.split("/")]
 
 
-_PATTERN_PART = re.compile(r":([A-Za-z_$][\w$]*)|\*")
+_PATTERN_PART = re.compile(r":(?!\d)([\w$]+)|\*")
 
 
 def route_place(path):
@@ -40675,6 +40810,16 @@ class ScriptHost:
         if connection is not None:
             context["connection"] = connection
         return context
+
+    def route_context(self, request):
+        """context() for the handler of a route, as a script's object that makes its parts when they are read."""
+        realm = self.realm
+
+        def make(key):
+            return request.object(realm) if key == "request" else realm.new_object(
+                dict(self.meta) if key == "meta" else None)
+
+        return realm.lazy_object({"kind": "httpRoute", "request": LATER, "args": LATER, "meta": LATER}, make)
 
     # -- life ----
 
@@ -41278,6 +41423,7 @@ class Application:
         return None
 
 
+@functools.lru_cache(256)
 def is_loopback(address):
     """Is this an address of this machine?"""
     try:
@@ -41373,6 +41519,8 @@ class LiveChannel:
         self.files = public_stamps(app.public)
         #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
         self.notice = ""
+        #: Pages that gave their place to others, but may still be there.
+        self.leaving = set()
         self._lock = threading.Lock()
         self._rest_until = 0.0
 
@@ -41407,14 +41555,17 @@ class LiveChannel:
     def make_room(self, address):
         """Whether another page of an address may listen. Nobody has more than a share of the places, and when
         all are taken, whoever has most of them gives one back."""
-        pages = list(self.stream.connections)
+        pages = set(self.stream.connections)
+        self.leaving &= pages
+        pages -= self.leaving
         counts = collections.Counter(page.address for page in pages)
         if counts[address] >= MAX_LIVE_PAGES // (2 if is_loopback(address) else 20):
             return False
         if len(pages) >= MAX_LIVE_PAGES:
             most = counts.most_common(1)[0][0]
-            self.app.broadcaster.finish(min((page for page in pages if page.address == most),
-                                            key=lambda page: page.since))
+            oldest = min((page for page in pages if page.address == most), key=lambda page: page.since)
+            self.leaving.add(oldest)
+            self.app.broadcaster.finish(oldest)
         return True
 
     def script_tried(self, succeeded):
@@ -41492,6 +41643,8 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 #: Bytes of bodies that may be arriving at the same time.
 MAX_BUFFERED_BYTES = 128 * 1024 * 1024
 MAX_FORM_FIELDS = 10_000
+#: Parts of one body that were compressed each on its own (RFC 1952, 2.2).
+MAX_GZIP_MEMBERS = 64
 MAX_PART_HEAD_BYTES = 16 * 1024
 #: Seconds to send a whole request, to take a response, and of rest between two requests.
 REQUEST_SECONDS = 30
@@ -41505,6 +41658,8 @@ MAX_OPEN_OF_ADDRESS = 1024
 MAX_OPEN_OF_THIS_MACHINE = 3072
 LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
+#: The same while no head has come: the C library takes larger buffers from the system, one by one.
+RECEIVE_FIRST = 64 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
 SUPERVISOR_INTERVAL = 0.01
 #: When it happened, nobody is taken for quick for so long.
@@ -41592,12 +41747,13 @@ class RequestHead:
     nothing may change them.
 
     `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
-    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts.
+    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts. `direct` is what
+    is_direct() has found out about it, or None.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
                  "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
-                 "query_all", "reserved", "client")
+                 "query_all", "reserved", "client", "direct")
 
 
 def parse_head(data, base_path="", proxies=0):
@@ -41622,7 +41778,7 @@ def parse_head(data, base_path="", proxies=0):
     head.cookies = parse_cookies(fields["cookie"]) if "cookie" in fields else {}
     head.origin = fields.get("origin")
     head.browser = "text/html" in fields.get("accept", "")
-    head.refusal = None
+    head.refusal = head.direct = None
     head.plain = text.isascii() and "%" not in text
     return head
 
@@ -41889,20 +42045,25 @@ def decoded_body(encoding, body):
     if name not in ("gzip", "x-gzip", "deflate"):
         raise Refusal(415, f"The content encoding {name[:40]} is not supported; send gzip, deflate or none",
                       headers=(("Accept-Encoding", "gzip, deflate"),))
-    decoder = zlib.decompressobj(31 if name != "deflate" else 15 if body[0] & 15 == 8 else -15)
-    try:
-        data = decoder.decompress(body, MAX_BODY_BYTES + 1)
-    except zlib.error:
-        data = None
-    if data is not None and len(data) > MAX_BODY_BYTES:
-        raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB when decoded")
-    if data is None or not decoder.eof or decoder.unused_data.strip(b"\0"):
-        raise Refusal(400, f"The body is not valid {name}")
-    return data
+    data, rest = bytearray(), body
+    for _ in range(MAX_GZIP_MEMBERS):
+        decoder = zlib.decompressobj(31 if name != "deflate" else 15 if body[0] & 15 == 8 else -15)
+        try:
+            data += decoder.decompress(rest, MAX_BODY_BYTES + 1 - len(data))
+        except zlib.error:
+            raise Refusal(400, f"The body is not valid {name}") from None
+        if len(data) > MAX_BODY_BYTES:
+            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB when decoded")
+        rest = decoder.unused_data
+        if decoder.eof and not rest.strip(b"\0"):
+            return bytes(data)
+        if not decoder.eof or name == "deflate":
+            break
+    raise Refusal(400, f"The body is not valid {name}")
 
 
 def is_json_type(content_type):
-    return content_type == "application/json" or content_type.endswith("+json")
+    return content_type in ("application/json", "text/json") or content_type.endswith("+json")
 
 
 def body_text(head, body):
@@ -41972,7 +42133,7 @@ def read_part(part, fields, files):
     name = encoded_words(name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n"))
     extended, filename = parameter(disposition, "filename*"), parameter(disposition, "filename")
     if extended is not None:
-        filename = extended_value(extended) or filename
+        filename = extended_value(extended) or filename or extended
     if filename is None:
         try:
             fields.setdefault(name, []).append(data.decode("utf-8"))
@@ -42043,11 +42204,12 @@ def response_from(realm, value):
     data = realm.bytes_of(value)
     if data is not None:
         return Response(200, BYTES, data)
-    refuse_collection(realm, value, "the handler returned")
-    parts = [realm.get(value, key) for key in _RESPONSE_KEYS]
-    if all(part is undefined for part in parts):
-        return Response(200, JSON_TYPE, json_bytes(realm, value))
-    return built_response(realm, *parts)
+    refuse_emptied(realm, value, "the handler returned")
+    parts = realm.get_all(value, _RESPONSE_KEYS)
+    for part in parts:
+        if part is not undefined:
+            return built_response(realm, *parts)
+    return Response(200, JSON_TYPE, json_bytes(realm, value))
 
 
 def converter(realm, answer):
@@ -42061,20 +42223,10 @@ def converter(realm, answer):
     return convert
 
 
-#: Classes of objects whose contents JSON does not show -> what to return instead.
-_NOT_JSON = {
-    "Map": "Object.fromEntries(map)", "Set": "[...set]", "WeakMap": "an object", "WeakSet": "an array",
-    "Generator": "[...generator]", "AsyncGenerator": "an array: for await (const item of generator) list.push(item)",
-    "Map Iterator": "[...iterator]", "Set Iterator": "[...iterator]", "Array Iterator": "[...iterator]",
-    "String Iterator": "[...iterator]", "RegExp String Iterator": "[...iterator]",
-    "Promise": "what it resolves to: await it", "URLSearchParams": "Object.fromEntries(parameters)"}
-
-
-def refuse_collection(realm, value, what):
-    """Raises HandlerMistake for an object that JSON would show as {}, though it has contents."""
-    kind = realm.class_of(value) if realm.is_object(value) else None
-    if kind in _NOT_JSON and realm.peek(value, "toJSON") is undefined:
-        raise HandlerMistake(f"{what} a {kind}, which JSON writes as {{}}; return {_NOT_JSON[kind]}")
+def refuse_emptied(realm, value, what):
+    problem = emptied_by_json(realm, value)
+    if problem:
+        raise HandlerMistake(f"{what} {problem}")
 
 
 def json_bytes(realm, value):
@@ -42100,7 +42252,7 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     else:
         data, default = realm.bytes_of(body), BYTES
         if data is None:
-            refuse_collection(realm, body, "the response's body is")
+            refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE
     kind = header_type or default
     if kind is not default and kind.lower().startswith("text/") and "charset" not in kind.lower():
@@ -42284,7 +42436,9 @@ def is_own_name(host):
 
 def is_direct(head, address):
     """Was a request made on this machine, under a name that only it has, and through no proxy?"""
-    return is_loopback(address) and is_own_name(head.host) and not any(map(_FORWARDED.fullmatch, head.fields))
+    if head.direct is None:             # it takes some time to find out
+        head.direct = is_own_name(head.host) and not any(map(_FORWARDED.fullmatch, head.fields))
+    return head.direct and is_loopback(address)
 
 
 def made_here(head, address):
@@ -42849,6 +43003,13 @@ _TEXTS = frozenset(("application/json", "image/svg+xml", "application/xml", "app
                     "application/xhtml+xml", "model/gltf+json"))
 
 
+@functools.lru_cache(1024)
+def http_time(seconds):
+    """A time as HTTP writes it."""
+    return email.utils.formatdate(seconds, usegmt=True)
+
+
+@functools.lru_cache(1024)
 def content_type_of(name):
     """(content type, content encoding or None) of a file by its name."""
     stem, ending = os.path.splitext(name.lower())
@@ -42858,6 +43019,16 @@ def content_type_of(name):
         kind, encoding = (inner, encoding) if inner and inner != "application/x-tar" else (kind, None)
     kind = kind or "application/octet-stream"
     return kind + "; charset=utf-8" if kind.startswith("text/") or kind in _TEXTS else kind, encoding
+
+
+def real_path_below(top, parts):
+    """os.path.realpath() of names below a folder that has its real path: with a look at these names only."""
+    path = top
+    for part in parts:
+        path += os.sep + part
+        if os.name == "nt" or os.path.islink(path):     # Windows has more ways to give a file another name
+            return os.path.realpath(os.path.join(top, *parts))
+    return path.rstrip(os.sep) or path
 
 
 def find_file(root, key):
@@ -42873,7 +43044,7 @@ def find_file(root, key):
             return None
     try:
         top = os.path.realpath(root)
-        full = os.path.realpath(os.path.join(top, *parts))
+        full = real_path_below(top, parts)
         if full != top and not full.startswith(top + os.sep) or not is_spelled_so(top, parts):
             return None
         if os.path.isdir(full):
@@ -42883,9 +43054,13 @@ def find_file(root, key):
             return index if key.endswith("/") else full + os.sep
         if not parts[-1]:
             return None
+        if os.path.isfile(full):
+            return full
+        full += ".html"
         if not os.path.isfile(full):
-            full = os.path.realpath(full + ".html")
-        return full if full.startswith(top + os.sep) and os.path.isfile(full) else None
+            return None
+        full = os.path.realpath(full)
+        return full if full.startswith(top + os.sep) else None
     except (OSError, ValueError):
         return None
 
@@ -42896,8 +43071,7 @@ def file_response(head, path, live=None):
     facts = os.fstat(file.fileno())
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
-    headers = [("ETag", tag), ("Cache-Control", "no-cache"),
-               ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True))]
+    headers = [("ETag", tag), ("Cache-Control", "no-cache"), ("Last-Modified", http_time(int(facts.st_mtime)))]
     if encoding is not None:
         headers.append(("Content-Encoding", encoding))
     elif live is not None and kind.startswith("text/html"):
@@ -42944,7 +43118,8 @@ def ranged_response(head, file, kind, size, tag, modified, headers):
             headers.append(("Content-Range", f"bytes {start}-{end - 1}/{size}"))
     if end - start <= FILE_CHUNK_BYTES:
         with file:
-            file.seek(start)
+            if start:
+                file.seek(start)
             return Response(status, kind, file.read(end - start), headers)
     file.seek(start)
     return Response(status, kind, b"", headers, FilePart(file, end - start), end - start)
@@ -43089,7 +43264,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
     def read_more(self):
         """True when there is something new to look at."""
         try:
-            data = self.connection.recv(RECEIVE_BYTES)
+            data = self.connection.recv(RECEIVE_FIRST if self.head is None else RECEIVE_BYTES)
         except (BlockingIOError, InterruptedError):
             return bool(self.received) and self.head is None
         if not data:
@@ -43413,7 +43588,8 @@ class RequestAnswerer(RequestReader):
             names.update(("GET", "POST"))
         if head.path == GRAPHQL_SSE_PATH:
             names.update(("PUT", "DELETE"))     # of clients that keep one stream for all their operations
-        if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
+        if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES \
+                or head.method not in ("GET", "HEAD") and self.find_static(head):   # they would have found it
             names.add("GET")
         if head.path.startswith("/engine/"):
             names.update(method for method, path in LOCAL_PAGES if path == head.path)
@@ -43636,7 +43812,7 @@ class ScriptCaller(RequestAnswerer):
 
         def make_context():
             requests[:] = [Request(head, body, params, address)]
-            return host.realm.new_object(host.context("httpRoute", requests[0]))
+            return host.route_context(requests[0])
 
         self.call(host, route.pace, route.handler, what, make_context, response_from, body,
                   lambda response: self.route_answered(route, what, head, body, response, requests))
@@ -43681,7 +43857,10 @@ class ScriptCaller(RequestAnswerer):
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
-            self.refuse_thrown(host, what, error)
+            answer = self.thrown_answer(host, what, error)
+            if answer is not None:
+                self.reply(answer)
+                return
             target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
             whose = "" if what.endswith(" " + target) else f" for {target}"
             self.app.report_error(host, error, f"{what}: the handler failed{whose}", "" if here else mark)
@@ -43700,16 +43879,23 @@ class ScriptCaller(RequestAnswerer):
             text = json.dumps({"error": facts}, ensure_ascii=False)
             self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
 
-    def refuse_thrown(self, host, what, error):
-        """An error that was thrown with a status from 400 to 599 is an answer: raises it as Refusal."""
-        status, message = (host.realm.peek(error.value, key) for key in ("status", "message"))
+    def thrown_answer(self, host, what, error):
+        """What was thrown with a status from 400 to 599 is an answer: an error is raised as Refusal, of a
+        response with a body the Response is returned. None for everything else."""
+        realm = host.realm
+        status, message, body = (realm.peek(error.value, key) for key in ("status", "message", "body"))
         if not is_whole(status, 400, 599):
-            return
+            return None
         if status >= 500:
             self.app.report_error(host, error, f"{what}: the handler threw status {int(status)}")
+        if not error.name and body is not undefined:
+            response = realm.run(realm.new_function(ignore_result, "throw"), None, timeout=self.app.handler_timeout,
+                                 convert=converter(realm, lambda realm, _: response_from(realm, error.value)))
+            if isinstance(response, Response):
+                return response
         if not isinstance(message, str):
             message = error.message if error.name else STATUS_TEXT.get(int(status), "Error")
-        raise Refusal(int(status), host.realm.to_python(message))
+        raise Refusal(int(status), realm.to_python(message))
 
 
 # -- One connection: streams -------------------------------------------------------------
@@ -43755,11 +43941,14 @@ class StreamOpener(ScriptCaller):
         """Refuses another event stream when there are too many, or too many from one address."""
         server = self.server
         server.gate.admit(self.address, server.clock)
-        if self.app.stream_connections >= server.max_connections:
-            most = server.max_connections
-            there = "There is already 1 connection" if most == 1 else f"There are already {most:,} connections"
-            raise Refusal(503, f"{there} to streams",
-                          headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
+        mine, places = self.app.broadcaster.count_of[self.address], server.stream_places
+        if self.app.stream_connections >= places:
+            there = "There is already 1 connection" if places == 1 else f"There are already {places:,} connections"
+        elif places > 9 and mine >= places - places // 10:
+            there = f"There are already {mine:,} connections of this address"
+        else:
+            return
+        raise Refusal(503, f"{there} to streams", headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
 
     @staticmethod
     def query_metadata(head):
@@ -43853,13 +44042,11 @@ class RequestHandler(StreamOpener):
     def reply(self, response):
         """Sends a response in one write, as far as the socket takes it."""
         head, status = self.head, response.status
-        lines = [self.server.status_line(status)]
+        lines = [self.server.first_lines(status, response.content_type)]
         given = {name.lower() for name, _ in response.headers} if response.headers else ()
         if given and not _REPLACED_HEADERS.isdisjoint(given):
             lines = [line + "\r\n" for line in lines[0].split("\r\n")
                      if line and line.partition(":")[0].lower() not in given]
-        if response.content_type is not None:
-            lines.append(f"Content-Type: {response.content_type}\r\n")
         if status not in (204, 304) and response.size >= 0:
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
@@ -44014,22 +44201,13 @@ class Request:
         return made_here(self.head, self.address)
 
     def object(self, realm):
-        """`context.request`, made new for every call because scripts may change it."""
-        head, text = self.head, self.text
-        pairs = plain_object if head.plain else text_object
-        parts = {
-            "method": head.method, "path": script_text(realm, head.path),
-            "url": script_text(realm, head.target),
-            "query": pairs(realm, head.query), "queryAll": list_object(realm, head.query_all), "params": pairs(realm, self.params),
-            "headers": pairs(realm, head.fields), "body": script_text(realm, text),
-            "form": text_object(realm, self.form and last_values(self.form)),
-            "formAll": list_object(realm, self.form), "files": realm.from_python(list(self.files)),
-            "json": null if self.json is None else realm.from_python(self.json),
-            "cookies": pairs(realm, head.cookies), "ip": self.address,
-            "auth": realm.new_object(dict(_AUTH))}
+        """`context.request`, made new for every call because scripts may change it; its parts when they are
+        read."""
+        head, parts = self.head, dict(_REQUEST_PARTS)
+        parts["method"], parts["ip"] = head.method, self.address
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
-        request = realm.new_object(parts)
+        request = realm.lazy_object(parts, lambda key: _REQUEST_PARTS_OF[key](self, realm))
         if self.broken:
             realm.put_getter(request, "json", lambda: self.parse_again(realm))
         return request
@@ -44042,6 +44220,31 @@ class Request:
             problem = error if isinstance(error, JSSyntaxError) else JSSyntaxError("the JSON is nested too deeply")
             self.problem = problem.message
             raise problem from None
+
+
+def pairs_of(request, realm, pairs):
+    """A script's object with parts of the head."""
+    return (plain_object if request.head.plain else text_object)(realm, pairs)
+
+
+#: The parts of `context.request` that are made when they are read, each of a Request and a realm.
+_REQUEST_PARTS_OF = {
+    "path": lambda request, realm: script_text(realm, request.head.path),
+    "url": lambda request, realm: script_text(realm, request.head.target),
+    "query": lambda request, realm: pairs_of(request, realm, request.head.query),
+    "queryAll": lambda request, realm: list_object(realm, request.head.query_all),
+    "params": lambda request, realm: pairs_of(request, realm, request.params),
+    "headers": lambda request, realm: pairs_of(request, realm, request.head.fields),
+    "body": lambda request, realm: script_text(realm, request.text),
+    "form": lambda request, realm: text_object(realm, request.form and last_values(request.form)),
+    "formAll": lambda request, realm: list_object(realm, request.form),
+    "files": lambda request, realm: realm.from_python(list(request.files)),
+    "json": lambda request, realm: null if request.json is None else realm.from_python(request.json),
+    "cookies": lambda request, realm: pairs_of(request, realm, request.head.cookies),
+    "auth": lambda request, realm: realm.new_object(dict(_AUTH))}
+#: All of them, in the order in which scripts find them.
+_REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if key != "auth"}, "ip": "",
+                  "auth": LATER}
 
 
 def script_text(realm, text):
@@ -44243,7 +44446,6 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.gate = Gate(host, allowed_hosts, cors, rate)
         self.key = Key()
         self.missing_pace = Pace()
-        self.max_connections = max_connections
         self.requests = RequestLog()
         self.dashboard = None           # made by the section on pages when somebody looks
         self.stopping = False
@@ -44252,13 +44454,15 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.open_of = collections.Counter()    # address -> how many of them it has
         self.selector = new_selector()
         self.max_sockets = socket_limit()
+        #: Streams leave sockets for requests, and those of one address a tenth of the places for others.
+        self.stream_places = min(max_connections, self.max_sockets - self.max_sockets // 10)
         if self.max_sockets < max_connections:
             self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
                                    f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
         self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
-        self._status_lines = {}
-        self._status_time = 0
+        self._first_lines = {}
+        self._lines_time = 0
         self._ready = collections.deque()
         self._returned = collections.deque()
         self._went_on = collections.deque()
@@ -44682,18 +44886,19 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 self._heads[data] = head
         return head
 
-    def status_line(self, status):
-        """The first lines of every response, made once a second."""
+    def first_lines(self, status, content_type):
+        """The first lines of a response, made once a second."""
         now = int(time.time())
-        if now != self._status_time:
-            self._status_time = now
-            self._status_lines = {}
-        line = self._status_lines.get(status)
-        if line is None:
-            line = self._status_lines[status] = (
+        if now != self._lines_time:
+            self._lines_time = now
+            self._first_lines = {}
+        lines = self._first_lines.get((status, content_type))
+        if lines is None:
+            kind = f"Content-Type: {content_type}\r\n" if content_type is not None else ""
+            lines = self._first_lines[status, content_type] = (
                 f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Status')}\r\nServer: {SERVER_NAME}\r\n"
-                f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: nosniff\r\n")
-        return line
+                f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: nosniff\r\n{kind}")
+        return lines
 
 
 # ======================================================================================
