@@ -32703,7 +32703,7 @@ class GraphQLError(Exception):
         """`[{"line": 1, "column": 1}, …]`, counted from 1."""
         if self.source is None:
             return []
-        return [_graphql_location(self.source, offset) for offset in self.offsets]
+        return [_location_of(self.source, offset) for offset in self.offsets]
 
     def formatted(self):
         """The error as a dict for the response (spec 7.1.2)."""
@@ -32734,7 +32734,7 @@ class GraphQLSchemaError(Exception):
         super().__init__(self.message)
 
 
-class _GraphQLNullBubble(Exception):
+class _NullBubble(Exception):
     """A null that a non-null type forbids, on its way up to the next nullable field; `error` is located."""
 
     def __init__(self, error):
@@ -32742,13 +32742,13 @@ class _GraphQLNullBubble(Exception):
         self.error = error
 
 
-_GRAPHQL_LINE_END = re.compile(r"\r\n|[\n\r]")
+_LINE_END = re.compile(r"\r\n|[\n\r]")
 
 
-def _graphql_location(source, offset):
+def _location_of(source, offset):
     """Line and column (from 1) of an offset; `\\r\\n`, `\\n` and `\\r` end a line."""
     line, start = 1, 0
-    for match in _GRAPHQL_LINE_END.finditer(source):
+    for match in _LINE_END.finditer(source):
         if match.end() > offset:
             break
         line += 1
@@ -32756,7 +32756,7 @@ def _graphql_location(source, offset):
     return {"line": line, "column": offset - start + 1}
 
 
-def _graphql_inspect(value, depth=0):
+def _inspect_value(value, depth=0):
     """A value as graphql-js prints it in messages: JSON-like, cut at depth two and ten items."""
     if value is None:
         return "null"
@@ -32765,13 +32765,13 @@ def _graphql_inspect(value, depth=0):
     if isinstance(value, str):
         return json.dumps(value if len(value) < 1_000 else value[:1_000] + "…", ensure_ascii=False)
     if isinstance(value, (int, float)):
-        return _graphql_number_text(value)
+        return _number_text(value)
     if isinstance(value, (list, tuple)):
         if not value:
             return "[]"
         if depth > 2:
             return "[Array]"
-        items = [_graphql_inspect(item, depth + 1) for item in value[:10]]
+        items = [_inspect_value(item, depth + 1) for item in value[:10]]
         more = len(value) - 10
         if more > 0:
             items.append(f"... {more} more item{'s' if more > 1 else ''}")
@@ -32781,12 +32781,12 @@ def _graphql_inspect(value, depth=0):
             return "{}"
         if depth > 2:
             return "[Object]"
-        return "{ " + ", ".join(f"{key}: {_graphql_inspect(item, depth + 1)}"
+        return "{ " + ", ".join(f"{key}: {_inspect_value(item, depth + 1)}"
                                 for key, item in value.items()) + " }"
     return "[function]" if callable(value) else str(value)
 
 
-def _graphql_number_text(value):
+def _number_text(value):
     """A number as JavaScript writes it, as far as messages and String fields need it."""
     if isinstance(value, float):
         if value != value or value in (math.inf, -math.inf):
@@ -32797,7 +32797,7 @@ def _graphql_number_text(value):
     return str(value)
 
 
-def _graphql_natural_key(text):
+def _natural_key(text):
     """Sort key by which `a2` comes before `a10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part]
 
@@ -32833,12 +32833,12 @@ def _graphql_did_you_mean(name, options, what=""):
         distance = _graphql_edit_distance(name, option, limit)
         if distance is not None:
             distances[option] = distance
-    return _graphql_suggest(sorted(distances,
-                                   key=lambda option: (distances[option], _graphql_natural_key(option))),
+    return _suggestion(sorted(distances,
+                              key=lambda option: (distances[option], _natural_key(option))),
                                    what)
 
 
-def _graphql_suggest(options, what=""):
+def _suggestion(options, what=""):
     """The sentence ` Did you mean …?` about at most five options."""
     if not options:
         return ""
@@ -32853,8 +32853,8 @@ def _graphql_suggest(options, what=""):
 # -- GraphQL lexer -----------------------------------------------------------------------
 
 # Ignored tokens (spec 2.1.2 to 2.1.7) and one lexical token; the group that matched tells its kind.
-_GRAPHQL_IGNORED = re.compile(r"(?:[\ufeff\t ,\n\r]+|#[^\n\r]*)*")
-_GRAPHQL_TOKEN = re.compile(r"""
+_IGNORED_TOKENS = re.compile(r"(?:[\ufeff\t ,\n\r]+|#[^\n\r]*)*")
+_LEXICAL_TOKEN = re.compile(r"""
     (?P<punctuator> [!$&()\[\]{}:=@|] | \.\.\. )
   | (?P<Name> [A-Za-z_][A-Za-z0-9_]* )
   | (?P<Float> -?(?:0|[1-9][0-9]*) (?: \.[0-9]+ (?:[eE][+-]?[0-9]+)? | [eE][+-]?[0-9]+ ) (?![.A-Za-z_0-9]) )
@@ -32863,10 +32863,9 @@ _GRAPHQL_TOKEN = re.compile(r"""
   | (?P<String> "[^"\\\n\r\ud800-\udfff]*" )
   | (?P<Hard> ["0-9-] )
 """, re.VERBOSE)
-_GRAPHQL_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_GRAPHQL_BLOCK_PIECE = re.compile(r'"""|\\"""|[^"\\]+|.', re.DOTALL)
-_GRAPHQL_STRING_RUN = re.compile(r'[^"\\\n\r\ud800-\udfff]+')
-_GRAPHQL_FORBIDDEN = re.compile(r"[\ud800-\udfff]")
+_STRING_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_BLOCK_PIECE = re.compile(r'"""|\\"""|[^"\\]+|.', re.DOTALL)
+_STRING_RUN = re.compile(r'[^"\\\n\r\ud800-\udfff]+')
 
 
 class GraphQLLexer:
@@ -32887,14 +32886,14 @@ class GraphQLLexer:
 
     def next(self):
         source = self.source
-        start = _GRAPHQL_IGNORED.match(source, self.position).end()
+        start = _IGNORED_TOKENS.match(source, self.position).end()
         if start >= len(source):
             self.position = start
             return ("<EOF>", None, len(source))
         self.left -= 1
         if self.left < 0:
             raise self.error(start, f"Document contains more than {self.max_tokens} tokens. Parsing aborted.")
-        match = _GRAPHQL_TOKEN.match(source, start)
+        match = _LEXICAL_TOKEN.match(source, start)
         if match is None:
             raise self.unexpected(start)
         kind = match.lastgroup
@@ -32926,7 +32925,7 @@ class GraphQLLexer:
         if char == "'":
             return self.error(start, "Unexpected single quote character ('), did you mean to use a double "
                                      "quote (\")?")
-        kind = "Invalid" if _GRAPHQL_FORBIDDEN.match(char) else "Unexpected"
+        kind = "Invalid" if _SURROGATE.match(char) else "Unexpected"
         return self.error(start, f"{kind} character: {self.describe(start)}.")
 
     def bad_number(self, start):
@@ -32961,7 +32960,7 @@ class GraphQLLexer:
         """A quoted string with escapes (2.9.4); sets the position behind it."""
         source, at, parts = self.source, start + 1, []
         while True:
-            run = _GRAPHQL_STRING_RUN.match(source, at)
+            run = _STRING_RUN.match(source, at)
             if run:
                 parts.append(run.group())
                 at = run.end()
@@ -32981,8 +32980,8 @@ class GraphQLLexer:
         char = source[at + 1:at + 2]
         if char == "u":
             return self.unicode_escape(at)
-        if char in _GRAPHQL_ESCAPES:
-            return _GRAPHQL_ESCAPES[char], at + 2
+        if char in _STRING_ESCAPES:
+            return _STRING_ESCAPES[char], at + 2
         raise self.error(at, f'Invalid character escape sequence: "{source[at:at + 2]}".')
 
     def unicode_escape(self, at):
@@ -33006,24 +33005,24 @@ class GraphQLLexer:
     def block_string(self, start):
         parts, at = [], start + 3
         while True:
-            piece = _GRAPHQL_BLOCK_PIECE.match(self.source, at)
+            piece = _BLOCK_PIECE.match(self.source, at)
             if piece is None:
                 raise self.error(len(self.source), "Unterminated string.")
             text = piece.group()
-            forbidden = _GRAPHQL_FORBIDDEN.search(text)
+            forbidden = _SURROGATE.search(text)
             if forbidden:
                 where = at + forbidden.start()
                 raise self.error(where, f"Invalid character within String: {self.describe(where)}.")
             at = piece.end()
             if text == '"""':
                 self.position = at
-                return _graphql_dedent("".join(parts))
+                return _dedent("".join(parts))
             parts.append('"""' if text == '\\"""' else text)
 
 
-def _graphql_dedent(raw):
+def _dedent(raw):
     """BlockStringValue() of the specification (2.9.4): common indentation and blank edges removed."""
-    lines = _GRAPHQL_LINE_END.split(raw)
+    lines = _LINE_END.split(raw)
     indents = [len(line) - len(line.lstrip(" \t")) for line in lines[1:] if line.strip(" \t")]
     common = min(indents) if indents else 0
     lines = lines[:1] + [line[common:] for line in lines[1:]]
@@ -33164,10 +33163,10 @@ class GqlSchemaDefinition(GraphQLNode):
 
 # -- GraphQL parser ----------------------------------------------------------------------
 
-_GRAPHQL_EXECUTABLE_PLACES = frozenset((
+_EXECUTABLE_PLACES = frozenset((
     "QUERY", "MUTATION", "SUBSCRIPTION", "FIELD", "FRAGMENT_DEFINITION", "FRAGMENT_SPREAD", "INLINE_FRAGMENT",
     "VARIABLE_DEFINITION"))
-_GRAPHQL_TYPE_PLACES = frozenset((
+_TYPE_PLACES = frozenset((
     "SCHEMA", "SCALAR", "OBJECT", "FIELD_DEFINITION", "ARGUMENT_DEFINITION", "INTERFACE", "UNION", "ENUM",
     "ENUM_VALUE", "INPUT_OBJECT", "INPUT_FIELD_DEFINITION"))
 
@@ -33515,20 +33514,20 @@ class GraphQLParser:
 
     def directive_location(self):
         start, name = self.start, self.value
-        if self.kind != "Name" or name not in _GRAPHQL_EXECUTABLE_PLACES | _GRAPHQL_TYPE_PLACES:
+        if self.kind != "Name" or name not in _EXECUTABLE_PLACES | _TYPE_PLACES:
             raise self.unexpected()
         self.advance()
         return name, start
 
 
-def _print_graphql_value(node):
+def _print_value(node):
     """A value node as GraphQL text, on one line."""
     if isinstance(node, GqlVariable):
         return "$" + node.name
     if isinstance(node, GqlList):
-        return "[" + ", ".join(map(_print_graphql_value, node.items)) + "]"
+        return "[" + ", ".join(map(_print_value, node.items)) + "]"
     if isinstance(node, GqlObject):
-        members = ", ".join(f"{member.name}: {_print_graphql_value(member.value)}" for member in node.members)
+        members = ", ".join(f"{member.name}: {_print_value(member.value)}" for member in node.members)
         return "{ " + members + " }" if members else "{}"
     if node.kind in ("String", "BlockString"):
         return json.dumps(node.value, ensure_ascii=False)
@@ -33539,16 +33538,16 @@ def _print_graphql_value(node):
     return node.value
 
 
-def _print_graphql_type(node):
+def _print_type(node):
     """A type reference node as GraphQL text."""
     if isinstance(node, GqlNonNullType):
-        return _print_graphql_type(node.of) + "!"
-    return f"[{_print_graphql_type(node.of)}]" if isinstance(node, GqlListType) else node.name
+        return _print_type(node.of) + "!"
+    return f"[{_print_type(node.of)}]" if isinstance(node, GqlListType) else node.name
 
 
 # -- GraphQL types -----------------------------------------------------------------------
 
-_GRAPHQL_ABSENT = object()      # "no value given", where None means null
+_ABSENT = object()      # "no value given", where None means null
 
 
 class GraphQLType:
@@ -33613,17 +33612,17 @@ class GraphQLNamedType(GraphQLType):
             self.serialize, self.parse, self.parse_literal = (
                 self._serialize_enum, self._parse_enum, self._parse_enum_literal)
         elif kind == "SCALAR":
-            self.serialize = self.parse = _graphql_pass_through
-            self.parse_literal = _graphql_untyped_literal
+            self.serialize = self.parse = _pass_through
+            self.parse_literal = _untyped_literal
 
     def _serialize_enum(self, value):
         if isinstance(value, str) and value in self.values:
             return value
-        raise GraphQLError(f'Enum "{self.name}" cannot represent value: {_graphql_inspect(value)}')
+        raise GraphQLError(f'Enum "{self.name}" cannot represent value: {_inspect_value(value)}')
 
     def _parse_enum(self, value):
         if not isinstance(value, str):
-            shown = _graphql_inspect(value)
+            shown = _inspect_value(value)
             raise GraphQLError(f'Enum "{self.name}" cannot represent non-string value: {shown}.'
                                + self._suggest_value(shown))
         if value not in self.values:
@@ -33633,7 +33632,7 @@ class GraphQLNamedType(GraphQLType):
 
     def _parse_enum_literal(self, node, variables=None):
         if not (isinstance(node, GqlScalar) and node.kind == "Enum"):
-            shown = _print_graphql_value(node)
+            shown = _print_value(node)
             raise GraphQLError(f'Enum "{self.name}" cannot represent non-enum value: {shown}.'
                                + self._suggest_value(shown), [node.start])
         if node.value not in self.values:
@@ -33666,11 +33665,11 @@ class GraphQLInput:
         self.name, self.type, self.default = name, type_, default
         self.description, self.deprecated = description, deprecated
         self.required = type_.kind == "NON_NULL" and default is None
-        self._default_value = _GRAPHQL_ABSENT
+        self._default_value = _ABSENT
 
     def default_value(self):
-        """The coerced default, or _GRAPHQL_ABSENT when none is declared."""
-        if self.default is not None and self._default_value is _GRAPHQL_ABSENT:
+        """The coerced default, or _ABSENT when none is declared."""
+        if self.default is not None and self._default_value is _ABSENT:
             self._default_value = _LiteralWalk().value(self.default, self.type)
         return self._default_value
 
@@ -33696,39 +33695,39 @@ class GraphQLDirective:
 
 # -- GraphQL scalars ---------------------------------------------------------------------
 
-_GRAPHQL_INT_MIN, _GRAPHQL_INT_MAX = -(2 ** 31), 2 ** 31 - 1
+_INT_MIN, _INT_MAX = -(2 ** 31), 2 ** 31 - 1
 
 
-def _graphql_pass_through(value):
+def _pass_through(value):
     """Custom scalars hand values on as they are (spec 3.5.2)."""
     return value
 
 
-def _graphql_untyped_literal(node, variables=None):
+def _untyped_literal(node, variables=None):
     """The value of a literal for a custom scalar; variables are looked up."""
     if isinstance(node, GqlVariable):
         return (variables or {}).get(node.name)
     if isinstance(node, GqlList):
-        return [_graphql_untyped_literal(item, variables) for item in node.items]
+        return [_untyped_literal(item, variables) for item in node.items]
     if isinstance(node, GqlObject):
-        return {member.name: _graphql_untyped_literal(member.value, variables) for member in node.members}
+        return {member.name: _untyped_literal(member.value, variables) for member in node.members}
     if node.kind == "Int":
         return int(node.value)
     return float(node.value) if node.kind == "Float" else node.value
 
 
-def _graphql_cannot(what, value):
-    return GraphQLError(f"{what}: {_graphql_inspect(value)}")
+def _cannot_represent(what, value):
+    return GraphQLError(f"{what}: {_inspect_value(value)}")
 
 
-def _graphql_whole(value):
+def _whole_number(value):
     """The int of an int or of a float without fraction; None for everything else (bool included)."""
     if type(value) is int:
         return value
     return int(value) if isinstance(value, float) and math.isfinite(value) and value.is_integer() else None
 
 
-def _serialize_graphql_int(value):
+def _serialize_int(value):
     """Int, spec 3.5.1: 32 bits; result coercion also takes booleans and numbers in text."""
     number = value
     if isinstance(value, bool):
@@ -33738,24 +33737,24 @@ def _serialize_graphql_int(value):
             number = float(value) if not re.fullmatch(r"\s*[+-]?\d{1,15}\s*", value) else int(value)
         except ValueError:
             number = None
-    number = _graphql_whole(number)
+    number = _whole_number(number)
     if number is None:
-        raise _graphql_cannot("Int cannot represent non-integer value", value)
-    if not _GRAPHQL_INT_MIN <= number <= _GRAPHQL_INT_MAX:
-        raise _graphql_cannot("Int cannot represent non 32-bit signed integer value", value)
+        raise _cannot_represent("Int cannot represent non-integer value", value)
+    if not _INT_MIN <= number <= _INT_MAX:
+        raise _cannot_represent("Int cannot represent non 32-bit signed integer value", value)
     return number
 
 
-def _parse_graphql_int(value):
-    number = _graphql_whole(value)
+def _parse_int(value):
+    number = _whole_number(value)
     if number is None:
-        raise _graphql_cannot("Int cannot represent non-integer value", value)
-    if not _GRAPHQL_INT_MIN <= number <= _GRAPHQL_INT_MAX:
-        raise _graphql_cannot("Int cannot represent non 32-bit signed integer value", value)
+        raise _cannot_represent("Int cannot represent non-integer value", value)
+    if not _INT_MIN <= number <= _INT_MAX:
+        raise _cannot_represent("Int cannot represent non 32-bit signed integer value", value)
     return number
 
 
-def _serialize_graphql_float(value):
+def _serialize_float(value):
     number = value
     if isinstance(value, bool):
         return 1 if value else 0
@@ -33765,17 +33764,17 @@ def _serialize_graphql_float(value):
         except ValueError:
             number = None
     if not isinstance(number, (int, float)) or not math.isfinite(number):
-        raise _graphql_cannot("Float cannot represent non numeric value", value)
+        raise _cannot_represent("Float cannot represent non numeric value", value)
     return number
 
 
-def _parse_graphql_float(value):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _graphql_is_finite(value):
-        raise _graphql_cannot("Float cannot represent non numeric value", value)
+def _parse_float(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_finite(value):
+        raise _cannot_represent("Float cannot represent non numeric value", value)
     return float(value)
 
 
-def _graphql_is_finite(value):
+def _is_finite(value):
     """Whether a number is finite also as a double."""
     try:
         return math.isfinite(value)
@@ -33783,95 +33782,95 @@ def _graphql_is_finite(value):
         return False
 
 
-def _serialize_graphql_string(value):
+def _serialize_string(value):
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (int, float)) and _graphql_is_finite(value):
-        return _graphql_number_text(value)
-    raise _graphql_cannot("String cannot represent value", value)
+    if isinstance(value, (int, float)) and _is_finite(value):
+        return _number_text(value)
+    raise _cannot_represent("String cannot represent value", value)
 
 
-def _parse_graphql_string(value):
+def _parse_string(value):
     if isinstance(value, str):
         return value
-    raise _graphql_cannot("String cannot represent a non string value", value)
+    raise _cannot_represent("String cannot represent a non string value", value)
 
 
-def _serialize_graphql_boolean(value):
+def _serialize_boolean(value):
     if isinstance(value, bool):
         return value
-    if isinstance(value, (int, float)) and _graphql_is_finite(value):
+    if isinstance(value, (int, float)) and _is_finite(value):
         return value != 0
-    raise _graphql_cannot("Boolean cannot represent a non boolean value", value)
+    raise _cannot_represent("Boolean cannot represent a non boolean value", value)
 
 
-def _parse_graphql_boolean(value):
+def _parse_boolean(value):
     if isinstance(value, bool):
         return value
-    raise _graphql_cannot("Boolean cannot represent a non boolean value", value)
+    raise _cannot_represent("Boolean cannot represent a non boolean value", value)
 
 
-def _coerce_graphql_id(value):
+def _coerce_id(value):
     if isinstance(value, str):
         return value
-    number = _graphql_whole(value)
+    number = _whole_number(value)
     if number is None:
-        raise _graphql_cannot("ID cannot represent value", value)
-    return str(number) if abs(number) < 10 ** 21 else _graphql_number_text(float(number))
+        raise _cannot_represent("ID cannot represent value", value)
+    return str(number) if abs(number) < 10 ** 21 else _number_text(float(number))
 
 
-def _graphql_literal_parser(kinds, message, convert):
+def _literal_parser(kinds, message, convert):
     """parse_literal of a built-in scalar: accepts literals of `kinds`, else raises with `message`."""
     def parse_literal(node, variables=None):
         if not isinstance(node, GqlScalar) or node.kind not in kinds:
-            raise GraphQLError(f"{message}: {_print_graphql_value(node)}", [node.start])
+            raise GraphQLError(f"{message}: {_print_value(node)}", [node.start])
         try:
             return convert(node.value)
         except (GraphQLError, ValueError):
-            raise GraphQLError(f"{message}: {_print_graphql_value(node)}", [node.start]) from None
+            raise GraphQLError(f"{message}: {_print_value(node)}", [node.start]) from None
     return parse_literal
 
 
-def _graphql_int_literal(node, variables=None):
+def _int_literal(node, variables=None):
     if not isinstance(node, GqlScalar) or node.kind != "Int":
-        raise GraphQLError(f"Int cannot represent non-integer value: {_print_graphql_value(node)}",
+        raise GraphQLError(f"Int cannot represent non-integer value: {_print_value(node)}",
                            [node.start])
-    if len(node.value) > 11 or not _GRAPHQL_INT_MIN <= int(node.value) <= _GRAPHQL_INT_MAX:
+    if len(node.value) > 11 or not _INT_MIN <= int(node.value) <= _INT_MAX:
         raise GraphQLError(f"Int cannot represent non 32-bit signed integer value: {node.value}",
                            [node.start])
     return int(node.value)
 
 
-def _graphql_finite_float(text):
+def _finite_float(text):
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(text)
     return number
 
 
-_GRAPHQL_STRING_KINDS = ("String", "BlockString")
+_STRING_KINDS = ("String", "BlockString")
 # name -> (description, serialize, parse, parse_literal); the descriptions are this engine's own
-_GRAPHQL_SCALARS = {
+_BUILT_IN_SCALARS = {
     "Int": (
         "A whole number that fits into 32 bits.",
-        _serialize_graphql_int, _parse_graphql_int, _graphql_int_literal),
+        _serialize_int, _parse_int, _int_literal),
     "Float": (
-        "A double-precision number.", _serialize_graphql_float, _parse_graphql_float,
-        _graphql_literal_parser(("Int", "Float"), "Float cannot represent non numeric value",
-                                _graphql_finite_float)),
+        "A double-precision number.", _serialize_float, _parse_float,
+        _literal_parser(("Int", "Float"), "Float cannot represent non numeric value",
+                        _finite_float)),
     "String": (
-        "A text of Unicode characters.", _serialize_graphql_string, _parse_graphql_string,
-        _graphql_literal_parser(_GRAPHQL_STRING_KINDS, "String cannot represent a non string value", str)),
+        "A text of Unicode characters.", _serialize_string, _parse_string,
+        _literal_parser(_STRING_KINDS, "String cannot represent a non string value", str)),
     "Boolean": (
-        "`true` or `false`.", _serialize_graphql_boolean, _parse_graphql_boolean,
-        _graphql_literal_parser(("Boolean",), "Boolean cannot represent a non boolean value", bool)),
+        "`true` or `false`.", _serialize_boolean, _parse_boolean,
+        _literal_parser(("Boolean",), "Boolean cannot represent a non boolean value", bool)),
     "ID": (
         "A key that identifies an object. It is sent as a text; whole numbers are accepted too.",
-        _coerce_graphql_id, _coerce_graphql_id,
-        _graphql_literal_parser(("Int",) + _GRAPHQL_STRING_KINDS,
-                                "ID cannot represent a non-string and non-integer value", str)),
+        _coerce_id, _coerce_id,
+        _literal_parser(("Int",) + _STRING_KINDS,
+                        "ID cannot represent a non-string and non-integer value", str)),
 }
 
 
@@ -33879,7 +33878,7 @@ _GRAPHQL_SCALARS = {
 
 class _InputWalk:
     """The one walk through what is given for an input type: literals of a document, or a variable's JSON.
-    `value` returns the coerced value (spec 3 and 6.4.1), or _GRAPHQL_ABSENT where a part does not fit;
+    `value` returns the coerced value (spec 3 and 6.4.1), or _ABSENT where a part does not fit;
     fail() is called for each such part, with the path that leads to it."""
 
     def value(self, given, type_, path=()):
@@ -33901,14 +33900,14 @@ class _InputWalk:
         items = self.items(given)
         if items is None:
             value = self.value(given, item_type, path)
-            return value if value is _GRAPHQL_ABSENT else [value]
+            return value if value is _ABSENT else [value]
         values = []
         for index, item in enumerate(items):
             value = self.value(item, item_type, (*path, index))
-            if value is _GRAPHQL_ABSENT and item.__class__ is GqlVariable and item_type.kind != "NON_NULL":
+            if value is _ABSENT and item.__class__ is GqlVariable and item_type.kind != "NON_NULL":
                 value = None            # a variable without a value stands for null in a list
             values.append(value)
-        return _GRAPHQL_ABSENT if _GRAPHQL_ABSENT in values else values
+        return _ABSENT if _ABSENT in values else values
 
     def object(self, given, type_, path):
         members = self.members(given)
@@ -33938,14 +33937,14 @@ class _InputWalk:
             if result[only] is None:
                 return self.fail(f'Field "{self.prefix(type_)}{only}" must be non-null.',
                                  given if given.__class__ is GqlObject else None, (*path, only))
-        return result if fits and _GRAPHQL_ABSENT not in result.values() else _GRAPHQL_ABSENT
+        return result if fits and _ABSENT not in result.values() else _ABSENT
 
     def is_missing(self, given):
         return False
 
     def take_default(self, result, field):
         value = field.default_value()
-        if value is not _GRAPHQL_ABSENT:
+        if value is not _ABSENT:
             result[field.name] = value
 
 
@@ -33962,14 +33961,14 @@ class _LiteralWalk(_InputWalk):
     def fail(self, message, node, path):
         if self.report is not None:
             self.report(message, node.start)
-        return _GRAPHQL_ABSENT
+        return _ABSENT
 
     def misfit(self, node, type_):
-        return f'Expected value of type "{type_}", found {_print_graphql_value(node)}.'
+        return f'Expected value of type "{type_}", found {_print_value(node)}.'
 
     def variable(self, node, type_):
-        value = self.variables.get(node.name, _GRAPHQL_ABSENT)
-        return _GRAPHQL_ABSENT if value is None and type_.kind == "NON_NULL" else value
+        value = self.variables.get(node.name, _ABSENT)
+        return _ABSENT if value is None and type_.kind == "NON_NULL" else value
 
     def is_missing(self, node):
         return self.report is None and node.__class__ is GqlVariable and node.name not in self.variables
@@ -34002,7 +34001,7 @@ class _JsonWalk(_InputWalk):
 
     def fail(self, message, value, path):
         self.report(path, value, message)
-        return _GRAPHQL_ABSENT
+        return _ABSENT
 
     def misfit(self, value, type_):
         return (f'Expected non-nullable type "{type_}" not to be null.' if value is None
@@ -34053,7 +34052,7 @@ def _check_directive(node, directive, place, report, check_values):
 # -- GraphQL: what every schema contains -------------------------------------------------
 
 # Introspection, scalars and directives (spec 4.5 and 3.13), read by the parser above.
-_GRAPHQL_CORE_SDL = '''
+_CORE_SDL = '''
 """Takes the field or fragment in only when `if` is true."""
 directive @include("Take it in?" if: Boolean!) on FIELD | FRAGMENT_SPREAD | INLINE_FRAGMENT
 """Leaves the field or fragment out when `if` is true."""
@@ -34157,14 +34156,14 @@ enum __DirectiveLocation {
 }
 '''
 
-_GRAPHQL_ROOT_NAMES = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
-_GRAPHQL_KIND_OF_KEYWORD = {"scalar": "SCALAR", "type": "OBJECT", "interface": "INTERFACE", "union": "UNION",
+_ROOT_NAMES = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
+_KIND_OF_KEYWORD = {"scalar": "SCALAR", "type": "OBJECT", "interface": "INTERFACE", "union": "UNION",
                     "enum": "ENUM", "input": "INPUT_OBJECT"}
 #: A field of a root type without the type around it, behind comments and a description.
-_GRAPHQL_BARE_FIELD = re.compile(r'(?:[\s,]|#[^\n]*\n|"""(?:[^"\\]|\\"""|"(?!"")|\\)*"""|"[^"\n]*")*'
-                                 r"[A-Za-z_][A-Za-z0-9_]*[\s,]*[(:]")
+_BARE_FIELD = re.compile(r'(?:[\s,]|#[^\n]*\n|"""(?:[^"\\]|\\"""|"(?!"")|\\)*"""|"[^"\n]*")*'
+                         r"[A-Za-z_][A-Za-z0-9_]*[\s,]*[(:]")
 #: What stands in for a missing `Query` type: tools want one with at least one field.
-_GRAPHQL_PLACEHOLDER = "_empty"
+_PLACEHOLDER = "_empty"
 
 
 # -- GraphQL registrations, and their SDL in one -----------------------------------------
@@ -34186,8 +34185,8 @@ class GraphQLRegistration:
         self.owner, self.visibility, self.resolver_name = owner, visibility, resolver_name
         self.parsed = self.field = None
         self.inset = 0
-        if kind in _GRAPHQL_ROOT_NAMES and isinstance(sdl, str) and _GRAPHQL_BARE_FIELD.match(sdl):
-            before = f"type {_GRAPHQL_ROOT_NAMES[kind]} {{ "
+        if kind in _ROOT_NAMES and isinstance(sdl, str) and _BARE_FIELD.match(sdl):
+            before = f"type {_ROOT_NAMES[kind]} {{ "
             self.sdl, self.inset = f"{before}{sdl}\n}}", len(before)
 
     @property
@@ -34212,9 +34211,9 @@ class _SdlText:
             place = error.locations[0]
             raise GraphQLSchemaError([(error.message, place["line"], place["column"], None)]) from None
         self.types, self.extensions, self.directives, self.problems = [], [], [], []
-        self.roots = {operation: {} for operation in _GRAPHQL_ROOT_NAMES}
+        self.roots = {operation: {} for operation in _ROOT_NAMES}
         self.order = []                  # names of all types defined, in the order of the text
-        self.root_names = dict(_GRAPHQL_ROOT_NAMES)
+        self.root_names = dict(_ROOT_NAMES)
         self.root_descriptions = {}
         self.description = None
         schema_seen = None
@@ -34242,7 +34241,7 @@ class _SdlText:
             self.directives.append(node)
         elif isinstance(node, GqlTypeDefinition):
             operation = self.operation_of.get(node.name)
-            self.order.append(_GRAPHQL_ROOT_NAMES[operation] if operation else node.name)
+            self.order.append(_ROOT_NAMES[operation] if operation else node.name)
             if operation and node.kind == "type":
                 self.root_descriptions[operation] = node.description or self.root_descriptions.get(operation)
                 for field in node.members:
@@ -34252,7 +34251,7 @@ class _SdlText:
                     self.roots[operation].setdefault(field.name, field)
             elif node.extend:
                 self.extensions.append(node)
-            elif not (node.kind == "scalar" and node.name in _GRAPHQL_SCALARS):
+            elif not (node.kind == "scalar" and node.name in _BUILT_IN_SCALARS):
                 self.types.append(node)
 
     def check_unique(self):
@@ -34292,17 +34291,17 @@ def _sdl_member_signature(node):
     text = node.name
     if isinstance(node, GqlFieldDefinition):
         text += "(" + ",".join(sorted(map(_sdl_member_signature,
-                                          node.arguments))) + "):" + _print_graphql_type(node.type)
+                                          node.arguments))) + "):" + _print_type(node.type)
     elif isinstance(node, GqlInputDefinition):
-        text += ":" + _print_graphql_type(node.type) + ("=" + _print_graphql_value(node.default)
-                                                        if node.default else "")
+        text += ":" + _print_type(node.type) + ("=" + _print_value(node.default)
+                                                if node.default else "")
     return text + _sdl_directives_signature(node.directives)
 
 
 def _sdl_directives_signature(nodes):
     return "".join(sorted(
         f"@{node.name}("
-        + ",".join(f"{item.name}:{_print_graphql_value(item.value)}" for item in node.arguments) + ")"
+        + ",".join(f"{item.name}:{_print_value(item.value)}" for item in node.arguments) + ")"
         for node in nodes))
 
 
@@ -34365,7 +34364,7 @@ class _SdlMerge:
                 self.types[node.name] = _SdlMergedType(node, registration, signature)
             elif known.signature != signature and known.registration.parsed is not parsed:
                 self.problem(f'Type "{node.name}" is defined differently by '
-                             f'{_graphql_owner_of(known.registration)}.',
+                             f'{_owner_of(known.registration)}.',
                              node.name_start, registration)
             elif node.description and not known.description:
                 known.description = node.description
@@ -34373,7 +34372,7 @@ class _SdlMerge:
             known = self.directives.setdefault(node.name, (node, registration))
             if known[0] is not node and _sdl_definition_signature(known[0]) != parsed.signatures[id(node)]:
                 self.problem(f'Directive "@{node.name}" is defined differently by '
-                             f'{_graphql_owner_of(known[1])}.',
+                             f'{_owner_of(known[1])}.',
                              node.name_start, registration)
 
     def take_extensions(self, registration):
@@ -34387,23 +34386,23 @@ class _SdlMerge:
                 self.missing.append((f'Cannot extend type "{node.name}" because it is not defined.'
                                      + _graphql_did_you_mean(node.name, self.types), node.name_start, registration))
             elif known.kind != node.kind:
-                self.problem(f'Cannot extend non-{_GRAPHQL_KIND_WORDS[node.kind]} type "{node.name}".',
+                self.problem(f'Cannot extend non-{_KIND_WORDS[node.kind]} type "{node.name}".',
                              node.name_start, registration)
             else:
                 for member, other in known.add(node, registration):
                     self.problem(f'"{node.name}.{member.name}" is defined differently by '
-                                 f'{_graphql_owner_of(other)}.',
+                                 f'{_owner_of(other)}.',
                                  member.start, registration)
 
 
 # -- GraphQL schema ----------------------------------------------------------------------
 
-_GRAPHQL_KIND_WORDS = {"scalar": "scalar", "type": "object", "interface": "interface", "union": "union",
-                       "enum": "enum",
+_KIND_WORDS = {"scalar": "scalar", "type": "object", "interface": "interface", "union": "union",
+               "enum": "enum",
                "input": "input object"}
 
 
-def _graphql_owner_of(registration):
+def _owner_of(registration):
     return registration.label + (f" of {registration.owner}" if registration.owner else "")
 
 
@@ -34446,7 +34445,7 @@ class GraphQLSchema:
         self.problems.append((message, offset, registration))
 
     def _add_scalars(self):
-        for name, (description, serialize, parse, parse_literal) in _GRAPHQL_SCALARS.items():
+        for name, (description, serialize, parse, parse_literal) in _BUILT_IN_SCALARS.items():
             type_ = self.types[name] = GraphQLNamedType("SCALAR", name, description, True)
             type_.serialize, type_.parse, type_.parse_literal = serialize, parse, parse_literal
 
@@ -34459,7 +34458,7 @@ class GraphQLSchema:
                 self.problem(f'Type "{name}" is built in and cannot be defined again.',
                              merged.node.name_start, merged.registration)
             if known is None:
-                self.types[name] = GraphQLNamedType(_GRAPHQL_KIND_OF_KEYWORD[merged.kind], name,
+                self.types[name] = GraphQLNamedType(_KIND_OF_KEYWORD[merged.kind], name,
                                                     merged.description, not self.core)
 
     def _fill_types(self):
@@ -34476,7 +34475,7 @@ class GraphQLSchema:
                 self._check_name(member, node.start, registration, f"{name}.{member}")
                 if merged.kind == "enum":
                     type_.values[member] = GraphQLEnumValue(member, node.description,
-                                                            _graphql_deprecation(node))
+                                                            _deprecation(node))
                 elif merged.kind == "input":
                     type_.fields[member] = self._input(node, registration)
                 else:
@@ -34525,8 +34524,8 @@ class GraphQLSchema:
         """The root type of an operation, made when it is first asked for."""
         type_ = self.roots.get(operation)
         if type_ is None:
-            type_ = self.roots[operation] = self.types[_GRAPHQL_ROOT_NAMES[operation]] = GraphQLNamedType(
-                "OBJECT", _GRAPHQL_ROOT_NAMES[operation])
+            type_ = self.roots[operation] = self.types[_ROOT_NAMES[operation]] = GraphQLNamedType(
+                "OBJECT", _ROOT_NAMES[operation])
         return type_
 
     def _field(self, node, registration):
@@ -34543,7 +34542,7 @@ class GraphQLSchema:
                          node.type.start, registration)
         self._check_directives(node.directives, "FIELD_DEFINITION", registration)
         return GraphQLField(node.name, type_ or self.types["String"], arguments, node.description,
-                            _graphql_deprecation(node))
+                            _deprecation(node))
 
     def _input(self, node, registration):
         type_ = self._reference(node.type, registration)
@@ -34551,7 +34550,7 @@ class GraphQLSchema:
             self.problem(f'The type of "{node.name}" must be Input Type but got: {type_}.',
                          node.type.start, registration)
         item = GraphQLInput(node.name, type_ or self.types["String"], node.default, node.description,
-                            _graphql_deprecation(node))
+                            _deprecation(node))
         if item.required and item.deprecated is not None:
             self.problem(f'Required argument or input field "{node.name}" cannot be deprecated.',
                          node.start, registration)
@@ -34579,8 +34578,8 @@ class GraphQLSchema:
             descriptions = registration.parsed.root_descriptions
             root.description = root.description or descriptions.get(registration.kind)
         if self.core and not self.root_shell("query").fields:
-            self.roots["query"].fields[_GRAPHQL_PLACEHOLDER] = GraphQLField(
-                _GRAPHQL_PLACEHOLDER, self.types["Boolean"], None,
+            self.roots["query"].fields[_PLACEHOLDER] = GraphQLField(
+                _PLACEHOLDER, self.types["Boolean"], None,
                 "Always null. It stands here because no query is registered, and GraphQL wants one.")
 
     # -- checks of spec 3 ----
@@ -34602,7 +34601,7 @@ class GraphQLSchema:
         self._check_input_cycles()
 
     def _check_merged(self, type_, merged):
-        place = "OBJECT" if merged.kind == "type" else _GRAPHQL_KIND_OF_KEYWORD[merged.kind]
+        place = "OBJECT" if merged.kind == "type" else _KIND_OF_KEYWORD[merged.kind]
         for registration in {id(item): item for _node, item in merged.directives}.values():
             nodes = [node for node, owner in merged.directives if owner is registration]
             self._check_directives(nodes, place, registration)
@@ -34758,18 +34757,18 @@ class GraphQLSchema:
                 if type_ in kept or type_.kind == "OBJECT" and not type_.fields:
                     continue
                 kept[type_] = True
-                todo += reversed(type_.possible + type_.interfaces + _graphql_types_in_fields(type_))
+                todo += reversed(type_.possible + type_.interfaces + _types_in_fields(type_))
 
         declared = [self.types[name] for item in visible for name in item.parsed.order if name in self.types]
         for type_ in declared:
             if type_.fields or type_.kind != "OBJECT":
                 kept[type_] = True
-                kept.update((other, True) for other in _graphql_types_in_fields(type_) if other.builtin
+                kept.update((other, True) for other in _types_in_fields(type_) if other.builtin
                             and other not in kept)
         for type_ in declared:
-            for other in type_.possible + type_.interfaces + _graphql_types_in_fields(type_):
+            for other in type_.possible + type_.interfaces + _types_in_fields(type_):
                 keep(other)
-        for operation in _GRAPHQL_ROOT_NAMES:
+        for operation in _ROOT_NAMES:
             if operation in self.roots:
                 keep(self.roots[operation])
         for directive in self.directives.values():
@@ -34826,12 +34825,12 @@ class GraphQLSchema:
     def field_of(self, type_, name):
         """The field definition `name` of a composite type, meta fields included, or None."""
         if name == "__typename":
-            return _GRAPHQL_TYPENAME
+            return _TYPENAME
         if type_.kind == "UNION":
             return None
         field = type_.fields.get(name)
         if field is None and type_ is self.roots.get("query"):
-            return _GRAPHQL_ROOT_META.get(name)
+            return _ROOT_META.get(name)
         return field
 
     # -- introspection (spec 4) ----
@@ -34839,11 +34838,11 @@ class GraphQLSchema:
     def introspection(self):
         """The schema as the value of `__schema`: dicts that refer to one another."""
         if self._introspection is None:
-            self._introspection = _GraphQLIntrospection(self)
+            self._introspection = _IntrospectionTypes(self)
         return self._introspection
 
 
-def _graphql_types_in_fields(type_):
+def _types_in_fields(type_):
     """The named types that the fields of a type refer to: for each field its arguments, then its own type."""
     found = []
     for field in type_.fields.values():
@@ -34853,7 +34852,7 @@ def _graphql_types_in_fields(type_):
     return found
 
 
-def _graphql_deprecation(node):
+def _deprecation(node):
     """The reason of a `@deprecated` directive, or None."""
     for directive in node.directives:
         if directive.name == "deprecated":
@@ -34864,7 +34863,7 @@ def _graphql_deprecation(node):
     return None
 
 
-class _GraphQLIntrospection:
+class _IntrospectionTypes:
     """Values for `__schema` and `__type`: one dict per type, made when it is first asked for."""
 
     def __init__(self, schema):
@@ -34917,46 +34916,46 @@ class _GraphQLIntrospection:
     def inputs(self, items):
         return [{
             "name": item.name, "description": item.description, "type": self.type_value(item.type),
-            "defaultValue": None if item.default is None else _print_graphql_value(item.default),
+            "defaultValue": None if item.default is None else _print_value(item.default),
             "isDeprecated": item.deprecated is not None, "deprecationReason": item.deprecated,
         } for item in items.values()]
 
 
-def _graphql_without_deprecated(items, args, schema):
+def _without_deprecated(items, args, schema):
     """The meta resolver of a list of which deprecated entries are left out unless asked for."""
     if items is None or args.get("includeDeprecated"):
         return items
     return [item for item in items if not item["isDeprecated"]]
 
 
-def _make_graphql_core():
+def _make_core_schema():
     """The part that all schemas share: scalars, directives and introspection types."""
-    registration = GraphQLRegistration("query", "", _GRAPHQL_CORE_SDL, None)
-    registration.parsed = _SdlText(_GRAPHQL_CORE_SDL)
+    registration = GraphQLRegistration("query", "", _CORE_SDL, None)
+    registration.parsed = _SdlText(_CORE_SDL)
     core = GraphQLSchema([registration], visible=())
     for owner, names in (("__Type", ("fields", "enumValues", "inputFields")), ("__Field", ("args",)),
                          ("__Directive", ("args",))):
         for name in names:
-            core.types[owner].fields[name].meta = _graphql_without_deprecated
+            core.types[owner].fields[name].meta = _without_deprecated
     return core
 
 
-_GRAPHQL_CORE = _make_graphql_core()
-_GRAPHQL_STRING = _GRAPHQL_CORE.types["String"]
-_GRAPHQL_TYPENAME = GraphQLField("__typename", _GRAPHQL_STRING.non_null())
-_GRAPHQL_ROOT_META = {
-    "__schema": GraphQLField("__schema", _GRAPHQL_CORE.types["__Schema"].non_null()),
-    "__type": GraphQLField("__type", _GRAPHQL_CORE.types["__Type"],
-                           {"name": GraphQLInput("name", _GRAPHQL_STRING.non_null())}),
+_CORE_SCHEMA = _make_core_schema()
+_STRING_TYPE = _CORE_SCHEMA.types["String"]
+_TYPENAME = GraphQLField("__typename", _STRING_TYPE.non_null())
+_ROOT_META = {
+    "__schema": GraphQLField("__schema", _CORE_SCHEMA.types["__Schema"].non_null()),
+    "__type": GraphQLField("__type", _CORE_SCHEMA.types["__Type"],
+                           {"name": GraphQLInput("name", _STRING_TYPE.non_null())}),
 }
-_GRAPHQL_ROOT_META["__schema"].meta = lambda value, args, schema: schema.introspection().value
-_GRAPHQL_ROOT_META["__type"].meta = lambda value, args, schema: (
+_ROOT_META["__schema"].meta = lambda value, args, schema: schema.introspection().value
+_ROOT_META["__type"].meta = lambda value, args, schema: (
     schema.introspection().type_value(schema.types.get(args["name"])))
 
 
 # -- GraphQL limits ----------------------------------------------------------------------
 
-class _GraphQLCost:
+class _Cost:
     """What a selection set amounts to once fragments are spread: fields, aliases, depth of fields, and
     `levels` of selection sets and spreads inside one another. `spreads` lists (fragment name, depth,
     level) seen directly."""
@@ -34989,12 +34988,12 @@ class _GraphQLCost:
         self.levels = max(self.levels, level + other.levels)
 
 
-def _graphql_spread_costs(fragments):
+def _spread_costs(fragments):
     """The cost of each fragment with those it spreads, children first, without recursion.
 
     A fragment that is spread within itself counts once: validation reports it.
     """
-    costs, done, open_ = {name: _GraphQLCost(node.selections) for name,
+    costs, done, open_ = {name: _Cost(node.selections) for name,
                           node in fragments.items()}, set(), set()
     for root in fragments:
         stack = [root]
@@ -35019,15 +35018,15 @@ def _graphql_spread_costs(fragments):
     return costs
 
 
-def _graphql_limit_errors(document):
+def _limit_errors(document):
     """Errors for operations that are too deep or too large (limits at the top of this section)."""
     fragments = {node.name: node for node in document.definitions if isinstance(node, GqlFragment)}
-    costs = _graphql_spread_costs(fragments)
+    costs = _spread_costs(fragments)
     errors = []
     for node in document.definitions:
         if not isinstance(node, GqlOperation):
             continue
-        cost = _GraphQLCost(node.selections)
+        cost = _Cost(node.selections)
         for name, depth, level in cost.spreads:
             if name in costs:
                 cost.add(costs[name], depth, level)
@@ -35047,11 +35046,11 @@ def _graphql_limit_errors(document):
 
 # -- GraphQL validation ------------------------------------------------------------------
 
-class _GraphQLValidationAborted(Exception):
+class _ValidationAborted(Exception):
     """Enough errors, or enough work."""
 
 
-_GRAPHQL_OPERATION_PLACES = {"query": "QUERY", "mutation": "MUTATION", "subscription": "SUBSCRIPTION"}
+_OPERATION_PLACES = {"query": "QUERY", "mutation": "MUTATION", "subscription": "SUBSCRIPTION"}
 
 
 class GraphQLValidator:
@@ -35069,7 +35068,7 @@ class GraphQLValidator:
         self.fragments = {}
         self.operations = []
         self.usages = {}
-        self.overlaps = _GraphQLOverlapFinder(self)
+        self.overlaps = _OverlapFinder(self)
         for node in document.definitions:
             if isinstance(node, GqlFragment):
                 self.fragments.setdefault(node.name, node)
@@ -35080,7 +35079,7 @@ class GraphQLValidator:
         """Returns the list of errors; empty when the document is valid."""
         try:
             self.visit_document()
-        except _GraphQLValidationAborted:
+        except _ValidationAborted:
             pass
         return self.errors
 
@@ -35088,7 +35087,7 @@ class GraphQLValidator:
         if len(self.errors) >= MAX_GRAPHQL_VALIDATION_ERRORS:
             self.errors.append(GraphQLError(
                 "Too many validation errors, error limit reached. Validation aborted."))
-            raise _GraphQLValidationAborted
+            raise _ValidationAborted
         self.errors.append(GraphQLError(message, offsets, self.document.source))
 
     # -- documents and definitions ----
@@ -35120,7 +35119,7 @@ class GraphQLValidator:
         self.check_directives_unique(node.directives)
         for variable in node.variables:
             self.visit_variable_definition(variable)
-        self.visit_directives(node.directives, _GRAPHQL_OPERATION_PLACES[node.operation])
+        self.visit_directives(node.directives, _OPERATION_PLACES[node.operation])
         self.visit_selections(node.selections, root, node)
         self.check_variable_positions(node)
 
@@ -35245,7 +35244,7 @@ class GraphQLValidator:
         type_ = self.schema.reference(node.type)
         if type_ is not None and not type_.named.is_input:
             self.report(f'Variable "${node.name}" cannot be non-input type '
-                        f'"{_print_graphql_type(node.type)}".',
+                        f'"{_print_type(node.type)}".',
                         node.type.start)
             type_ = None
         self.check_directives_unique(node.directives)
@@ -35397,7 +35396,7 @@ class GraphQLValidator:
     def check_leaf(self, node, type_, parent):
         """5.3.3, but for the root field of a subscription that carries JSON as text."""
         if type_.named.is_leaf:
-            if node.selections and not (type_.named is _GRAPHQL_STRING
+            if node.selections and not (type_.named is _STRING_TYPE
                                         and parent is self.schema.roots.get("subscription")):
                 self.report(f'Field "{node.name}" must not have a selection since type "{type_}" has no '
                             'subfields.',
@@ -35418,8 +35417,8 @@ class GraphQLValidator:
                             counts[interface] = counts.get(interface, 0) + 1
         if counts:
             order = sorted(counts, key=lambda type_: (-counts[type_], type_.kind == "OBJECT",
-                                                      _graphql_natural_key(type_.name)))
-            return _graphql_suggest([type_.name for type_ in order], "to use an inline fragment on")
+                                                      _natural_key(type_.name)))
+            return _suggestion([type_.name for type_ in order], "to use an inline fragment on")
         return _graphql_did_you_mean(name, parent.fields)
 
     def visit_spread(self, node, parent):
@@ -35533,12 +35532,12 @@ class GraphQLValidator:
     def check_type_name(self, node):
         while not isinstance(node, GqlNamedType):
             node = node.of
-        if node.name not in self.schema.types and node.name not in _GRAPHQL_SCALARS:
+        if node.name not in self.schema.types and node.name not in _BUILT_IN_SCALARS:
             self.report(f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.schema.types),
                         node.start)
 
 
-class _GraphQLFieldMap:
+class _FieldMap:
     """The fields of a selection set by response name, inline fragments taken in, and the spreads in it.
 
     `fields` maps a response name to a list of (parent type, node, field definition).
@@ -35550,7 +35549,7 @@ class _GraphQLFieldMap:
         self.fields, self.spreads = {}, []
 
 
-class _GraphQLOverlapFinder:
+class _OverlapFinder:
     """Field selection merging (5.3.2), after the algorithm of graphql-js: each pair of selection sets and
     fragments is compared once. Conflicts are tuples (response name, reason, left offsets, right offsets)."""
 
@@ -35584,13 +35583,13 @@ class _GraphQLOverlapFinder:
         if self.budget < 0:
             self.validator.report("Too many fields with the same response name to compare. Validation "
                                   "aborted.")
-            raise _GraphQLValidationAborted
+            raise _ValidationAborted
 
     def field_map(self, selections, parent):
         key = (id(selections), parent)
         found = self.maps.get(key)
         if found is None:
-            found = self.maps[key] = _GraphQLFieldMap()
+            found = self.maps[key] = _FieldMap()
             self.collect(selections, parent, found)
         return found
 
@@ -35665,8 +35664,8 @@ class _GraphQLOverlapFinder:
             elif (left_node.arguments or right_node.arguments) and not self.same_arguments(left_node,
                                                                                            right_node):
                 reason = "they have differing arguments"
-        if reason is None and left_field and right_field and _graphql_types_conflict(left_field.type,
-                                                                                     right_field.type):
+        if reason is None and left_field and right_field and _types_conflict(left_field.type,
+                                                                             right_field.type):
             reason = f'they return conflicting types "{left_field.type}" and "{right_field.type}"'
         if reason is not None:
             conflicts.append((key, reason, [left_node.start], [right_node.start]))
@@ -35686,7 +35685,7 @@ class _GraphQLOverlapFinder:
         text = self.texts.get(node)
         if text is None:
             text = self.texts[node] = ",".join(sorted(
-                f"{item.name}:{_graphql_value_signature(item.value)}" for item in node.arguments))
+                f"{item.name}:{_value_signature(item.value)}" for item in node.arguments))
         return text
 
     def between_selections(self, left_node, left_field, right_node, right_field, exclusive):
@@ -35705,17 +35704,17 @@ class _GraphQLOverlapFinder:
         return conflicts
 
 
-def _graphql_value_signature(node):
+def _value_signature(node):
     """A text by which two values compare; the order of input fields does not count."""
     if isinstance(node, GqlObject):
-        return "{" + ",".join(sorted(f"{item.name}:{_graphql_value_signature(item.value)}"
+        return "{" + ",".join(sorted(f"{item.name}:{_value_signature(item.value)}"
                                      for item in node.members)) + "}"
     if isinstance(node, GqlList):
-        return "[" + ",".join(map(_graphql_value_signature, node.items)) + "]"
-    return _print_graphql_value(node)
+        return "[" + ",".join(map(_value_signature, node.items)) + "]"
+    return _print_value(node)
 
 
-def _graphql_types_conflict(left, right):
+def _types_conflict(left, right):
     """SameResponseShape: wrappers must match, and leaf types must be the same."""
     while left is not right:
         if left.of is not None or right.of is not None:
@@ -35746,11 +35745,11 @@ class GraphQLResolveInfo:
         self.parent_type, self.return_type = plan.parent.name, plan.field.type.text
         self.operation, self.operation_name = run.operation.operation, run.operation.name
         self.variables, self.context = run.variables, run.context
-        self.path = _graphql_path_list(path, plan.key)
+        self.path = _path_list(path, plan.key)
         self.selection = plan.selection
 
 
-def _graphql_path_list(path, key):
+def _path_list(path, key):
     """The list of keys and indexes that a linked path `(parent, key)` and a last key stand for."""
     keys = [key]
     while path is not None:
@@ -35760,7 +35759,7 @@ def _graphql_path_list(path, key):
     return keys
 
 
-class _GraphQLRun:
+class _OperationRun:
     """One execution: what completion functions share. `errors` holds GraphQLErrors in the order they
     occurred."""
 
@@ -35773,7 +35772,7 @@ class _GraphQLRun:
 
     def located(self, error, plan, path, key):
         """The error with the place where it happened, as LocatedError of graphql-js."""
-        if isinstance(error, _GraphQLNullBubble):
+        if isinstance(error, _NullBubble):
             return error.error
         offsets, source = plan.offsets, self.source
         if isinstance(error, GraphQLError):
@@ -35786,18 +35785,18 @@ class _GraphQLRun:
             if not isinstance(message, str):
                 message = str(error) or type(error).__name__
             original, extensions = error, None
-        return GraphQLError(message, offsets, source, _graphql_path_list(path, key), original, extensions)
+        return GraphQLError(message, offsets, source, _path_list(path, key), original, extensions)
 
     def failed(self, error, plan, path, key, nullable):
         """Records the error of a nullable position; carries that of a non-null one further up (section
         6.4.4)."""
         located = self.located(error, plan, path, key)
         if not nullable:
-            raise _GraphQLNullBubble(located) from None
+            raise _NullBubble(located) from None
         self.errors.append(located)
 
 
-class _GraphQLFieldPlan:
+class _FieldPlan:
     """One response key of an object: where its value comes from and how it is completed."""
 
     __slots__ = ("key", "name", "parent", "field", "offsets", "nodes", "static_args", "nullable", "selection",
@@ -35807,10 +35806,10 @@ class _GraphQLFieldPlan:
         """The coerced arguments (spec 6.4.1); raises GraphQLError where a variable does not fit."""
         if self.static_args is not None:
             return dict(self.static_args)
-        return _graphql_argument_values(self.field.arguments, self.nodes[0], run.variables)
+        return _argument_values(self.field.arguments, self.nodes[0], run.variables)
 
 
-def _graphql_argument_values(definitions, node, variables):
+def _argument_values(definitions, node, variables):
     """Coerced argument values of a field or directive node; raises GraphQLError."""
     given = {argument.name: argument.value for argument in node.arguments}
     result = {}
@@ -35820,7 +35819,7 @@ def _graphql_argument_values(definitions, node, variables):
                                                    GqlVariable) and value_node.name not in variables
         if missing:
             value = item.default_value()
-            if value is not _GRAPHQL_ABSENT:
+            if value is not _ABSENT:
                 result[name] = value
             elif item.type.kind == "NON_NULL":
                 if value_node is None:
@@ -35831,20 +35830,20 @@ def _graphql_argument_values(definitions, node, variables):
                                    [value_node.start])
             continue
         value = _LiteralWalk(variables).value(value_node, item.type)
-        if value is _GRAPHQL_ABSENT:
+        if value is _ABSENT:
             is_null = isinstance(value_node, GqlVariable) or isinstance(value_node, GqlScalar) and (
                 value_node.kind == "Null")
             if is_null and item.type.kind == "NON_NULL":
                 raise GraphQLError(f'Argument "{name}" of non-null type "{item.type}" must not be null.',
                                    [value_node.start])
-            wrong = _graphql_wrong_variable(value_node, item.type, variables) or value_node
-            raise GraphQLError(f'Argument "{name}" has invalid value {_print_graphql_value(value_node)}.',
+            wrong = _wrong_variable(value_node, item.type, variables) or value_node
+            raise GraphQLError(f'Argument "{name}" has invalid value {_print_value(value_node)}.',
                                [wrong.start])
         result[name] = value
     return result
 
 
-def _graphql_wrong_variable(node, type_, variables):
+def _wrong_variable(node, type_, variables):
     """The variable inside a literal that is null where its position forbids it, or None."""
     if isinstance(node, GqlVariable):
         return node if type_.kind == "NON_NULL" and variables.get(node.name) is None else None
@@ -35856,19 +35855,19 @@ def _graphql_wrong_variable(node, type_, variables):
                  if member.name in type_.fields]
     else:
         return None
-    return next(filter(None, (_graphql_wrong_variable(*part, variables) for part in parts)), None)
+    return next(filter(None, (_wrong_variable(*part, variables) for part in parts)), None)
 
 
-def _graphql_uses_variables(node):
+def _uses_variables(node):
     """Whether a value node, or one inside it, is a variable."""
     if isinstance(node, GqlList):
-        return any(map(_graphql_uses_variables, node.items))
+        return any(map(_uses_variables, node.items))
     if isinstance(node, GqlObject):
-        return any(_graphql_uses_variables(member.value) for member in node.members)
+        return any(_uses_variables(member.value) for member in node.members)
     return isinstance(node, GqlVariable)
 
 
-def _graphql_condition_variables(document):
+def _condition_variables(document):
     """Names of the variables that decide about `@skip` and `@include` somewhere in a document."""
     names, todo = set(), [node.selections for node in document.definitions
                           if isinstance(node, (GqlOperation, GqlFragment))]
@@ -35943,17 +35942,17 @@ class GraphQLPlanner:
             for selections in selection_sets:
                 self.collect(selections, type_, groups, seen)
             entries = [self.entry(type_, key, nodes) for key, nodes in groups.items()]
-            execute = self.objects[memo] = _graphql_object_executor(tuple(entries))
+            execute = self.objects[memo] = _object_executor(tuple(entries))
         return execute
 
     def entry(self, type_, key, nodes):
         """(key, name, Python type that needs no completion or None, complete, plan, nullable)."""
-        plan = _GraphQLFieldPlan()
+        plan = _FieldPlan()
         plan.key, plan.name, plan.parent, plan.nodes = key, nodes[0].name, type_, nodes
         plan.field = field = self.schema.field_of(type_, plan.name)
         plan.offsets = tuple(node.start for node in nodes)
         plan.nullable = field.type.kind != "NON_NULL"
-        if field is _GRAPHQL_TYPENAME:
+        if field is _TYPENAME:
             name = type_.name
             return key, None, None, lambda value, run, path, key: name, plan, True
         selections = [node.selections for node in nodes if node.selections]
@@ -35961,46 +35960,46 @@ class GraphQLPlanner:
             node.name for inner in selections for node in inner if isinstance(node, GqlField)))
         plan.complete = complete = self.completer(field.type, plan, selections)
         arguments = nodes[0].arguments
-        dynamic = any(_graphql_uses_variables(argument.value) for argument in arguments)
-        plan.static_args = None if dynamic else _graphql_argument_values(field.arguments, nodes[0], {})
+        dynamic = any(_uses_variables(argument.value) for argument in arguments)
+        plan.static_args = None if dynamic else _argument_values(field.arguments, nodes[0], {})
         fast = None
         if field.type.nullable.kind == "SCALAR" and not selections:
-            fast = _GRAPHQL_FAST_TYPES.get(field.type.named.name)
+            fast = _FAST_TYPES.get(field.type.named.name)
         if field.meta is not None:
-            complete, fast = _graphql_meta_completer(plan), None
+            complete, fast = _meta_completer(plan), None
         elif self.call_resolvers and field.registration is not None:
-            complete, fast = _graphql_resolver_completer(plan), None
+            complete, fast = _resolver_completer(plan), None
         elif dynamic and self.call_resolvers:
-            complete, fast = _graphql_argument_checker(plan), None
+            complete, fast = _argument_checker(plan), None
         return key, plan.name, fast, complete, plan, plan.nullable
 
     # -- completion by type (spec 6.4.3) ----
 
     def completer(self, type_, plan, selections):
         if type_.kind == "NON_NULL":
-            return _graphql_non_null_completer(self.completer(type_.of, plan, selections), plan)
+            return _non_null_completer(self.completer(type_.of, plan, selections), plan)
         if type_.kind == "LIST":
-            return _graphql_list_completer(self.completer(type_.of, plan, selections), plan, type_.of)
+            return _list_completer(self.completer(type_.of, plan, selections), plan, type_.of)
         if type_.is_leaf:
             if selections:
                 self.untyped = True
-                return _graphql_text_completer(self.untyped_object(selections))
-            return _graphql_leaf_completer(type_.serialize, plan)
+                return _text_completer(self.untyped_object(selections))
+            return _leaf_completer(type_.serialize, plan)
         if type_.kind == "OBJECT":
-            return _graphql_object_completer(_GraphQLLazyObject(self, type_, selections), plan, type_)
+            return _object_completer(_LazyObject(self, type_, selections), plan, type_)
         return self.abstract(type_, plan, selections)
 
     def abstract(self, type_, plan, selections):
-        executors = {item: _GraphQLLazyObject(self, item, selections) for item in type_.possible}
+        executors = {item: _LazyObject(self, item, selections) for item in type_.possible}
 
         def complete(value, run, path, key):
             if value is None or value is run.absent:
                 return None
             if type(value) is not dict:
-                value = _graphql_object_source(value, run, plan, type_, path)
+                value = _object_source(value, run, plan, type_, path)
                 if value is None:
                     return None
-            return executors[_graphql_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
+            return executors[_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
         return complete
 
     def untyped_object(self, selection_sets):
@@ -36026,7 +36025,7 @@ class GraphQLPlanner:
         return project
 
 
-class _GraphQLLazyObject:
+class _LazyObject:
     """An object executor that is compiled when a value of its type is first met."""
 
     __slots__ = ("planner", "type", "selections", "execute")
@@ -36041,10 +36040,10 @@ class _GraphQLLazyObject:
 
 
 #: Python types whose values a scalar returns unchanged.
-_GRAPHQL_FAST_TYPES = {"String": str, "ID": str, "Boolean": bool}
+_FAST_TYPES = {"String": str, "ID": str, "Boolean": bool}
 
 
-def _graphql_object_executor(entries):
+def _object_executor(entries):
     def execute(source, run, path):
         result = {}
         get = source.get
@@ -36062,7 +36061,7 @@ def _graphql_object_executor(entries):
     return execute
 
 
-def _graphql_resolver_completer(plan):
+def _resolver_completer(plan):
     field, inner = plan.field, plan.complete
 
     def complete(value, run, path, key):
@@ -36075,7 +36074,7 @@ def _graphql_resolver_completer(plan):
     return complete
 
 
-def _graphql_meta_completer(plan):
+def _meta_completer(plan):
     meta, inner = plan.field.meta, plan.complete
 
     def complete(value, run, path, key):
@@ -36083,7 +36082,7 @@ def _graphql_meta_completer(plan):
     return complete
 
 
-def _graphql_argument_checker(plan):
+def _argument_checker(plan):
     """A field that is read from its object, but whose arguments may turn out wrong."""
     inner = plan.complete
 
@@ -36093,7 +36092,7 @@ def _graphql_argument_checker(plan):
     return complete
 
 
-def _graphql_leaf_completer(serialize, plan):
+def _leaf_completer(serialize, plan):
     def complete(value, run, path, key):
         if value is None or value is run.absent:
             return None
@@ -36101,14 +36100,14 @@ def _graphql_leaf_completer(serialize, plan):
             value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
             if value is None or value is run.absent:
                 return None
-        if type(value) is dict and serialize is not _graphql_pass_through and callable(value.get("valueOf")):
+        if type(value) is dict and serialize is not _pass_through and callable(value.get("valueOf")):
             number = value["valueOf"]({}, GraphQLResolveInfo(plan, run, path))
             value = value if type(number) is dict else number
         return serialize(value)
     return complete
 
 
-def _graphql_text_completer(project):
+def _text_completer(project):
     """A String whose text is JSON and is projected by a selection set."""
     def complete(value, run, path, key):
         if value is None or value is run.absent:
@@ -36118,12 +36117,12 @@ def _graphql_text_completer(project):
                 value = json.loads(value)
             except ValueError:
                 raise GraphQLError("The message is not JSON, so a selection set cannot be applied to it: "
-                                   + _graphql_inspect(value[:80])) from None
+                                   + _inspect_value(value[:80])) from None
         return project(value)
     return complete
 
 
-def _graphql_non_null_completer(inner, plan):
+def _non_null_completer(inner, plan):
     def complete(value, run, path, key):
         result = inner(value, run, path, key)
         if result is None:
@@ -36132,15 +36131,15 @@ def _graphql_non_null_completer(inner, plan):
     return complete
 
 
-def _graphql_list_completer(item_complete, plan, item_type):
+def _list_completer(item_complete, plan, item_type):
     nullable = item_type.kind != "NON_NULL"
-    fast = _GRAPHQL_FAST_TYPES.get(item_type.named.name) if item_type.nullable.kind == "SCALAR" else None
+    fast = _FAST_TYPES.get(item_type.named.name) if item_type.nullable.kind == "SCALAR" else None
 
     def complete(value, run, path, key):
         if value is None or value is run.absent:
             return None
         if type(value) is not list:
-            value = _graphql_list_source(value, run, plan, path)
+            value = _list_source(value, run, plan, path)
             if value is None:
                 return None
         here = (path, key)
@@ -36159,7 +36158,7 @@ def _graphql_list_completer(item_complete, plan, item_type):
     return complete
 
 
-def _graphql_list_source(value, run, plan, path):
+def _list_source(value, run, plan, path):
     """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
     there is none."""
     if callable(value):
@@ -36176,19 +36175,19 @@ def _graphql_list_source(value, run, plan, path):
     raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
 
 
-def _graphql_object_completer(lazy, plan, type_):
+def _object_completer(lazy, plan, type_):
     def complete(value, run, path, key):
         if value is None or value is run.absent:
             return None
         if type(value) is not dict:
-            value = _graphql_object_source(value, run, plan, type_, path)
+            value = _object_source(value, run, plan, type_, path)
             if value is None:
                 return None
         return (lazy.execute or lazy.get())(value, run, (path, key))
     return complete
 
 
-def _graphql_object_source(value, run, plan, type_, path):
+def _object_source(value, run, plan, type_, path):
     """The dict that a resolver meant: a function's result, or JSON text of an object. None where there is
     none."""
     given = value
@@ -36204,10 +36203,10 @@ def _graphql_object_source(value, run, plan, type_, path):
     if isinstance(value, dict):
         return value
     raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
-                       f"but got: {_graphql_inspect(given)}.")
+                       f"but got: {_inspect_value(given)}.")
 
 
-def _graphql_concrete_type(value, type_, plan, run, path):
+def _concrete_type(value, type_, plan, run, path):
     """ResolveAbstractType: by `__typename`, else the only possible type whose fields fit."""
     name = value.get("__typename")
     if callable(name):
@@ -36251,13 +36250,13 @@ class GraphQLDocument:
         except GraphQLError as error:
             self.errors = [error]
             return
-        self.errors = _graphql_limit_errors(tree) or GraphQLValidator(schema, tree).validate()
+        self.errors = _limit_errors(tree) or GraphQLValidator(schema, tree).validate()
         for node in tree.definitions:
             if isinstance(node, GqlOperation):
                 self.operations.append(node)
             elif isinstance(node, GqlFragment):
                 self.fragments[node.name] = node
-        self.condition_names = _graphql_condition_variables(tree)
+        self.condition_names = _condition_variables(tree)
 
     def operation(self, name):
         """The operation to execute (spec 6.1); raises GraphQLError."""
@@ -36293,7 +36292,7 @@ class GraphQLDocument:
                 continue
 
             def report(path, part, message, node=node, value=value):
-                start = f'Variable "${node.name}" got invalid value {_graphql_inspect(part)}'
+                start = f'Variable "${node.name}" got invalid value {_inspect_value(part)}'
                 if path:
                     place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
                     start += f' at "{node.name}{place}"'
@@ -36322,16 +36321,16 @@ class GraphQLDocument:
         """ExecuteRootSelectionSet: (data or None, list of GraphQLErrors). With a `root` value no resolver is
         called: the root fields are read from it."""
         execute, _planner = self.plan(operation, variables, root is None)
-        run = _GraphQLRun(self.schema, self.source, operation, variables, context, absent)
+        run = _OperationRun(self.schema, self.source, operation, variables, context, absent)
         try:
             data = execute({} if root is None else root, run, None)
-        except _GraphQLNullBubble as bubble:
+        except _NullBubble as bubble:
             run.errors.append(bubble.error)
             data = None
         return data, run.errors
 
 
-def _graphql_document(schema, source):
+def _document_of(schema, source):
     """The document of a text, from the schema's cache or newly parsed and validated."""
     with schema.lock:
         document = schema.documents.pop(source, None)
@@ -36347,27 +36346,27 @@ def _graphql_document(schema, source):
     return document
 
 
-_GRAPHQL_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_JSON_ANSWER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def graphql_json(result):
     """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
     try:
-        text = _GRAPHQL_JSON.encode(result)
+        text = _JSON_ANSWER.encode(result)
         text.encode()
         return text
     except (ValueError, TypeError, RecursionError):
-        return json.dumps(_graphql_json_safe(result), separators=(",", ":"))
+        return json.dumps(_json_safe(result), separators=(",", ":"))
 
 
-def _graphql_json_safe(value, depth=0):
+def _json_safe(value, depth=0):
     """A copy of a value that json.dumps accepts."""
     if depth > 200:
         return None
     if isinstance(value, dict):
-        return {str(key): _graphql_json_safe(item, depth + 1) for key, item in value.items()}
+        return {str(key): _json_safe(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_graphql_json_safe(item, depth + 1) for item in value]
+        return [_json_safe(item, depth + 1) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if isinstance(value, (str, int)) else None
@@ -36375,7 +36374,7 @@ def _graphql_json_safe(value, depth=0):
 
 # -- GraphQL subscriptions ---------------------------------------------------------------
 
-def _graphql_selection_shape(selections, planner):
+def _selection_shape(selections, planner):
     """A text that is equal for selections that project alike: names, aliases and order, conditions applied,
     named fragments written out. Arguments do not count: payloads are not asked again."""
     parts = []
@@ -36383,16 +36382,16 @@ def _graphql_selection_shape(selections, planner):
         if node.directives and not planner.included(node.directives):
             continue
         if isinstance(node, GqlField):
-            inner = _graphql_selection_shape(node.selections, planner) if node.selections else ""
+            inner = _selection_shape(node.selections, planner) if node.selections else ""
             parts.append(f"{node.key}:{node.name}{inner}")
             continue
         inner = planner.fragments[node.name] if isinstance(node, GqlSpread) else node
         condition = inner.condition.name if inner.condition else ""
-        parts.append(f"...{condition}{_graphql_selection_shape(inner.selections, planner)}")
+        parts.append(f"...{condition}{_selection_shape(inner.selections, planner)}")
     return "{" + " ".join(parts) + "}"
 
 
-def _graphql_payload_value(text, type_, selected):
+def _payload_value(text, type_, selected):
     """The value that the text of a message stands for: a text for String, ID and enum fields, JSON for
     all others and for a String with a selection set. Raises GraphQLError when it is not JSON."""
     if not isinstance(text, str):
@@ -36406,20 +36405,20 @@ def _graphql_payload_value(text, type_, selected):
     except ValueError:
         if named.is_leaf and not selected:
             return text
-        raise GraphQLError(f"The message is not JSON: {_graphql_inspect(text[:80])}") from None
+        raise GraphQLError(f"The message is not JSON: {_inspect_value(text[:80])}") from None
 
 
-def _graphql_plain_value(payload, field):
+def _plain_value(payload, field):
     """A payload as it is, without projection: what JSON it is, or else the text. The text of a String that
     is an object or an array in JSON counts as that, as it does where fields are selected."""
     try:
-        return _graphql_payload_value(payload, field.type,
-                                      isinstance(payload, str) and payload.lstrip()[:1] in ("{", "["))
+        return _payload_value(payload, field.type,
+                              isinstance(payload, str) and payload.lstrip()[:1] in ("{", "["))
     except GraphQLError:
         return payload
 
 
-class _GraphQLProjection:
+class _Projection:
     """The last message as one shape of selection sees it, made once for all subscribers that share the
     shape."""
 
@@ -36461,14 +36460,14 @@ class GraphQLSubscription:
         self.prepare()
         self.metadata = dict(metadata or {})
         for name, value in self.args.items():
-            text = _graphql_metadata_text(value)
+            text = _metadata_text(value)
             if text is not None:
                 self.metadata[name] = text
 
     def prepare(self):
         """Plans the selection for the schema of the moment; `failure` is a list of GraphQLErrors or None."""
         schema = self.service.view()
-        self.document = document = _graphql_document(schema, self.source)
+        self.document = document = _document_of(schema, self.source)
         self.failure = document.errors or None
         if not self.failure:
             try:
@@ -36479,7 +36478,7 @@ class GraphQLSubscription:
                     self.plan()
             except GraphQLError as error:
                 self.failure = [error]
-        self.projection = self.projection or _GraphQLProjection()
+        self.projection = self.projection or _Projection()
         self.schema = schema
 
     def plan(self):
@@ -36492,16 +36491,16 @@ class GraphQLSubscription:
         self.selected = any(node.selections for node in nodes)
         self.untyped = planner.untyped
         try:
-            self.args = _graphql_argument_values(self.field.arguments, nodes[0], self.variables)
+            self.args = _argument_values(self.field.arguments, nodes[0], self.variables)
         except GraphQLError as error:
             raise GraphQLError(error.message, error.offsets, self.source) from None
         self.path_node = nodes[0]
-        self.shape = shape = _graphql_selection_shape(self.operation.selections, planner)
-        if any(_graphql_uses_variables(argument.value) for node in nodes for argument in node.arguments):
+        self.shape = shape = _selection_shape(self.operation.selections, planner)
+        if any(_uses_variables(argument.value) for node in nodes for argument in node.arguments):
             self.shape = shape = shape + graphql_json(self.variables)
         with self.document.schema.lock:
             self.projection = self.service.projections.setdefault((id(self.document.schema), shape),
-                                                                  _GraphQLProjection())
+                                                                  _Projection())
 
     def matches(self, filter):
         """Do the subscriber's metadata hold all pairs of a filter?"""
@@ -36518,7 +36517,7 @@ class GraphQLSubscription:
         if self.failure:
             return graphql_json({"errors": self.service.format_errors(self.failure, self.context)}), True
         try:
-            value = _graphql_payload_value(payload, self.field.type, self.selected)
+            value = _payload_value(payload, self.field.type, self.selected)
         except GraphQLError as error:
             error.path, error.offsets, error.source = [self.key], (self.path_node.start,), self.source
             data = None if self.field.type.kind == "NON_NULL" else {self.key: None}
@@ -36536,12 +36535,12 @@ class GraphQLSubscription:
         resolver = self.field.resolver
         if resolver is None:
             return None
-        plan = _GraphQLFieldPlan()
+        plan = _FieldPlan()
         plan.key, plan.name, plan.field = self.key, self.name, self.field
         plan.parent = self.schema.roots["subscription"]
         plan.offsets, plan.selection = (self.path_node.start,), []
-        run = _GraphQLRun(self.schema, self.source, self.operation, self.variables, self.context,
-                          self.service.absent)
+        run = _OperationRun(self.schema, self.source, self.operation, self.variables, self.context,
+                            self.service.absent)
         try:
             value = resolver(dict(self.args), GraphQLResolveInfo(plan, run, None, plain))
         except Exception as error:
@@ -36549,16 +36548,16 @@ class GraphQLSubscription:
         return None if value is self.service.absent else value
 
 
-def _graphql_metadata_text(value):
+def _metadata_text(value):
     """A scalar argument as metadata has it; None for null, lists and objects."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
-        return _graphql_number_text(value)
+        return _number_text(value)
     return value if isinstance(value, str) else None
 
 
-class _GraphQLChannel:
+class _Channel:
     """Subscribers that get the same texts: one stream (section 17) for each document and kind of event. Its
     messages have the ids that they have on the plain stream of the subscription, so what is not kept
     here can be made from what is kept there."""
@@ -36578,16 +36577,16 @@ class _GraphQLChannel:
         return self.subscription.project(payload)
 
 
-class _GraphQLEverythingChannel(_GraphQLChannel):
+class _EverythingChannel(_Channel):
     """Clients that opened the endpoint without a query: every message, unprojected, under its name."""
 
     __slots__ = ()
 
     def text(self, name, payload, service):
-        return graphql_json({"data": {name: _graphql_plain_value(payload, service.subscription_field(name))}})
+        return graphql_json({"data": {name: _plain_value(payload, service.subscription_field(name))}})
 
 
-class _GraphQLReservation:
+class _Reservation:
     """A stream of the single connection mode: its token, its one connection, and operations by id."""
 
     def __init__(self, token, stream):
@@ -36606,10 +36605,10 @@ class _GraphQLReservation:
 # -- GraphQL over HTTP -------------------------------------------------------------------
 
 GRAPHQL_RESPONSE_TYPE = "application/graphql-response+json"
-_GRAPHQL_PARAMETERS = ("query", "operationName", "variables", "extensions")
+_REQUEST_PARAMETERS = ("query", "operationName", "variables", "extensions")
 
 
-class _GraphQLBadRequest(Exception):
+class _BadRequest(Exception):
     """A request that is refused before GraphQL sees it: `status`, message and extra headers."""
 
     def __init__(self, status, message, headers=()):
@@ -36625,63 +36624,63 @@ class GraphQLRequest:
     def __init__(self, parameters):
         query = parameters.get("query")
         if query is None:
-            raise _GraphQLBadRequest(400, 'The parameter "query" is missing.')
+            raise _BadRequest(400, 'The parameter "query" is missing.')
         if not isinstance(query, str):
-            raise _GraphQLBadRequest(400, 'The parameter "query" must be a string.')
+            raise _BadRequest(400, 'The parameter "query" must be a string.')
         name = parameters.get("operationName")
         if name is not None and not isinstance(name, str):
-            raise _GraphQLBadRequest(400, 'The parameter "operationName" must be a string or null.')
+            raise _BadRequest(400, 'The parameter "operationName" must be a string or null.')
         self.query, self.operation_name = query, name
         for key in ("variables", "extensions"):
             value = parameters.get(key)
             if value is not None and not isinstance(value, dict):
-                raise _GraphQLBadRequest(400, f'The parameter "{key}" must be an object or null.')
+                raise _BadRequest(400, f'The parameter "{key}" must be an object or null.')
             setattr(self, key, value or {})
 
 
 def read_graphql_request(method, headers, query, body):
-    """A GraphQLRequest from a GET's query parameters or a POST's JSON body; raises _GraphQLBadRequest.
+    """A GraphQLRequest from a GET's query parameters or a POST's JSON body; raises _BadRequest.
 
     `headers` have lower-case names; `query` maps parameters to texts; `body` is bytes.
     """
     if method != "POST":
-        parameters = {key: query[key] for key in _GRAPHQL_PARAMETERS if key in query}
+        parameters = {key: query[key] for key in _REQUEST_PARAMETERS if key in query}
         for key in ("variables", "extensions"):
             if parameters.get(key):
-                parameters[key] = _parse_graphql_json(parameters[key], f'The parameter "{key}"')
+                parameters[key] = _parse_json(parameters[key], f'The parameter "{key}"')
             else:
                 parameters.pop(key, None)
         return GraphQLRequest(parameters)
-    media, charset = _graphql_content_type(headers.get("content-type", ""))
+    media, charset = _content_type(headers.get("content-type", ""))
     if media != "application/json":
-        raise _GraphQLBadRequest(415, "Send the request as application/json"
-                                 + (f", not {media}." if media else "."))
+        raise _BadRequest(415, "Send the request as application/json"
+                          + (f", not {media}." if media else "."))
     if charset not in ("utf-8", "utf8"):
-        raise _GraphQLBadRequest(415, f"Send the request in UTF-8, not {charset}.")
+        raise _BadRequest(415, f"Send the request in UTF-8, not {charset}.")
     if not body:
-        raise _GraphQLBadRequest(400, "The request has no body.")
+        raise _BadRequest(400, "The request has no body.")
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise _GraphQLBadRequest(400, "The body is not UTF-8.") from None
-    parameters = _parse_graphql_json(text, "The body")
+        raise _BadRequest(400, "The body is not UTF-8.") from None
+    parameters = _parse_json(text, "The body")
     if isinstance(parameters, list):
-        raise _GraphQLBadRequest(400, "Batches are not supported: send one operation for each request.")
+        raise _BadRequest(400, "Batches are not supported: send one operation for each request.")
     if not isinstance(parameters, dict):
-        raise _GraphQLBadRequest(400, "The body must be a JSON object.")
+        raise _BadRequest(400, "The body must be a JSON object.")
     return GraphQLRequest(parameters)
 
 
-def _parse_graphql_json(text, what):
+def _parse_json(text, what):
     if has_too_many_values(text):
-        raise _GraphQLBadRequest(413, f"{what} has more than {MAX_JSON_VALUES:,} values.")
+        raise _BadRequest(413, f"{what} has more than {MAX_JSON_VALUES:,} values.")
     try:
         return parse_plain_json(text)
     except JSSyntaxError as error:
-        raise _GraphQLBadRequest(400, f"{what} is not JSON: {error.message}.") from None
+        raise _BadRequest(400, f"{what} is not JSON: {error.message}.") from None
 
 
-def _graphql_content_type(header):
+def _content_type(header):
     """(media type, charset) of a Content-Type, in lower case; the charset is utf-8 unless given."""
     media, *parameters = header.lower().split(";")
     charset = "utf-8"
@@ -36693,7 +36692,7 @@ def _graphql_content_type(header):
 
 
 @functools.lru_cache(64)
-def _graphql_accepted(header):
+def _accepted_types(header):
     """(media range, quality) pairs of an Accept header, best first. Clients send the same again and again."""
     ranges = []
     for part in (header or "*/*").lower().split(","):
@@ -36711,9 +36710,9 @@ def _graphql_accepted(header):
     return tuple(sorted(ranges, key=lambda item: -item[1]))
 
 
-def _graphql_response_type(header):
+def _response_type(header):
     """The media type of the answer, or None when the client takes neither (GraphQL over HTTP, spec 5)."""
-    for media, _quality in _graphql_accepted(header):
+    for media, _quality in _accepted_types(header):
         if media in (GRAPHQL_RESPONSE_TYPE, "application/json"):
             return media
         if media in ("*/*", "application/*"):
@@ -36725,7 +36724,7 @@ def wants_graphql_explorer(method, headers):
     """Whether a request is a browser's visit to the endpoint, and not a GraphQL client's."""
     if method not in ("GET", "HEAD"):
         return False
-    for media, _quality in _graphql_accepted(headers.get("accept")):
+    for media, _quality in _accepted_types(headers.get("accept")):
         if media in ("text/html", "application/xhtml+xml"):
             return True
         if media in (GRAPHQL_RESPONSE_TYPE, "application/json", "*/*", "application/*"):
@@ -36733,9 +36732,9 @@ def wants_graphql_explorer(method, headers):
     return False
 
 
-def _graphql_takes_stream(header):
+def _takes_stream(header):
     """Does an Accept header name event streams?"""
-    return any(media == "text/event-stream" for media, _quality in _graphql_accepted(header))
+    return any(media == "text/event-stream" for media, _quality in _accepted_types(header))
 
 
 def handle_graphql_http(method, headers, query, body, schema, context=None, format_errors=None, absent=None):
@@ -36745,8 +36744,8 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
     `headers`: dict with lower-case names. `query`: dict of the URL's parameters. `schema`: a GraphQLSchema.
     """
     format_errors = format_errors or (lambda errors, context: [error.formatted() for error in errors])
-    media = _graphql_response_type(headers.get("accept"))
-    takes_stream = _graphql_takes_stream(headers.get("accept"))
+    media = _response_type(headers.get("accept"))
+    takes_stream = _takes_stream(headers.get("accept"))
     if media is None and takes_stream:
         return None
 
@@ -36757,18 +36756,18 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
 
     try:
         if method not in ("GET", "HEAD", "POST"):
-            raise _GraphQLBadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
+            raise _BadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
         if media is None:
-            raise _GraphQLBadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
+            raise _BadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
                                           "application/json, and subscriptions with text/event-stream, here "
                                           "and at /graphql/sse.")
         request = read_graphql_request(method, headers, query, body)
-    except _GraphQLBadRequest as refusal:
+    except _BadRequest as refusal:
         return answer(refusal.status, {"errors": [{"message": refusal.message}]}, refusal.headers)
     # What goes wrong before execution is a 400, but old clients that ask for plain JSON expect 200 (section
     # 6.4).
     failed = 400 if media == GRAPHQL_RESPONSE_TYPE else 200
-    document = _graphql_document(schema, request.query)
+    document = _document_of(schema, request.query)
     if document.errors:
         return answer(failed, {"errors": format_errors(document.errors, context)})
     try:
@@ -36818,12 +36817,12 @@ class GraphQLSseAnswer:
         self.first, self.last_event_id, self.advice, self.name = first, last_event_id, advice, name
 
 
-def _graphql_sse_refusal(status, message, headers=()):
+def _sse_refusal(status, message, headers=()):
     body = graphql_json({"errors": [{"message": message}]}).encode() if message else b""
     return GraphQLSseAnswer((status, [("Content-Type", "application/json; charset=utf-8"), *headers], body))
 
 
-class _GraphQLSseOperation:
+class _SseOperation:
     """One request to `/graphql/sse`, from parameters to a GraphQLSseAnswer. `single` is a reservation and an
     operation id, or None in the distinct connections mode."""
 
@@ -36834,7 +36833,7 @@ class _GraphQLSseOperation:
 
     def answer(self, request):
         service = self.service
-        document = _graphql_document(service.view(), request.query)
+        document = _document_of(service.view(), request.query)
         if document.errors:
             return self.over_with({"errors": service.format_errors(document.errors, self.context)}, 400)
         try:
@@ -36844,13 +36843,13 @@ class _GraphQLSseOperation:
         if operation.operation == "subscription":
             return self.subscribe(request)
         if operation.operation == "mutation" and self.method != "POST":
-            return _graphql_sse_refusal(405, "Mutations are only possible with POST.", [("Allow", "POST")])
+            return _sse_refusal(405, "Mutations are only possible with POST.", [("Allow", "POST")])
         return self.over_with(service.execute(request.query, request.variables, request.operation_name,
                                               self.context))
 
     def subscribe(self, request):
         metadata = {key: value for key, value in self.query.items()
-                    if key not in _GRAPHQL_PARAMETERS and not (self.single and key == "token")}
+                    if key not in _REQUEST_PARAMETERS and not (self.single and key == "token")}
         subscription = self.service.prepare_subscription(request.query, request.variables,
                                                          request.operation_name,
                                                          metadata, self.context)
@@ -36906,14 +36905,14 @@ class _GraphQLSseOperation:
 
     def wants_json(self):
         """Whether Accept asks for JSON and for no event stream."""
-        ranges = [media for media, _quality in _graphql_accepted(self.headers.get("accept"))]
-        return "text/event-stream" not in ranges and "*/*" not in ranges and _graphql_response_type(
+        ranges = [media for media, _quality in _accepted_types(self.headers.get("accept"))]
+        return "text/event-stream" not in ranges and "*/*" not in ranges and _response_type(
             self.headers.get("accept")) is not None
 
 
 # -- GraphQL service ---------------------------------------------------------------------
 
-_GRAPHQL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 GRAPHQL_SUBSCRIPTION_PATH = "/graphql/subscription/"
 GRAPHQL_SSE_PATH = "/graphql/sse"
 
@@ -36963,7 +36962,7 @@ class GraphQLStaging:
             if self._view is None:
                 broken = set(self.service.broken)
                 working = [item for item in self.others() if item not in broken] + self.registrations
-                self._view = GraphQLSchema(working, visible_registrations(working, "internal", self.owner), _GRAPHQL_CORE)
+                self._view = GraphQLSchema(working, visible_registrations(working, "internal", self.owner), _CORE_SCHEMA)
             return self._view
 
     def commit(self):
@@ -36978,7 +36977,7 @@ class GraphQLStaging:
             return False
         return any((item.kind, item.name) == (known.kind, known.name) and item.kind != "types"
                    for item in self.registrations for known in theirs) \
-            or bool(GraphQLSchema(theirs + self.registrations, core=_GRAPHQL_CORE).problems)
+            or bool(GraphQLSchema(theirs + self.registrations, core=_CORE_SCHEMA).problems)
 
 
 def visible_registrations(registrations, visibility, owner):
@@ -37041,13 +37040,13 @@ class GraphQLService:
             raise GraphQLSchemaError([(message, None, None, item)])
 
         is_field = item.kind != "types"
-        if is_field and item.kind not in _GRAPHQL_ROOT_NAMES:
+        if is_field and item.kind not in _ROOT_NAMES:
             refuse(f"There are queries, mutations and subscriptions, but no {item.kind}.")
-        if is_field and (not isinstance(item.name, str) or not _GRAPHQL_NAME.match(item.name)):
-            refuse(f"{_graphql_inspect(item.name)} is not a GraphQL name: letters, digits and _ only, no "
+        if is_field and (not isinstance(item.name, str) or not _NAME_PATTERN.match(item.name)):
+            refuse(f"{_inspect_value(item.name)} is not a GraphQL name: letters, digits and _ only, no "
                    "digit first.")
         if item.visibility not in ("external", "engine", "internal"):
-            refuse(f'The visibility of "{item.name}" is {_graphql_inspect(item.visibility)}, but must be '
+            refuse(f'The visibility of "{item.name}" is {_inspect_value(item.visibility)}, but must be '
                    '"external", "engine" or "internal".')
         if not isinstance(item.sdl, str) or not item.sdl.strip():
             example = f"{item.name}: String" if is_field else "type Book { id: ID! title: String }"
@@ -37067,7 +37066,7 @@ class GraphQLService:
                    "registerMutation and registerSubscription.")
         broken = set(self.broken)
         schema = GraphQLSchema([known for known in others if known not in broken] + [item],
-                               core=_GRAPHQL_CORE)
+                               core=_CORE_SCHEMA)
         problems = schema.problems + (schema.missing if complete else [])
         if problems:
             raise self.schema_error(problems, item)
@@ -37087,8 +37086,8 @@ class GraphQLService:
         """The GraphQLSchemaError of problems of a schema, those of `item` first."""
         problems = []
         for message, offset, registration in found:
-            place = _graphql_location(registration.sdl, offset)
-            label = item.label if registration.sdl == item.sdl else _graphql_owner_of(registration)
+            place = _location_of(registration.sdl, offset)
+            label = item.label if registration.sdl == item.sdl else _owner_of(registration)
             problems.append((f"{label}: {message}", *registration.place(place["line"], place["column"]), registration))
         problems.sort(key=lambda problem: problem[3] is not item)
         return GraphQLSchemaError(problems)
@@ -37112,7 +37111,7 @@ class GraphQLService:
         """Works out which registrations fit together, and forgets what was made from the old ones."""
         working, broken, messages = list(self.registrations), [], []
         while True:
-            schema = GraphQLSchema(working, core=_GRAPHQL_CORE)
+            schema = GraphQLSchema(working, core=_CORE_SCHEMA)
             problems = schema.problems + schema.missing
             bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
@@ -37156,7 +37155,7 @@ class GraphQLService:
             if item.kind == "types":
                 continue
             field = item.parsed.roots[item.kind][item.name]
-            entry = {"kind": item.kind, "name": item.name, "type": _print_graphql_type(field.type),
+            entry = {"kind": item.kind, "name": item.name, "type": _print_type(field.type),
                      "owner": item.owner,
                      "visibility": item.visibility, "resolver": item.resolver_name}
             if item.kind == "subscription":
@@ -37172,7 +37171,7 @@ class GraphQLService:
         if schema is None:
             with self.lock:
                 visible = visible_registrations(self.working, visibility, owner)
-                schema = self.views[key] = GraphQLSchema(self.working, visible, _GRAPHQL_CORE)
+                schema = self.views[key] = GraphQLSchema(self.working, visible, _CORE_SCHEMA)
         return schema
 
     # -- executing ----
@@ -37180,7 +37179,7 @@ class GraphQLService:
     def execute(self, query, variables=None, operation_name=None, context=None, view=None):
         """Executes a query or mutation against a view (None: what HTTP sees); returns the response as a dict
         with `data` and, if any, `errors`."""
-        document = _graphql_document(view or self.view(), query)
+        document = _document_of(view or self.view(), query)
         errors = document.errors
         if not errors:
             try:
@@ -37220,7 +37219,7 @@ class GraphQLService:
     def stream(self, method, headers, query, body, context=None):
         """The GraphQLSseAnswer to a request to `/graphql` that wants an event stream."""
         self.sweep()
-        return self.operation(_GraphQLSseOperation(self, method, headers, query, body, context))
+        return self.operation(_SseOperation(self, method, headers, query, body, context))
 
     def prepare_subscription(self, query, variables=None, operation_name=None, metadata=None, context=None):
         """A GraphQLSubscription for a document; look at its `failure` before using it."""
@@ -37238,20 +37237,20 @@ class GraphQLService:
             return self.reserved_request(token, method, headers, query, body, context)
         if method not in ("GET", "POST"):
             message = "Stream not found" if method == "DELETE" else "Use GET, POST, PUT or DELETE."
-            return _graphql_sse_refusal(404 if method == "DELETE" else 405, message,
-                                        [("Allow", "GET, POST, PUT, DELETE")])
+            return _sse_refusal(404 if method == "DELETE" else 405, message,
+                                [("Allow", "GET, POST, PUT, DELETE")])
         if method == "GET" and (headers.get("last-event-id") or query.get("lastEventId")) == _SSE_LAST_EVENT:
             return GraphQLSseAnswer((204, [], b""))
         if method == "GET" and not query.get("query"):
             return self.subscribe_to_everything(headers, query, context)
-        return self.operation(_GraphQLSseOperation(self, method, headers, query, body, context))
+        return self.operation(_SseOperation(self, method, headers, query, body, context))
 
     def operation(self, operation):
         try:
             request = read_graphql_request(operation.method, operation.headers, operation.query,
                                            operation.body)
-        except _GraphQLBadRequest as refusal:
-            return _graphql_sse_refusal(refusal.status, refusal.message, refusal.headers)
+        except _BadRequest as refusal:
+            return _sse_refusal(refusal.status, refusal.message, refusal.headers)
         return operation.answer(request)
 
     def subscribe_to_everything(self, headers, query, context):
@@ -37264,7 +37263,7 @@ class GraphQLService:
             payload = self.first_payload(name, query, context)
             if payload is not None:
                 first += encode_data(payload, None)
-        metadata = {key: value for key, value in query.items() if key not in _GRAPHQL_PARAMETERS}
+        metadata = {key: value for key, value in query.items() if key not in _REQUEST_PARAMETERS}
         last = headers.get("last-event-id") or query.get("lastEventId")
         return GraphQLSseAnswer(None, self.channel(None, None, last), metadata, first, last)
 
@@ -37276,7 +37275,7 @@ class GraphQLService:
             return graphql_json({"errors": self.format_errors([error], context)})
         if value is None:
             return None
-        return graphql_json({"data": {name: _graphql_plain_value(value, self.subscription_field(name))}})
+        return graphql_json({"data": {name: _plain_value(value, self.subscription_field(name))}})
 
     def subscription_field(self, name):
         return self.view().roots["subscription"].fields[name]
@@ -37301,51 +37300,51 @@ class GraphQLService:
         """PUT: a token for a connection to come."""
         with self.lock:
             if len(self.reservations) >= MAX_GRAPHQL_RESERVATIONS:
-                return _graphql_sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
+                return _sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
             token = secrets.token_hex(16)
             stream = Stream(GRAPHQL_SSE_PATH, self.registry.broadcaster)
-            reservation = self.reservations[token] = _GraphQLReservation(token, stream)
+            reservation = self.reservations[token] = _Reservation(token, stream)
         stream.on_close = lambda connection: setattr(reservation, "idle_since", time.monotonic())
         return GraphQLSseAnswer((201, [("Content-Type", "text/plain; charset=utf-8")], token.encode()))
 
     def reserved_request(self, token, method, headers, query, body, context):
         reservation = self.reservations.get(token)
         if reservation is None:
-            return _graphql_sse_refusal(404, "Stream not found")
+            return _sse_refusal(404, "Stream not found")
         operation_id = query.get("operationId")
         if method == "DELETE":
             if not operation_id:
-                return _graphql_sse_refusal(400, "Operation ID is missing")
+                return _sse_refusal(400, "Operation ID is missing")
             self.remove_reserved(reservation, operation_id)
             return GraphQLSseAnswer((200, [], b""))
         stream = reservation.stream
         if method == "GET" and not query.get("query"):
             if stream.connections:
-                return _graphql_sse_refusal(409, "Stream already open")
+                return _sse_refusal(409, "Stream already open")
             last = headers.get("last-event-id") or query.get("lastEventId") or f"{stream.epoch}-0"
             return GraphQLSseAnswer(None, stream, {}, b"", last)
         if method not in ("GET", "POST"):
-            return _graphql_sse_refusal(405, "Use GET, POST, PUT or DELETE.",
-                                        [("Allow", "GET, POST, PUT, DELETE")])
+            return _sse_refusal(405, "Use GET, POST, PUT or DELETE.",
+                                [("Allow", "GET, POST, PUT, DELETE")])
         return self.reserved_operation(reservation, method, headers, query, body, context)
 
     def reserved_operation(self, reservation, method, headers, query, body, context):
         try:
             request = read_graphql_request(method, headers, query, body)
-        except _GraphQLBadRequest as refusal:
-            return _graphql_sse_refusal(refusal.status, refusal.message, refusal.headers)
+        except _BadRequest as refusal:
+            return _sse_refusal(refusal.status, refusal.message, refusal.headers)
         operation_id = request.extensions.get("operationId")
         if operation_id is None or operation_id == "":
-            return _graphql_sse_refusal(400, "Operation ID is missing")
+            return _sse_refusal(400, "Operation ID is missing")
         operation_id = str(operation_id)
         with self.lock:
             if operation_id in reservation.operations:
-                return _graphql_sse_refusal(409, "Operation with ID already exists")
+                return _sse_refusal(409, "Operation with ID already exists")
             if len(reservation.operations) >= MAX_GRAPHQL_RESERVED_OPERATIONS:
-                return _graphql_sse_refusal(429, "Too many operations on this stream.")
+                return _sse_refusal(429, "Too many operations on this stream.")
             reservation.operations[operation_id] = None
-        operation = _GraphQLSseOperation(self, method, headers, query, body, context,
-                                         (reservation, operation_id))
+        operation = _SseOperation(self, method, headers, query, body, context,
+                                  (reservation, operation_id))
         try:
             answer = operation.answer(request)
         except BaseException:
@@ -37382,7 +37381,7 @@ class GraphQLService:
             group = self.channels.setdefault(name, {})
             channel = group.get(key)
             if channel is None:
-                kind = _GraphQLChannel if subscription else _GraphQLEverythingChannel
+                kind = _Channel if subscription else _EverythingChannel
                 path = GRAPHQL_SUBSCRIPTION_PATH + name if subscription else GRAPHQL_SSE_PATH
                 channel = group[key] = kind(subscription, name, event, self.registry.create(path, lasting=False))
                 self.begin(channel)
@@ -37588,7 +37587,7 @@ def graphql_registration_sentence(item):
     if item.kind == "types":
         return f"Registered types: {', '.join(dict.fromkeys(item.parsed.order)) or 'directives only'}"
     field = item.parsed.roots[item.kind][item.name]
-    text = f'Registered {item.kind} "{item.name}": {_print_graphql_type(field.type)} ({item.visibility})'
+    text = f'Registered {item.kind} "{item.name}": {_print_type(field.type)} ({item.visibility})'
     return text + (f" on {GRAPHQL_SUBSCRIPTION_PATH}{item.name}" if item.kind == "subscription" else "")
 
 
