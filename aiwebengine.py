@@ -5627,6 +5627,16 @@ MAX_ARRAY_LENGTH = 2 ** 32 - 1
 MAX_ARRAY_GAP = 100_000
 
 
+def check_string_length(length):
+    if length > MAX_STRING_LENGTH:
+        raise JSRangeError("Invalid string length")
+
+
+def check_array_length(length):
+    if length > MAX_ARRAY_ITEMS:
+        raise JSRangeError("Invalid array length")
+
+
 class JSArray(JSObject):
     """An array (10.4.2) whose elements are the list `items`.
 
@@ -6304,6 +6314,17 @@ def to_integer_or_infinity(value):
     return value if value in (INFINITY, -INFINITY) else int(value)
 
 
+def relative_index(value, length, default=0):
+    """A position as the script gave it, counted from the end when negative, within 0 … length."""
+    if type(value) is not int:
+        if value is undefined:
+            return default
+        value = to_integer_or_infinity(value)
+    if value < 0:
+        return 0 if value < -length else int(value + length)
+    return length if value > length else int(value)
+
+
 def to_length(value):
     """ToLength (7.1.20)."""
     length = to_integer_or_infinity(value)
@@ -6490,8 +6511,7 @@ def list_from_array_like(value):
     if type(value) is JSArray:
         return list(value.items)
     length = length_of_array_like(value)
-    if length > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(length)
     return [value.get(str(i)) for i in interruptible(range(length))]
 
 
@@ -12998,20 +13018,6 @@ def clamp_position(value, length):
     return 0 if value < 0 else length if value > length else int(value)
 
 
-def relative_position(value, length):
-    """Like clamp_position(), but negative numbers count from the end."""
-    if type(value) is not int:
-        value = to_integer_or_infinity(value)
-    if value < 0:
-        return 0 if value < -length else int(value + length)
-    return length if value > length else int(value)
-
-
-def check_string_length(length):
-    if length > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
-
-
 def is_regexp(value):
     """IsRegExp (7.2.6)."""
     if not isinstance(value, JSObject):
@@ -13214,8 +13220,8 @@ def last_position(text, search, end):
 @STRING.method("slice", 2)
 def string_slice(realm, this, start=undefined, end=undefined, *_):
     text = this if type(this) is str else this_text(this, "slice")
-    first = relative_position(start, len(text))
-    return text[first:] if end is undefined else text[first:relative_position(end, len(text))]
+    first = relative_index(start, len(text))
+    return text[first:] if end is undefined else text[first:relative_index(end, len(text))]
 
 
 @STRING.method("startsWith", 1)
@@ -13236,7 +13242,7 @@ def string_substring(realm, this, start=undefined, end=undefined, *_):
 @STRING.method("substr", 2)
 def string_substr(realm, this, start=undefined, length=undefined, *_):
     text = this_text(this, "substr")
-    first = relative_position(start, len(text))
+    first = relative_index(start, len(text))
     count = len(text) if length is undefined else clamp_position(length, len(text))
     return text[first:first + count]
 
@@ -13580,8 +13586,7 @@ def string_split(realm, this, separator=undefined, limit=undefined, *_):
         if limit > len(text):
             return realm.new_array(split_in_slices(text, separator))
         return realm.new_array(text.split(separator, limit)[:limit])
-    if min(limit, len(text)) > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(min(limit, len(text)))
     parts = []
     for piece in sliced(text[:limit]):
         parts += piece
@@ -13963,14 +13968,6 @@ def simple_holes(realm, obj):
     return type(obj) is HoleyArray and inherits_no_elements(realm, obj)
 
 
-def relative_index(value, length, default=0):
-    """A position counted from the end when negative, kept within 0 … length."""
-    if value is undefined:
-        return default
-    index = to_integer_or_infinity(value)
-    return int(max(index + length, 0) if index < 0 else min(index, length))
-
-
 def append_element(target, index, value):
     """CreateDataPropertyOrThrow(target, index, value), quick at the end of a dense array."""
     if type(target) is JSArray and len(target.items) == index < MAX_ARRAY_ITEMS:
@@ -14331,8 +14328,7 @@ def concat_elements(realm, target, count, source):
     if count + length > MAX_SAFE:
         raise JSTypeError("Invalid array length")
     if is_dense(source) and type(target) is JSArray and len(target.items) == count:
-        if count + length > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid array length")
+        check_array_length(count + length)
         if length <= SLICE_LENGTH:
             target.items += source.items
         else:
@@ -14588,8 +14584,7 @@ def text_of_element(value):
 
 def join_elements(realm, obj, length, separator, make_text):
     """The elements as one string; "" for an array that is being joined already."""
-    if (length - 1) * len(separator) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
+    check_string_length((length - 1) * len(separator))
     realm.poll()
     joining = realm.host_hooks.setdefault("arrays being joined", [])
     if any(other is obj for other in joining):
@@ -14854,8 +14849,7 @@ def array_to_locale_string(realm, this, *_):
 def copied_items(realm, obj, length):
     """All elements of an array-like as a Python list, holes as undefined; for the methods that
     return a changed copy."""
-    if length > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(length)
     if is_dense(obj) and len(obj.items) == length:
         return copied_list(obj.items)
     return [value for _, value in all_items(realm, obj, range(length))]
@@ -14864,8 +14858,7 @@ def copied_items(realm, obj, length):
 @ARRAY.method("toReversed")
 def array_to_reversed(realm, this, *_):
     obj, length = array_and_length(realm, this)
-    if length > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(length)
     return realm.new_array(
         [value for _, value in all_items(realm, obj, range(length - 1, -1, -1))])
 
@@ -14886,8 +14879,7 @@ def array_to_spliced(realm, this, *args):
     total = length + len(args[2:]) - deleted
     if total > MAX_SAFE:
         raise JSTypeError("Invalid array length")
-    if total > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(total)
     head = [value for _, value in all_items(realm, obj, range(start))]
     tail = [value for _, value in all_items(realm, obj, range(start + deleted, length))]
     return realm.new_array([*head, *args[2:], *tail])
@@ -14937,8 +14929,7 @@ def array_with(realm, this, index=undefined, value=undefined, *_):
         index += length
     if not 0 <= index < length:
         raise JSRangeError("Invalid index : " + number_to_string(number(index)))
-    if length > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(length)
     index = int(index)
     values = copied_items(realm, obj, length) if is_dense(obj) else [
         undefined if at == index else obj.get(str(at)) for at in range(length)]
@@ -15010,8 +15001,7 @@ def array_from_array_like(realm, ctor, source, mapper, receiver):
     """Array.from for what has no iterator (23.1.2.1, steps 7 to 13)."""
     length = length_of_array_like(source)
     if ctor is realm.Array:
-        if length > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid array length")
+        check_array_length(length)
         target = realm.new_array([])
     else:
         target = construct(ctor, (length,)) if is_constructor(ctor) else array_create(realm, length)
@@ -16048,10 +16038,7 @@ def require_attached(buffer, method):
 
 def clamp_range(length, start, end):
     """Two relative positions as the script gave them -> absolute ones (start, end)."""
-    start = to_integer_or_infinity(start)
-    first = int(max(length + start, 0) if start < 0 else min(start, length))
-    end = length if end is undefined else to_integer_or_infinity(end)
-    return first, int(max(length + end, 0) if end < 0 else min(end, length))
+    return relative_index(start, length), relative_index(end, length, length)
 
 
 ARRAY_BUFFER = BuiltinClass("ArrayBuffer", JSArrayBuffer, tag="ArrayBuffer")
@@ -16506,16 +16493,10 @@ def typed_array_for_each(realm, this, callback=undefined, this_arg=undefined, *_
     return undefined
 
 
-def starting_index(value, length):
-    """The argument fromIndex, absolute."""
-    start = to_integer_or_infinity(value)
-    return int(max(length + start, 0) if start < 0 else min(start, length))
-
-
 @typed_array_method("includes", 1)
 def typed_array_includes(realm, this, value=undefined, start=undefined, *_):
     length = len(this.view)
-    first = starting_index(start, length) if length else 0
+    first = relative_index(start, length) if length else 0
     if first >= length:
         return False
     if not this.view:
@@ -16541,7 +16522,7 @@ def find_forwards(realm, this, value, first):
 @typed_array_method("indexOf", 1)
 def typed_array_index_of(realm, this, value=undefined, start=undefined, *_):
     length = len(this.view)
-    first = starting_index(start, length) if length else 0
+    first = relative_index(start, length) if length else 0
     return find_forwards(realm, this, value, first)
 
 
@@ -16549,8 +16530,7 @@ def typed_array_index_of(realm, this, value=undefined, start=undefined, *_):
 def typed_array_join(realm, this, separator=undefined, *_):
     length = len(this.view)
     separator = "," if separator is undefined else to_string(separator)
-    if len(separator) * (length - 1) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
+    check_string_length(len(separator) * (length - 1))
     parts, size = [], 0
     for first in range(0, length, ELEMENTS_AT_ONCE):
         realm.poll()
@@ -16566,8 +16546,7 @@ def typed_array_join(realm, this, separator=undefined, *_):
 
 def concat_all(parts, separator):
     text = separator.join(parts)
-    if len(text) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
+    check_string_length(len(text))
     return text
 
 
@@ -16732,8 +16711,7 @@ def typed_array_some(realm, this, callback=undefined, this_arg=undefined, *_):
 
 def sorted_elements(realm, this, comparator):
     """The elements in the order of a comparator."""
-    if len(this.view) > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(len(this.view))
     values = this.elements()
     values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
     return values
@@ -22122,8 +22100,7 @@ def add_match(realm, matches, item):
     matches.append(item)
     if not len(matches) & 1023:
         realm.poll()
-        if len(matches) > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid array length")
+        check_array_length(len(matches))
 
 
 def skip_empty_match(regexp, text, unicode):
@@ -22230,8 +22207,7 @@ def results_to_replace(realm, regexp, text):
 def describe_result(result, text):
     """(position, matched, captures, groups) of a result of exec (step 14)."""
     count = max(length_of_array_like(result) - 1, 0)
-    if count > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(count)
     matched = to_string(result.get("0"))
     start = int(max(min(to_integer_or_infinity(result.get("index")), len(text)), 0))
     captures = []
@@ -22242,8 +22218,7 @@ def describe_result(result, text):
 
 
 def join_pieces(pieces):
-    if sum(map(len, pieces)) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
+    check_string_length(sum(map(len, pieces)))
     return "".join(pieces)
 
 
@@ -25616,8 +25591,7 @@ def text_decoder_decode(realm, this, data=undefined, options=undefined, *_):
         text = this.decode(memoryview(source), more)
     except UnicodeDecodeError:
         raise JSTypeError(f"The encoded data was not valid for encoding {this.encoding}") from None
-    if len(text) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
+    check_string_length(len(text))
     return utf16(text)
 
 
@@ -30694,8 +30668,7 @@ class Js2PyWriter:
     def joined(self, opening, parts, closing):
         outer = "\n" + self.gap * (len(self.path) - 1)
         size = sum(map(len, parts)) + len(parts) * (len(outer) + len(self.gap))
-        if size > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
+        check_string_length(size)
         if not self.gap or not parts:
             return opening + ",".join(parts) + closing
         inner = outer + self.gap

@@ -6867,7 +6867,7 @@ class LongestPause(threading.Thread):
 def longest_pause(setup, call, seconds=0.4):
     """(pause, how it ended, overtime) of a built-in call that is repeated until the time limit."""
     realm = aiwebengine.Realm(console=lambda level, text: None)
-    realm.evaluate(f"var N = 33e6, T = 'a'.repeat(N); {setup}", timeout=60)
+    realm.evaluate(f"var N = 33e6, T = 'a'.repeat(N); {setup}", timeout=10 * STUCK)
     ends = []
 
     def work():
@@ -13090,7 +13090,7 @@ class WaitingTest(ServerCase):
         before = threading.active_count()
         socks = [self.ask(f"/graphql?query=%7Bslow(n:{n})%7D") for n in range(100)]
         self.wait_for(100)
-        self.assertLess(threading.active_count() - before, 20)
+        self.assertLess(threading.active_count() - before, 50)
         self.get("/go")
         self.assertEqual([self.bodies(sock, 1) for sock in socks], [[f'{{"data":{{"slow":{n}}}}}'] for n in range(100)])
 
@@ -15407,8 +15407,10 @@ class CommandLineTest(ServerCase):
 
     @needs_proc
     @needs(not sys.flags.dev_mode and "PYTHONMALLOC" not in os.environ, "the usual allocator, which -X dev replaces")
-    def test_after_the_start_less_than_50_mib_are_taken(self):
-        """As a program, and where a program imports the module: what compiling the file took is given back."""
+    def test_after_the_start_little_memory_is_taken(self):
+        """As a program, and where a program imports the module: what compiling the file took is given back. From 3.14 on
+        Python itself takes some 5 MiB more."""
+        most = (50 if sys.version_info < (3, 14) else 55) * 1024
         folder = self.folder_with(a_js="routeRegistry.registerRoute('/a', () => 'a');")
         self.output = io.StringIO()
         embedding = f"import aiwebengine; s = aiwebengine.Server({str(folder)!r}, port=0).start(); print(s.url, flush=True); input()"
@@ -15419,7 +15421,7 @@ class CommandLineTest(ServerCase):
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
                 try:
                     self.assertTrue(process.stdout.readline())
-                    self.eventually(lambda: resident(process.pid) < 50 * 1024, STUCK)
+                    self.eventually(lambda: resident(process.pid) < most, STUCK)
                 finally:
                     process.kill()
 
