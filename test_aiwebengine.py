@@ -456,6 +456,16 @@ class StructureTest(unittest.TestCase):
                and not re.fullmatch(r"(?=.{90}$)# -- \S.*?\S -{2,}|    # -- \S.*?\S ----", line)]
         self.assertEqual(odd, [])
 
+    def test_no_room_class_or_function_is_too_large_to_see(self):
+        places = [entry for entry in aiwebengine.outline(self.source) if entry.depth < 2]
+        ends = [entry.line for entry in places[1:]] + [self.source.count("\n") + 1]
+        large = [(entry.text, end - entry.line) for entry, end in zip(places, ends) if end - entry.line > 900]
+        for kinds, limit in ((ast.ClassDef, 900), ((ast.FunctionDef, ast.AsyncFunctionDef), 60)):
+            sizes = [(node.name, node.end_lineno - node.lineno + 1) for node in ast.walk(self.tree)
+                     if isinstance(node, kinds)]
+            large += [(name, size) for name, size in sizes if size > limit]
+        self.assertEqual(large, [])
+
     def test_no_unfinished_business(self):
         self.assertEqual(re.findall(r"TODO|FIXME|XXX|raise NotImplemented", self.source), [])
 
@@ -2460,11 +2470,14 @@ queueMicrotask(() => log.push("b")); log.push("sync")
 => sync a b c
 """)
 
-    def test_the_realm_provides_exactly_the_listed_helpers(self):
-        self.assertEqual(set(aiwebengine.Realm().runtime), set(aiwebengine.RUNTIME_NAMES))
+    def test_the_realm_provides_exactly_the_helpers_that_the_code_generator_names(self):
+        source = pathlib.Path(aiwebengine.__file__).read_text(encoding="utf-8")
+        generator = re.search(r"\n# \d+  CODE GENERATOR\n(.*?)\n# \d+  BUILT-INS", source, re.S)[1]
+        unnamed = {name for name in aiwebengine.Realm().runtime if f'"{name}"' not in generator}
+        self.assertEqual(unnamed, set())
 
     def test_code_names_nothing_but_helpers_and_mangled_names(self):
-        allowed, attributes = set(aiwebengine.RUNTIME_NAMES), {
+        allowed, attributes = set(aiwebengine.Realm().runtime), {
             "append", "attrs", "fn", "items", "left", "props", "rest", "set", "step", "v", "value"}
         for clause, script, _ in CASES:
             try:
@@ -6854,7 +6867,7 @@ class LongestPause(threading.Thread):
 def longest_pause(setup, call, seconds=0.4):
     """(pause, how it ended, overtime) of a built-in call that is repeated until the time limit."""
     realm = aiwebengine.Realm(console=lambda level, text: None)
-    realm.evaluate(f"var N = 33e6, T = 'a'.repeat(N); {setup}", timeout=60)
+    realm.evaluate(f"var N = 33e6, T = 'a'.repeat(N); {setup}", timeout=10 * STUCK)
     ends = []
 
     def work():
@@ -13079,7 +13092,7 @@ class WaitingTest(ServerCase):
         before = threading.active_count()
         socks = [self.ask(f"/graphql?query=%7Bslow(n:{n})%7D") for n in range(100)]
         self.wait_for(100)
-        self.assertLess(threading.active_count() - before, 20)
+        self.assertLess(threading.active_count() - before, 50)
         self.get("/go")
         self.assertEqual([self.bodies(sock, 1) for sock in socks], [[f'{{"data":{{"slow":{n}}}}}'] for n in range(100)])
 
@@ -15408,8 +15421,10 @@ class CommandLineTest(ServerCase):
 
     @needs_proc
     @needs(not sys.flags.dev_mode and "PYTHONMALLOC" not in os.environ, "the usual allocator, which -X dev replaces")
-    def test_after_the_start_less_than_50_mib_are_taken(self):
-        """As a program, and where a program imports the module: what compiling the file took is given back."""
+    def test_after_the_start_little_memory_is_taken(self):
+        """As a program, and where a program imports the module: what compiling the file took is given back. From 3.14 on
+        Python itself takes some 5 MiB more."""
+        most = (50 if sys.version_info < (3, 14) else 55) * 1024
         folder = self.folder_with(a_js="routeRegistry.registerRoute('/a', () => 'a');")
         self.output = io.StringIO()
         embedding = f"import aiwebengine; s = aiwebengine.Server({str(folder)!r}, port=0).start(); print(s.url, flush=True); input()"
@@ -15420,7 +15435,7 @@ class CommandLineTest(ServerCase):
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
                 try:
                     self.assertTrue(process.stdout.readline())
-                    self.eventually(lambda: resident(process.pid) < 50 * 1024, STUCK)
+                    self.eventually(lambda: resident(process.pid) < most, STUCK)
                 finally:
                     process.kill()
 
