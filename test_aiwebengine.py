@@ -13814,7 +13814,8 @@ class FaultTest(ServerCase):
                 if answer.startswith(b"HTTP/1.1 200"):
                     held.append(sock)
                     continue
-                self.assertRegex(answer, rb"(?s)^HTTP/1.1 503 .*\r\nRetry-After: 1\r\n")
+                # a second later there may be a descriptor; a place for a stream of this address takes longer
+                self.assertRegex(answer, rb"(?s)^HTTP/1.1 503 .*\r\nRetry-After: [15]\r\n")
             refused += 1
         self.assertGreater(refused, 10)
         self.assertGreater(len(held), 20)
