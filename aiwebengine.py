@@ -380,7 +380,7 @@ def replace_in_slices(pattern, replacement, text, check=None):
     if len(text) <= SLICE_LENGTH:
         return pattern.sub(replacement, text)
     done, pieces, start, size = [], [], 0, 0
-    for match in pattern.finditer(text):
+    for match in matches_in_slices(pattern, text):
         pieces += (text[start:match.start()], replacement(match))
         start = match.end()
         if len(pieces) >= 4096:
@@ -391,6 +391,28 @@ def replace_in_slices(pattern, replacement, text, check=None):
                 size += len(done[-1])
                 check(size)
     return "".join(done + pieces + [text[start:]])
+
+
+#: Characters before the end of a slice that may begin a match which the slice does not hold.
+CUT_LENGTH = 16
+
+
+def matches_in_slices(pattern, text):
+    """pattern.finditer(text) for replace_in_slices(): one search through a long text in which little matches would
+    hold up all threads."""
+    at, length = 0, len(text)
+    while at < length:
+        poll_interrupt()
+        end = min(at + SLICE_LENGTH, length)
+        whole = end if end == length else end - CUT_LENGTH
+        for match in pattern.finditer(text, at, end):
+            at = match.end()
+            if at > whole:
+                at = match.start()      # it may be longer, and is found again
+                break
+            yield match
+        else:
+            at = max(at, whole)
 
 
 def sliced(values):
@@ -10996,6 +11018,8 @@ def enumerable_own(realm, value, pick):
         return keys if pick is None else [pick(key, obj.props[key]) for key in keys]
     found = []
     for key in obj.own_keys():
+        if not len(found) & 4095:
+            poll_interrupt()
         if type(key) is str:
             own = obj.get_own(key)
             if own is not None and own.enumerable:
@@ -13873,7 +13897,7 @@ def async_iterator_iterator(realm, this, *_):
 # -- Array (23.1) ------------------------------------------------------------------------
 
 #: `new Array(n)` makes a list of holes up to this length; beyond, a dictionary.
-MAX_PREALLOCATED_ITEMS = 2 ** 22
+MAX_PREALLOCATED_ITEMS = 2 ** 23
 #: Array-likes longer than this are searched by their keys instead of by counting.
 MIN_SPARSE_LENGTH = 20_000
 
@@ -14393,6 +14417,10 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
     end = relative_index(end, length, length)
     if start >= end:
         return obj
+    if end - start == length <= MAX_ARRAY_ITEMS and type(obj) is DictArray and len(obj.props) == 1 \
+            and type(obj.attrs) is dict and obj.attrs == {"length": WRITABLE}:
+        obj.__class__, obj.props, obj.attrs = HoleyArray, {}, None      # it is as `new Array(n)` made it
+        obj.items = [HOLE] * length
     if is_dense(obj) or end - start == length and simple_holes(realm, obj):
         if len(obj.items) == length:
             if end - start <= 1 << 20:
@@ -18168,7 +18196,8 @@ def json_parse(realm, text):
     JSSyntaxError."""
     parser = JSONParser(realm, text)
     start = _JSON_SPACE.match(text).end()
-    large = len(text) > JSON_PART_CHARACTERS and text.count(",") + text.count("[") + text.count("{") > JSON_PART_CHARACTERS
+    large = len(text) > MIN_JSON_VALUES_IN_PARTS \
+        and text.count(",") + text.count("[") + text.count("{") > MIN_JSON_VALUES_IN_PARTS
     try:
         value, end = decode_in_parts(parser, text, start) if large else parser.raw_decode(text, start)
     except ValueError:
@@ -18182,6 +18211,8 @@ def json_parse(realm, text):
 _JSON_TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 #: Characters of a JSON text that are decoded without a look whether the script shall stop.
 JSON_PART_CHARACTERS = 1 << 16
+#: Values of a text that is decoded at once all the same: some 60 ms.
+MIN_JSON_VALUES_IN_PARTS = 1 << 19
 
 
 def _json_part(depth):
@@ -18235,13 +18266,23 @@ def decode_in_parts(parser, text, at):
 def _decode_parts(parser, text, at, place):
     """Decodes what is short and followed by a comma, and the next key; where the next value begins."""
     container = place[0]
-    while parts := _JSON_PARTS[type(container)].match(text, at, at + JSON_PART_CHARACTERS):
+    while True:
         poll_interrupt()
-        at = parts.end()
-        if type(container) is list:
-            container += parser.raw_decode(f"[{parts[0][:-1]}]")[0]
+        part = text[at:at + JSON_PART_CHARACTERS]
+        if type(container) is list and not any(map(part.__contains__, '"[]{}')) and "," in part:
+            part = part[:part.rindex(",") + 1]
+        elif parts := _JSON_PARTS[type(container)].match(part):
+            part = parts[0]
         else:
-            container.update(parser.raw_decode(f"{{{parts[0][:-1]}}}")[0].props)
+            break
+        at += len(part)
+        if type(container) is list:
+            values = parser.raw_decode(f"[{part[:-1]}]")[0]
+            if not values:
+                raise ValueError        # a comma with nothing before it
+            container += values
+        else:
+            container.update(parser.raw_decode(f"{{{part[:-1]}}}")[0].props)
     if type(container) is dict:
         key, at = parser.raw_decode(text, _JSON_SPACE.match(text, at).end())
         at = _JSON_SPACE.match(text, at).end()
@@ -18489,11 +18530,7 @@ def plain_json(realm, value):
         return None
     encoder = make_encoder({}, plain_opener(realm), _quote_ascii, None, ":", ",", False, False, True)
     try:
-        if type(value) is JSArray and len(value.items) > SLICE_LENGTH and not value.props and value.attrs is None:
-            parts = [encoder(JSArray(value.proto, piece), 0) for piece in sliced(value.items)]
-            text = f"[{','.join([''.join(part)[1:-1] for part in parts])}]"
-        else:
-            text = "".join(encoder(value, 0))
+        text = "".join(encoder(value, 0))
     except (NotPlain, ValueError):
         return None
     return text if text.isascii() else escape_lone_surrogates(text)
@@ -18533,19 +18570,39 @@ def plain_opener(realm):
                 raise JSRangeError("Invalid string length")
             return items
         if kind is not JSArray:
-            return None
+            return value.value if kind is PlaceToPause else None
         if value.props or value.attrs is not None or value.proto not in protos:
             check_plain(value)
             protos.add(value.proto)
         items = value.items
         room -= len(items)
-        kinds = set(map(type, items))
+        kinds = set(map(type, items)) if len(items) <= SLICE_LENGTH \
+            else set().union(*[map(type, piece) for piece in sliced(items)])
         if str in kinds:
             room -= sum([len(each) for each in items if type(each) is str])
         if room < 0:
             raise JSRangeError("Invalid string length")
-        return items if simple.issuperset(kinds) else simplified_list(items)
+        if not simple.issuperset(kinds):
+            items = simplified_list(items)
+        return items if len(items) <= SLICE_LENGTH else with_pauses(items)
     return open_value
+
+
+class PlaceToPause:
+    """A value of a long list in a wrapper that the encoder does not know, so that it asks for it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+
+def with_pauses(items):
+    """A copy of a long list, whose encoding lets other threads run now and then."""
+    items = items[:]
+    for at in range(SLICE_LENGTH, len(items), SLICE_LENGTH):
+        items[at] = PlaceToPause(items[at])
+    return items
 
 
 def check_plain(value):
@@ -25221,8 +25278,10 @@ def parse_urlencoded(text):
 
 
 def decode_urlencoded(text):
-    text = text.replace("+", " ").encode().decode("latin-1")
-    return utf16(unescaped_bytes(text).decode("utf-8", "replace"))
+    text = text.replace("+", " ")
+    if "%" not in text:
+        return utf16(text)
+    return utf16(unescaped_bytes(text.encode().decode("latin-1")).decode("utf-8", "replace"))
 
 
 _ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")

@@ -6820,6 +6820,13 @@ LARGEST_CALLS = {
     "join": ("const a = new Array(4e6).fill('a')", "a.join()"),
     "JSON.stringify": ("const a = new Array(4e6).fill(1.5)", "JSON.stringify(a)"),
     "JSON.stringify of texts": ("const a = new Array(30).fill('\"'.repeat(5e5))", "JSON.stringify(a)"),
+    "JSON.stringify of a long array in another one": ("const a = [{ a: new Array(4e6).fill(1) }]", "JSON.stringify(a)"),
+    "JSON.parse of numbers": ("const t = '[' + '1,'.repeat(N / 2 - 9) + '1]'", "JSON.parse(t)"),
+    "JSON.parse of arrays": ("const t = '[' + '[],'.repeat(N / 3 - 9) + '1]'", "JSON.parse(t)"),
+    "a long text of parameters": ("", "new URLSearchParams(T)"),
+    "encodeURIComponent of letters": ("", "encodeURIComponent(T)"),
+    "escape of letters": ("", "escape(T)"),
+    "fill of a new array": ("", "new Array(3e7).fill(1)"),
     "BigInt arithmetic": ("const b = (1n << 1000000n) - 1n, c = b >> 500000n", "b / c"),
     "BigInt as text": ("const b = (1n << 1000000n) - 1n", "String(b)"),
     "console.log": ("const a = new Array(4e6).fill(1)", "console.log(a, T)"),
@@ -6878,6 +6885,35 @@ class PauseTest(unittest.TestCase):
 
     #: Seconds: some tens of milliseconds are the rule; slow machines need room.
     LONGEST = 0.5
+
+    def test_long_arrays_are_read_and_written_alike_in_slices(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        realm.evaluate("""var longs = Array.from({ length: 2e5 }, (_, i) => [i, null, 'a,b', undefined, 1e21, [i]][i % 6]);
+            var text = JSON.stringify({ longs: [longs, 1] })""", timeout=STUCK)
+        self.assertEqual(json.loads(realm.evaluate("text")), json.loads(realm.evaluate(
+            "'{\"longs\":[[' + longs.map(each => JSON.stringify(each) ?? 'null').join() + '],1]}'", timeout=STUCK)))
+        self.assertTrue(realm.evaluate("JSON.stringify(JSON.parse(text)) === text", timeout=STUCK))
+        for bad in ("'[' + '1,'.repeat(6e5) + ']'", "'[,' + '1,'.repeat(6e5) + '1]'", "'[' + '1,'.repeat(6e5) + ',1]'",
+                    "'[' + '1 , '.repeat(6e5) + '1'", "'[' + '1,'.repeat(6e5) + '1 2]'",
+                    "'[' + '1,'.repeat(6e5) + ' '.repeat(7e4) + ',' + ' '.repeat(7e4) + '1]'"):
+            with self.subTest(bad):
+                self.assertEqual(realm.evaluate(f"try {{ JSON.parse({bad}); 'read' }} catch (e) {{ e.name }}",
+                                                timeout=STUCK), "SyntaxError")
+
+    def test_escapes_are_found_across_the_ends_of_slices(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        for shift in range(12):
+            self.assertTrue(realm.evaluate(f"""var plain = 'a'.repeat({(1 << 16) - shift}) + '中 %é'.repeat(3e4)
+                decodeURIComponent(encodeURIComponent(plain)) === plain && unescape(escape(plain)) === plain
+                    && new URLSearchParams('x=' + encodeURIComponent(plain)).get('x') === plain""", timeout=STUCK))
+
+    def test_filling_a_new_array_makes_it_dense(self):
+        realm = aiwebengine.Realm(console=lambda level, text: None)
+        before = time.thread_time()
+        self.assertEqual(realm.evaluate("""var filled = new Array(1e7).fill(7); filled.push(8)
+            filled.length + ',' + filled[0] + filled.at(-1) + Object.keys(new Array(1e7)).length""", timeout=STUCK), "10000001,780")
+        self.assertLess(time.thread_time() - before, 5)
+        self.assertEqual(realm.evaluate("try { Object.freeze(new Array(1e7)).fill(1) } catch (e) { e.name }"), "TypeError")
 
     def test_no_built_in_call_holds_up_other_threads(self):
         for name, (setup, call) in LARGEST_CALLS.items():
