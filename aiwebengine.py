@@ -415,6 +415,14 @@ def matches_in_slices(pattern, text):
             at = max(at, whole)
 
 
+def with_polls(values):
+    """Values that may be many, with a look now and then whether the script shall stop."""
+    for index, value in enumerate(values):
+        if not index & 4095:
+            poll_interrupt()
+        yield value
+
+
 def sliced(values):
     """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
     for start in range(0, len(values), SLICE_LENGTH):
@@ -5069,17 +5077,20 @@ def array_index(key):
 
 def order_keys(keys):
     """Integer indices ascending, then strings, then symbols (10.1.11.1); no private names."""
-    strings, symbols, indices = [], [], []
+    strings, symbols, indices, last, ascending = [], [], [], -1, True
     for key in keys:
         if type(key) is str:
-            if key and key[0] in "0123456789" and array_index(key) >= 0:
+            if key and key[0] in "0123456789" and (index := array_index(key)) >= 0:
                 indices.append(key)
+                ascending &= index > last
+                last = index
             else:
                 strings.append(key)
         elif type(key) is JSSymbol:
             symbols.append(key)
+    if not ascending:
+        indices.sort(key=int)           # millions would hold up all threads
     if indices:
-        indices.sort(key=int)
         strings = indices + strings
     return strings + symbols if symbols else strings
 
@@ -5676,7 +5687,7 @@ class JSArray(JSObject):
     def to_dictionary(self):
         """Becomes a DictArray: for attributes, sparse elements and frozen arrays."""
         named, named_attrs = self.props, self.attrs
-        self.props = {str(i): v for i, v in enumerate(self.items) if v is not HOLE}
+        self.props = {str(i): v for i, v in with_polls(enumerate(self.items)) if v is not HOLE}
         self.attrs = None
         self.attrs = dict.fromkeys(self.props, DEFAULT_ATTRS)
         self.attrs["length"] = WRITABLE
@@ -10961,7 +10972,7 @@ def object_assign(realm, this, target=undefined, *sources):
 
 def copy_enumerable(target, source):
     """Assigns every own enumerable property of `source` to `target` (20.1.2.1, step 3.a)."""
-    for key in source.own_keys():
+    for key in with_polls(source.own_keys()):
         if is_plain(source):
             if key in source.props:
                 target.set_or_throw(key, source.props[key])
@@ -10984,11 +10995,11 @@ def define_all(realm, obj, properties):
     """ObjectDefineProperties (20.1.2.3.1)."""
     source = to_object(realm, properties)
     descriptors = []
-    for key in source.own_keys():
+    for key in with_polls(source.own_keys()):
         own = source.get_own(key)
         if own is not None and own.enumerable:
             descriptors.append((key, to_property_descriptor(source.get(key))))
-    for key, desc in descriptors:
+    for key, desc in with_polls(descriptors):
         define_or_throw(obj, key, desc)
     return obj
 
@@ -11017,9 +11028,7 @@ def enumerable_own(realm, value, pick):
         keys = [key for key in order_keys(obj.props) if type(key) is str]
         return keys if pick is None else [pick(key, obj.props[key]) for key in keys]
     found = []
-    for key in obj.own_keys():
-        if not len(found) & 4095:
-            poll_interrupt()
+    for key in with_polls(obj.own_keys()):
         if type(key) is str:
             own = obj.get_own(key)
             if own is not None and own.enumerable:
@@ -11080,7 +11089,7 @@ def set_integrity(obj, freeze):
     """SetIntegrityLevel (7.3.15); returns whether the object could be made inextensible."""
     if not obj.prevent_extensions():
         return False
-    for key in obj.own_keys():
+    for key in with_polls(obj.own_keys()):
         desc = PropertyDescriptor(configurable=False)
         if freeze:
             current = obj.get_own(key)
@@ -11096,7 +11105,7 @@ def has_integrity(obj, frozen):
     """TestIntegrityLevel (7.3.16)."""
     if obj.is_extensible():
         return False
-    for key in obj.own_keys():
+    for key in with_polls(obj.own_keys()):
         own = obj.get_own(key)
         if own is not None and (own.configurable
                                 or frozen and own.is_data() and own.writable):
@@ -11114,7 +11123,7 @@ def object_get_own_property_descriptor(realm, this, value=undefined, key=undefin
 def object_get_own_property_descriptors(realm, this, value=undefined, *_):
     obj = to_object(realm, value)
     result = JSObject(realm.ObjectPrototype)
-    for key in obj.own_keys():
+    for key in with_polls(obj.own_keys()):
         own = obj.get_own(key)
         if own is not None:
             result.create_data_property(key, from_property_descriptor(realm, own))
@@ -24409,7 +24418,7 @@ def table_cell(realm, value):
 def own_values(obj):
     """[(key, value)] of the enumerable string keys, accessors as undefined."""
     found = []
-    for key in obj.own_keys():
+    for key in with_polls(obj.own_keys()):
         own = obj.get_own(key) if type(key) is str else None
         if own is not None and own.enumerable:
             found.append((key, undefined if own.is_accessor() else own.value))
@@ -26863,7 +26872,7 @@ def spread_into(realm, target, source):
 def object_rest(realm, source, used):
     """The object that a rest property binds (CopyDataProperties)."""
     source, skip, rest = to_object(realm, source), {to_property_key(key) for key in used}, realm.new_object()
-    for key in source.own_keys():
+    for key in with_polls(source.own_keys()):
         if key not in skip:
             desc = source.get_own(key)
             if desc is not None and desc.enumerable:
