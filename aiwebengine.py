@@ -33869,13 +33869,17 @@ _BUILT_IN_SCALARS = {
 
 class _InputWalk:
     """The one walk through what is given for an input type: literals of a document, or a variable's JSON.
-    `value` returns the coerced value (spec 3 and 6.4.1), or _ABSENT where a part does not fit;
-    fail() is called for each such part, with the path that leads to it."""
+    `value` returns the coerced value (spec 3 and 6.4.1), or _ABSENT where a part does not fit; fail() is
+    called for each such part. A path is () or (path to what is around, key)."""
+
+    __slots__ = ("report", "variables")
 
     def value(self, given, type_, path=()):
-        if given.__class__ is GqlVariable:
-            return self.variable(given, type_)
-        if self.is_null(given):
+        kind = given.__class__
+        if kind is GqlVariable:
+            value = self.variables.get(given.name, _ABSENT)
+            return _ABSENT if value is None and type_.kind == "NON_NULL" else value
+        if given is None or kind is GqlScalar and given.kind == "Null":
             return self.fail(self.misfit(given, type_), given, path) if type_.kind == "NON_NULL" else None
         type_ = type_.nullable
         if type_.kind == "LIST":
@@ -33883,55 +33887,59 @@ class _InputWalk:
         if type_.kind == "INPUT_OBJECT":
             return self.object(given, type_, path)
         try:
-            return self.leaf(given, type_)
+            return type_.parse(given) if self.variables is None else type_.parse_literal(given, self.variables)
         except GraphQLError as error:
             return self.fail(error.message, given, path)
 
     def list(self, given, item_type, path):
-        items = self.items(given)
-        if items is None:
+        items = given.items if given.__class__ is GqlList else given
+        if not isinstance(items, list):
             value = self.value(given, item_type, path)
             return value if value is _ABSENT else [value]
-        values = []
+        values, fits = [], True
         for index, item in enumerate(items):
-            value = self.value(item, item_type, (*path, index))
-            if value is _ABSENT and item.__class__ is GqlVariable and item_type.kind != "NON_NULL":
-                value = None            # a variable without a value stands for null in a list
+            value = self.value(item, item_type, (path, index))
+            if value is _ABSENT:
+                if item.__class__ is GqlVariable and item_type.kind != "NON_NULL":
+                    value = None        # a variable without a value stands for null in a list
+                else:
+                    fits = False
             values.append(value)
-        return _ABSENT if _ABSENT in values else values
+        return values if fits else _ABSENT
 
     def object(self, given, type_, path):
-        members = self.members(given)
-        if members is None:
+        members = given
+        if given.__class__ is GqlObject:
+            members = {member.name: member.value for member in given.members}
+        elif not isinstance(given, dict):
             return self.fail(self.misfit(given, type_), given, path)
-        known = {name: value for name, value, _place in members if name in type_.fields}
-        result, fits = {}, True
+        result, fits, known = {}, True, []
         for name, field in type_.fields.items():
-            if name in known and not self.is_missing(known[name]):
-                result[name] = self.value(known[name], field.type, (*path, name))
+            member = members.get(name, _ABSENT)
+            if member is not _ABSENT:
+                known.append(name)
+            if member is not _ABSENT and not (member.__class__ is GqlVariable and self.is_missing(member)):
+                value = result[name] = self.value(member, field.type, (path, name))
+                fits = fits and value is not _ABSENT
             elif field.default is not None:
                 self.take_default(result, field)
             elif field.required:
                 fits = False
-                if name not in known:
+                if member is _ABSENT:
                     self.fail(f'Field "{self.prefix(type_)}{name}" of required type "{field.type}" was not '
                               "provided.", given, path)
-        for name, _value, place in members:
-            if name not in type_.fields:
-                fits = False
+        if len(known) < len(members):
+            fits = False
+            for name, place in self.strangers(given, type_):
                 self.fail(f'Field "{name}" is not defined by type "{type_}".'
                           + _graphql_did_you_mean(str(name), type_.fields), place, path)
         if type_.one_of:
-            only = next(iter(known), None)
-            if len(known) != 1 or self.is_missing(known[only]):
+            if len(known) != 1 or known[0] not in result:
                 return self.fail(self.ONE_OF % type_, given, path)
-            if result[only] is None:
-                return self.fail(f'Field "{self.prefix(type_)}{only}" must be non-null.',
-                                 given if given.__class__ is GqlObject else None, (*path, only))
-        return result if fits and _ABSENT not in result.values() else _ABSENT
-
-    def is_missing(self, given):
-        return False
+            if result[known[0]] is None:
+                return self.fail(f'Field "{self.prefix(type_)}{known[0]}" must be non-null.',
+                                 given if given.__class__ is GqlObject else None, (path, known[0]))
+        return result if fits else _ABSENT
 
     def take_default(self, result, field):
         value = field.default_value()
@@ -33945,6 +33953,7 @@ class _LiteralWalk(_InputWalk):
 
     ONE_OF = 'OneOf Input Object "%s" must specify exactly one key.'
     prefix = "{}.".format
+    __slots__ = ()
 
     def __init__(self, variables=None, report=None):
         self.variables, self.report = variables or {}, report
@@ -33957,41 +33966,32 @@ class _LiteralWalk(_InputWalk):
     def misfit(self, node, type_):
         return f'Expected value of type "{type_}", found {_print_value(node)}.'
 
-    def variable(self, node, type_):
-        value = self.variables.get(node.name, _ABSENT)
-        return _ABSENT if value is None and type_.kind == "NON_NULL" else value
-
-    def is_missing(self, node):
-        return self.report is None and node.__class__ is GqlVariable and node.name not in self.variables
+    def is_missing(self, variable):
+        return self.report is None and variable.name not in self.variables
 
     def take_default(self, result, field):
         if self.report is None:
             super().take_default(result, field)
 
-    def is_null(self, node):
-        return node.__class__ is GqlScalar and node.kind == "Null"
-
-    def items(self, node):
-        return node.items if isinstance(node, GqlList) else None
-
-    def members(self, node):
-        if isinstance(node, GqlObject):
-            return [(member.name, member.value, member) for member in node.members]
-
-    def leaf(self, node, type_):
-        return type_.parse_literal(node, self.variables)
+    def strangers(self, node, type_):
+        return [(member.name, member) for member in node.members if member.name not in type_.fields]
 
 
 class _JsonWalk(_InputWalk):
     """Reads a variable's JSON; calls report(path, value, message) where it does not fit."""
 
     ONE_OF = 'Exactly one key must be specified for OneOf type "%s".'
+    __slots__ = ()
 
     def __init__(self, report):
-        self.report = report
+        self.report, self.variables = report, None
 
     def fail(self, message, value, path):
-        self.report(path, value, message)
+        keys = []
+        while path:
+            path, key = path
+            keys.insert(0, key)
+        self.report(keys, value, message)
         return _ABSENT
 
     def misfit(self, value, type_):
@@ -34001,17 +34001,8 @@ class _JsonWalk(_InputWalk):
     def prefix(self, type_):
         return ""
 
-    def is_null(self, value):
-        return value is None
-
-    def items(self, value):
-        return value if isinstance(value, list) else None
-
-    def members(self, value):
-        return [(name, item, value) for name, item in value.items()] if isinstance(value, dict) else None
-
-    def leaf(self, value, type_):
-        return type_.parse(value)
+    def strangers(self, value, type_):
+        return [(name, value) for name in value if name not in type_.fields]
 
 
 def _check_argument_name(argument, owner, known, report):
@@ -35803,7 +35794,7 @@ class _FieldPlan:
 def _argument_values(definitions, node, variables):
     """Coerced argument values of a field or directive node; raises GraphQLError."""
     given = {argument.name: argument.value for argument in node.arguments}
-    result = {}
+    result, walk = {}, _LiteralWalk(variables)
     for name, item in definitions.items():
         value_node = given.get(name)
         missing = value_node is None or isinstance(value_node,
@@ -35820,7 +35811,7 @@ def _argument_values(definitions, node, variables):
                                    f'variable "${value_node.name}" which was not provided a runtime value.',
                                    [value_node.start])
             continue
-        value = _LiteralWalk(variables).value(value_node, item.type)
+        value = walk.value(value_node, item.type)
         if value is _ABSENT:
             is_null = isinstance(value_node, GqlVariable) or isinstance(value_node, GqlScalar) and (
                 value_node.kind == "Null")
