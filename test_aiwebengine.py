@@ -89,6 +89,8 @@ EXAMPLES = HERE / "examples"
 POSIX = os.name == "posix"
 UNDER_WINE = os.name == "nt" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
 FORBID_SKIPS = os.environ.get("AIWEBENGINE_FORBID_SKIPS") == "1"
+#: Tests that fail are run once more, alone, and said to have passed only then.
+RETRY = os.environ.get("AIWEBENGINE_RETRY") == "1"
 #: How the reason begins for which a test is skipped that cannot run on this system; such a skip is not forbidden.
 LEFT_OUT = "the system must have this: "
 
@@ -20683,7 +20685,25 @@ class Runner(unittest.TextTestRunner):
             others = [(kind.__name__, names) for kind, names in order if not getattr(kind, "alone", False)]
             self.run_children(folder, others, self.jobs)
             self.run_children(folder, alone, 1)
+            if RETRY and self.broken and not self.failfast:
+                self.try_again(folder, order)
         return self
+
+    def try_again(self, folder, classes):
+        """Runs the tests that failed once more, one after the other, and says which of them pass then."""
+        first, self.broken = self.broken, set()
+        orders = []
+        for kind, names in classes:
+            whole = any(test.endswith(f"({kind.__module__}.{kind.__qualname__})") for test in first)    # setUpClass failed
+            chosen = [name for name in names if whole or f"{kind.__module__}.{kind.__qualname__}.{name}" in first]
+            if chosen:
+                orders.append((kind.__name__, chosen))
+        known = {test for test in first if test.count(".") == 2 or "(" in test}
+        self.broken |= first - known
+        self.progress.say(f"again, alone: {', '.join(sorted(first))}")
+        self.run_children(folder, orders, 1)
+        for test in sorted(first - self.broken):
+            self.progress.say(f"passed only when it was tried again: {test}")
 
     def run_children(self, folder, orders, jobs):
         told = queue.SimpleQueue()
