@@ -34190,7 +34190,9 @@ class GraphQLRegistration:
 
     def place(self, line, column):
         """A place in `sdl` as one in the script's text."""
-        return line, column - self.inset if line == 1 else column
+        if self.inset and line > self.sdl.count("\n"):      # at the brace that was added
+            line, column = line - 1, len(self.sdl.split("\n")[-2]) + 1
+        return line, max(1, column - self.inset) if line == 1 else column
 
 
 class _SdlText:
@@ -37119,7 +37121,8 @@ class GraphQLService:
         if not self.loading:
             for message in messages:
                 if message not in self.faults:
-                    self.report("error", f"GraphQL: {message} This is switched off until it fits.")
+                    self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} This is switched off "
+                                         "until it fits.")
             self.faults = messages
         return messages
 
