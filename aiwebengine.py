@@ -28218,7 +28218,7 @@ def unsettled_error(seconds):
     return ScriptTimeout(f"the promise did not settle within {seconds:g} s")
 
 
-# -- Realm -------------------------------------------------------------------------------
+# -- Realm: objects, errors, jobs --------------------------------------------------------
 
 def guards():
     """What generated code consults: `guarded` keys, and `appendable`, the length that an array must be
@@ -28234,16 +28234,8 @@ def guard_in_all_realms():
 Guard.listeners.append(guard_in_all_realms)
 
 
-class Realm:
-    """One isolated JavaScript world.
-
-    name       for logs
-    console    callable(level, text), level one of log info warn error debug
-    timeout    seconds that each entry may take, or None for no limit
-    clock      what it takes for time, a Clock: the system's unless given
-
-    Values cross as plain Python: see to_python() and from_python().
-    """
+class RealmBase:
+    """The objects of a realm, its errors, jobs and timers, and the way in."""
 
     def __new__(cls, *_args, **_options):
         """Sets up the interpreter before the first realm is there: what is frozen is never freed."""
@@ -28650,7 +28642,19 @@ class Realm:
                 if self.timers.is_empty():
                     return
 
-    # -- running code ----
+
+# -- Realm: running code, values in and out ----------------------------------------------
+
+class Realm(RealmBase):
+    """One isolated JavaScript world.
+
+    name       for logs
+    console    callable(level, text), level one of log info warn error debug
+    timeout    seconds that each entry may take, or None for no limit
+    clock      what it takes for time, a Clock: the system's unless given
+
+    Values cross as plain Python: see to_python() and from_python().
+    """
 
     def evaluate(self, source, filename="<script>", timeout=None):
         """Runs a script and the microtasks it leaves; returns the completion value as plain Python.
