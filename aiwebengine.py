@@ -24204,7 +24204,7 @@ class DateSettings:
         if defaults in ("date", "all"):
             self.fields.update(year="numeric", month="numeric", day="numeric")
         if defaults in ("time", "all"):
-            self.fields.update(hour="numeric", minute="2-digit", second="2-digit")
+            self.fields.update(hour="numeric", minute="numeric", second="numeric")
 
     def resolved(self):
         """The properties of resolvedOptions(), in their order."""
