@@ -5311,14 +5311,13 @@ class JSLazyObject(JSObject):
     __slots__ = ()
 
     def get(self, key, receiver=None):
-        value = _PROPS(self).get(key, LATER)
-        if value is not LATER:
-            return value
         props = _PROPS(self)
-        if key in props:
+        if key not in props:
+            return JSObject.get(self, key, receiver)
+        value = props[key]
+        if value is LATER:
             value = props[key] = _ATTRS(self)(key)
-            return value
-        return JSObject.get(self, key, receiver)
+        return value
 
     def complete(self):
         props, make = _PROPS(self), _ATTRS(self)
@@ -40196,13 +40195,9 @@ class ResolverCall:
         return f"{self.resolver[1]} {self.resolver[2]}" + (f" ({self.place})" if self.place else "")
 
     def make_context(self):
-        """Older scripts expect the arguments themselves, so each is also a property of the context where its
-        name is free."""
         realm = self.host.realm
-        args = {key: realm.from_python(value) for key, value in self.args.items()}
-        context = self.host.context("graphql" + self.resolver[1].capitalize(), self.request,
-                                    realm.new_object(dict(args)))
-        return realm.new_object({**args, **context})
+        return self.host.context("graphql" + self.resolver[1].capitalize(), self.request,
+                                 {key: realm.from_python(value) for key, value in self.args.items()})
 
     def begin(self):
         """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
@@ -40745,22 +40740,22 @@ class ScriptHost:
         return self.realm.to_live(value, later)
 
     def context(self, kind, request=None, args=None, connection=None):
-        """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
-        context = {"kind": kind, "request": None if request is None else request.object(self.realm),
-                   "args": args or self.realm.new_object(), "meta": self.realm.new_object(dict(self.meta))}
-        if connection is not None:
-            context["connection"] = connection
-        return context
-
-    def route_context(self, request):
-        """context() for the handler of a route, as a script's object that makes its parts when they are read."""
+        """The one argument of handlers, whose parts are made when they are read. `request` has a method `object`
+        that makes it a script's object; `args` are values of the script, by name. Older scripts expect them in
+        the context itself, so each is also a property there where its name is free."""
         realm = self.realm
 
         def make(key):
-            return request.object(realm) if key == "request" else realm.new_object(
-                dict(self.meta) if key == "meta" else None)
+            if key == "request":
+                return request.object(realm)
+            return realm.new_object(dict(self.meta) if key == "meta" else dict(args or ()))
 
-        return realm.lazy_object({"kind": "httpRoute", "request": LATER, "args": LATER, "meta": LATER}, make)
+        parts = {"kind": kind, "request": null if request is None else LATER, "args": LATER, "meta": LATER}
+        if connection is not None:
+            parts["connection"] = realm.from_python(connection)
+        for key in args or ():
+            parts.setdefault(key, args[key])
+        return realm.lazy_object(parts, make)
 
     # -- life ----
 
@@ -42441,20 +42436,11 @@ class Key:
 # -- The last requests -------------------------------------------------------------------
 
 
-class LoggedRequest:
+class LoggedRequest(collections.namedtuple(
+        "LoggedRequest", "number head body size status seconds address time")):
     """A request that was answered; `body` is None when it was too large to keep."""
 
-    __slots__ = ("number", "head", "body", "size", "status", "seconds", "address", "time")
-
-    def __init__(self, number, head, body, status, seconds, address):
-        self.number = number
-        self.head = head
-        self.size = len(body)
-        self.body = body if len(body) <= MAX_KEPT_BODY else None
-        self.status = status
-        self.seconds = seconds
-        self.address = address
-        self.time = time.time()
+    __slots__ = ()
 
 
 class RequestLog:
@@ -42469,9 +42455,11 @@ class RequestLog:
         path = head.path
         if path.startswith("/engine") and (path == "/engine" or path[7] == "/"):
             return
+        size, now = len(body), time.time()
+        kept = body if size <= MAX_KEPT_BODY else None
         with self.lock:
             self.total += 1
-            self.entries.append(LoggedRequest(self.total, head, body, status, seconds, address))
+            self.entries.append(LoggedRequest(self.total, head, kept, size, status, seconds, address, now))
 
     def find(self, number):
         return next((entry for entry in list(self.entries) if entry.number == number), None)
@@ -43266,8 +43254,10 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
                 if data and not data[:1].isalpha() or data.count(b"\n") != data.count(b"\r\n"):
                     raise Refusal(400, "This is not an HTTP request: lines must end with CR LF", close=True)
                 return None
-            self.head = self.server.head_of(data[:end])
+            head = self.head = self.server.head_of(data[:end])
             self.received = data[end:]
+            if not (head.length or head.chunked or head.expect):
+                return b""
             self.begin_body()
         return self.take_body()
 
@@ -43751,7 +43741,7 @@ class ScriptCaller(RequestAnswerer):
 
         def make_context():
             requests[:] = [Request(head, body, params, address)]
-            return host.route_context(requests[0])
+            return host.context("httpRoute", requests[0])
 
         self.call(host, route.pace, route.handler, what, make_context, response_from, body,
                   lambda response: self.route_answered(route, what, head, body, response, requests))
