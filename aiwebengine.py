@@ -3652,6 +3652,8 @@ def parse_function(params_source, body_source, is_async=False, is_generator=Fals
 # ======================================================================================
 
 
+# -- Variables and scopes ----------------------------------------------------------------
+
 class Variable:
     """One binding.
 
@@ -3755,6 +3757,8 @@ def global_name(name):
     """The Python name of a global of the realm: never `__builtins__`, which Python looks at."""
     return name + "_" if name != "__builtins_" else "__builtins_."
 
+
+# -- Resolving names ---------------------------------------------------------------------
 
 def methods_by_node(visitor, prefix):
     """The methods of a class that are named with the prefix and a kind of node, by the class of the node."""
@@ -5293,6 +5297,58 @@ class JSObject:
             raise JSTypeError(f"Cannot delete property '{key_text(key)}' of {object_text(self)}")
 
 
+#: In the place of a property that is made when it is read.
+LATER = object()
+
+
+class JSLazyObject(JSObject):
+    """A plain object that makes properties when they are read. As soon as more is wanted of it than to read
+    some of them it makes them all, and becomes an ordinary object.
+
+    Until then `props` holds LATER in the place of a property, and `attrs` what makes one: make(key).
+    """
+
+    __slots__ = ()
+
+    def get(self, key, receiver=None):
+        props = _PROPS(self)
+        if key not in props:
+            return JSObject.get(self, key, receiver)
+        value = props[key]
+        if value is LATER:
+            value = props[key] = _ATTRS(self)(key)
+        return value
+
+    def complete(self):
+        props, make = _PROPS(self), _ATTRS(self)
+        for key, value in props.items():
+            if value is LATER:
+                props[key] = make(key)
+        self.__class__ = JSObject
+        self.attrs = None
+
+    @property
+    def props(self):
+        self.complete()
+        return self.props
+
+    @property
+    def attrs(self):
+        self.complete()
+        return None
+
+
+_PROPS, _ATTRS = JSObject.props.__get__, JSObject.attrs.__get__
+
+
+def lazy_object(proto, props, make):
+    """An object with a new dict of properties, of which those that are LATER are make(key)."""
+    obj = JSObject(proto, props)
+    obj.attrs = make
+    obj.__class__ = JSLazyObject
+    return obj
+
+
 class JSProxyBase(JSObject):
     """Base of Proxy objects, so that this section can recognise them."""
 
@@ -5568,6 +5624,16 @@ MAX_ARRAY_ITEMS = 2 ** 25
 MAX_ARRAY_LENGTH = 2 ** 32 - 1
 #: A write this far behind the end turns an array into a dictionary.
 MAX_ARRAY_GAP = 100_000
+
+
+def check_string_length(length):
+    if length > MAX_STRING_LENGTH:
+        raise JSRangeError("Invalid string length")
+
+
+def check_array_length(length):
+    if length > MAX_ARRAY_ITEMS:
+        raise JSRangeError("Invalid array length")
 
 
 class JSArray(JSObject):
@@ -5944,6 +6010,24 @@ class JSStringObject(JSPrimitiveObject):
 # calls these for the rest.
 # ======================================================================================
 
+#: What generated code finds in every realm, by name; guards() adds what changes. Section 15 adds functions
+#: that are made for one realm.
+RUNTIME = {
+    "undefined": undefined, "null": null, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
+    "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn,
+    **{item.__name__: item for item in (
+        GeneratorExit, BaseException, Exception, type, int, str, bool, len)}}
+#: The same for functions that get the realm as their first argument.
+REALM_RUNTIME = {}
+
+
+def runtime_helper(item):
+    """Declares a function or class that generated code finds under its name."""
+    needs_realm = isinstance(item, types.FunctionType) and item.__code__.co_varnames[:1] == ("realm",)
+    (REALM_RUNTIME if needs_realm else RUNTIME)[item.__name__] = item
+    return item
+
+
 # -- Numbers and text --------------------------------------------------------------------
 
 #: White space and line terminators that conversions and trim() remove (7.1.4.1, 12.2, 12.3).
@@ -6111,6 +6195,7 @@ def is_constructor(value):
     return isinstance(value, JSObject) and value.ctor is not None
 
 
+@runtime_helper
 def typeof(value):
     """The `typeof` operator (13.5.3)."""
     kind = type(value)
@@ -6152,6 +6237,7 @@ def to_primitive(value, hint="default"):
     raise JSTypeError("Cannot convert object to primitive value")
 
 
+@runtime_helper
 def to_number(value):
     """ToNumber (7.1.4): an int or a float."""
     kind = type(value)
@@ -6172,6 +6258,7 @@ def to_number(value):
     return to_number(to_primitive(value, "number"))
 
 
+@runtime_helper
 def to_numeric(value):
     """ToNumeric (7.1.3): an int, a float or a JSBigInt."""
     kind = type(value)
@@ -6224,6 +6311,17 @@ def to_integer_or_infinity(value):
     if value != value:
         return 0
     return value if value in (INFINITY, -INFINITY) else int(value)
+
+
+def relative_index(value, length, default=0):
+    """A position as the script gave it, counted from the end when negative, within 0 … length."""
+    if type(value) is not int:
+        if value is undefined:
+            return default
+        value = to_integer_or_infinity(value)
+    if value < 0:
+        return 0 if value < -length else int(value + length)
+    return length if value > length else int(value)
 
 
 def to_length(value):
@@ -6412,11 +6510,11 @@ def list_from_array_like(value):
     if type(value) is JSArray:
         return list(value.items)
     length = length_of_array_like(value)
-    if length > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(length)
     return [value.get(str(i)) for i in interruptible(range(length))]
 
 
+@runtime_helper
 def instance_of(value, target):
     """InstanceofOperator (13.10.2)."""
     if not isinstance(target, JSObject):
@@ -6449,6 +6547,7 @@ def ordinary_has_instance(function, value):
     return False
 
 
+@runtime_helper
 def has_property(key, target):
     """The `in` operator (13.10.1)."""
     if not isinstance(target, JSObject):
@@ -6489,12 +6588,14 @@ def species_constructor(obj, default):
 
 # -- Equality and order (7.2) ------------------------------------------------------------
 
+@runtime_helper
 def strict_equal(x, y):
     """IsStrictlyEqual (7.2.15). Python's == is right except that it takes True for 1, and for a float on the
     left 2.0 for 2n."""
     return x == y and (type(x) is type(y) or type(x) in NUMBER_TYPES and type(y) in NUMBER_TYPES)
 
 
+@runtime_helper
 def loose_equal(x, y):
     """IsLooselyEqual (7.2.14)."""
     tx, ty = type(x), type(y)
@@ -6554,24 +6655,29 @@ def less(x, y, left_first=True):
         (int(x) if type(x) is JSBigInt else x) < (int(y) if type(y) is JSBigInt else y)
 
 
+@runtime_helper
 def lt(x, y):
     return less(x, y) is True
 
 
+@runtime_helper
 def gt(x, y):
     return less(y, x, False) is True
 
 
+@runtime_helper
 def le(x, y):
     return less(y, x, False) is False
 
 
+@runtime_helper
 def ge(x, y):
     return less(x, y) is False
 
 
 # -- Arithmetic (6.1.6, 13.15.3) ---------------------------------------------------------
 
+@runtime_helper
 def add(x, y):
     """The + operator."""
     tx, ty = type(x), type(y)
@@ -6609,11 +6715,13 @@ def concat(x, y):
     return text
 
 
-def concat_string(value):
+@runtime_helper
+def to_text(value):
     """An operand of + whose other operand is a string, as a string."""
     return value if type(value) is str else to_string(to_primitive(value))
 
 
+@runtime_helper
 def template_string(value):
     """A substitution of a template literal: ToString."""
     return value if type(value) is str else to_string(value)
@@ -6753,8 +6861,11 @@ shift_right = binary_numeric(
     "shift_right", lambda x, y: to_int32(x) >> (to_uint32(y) & 31), lambda x, y: bigint_shift(x, -y))
 shift_right_unsigned = binary_numeric(
     "shift_right_unsigned", lambda x, y: to_uint32(x) >> (to_uint32(y) & 31), bigint_unsigned_shift)
+for _operator in (sub, mul, div, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right, shift_right_unsigned):
+    runtime_helper(_operator)
 
 
+@runtime_helper
 def negate(value):
     """Unary minus (13.5.5)."""
     value = to_numeric(value)
@@ -6763,17 +6874,20 @@ def negate(value):
     return JSBigInt(-value) if type(value) is JSBigInt else -value
 
 
+@runtime_helper
 def bit_not(value):
     """The ~ operator (13.5.6)."""
     value = to_numeric(value)
     return JSBigInt(~int(value)) if type(value) is JSBigInt else ~to_int32(value)
 
 
+@runtime_helper
 def increment(value):
     """One more than a Numeric (13.4)."""
     return bigint(int(value) + 1) if type(value) is JSBigInt else number_sum(value + 1)
 
 
+@runtime_helper
 def decrement(value):
     return bigint(int(value) - 1) if type(value) is JSBigInt else number_sum(value - 1)
 
@@ -6853,12 +6967,14 @@ def iterator_from_method(value, method):
     return IteratorRecord(iterator, iterator.get("next"))
 
 
+@runtime_helper
 def close_iterator(iterator):
     """Closes what iterate() returned, after a break or return."""
     if isinstance(iterator, IteratorRecord):
         iterator.close()
 
 
+@runtime_helper
 def abandon_iterator(iterator, error):
     """Closes what iterate() returned, after an exception from the loop's body."""
     if isinstance(iterator, IteratorRecord):
@@ -6934,32 +7050,12 @@ def iterable_to_list(realm, value):
 # CPython runs. A JavaScript function becomes a Python function f(this, *arguments), a generator or
 # async function a Python generator. Every node carries the script's line and column, so a
 # Python traceback is the JavaScript stack. Generated code names only mangled JavaScript names,
-# temporaries (t1, t2 …) and the helpers listed as RUNTIME_NAMES, which the realm provides.
+# temporaries (t1, t2 …) and the helpers of RUNTIME, which the realm provides.
 # ======================================================================================
 
 _LOAD, _STORE, _DEL = ast.Load(), ast.Store(), ast.Del()
 _IS, _IS_NOT, _EQ, _IN = ast.Is(), ast.IsNot(), ast.Eq(), ast.In()
 _AND, _OR, _NOT = ast.And(), ast.Or(), ast.Not()
-
-#: Everything generated code may call or name, besides `type`, `int`, `len` and the script's own.
-RUNTIME_NAMES = """
-    check_depth undefined null interrupt stop guarded appendable ObjectPrototype ArrayPrototype JSObject JSArray JSFunction Cell
-    JSError FinallyLeft GeneratorReturn Await BaseException Exception type int float str bool len add sub mul div mod
-    power bit_and bit_or bit_xor shift_left shift_right shift_right_unsigned negate bit_not to_number
-    to_numeric increment decrement fix_number lt gt le ge strict_equal loose_equal typeof typeof_global
-    has_property instance_of to_text template_string check_length too_long property_key get get_element
-    get_length push char_code_at put put_sloppy put_element put_element_sloppy method element_method
-    callee delete_member delete_global put_global assign_const after new make_function make_async
-    make_generator make_async_generator make_target_function new_regexp template_object array_with_holes
-    spread rest_array make_arguments with_callee map_arguments define spread_into define_accessor set_literal_prototype
-    iterate iterate_live close_iterator abandon_iterator enumerate_keys destructure_array first_values
-    object_for_destructuring object_rest
-    caught sloppy_this new_instance constructor_result derived_result super_call super_get super_put
-    super_method make_class prototype_object class_method class_field static_field run_static
-    private_name private_get private_put private_has private_method yield_delegate async_yield_delegate
-    async_iterate async_close async_abandon async_step import_module import_meta strict_eval
-    member_key GeneratorExit hole quick_abs quick_floor quick_max quick_min
-""".split()
 
 #: Longest chain of tests of a switch, or of `else if`, that becomes one nested `if`.
 MAX_CASES_NESTED = 50
@@ -7096,22 +7192,24 @@ class NodeMaker:
         self.jump_codes = 0
 
     def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script."""
+        """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
         made = kind(*fields)
         made.lineno, made.col_offset = self.line, self.column
         return made
 
     def name(self, id):
-        return self.node(ast.Name, id, _LOAD)
+        return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
 
     def store(self, id):
         return self.node(ast.Name, id, _STORE)
 
     def const(self, value):
-        return self.node(ast.Constant, value)
+        return ast.Constant(value, lineno=self.line, col_offset=self.column)
 
     def call(self, helper, *args):
-        return self.apply(self.name(helper), list(args))
+        line, column = self.line, self.column
+        return ast.Call(ast.Name(helper, _LOAD, lineno=line, col_offset=column), list(args), [],
+                        lineno=line, col_offset=column)
 
     def apply(self, function, args):
         return self.node(ast.Call, function, args, [])
@@ -12919,20 +13017,6 @@ def clamp_position(value, length):
     return 0 if value < 0 else length if value > length else int(value)
 
 
-def relative_position(value, length):
-    """Like clamp_position(), but negative numbers count from the end."""
-    if type(value) is not int:
-        value = to_integer_or_infinity(value)
-    if value < 0:
-        return 0 if value < -length else int(value + length)
-    return length if value > length else int(value)
-
-
-def check_string_length(length):
-    if length > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
-
-
 def is_regexp(value):
     """IsRegExp (7.2.6)."""
     if not isinstance(value, JSObject):
@@ -13135,8 +13219,8 @@ def last_position(text, search, end):
 @STRING.method("slice", 2)
 def string_slice(realm, this, start=undefined, end=undefined, *_):
     text = this if type(this) is str else this_text(this, "slice")
-    first = relative_position(start, len(text))
-    return text[first:] if end is undefined else text[first:relative_position(end, len(text))]
+    first = relative_index(start, len(text))
+    return text[first:] if end is undefined else text[first:relative_index(end, len(text))]
 
 
 @STRING.method("startsWith", 1)
@@ -13157,7 +13241,7 @@ def string_substring(realm, this, start=undefined, end=undefined, *_):
 @STRING.method("substr", 2)
 def string_substr(realm, this, start=undefined, length=undefined, *_):
     text = this_text(this, "substr")
-    first = relative_position(start, len(text))
+    first = relative_index(start, len(text))
     count = len(text) if length is undefined else clamp_position(length, len(text))
     return text[first:first + count]
 
@@ -13501,8 +13585,7 @@ def string_split(realm, this, separator=undefined, limit=undefined, *_):
         if limit > len(text):
             return realm.new_array(split_in_slices(text, separator))
         return realm.new_array(text.split(separator, limit)[:limit])
-    if min(limit, len(text)) > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(min(limit, len(text)))
     parts = []
     for piece in sliced(text[:limit]):
         parts += piece
@@ -13884,14 +13967,6 @@ def simple_holes(realm, obj):
     return type(obj) is HoleyArray and inherits_no_elements(realm, obj)
 
 
-def relative_index(value, length, default=0):
-    """A position counted from the end when negative, kept within 0 … length."""
-    if value is undefined:
-        return default
-    index = to_integer_or_infinity(value)
-    return int(max(index + length, 0) if index < 0 else min(index, length))
-
-
 def append_element(target, index, value):
     """CreateDataPropertyOrThrow(target, index, value), quick at the end of a dense array."""
     if type(target) is JSArray and len(target.items) == index < MAX_ARRAY_ITEMS:
@@ -14252,8 +14327,7 @@ def concat_elements(realm, target, count, source):
     if count + length > MAX_SAFE:
         raise JSTypeError("Invalid array length")
     if is_dense(source) and type(target) is JSArray and len(target.items) == count:
-        if count + length > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid array length")
+        check_array_length(count + length)
         if length <= SLICE_LENGTH:
             target.items += source.items
         else:
@@ -14509,8 +14583,7 @@ def text_of_element(value):
 
 def join_elements(realm, obj, length, separator, make_text):
     """The elements as one string; "" for an array that is being joined already."""
-    if (length - 1) * len(separator) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
+    check_string_length((length - 1) * len(separator))
     realm.poll()
     joining = realm.host_hooks.setdefault("arrays being joined", [])
     if any(other is obj for other in joining):
@@ -14775,8 +14848,7 @@ def array_to_locale_string(realm, this, locales=undefined, options=undefined, *_
 def copied_items(realm, obj, length):
     """All elements of an array-like as a Python list, holes as undefined; for the methods that
     return a changed copy."""
-    if length > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(length)
     if is_dense(obj) and len(obj.items) == length:
         return copied_list(obj.items)
     return [value for _, value in all_items(realm, obj, range(length))]
@@ -14785,8 +14857,7 @@ def copied_items(realm, obj, length):
 @ARRAY.method("toReversed")
 def array_to_reversed(realm, this, *_):
     obj, length = array_and_length(realm, this)
-    if length > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(length)
     return realm.new_array(
         [value for _, value in all_items(realm, obj, range(length - 1, -1, -1))])
 
@@ -14807,8 +14878,7 @@ def array_to_spliced(realm, this, *args):
     total = length + len(args[2:]) - deleted
     if total > MAX_SAFE:
         raise JSTypeError("Invalid array length")
-    if total > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(total)
     head = [value for _, value in all_items(realm, obj, range(start))]
     tail = [value for _, value in all_items(realm, obj, range(start + deleted, length))]
     return realm.new_array([*head, *args[2:], *tail])
@@ -14858,8 +14928,7 @@ def array_with(realm, this, index=undefined, value=undefined, *_):
         index += length
     if not 0 <= index < length:
         raise JSRangeError("Invalid index : " + number_to_string(number(index)))
-    if length > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(length)
     index = int(index)
     values = copied_items(realm, obj, length) if is_dense(obj) else [
         undefined if at == index else obj.get(str(at)) for at in range(length)]
@@ -14931,8 +15000,7 @@ def array_from_array_like(realm, ctor, source, mapper, receiver):
     """Array.from for what has no iterator (23.1.2.1, steps 7 to 13)."""
     length = length_of_array_like(source)
     if ctor is realm.Array:
-        if length > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid array length")
+        check_array_length(length)
         target = realm.new_array([])
     else:
         target = construct(ctor, (length,)) if is_constructor(ctor) else array_create(realm, length)
@@ -15969,10 +16037,7 @@ def require_attached(buffer, method):
 
 def clamp_range(length, start, end):
     """Two relative positions as the script gave them -> absolute ones (start, end)."""
-    start = to_integer_or_infinity(start)
-    first = int(max(length + start, 0) if start < 0 else min(start, length))
-    end = length if end is undefined else to_integer_or_infinity(end)
-    return first, int(max(length + end, 0) if end < 0 else min(end, length))
+    return relative_index(start, length), relative_index(end, length, length)
 
 
 ARRAY_BUFFER = BuiltinClass("ArrayBuffer", JSArrayBuffer, tag="ArrayBuffer")
@@ -16427,16 +16492,10 @@ def typed_array_for_each(realm, this, callback=undefined, this_arg=undefined, *_
     return undefined
 
 
-def starting_index(value, length):
-    """The argument fromIndex, absolute."""
-    start = to_integer_or_infinity(value)
-    return int(max(length + start, 0) if start < 0 else min(start, length))
-
-
 @typed_array_method("includes", 1)
 def typed_array_includes(realm, this, value=undefined, start=undefined, *_):
     length = len(this.view)
-    first = starting_index(start, length) if length else 0
+    first = relative_index(start, length) if length else 0
     if first >= length:
         return False
     if not this.view:
@@ -16462,7 +16521,7 @@ def find_forwards(realm, this, value, first):
 @typed_array_method("indexOf", 1)
 def typed_array_index_of(realm, this, value=undefined, start=undefined, *_):
     length = len(this.view)
-    first = starting_index(start, length) if length else 0
+    first = relative_index(start, length) if length else 0
     return find_forwards(realm, this, value, first)
 
 
@@ -16470,8 +16529,7 @@ def typed_array_index_of(realm, this, value=undefined, start=undefined, *_):
 def typed_array_join(realm, this, separator=undefined, *_):
     length = len(this.view)
     separator = "," if separator is undefined else to_string(separator)
-    if len(separator) * (length - 1) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
+    check_string_length(len(separator) * (length - 1))
     parts, size = [], 0
     for first in range(0, length, ELEMENTS_AT_ONCE):
         realm.poll()
@@ -16487,8 +16545,7 @@ def typed_array_join(realm, this, separator=undefined, *_):
 
 def concat_all(parts, separator):
     text = separator.join(parts)
-    if len(text) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
+    check_string_length(len(text))
     return text
 
 
@@ -16653,8 +16710,7 @@ def typed_array_some(realm, this, callback=undefined, this_arg=undefined, *_):
 
 def sorted_elements(realm, this, comparator):
     """The elements in the order of a comparator."""
-    if len(this.view) > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(len(this.view))
     values = this.elements()
     values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
     return values
@@ -17506,6 +17562,7 @@ SPECIES_INFO = declared_info(PROMISE.static, SYM_SPECIES)
 # in an async generator an Await wraps the value to tell it from a `yield` of the script.
 
 
+@runtime_helper
 class Await:
     """What an async generator yields to wait for a promise."""
 
@@ -17627,6 +17684,7 @@ class GeneratorLoop(IteratorRecord):
         return value
 
 
+@runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*` (15.5.5, step 5): a Python generator to yield from."""
     record = get_iterator(realm, iterable)
@@ -17892,6 +17950,7 @@ class AsyncIteratorRecord(IteratorRecord):
         return call(self.next_method, self.iterator)
 
 
+@runtime_helper
 def async_iterate(realm, value):
     """GetIterator(value, async) (7.4.3)."""
     method = get_method(realm, value, SYM_ASYNC_ITERATOR)
@@ -17905,6 +17964,7 @@ def async_iterate(realm, value):
     return AsyncIteratorRecord(iterator, iterator.get("next"))
 
 
+@runtime_helper
 def async_step(record, result):
     """The value of an awaited iterator result, or None (Python's) at the end."""
     if not isinstance(result, JSObject):
@@ -17916,6 +17976,7 @@ def async_step(record, result):
     return value
 
 
+@runtime_helper
 def async_close(record, wrap):
     """AsyncIteratorClose with a normal completion (7.4.11); a Python generator to yield from.
     `wrap`: the caller is an async generator."""
@@ -17931,6 +17992,7 @@ def async_close(record, wrap):
         raise JSTypeError(f"{display(result)} is not an object")
 
 
+@runtime_helper
 def async_abandon(record, error, wrap):
     """AsyncIteratorClose with a throw completion."""
     if record.done or isinstance(error, (Interrupted, GeneratorExit)):
@@ -17944,6 +18006,7 @@ def async_abandon(record, error, wrap):
         pass
 
 
+@runtime_helper
 def async_yield_delegate(realm, iterable):
     """`yield*` in an async generator (15.5.5, step 5, async)."""
     record = async_iterate(realm, iterable)
@@ -18169,7 +18232,7 @@ def _decode_parts(parser, text, at, place):
 def parse_plain_json(text):
     """A JSON text, as clients send it, as plain Python. Raises JSSyntaxError, in V8's words."""
     try:
-        return json.loads(text, parse_constant=refuse_json_constant)
+        return _PLAIN_JSON.decode(text)
     except RecursionError:
         raise JSSyntaxError("the JSON is nested too deeply") from None
     except json.JSONDecodeError:
@@ -18198,6 +18261,9 @@ def has_too_many_values(text):
 def refuse_json_constant(name):
     """For json.loads(), which takes NaN and Infinity for numbers."""
     raise ValueError(name)
+
+
+_PLAIN_JSON = json.JSONDecoder(parse_constant=refuse_json_constant)
 
 
 def json_error(text):
@@ -18401,7 +18467,11 @@ def plain_json(realm, value):
         return None
     encoder = make_encoder({}, plain_opener(realm), _quote_ascii, None, ":", ",", False, False, True)
     try:
-        text = "".join(encoder(value, 0))
+        if type(value) is JSArray and len(value.items) > SLICE_LENGTH and not value.props and value.attrs is None:
+            parts = [encoder(JSArray(value.proto, piece), 0) for piece in sliced(value.items)]
+            text = f"[{','.join([''.join(part)[1:-1] for part in parts])}]"
+        else:
+            text = "".join(encoder(value, 0))
     except (NotPlain, ValueError):
         return None
     return text if text.isascii() else escape_lone_surrogates(text)
@@ -21832,6 +21902,7 @@ class RegExpClass(BuiltinClass):
 REGEXP = RegExpClass("RegExp", prototype=lambda realm, proto: JSRegExpPrototype(proto))
 
 
+@runtime_helper
 def new_regexp(realm, pattern, flags):
     """The object for a regular expression literal."""
     return JSRegExp(realm.RegExpPrototype, regexp_program(pattern, flags))
@@ -22029,8 +22100,7 @@ def add_match(realm, matches, item):
     matches.append(item)
     if not len(matches) & 1023:
         realm.poll()
-        if len(matches) > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid array length")
+        check_array_length(len(matches))
 
 
 def skip_empty_match(regexp, text, unicode):
@@ -22137,8 +22207,7 @@ def results_to_replace(realm, regexp, text):
 def describe_result(result, text):
     """(position, matched, captures, groups) of a result of exec (step 14)."""
     count = max(length_of_array_like(result) - 1, 0)
-    if count > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(count)
     matched = to_string(result.get("0"))
     start = int(max(min(to_integer_or_infinity(result.get("index")), len(text)), 0))
     captures = []
@@ -22149,8 +22218,7 @@ def describe_result(result, text):
 
 
 def join_pieces(pieces):
-    if sum(map(len, pieces)) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
+    check_string_length(sum(map(len, pieces)))
     return "".join(pieces)
 
 
@@ -26761,8 +26829,7 @@ def text_decoder_decode(realm, this, data=undefined, options=undefined, *_):
         text = this.decode(memoryview(source), more)
     except UnicodeDecodeError:
         raise JSTypeError(f"The encoded data was not valid for encoding {this.encoding}") from None
-    if len(text) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
+    check_string_length(len(text))
     return utf16(text)
 
 
@@ -26846,7 +26913,7 @@ class Cloner:
         for kind, copy in self.methods:
             if isinstance(value, kind):
                 return copy(self, value)
-        if type(value) is not JSObject:
+        if type(value) not in (JSObject, JSLazyObject):
             self.refuse(value)
         return self.clone_properties(value, self.remember(value, self.realm.new_object()))
 
@@ -27069,6 +27136,7 @@ def global_queue_microtask(realm, this, callback=undefined, *_):
 
 # -- Helpers of generated code: any realm ------------------------------------------------
 
+@runtime_helper
 class Cell:
     """A variable that each turn of a loop has anew. Unset until its declaration runs."""
 
@@ -27083,38 +27151,46 @@ class Cell:
         return value
 
 
+@runtime_helper
 def check_depth():
     """Called at the start of functions where CPython itself does not watch the depth of calls."""
 
 
+@runtime_helper
 def fix_number(value):
     """The result of + or - that left the range of ints."""
     return float(value) if type(value) is int else value
 
 
+@runtime_helper
 def check_length(text):
     if len(text) > MAX_STRING_LENGTH:
         raise JSRangeError("Invalid string length")
     return text
 
 
+@runtime_helper
 def too_long():
     raise JSRangeError("Invalid string length")
 
 
+@runtime_helper
 def assign_const(value, current, name):
     raise JSTypeError("Assignment to constant variable.")
 
 
+@runtime_helper
 def after(value, current):
     """value; reading `current` before has made sure that the variable is initialised."""
     return value
 
 
+@runtime_helper
 def private_name(name, kind):
     return PrivateKey(name, kind)
 
 
+@runtime_helper
 def private_get(obj, key):
     """obj.#key (7.3.31)."""
     try:
@@ -27131,6 +27207,7 @@ def private_get(obj, key):
     return key.getter.fn(obj)
 
 
+@runtime_helper
 def private_put(obj, key, value):
     """obj.#key = value (7.3.32)."""
     if not isinstance(obj, JSObject) or key not in obj.props:
@@ -27147,6 +27224,7 @@ def private_put(obj, key, value):
     return value
 
 
+@runtime_helper
 def private_has(obj, key):
     """#key in obj"""
     if not isinstance(obj, JSObject):
@@ -27154,6 +27232,7 @@ def private_has(obj, key):
     return key in obj.props
 
 
+@runtime_helper
 def private_method(obj, key):
     """The Python function of obj.#key(…)."""
     return callable_or_refusal(private_get(obj, key), f"(intermediate value).#{key.name}")
@@ -27216,11 +27295,13 @@ def meant_name(name, known):
     return f". Did you mean {lower[found[0]]}?" if found else ""
 
 
+@runtime_helper
 def property_key(value):
     """A computed key, converted once; array indices stay ints."""
     return value if type(value) is int or type(value) is str else to_property_key(value)
 
 
+@runtime_helper
 def member_key(obj, key):
     """The key of `obj[key] += …`: obj is looked at before the key is converted (13.15.2)."""
     if obj is undefined or obj is null:
@@ -27243,6 +27324,7 @@ def set_function_name(value, key, prefix=""):
     return value
 
 
+@runtime_helper
 def define(obj, key, value, needs_name):
     """A property of an object literal."""
     key = to_property_key(key)
@@ -27253,6 +27335,7 @@ def define(obj, key, value, needs_name):
     obj.create_data_property_or_throw(key, value)
 
 
+@runtime_helper
 def define_accessor(obj, key, kind, function, enumerable):
     """A getter or setter of an object literal or class."""
     key = to_property_key(key)
@@ -27264,6 +27347,7 @@ def define_accessor(obj, key, kind, function, enumerable):
         raise JSTypeError(f"Cannot redefine property: {key_text(key)}")
 
 
+@runtime_helper
 def set_literal_prototype(obj, value):
     """__proto__: value in an object literal (B.3.1)."""
     if isinstance(value, JSObject):
@@ -27272,21 +27356,13 @@ def set_literal_prototype(obj, value):
         obj.set_proto(None)
 
 
-def object_rest(source, used):
-    """CopyDataProperties for a rest property, as (key, value) pairs."""
-    skip = {to_property_key(key) for key in used}
-    for key in source.own_keys():
-        if key not in skip:
-            desc = source.get_own(key)
-            if desc is not None and desc.enumerable:
-                yield key, source.get(key)
-
-
+@runtime_helper
 def constructor_result(value, this):
     """`return value` in a base class constructor."""
     return value if isinstance(value, JSObject) else this
 
 
+@runtime_helper
 def derived_result(value):
     if isinstance(value, JSObject):
         return value
@@ -27301,10 +27377,12 @@ def super_base(home):
     return base
 
 
+@runtime_helper
 def super_get(home, this, key):
     return super_base(home).get(to_property_key(key), this)
 
 
+@runtime_helper
 def super_put(home, this, key, value):
     key = to_property_key(key)
     base = home.get_proto()
@@ -27315,11 +27393,13 @@ def super_put(home, this, key, value):
     return value
 
 
+@runtime_helper
 def super_method(home, this, key):
     return callable_or_refusal(super_get(home, this, key),
                                f"(intermediate value).{key_text(to_property_key(key))}")
 
 
+@runtime_helper
 def prototype_object(klass):
     return klass.props["prototype"]
 
@@ -27339,6 +27419,7 @@ def initialize_fields(this, klass):
             this.create_data_property_or_throw(key, value)
 
 
+@runtime_helper
 def class_method(klass, target, key, kind, function):
     """A method, getter or setter of a class; target is the class or its prototype."""
     if type(key) is PrivateKey:
@@ -27361,12 +27442,14 @@ def class_method(klass, target, key, kind, function):
         raise JSTypeError(f"Cannot redefine property: {key_text(key)}")
 
 
+@runtime_helper
 def class_field(klass, key, code, anonymous):
     if type(key) is not PrivateKey:
         key = to_property_key(key)
     klass.fields.append(("field", key, code, anonymous))
 
 
+@runtime_helper
 def static_field(klass, key, code, anonymous):
     value = undefined if code is None else code(klass)
     if type(key) is not PrivateKey:
@@ -27379,6 +27462,7 @@ def static_field(klass, key, code, anonymous):
         raise JSTypeError(f"Cannot redefine property: {key_text(key)}")
 
 
+@runtime_helper
 def run_static(klass, code):
     code(klass)
 
@@ -27400,23 +27484,6 @@ class ListDestructuring:
 
 
 #: Helpers that are the same in every realm.
-SHARED_RUNTIME = {
-    "undefined": undefined, "null": null, "interrupt": False,
-    "JSObject": JSObject, "JSArray": JSArray, "JSFunction": JSFunction, "Cell": Cell,
-    "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn, "GeneratorExit": GeneratorExit,
-    "Await": Await, "BaseException": BaseException, "Exception": Exception,
-    "type": type, "int": int, "float": float, "str": str, "bool": bool, "len": len,
-    "to_text": concat_string, "hole": HOLE,
-    **{function.__name__: function for function in (
-        add, sub, mul, div, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right,
-        shift_right_unsigned, negate, bit_not, to_number, to_numeric, increment, decrement,
-        check_depth, fix_number, lt, gt, le, ge, strict_equal, loose_equal, typeof, has_property, instance_of,
-        template_string, check_length, too_long, property_key, member_key, assign_const, after, private_name,
-        private_get, private_put, private_has, private_method, define, define_accessor,
-        set_literal_prototype, constructor_result, derived_result, super_get, super_put,
-        super_method, prototype_object, class_method, class_field, static_field, run_static,
-        close_iterator, abandon_iterator, async_step, async_close, async_abandon)},
-}
 
 
 # -- Helpers of generated code: one realm ------------------------------------------------
@@ -27426,15 +27493,15 @@ MATH_INFOS = frozenset(entry[3] for entry in MATH.entries if entry[0] == "method
     "abs", "floor", "max", "min"))
 
 
-def make_runtime(realm):
-    """The helpers that need the realm, as a dict by name."""
-    object_proto, array_proto = realm.ObjectPrototype, realm.ArrayPrototype
-    function_proto, string_proto = realm.FunctionPrototype, realm.StringPrototype
-    string_methods = string_proto.props
-    builtin_push = array_proto.get("push")
-    allocate = object.__new__
-    builtin_char_code_at = string_methods["charCodeAt"]
+@runtime_helper
+def caught(realm):
+    """The value of the exception that a catch clause handles."""
+    error = sys.exc_info()[1]
+    return error.value if type(error) is JSError else realm.thrown_value(error)
 
+
+def reading_helpers(realm, helpers):
+    """Reading of properties."""
     def get(obj, key):
         """obj.key, key a str."""
         if type(obj) is JSObject:
@@ -27471,6 +27538,14 @@ def make_runtime(realm):
             return len(obj)
         return get(obj, "length")
 
+    return get, get_element, get_length
+
+
+def calling_helpers(realm, helpers):
+    """Calls of methods and constructors."""
+    get_element, string_methods = helpers["get_element"], realm.StringPrototype.props
+    object_proto, allocate = realm.ObjectPrototype, object.__new__
+
     def method(obj, key, text):
         """The Python function of a method call obj.key(…)."""
         if type(obj) is str:
@@ -27499,55 +27574,67 @@ def make_runtime(realm):
     def element_method(obj, key, text):
         return callable_or_refusal(get_element(obj, key), text, realm)
 
-    def put(obj, key, value):
-        """obj.key = value in strict code."""
-        if type(obj) is JSObject and obj.attrs is None:
-            props = obj.props
-            if key in props or key not in Guard.keys:
-                props[key] = value
-                return value
-        put_slowly(realm, obj, key, value, True)
-        return value
+    def new(text, callee, *args):
+        if type(callee) is JSFunction:
+            ctor = callee.ctor
+            if ctor is True:
+                proto = callee.props.get("prototype")
+                if proto is None:
+                    proto = callee.get("prototype")
+                # What JSObject() does, without the call of its __init__.
+                this = allocate(JSObject)
+                this.proto = proto if isinstance(proto, JSObject) else object_proto
+                this.props = {}
+                this.attrs = None
+                result = callee.fn(this, *args)
+                return result if result is not undefined and isinstance(result, JSObject) else this
+            if ctor is not None:
+                return ctor(callee, *args)
+        if not isinstance(callee, JSObject) or callee.ctor is None:
+            raise JSTypeError(f"{text} is not a constructor")
+        return construct(callee, args)
 
-    def put_sloppy(obj, key, value):
-        if type(obj) is JSObject and obj.attrs is None:
-            props = obj.props
-            if key in props or key not in Guard.keys:
-                props[key] = value
-                return value
-        put_slowly(realm, obj, key, value, False)
-        return value
+    return method, element_method, new
 
-    def put_element(obj, key, value):
-        """obj[key] = value in strict code."""
-        if type(key) is int and type(obj) is JSArray:
-            items = obj.items
-            if 0 <= key < len(items):
-                items[key] = value
-                return value
-            if key == len(items) < MAX_ARRAY_ITEMS and not Guard.index:
-                items.append(value)
-                return value
-        elif type(obj) is JSTypedArray and type(key) is int and key >= 0:
-            obj.set_index(key, value)
+
+def storing_helpers(realm, helpers):
+    """Assignments to properties, in strict code and in sloppy."""
+    def helpers_for(strict, suffix):
+        def put(obj, key, value):
+            """obj.key = value"""
+            if type(obj) is JSObject and obj.attrs is None:
+                props = obj.props
+                if key in props or key not in Guard.keys:
+                    props[key] = value
+                    return value
+            put_slowly(realm, obj, key, value, strict)
             return value
-        put_key(realm, obj, key, value, True)
-        return value
 
-    def put_element_sloppy(obj, key, value):
-        if type(key) is int and type(obj) is JSArray:
-            items = obj.items
-            if 0 <= key < len(items):
-                items[key] = value
+        def put_element(obj, key, value):
+            """obj[key] = value"""
+            if type(key) is int and type(obj) is JSArray:
+                items = obj.items
+                if 0 <= key < len(items):
+                    items[key] = value
+                    return value
+                if key == len(items) < MAX_ARRAY_ITEMS and not Guard.index:
+                    items.append(value)
+                    return value
+            elif type(obj) is JSTypedArray and type(key) is int and key >= 0:
+                obj.set_index(key, value)
                 return value
-            if key == len(items) < MAX_ARRAY_ITEMS and not Guard.index:
-                items.append(value)
-                return value
-        elif type(obj) is JSTypedArray and type(key) is int and key >= 0:
-            obj.set_index(key, value)
+            put_key(realm, obj, key, value, strict)
             return value
-        put_key(realm, obj, key, value, False)
-        return value
+
+        put.__name__, put_element.__name__ = "put" + suffix, "put_element" + suffix
+        return put, put_element
+
+    return *helpers_for(True, ""), *helpers_for(False, "_sloppy")
+
+
+def function_helpers(realm, helpers):
+    """Functions of every kind from their Python functions."""
+    function_proto = realm.FunctionPrototype
 
     def make_function(code, info):
         return JSFunction(function_proto, code, info)
@@ -27587,25 +27674,13 @@ def make_runtime(realm):
         function.home = realm
         return function
 
-    def new(text, callee, *args):
-        if type(callee) is JSFunction:
-            ctor = callee.ctor
-            if ctor is True:
-                proto = callee.props.get("prototype")
-                if proto is None:
-                    proto = callee.get("prototype")
-                # What JSObject() does, without the call of its __init__.
-                this = allocate(JSObject)
-                this.proto = proto if isinstance(proto, JSObject) else object_proto
-                this.props = {}
-                this.attrs = None
-                result = callee.fn(this, *args)
-                return result if result is not undefined and isinstance(result, JSObject) else this
-            if ctor is not None:
-                return ctor(callee, *args)
-        if not isinstance(callee, JSObject) or callee.ctor is None:
-            raise JSTypeError(f"{text} is not a constructor")
-        return construct(callee, args)
+    return make_function, make_target_function, make_async, make_generator, make_async_generator
+
+
+def shortcuts(realm, helpers):
+    """Methods of arrays and strings that are called often."""
+    method, array_proto, string_methods = helpers["method"], realm.ArrayPrototype, realm.StringPrototype.props
+    builtin_push, builtin_char_code_at = array_proto.get("push"), string_methods["charCodeAt"]
 
     def push(obj, text, value):
         """obj.push(value)"""
@@ -27622,6 +27697,12 @@ def make_runtime(realm):
             return ord(obj[index])
         return method(obj, "charCodeAt", text)(obj, index)
 
+    return push, char_code_at
+
+
+def shortcuts_of_math(realm, helpers):
+    """Functions of Math that are called often."""
+    method = helpers["method"]
     #: Functions of Math in this realm that nobody has replaced, by name.
     known = {}
 
@@ -27662,23 +27743,25 @@ def make_runtime(realm):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
+    return quick_abs, quick_floor, quick_max, quick_min
+
+
+def iteration_helpers(realm, helpers):
+    """Iteration, spread and destructuring of arrays."""
+    array_proto = realm.ArrayPrototype
+
     def iterate_live(value):
-        """iterate_any() for a loop whose body may change what is iterated."""
+        """iterate() for a loop whose body may change what is iterated."""
         if type(value) is JSArray and has_plain_iteration(realm, value):
             return live_items(value)
         return iterate_fast(realm, value)
 
-    def iterate_any(value):
+    def iterate(value):
         return iterate_fast(realm, value)
 
     def spread(value):
         """The values of a spread element, as a Python iterable."""
         return iterable_values(realm, value)
-
-    def caught():
-        """The value of the exception that a catch clause handles."""
-        error = sys.exc_info()[1]
-        return error.value if type(error) is JSError else realm.thrown_value(error)
 
     def rest_array(values):
         return JSArray(array_proto, list(values))
@@ -27704,14 +27787,16 @@ def make_runtime(realm):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    runtime = {name: item for name, item in locals().items()
-               if isinstance(item, types.FunctionType)}
-    runtime["iterate"] = runtime.pop("iterate_any")
-    del runtime["knows"]
-    runtime["ObjectPrototype"] = object_proto
-    runtime["ArrayPrototype"] = array_proto
-    for name, function in REALM_RUNTIME.items():
-        runtime[name] = types.MethodType(function, realm)
+    return iterate_live, iterate, spread, rest_array, first_values, destructure_array
+
+
+def make_runtime(realm):
+    """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
+    runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype)
+    runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
+    for make in (reading_helpers, calling_helpers, storing_helpers, function_helpers, shortcuts, shortcuts_of_math,
+                 iteration_helpers):
+        runtime.update((function.__name__, function) for function in make(realm, runtime))
     return runtime
 
 
@@ -27812,11 +27897,13 @@ def iterable_values(realm, value):
     return values
 
 
+@runtime_helper
 def stop(realm):
     """The interrupt flag was found set."""
     realm.poll()
 
 
+@runtime_helper
 def sloppy_this(realm, this):
     """OrdinaryCallBindThis for sloppy functions (10.2.1.2)."""
     if this is undefined or this is null:
@@ -27824,10 +27911,12 @@ def sloppy_this(realm, this):
     return this if isinstance(this, JSObject) else to_object(realm, this)
 
 
+@runtime_helper
 def callee(realm, value, text):
     return callable_or_refusal(value, text)
 
 
+@runtime_helper
 def strict_eval(realm, value, text):
     """The callee of `eval(…)` in strict code: the text is strict too. It does not see local names."""
     if not isinstance(value, JSFunction) or value is not realm.global_object.get("eval"):
@@ -27838,6 +27927,7 @@ def strict_eval(realm, value, text):
     return run
 
 
+@runtime_helper
 def typeof_global(realm, name):
     """typeof of a name that may not exist."""
     python = global_name(name)
@@ -27849,6 +27939,7 @@ def typeof_global(realm, name):
     return typeof(value)
 
 
+@runtime_helper
 def put_global(realm, name, value, strict):
     """name = value for a name that this script does not declare (6.2.5.6, step 3)."""
     if name in realm.lexical:
@@ -27866,12 +27957,14 @@ def put_global(realm, name, value, strict):
     return value
 
 
+@runtime_helper
 def delete_global(realm, name):
     if name in realm.lexical:
         return False
     return realm.global_object.delete(name)
 
 
+@runtime_helper
 def delete_member(realm, obj, key, strict):
     """delete obj[key]"""
     if obj is None:
@@ -27881,10 +27974,7 @@ def delete_member(realm, obj, key, strict):
     return delete_property(realm, obj, key, strict)
 
 
-def new_regexp_literal(realm, pattern, flags):
-    return new_regexp(realm, pattern, flags)
-
-
+@runtime_helper
 def template_object(realm, site):
     """GetTemplateObject (13.2.8.4)."""
     template = realm.templates.get(site)
@@ -27898,13 +27988,15 @@ def template_object(realm, site):
     return template
 
 
-def array_with_holes_literal(realm, values):
+@runtime_helper
+def array_with_holes(realm, values):
     array = realm.new_array(values)
     if HOLE in values:
         array.__class__ = HoleyArray
     return array
 
 
+@runtime_helper
 def spread_into(realm, target, source):
     """CopyDataProperties into an object literal (7.3.26)."""
     if source is undefined or source is null:
@@ -27920,13 +28012,19 @@ def spread_into(realm, target, source):
             target.create_data_property_or_throw(key, source.get(key))
 
 
-def rest_object(realm, source, used):
-    rest = realm.new_object()
-    for key, value in object_rest(to_object(realm, source), used):
-        rest.create_data_property(key, value)
+@runtime_helper
+def object_rest(realm, source, used):
+    """The object that a rest property binds (CopyDataProperties)."""
+    source, skip, rest = to_object(realm, source), {to_property_key(key) for key in used}, realm.new_object()
+    for key in source.own_keys():
+        if key not in skip:
+            desc = source.get_own(key)
+            if desc is not None and desc.enumerable:
+                rest.create_data_property(key, source.get(key))
     return rest
 
 
+@runtime_helper
 def object_for_destructuring(realm, value, first=None):
     """Object patterns refuse undefined and null (13.15.5.2); `first` is the property they ask for first."""
     if value is undefined or value is null:
@@ -27934,6 +28032,7 @@ def object_for_destructuring(realm, value, first=None):
         raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
 
 
+@runtime_helper
 def enumerate_keys(realm, value):
     """The keys of for-in (14.7.5.9), as a Python generator."""
     if value is undefined or value is null:
@@ -28002,6 +28101,7 @@ class JSMappedArguments(JSArguments):
         return True
 
 
+@runtime_helper
 def map_arguments(obj, *cells):
     """Makes `arguments` share its elements with the parameters; of two with one name the last counts."""
     last = {id(cell): index for index, cell in enumerate(cells)}
@@ -28010,6 +28110,7 @@ def map_arguments(obj, *cells):
     obj.__class__ = JSMappedArguments
 
 
+@runtime_helper
 def make_arguments(realm, args, strict, callee=None):
     """CreateUnmappedArgumentsObject (10.4.4.6), or of a sloppy function with its `callee` where it is given."""
     obj = JSArguments(realm.ObjectPrototype, {str(i): value for i, value in enumerate(args)})
@@ -28022,12 +28123,14 @@ def make_arguments(realm, args, strict, callee=None):
     return obj
 
 
+@runtime_helper
 def with_callee(function, code):
     """Lets the Python function of a JSFunction know it, for `arguments.callee`."""
     code.__kwdefaults__ = {"own_function": function}
     return function
 
 
+@runtime_helper
 def new_instance(realm, new_target, klass):
     """OrdinaryCreateFromConstructor for a base class, with its fields."""
     proto = new_target.props.get("prototype")
@@ -28039,6 +28142,7 @@ def new_instance(realm, new_target, klass):
     return this
 
 
+@runtime_helper
 def super_call(realm, klass, new_target, bound, *args):
     """super(…args) (13.3.7.1)."""
     parent = klass.proto
@@ -28056,6 +28160,7 @@ def super_call(realm, klass, new_target, bound, *args):
     return this
 
 
+@runtime_helper
 def make_class(realm, superclass, code, info):
     """ClassDefinitionEvaluation, steps 5 to 15 (15.7.14): the constructor with its prototype.
     `superclass` is None (Python's) without `extends`; `code` the Python constructor or None."""
@@ -28095,6 +28200,7 @@ def default_constructor(realm, klass, derived):
     return lambda new_target, *args: new_instance(realm, new_target, klass)
 
 
+@runtime_helper
 def import_module(realm, specifier, referrer, options=undefined):
     """import(…) (13.3.10): a promise of the module's namespace object. The module runs in a job of its own."""
     promise = new_promise(realm)
@@ -28136,24 +28242,13 @@ def import_type(options):
     return found.get("type")
 
 
+@runtime_helper
 def import_meta(realm, filename):
     """import.meta: an object with the module's file name as `url`."""
     return realm.modules.meta(filename)
 
 
 #: Helpers that are methods of the realm for generated code: name -> function(realm, …).
-REALM_RUNTIME = {
-    "new_regexp": new_regexp_literal, "array_with_holes": array_with_holes_literal,
-    "object_rest": rest_object,
-    **{function.__name__: function for function in (
-        stop, sloppy_this, callee, strict_eval, typeof_global, put_global, delete_global, delete_member,
-        template_object, spread_into, object_for_destructuring, enumerate_keys, make_arguments,
-        new_instance, super_call, make_class, import_module, import_meta, yield_delegate, async_yield_delegate,
-        async_iterate)},
-}
-
-
-SHARED_RUNTIME.update(map_arguments=map_arguments, with_callee=with_callee)
 
 
 # -- The global object -------------------------------------------------------------------
@@ -28793,7 +28888,7 @@ class Watchdog:
     """
 
     def __init__(self):
-        lock = threading.RLock()
+        lock = self.lock = threading.RLock()
         self.condition, self.turned = threading.Condition(lock), threading.Condition(lock)
         self.watches = set()
         self.thread = None
@@ -28814,7 +28909,7 @@ class Watchdog:
     def watch(self, realm, seconds):
         """Starts the clock; returns the Watch for release(). Seconds may be None."""
         watch = Watch(realm, seconds)
-        with self.condition:
+        with self.lock:
             self.watches.add(watch)
             if self.thread is None:
                 self.memory = self.first_memory = memory_used()
@@ -28829,7 +28924,7 @@ class Watchdog:
 
     def release(self, watch):
         """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it."""
-        with self.condition:
+        with self.lock:
             self.watches.discard(watch)
             realm = watch.realm.reference
             self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
@@ -28913,8 +29008,7 @@ class Watchdog:
 
     def over_budget(self, now):
         """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        if now - self.collected > 1 or self.memory > self.clean_memory + COLLECT_FROM_BYTES:
-            self.collect()
+        self.collect_if_worth_it(self.memory, now)
         over = self.memory - self.first_memory - self.max_memory
         if over <= 0 or now < self.stopping_until:
             return
@@ -28960,7 +29054,16 @@ class Watchdog:
 
     def has_room(self, size):
         """Whether the process may grow by so many bytes at once."""
-        return not self.first_memory or memory_used() + size - self.first_memory <= self.max_memory * 1.1
+        room = self.first_memory + self.max_memory * 1.1 - size
+        if not self.first_memory or memory_used() <= room:
+            return True
+        self.collect_if_worth_it(memory_used(), time.monotonic())
+        return memory_used() <= room
+
+    def collect_if_worth_it(self, memory, now):
+        """Collects garbage, unless that was done lately and little has come since."""
+        if now - self.collected > 1 or memory > self.clean_memory + COLLECT_FROM_BYTES:
+            self.collect()
 
 
 WATCHDOG = Watchdog()
@@ -28974,14 +29077,34 @@ class LiveValues:
     """Converts JavaScript values for a reader that follows a selection, as GraphQL does.
 
     What only a call can tell becomes `later(start)`; `start(*arguments)` makes the value, inside the
-    realm: of functions (called as methods of their object), getters and promises. Iterables become
-    lists, properties of prototypes count, and objects that refer to one another do so in Python too.
+    realm: of functions (called as methods of their object), getters, promises, iterables, which become
+    lists, and errors, which are thrown. Properties of prototypes count, and objects that refer to one
+    another do so in Python too.
     """
 
     def __init__(self, realm, later):
         self.realm = realm
         self.later = later
         self.made = {}                  # id of an object -> (the object, what it became)
+
+    def convert_result(self, value):
+        """What a call gave: nothing of it is left for later that can be told now."""
+        if isinstance(value, JSErrorObject):
+            raise JSError(value)
+        if isinstance(value, JSObject) and value.fn is None and not isinstance(value, JSArray):
+            if self.is_iterable(value):
+                value = self.list_of(value)
+            elif is_callable(value.get(SYM_ASYNC_ITERATOR)):
+                raise JSTypeError("the resolver gave an async iterable, which is not read; give an array, and send "
+                                  "what comes later to subscribers with graphQLRegistry.sendSubscriptionMessage")
+        return self.convert(value)
+
+    def is_iterable(self, value):
+        return not isinstance(value, (JSPrimitiveObject, JSErrorObject)) \
+            and is_callable(value.get(SYM_ITERATOR)) and not is_callable(value.get("toJSON"))
+
+    def list_of(self, value):
+        return self.realm.new_array(iterable_to_list(self.realm, value))
 
     def convert(self, value, holder=undefined):
         """A value, found in the object `holder`, as Python."""
@@ -28995,17 +29118,17 @@ class LiveValues:
         if known is not None:
             return known[1]
         self.realm.poll()
+        if isinstance(value, JSErrorObject):
+            return self.later(lambda *arguments: value)
         if isinstance(value, JSPrimitiveObject) or is_callable(value.get("toJSON")):
             return self.realm.to_python(value)
-        if isinstance(value, JSArray):
-            items = list_from_array_like(value)
-        elif value.proto is not self.realm.ObjectPrototype and is_callable(value.get(SYM_ITERATOR)):
-            items = iterable_to_list(self.realm, value)
-        else:
+        if not isinstance(value, JSArray):
+            if value.proto is not self.realm.ObjectPrototype and self.is_iterable(value):
+                return self.later(lambda *arguments: self.list_of(value))
             return self.convert_object(value)
         result = []
         self.made[id(value)] = value, result
-        result += [self.convert(item) for item in items]
+        result += [self.convert(item) for item in list_from_array_like(value)]
         return result
 
     def convert_object(self, value):
@@ -29013,11 +29136,16 @@ class LiveValues:
         self.made[id(value)] = value, result
         while owner is not None and owner is not self.realm.ObjectPrototype:
             for key in owner.own_keys():
-                if type(key) is str and (owner is value or key != "constructor"):
+                if type(key) is not str:
+                    if key is SYM_ITERATOR and self.is_iterable(value):
+                        return self.later(lambda *arguments: self.list_of(value))
+                elif owner is value or key != "constructor":
                     name = python_text(key)
                     if name not in result:
                         result[name] = self.property(value, key, owner.get_own(key))
             owner = owner.get_proto()
+        if callable(result.get("then")) and is_callable(value.get("then")):
+            return self.later(lambda *arguments: value)
         return result
 
     def property(self, holder, key, desc):
@@ -29032,7 +29160,7 @@ class LiveValues:
         return self.later(read)
 
 
-# -- Realm -------------------------------------------------------------------------------
+# -- Output and compiled texts -----------------------------------------------------------
 
 def write_line(stream, text):
     """Writes a line to a text stream and flushes it. Characters that its encoding lacks are escaped, and only
@@ -29083,6 +29211,11 @@ MIN_COLLECT_OBJECTS = 20_000
 #: All realms that are alive.
 REALMS = weakref.WeakSet()
 
+#: Thread -> the realm that it waits for, for all that may be in another one meanwhile.
+WAITS, WAITS_LOCK = {}, threading.Lock()
+
+
+# -- Threads for scripts -----------------------------------------------------------------
 
 class StackHeadroom:
     """`with HEADROOM:` gives Python more stack for work that shall not end in the middle: making a
@@ -29229,6 +29362,8 @@ def prepare_interpreter():
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
 
 
+# -- Outcomes of calls -------------------------------------------------------------------
+
 class Outcome:
     """Something that is not over yet: `done` says when it is, and then the listeners are called, each
     once, by the thread that ends it or, later, by the one that adds the listener."""
@@ -29291,9 +29426,25 @@ class Pending(Outcome):
 
     def wait(self):
         """The value, once it is there; raises ScriptTimeout when the time is up."""
+        realm, me = self.realm, threading.get_ident()
+        nested = any(other.thread == me for other in REALMS)
+        with WAITS_LOCK:
+            itself = realm.is_below(me)
+            if nested and not itself:
+                WAITS[me] = realm       # whoever is there may call the script that waits here
+        if itself:
+            realm.enter(lambda: realm.run_jobs(False))
+            if not self.done:
+                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it may wait "
+                                    "for other promises only, not for timers or events")
+            return self.value()
         settled = threading.Event()
         self.then(settled.set)
-        self.realm.await_settled(settled, self.timeout, self.started)
+        try:
+            realm.await_settled(settled, self.timeout, self.started)
+        finally:
+            if nested and realm.take_lock():        # or a call that was let in by this may still run
+                realm.lock.release()
         return self.value()
 
     def seconds_left(self):
@@ -29308,6 +29459,8 @@ def awaited(outcome):
 def unsettled_error(seconds):
     return ScriptTimeout(f"the promise did not settle within {seconds:g} s")
 
+
+# -- Realm -------------------------------------------------------------------------------
 
 def guards():
     """What generated code consults: `guarded` keys, and `appendable`, the length that an array must be
@@ -29370,8 +29523,7 @@ class Realm:
         self.modules = ModuleMap(self)
         self.global_object = JSGlobal(self)
         self.global_object.parent = self.ObjectPrototype
-        self.runtime = dict(SHARED_RUNTIME)
-        self.runtime.update(make_runtime(self))
+        self.runtime = make_runtime(self)
         REALMS.add(self)
         self.runtime.update(guards())
         self.globals = {"__builtins__": self.runtime, "%realm": self}
@@ -29422,6 +29574,10 @@ class Realm:
 
     def new_object(self, props=None):
         return JSObject(self.ObjectPrototype, props)
+
+    def lazy_object(self, props, make):
+        """An object of which the properties that are LATER in `props` are make(key) when they are read."""
+        return lazy_object(self.ObjectPrototype, props, make)
 
     def new_array(self, items):
         return JSArray(self.ArrayPrototype, items)
@@ -29529,7 +29685,9 @@ class Realm:
         """Runs work() under the lock and the deadline and then the microtasks; returns its result.
         Raises JSError or ScriptTimeout."""
         seconds = timeout if timeout is not None else self.timeout
-        with self.lock:
+        if not self.lock.acquire(False) and not self.take_lock():
+            return self.enter_lent(work)
+        try:
             if self.closed:
                 raise self.unloaded or JSError(f"the realm {self.name} is closed")
             if self.depth:
@@ -29559,6 +29717,7 @@ class Realm:
                 self.depth = 0
                 if self.interrupt or self.interruption is not None:
                     self.clear_interrupt()
+                self.thread = None
                 if HEADROOM.raised:
                     with HEADROOM.lock:
                         HEADROOM.settle()
@@ -29566,6 +29725,47 @@ class Realm:
             if stopped.name != ScriptTimeout.name:
                 WATCHDOG.settle(self)
             raise stopped
+        finally:
+            self.lock.release()
+
+    def take_lock(self):
+        """Waits for the lock. False when that would never end, because the thread that is inside waits, over
+        others perhaps, for a realm that this thread is in: two scripts call each other. It stands still until
+        this thread has left that realm, which may go in without the lock."""
+        me = threading.get_ident()
+        with WAITS_LOCK:
+            if self.is_below(me):
+                WAITS.pop(me, None)
+                return False
+            WAITS[me] = self
+        self.lock.acquire()
+        with WAITS_LOCK:
+            del WAITS[me]
+        return True
+
+    def is_below(self, thread):
+        """Is this thread inside, or does whoever is inside wait for it?"""
+        realm = self
+        while realm is not None and realm.thread != thread:
+            realm = WAITS.get(realm.thread)
+        return realm is not None
+
+    def enter_lent(self, work):
+        """enter() as if the thread that is inside had called."""
+        if self.closed:
+            raise self.unloaded or JSError(f"the realm {self.name} is closed")
+        before, self.thread = self.thread, threading.get_ident()
+        try:
+            return self.enter_again(work)
+        except Interrupted as error:
+            if error is not self.interruption:
+                raise
+            raise self.stopped_error(self.time_limit, error) from None
+        finally:
+            if self.interruption is not None and before != self.thread:
+                STOPPED_THREADS.discard(self.thread)
+                STOPPED_THREADS.add(before)
+            self.thread = before
 
     def enter_again(self, work):
         """enter() by a host function that this realm called."""
@@ -29609,8 +29809,9 @@ class Realm:
     def enqueue_job(self, job):
         self.jobs.append(job)
 
-    def run_jobs(self):
-        """Runs microtasks until none is left (9.5), then reports rejections nobody handled."""
+    def run_jobs(self, at_end=True):
+        """Runs microtasks until none is left (9.5), then, at the end of an entry, reports rejections nobody
+        handled."""
         jobs = self.jobs
         while True:
             while jobs:
@@ -29621,7 +29822,7 @@ class Realm:
                     job()
                 except Exception as error:
                     self.report(self.js_error(error), "Uncaught")
-            if not self.rejections:
+            if not self.rejections or not at_end:
                 return
             self.report_rejections()
 
@@ -29815,8 +30016,17 @@ class Realm:
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
         return self.begin(
-            lambda: call(function, undefined, *[self.from_python(arg) for arg in args]), timeout,
-            convert or self.to_python)
+            lambda: self.awaitable(call(function, undefined, *[
+                arg if isinstance(arg, JSObject) else self.from_python(arg) for arg in args])),
+            timeout, convert or self.to_python)
+
+    def awaitable(self, value):
+        """What `await` would wait for: an object with a method `then` as a promise (27.2.1.3.2)."""
+        if isinstance(value, JSObject) and not isinstance(value, JSPromise) and is_callable(value.get("then")):
+            promise = new_promise(self)
+            resolve_promise(self, promise, value)
+            return promise
+        return value
 
     def settle(self, start, timeout, convert):
         """Runs start() as an entry; if it gives a promise, waits for its outcome, lock released."""
@@ -29849,11 +30059,15 @@ class Realm:
     def lookup(self, name):
         """The function value of a global function, or of a top-level variable of the script or module
         that holds one, or None."""
-        with self.lock:
+        held = self.lock.acquire(False) or self.take_lock()
+        try:
             value = self.globals.get(global_name(name))
             if not is_callable(value) and self.modules.main is not None:
                 value = getattr(self.modules.main.cells.get(name), "v", None)
             return value if is_callable(value) else None
+        finally:
+            if held:
+                self.lock.release()
 
     def define(self, name, value, raw=False):
         """Defines a global from Python; a dotted name defines a property of an object."""
@@ -29930,7 +30144,7 @@ class Realm:
 
     def to_live(self, value, later):
         """A value for a reader that chooses; see LiveValues."""
-        return LiveValues(self, later).convert(value)
+        return python_text(value) if type(value) is str else LiveValues(self, later).convert_result(value)
 
     def _to_python(self, value, around):
         kind = type(value)
@@ -29999,6 +30213,10 @@ class Realm:
 
     def get(self, obj, key):
         return get_v(self, obj, utf16(key))
+
+    def get_all(self, obj, keys):
+        """The properties of an object with these names, which are ASCII."""
+        return [*map(obj.get, keys)]
 
     def peek(self, value, key):
         """A property's value without running a script: undefined for a getter, and of what is no object."""
@@ -30099,6 +30317,8 @@ def make_prototype_property(function):
 JSFunction.make_prototype = staticmethod(make_prototype_property)
 JSFunction.realm_of = staticmethod(realm_of_function)
 
+
+# -- Timers, and threads that wait -------------------------------------------------------
 
 #: Timers of one realm that wait at the same time.
 MAX_TIMERS = 100_000
@@ -31690,8 +31910,7 @@ class Js2PyWriter:
     def joined(self, opening, parts, closing):
         outer = "\n" + self.gap * (len(self.path) - 1)
         size = sum(map(len, parts)) + len(parts) * (len(outer) + len(self.gap))
-        if size > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
+        check_string_length(size)
         if not self.gap or not parts:
             return opening + ",".join(parts) + closing
         inner = outer + self.gap
@@ -31751,6 +31970,9 @@ class Js2PyRealm:
     interrupt_run = Realm.interrupt_run
     enter = Realm.enter
     enter_again = Realm.enter_again
+    take_lock = Realm.take_lock
+    is_below = Realm.is_below
+    enter_lent = Realm.enter_lent
     work_and_jobs = Realm.work_and_jobs
     clear_interrupt = Realm.clear_interrupt
     run_jobs = Realm.run_jobs
@@ -31901,10 +32123,14 @@ class Js2PyRealm:
 
     def lookup(self, name):
         """The function that a global variable holds, or None."""
-        with self.lock:
+        held = self.lock.acquire(False) or self.take_lock()
+        try:
             desc = self.scope.own.get(name)
             value = desc and desc.get("value")
             return self.outward(value) if value is not None and value.is_callable() else None
+        finally:
+            if held:
+                self.lock.release()
 
     def define(self, name, value, raw=False):
         """Defines a global from Python; a dotted name defines a property of an object."""
@@ -32090,6 +32316,9 @@ class Js2PyRealm:
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
 
+    def lazy_object(self, props, make):
+        return self.from_python({key: make(key) if value is LATER else value for key, value in props.items()})
+
     def to_python(self, value):
         """A raw value as plain Python: undefined stays, null is None, arrays are lists, plain objects dicts,
         dates what JSON makes of them; functions come as handles."""
@@ -32146,6 +32375,9 @@ class Js2PyRealm:
 
     def get(self, obj, key):
         return self.outward(self.inward(obj).get(utf16(key)))
+
+    def get_all(self, obj, keys):
+        return [self.get(obj, key) for key in keys]
 
     def peek(self, value, key):
         found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key)
@@ -32216,9 +32448,10 @@ ENGINE_INTERFACE = (
     "evaluate", "call", "run", "start", "lock", "wait_idle",     # entering it
     "memory", "outgrown", "unload", "unloaded", "empty",        # what it keeps
     "type_of", "is_object", "is_array", "is_callable",          # looking at values
-    "get", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
+    "get", "get_all", "peek", "keys", "elements", "class_of", "bytes_of", "put_getter",
     "note_ignored", "note_failure",                             # called where there is something to tell
-    "new_object", "new_array", "new_function", "from_python", "to_python", "to_live", "stringify", "parse_json")
+    "new_object", "lazy_object", "new_array", "new_function",
+    "from_python", "to_python", "to_live", "stringify", "parse_json")
 
 DEFAULT_ENGINE = "builtin"
 
@@ -33213,8 +33446,8 @@ class Broadcaster:
         self.report = report or (lambda level, text: None)
         self.histories = Histories()
         self.selector = new_selector()
-        #: Open connections of all streams.
-        self.count = 0
+        #: Open connections of all streams, and how many each address has.
+        self.count, self.count_of = 0, collections.Counter()
         self._count_lock = threading.Lock()
         self._pulse, self._waker = socket.socketpair()
         self._pulse.setblocking(False)
@@ -33291,6 +33524,7 @@ class Broadcaster:
             head += b"Last-Event-ID: %b\r\n\r\n" % position
         with self._count_lock:
             self.count += 1
+            self.count_of[address] += 1
         waiting = collections.deque([head + opening, *connection.unsent])
         if first:
             waiting.append(first)
@@ -33595,6 +33829,9 @@ class Broadcaster:
             return                      # still with a request thread: adopting it will close it
         with self._count_lock:
             self.count -= 1
+            self.count_of[connection.address] -= 1
+            if not self.count_of[connection.address]:
+                del self.count_of[connection.address]
         try:
             self.selector.unregister(connection.sock)
         except (KeyError, ValueError, OSError):
@@ -33708,7 +33945,7 @@ class GraphQLError(Exception):
         """`[{"line": 1, "column": 1}, …]`, counted from 1."""
         if self.source is None:
             return []
-        return [_graphql_location(self.source, offset) for offset in self.offsets]
+        return [_location_of(self.source, offset) for offset in self.offsets]
 
     def formatted(self):
         """The error as a dict for the response (spec 7.1.2)."""
@@ -33739,7 +33976,7 @@ class GraphQLSchemaError(Exception):
         super().__init__(self.message)
 
 
-class _GraphQLNullBubble(Exception):
+class _NullBubble(Exception):
     """A null that a non-null type forbids, on its way up to the next nullable field; `error` is located."""
 
     def __init__(self, error):
@@ -33747,13 +33984,13 @@ class _GraphQLNullBubble(Exception):
         self.error = error
 
 
-_GRAPHQL_LINE_END = re.compile(r"\r\n|[\n\r]")
+_LINE_END = re.compile(r"\r\n|[\n\r]")
 
 
-def _graphql_location(source, offset):
+def _location_of(source, offset):
     """Line and column (from 1) of an offset; `\\r\\n`, `\\n` and `\\r` end a line."""
     line, start = 1, 0
-    for match in _GRAPHQL_LINE_END.finditer(source):
+    for match in _LINE_END.finditer(source):
         if match.end() > offset:
             break
         line += 1
@@ -33761,7 +33998,7 @@ def _graphql_location(source, offset):
     return {"line": line, "column": offset - start + 1}
 
 
-def _graphql_inspect(value, depth=0):
+def _inspect_value(value, depth=0):
     """A value as graphql-js prints it in messages: JSON-like, cut at depth two and ten items."""
     if value is None:
         return "null"
@@ -33770,13 +34007,13 @@ def _graphql_inspect(value, depth=0):
     if isinstance(value, str):
         return json.dumps(value if len(value) < 1_000 else value[:1_000] + "…", ensure_ascii=False)
     if isinstance(value, (int, float)):
-        return _graphql_number_text(value)
+        return _number_text(value)
     if isinstance(value, (list, tuple)):
         if not value:
             return "[]"
         if depth > 2:
             return "[Array]"
-        items = [_graphql_inspect(item, depth + 1) for item in value[:10]]
+        items = [_inspect_value(item, depth + 1) for item in value[:10]]
         more = len(value) - 10
         if more > 0:
             items.append(f"... {more} more item{'s' if more > 1 else ''}")
@@ -33786,12 +34023,12 @@ def _graphql_inspect(value, depth=0):
             return "{}"
         if depth > 2:
             return "[Object]"
-        return "{ " + ", ".join(f"{key}: {_graphql_inspect(item, depth + 1)}"
+        return "{ " + ", ".join(f"{key}: {_inspect_value(item, depth + 1)}"
                                 for key, item in value.items()) + " }"
-    return f"[{type(value).__name__}]"
+    return "[function]" if callable(value) else str(value)
 
 
-def _graphql_number_text(value):
+def _number_text(value):
     """A number as JavaScript writes it, as far as messages and String fields need it."""
     if isinstance(value, float):
         if value != value or value in (math.inf, -math.inf):
@@ -33802,7 +34039,7 @@ def _graphql_number_text(value):
     return str(value)
 
 
-def _graphql_natural_key(text):
+def _natural_key(text):
     """Sort key by which `a2` comes before `a10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part]
 
@@ -33838,12 +34075,12 @@ def _graphql_did_you_mean(name, options, what=""):
         distance = _graphql_edit_distance(name, option, limit)
         if distance is not None:
             distances[option] = distance
-    return _graphql_suggest(sorted(distances,
-                                   key=lambda option: (distances[option], _graphql_natural_key(option))),
+    return _suggestion(sorted(distances,
+                              key=lambda option: (distances[option], _natural_key(option))),
                                    what)
 
 
-def _graphql_suggest(options, what=""):
+def _suggestion(options, what=""):
     """The sentence ` Did you mean …?` about at most five options."""
     if not options:
         return ""
@@ -33858,8 +34095,8 @@ def _graphql_suggest(options, what=""):
 # -- GraphQL lexer -----------------------------------------------------------------------
 
 # Ignored tokens (spec 2.1.2 to 2.1.7) and one lexical token; the group that matched tells its kind.
-_GRAPHQL_IGNORED = re.compile(r"(?:[\ufeff\t ,\n\r]+|#[^\n\r]*)*")
-_GRAPHQL_TOKEN = re.compile(r"""
+_IGNORED_TOKENS = re.compile(r"(?:[\ufeff\t ,\n\r]+|#[^\n\r]*)*")
+_LEXICAL_TOKEN = re.compile(r"""
     (?P<punctuator> [!$&()\[\]{}:=@|] | \.\.\. )
   | (?P<Name> [A-Za-z_][A-Za-z0-9_]* )
   | (?P<Float> -?(?:0|[1-9][0-9]*) (?: \.[0-9]+ (?:[eE][+-]?[0-9]+)? | [eE][+-]?[0-9]+ ) (?![.A-Za-z_0-9]) )
@@ -33868,10 +34105,9 @@ _GRAPHQL_TOKEN = re.compile(r"""
   | (?P<String> "[^"\\\n\r\ud800-\udfff]*" )
   | (?P<Hard> ["0-9-] )
 """, re.VERBOSE)
-_GRAPHQL_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_GRAPHQL_BLOCK_PIECE = re.compile(r'"""|\\"""|[^"\\]+|.', re.DOTALL)
-_GRAPHQL_STRING_RUN = re.compile(r'[^"\\\n\r\ud800-\udfff]+')
-_GRAPHQL_FORBIDDEN = re.compile(r"[\ud800-\udfff]")
+_STRING_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_BLOCK_PIECE = re.compile(r'"""|\\"""|[^"\\]+|.', re.DOTALL)
+_STRING_RUN = re.compile(r'[^"\\\n\r\ud800-\udfff]+')
 
 
 class GraphQLLexer:
@@ -33892,14 +34128,14 @@ class GraphQLLexer:
 
     def next(self):
         source = self.source
-        start = _GRAPHQL_IGNORED.match(source, self.position).end()
+        start = _IGNORED_TOKENS.match(source, self.position).end()
         if start >= len(source):
             self.position = start
             return ("<EOF>", None, len(source))
         self.left -= 1
         if self.left < 0:
             raise self.error(start, f"Document contains more than {self.max_tokens} tokens. Parsing aborted.")
-        match = _GRAPHQL_TOKEN.match(source, start)
+        match = _LEXICAL_TOKEN.match(source, start)
         if match is None:
             raise self.unexpected(start)
         kind = match.lastgroup
@@ -33931,7 +34167,7 @@ class GraphQLLexer:
         if char == "'":
             return self.error(start, "Unexpected single quote character ('), did you mean to use a double "
                                      "quote (\")?")
-        kind = "Invalid" if _GRAPHQL_FORBIDDEN.match(char) else "Unexpected"
+        kind = "Invalid" if _SURROGATE.match(char) else "Unexpected"
         return self.error(start, f"{kind} character: {self.describe(start)}.")
 
     def bad_number(self, start):
@@ -33966,7 +34202,7 @@ class GraphQLLexer:
         """A quoted string with escapes (2.9.4); sets the position behind it."""
         source, at, parts = self.source, start + 1, []
         while True:
-            run = _GRAPHQL_STRING_RUN.match(source, at)
+            run = _STRING_RUN.match(source, at)
             if run:
                 parts.append(run.group())
                 at = run.end()
@@ -33986,8 +34222,8 @@ class GraphQLLexer:
         char = source[at + 1:at + 2]
         if char == "u":
             return self.unicode_escape(at)
-        if char in _GRAPHQL_ESCAPES:
-            return _GRAPHQL_ESCAPES[char], at + 2
+        if char in _STRING_ESCAPES:
+            return _STRING_ESCAPES[char], at + 2
         raise self.error(at, f'Invalid character escape sequence: "{source[at:at + 2]}".')
 
     def unicode_escape(self, at):
@@ -34011,24 +34247,24 @@ class GraphQLLexer:
     def block_string(self, start):
         parts, at = [], start + 3
         while True:
-            piece = _GRAPHQL_BLOCK_PIECE.match(self.source, at)
+            piece = _BLOCK_PIECE.match(self.source, at)
             if piece is None:
                 raise self.error(len(self.source), "Unterminated string.")
             text = piece.group()
-            forbidden = _GRAPHQL_FORBIDDEN.search(text)
+            forbidden = _SURROGATE.search(text)
             if forbidden:
                 where = at + forbidden.start()
                 raise self.error(where, f"Invalid character within String: {self.describe(where)}.")
             at = piece.end()
             if text == '"""':
                 self.position = at
-                return _graphql_dedent("".join(parts))
+                return _dedent("".join(parts))
             parts.append('"""' if text == '\\"""' else text)
 
 
-def _graphql_dedent(raw):
+def _dedent(raw):
     """BlockStringValue() of the specification (2.9.4): common indentation and blank edges removed."""
-    lines = _GRAPHQL_LINE_END.split(raw)
+    lines = _LINE_END.split(raw)
     indents = [len(line) - len(line.lstrip(" \t")) for line in lines[1:] if line.strip(" \t")]
     common = min(indents) if indents else 0
     lines = lines[:1] + [line[common:] for line in lines[1:]]
@@ -34169,10 +34405,10 @@ class GqlSchemaDefinition(GraphQLNode):
 
 # -- GraphQL parser ----------------------------------------------------------------------
 
-_GRAPHQL_EXECUTABLE_PLACES = frozenset((
+_EXECUTABLE_PLACES = frozenset((
     "QUERY", "MUTATION", "SUBSCRIPTION", "FIELD", "FRAGMENT_DEFINITION", "FRAGMENT_SPREAD", "INLINE_FRAGMENT",
     "VARIABLE_DEFINITION"))
-_GRAPHQL_TYPE_PLACES = frozenset((
+_TYPE_PLACES = frozenset((
     "SCHEMA", "SCALAR", "OBJECT", "FIELD_DEFINITION", "ARGUMENT_DEFINITION", "INTERFACE", "UNION", "ENUM",
     "ENUM_VALUE", "INPUT_OBJECT", "INPUT_FIELD_DEFINITION"))
 
@@ -34520,20 +34756,20 @@ class GraphQLParser:
 
     def directive_location(self):
         start, name = self.start, self.value
-        if self.kind != "Name" or name not in _GRAPHQL_EXECUTABLE_PLACES | _GRAPHQL_TYPE_PLACES:
+        if self.kind != "Name" or name not in _EXECUTABLE_PLACES | _TYPE_PLACES:
             raise self.unexpected()
         self.advance()
         return name, start
 
 
-def _print_graphql_value(node):
+def _print_value(node):
     """A value node as GraphQL text, on one line."""
     if isinstance(node, GqlVariable):
         return "$" + node.name
     if isinstance(node, GqlList):
-        return "[" + ", ".join(map(_print_graphql_value, node.items)) + "]"
+        return "[" + ", ".join(map(_print_value, node.items)) + "]"
     if isinstance(node, GqlObject):
-        members = ", ".join(f"{member.name}: {_print_graphql_value(member.value)}" for member in node.members)
+        members = ", ".join(f"{member.name}: {_print_value(member.value)}" for member in node.members)
         return "{ " + members + " }" if members else "{}"
     if node.kind in ("String", "BlockString"):
         return json.dumps(node.value, ensure_ascii=False)
@@ -34544,16 +34780,16 @@ def _print_graphql_value(node):
     return node.value
 
 
-def _print_graphql_type(node):
+def _print_type(node):
     """A type reference node as GraphQL text."""
     if isinstance(node, GqlNonNullType):
-        return _print_graphql_type(node.of) + "!"
-    return f"[{_print_graphql_type(node.of)}]" if isinstance(node, GqlListType) else node.name
+        return _print_type(node.of) + "!"
+    return f"[{_print_type(node.of)}]" if isinstance(node, GqlListType) else node.name
 
 
 # -- GraphQL types -----------------------------------------------------------------------
 
-_GRAPHQL_ABSENT = object()      # "no value given", where None means null
+_ABSENT = object()      # "no value given", where None means null
 
 
 class GraphQLType:
@@ -34618,17 +34854,17 @@ class GraphQLNamedType(GraphQLType):
             self.serialize, self.parse, self.parse_literal = (
                 self._serialize_enum, self._parse_enum, self._parse_enum_literal)
         elif kind == "SCALAR":
-            self.serialize = self.parse = _graphql_pass_through
-            self.parse_literal = _graphql_untyped_literal
+            self.serialize = self.parse = _pass_through
+            self.parse_literal = _untyped_literal
 
     def _serialize_enum(self, value):
         if isinstance(value, str) and value in self.values:
             return value
-        raise GraphQLError(f'Enum "{self.name}" cannot represent value: {_graphql_inspect(value)}')
+        raise GraphQLError(f'Enum "{self.name}" cannot represent value: {_inspect_value(value)}')
 
     def _parse_enum(self, value):
         if not isinstance(value, str):
-            shown = _graphql_inspect(value)
+            shown = _inspect_value(value)
             raise GraphQLError(f'Enum "{self.name}" cannot represent non-string value: {shown}.'
                                + self._suggest_value(shown))
         if value not in self.values:
@@ -34638,7 +34874,7 @@ class GraphQLNamedType(GraphQLType):
 
     def _parse_enum_literal(self, node, variables=None):
         if not (isinstance(node, GqlScalar) and node.kind == "Enum"):
-            shown = _print_graphql_value(node)
+            shown = _print_value(node)
             raise GraphQLError(f'Enum "{self.name}" cannot represent non-enum value: {shown}.'
                                + self._suggest_value(shown), [node.start])
         if node.value not in self.values:
@@ -34671,12 +34907,12 @@ class GraphQLInput:
         self.name, self.type, self.default = name, type_, default
         self.description, self.deprecated = description, deprecated
         self.required = type_.kind == "NON_NULL" and default is None
-        self._default_value = _GRAPHQL_ABSENT
+        self._default_value = _ABSENT
 
     def default_value(self):
-        """The coerced default, or _GRAPHQL_ABSENT when none is declared."""
-        if self.default is not None and self._default_value is _GRAPHQL_ABSENT:
-            self._default_value = _coerce_graphql_literal(self.default, self.type, None)
+        """The coerced default, or _ABSENT when none is declared."""
+        if self.default is not None and self._default_value is _ABSENT:
+            self._default_value = _LiteralWalk().value(self.default, self.type)
         return self._default_value
 
 
@@ -34701,86 +34937,77 @@ class GraphQLDirective:
 
 # -- GraphQL scalars ---------------------------------------------------------------------
 
-_GRAPHQL_INT_MIN, _GRAPHQL_INT_MAX = -(2 ** 31), 2 ** 31 - 1
+_INT_MIN, _INT_MAX = -(2 ** 31), 2 ** 31 - 1
 
 
-def _graphql_pass_through(value):
+def _pass_through(value):
     """Custom scalars hand values on as they are (spec 3.5.2)."""
     return value
 
 
-def _graphql_untyped_literal(node, variables=None):
+def _untyped_literal(node, variables=None):
     """The value of a literal for a custom scalar; variables are looked up."""
     if isinstance(node, GqlVariable):
         return (variables or {}).get(node.name)
     if isinstance(node, GqlList):
-        return [_graphql_untyped_literal(item, variables) for item in node.items]
+        return [_untyped_literal(item, variables) for item in node.items]
     if isinstance(node, GqlObject):
-        return {member.name: _graphql_untyped_literal(member.value, variables) for member in node.members}
+        return {member.name: _untyped_literal(member.value, variables) for member in node.members}
     if node.kind == "Int":
         return int(node.value)
     return float(node.value) if node.kind == "Float" else node.value
 
 
-def _graphql_cannot(what, value):
-    return GraphQLError(f"{what}: {_graphql_inspect(value)}")
+def _cannot_represent(what, value):
+    return GraphQLError(f"{what}: {_inspect_value(value)}")
 
 
-def _graphql_whole(value):
+def _whole_number(value):
     """The int of an int or of a float without fraction; None for everything else (bool included)."""
     if type(value) is int:
         return value
     return int(value) if isinstance(value, float) and math.isfinite(value) and value.is_integer() else None
 
 
-def _serialize_graphql_int(value):
+def _number_in_text(value):
+    """The number that a text holds; other values as they are."""
+    if not isinstance(value, str) or not value.strip():
+        return value
+    try:
+        return int(value) if re.fullmatch(r"\s*[+-]?\d{1,15}\s*", value) else float(value)
+    except ValueError:
+        return None
+
+
+def _serialize_int(value):
     """Int, spec 3.5.1: 32 bits; result coercion also takes booleans and numbers in text."""
-    number = value
-    if isinstance(value, bool):
-        return 1 if value else 0
-    if isinstance(value, str) and value.strip():
-        try:
-            number = float(value) if not re.fullmatch(r"\s*[+-]?\d{1,15}\s*", value) else int(value)
-        except ValueError:
-            number = None
-    number = _graphql_whole(number)
+    return int(value) if isinstance(value, bool) else _parse_int(_number_in_text(value), value)
+
+
+def _parse_int(value, given=None):
+    number = _whole_number(value)
+    value = value if given is None else given
     if number is None:
-        raise _graphql_cannot("Int cannot represent non-integer value", value)
-    if not _GRAPHQL_INT_MIN <= number <= _GRAPHQL_INT_MAX:
-        raise _graphql_cannot("Int cannot represent non 32-bit signed integer value", value)
+        raise _cannot_represent("Int cannot represent non-integer value", value)
+    if not _INT_MIN <= number <= _INT_MAX:
+        raise _cannot_represent("Int cannot represent non 32-bit signed integer value", value)
     return number
 
 
-def _parse_graphql_int(value):
-    number = _graphql_whole(value)
-    if number is None:
-        raise _graphql_cannot("Int cannot represent non-integer value", value)
-    if not _GRAPHQL_INT_MIN <= number <= _GRAPHQL_INT_MAX:
-        raise _graphql_cannot("Int cannot represent non 32-bit signed integer value", value)
-    return number
+def _serialize_float(value):
+    number = int(value) if isinstance(value, bool) else _number_in_text(value)
+    if not isinstance(number, (int, float)) or not _is_finite(number):
+        raise _cannot_represent("Float cannot represent non numeric value", value)
+    return float(number) if isinstance(value, str) else number
 
 
-def _serialize_graphql_float(value):
-    number = value
-    if isinstance(value, bool):
-        return 1 if value else 0
-    if isinstance(value, str) and value.strip():
-        try:
-            number = float(value)
-        except ValueError:
-            number = None
-    if not isinstance(number, (int, float)) or not math.isfinite(number):
-        raise _graphql_cannot("Float cannot represent non numeric value", value)
-    return number
-
-
-def _parse_graphql_float(value):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _graphql_is_finite(value):
-        raise _graphql_cannot("Float cannot represent non numeric value", value)
+def _parse_float(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_finite(value):
+        raise _cannot_represent("Float cannot represent non numeric value", value)
     return float(value)
 
 
-def _graphql_is_finite(value):
+def _is_finite(value):
     """Whether a number is finite also as a double."""
     try:
         return math.isfinite(value)
@@ -34788,266 +35015,277 @@ def _graphql_is_finite(value):
         return False
 
 
-def _serialize_graphql_string(value):
+def _serialize_string(value):
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (int, float)) and _graphql_is_finite(value):
-        return _graphql_number_text(value)
-    raise _graphql_cannot("String cannot represent value", value)
+    if isinstance(value, (int, float)) and _is_finite(value):
+        return _number_text(value)
+    raise _cannot_represent("String cannot represent value", value)
 
 
-def _parse_graphql_string(value):
+def _parse_string(value):
     if isinstance(value, str):
         return value
-    raise _graphql_cannot("String cannot represent a non string value", value)
+    raise _cannot_represent("String cannot represent a non string value", value)
 
 
-def _serialize_graphql_boolean(value):
+def _serialize_boolean(value):
     if isinstance(value, bool):
         return value
-    if isinstance(value, (int, float)) and _graphql_is_finite(value):
+    if isinstance(value, (int, float)) and _is_finite(value):
         return value != 0
-    raise _graphql_cannot("Boolean cannot represent a non boolean value", value)
+    raise _cannot_represent("Boolean cannot represent a non boolean value", value)
 
 
-def _parse_graphql_boolean(value):
+def _parse_boolean(value):
     if isinstance(value, bool):
         return value
-    raise _graphql_cannot("Boolean cannot represent a non boolean value", value)
+    raise _cannot_represent("Boolean cannot represent a non boolean value", value)
 
 
-def _coerce_graphql_id(value):
+def _coerce_id(value):
     if isinstance(value, str):
         return value
-    number = _graphql_whole(value)
+    number = _whole_number(value)
     if number is None:
-        raise _graphql_cannot("ID cannot represent value", value)
-    return str(number)
+        raise _cannot_represent("ID cannot represent value", value)
+    return str(number) if abs(number) < 10 ** 21 else _number_text(float(number))
 
 
-def _graphql_literal_parser(kinds, message, convert):
+def _literal_parser(kinds, message, convert):
     """parse_literal of a built-in scalar: accepts literals of `kinds`, else raises with `message`."""
     def parse_literal(node, variables=None):
         if not isinstance(node, GqlScalar) or node.kind not in kinds:
-            raise GraphQLError(f"{message}: {_print_graphql_value(node)}", [node.start])
+            raise GraphQLError(f"{message}: {_print_value(node)}", [node.start])
         try:
             return convert(node.value)
         except (GraphQLError, ValueError):
-            raise GraphQLError(f"{message}: {_print_graphql_value(node)}", [node.start]) from None
+            raise GraphQLError(f"{message}: {_print_value(node)}", [node.start]) from None
     return parse_literal
 
 
-def _graphql_int_literal(node, variables=None):
+def _int_literal(node, variables=None):
     if not isinstance(node, GqlScalar) or node.kind != "Int":
-        raise GraphQLError(f"Int cannot represent non-integer value: {_print_graphql_value(node)}",
+        raise GraphQLError(f"Int cannot represent non-integer value: {_print_value(node)}",
                            [node.start])
-    if len(node.value) > 11 or not _GRAPHQL_INT_MIN <= int(node.value) <= _GRAPHQL_INT_MAX:
+    if len(node.value) > 11 or not _INT_MIN <= int(node.value) <= _INT_MAX:
         raise GraphQLError(f"Int cannot represent non 32-bit signed integer value: {node.value}",
                            [node.start])
     return int(node.value)
 
 
-def _graphql_finite_float(text):
+def _finite_float(text):
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(text)
     return number
 
 
-_GRAPHQL_STRING_KINDS = ("String", "BlockString")
+_STRING_KINDS = ("String", "BlockString")
 # name -> (description, serialize, parse, parse_literal); the descriptions are this engine's own
-_GRAPHQL_SCALARS = {
+_BUILT_IN_SCALARS = {
     "Int": (
         "A whole number that fits into 32 bits.",
-        _serialize_graphql_int, _parse_graphql_int, _graphql_int_literal),
+        _serialize_int, _parse_int, _int_literal),
     "Float": (
-        "A double-precision number.", _serialize_graphql_float, _parse_graphql_float,
-        _graphql_literal_parser(("Int", "Float"), "Float cannot represent non numeric value",
-                                _graphql_finite_float)),
+        "A double-precision number.", _serialize_float, _parse_float,
+        _literal_parser(("Int", "Float"), "Float cannot represent non numeric value",
+                        _finite_float)),
     "String": (
-        "A text of Unicode characters.", _serialize_graphql_string, _parse_graphql_string,
-        _graphql_literal_parser(_GRAPHQL_STRING_KINDS, "String cannot represent a non string value", str)),
+        "A text of Unicode characters.", _serialize_string, _parse_string,
+        _literal_parser(_STRING_KINDS, "String cannot represent a non string value", str)),
     "Boolean": (
-        "`true` or `false`.", _serialize_graphql_boolean, _parse_graphql_boolean,
-        _graphql_literal_parser(("Boolean",), "Boolean cannot represent a non boolean value", bool)),
+        "`true` or `false`.", _serialize_boolean, _parse_boolean,
+        _literal_parser(("Boolean",), "Boolean cannot represent a non boolean value", bool)),
     "ID": (
         "A key that identifies an object. It is sent as a text; whole numbers are accepted too.",
-        _coerce_graphql_id, _coerce_graphql_id,
-        _graphql_literal_parser(("Int",) + _GRAPHQL_STRING_KINDS,
-                                "ID cannot represent a non-string and non-integer value", str)),
+        _coerce_id, _coerce_id,
+        _literal_parser(("Int",) + _STRING_KINDS,
+                        "ID cannot represent a non-string and non-integer value", str)),
 }
 
 
-# -- GraphQL input coercion --------------------------------------------------------------
+# -- GraphQL input: coercion and checks --------------------------------------------------
 
-def _coerce_graphql_literal(node, type_, variables):
-    """The value of a literal for an input type (spec 6.4.1); _GRAPHQL_ABSENT where it does not fit.
+class _InputWalk:
+    """The one walk through what is given for an input type: literals of a document, or a variable's JSON.
+    `value` returns the coerced value (spec 3 and 6.4.1), or _ABSENT where a part does not fit;
+    fail() is called for each such part, with the path that leads to it."""
 
-    `variables` maps names to coerced values; None means that there are none (constants).
-    """
-    if isinstance(node, GqlVariable):
-        if not variables or node.name not in variables:
-            return _GRAPHQL_ABSENT
-        value = variables[node.name]
-        return _GRAPHQL_ABSENT if value is None and type_.kind == "NON_NULL" else value
-    if type_.kind == "NON_NULL":
-        value = _coerce_graphql_literal(node, type_.of, variables)
-        return _GRAPHQL_ABSENT if value is None else value
-    if isinstance(node, GqlScalar) and node.kind == "Null":
-        return None
-    if type_.kind == "LIST":
-        return _coerce_graphql_list(node, type_.of, variables)
-    if type_.kind == "INPUT_OBJECT":
-        return _coerce_graphql_object(node, type_, variables)
-    try:
-        return type_.parse_literal(node, variables)
-    except GraphQLError:
-        return _GRAPHQL_ABSENT
-
-
-def _coerce_graphql_list(node, item_type, variables):
-    if not isinstance(node, GqlList):
-        value = _coerce_graphql_literal(node, item_type, variables)
-        return _GRAPHQL_ABSENT if value is _GRAPHQL_ABSENT else [value]
-    result = []
-    for item in node.items:
-        value = _coerce_graphql_literal(item, item_type, variables)
-        if value is _GRAPHQL_ABSENT:
-            # a variable without a value stands for null in a list
-            if not isinstance(item, GqlVariable) or item_type.kind == "NON_NULL":
-                return _GRAPHQL_ABSENT
-            value = None
-        result.append(value)
-    return result
-
-
-def _coerce_graphql_object(node, type_, variables):
-    if not isinstance(node, GqlObject):
-        return _GRAPHQL_ABSENT
-    given = {member.name: member.value for member in node.members}
-    result = {}
-    for name, field in type_.fields.items():
-        value_node = given.pop(name, None)
-        if value_node is None or (isinstance(value_node, GqlVariable)
-                                  and value_node.name not in (variables or {})):
-            value = field.default_value()
-            if value is not _GRAPHQL_ABSENT:
-                result[name] = value
-            elif field.required:
-                return _GRAPHQL_ABSENT
-            continue
-        value = _coerce_graphql_literal(value_node, field.type, variables)
-        if value is _GRAPHQL_ABSENT:
-            return _GRAPHQL_ABSENT
-        result[name] = value
-    if given or (type_.one_of and (len(result) != 1 or None in result.values())):
-        return _GRAPHQL_ABSENT
-    return result
-
-
-def _graphql_literal_problems(node, type_, report):
-    """Calls report(message, offset) for each part of a literal that does not fit its type (5.6.1)."""
-    if isinstance(node, GqlVariable):
-        return
-    is_null = isinstance(node, GqlScalar) and node.kind == "Null"
-    if type_.kind == "NON_NULL":
-        if is_null:
-            report(f'Expected value of type "{type_}", found null.', node.start)
-            return
-        type_ = type_.of
-    if is_null:
-        return
-    if type_.kind == "LIST":
-        for item in node.items if isinstance(node, GqlList) else (node,):
-            _graphql_literal_problems(item, type_.of, report)
-    elif type_.kind == "INPUT_OBJECT":
-        _graphql_object_problems(node, type_, report)
-    else:
+    def value(self, given, type_, path=()):
+        if given.__class__ is GqlVariable:
+            return self.variable(given, type_)
+        if self.is_null(given):
+            return self.fail(self.misfit(given, type_), given, path) if type_.kind == "NON_NULL" else None
+        type_ = type_.nullable
+        if type_.kind == "LIST":
+            return self.list(given, type_.of, path)
+        if type_.kind == "INPUT_OBJECT":
+            return self.object(given, type_, path)
         try:
-            type_.parse_literal(node)
+            return self.leaf(given, type_)
         except GraphQLError as error:
-            report(error.message, node.start)
+            return self.fail(error.message, given, path)
+
+    def list(self, given, item_type, path):
+        items = self.items(given)
+        if items is None:
+            value = self.value(given, item_type, path)
+            return value if value is _ABSENT else [value]
+        values = []
+        for index, item in enumerate(items):
+            value = self.value(item, item_type, (*path, index))
+            if value is _ABSENT and item.__class__ is GqlVariable and item_type.kind != "NON_NULL":
+                value = None            # a variable without a value stands for null in a list
+            values.append(value)
+        return _ABSENT if _ABSENT in values else values
+
+    def object(self, given, type_, path):
+        members = self.members(given)
+        if members is None:
+            return self.fail(self.misfit(given, type_), given, path)
+        known = {name: value for name, value, _place in members if name in type_.fields}
+        result, fits = {}, True
+        for name, field in type_.fields.items():
+            if name in known and not self.is_missing(known[name]):
+                result[name] = self.value(known[name], field.type, (*path, name))
+            elif field.default is not None:
+                self.take_default(result, field)
+            elif field.required:
+                fits = False
+                if name not in known:
+                    self.fail(f'Field "{self.prefix(type_)}{name}" of required type "{field.type}" was not '
+                              "provided.", given, path)
+        for name, _value, place in members:
+            if name not in type_.fields:
+                fits = False
+                self.fail(f'Field "{name}" is not defined by type "{type_}".'
+                          + _graphql_did_you_mean(str(name), type_.fields), place, path)
+        if type_.one_of:
+            only = next(iter(known), None)
+            if len(known) != 1 or self.is_missing(known[only]):
+                return self.fail(self.ONE_OF % type_, given, path)
+            if result[only] is None:
+                return self.fail(f'Field "{self.prefix(type_)}{only}" must be non-null.',
+                                 given if given.__class__ is GqlObject else None, (*path, only))
+        return result if fits and _ABSENT not in result.values() else _ABSENT
+
+    def is_missing(self, given):
+        return False
+
+    def take_default(self, result, field):
+        value = field.default_value()
+        if value is not _ABSENT:
+            result[field.name] = value
 
 
-def _graphql_object_problems(node, type_, report):
-    if not isinstance(node, GqlObject):
-        report(f'Expected value of type "{type_}", found {_print_graphql_value(node)}.', node.start)
-        return
-    given = {member.name: member for member in node.members}
-    for name, field in type_.fields.items():
-        if name in given:
-            _graphql_literal_problems(given[name].value, field.type, report)
-        elif field.required:
-            report(f'Field "{type_}.{name}" of required type "{field.type}" was not provided.', node.start)
-    for member in node.members:
-        if member.name not in type_.fields:
-            report(f'Field "{member.name}" is not defined by type "{type_}".'
-                   + _graphql_did_you_mean(member.name, type_.fields), member.start)
-    if type_.one_of:
-        known = [member for member in node.members if member.name in type_.fields]
-        if len(known) != 1:
-            report(f'OneOf Input Object "{type_}" must specify exactly one key.', node.start)
-        else:
-            only = known[0]
-            if isinstance(only.value, GqlScalar) and only.value.kind == "Null":
-                report(f'Field "{type_}.{only.name}" must be non-null.', node.start)
+class _LiteralWalk(_InputWalk):
+    """Reads value nodes. `variables` maps names to coerced values. With report(message, offset) it only
+    checks (spec 5.6.1): variables are looked at elsewhere, and defaults where they are declared."""
+
+    ONE_OF = 'OneOf Input Object "%s" must specify exactly one key.'
+    prefix = "{}.".format
+
+    def __init__(self, variables=None, report=None):
+        self.variables, self.report = variables or {}, report
+
+    def fail(self, message, node, path):
+        if self.report is not None:
+            self.report(message, node.start)
+        return _ABSENT
+
+    def misfit(self, node, type_):
+        return f'Expected value of type "{type_}", found {_print_value(node)}.'
+
+    def variable(self, node, type_):
+        value = self.variables.get(node.name, _ABSENT)
+        return _ABSENT if value is None and type_.kind == "NON_NULL" else value
+
+    def is_missing(self, node):
+        return self.report is None and node.__class__ is GqlVariable and node.name not in self.variables
+
+    def take_default(self, result, field):
+        if self.report is None:
+            super().take_default(result, field)
+
+    def is_null(self, node):
+        return node.__class__ is GqlScalar and node.kind == "Null"
+
+    def items(self, node):
+        return node.items if isinstance(node, GqlList) else None
+
+    def members(self, node):
+        if isinstance(node, GqlObject):
+            return [(member.name, member.value, member) for member in node.members]
+
+    def leaf(self, node, type_):
+        return type_.parse_literal(node, self.variables)
 
 
-def _coerce_graphql_input(value, type_, path, report):
-    """Coerces a variable's JSON value (spec 3); calls report(path, value, message) where it does not
-    fit."""
-    if type_.kind == "NON_NULL":
-        if value is None:
-            report(path, value, f'Expected non-nullable type "{type_}" not to be null.')
-            return None
-        type_ = type_.of
-    if value is None:
-        return None
-    if type_.kind == "LIST":
-        if not isinstance(value, list):
-            return [_coerce_graphql_input(value, type_.of, path, report)]
-        return [_coerce_graphql_input(item, type_.of, path + [index], report) for index,
-                item in enumerate(value)]
-    if type_.kind == "INPUT_OBJECT":
-        return _coerce_graphql_input_object(value, type_, path, report)
-    try:
+class _JsonWalk(_InputWalk):
+    """Reads a variable's JSON; calls report(path, value, message) where it does not fit."""
+
+    ONE_OF = 'Exactly one key must be specified for OneOf type "%s".'
+
+    def __init__(self, report):
+        self.report = report
+
+    def fail(self, message, value, path):
+        self.report(path, value, message)
+        return _ABSENT
+
+    def misfit(self, value, type_):
+        return (f'Expected non-nullable type "{type_}" not to be null.' if value is None
+                else f'Expected type "{type_}" to be an object.')
+
+    def prefix(self, type_):
+        return ""
+
+    def is_null(self, value):
+        return value is None
+
+    def items(self, value):
+        return value if isinstance(value, list) else None
+
+    def members(self, value):
+        return [(name, item, value) for name, item in value.items()] if isinstance(value, dict) else None
+
+    def leaf(self, value, type_):
         return type_.parse(value)
-    except GraphQLError as error:
-        report(path, value, error.message)
-        return None
 
 
-def _coerce_graphql_input_object(value, type_, path, report):
-    if not isinstance(value, dict):
-        report(path, value, f'Expected type "{type_}" to be an object.')
-        return None
-    result = {}
-    for name, field in type_.fields.items():
-        if name in value:
-            result[name] = _coerce_graphql_input(value[name], field.type, path + [name], report)
-        elif field.default is not None:
-            result[name] = field.default_value()
-        elif field.required:
-            report(path, value, f'Field "{name}" of required type "{field.type}" was not provided.')
-    for name in value:
-        if name not in type_.fields:
-            report(path, value, f'Field "{name}" is not defined by type "{type_}".'
-                   + _graphql_did_you_mean(str(name), type_.fields))
-    if type_.one_of:
-        given = [name for name in value if name in type_.fields]
-        if len(given) != 1:
-            report(path, value, f'Exactly one key must be specified for OneOf type "{type_}".')
-        elif value[given[0]] is None:
-            report(path + given, None, f'Field "{given[0]}" must be non-null.')
-    return result
+def _check_argument_name(argument, owner, known, report):
+    """Spec 5.4.1, for a field or a directive with the `known` arguments."""
+    if argument.name not in known:
+        report(f'Unknown argument "{argument.name}" on {owner}.'
+               + _graphql_did_you_mean(argument.name, known), argument.start)
+
+
+def _check_required_arguments(node, owner, known, report):
+    """Spec 5.4.3."""
+    given = {argument.name for argument in node.arguments}
+    for item in known.values():
+        if item.required and item.name not in given:
+            report(f'{owner} argument "{item.name}" of type "{item.type}" is required, but it was not '
+                   "provided.", node.start)
+
+
+def _check_directive(node, directive, place, report, check_values):
+    """A directive that exists: calls report(message, offset) and check_values(arguments, known)."""
+    if place not in directive.locations:
+        report(f'Directive "@{node.name}" may not be used on {place}.', node.start)
+    for argument in node.arguments:
+        _check_argument_name(argument, f'directive "@{node.name}"', directive.arguments, report)
+    check_values(node.arguments, directive.arguments)
+    _check_required_arguments(node, f'Directive "@{node.name}"', directive.arguments, report)
 
 
 # -- GraphQL: what every schema contains -------------------------------------------------
 
 # Introspection, scalars and directives (spec 4.5 and 3.13), read by the parser above.
-_GRAPHQL_CORE_SDL = '''
+_CORE_SDL = '''
 """Takes the field or fragment in only when `if` is true."""
 directive @include("Take it in?" if: Boolean!) on FIELD | FRAGMENT_SPREAD | INLINE_FRAGMENT
 """Leaves the field or fragment out when `if` is true."""
@@ -35151,14 +35389,14 @@ enum __DirectiveLocation {
 }
 '''
 
-_GRAPHQL_ROOT_NAMES = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
-_GRAPHQL_KIND_OF_KEYWORD = {"scalar": "SCALAR", "type": "OBJECT", "interface": "INTERFACE", "union": "UNION",
+_ROOT_NAMES = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
+_KIND_OF_KEYWORD = {"scalar": "SCALAR", "type": "OBJECT", "interface": "INTERFACE", "union": "UNION",
                     "enum": "ENUM", "input": "INPUT_OBJECT"}
 #: A field of a root type without the type around it, behind comments and a description.
-_GRAPHQL_BARE_FIELD = re.compile(r'(?:[\s,]|#[^\n]*\n|"""(?:[^"\\]|\\"""|"(?!"")|\\)*"""|"[^"\n]*")*'
-                                 r"[A-Za-z_][A-Za-z0-9_]*[\s,]*[(:]")
+_BARE_FIELD = re.compile(r'(?:[\s,]|#[^\n]*\n|"""(?:[^"\\]|\\"""|"(?!"")|\\)*"""|"[^"\n]*")*'
+                         r"[A-Za-z_][A-Za-z0-9_]*[\s,]*[(:]")
 #: What stands in for a missing `Query` type: tools want one with at least one field.
-_GRAPHQL_PLACEHOLDER = "_empty"
+_PLACEHOLDER = "_empty"
 
 
 # -- GraphQL registrations, and their SDL in one -----------------------------------------
@@ -35180,8 +35418,8 @@ class GraphQLRegistration:
         self.owner, self.visibility, self.resolver_name = owner, visibility, resolver_name
         self.parsed = self.field = None
         self.inset = 0
-        if kind in _GRAPHQL_ROOT_NAMES and isinstance(sdl, str) and _GRAPHQL_BARE_FIELD.match(sdl):
-            before = f"type {_GRAPHQL_ROOT_NAMES[kind]} {{ "
+        if kind in _ROOT_NAMES and isinstance(sdl, str) and _BARE_FIELD.match(sdl):
+            before = f"type {_ROOT_NAMES[kind]} {{ "
             self.sdl, self.inset = f"{before}{sdl}\n}}", len(before)
 
     @property
@@ -35206,9 +35444,9 @@ class _SdlText:
             place = error.locations[0]
             raise GraphQLSchemaError([(error.message, place["line"], place["column"], None)]) from None
         self.types, self.extensions, self.directives, self.problems = [], [], [], []
-        self.roots = {operation: {} for operation in _GRAPHQL_ROOT_NAMES}
+        self.roots = {operation: {} for operation in _ROOT_NAMES}
         self.order = []                  # names of all types defined, in the order of the text
-        self.root_names = dict(_GRAPHQL_ROOT_NAMES)
+        self.root_names = dict(_ROOT_NAMES)
         self.root_descriptions = {}
         self.description = None
         schema_seen = None
@@ -35236,7 +35474,7 @@ class _SdlText:
             self.directives.append(node)
         elif isinstance(node, GqlTypeDefinition):
             operation = self.operation_of.get(node.name)
-            self.order.append(_GRAPHQL_ROOT_NAMES[operation] if operation else node.name)
+            self.order.append(_ROOT_NAMES[operation] if operation else node.name)
             if operation and node.kind == "type":
                 self.root_descriptions[operation] = node.description or self.root_descriptions.get(operation)
                 for field in node.members:
@@ -35246,7 +35484,7 @@ class _SdlText:
                     self.roots[operation].setdefault(field.name, field)
             elif node.extend:
                 self.extensions.append(node)
-            elif not (node.kind == "scalar" and node.name in _GRAPHQL_SCALARS):
+            elif not (node.kind == "scalar" and node.name in _BUILT_IN_SCALARS):
                 self.types.append(node)
 
     def check_unique(self):
@@ -35286,17 +35524,17 @@ def _sdl_member_signature(node):
     text = node.name
     if isinstance(node, GqlFieldDefinition):
         text += "(" + ",".join(sorted(map(_sdl_member_signature,
-                                          node.arguments))) + "):" + _print_graphql_type(node.type)
+                                          node.arguments))) + "):" + _print_type(node.type)
     elif isinstance(node, GqlInputDefinition):
-        text += ":" + _print_graphql_type(node.type) + ("=" + _print_graphql_value(node.default)
-                                                        if node.default else "")
+        text += ":" + _print_type(node.type) + ("=" + _print_value(node.default)
+                                                if node.default else "")
     return text + _sdl_directives_signature(node.directives)
 
 
 def _sdl_directives_signature(nodes):
     return "".join(sorted(
         f"@{node.name}("
-        + ",".join(f"{item.name}:{_print_graphql_value(item.value)}" for item in node.arguments) + ")"
+        + ",".join(f"{item.name}:{_print_value(item.value)}" for item in node.arguments) + ")"
         for node in nodes))
 
 
@@ -35359,7 +35597,7 @@ class _SdlMerge:
                 self.types[node.name] = _SdlMergedType(node, registration, signature)
             elif known.signature != signature and known.registration.parsed is not parsed:
                 self.problem(f'Type "{node.name}" is defined differently by '
-                             f'{_graphql_owner_of(known.registration)}.',
+                             f'{_owner_of(known.registration)}.',
                              node.name_start, registration)
             elif node.description and not known.description:
                 known.description = node.description
@@ -35367,7 +35605,7 @@ class _SdlMerge:
             known = self.directives.setdefault(node.name, (node, registration))
             if known[0] is not node and _sdl_definition_signature(known[0]) != parsed.signatures[id(node)]:
                 self.problem(f'Directive "@{node.name}" is defined differently by '
-                             f'{_graphql_owner_of(known[1])}.',
+                             f'{_owner_of(known[1])}.',
                              node.name_start, registration)
 
     def take_extensions(self, registration):
@@ -35381,23 +35619,23 @@ class _SdlMerge:
                 self.missing.append((f'Cannot extend type "{node.name}" because it is not defined.'
                                      + _graphql_did_you_mean(node.name, self.types), node.name_start, registration))
             elif known.kind != node.kind:
-                self.problem(f'Cannot extend non-{_GRAPHQL_KIND_WORDS[node.kind]} type "{node.name}".',
+                self.problem(f'Cannot extend non-{_KIND_WORDS[node.kind]} type "{node.name}".',
                              node.name_start, registration)
             else:
                 for member, other in known.add(node, registration):
                     self.problem(f'"{node.name}.{member.name}" is defined differently by '
-                                 f'{_graphql_owner_of(other)}.',
+                                 f'{_owner_of(other)}.',
                                  member.start, registration)
 
 
 # -- GraphQL schema ----------------------------------------------------------------------
 
-_GRAPHQL_KIND_WORDS = {"scalar": "scalar", "type": "object", "interface": "interface", "union": "union",
-                       "enum": "enum",
+_KIND_WORDS = {"scalar": "scalar", "type": "object", "interface": "interface", "union": "union",
+               "enum": "enum",
                "input": "input object"}
 
 
-def _graphql_owner_of(registration):
+def _owner_of(registration):
     return registration.label + (f" of {registration.owner}" if registration.owner else "")
 
 
@@ -35440,7 +35678,7 @@ class GraphQLSchema:
         self.problems.append((message, offset, registration))
 
     def _add_scalars(self):
-        for name, (description, serialize, parse, parse_literal) in _GRAPHQL_SCALARS.items():
+        for name, (description, serialize, parse, parse_literal) in _BUILT_IN_SCALARS.items():
             type_ = self.types[name] = GraphQLNamedType("SCALAR", name, description, True)
             type_.serialize, type_.parse, type_.parse_literal = serialize, parse, parse_literal
 
@@ -35453,7 +35691,7 @@ class GraphQLSchema:
                 self.problem(f'Type "{name}" is built in and cannot be defined again.',
                              merged.node.name_start, merged.registration)
             if known is None:
-                self.types[name] = GraphQLNamedType(_GRAPHQL_KIND_OF_KEYWORD[merged.kind], name,
+                self.types[name] = GraphQLNamedType(_KIND_OF_KEYWORD[merged.kind], name,
                                                     merged.description, not self.core)
 
     def _fill_types(self):
@@ -35470,7 +35708,7 @@ class GraphQLSchema:
                 self._check_name(member, node.start, registration, f"{name}.{member}")
                 if merged.kind == "enum":
                     type_.values[member] = GraphQLEnumValue(member, node.description,
-                                                            _graphql_deprecation(node))
+                                                            _deprecation(node))
                 elif merged.kind == "input":
                     type_.fields[member] = self._input(node, registration)
                 else:
@@ -35519,8 +35757,8 @@ class GraphQLSchema:
         """The root type of an operation, made when it is first asked for."""
         type_ = self.roots.get(operation)
         if type_ is None:
-            type_ = self.roots[operation] = self.types[_GRAPHQL_ROOT_NAMES[operation]] = GraphQLNamedType(
-                "OBJECT", _GRAPHQL_ROOT_NAMES[operation])
+            type_ = self.roots[operation] = self.types[_ROOT_NAMES[operation]] = GraphQLNamedType(
+                "OBJECT", _ROOT_NAMES[operation])
         return type_
 
     def _field(self, node, registration):
@@ -35537,7 +35775,7 @@ class GraphQLSchema:
                          node.type.start, registration)
         self._check_directives(node.directives, "FIELD_DEFINITION", registration)
         return GraphQLField(node.name, type_ or self.types["String"], arguments, node.description,
-                            _graphql_deprecation(node))
+                            _deprecation(node))
 
     def _input(self, node, registration):
         type_ = self._reference(node.type, registration)
@@ -35545,7 +35783,7 @@ class GraphQLSchema:
             self.problem(f'The type of "{node.name}" must be Input Type but got: {type_}.',
                          node.type.start, registration)
         item = GraphQLInput(node.name, type_ or self.types["String"], node.default, node.description,
-                            _graphql_deprecation(node))
+                            _deprecation(node))
         if item.required and item.deprecated is not None:
             self.problem(f'Required argument or input field "{node.name}" cannot be deprecated.',
                          node.start, registration)
@@ -35573,8 +35811,8 @@ class GraphQLSchema:
             descriptions = registration.parsed.root_descriptions
             root.description = root.description or descriptions.get(registration.kind)
         if self.core and not self.root_shell("query").fields:
-            self.roots["query"].fields[_GRAPHQL_PLACEHOLDER] = GraphQLField(
-                _GRAPHQL_PLACEHOLDER, self.types["Boolean"], None,
+            self.roots["query"].fields[_PLACEHOLDER] = GraphQLField(
+                _PLACEHOLDER, self.types["Boolean"], None,
                 "Always null. It stands here because no query is registered, and GraphQL wants one.")
 
     # -- checks of spec 3 ----
@@ -35596,7 +35834,7 @@ class GraphQLSchema:
         self._check_input_cycles()
 
     def _check_merged(self, type_, merged):
-        place = "OBJECT" if merged.kind == "type" else _GRAPHQL_KIND_OF_KEYWORD[merged.kind]
+        place = "OBJECT" if merged.kind == "type" else _KIND_OF_KEYWORD[merged.kind]
         for registration in {id(item): item for _node, item in merged.directives}.values():
             nodes = [node for node, owner in merged.directives if owner is registration]
             self._check_directives(nodes, place, registration)
@@ -35634,8 +35872,7 @@ class GraphQLSchema:
         for parent in interface.interfaces:
             if parent is type_:
                 problems.append(f"Type {type_} cannot implement {interface} because it would create a "
-                                "circular "
-                                "reference.")
+                                "circular reference.")
             elif parent not in type_.interfaces:
                 problems.append(f"Type {type_} must implement {parent} because it is implemented by "
                                 f"{interface}.")
@@ -35647,18 +35884,15 @@ class GraphQLSchema:
                 continue
             if not self.is_subtype(field.type, wanted.type):
                 problems.append(f"Interface field {interface}.{name} expects type {wanted.type} but "
-                                f"{type_}.{name} is "
-                                f"type {field.type}.")
+                                f"{type_}.{name} is type {field.type}.")
             for argument in wanted.arguments.values():
                 own = field.arguments.get(argument.name)
                 if own is None:
                     problems.append(f"Interface field argument {interface}.{name}({argument.name}:) expected "
-                                    "but "
-                                    f"{type_}.{name} does not provide it.")
+                                    f"but {type_}.{name} does not provide it.")
                 elif own.type is not argument.type:
                     problems.append(f"Interface field argument {interface}.{name}({argument.name}:) expects "
-                                    "type "
-                                    f"{argument.type} but {type_}.{name}({argument.name}:) is type "
+                                    f"type {argument.type} but {type_}.{name}({argument.name}:) is type "
                                     f"{own.type}.")
             for argument in field.arguments.values():
                 if argument.name not in wanted.arguments and argument.required:
@@ -35676,34 +35910,26 @@ class GraphQLSchema:
                 if node.name not in self.merge.directives:
                     self.missing.append((f'Unknown directive "@{node.name}".', node.start, registration))
                 continue
-            if place not in directive.locations:
-                self.problem(f'Directive "@{node.name}" may not be used on {place}.', node.start,
-                             registration)
             if node.name in seen and not directive.repeatable:
                 self.problem(f'The directive "@{node.name}" can only be used once at this location.',
                              node.start, registration)
             seen.add(node.name)
-            given = {item.name: item for item in node.arguments}
-            for item in node.arguments:
-                argument = directive.arguments.get(item.name)
-                if argument is None:
-                    self.problem(f'Unknown argument "{item.name}" on directive "@{node.name}".'
-                                 + _graphql_did_you_mean(item.name, directive.arguments), item.start,
-                                 registration)
-                else:
-                    _graphql_literal_problems(item.value, argument.type, lambda message, offset: self.problem(
-                        message, offset, registration))
-            for argument in directive.arguments.values():
-                if argument.required and argument.name not in given:
-                    self.problem(f'Directive "@{node.name}" argument "{argument.name}" of type '
-                                 f'"{argument.type}" is '
-                                 "required, but it was not provided.", node.start, registration)
+
+            def report(message, offset):
+                self.problem(message, offset, registration)
+
+            def check_values(arguments, known):
+                for argument in arguments:
+                    if argument.name in known:
+                        _LiteralWalk(report=report).value(argument.value, known[argument.name].type)
+            _check_directive(node, directive, place, report, check_values)
 
     def _check_defaults(self):
         def check(item, registration):
             if item.default is not None:
-                _graphql_literal_problems(item.default, item.type, lambda message, offset: self.problem(
-                    f'Default value of "{item.name}": {message}', offset, registration))
+                def report(message, offset):
+                    self.problem(f'Default value of "{item.name}": {message}', offset, registration)
+                _LiteralWalk(report=report).value(item.default, item.type)
         for name, merged in self.merge.types.items():
             type_ = self.types[name]
             for member, (_node, registration) in merged.members.items():
@@ -35764,18 +35990,18 @@ class GraphQLSchema:
                 if type_ in kept or type_.kind == "OBJECT" and not type_.fields:
                     continue
                 kept[type_] = True
-                todo += reversed(type_.possible + type_.interfaces + _graphql_types_in_fields(type_))
+                todo += reversed(type_.possible + type_.interfaces + _types_in_fields(type_))
 
         declared = [self.types[name] for item in visible for name in item.parsed.order if name in self.types]
         for type_ in declared:
             if type_.fields or type_.kind != "OBJECT":
                 kept[type_] = True
-                kept.update((other, True) for other in _graphql_types_in_fields(type_) if other.builtin
+                kept.update((other, True) for other in _types_in_fields(type_) if other.builtin
                             and other not in kept)
         for type_ in declared:
-            for other in type_.possible + type_.interfaces + _graphql_types_in_fields(type_):
+            for other in type_.possible + type_.interfaces + _types_in_fields(type_):
                 keep(other)
-        for operation in _GRAPHQL_ROOT_NAMES:
+        for operation in _ROOT_NAMES:
             if operation in self.roots:
                 keep(self.roots[operation])
         for directive in self.directives.values():
@@ -35832,12 +36058,12 @@ class GraphQLSchema:
     def field_of(self, type_, name):
         """The field definition `name` of a composite type, meta fields included, or None."""
         if name == "__typename":
-            return _GRAPHQL_TYPENAME
+            return _TYPENAME
         if type_.kind == "UNION":
             return None
         field = type_.fields.get(name)
         if field is None and type_ is self.roots.get("query"):
-            return _GRAPHQL_ROOT_META.get(name)
+            return _ROOT_META.get(name)
         return field
 
     # -- introspection (spec 4) ----
@@ -35845,11 +36071,11 @@ class GraphQLSchema:
     def introspection(self):
         """The schema as the value of `__schema`: dicts that refer to one another."""
         if self._introspection is None:
-            self._introspection = _GraphQLIntrospection(self)
+            self._introspection = _IntrospectionTypes(self)
         return self._introspection
 
 
-def _graphql_types_in_fields(type_):
+def _types_in_fields(type_):
     """The named types that the fields of a type refer to: for each field its arguments, then its own type."""
     found = []
     for field in type_.fields.values():
@@ -35859,7 +36085,7 @@ def _graphql_types_in_fields(type_):
     return found
 
 
-def _graphql_deprecation(node):
+def _deprecation(node):
     """The reason of a `@deprecated` directive, or None."""
     for directive in node.directives:
         if directive.name == "deprecated":
@@ -35870,7 +36096,7 @@ def _graphql_deprecation(node):
     return None
 
 
-class _GraphQLIntrospection:
+class _IntrospectionTypes:
     """Values for `__schema` and `__type`: one dict per type, made when it is first asked for."""
 
     def __init__(self, schema):
@@ -35923,46 +36149,46 @@ class _GraphQLIntrospection:
     def inputs(self, items):
         return [{
             "name": item.name, "description": item.description, "type": self.type_value(item.type),
-            "defaultValue": None if item.default is None else _print_graphql_value(item.default),
+            "defaultValue": None if item.default is None else _print_value(item.default),
             "isDeprecated": item.deprecated is not None, "deprecationReason": item.deprecated,
         } for item in items.values()]
 
 
-def _graphql_without_deprecated(items, args, schema):
+def _without_deprecated(items, args, schema):
     """The meta resolver of a list of which deprecated entries are left out unless asked for."""
     if items is None or args.get("includeDeprecated"):
         return items
     return [item for item in items if not item["isDeprecated"]]
 
 
-def _make_graphql_core():
+def _make_core_schema():
     """The part that all schemas share: scalars, directives and introspection types."""
-    registration = GraphQLRegistration("query", "", _GRAPHQL_CORE_SDL, None)
-    registration.parsed = _SdlText(_GRAPHQL_CORE_SDL)
+    registration = GraphQLRegistration("query", "", _CORE_SDL, None)
+    registration.parsed = _SdlText(_CORE_SDL)
     core = GraphQLSchema([registration], visible=())
     for owner, names in (("__Type", ("fields", "enumValues", "inputFields")), ("__Field", ("args",)),
                          ("__Directive", ("args",))):
         for name in names:
-            core.types[owner].fields[name].meta = _graphql_without_deprecated
+            core.types[owner].fields[name].meta = _without_deprecated
     return core
 
 
-_GRAPHQL_CORE = _make_graphql_core()
-_GRAPHQL_STRING = _GRAPHQL_CORE.types["String"]
-_GRAPHQL_TYPENAME = GraphQLField("__typename", _GRAPHQL_STRING.non_null())
-_GRAPHQL_ROOT_META = {
-    "__schema": GraphQLField("__schema", _GRAPHQL_CORE.types["__Schema"].non_null()),
-    "__type": GraphQLField("__type", _GRAPHQL_CORE.types["__Type"],
-                           {"name": GraphQLInput("name", _GRAPHQL_STRING.non_null())}),
+_CORE_SCHEMA = _make_core_schema()
+_STRING_TYPE = _CORE_SCHEMA.types["String"]
+_TYPENAME = GraphQLField("__typename", _STRING_TYPE.non_null())
+_ROOT_META = {
+    "__schema": GraphQLField("__schema", _CORE_SCHEMA.types["__Schema"].non_null()),
+    "__type": GraphQLField("__type", _CORE_SCHEMA.types["__Type"],
+                           {"name": GraphQLInput("name", _STRING_TYPE.non_null())}),
 }
-_GRAPHQL_ROOT_META["__schema"].meta = lambda value, args, schema: schema.introspection().value
-_GRAPHQL_ROOT_META["__type"].meta = lambda value, args, schema: (
+_ROOT_META["__schema"].meta = lambda value, args, schema: schema.introspection().value
+_ROOT_META["__type"].meta = lambda value, args, schema: (
     schema.introspection().type_value(schema.types.get(args["name"])))
 
 
 # -- GraphQL limits ----------------------------------------------------------------------
 
-class _GraphQLCost:
+class _Cost:
     """What a selection set amounts to once fragments are spread: fields, aliases, depth of fields, and
     `levels` of selection sets and spreads inside one another. `spreads` lists (fragment name, depth,
     level) seen directly."""
@@ -35995,12 +36221,12 @@ class _GraphQLCost:
         self.levels = max(self.levels, level + other.levels)
 
 
-def _graphql_spread_costs(fragments):
+def _spread_costs(fragments):
     """The cost of each fragment with those it spreads, children first, without recursion.
 
     A fragment that is spread within itself counts once: validation reports it.
     """
-    costs, done, open_ = {name: _GraphQLCost(node.selections) for name,
+    costs, done, open_ = {name: _Cost(node.selections) for name,
                           node in fragments.items()}, set(), set()
     for root in fragments:
         stack = [root]
@@ -36025,15 +36251,15 @@ def _graphql_spread_costs(fragments):
     return costs
 
 
-def _graphql_limit_errors(document):
+def _limit_errors(document):
     """Errors for operations that are too deep or too large (limits at the top of this section)."""
     fragments = {node.name: node for node in document.definitions if isinstance(node, GqlFragment)}
-    costs = _graphql_spread_costs(fragments)
+    costs = _spread_costs(fragments)
     errors = []
     for node in document.definitions:
         if not isinstance(node, GqlOperation):
             continue
-        cost = _GraphQLCost(node.selections)
+        cost = _Cost(node.selections)
         for name, depth, level in cost.spreads:
             if name in costs:
                 cost.add(costs[name], depth, level)
@@ -36053,11 +36279,11 @@ def _graphql_limit_errors(document):
 
 # -- GraphQL validation ------------------------------------------------------------------
 
-class _GraphQLValidationAborted(Exception):
+class _ValidationAborted(Exception):
     """Enough errors, or enough work."""
 
 
-_GRAPHQL_OPERATION_PLACES = {"query": "QUERY", "mutation": "MUTATION", "subscription": "SUBSCRIPTION"}
+_OPERATION_PLACES = {"query": "QUERY", "mutation": "MUTATION", "subscription": "SUBSCRIPTION"}
 
 
 class GraphQLValidator:
@@ -36075,7 +36301,7 @@ class GraphQLValidator:
         self.fragments = {}
         self.operations = []
         self.usages = {}
-        self.overlaps = _GraphQLOverlapFinder(self)
+        self.overlaps = _OverlapFinder(self)
         for node in document.definitions:
             if isinstance(node, GqlFragment):
                 self.fragments.setdefault(node.name, node)
@@ -36086,7 +36312,7 @@ class GraphQLValidator:
         """Returns the list of errors; empty when the document is valid."""
         try:
             self.visit_document()
-        except _GraphQLValidationAborted:
+        except _ValidationAborted:
             pass
         return self.errors
 
@@ -36094,7 +36320,7 @@ class GraphQLValidator:
         if len(self.errors) >= MAX_GRAPHQL_VALIDATION_ERRORS:
             self.errors.append(GraphQLError(
                 "Too many validation errors, error limit reached. Validation aborted."))
-            raise _GraphQLValidationAborted
+            raise _ValidationAborted
         self.errors.append(GraphQLError(message, offsets, self.document.source))
 
     # -- documents and definitions ----
@@ -36126,7 +36352,7 @@ class GraphQLValidator:
         self.check_directives_unique(node.directives)
         for variable in node.variables:
             self.visit_variable_definition(variable)
-        self.visit_directives(node.directives, _GRAPHQL_OPERATION_PLACES[node.operation])
+        self.visit_directives(node.directives, _OPERATION_PLACES[node.operation])
         self.visit_selections(node.selections, root, node)
         self.check_variable_positions(node)
 
@@ -36251,7 +36477,7 @@ class GraphQLValidator:
         type_ = self.schema.reference(node.type)
         if type_ is not None and not type_.named.is_input:
             self.report(f'Variable "${node.name}" cannot be non-input type '
-                        f'"{_print_graphql_type(node.type)}".',
+                        f'"{_print_type(node.type)}".',
                         node.type.start)
             type_ = None
         self.check_directives_unique(node.directives)
@@ -36299,8 +36525,7 @@ class GraphQLValidator:
                             definition.start, variable.start)
             if parent is not None and parent.one_of and own.kind != "NON_NULL":
                 self.report(f'Variable "${variable.name}" is of type "{own}" but must be non-nullable to be '
-                            'used for '
-                            f'OneOf Input Object "{parent}".', definition.start, variable.start)
+                            f'used for OneOf Input Object "{parent}".', definition.start, variable.start)
 
     def operation_usages(self, node):
         """(variable node, input type or None, position has a default, parent input object) of each use."""
@@ -36391,35 +36616,27 @@ class GraphQLValidator:
         self.check_arguments_unique(node.arguments)
         if node.name in ("__schema", "__type") and self.introspects_too_deep([node], 0, {}):
             self.report("Maximum introspection depth exceeded", node.start)
+        known = field.arguments if field else {}
         for argument in node.arguments:
-            definition = field.arguments.get(argument.name) if field else None
-            if field and definition is None:
-                self.report(f'Unknown argument "{argument.name}" on field "{parent}.{node.name}".'
-                            + _graphql_did_you_mean(argument.name, field.arguments), argument.start)
-            self.visit_value(argument.value, definition.type if definition else None)
+            if field:
+                _check_argument_name(argument, f'field "{parent}.{node.name}"', known, self.report)
+            self.visit_value(argument.value, known[argument.name].type if argument.name in known else None)
         self.visit_directives(node.directives, "FIELD")
         if node.selections:
             self.visit_selections(node.selections, inner, node)
-        if field and field.arguments:
-            given = {argument.name for argument in node.arguments}
-            for item in field.arguments.values():
-                if item.required and item.name not in given:
-                    self.report(f'Field "{node.name}" argument "{item.name}" of type "{item.type}" is '
-                                'required, but it '
-                                "was not provided.", node.start)
+        _check_required_arguments(node, f'Field "{node.name}"', known, self.report)
 
     def check_leaf(self, node, type_, parent):
         """5.3.3, but for the root field of a subscription that carries JSON as text."""
         if type_.named.is_leaf:
-            if node.selections and not (type_.named is _GRAPHQL_STRING
+            if node.selections and not (type_.named is _STRING_TYPE
                                         and parent is self.schema.roots.get("subscription")):
                 self.report(f'Field "{node.name}" must not have a selection since type "{type_}" has no '
                             'subfields.',
                             node.selections_start)
         elif not node.selections:
             self.report(f'Field "{node.name}" of type "{type_}" must have a selection of subfields. Did you '
-                        'mean '
-                        f'"{node.name} {{ ... }}"?', node.start)
+                        f'mean "{node.name} {{ ... }}"?', node.start)
 
     def suggest_field(self, name, parent):
         """Types that have such a field, or else similar names."""
@@ -36433,8 +36650,8 @@ class GraphQLValidator:
                             counts[interface] = counts.get(interface, 0) + 1
         if counts:
             order = sorted(counts, key=lambda type_: (-counts[type_], type_.kind == "OBJECT",
-                                                      _graphql_natural_key(type_.name)))
-            return _graphql_suggest([type_.name for type_ in order], "to use an inline fragment on")
+                                                      _natural_key(type_.name)))
+            return _suggestion([type_.name for type_ in order], "to use an inline fragment on")
         return _graphql_did_you_mean(name, parent.fields)
 
     def visit_spread(self, node, parent):
@@ -36445,8 +36662,7 @@ class GraphQLValidator:
             type_ = self.schema.reference(fragment.condition)
             if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
                 self.report(f'Fragment "{node.name}" cannot be spread here as objects of type "{parent}" can '
-                            'never be '
-                            f'of type "{type_}".', node.start)
+                            f'never be of type "{type_}".', node.start)
         self.check_directives_unique(node.directives)
         self.visit_directives(node.directives, "FRAGMENT_SPREAD")
 
@@ -36493,7 +36709,7 @@ class GraphQLValidator:
 
     def visit_value(self, node, type_):
         if type_ is not None and type_.named.is_input:
-            _graphql_literal_problems(node, type_, self.report)
+            _LiteralWalk(report=self.report).value(node, type_)
         self.check_members_unique(node)
 
     def check_members_unique(self, node):
@@ -36537,33 +36753,24 @@ class GraphQLValidator:
             directive = self.schema.directives.get(node.name)
             if directive is None:
                 self.report(f'Unknown directive "@{node.name}".', node.start)
-            elif place not in directive.locations:
-                self.report(f'Directive "@{node.name}" may not be used on {place}.', node.start)
-            known = directive.arguments if directive else {}
-            for argument in node.arguments if directive else ():
-                if argument.name not in known:
-                    self.report(f'Unknown argument "{argument.name}" on directive "@{node.name}".'
-                                + _graphql_did_you_mean(argument.name, known), argument.start)
-            self.check_arguments_unique(node.arguments)
-            for argument in node.arguments:
-                item = known.get(argument.name)
-                self.visit_value(argument.value, item.type if item else None)
-            given = {argument.name for argument in node.arguments}
-            for item in known.values():
-                if item.required and item.name not in given:
-                    self.report(f'Directive "@{node.name}" argument "{item.name}" of type "{item.type}" is '
-                                'required, '
-                                "but it was not provided.", node.start)
+                self.visit_arguments(node.arguments, {})
+            else:
+                _check_directive(node, directive, place, self.report, self.visit_arguments)
+
+    def visit_arguments(self, nodes, known):
+        self.check_arguments_unique(nodes)
+        for node in nodes:
+            self.visit_value(node.value, known[node.name].type if node.name in known else None)
 
     def check_type_name(self, node):
         while not isinstance(node, GqlNamedType):
             node = node.of
-        if node.name not in self.schema.types and node.name not in _GRAPHQL_SCALARS:
+        if node.name not in self.schema.types and node.name not in _BUILT_IN_SCALARS:
             self.report(f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.schema.types),
                         node.start)
 
 
-class _GraphQLFieldMap:
+class _FieldMap:
     """The fields of a selection set by response name, inline fragments taken in, and the spreads in it.
 
     `fields` maps a response name to a list of (parent type, node, field definition).
@@ -36575,7 +36782,7 @@ class _GraphQLFieldMap:
         self.fields, self.spreads = {}, []
 
 
-class _GraphQLOverlapFinder:
+class _OverlapFinder:
     """Field selection merging (5.3.2), after the algorithm of graphql-js: each pair of selection sets and
     fragments is compared once. Conflicts are tuples (response name, reason, left offsets, right offsets)."""
 
@@ -36602,21 +36809,20 @@ class _GraphQLOverlapFinder:
                 self.fragments(spread, other, False, conflicts)
         for key, reason, left, right in conflicts:
             self.validator.report(f'Fields "{key}" conflict because {reason}. Use different aliases on the '
-                                  'fields to '
-                                  "fetch both if this was intentional.", *left, *right)
+                                  "fields to fetch both if this was intentional.", *left, *right)
 
     def spend(self):
         self.budget -= 1
         if self.budget < 0:
             self.validator.report("Too many fields with the same response name to compare. Validation "
                                   "aborted.")
-            raise _GraphQLValidationAborted
+            raise _ValidationAborted
 
     def field_map(self, selections, parent):
         key = (id(selections), parent)
         found = self.maps.get(key)
         if found is None:
-            found = self.maps[key] = _GraphQLFieldMap()
+            found = self.maps[key] = _FieldMap()
             self.collect(selections, parent, found)
         return found
 
@@ -36691,8 +36897,8 @@ class _GraphQLOverlapFinder:
             elif (left_node.arguments or right_node.arguments) and not self.same_arguments(left_node,
                                                                                            right_node):
                 reason = "they have differing arguments"
-        if reason is None and left_field and right_field and _graphql_types_conflict(left_field.type,
-                                                                                     right_field.type):
+        if reason is None and left_field and right_field and _types_conflict(left_field.type,
+                                                                             right_field.type):
             reason = f'they return conflicting types "{left_field.type}" and "{right_field.type}"'
         if reason is not None:
             conflicts.append((key, reason, [left_node.start], [right_node.start]))
@@ -36712,7 +36918,7 @@ class _GraphQLOverlapFinder:
         text = self.texts.get(node)
         if text is None:
             text = self.texts[node] = ",".join(sorted(
-                f"{item.name}:{_graphql_value_signature(item.value)}" for item in node.arguments))
+                f"{item.name}:{_value_signature(item.value)}" for item in node.arguments))
         return text
 
     def between_selections(self, left_node, left_field, right_node, right_field, exclusive):
@@ -36731,17 +36937,17 @@ class _GraphQLOverlapFinder:
         return conflicts
 
 
-def _graphql_value_signature(node):
+def _value_signature(node):
     """A text by which two values compare; the order of input fields does not count."""
     if isinstance(node, GqlObject):
-        return "{" + ",".join(sorted(f"{item.name}:{_graphql_value_signature(item.value)}"
+        return "{" + ",".join(sorted(f"{item.name}:{_value_signature(item.value)}"
                                      for item in node.members)) + "}"
     if isinstance(node, GqlList):
-        return "[" + ",".join(map(_graphql_value_signature, node.items)) + "]"
-    return _print_graphql_value(node)
+        return "[" + ",".join(map(_value_signature, node.items)) + "]"
+    return _print_value(node)
 
 
-def _graphql_types_conflict(left, right):
+def _types_conflict(left, right):
     """SameResponseShape: wrappers must match, and leaf types must be the same."""
     while left is not right:
         if left.of is not None or right.of is not None:
@@ -36772,11 +36978,11 @@ class GraphQLResolveInfo:
         self.parent_type, self.return_type = plan.parent.name, plan.field.type.text
         self.operation, self.operation_name = run.operation.operation, run.operation.name
         self.variables, self.context = run.variables, run.context
-        self.path = _graphql_path_list(path, plan.key)
+        self.path = _path_list(path, plan.key)
         self.selection = plan.selection
 
 
-def _graphql_path_list(path, key):
+def _path_list(path, key):
     """The list of keys and indexes that a linked path `(parent, key)` and a last key stand for."""
     keys = [key]
     while path is not None:
@@ -36786,7 +36992,7 @@ def _graphql_path_list(path, key):
     return keys
 
 
-class _GraphQLRun:
+class _OperationRun:
     """One execution: what completion functions share. `errors` holds GraphQLErrors in the order they
     occurred."""
 
@@ -36799,7 +37005,7 @@ class _GraphQLRun:
 
     def located(self, error, plan, path, key):
         """The error with the place where it happened, as LocatedError of graphql-js."""
-        if isinstance(error, _GraphQLNullBubble):
+        if isinstance(error, _NullBubble):
             return error.error
         offsets, source = plan.offsets, self.source
         if isinstance(error, GraphQLError):
@@ -36812,18 +37018,18 @@ class _GraphQLRun:
             if not isinstance(message, str):
                 message = str(error) or type(error).__name__
             original, extensions = error, None
-        return GraphQLError(message, offsets, source, _graphql_path_list(path, key), original, extensions)
+        return GraphQLError(message, offsets, source, _path_list(path, key), original, extensions)
 
     def failed(self, error, plan, path, key, nullable):
         """Records the error of a nullable position; carries that of a non-null one further up (section
         6.4.4)."""
         located = self.located(error, plan, path, key)
         if not nullable:
-            raise _GraphQLNullBubble(located) from None
+            raise _NullBubble(located) from None
         self.errors.append(located)
 
 
-class _GraphQLFieldPlan:
+class _FieldPlan:
     """One response key of an object: where its value comes from and how it is completed."""
 
     __slots__ = ("key", "name", "parent", "field", "offsets", "nodes", "static_args", "nullable", "selection",
@@ -36833,10 +37039,10 @@ class _GraphQLFieldPlan:
         """The coerced arguments (spec 6.4.1); raises GraphQLError where a variable does not fit."""
         if self.static_args is not None:
             return dict(self.static_args)
-        return _graphql_argument_values(self.field.arguments, self.nodes[0], run.variables)
+        return _argument_values(self.field.arguments, self.nodes[0], run.variables)
 
 
-def _graphql_argument_values(definitions, node, variables):
+def _argument_values(definitions, node, variables):
     """Coerced argument values of a field or directive node; raises GraphQLError."""
     given = {argument.name: argument.value for argument in node.arguments}
     result = {}
@@ -36846,32 +37052,31 @@ def _graphql_argument_values(definitions, node, variables):
                                                    GqlVariable) and value_node.name not in variables
         if missing:
             value = item.default_value()
-            if value is not _GRAPHQL_ABSENT:
+            if value is not _ABSENT:
                 result[name] = value
             elif item.type.kind == "NON_NULL":
                 if value_node is None:
                     raise GraphQLError(f'Argument "{name}" of required type "{item.type}" was not provided.',
                                        [node.start])
                 raise GraphQLError(f'Argument "{name}" of required type "{item.type}" was provided the '
-                                   'variable '
-                                   f'"${value_node.name}" which was not provided a runtime value.',
+                                   f'variable "${value_node.name}" which was not provided a runtime value.',
                                    [value_node.start])
             continue
-        value = _coerce_graphql_literal(value_node, item.type, variables)
-        if value is _GRAPHQL_ABSENT:
+        value = _LiteralWalk(variables).value(value_node, item.type)
+        if value is _ABSENT:
             is_null = isinstance(value_node, GqlVariable) or isinstance(value_node, GqlScalar) and (
                 value_node.kind == "Null")
             if is_null and item.type.kind == "NON_NULL":
                 raise GraphQLError(f'Argument "{name}" of non-null type "{item.type}" must not be null.',
                                    [value_node.start])
-            wrong = _graphql_wrong_variable(value_node, item.type, variables) or value_node
-            raise GraphQLError(f'Argument "{name}" has invalid value {_print_graphql_value(value_node)}.',
+            wrong = _wrong_variable(value_node, item.type, variables) or value_node
+            raise GraphQLError(f'Argument "{name}" has invalid value {_print_value(value_node)}.',
                                [wrong.start])
         result[name] = value
     return result
 
 
-def _graphql_wrong_variable(node, type_, variables):
+def _wrong_variable(node, type_, variables):
     """The variable inside a literal that is null where its position forbids it, or None."""
     if isinstance(node, GqlVariable):
         return node if type_.kind == "NON_NULL" and variables.get(node.name) is None else None
@@ -36883,19 +37088,19 @@ def _graphql_wrong_variable(node, type_, variables):
                  if member.name in type_.fields]
     else:
         return None
-    return next(filter(None, (_graphql_wrong_variable(*part, variables) for part in parts)), None)
+    return next(filter(None, (_wrong_variable(*part, variables) for part in parts)), None)
 
 
-def _graphql_uses_variables(node):
+def _uses_variables(node):
     """Whether a value node, or one inside it, is a variable."""
     if isinstance(node, GqlList):
-        return any(map(_graphql_uses_variables, node.items))
+        return any(map(_uses_variables, node.items))
     if isinstance(node, GqlObject):
-        return any(_graphql_uses_variables(member.value) for member in node.members)
+        return any(_uses_variables(member.value) for member in node.members)
     return isinstance(node, GqlVariable)
 
 
-def _graphql_condition_variables(document):
+def _condition_variables(document):
     """Names of the variables that decide about `@skip` and `@include` somewhere in a document."""
     names, todo = set(), [node.selections for node in document.definitions
                           if isinstance(node, (GqlOperation, GqlFragment))]
@@ -36970,17 +37175,17 @@ class GraphQLPlanner:
             for selections in selection_sets:
                 self.collect(selections, type_, groups, seen)
             entries = [self.entry(type_, key, nodes) for key, nodes in groups.items()]
-            execute = self.objects[memo] = _graphql_object_executor(tuple(entries))
+            execute = self.objects[memo] = _object_executor(tuple(entries))
         return execute
 
     def entry(self, type_, key, nodes):
         """(key, name, Python type that needs no completion or None, complete, plan, nullable)."""
-        plan = _GraphQLFieldPlan()
+        plan = _FieldPlan()
         plan.key, plan.name, plan.parent, plan.nodes = key, nodes[0].name, type_, nodes
         plan.field = field = self.schema.field_of(type_, plan.name)
         plan.offsets = tuple(node.start for node in nodes)
         plan.nullable = field.type.kind != "NON_NULL"
-        if field is _GRAPHQL_TYPENAME:
+        if field is _TYPENAME:
             name = type_.name
             return key, None, None, lambda value, run, path, key: name, plan, True
         selections = [node.selections for node in nodes if node.selections]
@@ -36988,44 +37193,46 @@ class GraphQLPlanner:
             node.name for inner in selections for node in inner if isinstance(node, GqlField)))
         plan.complete = complete = self.completer(field.type, plan, selections)
         arguments = nodes[0].arguments
-        dynamic = any(_graphql_uses_variables(argument.value) for argument in arguments)
-        plan.static_args = None if dynamic else _graphql_argument_values(field.arguments, nodes[0], {})
+        dynamic = any(_uses_variables(argument.value) for argument in arguments)
+        plan.static_args = None if dynamic else _argument_values(field.arguments, nodes[0], {})
         fast = None
         if field.type.nullable.kind == "SCALAR" and not selections:
-            fast = _GRAPHQL_FAST_TYPES.get(field.type.named.name)
+            fast = _FAST_TYPES.get(field.type.named.name)
         if field.meta is not None:
-            complete, fast = _graphql_meta_completer(plan), None
+            complete, fast = _meta_completer(plan), None
         elif self.call_resolvers and field.registration is not None:
-            complete, fast = _graphql_resolver_completer(plan), None
+            complete, fast = _resolver_completer(plan), None
         elif dynamic and self.call_resolvers:
-            complete, fast = _graphql_argument_checker(plan), None
+            complete, fast = _argument_checker(plan), None
         return key, plan.name, fast, complete, plan, plan.nullable
 
     # -- completion by type (spec 6.4.3) ----
 
     def completer(self, type_, plan, selections):
         if type_.kind == "NON_NULL":
-            return _graphql_non_null_completer(self.completer(type_.of, plan, selections), plan)
+            return _non_null_completer(self.completer(type_.of, plan, selections), plan)
         if type_.kind == "LIST":
-            return _graphql_list_completer(self.completer(type_.of, plan, selections), plan, type_.of)
+            return _list_completer(self.completer(type_.of, plan, selections), plan, type_.of)
         if type_.is_leaf:
             if selections:
                 self.untyped = True
-                return _graphql_text_completer(self.untyped_object(selections))
-            return _graphql_leaf_completer(type_.serialize, plan)
+                return _text_completer(self.untyped_object(selections))
+            return _leaf_completer(type_.serialize, plan)
         if type_.kind == "OBJECT":
-            return _graphql_object_completer(_GraphQLLazyObject(self, type_, selections), plan, type_)
+            return _object_completer(_LazyObject(self, type_, selections), plan, type_)
         return self.abstract(type_, plan, selections)
 
     def abstract(self, type_, plan, selections):
-        executors = {item: _GraphQLLazyObject(self, item, selections) for item in type_.possible}
+        executors = {item: _LazyObject(self, item, selections) for item in type_.possible}
 
         def complete(value, run, path, key):
             if value is None or value is run.absent:
                 return None
             if type(value) is not dict:
-                value = _graphql_object_source(value, run, plan, type_, path)
-            return executors[_graphql_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
+                value = _object_source(value, run, plan, type_, path)
+                if value is None:
+                    return None
+            return executors[_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
         return complete
 
     def untyped_object(self, selection_sets):
@@ -37051,7 +37258,7 @@ class GraphQLPlanner:
         return project
 
 
-class _GraphQLLazyObject:
+class _LazyObject:
     """An object executor that is compiled when a value of its type is first met."""
 
     __slots__ = ("planner", "type", "selections", "execute")
@@ -37066,10 +37273,10 @@ class _GraphQLLazyObject:
 
 
 #: Python types whose values a scalar returns unchanged.
-_GRAPHQL_FAST_TYPES = {"String": str, "ID": str, "Boolean": bool}
+_FAST_TYPES = {"String": str, "ID": str, "Boolean": bool}
 
 
-def _graphql_object_executor(entries):
+def _object_executor(entries):
     def execute(source, run, path):
         result = {}
         get = source.get
@@ -37087,7 +37294,7 @@ def _graphql_object_executor(entries):
     return execute
 
 
-def _graphql_resolver_completer(plan):
+def _resolver_completer(plan):
     field, inner = plan.field, plan.complete
 
     def complete(value, run, path, key):
@@ -37095,13 +37302,12 @@ def _graphql_resolver_completer(plan):
         if field.resolver is None:
             known_as = field.registration.resolver_name
             raise GraphQLError(f'The resolver {known_as + " " if known_as else ""}of '
-                               f'"{plan.parent}.{plan.name}" is '
-                               "not defined.")
+                               f'"{plan.parent}.{plan.name}" is not defined.')
         return inner(field.resolver(args, GraphQLResolveInfo(plan, run, path)), run, path, key)
     return complete
 
 
-def _graphql_meta_completer(plan):
+def _meta_completer(plan):
     meta, inner = plan.field.meta, plan.complete
 
     def complete(value, run, path, key):
@@ -37109,7 +37315,7 @@ def _graphql_meta_completer(plan):
     return complete
 
 
-def _graphql_argument_checker(plan):
+def _argument_checker(plan):
     """A field that is read from its object, but whose arguments may turn out wrong."""
     inner = plan.complete
 
@@ -37119,7 +37325,7 @@ def _graphql_argument_checker(plan):
     return complete
 
 
-def _graphql_leaf_completer(serialize, plan):
+def _leaf_completer(serialize, plan):
     def complete(value, run, path, key):
         if value is None or value is run.absent:
             return None
@@ -37127,11 +37333,14 @@ def _graphql_leaf_completer(serialize, plan):
             value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
             if value is None or value is run.absent:
                 return None
+        if type(value) is dict and serialize is not _pass_through and callable(value.get("valueOf")):
+            number = value["valueOf"]({}, GraphQLResolveInfo(plan, run, path))
+            value = value if type(number) is dict else number
         return serialize(value)
     return complete
 
 
-def _graphql_text_completer(project):
+def _text_completer(project):
     """A String whose text is JSON and is projected by a selection set."""
     def complete(value, run, path, key):
         if value is None or value is run.absent:
@@ -37141,12 +37350,12 @@ def _graphql_text_completer(project):
                 value = json.loads(value)
             except ValueError:
                 raise GraphQLError("The message is not JSON, so a selection set cannot be applied to it: "
-                                   + _graphql_inspect(value[:80])) from None
+                                   + _inspect_value(value[:80])) from None
         return project(value)
     return complete
 
 
-def _graphql_non_null_completer(inner, plan):
+def _non_null_completer(inner, plan):
     def complete(value, run, path, key):
         result = inner(value, run, path, key)
         if result is None:
@@ -37155,15 +37364,17 @@ def _graphql_non_null_completer(inner, plan):
     return complete
 
 
-def _graphql_list_completer(item_complete, plan, item_type):
+def _list_completer(item_complete, plan, item_type):
     nullable = item_type.kind != "NON_NULL"
-    fast = _GRAPHQL_FAST_TYPES.get(item_type.named.name) if item_type.nullable.kind == "SCALAR" else None
+    fast = _FAST_TYPES.get(item_type.named.name) if item_type.nullable.kind == "SCALAR" else None
 
     def complete(value, run, path, key):
         if value is None or value is run.absent:
             return None
         if type(value) is not list:
-            value = _graphql_list_source(value, run, plan, path)
+            value = _list_source(value, run, plan, path)
+            if value is None:
+                return None
         here = (path, key)
         result = []
         append = result.append
@@ -37180,10 +37391,13 @@ def _graphql_list_completer(item_complete, plan, item_type):
     return complete
 
 
-def _graphql_list_source(value, run, plan, path):
-    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array."""
+def _list_source(value, run, plan, path):
+    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
+    there is none."""
     if callable(value):
         value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
+        if value is None or value is run.absent:
+            return None
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -37194,21 +37408,26 @@ def _graphql_list_source(value, run, plan, path):
     raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
 
 
-def _graphql_object_completer(lazy, plan, type_):
+def _object_completer(lazy, plan, type_):
     def complete(value, run, path, key):
         if value is None or value is run.absent:
             return None
         if type(value) is not dict:
-            value = _graphql_object_source(value, run, plan, type_, path)
+            value = _object_source(value, run, plan, type_, path)
+            if value is None:
+                return None
         return (lazy.execute or lazy.get())(value, run, (path, key))
     return complete
 
 
-def _graphql_object_source(value, run, plan, type_, path):
-    """The dict that a resolver meant: a function's result, or JSON text of an object."""
+def _object_source(value, run, plan, type_, path):
+    """The dict that a resolver meant: a function's result, or JSON text of an object. None where there is
+    none."""
     given = value
     if callable(value):
         given = value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
+        if value is None or value is run.absent:
+            return None
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -37217,10 +37436,10 @@ def _graphql_object_source(value, run, plan, type_, path):
     if isinstance(value, dict):
         return value
     raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
-                       f"but got: {_graphql_inspect(given)}.")
+                       f"but got: {_inspect_value(given)}.")
 
 
-def _graphql_concrete_type(value, type_, plan, run, path):
+def _concrete_type(value, type_, plan, run, path):
     """ResolveAbstractType: by `__typename`, else the only possible type whose fields fit."""
     name = value.get("__typename")
     if callable(name):
@@ -37229,8 +37448,7 @@ def _graphql_concrete_type(value, type_, plan, run, path):
         found = run.schema.types.get(name)
         if found is None:
             raise GraphQLError(f'Abstract type "{type_}" was resolved to a type "{name}" that does not exist '
-                               'inside '
-                               "the schema.")
+                               "inside the schema.")
         if found.kind != "OBJECT":
             raise GraphQLError(f'Abstract type "{type_}" was resolved to a non-object type "{name}".')
         if found not in type_.possible:
@@ -37244,8 +37462,7 @@ def _graphql_concrete_type(value, type_, plan, run, path):
         return (exact or candidates)[0]
     fits = " and ".join(f'"{item}"' for item in exact or candidates) or "no type"
     raise GraphQLError(f'Abstract type "{type_}" must resolve to an Object type at runtime for field '
-                       f'"{plan.parent}.'
-                       f'{plan.name}". Give the value a "__typename": its fields fit {fits}.')
+                       f'"{plan.parent}.{plan.name}". Give the value a "__typename": its fields fit {fits}.')
 
 
 # -- GraphQL documents -------------------------------------------------------------------
@@ -37261,19 +37478,18 @@ class GraphQLDocument:
         try:
             if len(source) > MAX_GRAPHQL_DOCUMENT:
                 raise GraphQLError(f"The document has {len(source)} characters; at most "
-                                   f"{MAX_GRAPHQL_DOCUMENT} are "
-                                   "allowed.")
+                                   f"{MAX_GRAPHQL_DOCUMENT} are allowed.")
             tree = GraphQLParser(source).document()
         except GraphQLError as error:
             self.errors = [error]
             return
-        self.errors = _graphql_limit_errors(tree) or GraphQLValidator(schema, tree).validate()
+        self.errors = _limit_errors(tree) or GraphQLValidator(schema, tree).validate()
         for node in tree.definitions:
             if isinstance(node, GqlOperation):
                 self.operations.append(node)
             elif isinstance(node, GqlFragment):
                 self.fragments[node.name] = node
-        self.condition_names = _graphql_condition_variables(tree)
+        self.condition_names = _condition_variables(tree)
 
     def operation(self, name):
         """The operation to execute (spec 6.1); raises GraphQLError."""
@@ -37299,7 +37515,7 @@ class GraphQLDocument:
             type_ = self.schema.reference(node.type)
             if node.name not in given:
                 if node.default is not None:
-                    values[node.name] = _coerce_graphql_literal(node.default, type_, None)
+                    values[node.name] = _LiteralWalk().value(node.default, type_)
                 elif type_.kind == "NON_NULL":
                     fail(f'Variable "${node.name}" of required type "{type_}" was not provided.', node)
                 continue
@@ -37309,13 +37525,13 @@ class GraphQLDocument:
                 continue
 
             def report(path, part, message, node=node, value=value):
-                start = f'Variable "${node.name}" got invalid value {_graphql_inspect(part)}'
+                start = f'Variable "${node.name}" got invalid value {_inspect_value(part)}'
                 if path:
                     place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
                     start += f' at "{node.name}{place}"'
                 fail(f"{start}; {message}", node)
             try:
-                values[node.name] = _coerce_graphql_input(value, type_, [], report)
+                values[node.name] = _JsonWalk(report).value(value, type_)
             except RecursionError:
                 fail(f'Variable "${node.name}" is nested too deeply.', node)
         return values, errors
@@ -37338,16 +37554,16 @@ class GraphQLDocument:
         """ExecuteRootSelectionSet: (data or None, list of GraphQLErrors). With a `root` value no resolver is
         called: the root fields are read from it."""
         execute, _planner = self.plan(operation, variables, root is None)
-        run = _GraphQLRun(self.schema, self.source, operation, variables, context, absent)
+        run = _OperationRun(self.schema, self.source, operation, variables, context, absent)
         try:
             data = execute({} if root is None else root, run, None)
-        except _GraphQLNullBubble as bubble:
+        except _NullBubble as bubble:
             run.errors.append(bubble.error)
             data = None
         return data, run.errors
 
 
-def _graphql_document(schema, source):
+def _document_of(schema, source):
     """The document of a text, from the schema's cache or newly parsed and validated."""
     with schema.lock:
         document = schema.documents.pop(source, None)
@@ -37363,24 +37579,27 @@ def _graphql_document(schema, source):
     return document
 
 
+_JSON_ANSWER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
 def graphql_json(result):
     """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
     try:
-        text = json.dumps(result, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = _JSON_ANSWER.encode(result)
         text.encode()
         return text
     except (ValueError, TypeError, RecursionError):
-        return json.dumps(_graphql_json_safe(result), separators=(",", ":"))
+        return json.dumps(_json_safe(result), separators=(",", ":"))
 
 
-def _graphql_json_safe(value, depth=0):
+def _json_safe(value, depth=0):
     """A copy of a value that json.dumps accepts."""
     if depth > 200:
         return None
     if isinstance(value, dict):
-        return {str(key): _graphql_json_safe(item, depth + 1) for key, item in value.items()}
+        return {str(key): _json_safe(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_graphql_json_safe(item, depth + 1) for item in value]
+        return [_json_safe(item, depth + 1) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if isinstance(value, (str, int)) else None
@@ -37388,7 +37607,7 @@ def _graphql_json_safe(value, depth=0):
 
 # -- GraphQL subscriptions ---------------------------------------------------------------
 
-def _graphql_selection_shape(selections, planner):
+def _selection_shape(selections, planner):
     """A text that is equal for selections that project alike: names, aliases and order, conditions applied,
     named fragments written out. Arguments do not count: payloads are not asked again."""
     parts = []
@@ -37396,16 +37615,16 @@ def _graphql_selection_shape(selections, planner):
         if node.directives and not planner.included(node.directives):
             continue
         if isinstance(node, GqlField):
-            inner = _graphql_selection_shape(node.selections, planner) if node.selections else ""
+            inner = _selection_shape(node.selections, planner) if node.selections else ""
             parts.append(f"{node.key}:{node.name}{inner}")
             continue
         inner = planner.fragments[node.name] if isinstance(node, GqlSpread) else node
         condition = inner.condition.name if inner.condition else ""
-        parts.append(f"...{condition}{_graphql_selection_shape(inner.selections, planner)}")
+        parts.append(f"...{condition}{_selection_shape(inner.selections, planner)}")
     return "{" + " ".join(parts) + "}"
 
 
-def _graphql_payload_value(text, type_, selected):
+def _payload_value(text, type_, selected):
     """The value that the text of a message stands for: a text for String, ID and enum fields, JSON for
     all others and for a String with a selection set. Raises GraphQLError when it is not JSON."""
     if not isinstance(text, str):
@@ -37419,20 +37638,20 @@ def _graphql_payload_value(text, type_, selected):
     except ValueError:
         if named.is_leaf and not selected:
             return text
-        raise GraphQLError(f"The message is not JSON: {_graphql_inspect(text[:80])}") from None
+        raise GraphQLError(f"The message is not JSON: {_inspect_value(text[:80])}") from None
 
 
-def _graphql_plain_value(payload, field):
+def _plain_value(payload, field):
     """A payload as it is, without projection: what JSON it is, or else the text. The text of a String that
     is an object or an array in JSON counts as that, as it does where fields are selected."""
     try:
-        return _graphql_payload_value(payload, field.type,
-                                      isinstance(payload, str) and payload.lstrip()[:1] in ("{", "["))
+        return _payload_value(payload, field.type,
+                              isinstance(payload, str) and payload.lstrip()[:1] in ("{", "["))
     except GraphQLError:
         return payload
 
 
-class _GraphQLProjection:
+class _Projection:
     """The last message as one shape of selection sees it, made once for all subscribers that share the
     shape."""
 
@@ -37474,14 +37693,14 @@ class GraphQLSubscription:
         self.prepare()
         self.metadata = dict(metadata or {})
         for name, value in self.args.items():
-            text = _graphql_metadata_text(value)
+            text = _metadata_text(value)
             if text is not None:
                 self.metadata[name] = text
 
     def prepare(self):
         """Plans the selection for the schema of the moment; `failure` is a list of GraphQLErrors or None."""
         schema = self.service.view()
-        self.document = document = _graphql_document(schema, self.source)
+        self.document = document = _document_of(schema, self.source)
         self.failure = document.errors or None
         if not self.failure:
             try:
@@ -37492,7 +37711,7 @@ class GraphQLSubscription:
                     self.plan()
             except GraphQLError as error:
                 self.failure = [error]
-        self.projection = self.projection or _GraphQLProjection()
+        self.projection = self.projection or _Projection()
         self.schema = schema
 
     def plan(self):
@@ -37505,16 +37724,16 @@ class GraphQLSubscription:
         self.selected = any(node.selections for node in nodes)
         self.untyped = planner.untyped
         try:
-            self.args = _graphql_argument_values(self.field.arguments, nodes[0], self.variables)
+            self.args = _argument_values(self.field.arguments, nodes[0], self.variables)
         except GraphQLError as error:
             raise GraphQLError(error.message, error.offsets, self.source) from None
         self.path_node = nodes[0]
-        self.shape = shape = _graphql_selection_shape(self.operation.selections, planner)
-        if any(_graphql_uses_variables(argument.value) for node in nodes for argument in node.arguments):
+        self.shape = shape = _selection_shape(self.operation.selections, planner)
+        if any(_uses_variables(argument.value) for node in nodes for argument in node.arguments):
             self.shape = shape = shape + graphql_json(self.variables)
         with self.document.schema.lock:
             self.projection = self.service.projections.setdefault((id(self.document.schema), shape),
-                                                                  _GraphQLProjection())
+                                                                  _Projection())
 
     def matches(self, filter):
         """Do the subscriber's metadata hold all pairs of a filter?"""
@@ -37531,7 +37750,7 @@ class GraphQLSubscription:
         if self.failure:
             return graphql_json({"errors": self.service.format_errors(self.failure, self.context)}), True
         try:
-            value = _graphql_payload_value(payload, self.field.type, self.selected)
+            value = _payload_value(payload, self.field.type, self.selected)
         except GraphQLError as error:
             error.path, error.offsets, error.source = [self.key], (self.path_node.start,), self.source
             data = None if self.field.type.kind == "NON_NULL" else {self.key: None}
@@ -37549,12 +37768,12 @@ class GraphQLSubscription:
         resolver = self.field.resolver
         if resolver is None:
             return None
-        plan = _GraphQLFieldPlan()
+        plan = _FieldPlan()
         plan.key, plan.name, plan.field = self.key, self.name, self.field
         plan.parent = self.schema.roots["subscription"]
         plan.offsets, plan.selection = (self.path_node.start,), []
-        run = _GraphQLRun(self.schema, self.source, self.operation, self.variables, self.context,
-                          self.service.absent)
+        run = _OperationRun(self.schema, self.source, self.operation, self.variables, self.context,
+                            self.service.absent)
         try:
             value = resolver(dict(self.args), GraphQLResolveInfo(plan, run, None, plain))
         except Exception as error:
@@ -37562,16 +37781,16 @@ class GraphQLSubscription:
         return None if value is self.service.absent else value
 
 
-def _graphql_metadata_text(value):
+def _metadata_text(value):
     """A scalar argument as metadata has it; None for null, lists and objects."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
-        return _graphql_number_text(value)
+        return _number_text(value)
     return value if isinstance(value, str) else None
 
 
-class _GraphQLChannel:
+class _Channel:
     """Subscribers that get the same texts: one stream (section 17) for each document and kind of event. Its
     messages have the ids that they have on the plain stream of the subscription, so what is not kept
     here can be made from what is kept there."""
@@ -37591,16 +37810,16 @@ class _GraphQLChannel:
         return self.subscription.project(payload)
 
 
-class _GraphQLEverythingChannel(_GraphQLChannel):
+class _EverythingChannel(_Channel):
     """Clients that opened the endpoint without a query: every message, unprojected, under its name."""
 
     __slots__ = ()
 
     def text(self, name, payload, service):
-        return graphql_json({"data": {name: _graphql_plain_value(payload, service.subscription_field(name))}})
+        return graphql_json({"data": {name: _plain_value(payload, service.subscription_field(name))}})
 
 
-class _GraphQLReservation:
+class _Reservation:
     """A stream of the single connection mode: its token, its one connection, and operations by id."""
 
     def __init__(self, token, stream):
@@ -37619,10 +37838,10 @@ class _GraphQLReservation:
 # -- GraphQL over HTTP -------------------------------------------------------------------
 
 GRAPHQL_RESPONSE_TYPE = "application/graphql-response+json"
-_GRAPHQL_PARAMETERS = ("query", "operationName", "variables", "extensions")
+_REQUEST_PARAMETERS = ("query", "operationName", "variables", "extensions")
 
 
-class _GraphQLBadRequest(Exception):
+class _BadRequest(Exception):
     """A request that is refused before GraphQL sees it: `status`, message and extra headers."""
 
     def __init__(self, status, message, headers=()):
@@ -37638,63 +37857,63 @@ class GraphQLRequest:
     def __init__(self, parameters):
         query = parameters.get("query")
         if query is None:
-            raise _GraphQLBadRequest(400, 'The parameter "query" is missing.')
+            raise _BadRequest(400, 'The parameter "query" is missing.')
         if not isinstance(query, str):
-            raise _GraphQLBadRequest(400, 'The parameter "query" must be a string.')
+            raise _BadRequest(400, 'The parameter "query" must be a string.')
         name = parameters.get("operationName")
         if name is not None and not isinstance(name, str):
-            raise _GraphQLBadRequest(400, 'The parameter "operationName" must be a string or null.')
+            raise _BadRequest(400, 'The parameter "operationName" must be a string or null.')
         self.query, self.operation_name = query, name
         for key in ("variables", "extensions"):
             value = parameters.get(key)
             if value is not None and not isinstance(value, dict):
-                raise _GraphQLBadRequest(400, f'The parameter "{key}" must be an object or null.')
+                raise _BadRequest(400, f'The parameter "{key}" must be an object or null.')
             setattr(self, key, value or {})
 
 
 def read_graphql_request(method, headers, query, body):
-    """A GraphQLRequest from a GET's query parameters or a POST's JSON body; raises _GraphQLBadRequest.
+    """A GraphQLRequest from a GET's query parameters or a POST's JSON body; raises _BadRequest.
 
     `headers` have lower-case names; `query` maps parameters to texts; `body` is bytes.
     """
     if method != "POST":
-        parameters = {key: query[key] for key in _GRAPHQL_PARAMETERS if key in query}
+        parameters = {key: query[key] for key in _REQUEST_PARAMETERS if key in query}
         for key in ("variables", "extensions"):
             if parameters.get(key):
-                parameters[key] = _parse_graphql_json(parameters[key], f'The parameter "{key}"')
+                parameters[key] = _parse_json(parameters[key], f'The parameter "{key}"')
             else:
                 parameters.pop(key, None)
         return GraphQLRequest(parameters)
-    media, charset = _graphql_content_type(headers.get("content-type", ""))
+    media, charset = _content_type(headers.get("content-type", ""))
     if media != "application/json":
-        raise _GraphQLBadRequest(415, "Send the request as application/json"
-                                 + (f", not {media}." if media else "."))
+        raise _BadRequest(415, "Send the request as application/json"
+                          + (f", not {media}." if media else "."))
     if charset not in ("utf-8", "utf8"):
-        raise _GraphQLBadRequest(415, f"Send the request in UTF-8, not {charset}.")
+        raise _BadRequest(415, f"Send the request in UTF-8, not {charset}.")
     if not body:
-        raise _GraphQLBadRequest(400, "The request has no body.")
+        raise _BadRequest(400, "The request has no body.")
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise _GraphQLBadRequest(400, "The body is not UTF-8.") from None
-    parameters = _parse_graphql_json(text, "The body")
+        raise _BadRequest(400, "The body is not UTF-8.") from None
+    parameters = _parse_json(text, "The body")
     if isinstance(parameters, list):
-        raise _GraphQLBadRequest(400, "Batches are not supported: send one operation for each request.")
+        raise _BadRequest(400, "Batches are not supported: send one operation for each request.")
     if not isinstance(parameters, dict):
-        raise _GraphQLBadRequest(400, "The body must be a JSON object.")
+        raise _BadRequest(400, "The body must be a JSON object.")
     return GraphQLRequest(parameters)
 
 
-def _parse_graphql_json(text, what):
+def _parse_json(text, what):
     if has_too_many_values(text):
-        raise _GraphQLBadRequest(413, f"{what} has more than {MAX_JSON_VALUES:,} values.")
+        raise _BadRequest(413, f"{what} has more than {MAX_JSON_VALUES:,} values.")
     try:
         return parse_plain_json(text)
     except JSSyntaxError as error:
-        raise _GraphQLBadRequest(400, f"{what} is not JSON: {error.message}.") from None
+        raise _BadRequest(400, f"{what} is not JSON: {error.message}.") from None
 
 
-def _graphql_content_type(header):
+def _content_type(header):
     """(media type, charset) of a Content-Type, in lower case; the charset is utf-8 unless given."""
     media, *parameters = header.lower().split(";")
     charset = "utf-8"
@@ -37706,7 +37925,7 @@ def _graphql_content_type(header):
 
 
 @functools.lru_cache(64)
-def _graphql_accepted(header):
+def _accepted_types(header):
     """(media range, quality) pairs of an Accept header, best first. Clients send the same again and again."""
     ranges = []
     for part in (header or "*/*").lower().split(","):
@@ -37724,9 +37943,9 @@ def _graphql_accepted(header):
     return tuple(sorted(ranges, key=lambda item: -item[1]))
 
 
-def _graphql_response_type(header):
+def _response_type(header):
     """The media type of the answer, or None when the client takes neither (GraphQL over HTTP, spec 5)."""
-    for media, _quality in _graphql_accepted(header):
+    for media, _quality in _accepted_types(header):
         if media in (GRAPHQL_RESPONSE_TYPE, "application/json"):
             return media
         if media in ("*/*", "application/*"):
@@ -37738,7 +37957,7 @@ def wants_graphql_explorer(method, headers):
     """Whether a request is a browser's visit to the endpoint, and not a GraphQL client's."""
     if method not in ("GET", "HEAD"):
         return False
-    for media, _quality in _graphql_accepted(headers.get("accept")):
+    for media, _quality in _accepted_types(headers.get("accept")):
         if media in ("text/html", "application/xhtml+xml"):
             return True
         if media in (GRAPHQL_RESPONSE_TYPE, "application/json", "*/*", "application/*"):
@@ -37746,9 +37965,9 @@ def wants_graphql_explorer(method, headers):
     return False
 
 
-def _graphql_takes_stream(header):
+def _takes_stream(header):
     """Does an Accept header name event streams?"""
-    return any(media == "text/event-stream" for media, _quality in _graphql_accepted(header))
+    return any(media == "text/event-stream" for media, _quality in _accepted_types(header))
 
 
 def handle_graphql_http(method, headers, query, body, schema, context=None, format_errors=None, absent=None):
@@ -37758,8 +37977,8 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
     `headers`: dict with lower-case names. `query`: dict of the URL's parameters. `schema`: a GraphQLSchema.
     """
     format_errors = format_errors or (lambda errors, context: [error.formatted() for error in errors])
-    media = _graphql_response_type(headers.get("accept"))
-    takes_stream = _graphql_takes_stream(headers.get("accept"))
+    media = _response_type(headers.get("accept"))
+    takes_stream = _takes_stream(headers.get("accept"))
     if media is None and takes_stream:
         return None
 
@@ -37770,18 +37989,18 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
 
     try:
         if method not in ("GET", "HEAD", "POST"):
-            raise _GraphQLBadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
+            raise _BadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
         if media is None:
-            raise _GraphQLBadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
+            raise _BadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
                                           "application/json, and subscriptions with text/event-stream, here "
                                           "and at /graphql/sse.")
         request = read_graphql_request(method, headers, query, body)
-    except _GraphQLBadRequest as refusal:
+    except _BadRequest as refusal:
         return answer(refusal.status, {"errors": [{"message": refusal.message}]}, refusal.headers)
     # What goes wrong before execution is a 400, but old clients that ask for plain JSON expect 200 (section
     # 6.4).
     failed = 400 if media == GRAPHQL_RESPONSE_TYPE else 200
-    document = _graphql_document(schema, request.query)
+    document = _document_of(schema, request.query)
     if document.errors:
         return answer(failed, {"errors": format_errors(document.errors, context)})
     try:
@@ -37831,12 +38050,12 @@ class GraphQLSseAnswer:
         self.first, self.last_event_id, self.advice, self.name = first, last_event_id, advice, name
 
 
-def _graphql_sse_refusal(status, message, headers=()):
+def _sse_refusal(status, message, headers=()):
     body = graphql_json({"errors": [{"message": message}]}).encode() if message else b""
     return GraphQLSseAnswer((status, [("Content-Type", "application/json; charset=utf-8"), *headers], body))
 
 
-class _GraphQLSseOperation:
+class _SseOperation:
     """One request to `/graphql/sse`, from parameters to a GraphQLSseAnswer. `single` is a reservation and an
     operation id, or None in the distinct connections mode."""
 
@@ -37847,7 +38066,7 @@ class _GraphQLSseOperation:
 
     def answer(self, request):
         service = self.service
-        document = _graphql_document(service.view(), request.query)
+        document = _document_of(service.view(), request.query)
         if document.errors:
             return self.over_with({"errors": service.format_errors(document.errors, self.context)}, 400)
         try:
@@ -37857,13 +38076,13 @@ class _GraphQLSseOperation:
         if operation.operation == "subscription":
             return self.subscribe(request)
         if operation.operation == "mutation" and self.method != "POST":
-            return _graphql_sse_refusal(405, "Mutations are only possible with POST.", [("Allow", "POST")])
+            return _sse_refusal(405, "Mutations are only possible with POST.", [("Allow", "POST")])
         return self.over_with(service.execute(request.query, request.variables, request.operation_name,
                                               self.context))
 
     def subscribe(self, request):
         metadata = {key: value for key, value in self.query.items()
-                    if key not in _GRAPHQL_PARAMETERS and not (self.single and key == "token")}
+                    if key not in _REQUEST_PARAMETERS and not (self.single and key == "token")}
         subscription = self.service.prepare_subscription(request.query, request.variables,
                                                          request.operation_name,
                                                          metadata, self.context)
@@ -37880,8 +38099,7 @@ class _GraphQLSseOperation:
         advice = None
         if subscription.untyped:
             advice = (f'The subscription "{subscription.name}" is declared String but was queried with a '
-                      'selection set: '
-                      "its messages are read as JSON. Better declare an object type.")
+                      "selection set: its messages are read as JSON. Better declare an object type.")
         if self.single:
             return self.subscribe_reserved(subscription, first, advice)
         stream = self.service.channel(subscription, self.event, self.last_event_id())
@@ -37920,14 +38138,14 @@ class _GraphQLSseOperation:
 
     def wants_json(self):
         """Whether Accept asks for JSON and for no event stream."""
-        ranges = [media for media, _quality in _graphql_accepted(self.headers.get("accept"))]
-        return "text/event-stream" not in ranges and "*/*" not in ranges and _graphql_response_type(
+        ranges = [media for media, _quality in _accepted_types(self.headers.get("accept"))]
+        return "text/event-stream" not in ranges and "*/*" not in ranges and _response_type(
             self.headers.get("accept")) is not None
 
 
 # -- GraphQL service ---------------------------------------------------------------------
 
-_GRAPHQL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 GRAPHQL_SUBSCRIPTION_PATH = "/graphql/subscription/"
 GRAPHQL_SSE_PATH = "/graphql/sse"
 
@@ -37977,7 +38195,7 @@ class GraphQLStaging:
             if self._view is None:
                 broken = set(self.service.broken)
                 working = [item for item in self.others() if item not in broken] + self.registrations
-                self._view = GraphQLSchema(working, visible_registrations(working, "internal", self.owner), _GRAPHQL_CORE)
+                self._view = GraphQLSchema(working, visible_registrations(working, "internal", self.owner), _CORE_SCHEMA)
             return self._view
 
     def commit(self):
@@ -37992,7 +38210,7 @@ class GraphQLStaging:
             return False
         return any((item.kind, item.name) == (known.kind, known.name) and item.kind != "types"
                    for item in self.registrations for known in theirs) \
-            or bool(GraphQLSchema(theirs + self.registrations, core=_GRAPHQL_CORE).problems)
+            or bool(GraphQLSchema(theirs + self.registrations, core=_CORE_SCHEMA).problems)
 
 
 def visible_registrations(registrations, visibility, owner):
@@ -38055,15 +38273,14 @@ class GraphQLService:
             raise GraphQLSchemaError([(message, None, None, item)])
 
         is_field = item.kind != "types"
-        if is_field and item.kind not in _GRAPHQL_ROOT_NAMES:
+        if is_field and item.kind not in _ROOT_NAMES:
             refuse(f"There are queries, mutations and subscriptions, but no {item.kind}.")
-        if is_field and (not isinstance(item.name, str) or not _GRAPHQL_NAME.match(item.name)):
-            refuse(f"{_graphql_inspect(item.name)} is not a GraphQL name: letters, digits and _ only, no "
+        if is_field and (not isinstance(item.name, str) or not _NAME_PATTERN.match(item.name)):
+            refuse(f"{_inspect_value(item.name)} is not a GraphQL name: letters, digits and _ only, no "
                    "digit first.")
         if item.visibility not in ("external", "engine", "internal"):
-            refuse(f'The visibility of "{item.name}" is {_graphql_inspect(item.visibility)}, but must be '
-                   '"external", '
-                   '"engine" or "internal".')
+            refuse(f'The visibility of "{item.name}" is {_inspect_value(item.visibility)}, but must be '
+                   '"external", "engine" or "internal".')
         if not isinstance(item.sdl, str) or not item.sdl.strip():
             example = f"{item.name}: String" if is_field else "type Book { id: ID! title: String }"
             refuse(f'{item.label} needs the schema as a text, such as "{example}".')
@@ -38082,7 +38299,7 @@ class GraphQLService:
                    "registerMutation and registerSubscription.")
         broken = set(self.broken)
         schema = GraphQLSchema([known for known in others if known not in broken] + [item],
-                               core=_GRAPHQL_CORE)
+                               core=_CORE_SCHEMA)
         problems = schema.problems + (schema.missing if complete else [])
         if problems:
             raise self.schema_error(problems, item)
@@ -38102,8 +38319,8 @@ class GraphQLService:
         """The GraphQLSchemaError of problems of a schema, those of `item` first."""
         problems = []
         for message, offset, registration in found:
-            place = _graphql_location(registration.sdl, offset)
-            label = item.label if registration.sdl == item.sdl else _graphql_owner_of(registration)
+            place = _location_of(registration.sdl, offset)
+            label = item.label if registration.sdl == item.sdl else _owner_of(registration)
             problems.append((f"{label}: {message}", *registration.place(place["line"], place["column"]), registration))
         problems.sort(key=lambda problem: problem[3] is not item)
         return GraphQLSchemaError(problems)
@@ -38127,7 +38344,7 @@ class GraphQLService:
         """Works out which registrations fit together, and forgets what was made from the old ones."""
         working, broken, messages = list(self.registrations), [], []
         while True:
-            schema = GraphQLSchema(working, core=_GRAPHQL_CORE)
+            schema = GraphQLSchema(working, core=_CORE_SCHEMA)
             problems = schema.problems + schema.missing
             bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
@@ -38171,7 +38388,7 @@ class GraphQLService:
             if item.kind == "types":
                 continue
             field = item.parsed.roots[item.kind][item.name]
-            entry = {"kind": item.kind, "name": item.name, "type": _print_graphql_type(field.type),
+            entry = {"kind": item.kind, "name": item.name, "type": _print_type(field.type),
                      "owner": item.owner,
                      "visibility": item.visibility, "resolver": item.resolver_name}
             if item.kind == "subscription":
@@ -38187,7 +38404,7 @@ class GraphQLService:
         if schema is None:
             with self.lock:
                 visible = visible_registrations(self.working, visibility, owner)
-                schema = self.views[key] = GraphQLSchema(self.working, visible, _GRAPHQL_CORE)
+                schema = self.views[key] = GraphQLSchema(self.working, visible, _CORE_SCHEMA)
         return schema
 
     # -- executing ----
@@ -38195,7 +38412,7 @@ class GraphQLService:
     def execute(self, query, variables=None, operation_name=None, context=None, view=None):
         """Executes a query or mutation against a view (None: what HTTP sees); returns the response as a dict
         with `data` and, if any, `errors`."""
-        document = _graphql_document(view or self.view(), query)
+        document = _document_of(view or self.view(), query)
         errors = document.errors
         if not errors:
             try:
@@ -38235,7 +38452,7 @@ class GraphQLService:
     def stream(self, method, headers, query, body, context=None):
         """The GraphQLSseAnswer to a request to `/graphql` that wants an event stream."""
         self.sweep()
-        return self.operation(_GraphQLSseOperation(self, method, headers, query, body, context))
+        return self.operation(_SseOperation(self, method, headers, query, body, context))
 
     def prepare_subscription(self, query, variables=None, operation_name=None, metadata=None, context=None):
         """A GraphQLSubscription for a document; look at its `failure` before using it."""
@@ -38253,20 +38470,20 @@ class GraphQLService:
             return self.reserved_request(token, method, headers, query, body, context)
         if method not in ("GET", "POST"):
             message = "Stream not found" if method == "DELETE" else "Use GET, POST, PUT or DELETE."
-            return _graphql_sse_refusal(404 if method == "DELETE" else 405, message,
-                                        [("Allow", "GET, POST, PUT, DELETE")])
+            return _sse_refusal(404 if method == "DELETE" else 405, message,
+                                [("Allow", "GET, POST, PUT, DELETE")])
         if method == "GET" and (headers.get("last-event-id") or query.get("lastEventId")) == _SSE_LAST_EVENT:
             return GraphQLSseAnswer((204, [], b""))
         if method == "GET" and not query.get("query"):
             return self.subscribe_to_everything(headers, query, context)
-        return self.operation(_GraphQLSseOperation(self, method, headers, query, body, context))
+        return self.operation(_SseOperation(self, method, headers, query, body, context))
 
     def operation(self, operation):
         try:
             request = read_graphql_request(operation.method, operation.headers, operation.query,
                                            operation.body)
-        except _GraphQLBadRequest as refusal:
-            return _graphql_sse_refusal(refusal.status, refusal.message, refusal.headers)
+        except _BadRequest as refusal:
+            return _sse_refusal(refusal.status, refusal.message, refusal.headers)
         return operation.answer(request)
 
     def subscribe_to_everything(self, headers, query, context):
@@ -38279,7 +38496,7 @@ class GraphQLService:
             payload = self.first_payload(name, query, context)
             if payload is not None:
                 first += encode_data(payload, None)
-        metadata = {key: value for key, value in query.items() if key not in _GRAPHQL_PARAMETERS}
+        metadata = {key: value for key, value in query.items() if key not in _REQUEST_PARAMETERS}
         last = headers.get("last-event-id") or query.get("lastEventId")
         return GraphQLSseAnswer(None, self.channel(None, None, last), metadata, first, last)
 
@@ -38291,7 +38508,7 @@ class GraphQLService:
             return graphql_json({"errors": self.format_errors([error], context)})
         if value is None:
             return None
-        return graphql_json({"data": {name: _graphql_plain_value(value, self.subscription_field(name))}})
+        return graphql_json({"data": {name: _plain_value(value, self.subscription_field(name))}})
 
     def subscription_field(self, name):
         return self.view().roots["subscription"].fields[name]
@@ -38316,51 +38533,51 @@ class GraphQLService:
         """PUT: a token for a connection to come."""
         with self.lock:
             if len(self.reservations) >= MAX_GRAPHQL_RESERVATIONS:
-                return _graphql_sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
+                return _sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
             token = secrets.token_hex(16)
             stream = Stream(GRAPHQL_SSE_PATH, self.registry.broadcaster)
-            reservation = self.reservations[token] = _GraphQLReservation(token, stream)
+            reservation = self.reservations[token] = _Reservation(token, stream)
         stream.on_close = lambda connection: setattr(reservation, "idle_since", time.monotonic())
         return GraphQLSseAnswer((201, [("Content-Type", "text/plain; charset=utf-8")], token.encode()))
 
     def reserved_request(self, token, method, headers, query, body, context):
         reservation = self.reservations.get(token)
         if reservation is None:
-            return _graphql_sse_refusal(404, "Stream not found")
+            return _sse_refusal(404, "Stream not found")
         operation_id = query.get("operationId")
         if method == "DELETE":
             if not operation_id:
-                return _graphql_sse_refusal(400, "Operation ID is missing")
+                return _sse_refusal(400, "Operation ID is missing")
             self.remove_reserved(reservation, operation_id)
             return GraphQLSseAnswer((200, [], b""))
         stream = reservation.stream
         if method == "GET" and not query.get("query"):
             if stream.connections:
-                return _graphql_sse_refusal(409, "Stream already open")
+                return _sse_refusal(409, "Stream already open")
             last = headers.get("last-event-id") or query.get("lastEventId") or f"{stream.epoch}-0"
             return GraphQLSseAnswer(None, stream, {}, b"", last)
         if method not in ("GET", "POST"):
-            return _graphql_sse_refusal(405, "Use GET, POST, PUT or DELETE.",
-                                        [("Allow", "GET, POST, PUT, DELETE")])
+            return _sse_refusal(405, "Use GET, POST, PUT or DELETE.",
+                                [("Allow", "GET, POST, PUT, DELETE")])
         return self.reserved_operation(reservation, method, headers, query, body, context)
 
     def reserved_operation(self, reservation, method, headers, query, body, context):
         try:
             request = read_graphql_request(method, headers, query, body)
-        except _GraphQLBadRequest as refusal:
-            return _graphql_sse_refusal(refusal.status, refusal.message, refusal.headers)
+        except _BadRequest as refusal:
+            return _sse_refusal(refusal.status, refusal.message, refusal.headers)
         operation_id = request.extensions.get("operationId")
         if operation_id is None or operation_id == "":
-            return _graphql_sse_refusal(400, "Operation ID is missing")
+            return _sse_refusal(400, "Operation ID is missing")
         operation_id = str(operation_id)
         with self.lock:
             if operation_id in reservation.operations:
-                return _graphql_sse_refusal(409, "Operation with ID already exists")
+                return _sse_refusal(409, "Operation with ID already exists")
             if len(reservation.operations) >= MAX_GRAPHQL_RESERVED_OPERATIONS:
-                return _graphql_sse_refusal(429, "Too many operations on this stream.")
+                return _sse_refusal(429, "Too many operations on this stream.")
             reservation.operations[operation_id] = None
-        operation = _GraphQLSseOperation(self, method, headers, query, body, context,
-                                         (reservation, operation_id))
+        operation = _SseOperation(self, method, headers, query, body, context,
+                                  (reservation, operation_id))
         try:
             answer = operation.answer(request)
         except BaseException:
@@ -38397,7 +38614,7 @@ class GraphQLService:
             group = self.channels.setdefault(name, {})
             channel = group.get(key)
             if channel is None:
-                kind = _GraphQLChannel if subscription else _GraphQLEverythingChannel
+                kind = _Channel if subscription else _EverythingChannel
                 path = GRAPHQL_SUBSCRIPTION_PATH + name if subscription else GRAPHQL_SSE_PATH
                 channel = group[key] = kind(subscription, name, event, self.registry.create(path, lasting=False))
                 self.begin(channel)
@@ -38603,7 +38820,7 @@ def graphql_registration_sentence(item):
     if item.kind == "types":
         return f"Registered types: {', '.join(dict.fromkeys(item.parsed.order)) or 'directives only'}"
     field = item.parsed.roots[item.kind][item.name]
-    text = f'Registered {item.kind} "{item.name}": {_print_graphql_type(field.type)} ({item.visibility})'
+    text = f'Registered {item.kind} "{item.name}": {_print_type(field.type)} ({item.visibility})'
     return text + (f" on {GRAPHQL_SUBSCRIPTION_PATH}{item.name}" if item.kind == "subscription" else "")
 
 
@@ -38783,10 +39000,31 @@ def filter_text(realm, function, key, item):
                     "boolean; metadata are strings")
 
 
+#: Classes of objects whose contents JSON does not show -> what to give instead.
+_NOT_JSON = {
+    "Map": "Object.fromEntries(map)", "Set": "[...set]", "WeakMap": "an object", "WeakSet": "an array",
+    "Generator": "[...generator]", "AsyncGenerator": "an array: for await (const item of generator) list.push(item)",
+    "Map Iterator": "[...iterator]", "Set Iterator": "[...iterator]", "Array Iterator": "[...iterator]",
+    "String Iterator": "[...iterator]", "RegExp String Iterator": "[...iterator]",
+    "Promise": "what it resolves to: await it", "URLSearchParams": "Object.fromEntries(parameters)",
+    "Error": "its message: { error: error.message }"}
+
+
+def emptied_by_json(realm, value):
+    """What is wrong with a value that JSON would show as {}, though it has contents, and what to do; or ""."""
+    kind = realm.class_of(value) if realm.is_object(value) else None
+    if kind not in _NOT_JSON or realm.peek(value, "toJSON") is not undefined:
+        return ""
+    return f"{'an' if kind[0] in 'AEIO' else 'a'} {kind}, which JSON writes as {{}}; give {_NOT_JSON[kind]}"
+
+
 def payload_text(host, function, value):
     """What a message carries: a string as it stands, anything else as JSON."""
     if isinstance(value, str):
         return host.realm.to_python(value)
+    problem = emptied_by_json(host.realm, value)
+    if problem:
+        raise HostError(f"{function}: data is {problem}")
     text = host.realm.stringify(value)
     if text is None:
         raise HostError(f"{function}: there is nothing to send: data is {describe_value(host.realm, value)}. "
@@ -39143,17 +39381,30 @@ def response_of(host, function, text, options, content_type):
             raise HostError(f"ResponseBuilder.{function}: the body must be a string, "
                             f"not {describe_value(host.realm, text)}; use ResponseBuilder.json for data")
         text = plain_text(host.realm, text)
-    return {**response_options(host, function, options, 200), "body": host.realm.to_python(text),
-            "contentType": content_type}
+    return typed_response(host, function, options, host.realm.to_python(text), content_type)
+
+
+def typed_response(host, function, options, body, content_type):
+    """A response with a text. A content type among the headers counts more than the usual one."""
+    response = response_options(host, function, options, 200)
+    try:
+        given = [name for name, value in header_items(host.realm, response.get("headers", undefined))
+                 if name.lower() == "content-type" and value is not undefined and value is not null]
+    except ValueError as error:
+        raise HostError(f"ResponseBuilder.{function}: {error}") from None
+    return {**response, "body": body} if given else {**response, "body": body, "contentType": content_type}
 
 
 @host_function("ResponseBuilder.json", "data: any, " + _RESPONSE_OPTIONS, "HttpResponse",
                "Data as JSON, with a status, or with { status, headers }.")
 def response_json(host, data=undefined, options=undefined):
+    problem = emptied_by_json(host.realm, data)
+    if problem:
+        raise HostError(f"ResponseBuilder.json: data is {problem}")
     text = host.realm.stringify(data)
     if text is None:
         raise HostError(f"ResponseBuilder.json: {describe_value(host.realm, data)} cannot be written as JSON")
-    return {**response_options(host, "json", options, 200), "body": text, "contentType": "application/json"}
+    return typed_response(host, "json", options, text, "application/json")
 
 
 @host_function("ResponseBuilder.text", "text: string, " + _RESPONSE_OPTIONS, "HttpResponse", "Plain text.")
@@ -39166,17 +39417,21 @@ def response_html(host, text=undefined, options=undefined):
     return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.error", "status: number, message: string, options?: { headers: HeaderFields }",
+@host_function("ResponseBuilder.error", "status: number, message: string, " + _RESPONSE_OPTIONS,
                "HttpResponse",
                "An error as JSON, { \"error\": message }. The first two arguments may stand in either order.")
 def response_error(host, status=undefined, message=undefined, options=undefined):
+    realm = host.realm
     if isinstance(status, str):
         status, message = message, status
-    if not is_options(host.realm, options):
+    if is_options(realm, status) and not is_options(realm, options):
+        options, status = status, undefined
+    if not is_options(realm, options):
         options = undefined
-    response = {**response_options(host, "error", options, 500, known=("headers",)),
-                **response_options(host, "error", undefined if is_options(host.realm, status) else status,
-                                   500, 400)}
+    elif status is undefined or status is null:
+        status = realm.get(options, "status")
+    response = {**response_options(host, "error", options, 500, 200, known=("headers", "status")),
+                **response_options(host, "error", status, 500, 400)}
     if message is undefined:
         message = STATUS_TEXT.get(response["status"], "Error")
     text = host.realm.stringify(message)
@@ -39356,6 +39611,7 @@ class StorageFile:
                                               check_same_thread=False)
             try:
                 self._prepare()
+                self.identity = self._identity()
             except BaseException:
                 self.connection.close()
                 raise
@@ -39397,9 +39653,26 @@ class StorageFile:
         """For SQLite, which asks now and then: is its statement to be interrupted?"""
         return time.monotonic() > self.deadline
 
+    def _identity(self):
+        """What tells the file apart from another one that takes its name."""
+        found = os.stat(self.path)
+        return found.st_dev, found.st_ino
+
+    def _check_identity(self):
+        """A file that was deleted or replaced still takes what is written, and nobody will ever see it."""
+        try:
+            same = self._identity() == self.identity
+        except OSError:
+            same = False
+        if not same:
+            raise sqlite3.OperationalError("the file was deleted or replaced while the server runs; start the server "
+                                           "again")
+
     def execute(self, statement, *values):
         """The rows of one statement, which is committed. Raises sqlite3.Error."""
         with self.lock:
+            if not statement.startswith(("SELECT", "PRAGMA")):
+                self._check_identity()
             self.deadline = time.monotonic() + STORAGE_SECONDS
             return self.connection.execute(statement, values).fetchall()
 
@@ -39407,6 +39680,7 @@ class StorageFile:
     def transaction(self):
         """For several statements that take effect together; gives the function that runs one."""
         with self.lock, self.connection:
+            self._check_identity()
             self.deadline = time.monotonic() + STORAGE_SECONDS
             self.connection.execute("BEGIN IMMEDIATE")
             yield self.connection.execute
@@ -41272,12 +41546,9 @@ class ResolverCall:
         return f"{self.resolver[1]} {self.resolver[2]}" + (f" ({self.place})" if self.place else "")
 
     def make_context(self):
-        """Older scripts expect the arguments themselves, so each is also a property of the context where its
-        name is free."""
-        context = self.host.context("graphql" + self.resolver[1].capitalize(), self.request, self.args)
-        for key, value in self.args.items():
-            context.setdefault(key, value)
-        return context
+        realm = self.host.realm
+        return self.host.context("graphql" + self.resolver[1].capitalize(), self.request,
+                                 {key: realm.from_python(value) for key, value in self.args.items()})
 
     def begin(self):
         """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
@@ -41463,7 +41734,7 @@ def pattern_rank(path):
             for part in path.split("/")]
 
 
-_PATTERN_PART = re.compile(r":([A-Za-z_$][\w$]*)|\*")
+_PATTERN_PART = re.compile(r":(?!\d)([\w$]+)|\*")
 
 
 def route_place(path):
@@ -41524,7 +41795,7 @@ def find_import(folder, specifier, referrer):
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains U+0000")
     folder = folder.resolve()
     try:
-        path = (folder / referrer).parent.joinpath(specifier).resolve()
+        path = pathlib.Path(os.path.realpath((folder / referrer).parent.joinpath(specifier)))
         named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
         misspelled = path.exists() and not named.startswith("../") and not is_spelled_so(folder, named.split("/"))
     except (OSError, ValueError) as error:
@@ -41820,12 +42091,22 @@ class ScriptHost:
         return self.realm.to_live(value, later)
 
     def context(self, kind, request=None, args=None, connection=None):
-        """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
-        context = {"kind": kind, "request": None if request is None else request.object(self.realm),
-                   "args": args or self.realm.new_object(), "meta": self.realm.new_object(dict(self.meta))}
+        """The one argument of handlers, whose parts are made when they are read. `request` has a method `object`
+        that makes it a script's object; `args` are values of the script, by name. Older scripts expect them in
+        the context itself, so each is also a property there where its name is free."""
+        realm = self.realm
+
+        def make(key):
+            if key == "request":
+                return request.object(realm)
+            return realm.new_object(dict(self.meta) if key == "meta" else dict(args or ()))
+
+        parts = {"kind": kind, "request": null if request is None else LATER, "args": LATER, "meta": LATER}
         if connection is not None:
-            context["connection"] = connection
-        return context
+            parts["connection"] = realm.from_python(connection)
+        for key in args or ():
+            parts.setdefault(key, args[key])
+        return realm.lazy_object(parts, make)
 
     # -- life ----
 
@@ -42429,6 +42710,7 @@ class Application:
         return None
 
 
+@functools.lru_cache(256)
 def is_loopback(address):
     """Is this an address of this machine?"""
     try:
@@ -42524,6 +42806,8 @@ class LiveChannel:
         self.files = public_stamps(app.public)
         #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
         self.notice = ""
+        #: Pages that gave their place to others, but may still be there.
+        self.leaving = set()
         self._lock = threading.Lock()
         self._rest_until = 0.0
 
@@ -42558,14 +42842,17 @@ class LiveChannel:
     def make_room(self, address):
         """Whether another page of an address may listen. Nobody has more than a share of the places, and when
         all are taken, whoever has most of them gives one back."""
-        pages = list(self.stream.connections)
+        pages = set(self.stream.connections)
+        self.leaving &= pages
+        pages -= self.leaving
         counts = collections.Counter(page.address for page in pages)
         if counts[address] >= MAX_LIVE_PAGES // (2 if is_loopback(address) else 20):
             return False
         if len(pages) >= MAX_LIVE_PAGES:
             most = counts.most_common(1)[0][0]
-            self.app.broadcaster.finish(min((page for page in pages if page.address == most),
-                                            key=lambda page: page.since))
+            oldest = min((page for page in pages if page.address == most), key=lambda page: page.since)
+            self.leaving.add(oldest)
+            self.app.broadcaster.finish(oldest)
         return True
 
     def script_tried(self, succeeded):
@@ -42643,6 +42930,8 @@ MAX_BODY_BYTES = 10 * 1024 * 1024
 #: Bytes of bodies that may be arriving at the same time.
 MAX_BUFFERED_BYTES = 128 * 1024 * 1024
 MAX_FORM_FIELDS = 10_000
+#: Parts of one body that were compressed each on its own (RFC 1952, 2.2).
+MAX_GZIP_MEMBERS = 64
 MAX_PART_HEAD_BYTES = 16 * 1024
 #: Seconds to send a whole request, to take a response, and of rest between two requests.
 REQUEST_SECONDS = 30
@@ -42656,6 +42945,8 @@ MAX_OPEN_OF_ADDRESS = 1024
 MAX_OPEN_OF_THIS_MACHINE = 3072
 LISTEN_BACKLOG = 4096
 RECEIVE_BYTES = 256 * 1024
+#: The same while no head has come: the C library takes larger buffers from the system, one by one.
+RECEIVE_FIRST = 64 * 1024
 #: How long a handler may keep the leader before another thread takes over, and threads in all.
 SUPERVISOR_INTERVAL = 0.01
 #: When it happened, nobody is taken for quick for so long.
@@ -42743,12 +43034,13 @@ class RequestHead:
     nothing may change them.
 
     `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
-    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts.
+    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts. `direct` is what
+    is_direct() has found out about it, or None.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
                  "keep_alive", "length", "chunked", "expect", "content_type", "browser", "refusal", "plain",
-                 "query_all", "reserved", "client")
+                 "query_all", "reserved", "client", "direct")
 
 
 def parse_head(data, base_path="", proxies=0):
@@ -42773,7 +43065,7 @@ def parse_head(data, base_path="", proxies=0):
     head.cookies = parse_cookies(fields["cookie"]) if "cookie" in fields else {}
     head.origin = fields.get("origin")
     head.browser = "text/html" in fields.get("accept", "")
-    head.refusal = None
+    head.refusal = head.direct = None
     head.plain = text.isascii() and "%" not in text
     return head
 
@@ -43040,20 +43332,25 @@ def decoded_body(encoding, body):
     if name not in ("gzip", "x-gzip", "deflate"):
         raise Refusal(415, f"The content encoding {name[:40]} is not supported; send gzip, deflate or none",
                       headers=(("Accept-Encoding", "gzip, deflate"),))
-    decoder = zlib.decompressobj(31 if name != "deflate" else 15 if body[0] & 15 == 8 else -15)
-    try:
-        data = decoder.decompress(body, MAX_BODY_BYTES + 1)
-    except zlib.error:
-        data = None
-    if data is not None and len(data) > MAX_BODY_BYTES:
-        raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB when decoded")
-    if data is None or not decoder.eof or decoder.unused_data.strip(b"\0"):
-        raise Refusal(400, f"The body is not valid {name}")
-    return data
+    data, rest = bytearray(), body
+    for _ in range(MAX_GZIP_MEMBERS):
+        decoder = zlib.decompressobj(31 if name != "deflate" else 15 if body[0] & 15 == 8 else -15)
+        try:
+            data += decoder.decompress(rest, MAX_BODY_BYTES + 1 - len(data))
+        except zlib.error:
+            raise Refusal(400, f"The body is not valid {name}") from None
+        if len(data) > MAX_BODY_BYTES:
+            raise Refusal(413, f"The body is larger than {MAX_BODY_BYTES >> 20} MiB when decoded")
+        rest = decoder.unused_data
+        if decoder.eof and not rest.strip(b"\0"):
+            return bytes(data)
+        if not decoder.eof or name == "deflate":
+            break
+    raise Refusal(400, f"The body is not valid {name}")
 
 
 def is_json_type(content_type):
-    return content_type == "application/json" or content_type.endswith("+json")
+    return content_type in ("application/json", "text/json") or content_type.endswith("+json")
 
 
 def body_text(head, body):
@@ -43123,7 +43420,7 @@ def read_part(part, fields, files):
     name = encoded_words(name.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n"))
     extended, filename = parameter(disposition, "filename*"), parameter(disposition, "filename")
     if extended is not None:
-        filename = extended_value(extended) or filename
+        filename = extended_value(extended) or filename or extended
     if filename is None:
         try:
             fields.setdefault(name, []).append(data.decode("utf-8"))
@@ -43194,11 +43491,12 @@ def response_from(realm, value):
     data = realm.bytes_of(value)
     if data is not None:
         return Response(200, BYTES, data)
-    refuse_collection(realm, value, "the handler returned")
-    parts = [realm.get(value, key) for key in _RESPONSE_KEYS]
-    if all(part is undefined for part in parts):
-        return Response(200, JSON_TYPE, json_bytes(realm, value))
-    return built_response(realm, *parts)
+    refuse_emptied(realm, value, "the handler returned")
+    parts = realm.get_all(value, _RESPONSE_KEYS)
+    for part in parts:
+        if part is not undefined:
+            return built_response(realm, *parts)
+    return Response(200, JSON_TYPE, json_bytes(realm, value))
 
 
 def converter(realm, answer):
@@ -43212,20 +43510,10 @@ def converter(realm, answer):
     return convert
 
 
-#: Classes of objects whose contents JSON does not show -> what to return instead.
-_NOT_JSON = {
-    "Map": "Object.fromEntries(map)", "Set": "[...set]", "WeakMap": "an object", "WeakSet": "an array",
-    "Generator": "[...generator]", "AsyncGenerator": "an array: for await (const item of generator) list.push(item)",
-    "Map Iterator": "[...iterator]", "Set Iterator": "[...iterator]", "Array Iterator": "[...iterator]",
-    "String Iterator": "[...iterator]", "RegExp String Iterator": "[...iterator]",
-    "Promise": "what it resolves to: await it", "URLSearchParams": "Object.fromEntries(parameters)"}
-
-
-def refuse_collection(realm, value, what):
-    """Raises HandlerMistake for an object that JSON would show as {}, though it has contents."""
-    kind = realm.class_of(value) if realm.is_object(value) else None
-    if kind in _NOT_JSON and realm.peek(value, "toJSON") is undefined:
-        raise HandlerMistake(f"{what} a {kind}, which JSON writes as {{}}; return {_NOT_JSON[kind]}")
+def refuse_emptied(realm, value, what):
+    problem = emptied_by_json(realm, value)
+    if problem:
+        raise HandlerMistake(f"{what} {problem}")
 
 
 def json_bytes(realm, value):
@@ -43251,7 +43539,7 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     else:
         data, default = realm.bytes_of(body), BYTES
         if data is None:
-            refuse_collection(realm, body, "the response's body is")
+            refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE
     kind = header_type or default
     if kind is not default and kind.lower().startswith("text/") and "charset" not in kind.lower():
@@ -43435,7 +43723,9 @@ def is_own_name(host):
 
 def is_direct(head, address):
     """Was a request made on this machine, under a name that only it has, and through no proxy?"""
-    return is_loopback(address) and is_own_name(head.host) and not any(map(_FORWARDED.fullmatch, head.fields))
+    if head.direct is None:             # it takes some time to find out
+        head.direct = is_own_name(head.host) and not any(map(_FORWARDED.fullmatch, head.fields))
+    return head.direct and is_loopback(address)
 
 
 def made_here(head, address):
@@ -43499,20 +43789,11 @@ class Key:
 # -- The last requests -------------------------------------------------------------------
 
 
-class LoggedRequest:
+class LoggedRequest(collections.namedtuple(
+        "LoggedRequest", "number head body size status seconds address time")):
     """A request that was answered; `body` is None when it was too large to keep."""
 
-    __slots__ = ("number", "head", "body", "size", "status", "seconds", "address", "time")
-
-    def __init__(self, number, head, body, status, seconds, address):
-        self.number = number
-        self.head = head
-        self.size = len(body)
-        self.body = body if len(body) <= MAX_KEPT_BODY else None
-        self.status = status
-        self.seconds = seconds
-        self.address = address
-        self.time = time.time()
+    __slots__ = ()
 
 
 class RequestLog:
@@ -43527,9 +43808,11 @@ class RequestLog:
         path = head.path
         if path.startswith("/engine") and (path == "/engine" or path[7] == "/"):
             return
+        size, now = len(body), time.time()
+        kept = body if size <= MAX_KEPT_BODY else None
         with self.lock:
             self.total += 1
-            self.entries.append(LoggedRequest(self.total, head, body, status, seconds, address))
+            self.entries.append(LoggedRequest(self.total, head, kept, size, status, seconds, address, now))
 
     def find(self, number):
         return next((entry for entry in list(self.entries) if entry.number == number), None)
@@ -44000,6 +44283,13 @@ _TEXTS = frozenset(("application/json", "image/svg+xml", "application/xml", "app
                     "application/xhtml+xml", "model/gltf+json"))
 
 
+@functools.lru_cache(1024)
+def http_time(seconds):
+    """A time as HTTP writes it."""
+    return email.utils.formatdate(seconds, usegmt=True)
+
+
+@functools.lru_cache(1024)
 def content_type_of(name):
     """(content type, content encoding or None) of a file by its name."""
     stem, ending = os.path.splitext(name.lower())
@@ -44009,6 +44299,16 @@ def content_type_of(name):
         kind, encoding = (inner, encoding) if inner and inner != "application/x-tar" else (kind, None)
     kind = kind or "application/octet-stream"
     return kind + "; charset=utf-8" if kind.startswith("text/") or kind in _TEXTS else kind, encoding
+
+
+def real_path_below(top, parts):
+    """os.path.realpath() of names below a folder that has its real path: with a look at these names only."""
+    path = top
+    for part in parts:
+        path += os.sep + part
+        if os.name == "nt" or os.path.islink(path):     # Windows has more ways to give a file another name
+            return os.path.realpath(os.path.join(top, *parts))
+    return path.rstrip(os.sep) or path
 
 
 def find_file(root, key):
@@ -44024,7 +44324,7 @@ def find_file(root, key):
             return None
     try:
         top = os.path.realpath(root)
-        full = os.path.realpath(os.path.join(top, *parts))
+        full = real_path_below(top, parts)
         if full != top and not full.startswith(top + os.sep) or not is_spelled_so(top, parts):
             return None
         if os.path.isdir(full):
@@ -44034,9 +44334,13 @@ def find_file(root, key):
             return index if key.endswith("/") else full + os.sep
         if not parts[-1]:
             return None
+        if os.path.isfile(full):
+            return full
+        full += ".html"
         if not os.path.isfile(full):
-            full = os.path.realpath(full + ".html")
-        return full if full.startswith(top + os.sep) and os.path.isfile(full) else None
+            return None
+        full = os.path.realpath(full)
+        return full if full.startswith(top + os.sep) else None
     except (OSError, ValueError):
         return None
 
@@ -44047,8 +44351,7 @@ def file_response(head, path, live=None):
     facts = os.fstat(file.fileno())
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
-    headers = [("ETag", tag), ("Cache-Control", "no-cache"),
-               ("Last-Modified", email.utils.formatdate(facts.st_mtime, usegmt=True))]
+    headers = [("ETag", tag), ("Cache-Control", "no-cache"), ("Last-Modified", http_time(int(facts.st_mtime)))]
     if encoding is not None:
         headers.append(("Content-Encoding", encoding))
     elif live is not None and kind.startswith("text/html"):
@@ -44095,7 +44398,8 @@ def ranged_response(head, file, kind, size, tag, modified, headers):
             headers.append(("Content-Range", f"bytes {start}-{end - 1}/{size}"))
     if end - start <= FILE_CHUNK_BYTES:
         with file:
-            file.seek(start)
+            if start:
+                file.seek(start)
             return Response(status, kind, file.read(end - start), headers)
     file.seek(start)
     return Response(status, kind, b"", headers, FilePart(file, end - start), end - start)
@@ -44155,7 +44459,7 @@ def byte_range(text, size):
     return (start, end) if start < end else ()
 
 
-# -- One connection ----------------------------------------------------------------------
+# -- One connection: reading -------------------------------------------------------------
 
 #: The origin in a head that was refused before it was understood.
 _ORIGIN_LINE = re.compile(rb"\r\nOrigin:[ \t]*([!-~]+)[ \t]*\r\n", re.IGNORECASE)
@@ -44172,8 +44476,8 @@ HELD, WAITING = "held", "waiting"
 DROPPED = 444
 
 
-class RequestHandler(http.server.BaseHTTPRequestHandler):
-    """One connection and, one after the other, its requests.
+class RequestReader(http.server.BaseHTTPRequestHandler):
+    """Reads requests; what every part of a connection needs.
 
     Unlike its base class it does nothing when it is made. `serve` is called whenever the socket is
     ready; it never waits for the socket. `state` says what the connection waits for.
@@ -44240,7 +44544,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def read_more(self):
         """True when there is something new to look at."""
         try:
-            data = self.connection.recv(RECEIVE_BYTES)
+            data = self.connection.recv(RECEIVE_FIRST if self.head is None else RECEIVE_BYTES)
         except (BlockingIOError, InterruptedError):
             return bool(self.received) and self.head is None
         if not data:
@@ -44303,8 +44607,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
                 if data and not data[:1].isalpha() or data.count(b"\n") != data.count(b"\r\n"):
                     raise Refusal(400, "This is not an HTTP request: lines must end with CR LF", close=True)
                 return None
-            self.head = self.server.head_of(data[:end])
+            head = self.head = self.server.head_of(data[:end])
             self.received = data[end:]
+            if not (head.length or head.chunked or head.expect):
+                return b""
             self.begin_body()
         return self.take_body()
 
@@ -44367,7 +44673,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.refuse(Refusal(408, f"The request did not arrive within {REQUEST_SECONDS} s", close=True))
         self.end()
 
-    # -- answering ----
+
+# -- One connection: answering -----------------------------------------------------------
+
+class RequestAnswerer(RequestReader):
+    """Decides what answers a request: a route, a file, a page of the server, an error."""
 
     def respond(self, body):
         """Answers the request in `self.head`."""
@@ -44560,7 +44870,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             names.update(("GET", "POST"))
         if head.path == GRAPHQL_SSE_PATH:
             names.update(("PUT", "DELETE"))     # of clients that keep one stream for all their operations
-        if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES or self.find_static(head):
+        if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES \
+                or head.method not in ("GET", "HEAD") and self.find_static(head):   # they would have found it
             names.add("GET")
         if head.path.startswith("/engine/"):
             names.update(method for method, path in LOCAL_PAGES if path == head.path)
@@ -44646,7 +44957,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             return PAGES["missing"](self.server, head, message)
         raise Refusal(404, message)
 
-    # -- GraphQL ----
+
+# -- One connection: GraphQL and routes of scripts ---------------------------------------
+
+class ScriptCaller(RequestAnswerer):
+    """Answers with GraphQL and with the handlers of scripts."""
 
     def graphql(self, head, body):
         """Answers a request to an endpoint of GraphQL; False when the path is none."""
@@ -44779,7 +45094,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
 
         def make_context():
             requests[:] = [Request(head, body, params, address)]
-            return host.realm.new_object(host.context("httpRoute", requests[0]))
+            return host.context("httpRoute", requests[0])
 
         self.call(host, route.pace, route.handler, what, make_context, response_from, body,
                   lambda response: self.route_answered(route, what, head, body, response, requests))
@@ -44824,7 +45139,10 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         if isinstance(error, ScriptBusy):
             raise Refusal(503, str(error), headers=(("Retry-After", "1"),))
         if isinstance(error, JSError):
-            self.refuse_thrown(host, what, error)
+            answer = self.thrown_answer(host, what, error)
+            if answer is not None:
+                self.reply(answer)
+                return
             target = printable(head.target if len(head.target) <= 100 else head.target[:100] + "…")
             whose = "" if what.endswith(" " + target) else f" for {target}"
             self.app.report_error(host, error, f"{what}: the handler failed{whose}", "" if here else mark)
@@ -44843,18 +45161,29 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             text = json.dumps({"error": facts}, ensure_ascii=False)
             self.reply(Response(status, JSON_TYPE, utf8(text), [("Cache-Control", "no-store")]))
 
-    def refuse_thrown(self, host, what, error):
-        """An error that was thrown with a status from 400 to 599 is an answer: raises it as Refusal."""
-        status, message = (host.realm.peek(error.value, key) for key in ("status", "message"))
+    def thrown_answer(self, host, what, error):
+        """What was thrown with a status from 400 to 599 is an answer: an error is raised as Refusal, of a
+        response with a body the Response is returned. None for everything else."""
+        realm = host.realm
+        status, message, body = (realm.peek(error.value, key) for key in ("status", "message", "body"))
         if not is_whole(status, 400, 599):
-            return
+            return None
         if status >= 500:
             self.app.report_error(host, error, f"{what}: the handler threw status {int(status)}")
+        if not error.name and body is not undefined:
+            response = realm.run(realm.new_function(ignore_result, "throw"), None, timeout=self.app.handler_timeout,
+                                 convert=converter(realm, lambda realm, _: response_from(realm, error.value)))
+            if isinstance(response, Response):
+                return response
         if not isinstance(message, str):
             message = error.message if error.name else STATUS_TEXT.get(int(status), "Error")
-        raise Refusal(int(status), host.realm.to_python(message))
+        raise Refusal(int(status), realm.to_python(message))
 
-    # -- streams ----
+
+# -- One connection: streams -------------------------------------------------------------
+
+class StreamOpener(ScriptCaller):
+    """Opens streams, and hands their connections to the broadcaster."""
 
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
@@ -44894,11 +45223,14 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         """Refuses another event stream when there are too many, or too many from one address."""
         server = self.server
         server.gate.admit(self.address, server.clock)
-        if self.app.stream_connections >= server.max_connections:
-            most = server.max_connections
-            there = "There is already 1 connection" if most == 1 else f"There are already {most:,} connections"
-            raise Refusal(503, f"{there} to streams",
-                          headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
+        mine, places = self.app.broadcaster.count_of[self.address], server.stream_places
+        if self.app.stream_connections >= places:
+            there = "There is already 1 connection" if places == 1 else f"There are already {places:,} connections"
+        elif places > 9 and mine >= places - places // 10:
+            there = f"There are already {mine:,} connections of this address"
+        else:
+            return
+        raise Refusal(503, f"{there} to streams", headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
 
     @staticmethod
     def query_metadata(head):
@@ -44971,7 +45303,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         self.forget_expected = functools.partial(route.stream.expect_no_more, expected)
         self.call(host, route.pace, route.on_connect, what, make_context, connect_answer, b"", go_on)
 
-    # -- writing ----
+
+# -- One connection: writing -------------------------------------------------------------
+
+class RequestHandler(StreamOpener):
+    """One connection and, one after the other, its requests; here their answers are written."""
 
     def refuse(self, refusal):
         """Sends an error: a page for browsers, JSON for others."""
@@ -44988,13 +45324,11 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     def reply(self, response):
         """Sends a response in one write, as far as the socket takes it."""
         head, status = self.head, response.status
-        lines = [self.server.status_line(status)]
+        lines = [self.server.first_lines(status, response.content_type)]
         given = {name.lower() for name, _ in response.headers} if response.headers else ()
         if given and not _REPLACED_HEADERS.isdisjoint(given):
             lines = [line + "\r\n" for line in lines[0].split("\r\n")
                      if line and line.partition(":")[0].lower() not in given]
-        if response.content_type is not None:
-            lines.append(f"Content-Type: {response.content_type}\r\n")
         if status not in (204, 304) and response.size >= 0:
             lines.append(f"Content-Length: {response.size}\r\n")
         for name, value in response.headers:
@@ -45103,6 +45437,8 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.file = None
 
 
+# -- Requests as scripts see them --------------------------------------------------------
+
 _AUTH = {"isAuthenticated": False, "userId": null, "userName": null, "userEmail": null, "provider": null}
 
 
@@ -45147,22 +45483,13 @@ class Request:
         return made_here(self.head, self.address)
 
     def object(self, realm):
-        """`context.request`, made new for every call because scripts may change it."""
-        head, text = self.head, self.text
-        pairs = plain_object if head.plain else text_object
-        parts = {
-            "method": head.method, "path": script_text(realm, head.path),
-            "url": script_text(realm, head.target),
-            "query": pairs(realm, head.query), "queryAll": list_object(realm, head.query_all), "params": pairs(realm, self.params),
-            "headers": pairs(realm, head.fields), "body": script_text(realm, text),
-            "form": text_object(realm, self.form and last_values(self.form)),
-            "formAll": list_object(realm, self.form), "files": realm.from_python(list(self.files)),
-            "json": null if self.json is None else realm.from_python(self.json),
-            "cookies": pairs(realm, head.cookies), "ip": self.address,
-            "auth": realm.new_object(dict(_AUTH))}
+        """`context.request`, made new for every call because scripts may change it; its parts when they are
+        read."""
+        head, parts = self.head, dict(_REQUEST_PARTS)
+        parts["method"], parts["ip"] = head.method, self.address
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
-        request = realm.new_object(parts)
+        request = realm.lazy_object(parts, lambda key: _REQUEST_PARTS_OF[key](self, realm))
         if self.broken:
             realm.put_getter(request, "json", lambda: self.parse_again(realm))
         return request
@@ -45175,6 +45502,31 @@ class Request:
             problem = error if isinstance(error, JSSyntaxError) else JSSyntaxError("the JSON is nested too deeply")
             self.problem = problem.message
             raise problem from None
+
+
+def pairs_of(request, realm, pairs):
+    """A script's object with parts of the head."""
+    return (plain_object if request.head.plain else text_object)(realm, pairs)
+
+
+#: The parts of `context.request` that are made when they are read, each of a Request and a realm.
+_REQUEST_PARTS_OF = {
+    "path": lambda request, realm: script_text(realm, request.head.path),
+    "url": lambda request, realm: script_text(realm, request.head.target),
+    "query": lambda request, realm: pairs_of(request, realm, request.head.query),
+    "queryAll": lambda request, realm: list_object(realm, request.head.query_all),
+    "params": lambda request, realm: pairs_of(request, realm, request.params),
+    "headers": lambda request, realm: pairs_of(request, realm, request.head.fields),
+    "body": lambda request, realm: script_text(realm, request.text),
+    "form": lambda request, realm: text_object(realm, request.form and last_values(request.form)),
+    "formAll": lambda request, realm: list_object(realm, request.form),
+    "files": lambda request, realm: realm.from_python(list(request.files)),
+    "json": lambda request, realm: null if request.json is None else realm.from_python(request.json),
+    "cookies": lambda request, realm: pairs_of(request, realm, request.head.cookies),
+    "auth": lambda request, realm: realm.new_object(dict(_AUTH))}
+#: All of them, in the order in which scripts find them.
+_REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if key != "auth"}, "ip": "",
+                  "auth": LATER}
 
 
 def script_text(realm, text):
@@ -45248,6 +45600,7 @@ def connect_answer(realm, value):
     status = realm.get(value, "status")
     if isinstance(status, (int, float)) and not isinstance(status, bool) and status >= 400:
         return response_from(realm, value)
+    refuse_emptied(realm, value, "onConnect returned")
     metadata = {}
     for key in realm.keys(value):
         item = realm.get(value, key)
@@ -45376,7 +45729,6 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.gate = Gate(host, allowed_hosts, cors, rate)
         self.key = Key()
         self.missing_pace = Pace()
-        self.max_connections = max_connections
         self.requests = RequestLog()
         self.dashboard = None           # made by the section on pages when somebody looks
         self.stopping = False
@@ -45385,13 +45737,15 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.open_of = collections.Counter()    # address -> how many of them it has
         self.selector = new_selector()
         self.max_sockets = socket_limit()
+        #: Streams leave sockets for requests, and those of one address a tenth of the places for others.
+        self.stream_places = min(max_connections, self.max_sockets - self.max_sockets // 10)
         if self.max_sockets < max_connections:
             self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
                                    f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
         self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
-        self._status_lines = {}
-        self._status_time = 0
+        self._first_lines = {}
+        self._lines_time = 0
         self._ready = collections.deque()
         self._returned = collections.deque()
         self._went_on = collections.deque()
@@ -45815,18 +46169,19 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 self._heads[data] = head
         return head
 
-    def status_line(self, status):
-        """The first lines of every response, made once a second."""
+    def first_lines(self, status, content_type):
+        """The first lines of a response, made once a second."""
         now = int(time.time())
-        if now != self._status_time:
-            self._status_time = now
-            self._status_lines = {}
-        line = self._status_lines.get(status)
-        if line is None:
-            line = self._status_lines[status] = (
+        if now != self._lines_time:
+            self._lines_time = now
+            self._first_lines = {}
+        lines = self._first_lines.get((status, content_type))
+        if lines is None:
+            kind = f"Content-Type: {content_type}\r\n" if content_type is not None else ""
+            lines = self._first_lines[status, content_type] = (
                 f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Status')}\r\nServer: {SERVER_NAME}\r\n"
-                f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: nosniff\r\n")
-        return line
+                f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: nosniff\r\n{kind}")
+        return lines
 
 
 # ======================================================================================
@@ -45838,54 +46193,6 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # `PAGES` or `LOCAL_PAGES` of the section above. All text from outside goes through `esc`, or into pages
 # as the text of a node.
 # ======================================================================================
-
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c2024; --soft: #5c656e; --line: #d9dee3; --paper: #ffffff;
-        --panel: #f5f7f9; --accent: #0b62c4; --bad: #b3261e; --mark: #fdecea; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ec; --soft: #9aa4ae; --line: #353c44; --paper: #15181c; --panel: #1d2227;
-          --accent: #77b2f5; --bad: #ff8a80; --mark: #45211f; }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-       font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-main { max-width: 64rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.5rem; line-height: 1.3; margin: 0 0 .5rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
-p { margin: .5rem 0; }
-.soft { color: var(--soft); }
-.bad { color: var(--bad); }
-a { color: var(--accent); }
-code, pre { font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-pre { background: var(--panel); border: 1px solid var(--line); border-radius: 8px; padding: .75rem 0;
-      margin: .5rem 0; overflow-x: auto; }
-pre > span { display: block; padding: 0 1rem; white-space: pre; min-height: 1.55em; }
-pre > span.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
-pre .number { display: inline-block; width: 3.5em; color: var(--soft); user-select: none; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .35rem .75rem .35rem 0; border-bottom: 1px solid var(--line);
-         vertical-align: top; }
-th { font-weight: 600; color: var(--soft); font-size: .85rem; }
-td.n, th.n { text-align: right; }
-ul { padding-left: 1.2rem; }
-"""
-
-PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-{body}
-</main>
-{script}</body>
-</html>
-"""
 
 def script_policy(script):
     """The Content-Security-Policy of a page with one script of ours: that one runs and no other."""
@@ -45917,6 +46224,130 @@ def page(name):
 def esc(value):
     """Text as HTML."""
     return html.escape(printable(str(value)))
+
+
+# -- Page kit ----------------------------------------------------------------------------
+#
+# One look and one set of helpers for all pages: errors, the dashboard, the explorer. The note of live
+# pages, which stands in pages of others, takes the palette.
+
+#: The colours and the typefaces of every page: ink on paper, by day and by night.
+PALETTE = """
+  color-scheme: light dark;
+  --ink: light-dark(#1c2024, #e4e8eb); --soft: light-dark(#5c656e, #9aa5af);
+  --faint: light-dark(#656e77, #8a959f); --line: light-dark(#e1e5e9, #2c333a);
+  --bg: light-dark(#f6f7f9, #121518); --paper: light-dark(#ffffff, #191d21);
+  --hover: light-dark(#f0f4f9, #20262c); --chosen: light-dark(#e3eefb, #1c3047);
+  --chip: light-dark(#eef1f4, #262d34);
+  --accent: light-dark(#0b62c4, #77b2f5); --on-accent: light-dark(#ffffff, #0b1c2e);
+  --ok: light-dark(#227a3d, #6cc58a); --warn: light-dark(#8a5a00, #e3b341);
+  --bad: light-dark(#b3261e, #ff8a80); --mark: light-dark(#fdecea, #45211f);
+  --sans: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
+  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+"""
+
+KIT_STYLE = ":root {" + PALETTE + r"""}
+:root[data-theme=light] { color-scheme: light; }
+:root[data-theme=dark] { color-scheme: dark; }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 var(--sans);
+       font-variant-numeric: tabular-nums; }
+a { color: var(--accent); text-decoration: none; }
+a:hover { text-decoration: underline; }
+:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
+code, pre, .mono { font: 13px/1.55 var(--mono); }
+kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
+[hidden] { display: none !important; }
+h1 { font-size: 1.25rem; line-height: 1.3; letter-spacing: -.01em; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: .95rem; font-weight: 620; margin: 0; overflow-wrap: anywhere; }
+p { margin: 0 0 .6rem; }
+.soft { color: var(--soft); } .bad { color: var(--bad); }
+.ok { color: var(--ok); } .warn { color: var(--warn); }
+.small { font-size: .85rem; }
+header { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .5rem; padding: .6rem 1.25rem;
+         background: var(--paper); border-bottom: 1px solid var(--line); }
+header .name { font-size: 15px; font-weight: 650; letter-spacing: -.01em; color: var(--ink);
+               white-space: nowrap; }
+header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
+.dot { display: inline-block; flex: none; width: .55rem; height: .55rem; border-radius: 50%;
+       background: var(--faint); margin-right: .45rem; vertical-align: .02rem; }
+button, input { font: inherit; color: inherit; }
+button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
+         cursor: pointer; }
+button:hover { background: var(--hover); }
+button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
+button.main:hover { filter: brightness(1.08); }
+button:disabled { opacity: .55; cursor: default; }
+button.link { border: 0; padding: 0; background: none; color: var(--accent); text-align: left; }
+button.link:hover { text-decoration: underline; }
+input:is([type=text], [type=search]), textarea { width: 100%; padding: .35rem .6rem; color: inherit;
+       border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
+textarea, input.code { font: 13px/1.5 var(--mono); }
+"""
+
+#: What the scripts of pages begin with.
+KIT_SCRIPT = r"""
+"use strict";
+const $ = (id) => document.getElementById(id);
+
+// A new element: `text` is its text, on… a listener, everything else an attribute.
+function el(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [key, value] of Object.entries(props)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key === "text") node.textContent = value;
+    else if (value !== undefined && value !== null) node.setAttribute(key, value);
+  }
+  node.append(...children);
+  return node;
+}
+function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+const now = () => Date.now() / 1000;
+const two = (value) => String(value).padStart(2, "0");
+function clock(time, fine) {
+  const date = new Date(time * 1000);
+  const text = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
+  return fine ? text + "." + String(date.getMilliseconds()).padStart(3, "0") : text;
+}
+function bytes(value) {
+  if (value < 1024) return value + " B";
+  return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
+}
+"""
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+{head}<style>{style}</style>
+</head>
+<body>
+{body}
+{script}</body>
+</html>
+"""
+
+
+def render_page(title, style, body, script="", head=""):
+    """A page in the common style, with its own after it; `script` are tags, `title` and `body` HTML."""
+    return PAGE.format(title=title, style=KIT_STYLE + style, body=body, script=script, head=head)
+
+
+def render_program(title, icon, style, body, script):
+    """(text, Content-Security-Policy) of a page that is a program. `icon` is a path in a box of 16 units."""
+    script = KIT_SCRIPT + script
+    head = f"""<link rel="icon" href="data:image/svg+xml,
+ <svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>
+ <path fill='none' stroke='%230b62c4' stroke-width='1.7' stroke-linecap='round'
+ d='{icon}'/></svg>">
+"""
+    return (render_page(f"{title} – aiwebengine", style, body, f"<script>{script}</script>\n", head),
+            script_policy(script) + "; img-src data:; base-uri 'none'; form-action 'none'")
 
 
 # -- Live pages --------------------------------------------------------------------------
@@ -46027,21 +46458,20 @@ LIVE_SCRIPT = r"""
   // -- What a page should say: in a shadow tree, out of reach of its styles --
 
   const STYLE = `
-    :host { all: initial; }
+    :host { all: initial; PALETTE }
     section { position: fixed; left: 1rem; bottom: 1rem; z-index: 2147483647; display: flex; align-items: start;
       max-width: min(44rem, calc(100vw - 2rem)); max-height: 60vh; overflow: auto; box-sizing: border-box;
-      color-scheme: light dark; background: light-dark(#fff, #1d2227); color: light-dark(#1c2024, #e6e9ec);
-      border: 1px solid light-dark(#d9dee3, #353c44); border-left: 4px solid light-dark(#b3261e, #ff8a80);
-      border-radius: 8px; box-shadow: 0 4px 20px rgb(0 0 0 / .18); padding: .5rem .25rem .5rem .75rem;
-      font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-    section.calm { border-left-color: light-dark(#b97a00, #f0bd5c); }
+      background: var(--paper); color: var(--ink); border: 1px solid var(--line);
+      border-left: 4px solid var(--bad); border-radius: 8px; box-shadow: 0 4px 20px rgb(0 0 0 / .18);
+      padding: .5rem .25rem .5rem .75rem; font: 14px/1.5 var(--sans); }
+    section.calm { border-left-color: var(--warn); }
     div { min-width: 0; }
     p, summary { margin: 0; overflow-wrap: anywhere; }
     summary { cursor: pointer; }
-    span { color: light-dark(#5c656e, #9aa4ae); }
-    pre { margin: .4rem 0; overflow-x: auto; font: 12.5px/1.5 ui-monospace, Menlo, Consolas, monospace; }
-    button { all: unset; cursor: pointer; padding: 0 .5rem; color: light-dark(#5c656e, #9aa4ae); }
-    button:focus-visible, summary:focus-visible { outline: 2px solid light-dark(#0b62c4, #77b2f5); }`;
+    span { color: var(--soft); }
+    pre { margin: .4rem 0; overflow-x: auto; font: 12.5px/1.5 var(--mono); }
+    button { all: unset; cursor: pointer; padding: 0 .5rem; color: var(--soft); }
+    button:focus-visible, summary:focus-visible { outline: 2px solid var(--accent); }`;
 
   function element(name, text, ...children) {
     const made = document.createElement(name);
@@ -46106,7 +46536,7 @@ LIVE_SCRIPT = r"""
   addEventListener("pageshow", (event) => event.persisted && connect());
   connect();
 })();
-"""
+""".replace("PALETTE", PALETTE)
 
 _LIVE_VERSION = hashlib.sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
@@ -46129,18 +46559,27 @@ def live_script(server, head, _all):
 
 # -- Errors ------------------------------------------------------------------------------
 
-TROUBLE_STYLE = """
-h1 { font-weight: 600; margin: .25rem 0 1rem; }
-h1 .kind { color: var(--bad); font-weight: 500; }
+TROUBLE_STYLE = r"""
+main { max-width: 64rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
+a { text-decoration: underline; }
+h1 { font-size: 1.5rem; font-weight: 600; margin: .25rem 0 1rem; }
+h1 .kind { font-weight: 500; }
+h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
+pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: .75rem 0;
+      margin: .5rem 0; overflow-x: auto; }
+pre > span { display: block; padding: 0 1rem; white-space: pre; min-height: 1.55em; }
+pre > span.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
+pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-select: none; }
 .eyebrow { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; margin: 0; }
-.notice { border-left: 3px solid #c98a00; padding: .1rem .75rem; color: var(--soft); }
-.frames { border: 1px solid var(--line); border-radius: 8px; overflow: hidden; margin: .5rem 0; }
+.notice { border-left: 3px solid var(--warn); padding: .1rem .75rem; color: var(--soft); }
+.frames { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; overflow: hidden;
+          margin: .5rem 0; }
 .frames details + details, .frames p + details, .frames * + p { border-top: 1px solid var(--line); }
 .frames summary, .frames p { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; margin: 0;
-          padding: .4rem 1rem; font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+          padding: .4rem 1rem; font: 13px/1.55 var(--mono); }
 .frames summary { cursor: pointer; }
 .frames summary::marker { content: ""; }
-.frames summary:hover { background: var(--panel); }
+.frames summary:hover { background: var(--hover); }
 .frames summary:focus-visible { outline: 2px solid var(--accent); outline-offset: -2px; }
 .frames summary > :first-child::before { content: "›"; display: inline-block; width: 1em; color: var(--soft); }
 .frames details[open] summary > :first-child::before { transform: rotate(90deg) translateX(.1em); }
@@ -46150,7 +46589,7 @@ h1 .kind { color: var(--bad); font-weight: 500; }
 .place { color: var(--soft); overflow-wrap: anywhere; }
 pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 4px; }
 .facts { display: grid; grid-template-columns: minmax(5rem, max-content) minmax(0, 1fr); gap: .15rem 1.25rem; margin: 0;
-         font: 13.5px/1.55 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+         font: 13px/1.55 var(--mono); }
 .facts dt { color: var(--soft); overflow-wrap: anywhere; }
 .facts dd { margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; }
 details.more summary { cursor: pointer; color: var(--soft); margin: .75rem 0 .35rem; }
@@ -46210,7 +46649,7 @@ def trouble_response(server, head, status, title, parts, headers=()):
         script += f"<script>{MARKS_SCRIPT}</script>\n"
         policy = (_LIVE_POLICY.replace("script-src 'self'", f"script-src 'self' {script_hash(MARKS_SCRIPT)}")
                   if live is not None else script_policy(MARKS_SCRIPT))
-    text = PAGE.format(title=esc(title), style=STYLE + TROUBLE_STYLE, body=body, script=script)
+    text = render_page(esc(title), TROUBLE_STYLE, f"<main>\n{body}\n</main>", script)
     return html_response(status, text, headers, policy)
 
 
@@ -47232,40 +47671,13 @@ def code_in_module(realm, scope, code):
     return function, realm.new_object({"$scope": scope, "$old": realm.new_object(values)})
 
 
-# -- Dashboard: the page -----------------------------------------------------------------
+# -- Dashboard: the look -----------------------------------------------------------------
 
 DASHBOARD_STYLE = r"""
-:root {
-  color-scheme: light dark;
-  --ink: #1c2024; --soft: #5c656e; --faint: #656e77; --line: #e1e5e9; --bg: #f6f7f9; --paper: #ffffff;
-  --hover: #f0f4f9; --chosen: #e3eefb; --accent: #0b62c4; --on-accent: #ffffff; --chip: #eef1f4;
-  --ok: #227a3d; --warn: #8a5a00; --bad: #b3261e; --mark: #fdecea;
-  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --ink: #e4e8eb; --soft: #9aa5af; --faint: #8a959f; --line: #2c333a; --bg: #121518; --paper: #191d21;
-    --hover: #20262c; --chosen: #1c3047; --accent: #77b2f5; --on-accent: #0b1c2e; --chip: #262d34;
-    --ok: #6cc58a; --warn: #e3b341; --bad: #ff8a80; --mark: #45211f;
-  }
-}
-* { box-sizing: border-box; }
 html { scrollbar-gutter: stable; }
-body { margin: 0; background: var(--bg); color: var(--ink); font-variant-numeric: tabular-nums;
-       font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
-a { color: var(--accent); text-decoration: none; }
-a:hover { text-decoration: underline; }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
-code, pre, .mono { font-family: var(--mono); font-size: 13px; }
-[hidden] { display: none !important; }
-.soft { color: var(--soft); } .bad { color: var(--bad); } .ok { color: var(--ok); } .warn { color: var(--warn); }
-.small { font-size: .85rem; }
 
 /* Frame of the page */
-header { position: sticky; top: 0; z-index: 2; display: flex; flex-wrap: wrap; align-items: center;
-         gap: .1rem 1.25rem; padding: .6rem 1.25rem; background: var(--paper); border-bottom: 1px solid var(--line); }
-header .name { font-weight: 650; letter-spacing: -.01em; color: var(--ink); }
-header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
+header { position: sticky; top: 0; z-index: 2; gap: .1rem 1.25rem; }
 nav { display: flex; gap: .25rem; }
 nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); }
 nav a:hover { background: var(--hover); text-decoration: none; }
@@ -47274,15 +47686,10 @@ nav a[aria-current] { background: var(--chosen); color: var(--ink); }
 #live[data-state=live] .dot { background: var(--ok); }
 #live[data-state=lost] { color: var(--bad); }
 #live[data-state=lost] .dot { background: var(--bad); }
-.dot { display: inline-block; width: .55rem; height: .55rem; border-radius: 50%; background: var(--faint);
-       margin-right: .45rem; vertical-align: .02rem; }
 .dot.ok { background: var(--ok); } .dot.bad { background: var(--bad); }
 #faults { background: var(--mark); color: var(--bad); padding: .4rem 1.25rem; border-bottom: 1px solid var(--line); }
 main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
-h1 { font-size: 1.25rem; line-height: 1.3; letter-spacing: -.01em; margin: 0; overflow-wrap: anywhere; }
-h2 { font-size: .95rem; font-weight: 620; margin: 0; overflow-wrap: anywhere; }
 h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
-p { margin: 0 0 .6rem; }
 .top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
 .top .back { font-size: .9rem; }
 .top .actions { margin-left: auto; display: flex; gap: .5rem; }
@@ -47337,20 +47744,8 @@ svg.spark path { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-li
 svg.spark path.area { fill: var(--accent); opacity: .12; stroke: none; }
 
 /* Forms */
-button, input { font: inherit; color: inherit; }
-button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
-         cursor: pointer; }
-button:hover { background: var(--hover); }
-button.main { background: var(--accent); border-color: var(--accent); color: var(--on-accent); }
-button.main:hover { filter: brightness(1.08); }
-button:disabled { opacity: .55; cursor: default; }
-button.link { border: 0; padding: 0; background: none; color: var(--accent); text-align: left; }
-button.link:hover { text-decoration: underline; }
-input[type=text], input[type=search], textarea { width: 100%; padding: .35rem .6rem; color: inherit;
-       border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
 input[type=search] { width: 13rem; max-width: 100%; }
-input.code { font: 13px/1.5 var(--mono); }
-textarea { display: block; resize: vertical; font: 13px/1.5 var(--mono); }
+textarea { display: block; resize: vertical; }
 label { display: block; font-size: .8rem; color: var(--soft); }
 label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; margin-right: .7rem; }
 .send { display: grid; grid-template-columns: 2fr 1fr auto; gap: .6rem; align-items: end; }
@@ -47360,10 +47755,9 @@ label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .
 .answer { margin: .6rem 0 0; font-size: .85rem; }
 .answer:empty { margin: 0; }
 .top + .answer:not(:empty) { margin: -.5rem 0 .75rem; }
-kbd { font: 11px/1.4 var(--mono); border: 1px solid var(--line); border-radius: 4px; padding: 0 .3rem; }
 
 /* Text: sources, logs, results */
-pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.55; }
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
 .frame { overflow-x: auto; background: var(--bg); border: 1px solid var(--line); border-radius: 8px;
          padding: .6rem 0; margin: .6rem 0; }
 .frame.tall { max-height: 32rem; overflow: auto; }
@@ -47582,11 +47976,12 @@ DASHBOARD_BODY = r"""
 </main>
 """
 
+
+# -- Dashboard: the script ---------------------------------------------------------------
+
 DASHBOARD_SCRIPT = r"""
-"use strict";
 // Everything that comes from outside becomes the text of a node; nothing is ever parsed as HTML.
 const SPARK = 60, KEEP_REQUESTS = 200, KEEP_LINES = 400, KEEP_RESULTS = 100, HIDDEN_PAUSE = 10000;
-const $ = (id) => document.getElementById(id);
 
 // What the server told, the part of it that is looked at, and what is chosen there.
 const state = { server: null, scripts: [], streams: [], routes: [], graphql: [], requests: [], lines: [],
@@ -47598,19 +47993,6 @@ let chosen = "", focus = "", wantChosen = false, source = null, request = null;
 // The list of messages stands still when its button was pressed, and while a message of it is looked at.
 let held = false, paused = false, heldAt = "";
 
-function el(tag, props = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [key, value] of Object.entries(props)) {
-    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-    else if (key === "text") node.textContent = value;
-    else if (value !== undefined && value !== null) node.setAttribute(key, value);
-  }
-  node.append(...children);
-  return node;
-}
-function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
 function answer(id, text, good = true) {
   $(id).className = good ? "answer" : "answer bad";
   $(id).textContent = text;
@@ -47620,11 +48002,6 @@ function answer(id, text, good = true) {
 
 const number = (value) => value === null || value === undefined ? "" : Math.round(value).toLocaleString("en");
 const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1) : number(value);
-const two = (value) => String(value).padStart(2, "0");
-function bytes(value) {
-  if (value < 1024) return value + " B";
-  return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
-}
 function duration(seconds) {
   seconds = Math.max(0, Math.round(seconds));
   const minutes = Math.floor(seconds / 60), hours = Math.floor(seconds / 3600);
@@ -47632,12 +48009,6 @@ function duration(seconds) {
   if (seconds < 3600) return minutes + " min " + seconds % 60 + " s";
   return hours < 48 ? hours + " h " + minutes % 60 + " min" : Math.floor(hours / 24) + " days";
 }
-function clock(time, fine) {
-  const date = new Date(time * 1000);
-  const text = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(":");
-  return fine ? text + "." + String(date.getMilliseconds()).padStart(3, "0") : text;
-}
-const now = () => Date.now() / 1000;
 const headerText = (headers) => headers.map(([name, value]) => name + ": " + value).join("\n");
 const filterText = (filter) =>
   filter ? Object.entries(filter).map(([key, value]) => key + "=" + value).join(" ") : "everyone";
@@ -48339,14 +48710,8 @@ setInterval(render, 1000);
 go();
 """
 
-_DASHBOARD_ICON = ("data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path fill='none' "
-                   "stroke='%230b62c4' stroke-width='1.8' stroke-linecap='round' d='M2 12.5 5.5 7l3 3.5L14 3.5'/></svg>")
-DASHBOARD_PAGE = ('<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-                  '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-                  f'<title>Dashboard – aiwebengine</title>\n<link rel="icon" href="{_DASHBOARD_ICON}">\n'
-                  f'<style>{DASHBOARD_STYLE}</style>\n</head>\n<body>\n{DASHBOARD_BODY}'
-                  f'<script>{DASHBOARD_SCRIPT}</script>\n</body>\n</html>\n')
-DASHBOARD_POLICY = script_policy(DASHBOARD_SCRIPT) + "; img-src data:; base-uri 'none'; form-action 'none'"
+DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE, DASHBOARD_BODY, DASHBOARD_SCRIPT)
 
 
 @local_page("GET", "/engine")
@@ -48385,164 +48750,124 @@ def change_chaos(handler, head, body):
     return chaos_answer(handler, head, body)
 
 
-# -- GraphQL explorer --------------------------------------------------------------------
+# -- GraphQL explorer: the look ----------------------------------------------------------
+#
+# The page that a browser gets at `/graphql`: plain HTML, CSS and JavaScript without anything from elsewhere.
+# It talks to the address it came from, and to the same address followed by `/sse` for subscriptions.
 
-#: The page that a browser gets at `/graphql`: plain HTML, CSS and JavaScript without anything from elsewhere.
-#: It talks to the address it came from, and to the same address followed by `/sse` for subscriptions.
-EXPLORER_PAGE = r'''<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>GraphQL explorer – aiwebengine</title>
-<link rel="icon" href="data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'>
- <path fill='none' stroke='%230b62c4' stroke-width='1.6'
- d='M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z'/></svg>">
-<style>
+EXPLORER_STYLE = r"""
 :root {
-  --bg: #f6f7f8; --panel: #ffffff; --edge: #dadfe3; --text: #1d2529; --soft: #5b686f; --accent: #0b62c4;
-  --accent-text: #ffffff; --hover: #e9eeef; --select: #cfe0f5;
-  --bad: #b3261e; --bad-bg: #fdecea; --ok: #2e7d32;
-  --t-keyword: #8a2a6f; --t-field: #1f5fa8; --t-arg: #8a5a00; --t-type: #0b7a75; --t-string: #2f7a2f;
-  --t-number: #a5480a; --t-variable: #7a3fb0; --t-directive: #8a2a6f;
-  --t-comment: #76838a; --t-punct: #5b686f;
-  --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
+  --t-keyword: light-dark(#8a2a6f, #e59ad0); --t-field: light-dark(#1f5fa8, #82b7f0);
+  --t-arg: light-dark(#8a5a00, #e0b25c); --t-type: light-dark(#0b7a75, #5fd0c5);
+  --t-string: light-dark(#2f7a2f, #98cf8b); --t-number: light-dark(#a5480a, #f0a272);
+  --t-variable: light-dark(#7a3fb0, #c9a4f2); --select: light-dark(#cfe0f5, #1f3a58);
 }
-:root[data-theme="dark"] {
-  --bg: #14181b; --panel: #1b2125; --edge: #323b41; --text: #e3e8ea; --soft: #9aa7ae; --accent: #77b2f5;
-  --accent-text: #0b1c2e; --hover: #262e33; --select: #1f3a58;
-  --bad: #ff8a80; --bad-bg: #3a1f1f; --ok: #81c784;
-  --t-keyword: #e59ad0; --t-field: #82b7f0; --t-arg: #e0b25c; --t-type: #5fd0c5; --t-string: #98cf8b;
-  --t-number: #f0a272; --t-variable: #c9a4f2; --t-directive: #e59ad0;
-  --t-comment: #7f8d94; --t-punct: #9aa7ae;
-}
-* { box-sizing: border-box }
-html, body { height: 100%; margin: 0 }
-body { display: flex; flex-direction: column; background: var(--bg); color: var(--text);
-  font: 14px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif }
-button, input, select { font: inherit; color: inherit }
-button { border: 1px solid var(--edge); background: var(--panel); border-radius: 6px; padding: 4px 10px;
-  cursor: pointer }
-button:hover { background: var(--hover) }
-button.quiet { border-color: transparent; background: none }
-button.quiet:hover { background: var(--hover) }
-:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px }
-header { display: flex; align-items: center; gap: 8px; padding: 8px 12px;
-  border-bottom: 1px solid var(--edge);
-  background: var(--panel); flex-wrap: wrap }
-header h1 { font-size: 15px; margin: 0 8px 0 0; font-weight: 650; white-space: nowrap }
-header h1 a { color: inherit; text-decoration: none }
-header h1 span { color: var(--soft); font-weight: 400 }
+html, body { height: 100%; }
+body { display: flex; flex-direction: column; font-size: 14px; line-height: 1.45; }
+button { padding: 4px 10px; }
+button.quiet { border-color: transparent; background: none; }
+button.quiet:hover { background: var(--hover); }
+header { padding: 8px 12px; }
+header h1 { margin: 0 8px 0 0; }
+header h1 a { color: inherit; }
 header .space { flex: 1 }
-#run { background: var(--accent); color: var(--accent-text); border-color: var(--accent); font-weight: 600;
-  min-width: 92px }
-#run:hover { filter: brightness(1.08) }
-#run.live { background: var(--bad); border-color: var(--bad); color: var(--panel) }
-kbd { font: 11px var(--mono); border: 1px solid var(--edge); border-radius: 4px; padding: 0 4px;
-  color: var(--soft) }
+#run { font-weight: 600; min-width: 92px }
+#run.live { background: var(--bad); border-color: var(--bad); color: var(--paper) }
+kbd { color: var(--soft) }
 main { flex: 1; display: flex; min-height: 0; position: relative }
-section { display: flex; flex-direction: column; min-width: 0; min-height: 0; background: var(--panel) }
+section { display: flex; flex-direction: column; min-width: 0; min-height: 0; background: var(--paper) }
 #left { width: 46% }
-#right { flex: 1; border-left: 1px solid var(--edge) }
-#docs { width: 330px; border-left: 1px solid var(--edge); overflow: hidden }
-#docs[hidden] { display: none }
+#right { flex: 1; border-left: 1px solid var(--line) }
+#docs { width: 330px; border-left: 1px solid var(--line); overflow: hidden }
 .grip { width: 7px; margin: 0 -4px 0 -3px; cursor: col-resize; z-index: 3; flex: none; background: none }
 .grip:hover, .grip:focus-visible { background: var(--select) }
 .grip.flat { width: auto; height: 7px; margin: -3px 0 -4px; cursor: row-resize }
-.bar { display: flex; align-items: center; gap: 4px; padding: 4px 8px; border-bottom: 1px solid var(--edge);
+.bar { display: flex; align-items: center; gap: 4px; padding: 4px 8px; border-bottom: 1px solid var(--line);
   min-height: 37px; color: var(--soft); font-size: 13px }
 .bar [role=tab] { border: 0; background: none; border-radius: 6px; color: var(--soft) }
-.bar [role=tab][aria-selected=true] { color: var(--text); background: var(--hover); font-weight: 600 }
+.bar [role=tab][aria-selected=true] { color: var(--ink); background: var(--hover); font-weight: 600 }
 .editor { position: relative; flex: 1; min-height: 0; display: flex; font: 13px/20px var(--mono);
-  background: var(--panel) }
-.gutter { flex: none; width: 42px; overflow: hidden; text-align: right; color: var(--t-comment);
+  background: var(--paper) }
+.gutter { flex: none; width: 42px; overflow: hidden; text-align: right; color: var(--faint);
   padding: 10px 8px 10px 0; user-select: none; white-space: pre }
 .gutter .bad { color: var(--bad); font-weight: 700 }
 .code { position: relative; flex: 1; min-width: 0 }
 .code pre, .code textarea { position: absolute; inset: 0; margin: 0; padding: 10px 12px 10px 4px; border: 0;
   font: inherit; white-space: pre; overflow: auto; tab-size: 2; letter-spacing: 0 }
-.code pre { pointer-events: none; overflow: hidden; color: var(--text) }
-.code textarea { background: none; color: transparent; caret-color: var(--text); resize: none; width: 100%;
-  height: 100%; outline: none }
+.code pre { pointer-events: none; overflow: hidden; color: var(--ink) }
+.code textarea { background: none; color: transparent; caret-color: var(--ink); resize: none; height: 100%;
+  border-radius: 0; outline: none }
 .editor:focus-within { box-shadow: inset 2px 0 0 var(--accent) }
 .code textarea::selection { background: var(--select); color: transparent }
-.code textarea::placeholder { color: var(--t-comment) }
-.keyword { color: var(--t-keyword) } .field { color: var(--t-field) } .arg { color: var(--t-arg) }
+.code textarea::placeholder { color: var(--faint) }
+.keyword, .directive { color: var(--t-keyword) } .field { color: var(--t-field) } .arg { color: var(--t-arg) }
 .type { color: var(--t-type) } .string { color: var(--t-string) } .number { color: var(--t-number) }
-.variable { color: var(--t-variable) } .directive { color: var(--t-directive) }
-.comment { color: var(--t-comment); font-style: italic } .punct { color: var(--t-punct) }
+.variable { color: var(--t-variable) }
+.comment { color: var(--faint); font-style: italic } .punct { color: var(--soft) }
 .bad-token { color: var(--bad); text-decoration: underline wavy }
 .unknown { text-decoration: underline wavy var(--bad); text-underline-offset: 3px }
 #popup { position: absolute; z-index: 9; min-width: 220px; max-width: 460px; max-height: 246px;
   overflow: auto;
-  background: var(--panel); border: 1px solid var(--edge); border-radius: 8px; margin: 0; padding: 4px;
+  background: var(--paper); border: 1px solid var(--line); border-radius: 8px; margin: 0; padding: 4px;
   list-style: none; font: 13px/20px var(--mono); box-shadow: 0 8px 24px #0003 }
-#popup[hidden] { display: none }
 #popup li { display: flex; gap: 14px; justify-content: space-between; padding: 1px 8px; border-radius: 5px;
   cursor: pointer; white-space: nowrap }
 #popup li[aria-selected=true] { background: var(--select) }
 #popup li small { color: var(--soft); font: inherit; overflow: hidden; text-overflow: ellipsis }
 #popup li.gone { text-decoration: line-through }
-#below { height: 30%; min-height: 37px; flex: none; border-top: 1px solid var(--edge); display: flex;
+#below { height: 30%; min-height: 37px; flex: none; border-top: 1px solid var(--line); display: flex;
   flex-direction: column }
 .pane { flex: 1; min-height: 0; overflow: auto; display: flex; flex-direction: column }
-.pane[hidden] { display: none }
-#metadata { padding: 10px 12px }
-#metadata:not([hidden]) { display: block }
+#metadata { display: block; padding: 10px 12px }
 #metadata p { margin: 0 0 8px; color: var(--soft); font-size: 13px }
 .pair { display: flex; gap: 6px; margin-bottom: 6px }
-.pair input { flex: 1; min-width: 0; padding: 4px 8px; border: 1px solid var(--edge); border-radius: 6px;
-  background: var(--bg); font: 13px var(--mono) }
+.pair input { flex: 1; min-width: 0 }
 #results { flex: 1; overflow: auto; padding: 10px 12px; scroll-behavior: auto }
-.card { border: 1px solid var(--edge); border-radius: 8px; margin-bottom: 8px; overflow: hidden;
+.card { border: 1px solid var(--line); border-radius: 8px; margin-bottom: 8px; overflow: hidden;
   background: var(--bg) }
 .card.failed { border-color: var(--bad) }
 .card .head { display: flex; gap: 12px; padding: 3px 10px; font: 12px/20px var(--mono); color: var(--soft);
-  border-bottom: 1px solid var(--edge); background: var(--panel) }
-.card .head b { color: var(--text); font-weight: 600 }
+  border-bottom: 1px solid var(--line); background: var(--paper) }
+.card .head b { color: var(--ink); font-weight: 600 }
 .card .head .right { margin-left: auto }
 .card pre { margin: 0; padding: 8px 10px; font: 13px/19px var(--mono); white-space: pre-wrap;
   overflow-wrap: anywhere }
 .problem { display: block; width: 100%; text-align: left; border: 0; border-radius: 0; padding: 4px 10px;
-  background: var(--bad-bg); color: var(--bad); font-size: 13px; border-bottom: 1px solid var(--edge) }
+  background: var(--mark); color: var(--bad); font-size: 13px; border-bottom: 1px solid var(--line) }
 .problem small { font-family: var(--mono); opacity: .8 }
 .empty { color: var(--soft); padding: 24px 8px; text-align: center; line-height: 2 }
-.dot { display: inline-block; width: 8px; height: 8px; border-radius: 50%; background: var(--t-comment) }
 .dot.live { background: var(--ok); animation: pulse 1.6s infinite }
 @keyframes pulse { 50% { opacity: .35 } }
 @media (prefers-reduced-motion: reduce) { .dot.live { animation: none } }
-#docs .bar input { flex: 1; min-width: 0; padding: 3px 8px; border: 1px solid var(--edge); border-radius: 6px;
-  background: var(--bg) }
+#docs .bar input { padding: 3px 8px }
 #docs .body { overflow: auto; padding: 8px 12px 24px; flex: 1 }
 #docs h2 { font-size: 16px; margin: 6px 0 4px; overflow-wrap: anywhere }
 #docs h3 { font-size: 12px; text-transform: uppercase; letter-spacing: .05em; color: var(--soft);
   margin: 16px 0 4px; font-weight: 600 }
 #docs p { margin: 2px 0 6px; color: var(--soft); white-space: pre-line }
 #docs .crumbs { font-size: 13px; margin-bottom: 4px }
-#docs .entry { padding: 5px 0; border-top: 1px solid var(--edge); position: relative;
+#docs .entry { padding: 5px 0; border-top: 1px solid var(--line); position: relative;
   overflow-wrap: anywhere; font: 13px/19px var(--mono) }
-#docs .entry p { font: 13px/18px system-ui, sans-serif; margin: 2px 0 0 }
-#docs .entry .add { float: right; font: 12px system-ui; padding: 0 7px; margin-left: 6px }
-#docs .link { border: 0; background: none; padding: 0; color: var(--t-type); font: inherit;
-  border-radius: 3px }
-#docs .link:hover { text-decoration: underline; background: none }
+#docs .entry p { font: 13px/18px var(--sans); margin: 2px 0 0 }
+#docs .entry .add { float: right; font: 12px var(--sans); padding: 0 7px; margin-left: 6px }
+#docs .link { color: var(--t-type); font: inherit }
 #docs .gone { text-decoration: line-through }
-#toast { position: fixed; bottom: 18px; left: 50%; transform: translateX(-50%); background: var(--text);
-  color: var(--panel); padding: 6px 14px; border-radius: 8px; opacity: 0; transition: opacity .2s;
+#toast { position: fixed; bottom: 18px; left: 50%; transform: translateX(-50%); background: var(--ink);
+  color: var(--paper); padding: 6px 14px; border-radius: 8px; opacity: 0; transition: opacity .2s;
   pointer-events: none; z-index: 20 }
 #toast.shown { opacity: 1 }
 @media (max-width: 760px) {
   main { flex-direction: column; overflow: auto }
   #left, #right, #docs { width: auto !important; flex: none; min-height: 70vh; border-left: 0;
-    border-top: 1px solid var(--edge) }
+    border-top: 1px solid var(--line) }
   .grip:not(.flat), header kbd { display: none }
 }
-</style>
-</head>
-<body>
+"""
+
+EXPLORER_BODY = r"""
 <header>
-  <h1><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
-  <button id="run" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
+  <h1 class="name"><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
+  <button id="run" class="main" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
   <button id="tidy" title="Format the document (Shift+Alt+F)">Format</button>
   <button id="share" title="Copy a link to this document">Share</button>
   <span class="space"></span>
@@ -48595,7 +48920,10 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   <section id="right" aria-label="Result">
     <div class="bar"><span class="dot" id="dot"></span><span id="summary">Result</span>
       <span style="flex:1"></span><button class="quiet" id="clear">Clear</button></div>
-    <div id="results" tabindex="0" aria-label="Results" role="log"></div>
+    <div id="results" tabindex="0" aria-label="Results" role="log"><div class="empty">
+      <kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the operation<br><kbd>Ctrl</kbd> <kbd>Space</kbd> completes<br>
+      <kbd>Ctrl</kbd> <kbd>K</kbd> searches the schema<br><kbd>Shift</kbd> <kbd>Alt</kbd> <kbd>F</kbd> formats
+    </div></div>
   </section>
   <section id="docs" aria-label="Schema">
     <div class="bar"><input id="search" type="search" placeholder="Search the schema"
@@ -48604,18 +48932,16 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   </section>
 </main>
 <div id="toast" role="status"></div>
-<script>
-"use strict";
-const $ = (id) => document.getElementById(id);
-const make = (tag, props = {}, ...children) => {
-  const node = Object.assign(document.createElement(tag), props);
-  node.append(...children);
-  return node;
-};
+"""
+
+
+# -- GraphQL explorer: the editor --------------------------------------------------------
+
+EXPLORER_EDITOR = r'''
 const escapeHtml = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
 const endpoint = location.pathname.replace(/\/+$/, "") || "/graphql";
 
-// ---- tokens and where they stand ------------------------------------------------------------
+// -- tokens and where they stand --
 
 const TOKEN = new RegExp([
   /(?<comment>#[^\n]*)/, /(?<string>"""(?:\\"""|[^])*?(?:"""|$)|"(?:\\.|[^"\\\n])*"?)/,
@@ -48772,7 +49098,7 @@ function analyse(text) {
   }
 }
 
-// ---- editors ----------------------------------------------------------------------------------
+// -- editors --
 
 class Editor {
   constructor(box, paint) {
@@ -48886,7 +49212,7 @@ const query = new Editor($("query-editor"), paintGraphql);
 const variables = new Editor($("variables-editor"), paintJson);
 query.opened = () => complete(false);
 
-// ---- completion -------------------------------------------------------------------------------
+// -- completion --
 
 const popup = $("popup");
 let choices = [], chosen = 0, replaceFrom = 0;
@@ -48962,11 +49288,10 @@ function optionsFor(kind, at, result) {
 
 function drawPopup(caret) {
   popup.replaceChildren(...choices.slice(0, 60).map((item, index) => {
-    const node = make("li", { role: "option", id: "choice-" + index, className: item.gone ? "gone" : "" },
-      make("span", { textContent: item.label }), make("small", { textContent: item.detail }));
-    node.setAttribute("aria-selected", String(index === chosen));
-    node.addEventListener("mousedown", (event) => { event.preventDefault(); chosen = index; accept(); });
-    return node;
+    const take = (event) => { event.preventDefault(); chosen = index; accept(); };
+    return el("li", { role: "option", id: "choice-" + index, class: item.gone ? "gone" : null,
+      "aria-selected": String(index === chosen), onmousedown: take },
+      el("span", { text: item.label }), el("small", { text: item.detail }));
   }));
   const before = query.value.slice(0, replaceFrom), line = before.split("\n").length - 1;
   const column = before.length - before.lastIndexOf("\n") - 1, width = characterWidth();
@@ -48980,7 +49305,7 @@ function drawPopup(caret) {
 }
 function characterWidth() {
   if (!characterWidth.value) {
-    const probe = make("span", { textContent: "0".repeat(50), style: "position:absolute;visibility:hidden" });
+    const probe = el("span", { text: "0".repeat(50), style: "position:absolute;visibility:hidden" });
     query.back.append(probe);
     characterWidth.value = probe.getBoundingClientRect().width / 50;
     probe.remove();
@@ -49022,8 +49347,12 @@ query.area.addEventListener("input", (event) => {
 query.area.addEventListener("blur", hidePopup);
 query.area.addEventListener("click", hidePopup);
 
-// ---- running ----------------------------------------------------------------------------------
+'''
 
+
+# -- GraphQL explorer: running, formatting -----------------------------------------------
+
+EXPLORER_RUNNING = r'''
 const results = $("results");
 let running = null;         // AbortController of the request under way
 const MAX_EVENTS = 500;
@@ -49034,12 +49363,7 @@ function state(text, live) {
   $("run").classList.toggle("live", Boolean(running));
   $("run").textContent = running ? "■ Stop" : "▶ Run";
 }
-function clock(date = new Date()) {
-  const two = (n) => String(n).padStart(2, "0");
-  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.`
-    + String(date.getMilliseconds()).padStart(3, "0");
-}
-function size(count) { return count < 1024 ? count + " B" : (count / 1024).toFixed(1) + " KiB"; }
+const stamp = () => clock(now(), true);
 
 function card(title, text, right) {
   let value, pretty = text, errors = [];
@@ -49048,17 +49372,17 @@ function card(title, text, right) {
     pretty = JSON.stringify(value, null, 2);
     errors = value && Array.isArray(value.errors) ? value.errors : [];
   } catch { /* shown as it came */ }
-  const head = make("div", { className: "head" }, make("b", { textContent: title }),
-    make("span", { className: "right", textContent: right }));
-  const node = make("div", { className: "card" + (errors.length ? " failed" : "") }, head);
+  const head = el("div", { class: "head" }, el("b", { text: title }),
+    el("span", { class: "right", text: right }));
+  const node = el("div", { class: "card" + (errors.length ? " failed" : "") }, head);
   for (const error of errors) {
     const place = (error.locations || [])[0];
-    const button = make("button", { className: "problem" }, error.message + " ",
-      make("small", { textContent: place ? `${place.line}:${place.column}` : "" }));
-    if (place) button.addEventListener("click", () => query.go(place.line, place.column));
-    node.append(button);
+    node.append(el("button", { class: "problem", onclick: () => place && query.go(place.line, place.column) },
+      error.message + " ", el("small", { text: place ? `${place.line}:${place.column}` : "" })));
   }
-  node.append(make("pre", { innerHTML: paintJson(pretty) }));
+  const shown = el("pre");
+  shown.innerHTML = paintJson(pretty);
+  node.append(shown);
   const follows = results.scrollHeight - results.scrollTop - results.clientHeight < 60;
   results.append(node);
   while (results.children.length > MAX_EVENTS) results.firstChild.remove();
@@ -49097,7 +49421,7 @@ async function run() {
     if (error.name === "AbortError") state($("summary").textContent.replace(/^(Subscribed since|Running…)/,
       "Stopped. $&"));
     else {
-      card("Failed", "The server could not be reached: " + error.message, clock());
+      card("Failed", "The server could not be reached: " + error.message, stamp());
       state("Failed");
     }
   }
@@ -49115,8 +49439,8 @@ async function ask(request, control) {
   const text = await response.text();
   const took = (performance.now() - began).toFixed(0) + " ms";
   running = null;
-  state(`${response.status} ${response.statusText} · ${took} · ${size(new Blob([text]).size)}`);
-  card(`${response.status}`, text, clock());
+  state(`${response.status} ${response.statusText} · ${took} · ${bytes(new Blob([text]).size)}`);
+  card(`${response.status}`, text, stamp());
   results.scrollTop = 0;
 }
 
@@ -49130,24 +49454,24 @@ async function subscribe(request, control) {
   if (!(response.headers.get("content-type") || "").startsWith("text/event-stream")) {
     running = null;
     state(`${response.status} ${response.statusText}`);
-    return card(String(response.status), await response.text(), clock());
+    return card(String(response.status), await response.text(), stamp());
   }
   let count = 0;
-  const since = new Date();
+  const since = now();
   const counted = () => `${count} event${count === 1 ? "" : "s"}`;
-  const live = () => state(`Subscribed since ${clock(since).slice(0, 8)} · ${counted()}`, true);
+  const live = () => state(`Subscribed since ${clock(since)} · ${counted()}`, true);
   live();
-  results.append(make("div", { className: "empty", textContent: "Waiting for events…" }));
+  results.append(el("div", { class: "empty", text: "Waiting for events…" }));
   for await (const event of events(response.body)) {
     if (results.querySelector(".empty")) results.replaceChildren();
     if (event.type === "complete") break;
     if (event.data === "") continue;
     count += 1;
-    card("#" + count + (event.type === "gap" ? " gap" : ""), event.data, clock());
+    card("#" + count + (event.type === "gap" ? " gap" : ""), event.data, stamp());
     live();
   }
   running = null;
-  state(`Ended at ${clock().slice(0, 8)} · ${counted()}`);
+  state(`Ended at ${clock(now())} · ${counted()}`);
 }
 
 // The lines of an event stream as events { type, data }.
@@ -49169,7 +49493,7 @@ async function* events(body) {
   }
 }
 
-// ---- formatting -------------------------------------------------------------------------------
+// -- formatting --
 
 function tidy() {
   const { tokens } = analyse(query.value);
@@ -49235,8 +49559,12 @@ function tidy() {
   }
 }
 
-// ---- schema browser ---------------------------------------------------------------------------
+'''
 
+
+# -- GraphQL explorer: the schema, tabs, sharing -----------------------------------------
+
+EXPLORER_SCHEMA = r'''
 const INTROSPECTION = `query Introspection { __schema { description queryType { name } mutationType { name }
   subscriptionType { name } directives { name description locations isRepeatable args { ...Input } }
   types { kind name description specifiedByURL fields(includeDeprecated: true) { name description isDeprecated
@@ -49269,11 +49597,7 @@ async function loadSchema() {
 
 let trail = [];
 const docs = $("docs-body");
-const link = (name, text = name) => {
-  const node = make("button", { className: "link", textContent: text });
-  node.addEventListener("click", () => browse(name));
-  return node;
-};
+const link = (name, text = name) => el("button", { class: "link", text, onclick: () => browse(name) });
 const refNodes = (ref) => ref.kind === "NON_NULL" ? [...refNodes(ref.ofType), "!"]
   : ref.kind === "LIST" ? ["[", ...refNodes(ref.ofType), "]"] : [link(ref.name)];
 
@@ -49281,30 +49605,27 @@ function argumentNodes(args) {
   if (!args || !args.length) return [];
   const nodes = ["("];
   args.forEach((item, index) => {
-    nodes.push(make("span", { className: "arg", textContent: item.name, title: item.description || "" }),
+    nodes.push(el("span", { class: "arg", text: item.name, title: item.description || "" }),
       ": ",
       ...refNodes(item.type));
-    if (item.defaultValue !== null) nodes.push(make("span",
-      { className: "punct", textContent: " = " + item.defaultValue }));
+    if (item.defaultValue !== null) nodes.push(el("span",
+      { class: "punct", text: " = " + item.defaultValue }));
     if (index < args.length - 1) nodes.push(", ");
   });
   return [...nodes, ")"];
 }
 function fieldEntry(field, owner) {
-  const node = make("div", { className: "entry" });
+  const node = el("div", { class: "entry" });
   const operation = schema && ["query", "mutation", "subscription"].find((kind) => schema[kind] === owner);
   if (operation) {
-    const add = make("button", { className: "add", textContent: "+",
-      title: "Write an operation with this field" });
-    add.setAttribute("aria-label", `Write an operation with ${field.name}`);
-    add.addEventListener("click", () => insert(operation, field));
-    node.append(add);
+    node.append(el("button", { class: "add", text: "+", title: "Write an operation with this field",
+      "aria-label": `Write an operation with ${field.name}`, onclick: () => insert(operation, field) }));
   }
-  node.append(make("span", { className: "field" + (field.isDeprecated ? " gone" : ""),
-    textContent: field.name }),
+  node.append(el("span", { class: "field" + (field.isDeprecated ? " gone" : ""),
+    text: field.name }),
     ...argumentNodes(field.args), ": ", ...refNodes(field.type));
-  if (field.description) node.append(make("p", { textContent: field.description }));
-  if (field.isDeprecated) node.append(make("p", { textContent: "Deprecated: " + field.deprecationReason }));
+  if (field.description) node.append(el("p", { text: field.description }));
+  if (field.isDeprecated) node.append(el("p", { text: "Deprecated: " + field.deprecationReason }));
   return node;
 }
 function browse(name, same) {
@@ -49312,66 +49633,66 @@ function browse(name, same) {
   if (!same) trail = type ? [...trail.filter((item) => item !== name), name].slice(-6) : [];
   docs.replaceChildren();
   docs.scrollTop = 0;
-  if (!schema) return docs.append(make("p", { textContent: "No schema." }));
+  if (!schema) return docs.append(el("p", { text: "No schema." }));
   if (!type) return overview();
-  const crumbs = make("div", { className: "crumbs" }, link(null, "Schema"));
+  const crumbs = el("div", { class: "crumbs" }, link(null, "Schema"));
   for (const item of trail) crumbs.append(" › ", item === name ? item : link(item));
-  docs.append(crumbs, make("h2", { textContent: name }),
-    make("p", { textContent: type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.` }));
-  const part = (title, nodes) => { if (nodes.length) docs.append(make("h3", { textContent: title }),
+  docs.append(crumbs, el("h2", { text: name }),
+    el("p", { text: type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.` }));
+  const part = (title, nodes) => { if (nodes.length) docs.append(el("h3", { text: title }),
     ...nodes); };
-  const plain = (refs) => (refs || []).map((ref) => make("div", { className: "entry" }, link(ref.name)));
-  if (type.specifiedByURL) docs.append(make("p", {},
-    make("a", { href: type.specifiedByURL, textContent: type.specifiedByURL })));
+  const plain = (refs) => (refs || []).map((ref) => el("div", { class: "entry" }, link(ref.name)));
+  if (type.specifiedByURL) docs.append(el("p", {},
+    el("a", { href: type.specifiedByURL, text: type.specifiedByURL })));
   part("Fields", (type.fields || []).map((field) => fieldEntry(field, name)));
   part("Input fields", (type.inputFields || []).map((item) => {
-    const node = make("div", { className: "entry" },
-      make("span", { className: "arg", textContent: item.name }), ": ",
+    const node = el("div", { class: "entry" },
+      el("span", { class: "arg", text: item.name }), ": ",
       ...refNodes(item.type), item.defaultValue === null ? "" : " = " + item.defaultValue);
-    if (item.description) node.append(make("p", { textContent: item.description }));
+    if (item.description) node.append(el("p", { text: item.description }));
     return node;
   }));
   part("Values", (type.enumValues || []).map((item) => {
-    const node = make("div", { className: "entry" + (item.isDeprecated ? " gone" : "") },
-      make("span", { className: "type", textContent: item.name }));
-    if (item.description) node.append(make("p", { textContent: item.description }));
+    const node = el("div", { class: "entry" + (item.isDeprecated ? " gone" : "") },
+      el("span", { class: "type", text: item.name }));
+    if (item.description) node.append(el("p", { text: item.description }));
     return node;
   }));
   part("Implements", plain(type.interfaces));
   part("Possible types", plain(type.possibleTypes));
 }
 function overview() {
-  docs.append(make("h2", { textContent: "Schema" }), make("p", { textContent: schema.description || "" }));
+  docs.append(el("h2", { text: "Schema" }), el("p", { text: schema.description || "" }));
   for (const kind of ["query", "mutation", "subscription"]) {
     const type = schema.types.get(schema[kind]);
     if (!type) continue;
-    docs.append(make("h3", { textContent: kind === "query" ? "Queries" : kind + "s" }),
+    docs.append(el("h3", { text: kind === "query" ? "Queries" : kind + "s" }),
       ...type.fields.map((field) => fieldEntry(field, type.name)));
   }
   const own = [...schema.types.values()].filter((type) => !type.name.startsWith("__")
     && ![schema.query, schema.mutation, schema.subscription].includes(type.name));
-  docs.append(make("h3", { textContent: "Types" }), ...own.map((type) => make("div", { className: "entry" },
-    link(type.name), make("span", { className: "comment", textContent: " " + type.kind.toLowerCase() }))));
+  docs.append(el("h3", { text: "Types" }), ...own.map((type) => el("div", { class: "entry" },
+    link(type.name), el("span", { class: "comment", text: " " + type.kind.toLowerCase() }))));
 }
 $("search").addEventListener("input", () => {
   const wanted = $("search").value.trim().toLowerCase();
   if (!wanted || !schema) return browse(trail[trail.length - 1] || null, true);
-  docs.replaceChildren(make("h3", { textContent: "Found" }));
+  docs.replaceChildren(el("h3", { text: "Found" }));
   let count = 0;
   for (const type of schema.types.values()) {
     if (type.name.startsWith("__")) continue;
     if (type.name.toLowerCase().includes(wanted)) {
-      docs.append(make("div", { className: "entry" }, link(type.name)));
+      docs.append(el("div", { class: "entry" }, link(type.name)));
       count += 1;
     }
     for (const item of [...(type.fields || []), ...(type.inputFields || []), ...(type.enumValues || [])]) {
       if (count < 200 && item.name.toLowerCase().includes(wanted)) {
-        docs.append(make("div", { className: "entry" }, link(type.name), "." + item.name));
+        docs.append(el("div", { class: "entry" }, link(type.name), "." + item.name));
         count += 1;
       }
     }
   }
-  if (!count) docs.append(make("p", { textContent: "Nothing has such a name." }));
+  if (!count) docs.append(el("p", { text: "Nothing has such a name." }));
 });
 
 // A document for one root field: required arguments as variables, leaf fields selected.
@@ -49427,23 +49748,18 @@ function welcome() {
   return lines + (first ? "\n" + draft("query", first) : "\n{\n  __typename\n}\n");
 }
 
-// ---- metadata, tabs, sharing, theme, sizes ------------------------------------------------------
+// -- metadata, tabs, sharing, theme, sizes --
 
 function metadata() {
   return [...$("pairs").children].map((row) =>
     [...row.querySelectorAll("input")].map((input) => input.value));
 }
 function addPair(key = "", value = "") {
-  const field = (label, text) => {
-    const input = make("input", { value: text, placeholder: label, spellcheck: false });
-    input.setAttribute("aria-label", "Metadata " + label);
-    input.addEventListener("input", remember);
-    return input;
-  };
-  const drop = make("button", { textContent: "×", title: "Remove" });
-  drop.setAttribute("aria-label", "Remove this pair");
-  const row = make("div", { className: "pair" }, field("key", key), field("value", value), drop);
-  drop.addEventListener("click", () => { row.remove(); remember(); });
+  const field = (label, value) => el("input", { class: "code", type: "text", value, placeholder: label,
+    spellcheck: "false", "aria-label": "Metadata " + label, oninput: remember });
+  const drop = el("button", { text: "×", title: "Remove", "aria-label": "Remove this pair",
+    onclick: () => { row.remove(); remember(); } });
+  const row = el("div", { class: "pair" }, field("key", key), field("value", value), drop);
   $("pairs").append(row);
   return row;
 }
@@ -49572,21 +49888,14 @@ addEventListener("hashchange", () =>
 
 followTheme();
 restore();
-results.append(make("div", { className: "empty",
-  innerHTML: "<kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the operation<br>"
-  + "<kbd>Ctrl</kbd> <kbd>Space</kbd> completes<br><kbd>Ctrl</kbd> <kbd>K</kbd> searches the schema<br>"
-  + "<kbd>Shift</kbd> <kbd>Alt</kbd> <kbd>F</kbd> formats" }));
 if (innerWidth < 1000) toggleDocs(false);
 loadSchema();
 if (!location.hash) query.area.focus();
-</script>
-</body>
-</html>
 '''
-EXPLORER_POLICY = (
-    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'; script-src 'sha256-%s'" % base64.b64encode(hashlib.sha256(
-        EXPLORER_PAGE.partition("<script>")[2].partition("</script>")[0].encode()).digest()).decode())
+
+EXPLORER_PAGE, EXPLORER_POLICY = render_program(
+    "GraphQL explorer", "M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z", EXPLORER_STYLE,
+    EXPLORER_BODY, EXPLORER_EDITOR + EXPLORER_RUNNING + EXPLORER_SCHEMA)
 
 
 @page("explorer")
@@ -50573,6 +50882,8 @@ def line_diff(actual, expected):
     return "\n".join(lines)
 
 
+# -- Script tests: requests and streams --------------------------------------------------
+
 class LocalServer(HTTPServer):
     """The HTTP server without a port: whoever has it hands it connections."""
 
@@ -50746,6 +51057,8 @@ class TestResult:
         self.kind = self.failure = self.place = None
         self.notes = []
 
+
+# -- Script tests: one file --------------------------------------------------------------
 
 class ScriptTests:
     """One test file, with the scripts of its folder loaded for it."""
@@ -51731,16 +52044,15 @@ test("only what is on the list can be chosen", async () => {
   <title>Live poll</title>
   <link rel="icon" href="data:,">
   <style>
-    :root { color-scheme: light dark; --paper: #f6f4ef; --card: #fff; --ink: #23211d; --quiet: #6d6860;
-      --line: #dcd7cc; --bar: #f3c9a5; --live: #2e7d4f; --bad: #b3362b }
-    @media (prefers-color-scheme: dark) {
-      :root { --paper: #1b1a18; --card: #262421; --ink: #efece5; --quiet: #a8a298; --line: #3d3a35;
-        --bar: #7a4f2b; --live: #6fcf97; --bad: #f08a80 }
-    }
+    :root { color-scheme: light dark;
+      --ink: light-dark(#1c2024, #e4e8eb); --soft: light-dark(#5c656e, #9aa5af);
+      --line: light-dark(#e1e5e9, #2c333a); --bar: light-dark(#cfe2f8, #1f4166);
+      --bg: light-dark(#f6f7f9, #121518); --paper: light-dark(#fff, #191d21);
+      --ok: light-dark(#227a3d, #6cc58a); --bad: light-dark(#b3261e, #ff8a80) }
     * { box-sizing: border-box }
     body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem;
-      background: var(--paper); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
-    main { width: min(34rem, 100%); padding: 2rem; background: var(--card); border: 1px solid var(--line);
+      background: var(--bg); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
+    main { width: min(34rem, 100%); padding: 2rem; background: var(--paper); border: 1px solid var(--line);
       border-radius: 1rem }
     h1 { margin: 0 0 1.2rem; font-size: 1.6rem; line-height: 1.25 }
     button { position: relative; display: flex; width: 100%; margin: 0 0 .7rem; padding: .8rem 1rem; overflow: hidden;
@@ -51749,9 +52061,9 @@ test("only what is on the list can be chosen", async () => {
     button:hover, button:focus-visible { border-color: currentColor }
     button i { position: absolute; inset: 0 auto 0 0; background: var(--bar); transition: width .4s }
     button span, button b { position: relative }
-    p { margin: .6rem 0 0; color: var(--quiet); font-size: .95rem }
+    p { margin: .6rem 0 0; color: var(--soft); font-size: .95rem }
     #status::before { content: "●"; margin-right: .4em }
-    #status.live::before { color: var(--live) }
+    #status.live::before { color: var(--ok) }
     #answer { color: var(--bad) }
     @media (prefers-reduced-motion: reduce) { button i { transition: none } }
   </style>

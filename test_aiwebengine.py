@@ -456,6 +456,16 @@ class StructureTest(unittest.TestCase):
                and not re.fullmatch(r"(?=.{90}$)# -- \S.*?\S -{2,}|    # -- \S.*?\S ----", line)]
         self.assertEqual(odd, [])
 
+    def test_no_room_class_or_function_is_too_large_to_see(self):
+        places = [entry for entry in aiwebengine.outline(self.source) if entry.depth < 2]
+        ends = [entry.line for entry in places[1:]] + [self.source.count("\n") + 1]
+        large = [(entry.text, end - entry.line) for entry, end in zip(places, ends) if end - entry.line > 900]
+        for kinds, limit in ((ast.ClassDef, 900), ((ast.FunctionDef, ast.AsyncFunctionDef), 60)):
+            sizes = [(node.name, node.end_lineno - node.lineno + 1) for node in ast.walk(self.tree)
+                     if isinstance(node, kinds)]
+            large += [(name, size) for name, size in sizes if size > limit]
+        self.assertEqual(large, [])
+
     def test_no_unfinished_business(self):
         self.assertEqual(re.findall(r"TODO|FIXME|XXX|raise NotImplemented", self.source), [])
 
@@ -1289,6 +1299,51 @@ result = s
 # ======================================================================================
 # 8  VALUES AND OBJECTS
 # ======================================================================================
+
+class LazyObjectTest(unittest.TestCase):
+    """Objects whose properties are made when they are read, such as `context.request`."""
+
+    def evaluate(self, code):
+        """(result of the code with such an object as `o`, the keys that were made)"""
+        realm, made = aiwebengine.Realm("lazy.js"), []
+
+        def make(key):
+            made.append(key)
+            return realm.new_object({"key": key})
+
+        realm.define("o", realm.lazy_object({"b": aiwebengine.LATER, "n": 1, "a": aiwebengine.LATER}, make))
+        return realm.to_python(realm.evaluate(code)), made
+
+    def test_only_what_is_read_is_made_and_once(self):
+        self.assertEqual(self.evaluate("[o.n, o.a.key, o.a === o.a]"), ([1, "a", True], ["a"]))
+        self.assertEqual(self.evaluate("const { a: { key } } = o; key"), ("a", ["a"]))
+
+    def test_scripts_see_an_ordinary_object(self):
+        for code, expected in (
+                ("Object.keys(o).join()", "b,n,a"), ("JSON.stringify({ ...o })", None),
+                ("JSON.stringify(o)", None), ("JSON.stringify(structuredClone(o))", None),
+                ("JSON.stringify(Object.assign({}, o))", None), ("Object.create(o).a.key", "a"),
+                ("o.b = 5; delete o.n; o.x = 1; JSON.stringify(o)", '{"b":5,"a":{"key":"a"},"x":1}'),
+                ("Object.freeze(o); o.b = 5; o.b.key", "b"), ("'b' in o && !('c' in o) && o.c === undefined", True),
+                ("o.hasOwnProperty('a') && o.toString === Object.prototype.toString", True),
+                ("Object.defineProperty(o, 'a', { get() { return this.n + 1 } }); [o.a, o.b.key].join()", "2,b"),
+                ("let s = ''; for (const k in o) s += k; s", "bna"),
+                ("Object.setPrototypeOf(o, { c: 3 }); o.c + o.n", 4)):
+            with self.subTest(code):
+                self.assertEqual(self.evaluate(code)[0],
+                                 '{"b":{"key":"b"},"n":1,"a":{"key":"a"}}' if expected is None else expected)
+
+    def test_a_property_that_cannot_be_made_is_made_at_the_next_reading(self):
+        realm, failures = aiwebengine.Realm("lazy.js"), [aiwebengine.JSTypeError("not now")]
+
+        def make(key):
+            if failures:
+                raise failures.pop()
+            return key
+
+        realm.define("o", realm.lazy_object({"a": aiwebengine.LATER}, make))
+        self.assertEqual(realm.evaluate("let first; try { o.a } catch (e) { first = e.message } first + o.a"), "not nowa")
+
 
 class ObjectModelTest(unittest.TestCase):
     """Properties, prototypes, functions, arrays as objects."""
@@ -2415,11 +2470,14 @@ queueMicrotask(() => log.push("b")); log.push("sync")
 => sync a b c
 """)
 
-    def test_the_realm_provides_exactly_the_listed_helpers(self):
-        self.assertEqual(set(aiwebengine.Realm().runtime), set(aiwebengine.RUNTIME_NAMES))
+    def test_the_realm_provides_exactly_the_helpers_that_the_code_generator_names(self):
+        source = pathlib.Path(aiwebengine.__file__).read_text(encoding="utf-8")
+        generator = re.search(r"\n# \d+  CODE GENERATOR\n(.*?)\n# \d+  BUILT-INS", source, re.S)[1]
+        unnamed = {name for name in aiwebengine.Realm().runtime if f'"{name}"' not in generator}
+        self.assertEqual(unnamed, set())
 
     def test_code_names_nothing_but_helpers_and_mangled_names(self):
-        allowed, attributes = set(aiwebengine.RUNTIME_NAMES), {
+        allowed, attributes = set(aiwebengine.Realm().runtime), {
             "append", "attrs", "fn", "items", "left", "props", "rest", "set", "step", "v", "value"}
         for clause, script, _ in CASES:
             try:
@@ -4096,7 +4154,11 @@ construct: () => 1 })))
                 self.assertEqual(outcome(f"result = {source}"), expected)
 
     #: Cases in which some node does something else than the specification says, and why.
-    NODE_DIFFERS = {"computed keys and heritage are strict code": "the globals of node 24's vm take an unknown name"}
+    NODE_DIFFERS = {
+        "computed keys and heritage are strict code": "the globals of node 24's vm take an unknown name",
+        "B.3.5 an initialiser in the head of for-in; B.3.4 no var of for-of with the name of a catch parameter":
+            "V8 takes such a var of for-of",
+        "what cannot be destructured says which property was asked for": "V8 writes null as 'object null'"}
 
     @unittest.skipIf(NODE_MISSING, NODE_MISSING)
     def test_node_gives_the_same_outcome_in_every_case(self):
@@ -6899,7 +6961,7 @@ class StackEdgeTest(unittest.TestCase):
 LARGEST_CALLS = {
     "sort of long equal texts": ("const a = new Array(1e6).fill(T)", "a.sort()"),
     "sort of long texts alike": ("const a = Array.from({ length: 20 }, (_, i) => 'a'.repeat(2e6) + i)", "a.sort()"),
-    "toSorted of numbers": ("const a = new Array(5e6).fill(1.5); a[9] = 1", "a.toSorted((x, y) => x - y)"),
+    "toSorted of numbers": ("const a = new Array(4e6).fill(1.5); a[9] = 1", "a.toSorted((x, y) => x - y)"),
     "sort of numbers as texts": ("const a = new Array(2e6).fill(17)", "a.sort()"),
     "sort of short texts": ("const a = Array.from({ length: 2e5 }, (_, i) => 'k' + i * 7919 % 100003).flatMap(x => [x, x, x, x, x])",
                             "a.sort()"),
@@ -6941,7 +7003,7 @@ LARGEST_CALLS = {
     "fill of an array": ("const a = new Array(4e6).fill(1)", "a.fill(2)"),
     "concat": ("const a = new Array(4e6).fill(1)", "a.concat(a)"),
     "join": ("const a = new Array(4e6).fill('a')", "a.join()"),
-    "JSON.stringify": ("const a = new Array(5e6).fill(1.5)", "JSON.stringify(a)"),
+    "JSON.stringify": ("const a = new Array(4e6).fill(1.5)", "JSON.stringify(a)"),
     "JSON.stringify of texts": ("const a = new Array(30).fill('\"'.repeat(5e5))", "JSON.stringify(a)"),
     "BigInt arithmetic": ("const b = (1n << 1000000n) - 1n, c = b >> 500000n", "b / c"),
     "BigInt as text": ("const b = (1n << 1000000n) - 1n", "String(b)"),
@@ -6980,7 +7042,7 @@ class LongestPause(threading.Thread):
 def longest_pause(setup, call, seconds=0.4):
     """(pause, how it ended, overtime) of a built-in call that is repeated until the time limit."""
     realm = aiwebengine.Realm(console=lambda level, text: None)
-    realm.evaluate(f"var N = 33e6, T = 'a'.repeat(N); {setup}", timeout=60)
+    realm.evaluate(f"var N = 33e6, T = 'a'.repeat(N); {setup}", timeout=10 * STUCK)
     ends = []
 
     def work():
@@ -9720,6 +9782,33 @@ class GraphQLClientsTest(ServerCase):
         self.assertEqual(json.loads(self.post_json("/graphql", {"query": query})),
                          {"data": {"list": [{"id": "1"}], "node": {"id": "9"}, "many": [1, 2]}})
 
+    def test_values_of_every_kind_become_what_graphql_js_makes_of_them(self):
+        self.serve("""
+          graphQLRegistry.registerTypes("type T { i: Int s: String id: ID l: [Int] ll: [[Int]] t: T u: U lt: [T] } union U = T");
+          const odd = (...items) => ({ *[Symbol.iterator]() { yield* items; } });
+          graphQLRegistry.registerQuery("t", "t: T", () => ({
+            i: { then: (done) => done(7) }, s: { valueOf: () => "text" }, id: 1e21, l: odd(1, { valueOf: () => 2 }),
+            ll: new Set([[1], new Set([2]), Promise.resolve(odd(3))]), t: () => null, u: async () => undefined, lt: () => undefined }));
+          graphQLRegistry.registerQuery("bad", "bad: T", () => ({
+            i: new Error("an error"), s: Symbol("x"), id: async () => new Error("late"), l: [1, new RangeError("item")],
+            ll: odd([1], { then(done, fail) { fail(new Error("refused")); } }), t: { i: 1, get s() { return new Error("got"); } },
+            get lt() { return { *[Symbol.iterator]() { yield {}; throw new Error("stopped"); } }; }, get unused() { throw 1; },
+            *endless() { for (;;) yield 1; } }));
+          graphQLRegistry.registerQuery("error", "error: String", () => new TypeError("returned"));
+          graphQLRegistry.registerQuery("later", "later: T", async function* () { yield { i: 1 }; });
+        """)
+        ask = lambda query: json.loads(self.post("/graphql", json.dumps({"query": query}), {"Content-Type": "application/json"})[2])
+        self.assertEqual(ask("{ t { i s id l ll t { i } u { __typename } lt { i } } }"), {"data": {"t": {
+            "i": 7, "s": "text", "id": "1e+21", "l": [1, 2], "ll": [[1], [2], [3]], "t": None, "u": None, "lt": None}}})
+        self.assertEqual([(item["message"], item["path"]) for item in ask("{ error }")["errors"]], [("returned", ["error"])])
+        self.assertIn("sendSubscriptionMessage", ask("{ later { i } }")["errors"][0]["message"])
+        found = ask("{ bad { i s id l ll t { i s } lt { i } } }")
+        self.assertEqual(found["data"]["bad"], {"i": None, "s": None, "id": None, "l": [1, None], "ll": [[1], None],
+                                                "t": {"i": 1, "s": None}, "lt": None})
+        self.assertEqual([(".".join(map(str, item["path"][1:])), item["message"]) for item in found["errors"]], [
+            ("i", "an error"), ("s", "String cannot represent value: Symbol(x)"), ("id", "late"), ("l.1", "item"),
+            ("ll.1", "refused"), ("t.s", "got"), ("lt", "stopped")])
+
     def test_what_a_getter_or_a_promise_throws_is_the_error_of_its_field(self):
         self.serve(self.LIVE)
         for kind, field, message in (("instance", "bad", "no good"), ("rejected", "name", "too late")):
@@ -10307,6 +10396,25 @@ class StorageFileTest(ServerCase):
         self.serve_file()
         for id in ids:
             self.assertEqual(self.client(id).next()["event"], "gap")
+
+    @unittest.skipIf(os.name == "nt", "Windows lets nobody delete a file that is open")
+    def test_a_file_that_was_deleted_or_replaced_is_an_error_that_the_script_can_catch(self):
+        script = """
+            routeRegistry.registerStreamRoute("/s");
+            const tell = work => { try { return work(); } catch (error) { return error.message; } };
+            routeRegistry.registerRoute("/set", () => tell(() => sharedStorage.setItem("k", "v") ?? "kept"));
+            routeRegistry.registerRoute("/send", () => tell(() => routeRegistry.sendStreamMessage("/s", "m")));
+        """
+        for change in (os.remove, lambda path: os.replace(shutil.copy(path, f"{path}.copy"), path)):
+            with self.subTest(change=change):
+                self.serve_file(script)
+                self.assertEqual(self.get("/set")[2], "kept")
+                change(self.file)
+                for path in ("/set", "/send"):
+                    self.assertIn("was deleted or replaced while the server runs", self.get(path)[2])
+                self.server.stop()
+                for path in self.file.parent.iterdir():
+                    path.unlink()
 
     def test_a_handler_of_an_old_version_sends_on_the_stream_that_is_there_now(self):
         self.serve_file({"app.js": STORAGE_SCRIPT + """
@@ -11954,6 +12062,7 @@ class HttpTest(ServerCase):
         for parameters, name in (
                 ("filename*=UTF-8''na%C3%AFve%20%E2%82%AC.txt", "naïve €.txt"), ("filename=\"plain.txt\"; filename*=utf-8'en'b%C3%BC.txt", "bü.txt"),
                 ("filename*=ISO-8859-1''%e9.txt", "é.txt"), ("filename*=none''x; filename=y.txt", "y.txt"),
+                ("filename*=none''x", "none''x"),
                 ('filename="=?UTF-8?B?w7wudHh0?="', "ü.txt"), ('filename="=?utf-8?q?=C3=BC_1%.txt?="', "ü 1%.txt"),
                 ('filename="=?utf-8?b?w7w=?= =?utf-8?q?2?="', "ü2"), ('filename="=?odd?B?w7wudHh0?="', "=?odd?B?w7wudHh0?="),
                 ('filename="a=?b"', "a=?b"), ("filename*=UTF-8''..%2F..%2Fx", "x"), ('filename="ü.txt"', "ü.txt")):
@@ -11967,6 +12076,7 @@ class HttpTest(ServerCase):
         import zlib
         send = lambda body, encoding, path="/echo": self.post(path, body, {"Content-Encoding": encoding, "Content-Type": "application/json"})
         for encoding, body in (("gzip", gzip.compress(b"[1]")), ("X-GZIP", gzip.compress(b"[1]")), ("deflate", zlib.compress(b"[1]")),
+                               ("gzip", gzip.compress(b"[") + gzip.compress(b"") + gzip.compress(b"1]") + bytes(9)),
                                ("deflate", zlib.compress(b"[1]")[2:-4]), ("identity", b"[1]")):
             self.assertEqual(json.loads(send(body, encoding)[2])["json"], [1], encoding)
         query = json.dumps({"query": "{ __typename }"}).encode()
@@ -11974,9 +12084,11 @@ class HttpTest(ServerCase):
         status, headers, text = send(b"x", "br")
         self.assertEqual((status, headers["accept-encoding"]), (415, "gzip, deflate"))
         self.assertEqual(send(gzip.compress(b"1"), "gzip, gzip")[0], 415)
-        for body in (b"no", gzip.compress(b"[1]")[:-5], gzip.compress(b"[1]") + b"x"):
+        for body in (b"no", gzip.compress(b"[1]")[:-5], gzip.compress(b"[1]") + b"x", bytes(3), gzip.compress(b"") * 1000):
             self.assertEqual(send(body, "gzip")[0], 400)
+        self.assertEqual(send(zlib.compress(b"[1]") * 2, "deflate")[0], 400)
         self.assertEqual(send(gzip.compress(bytes(10 * 1024 * 1024 + 1)), "gzip")[0], 413)
+        self.assertEqual(send(gzip.compress(bytes(6 * 1024 * 1024)) * 2, "gzip")[0], 413)
 
     def test_versions_and_forms_of_requests(self):
         self.assertNotIn("100 Continue", self.raw(b"POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"))
@@ -12333,6 +12445,28 @@ class HttpTest(ServerCase):
         self.eventually(lambda: self.server.app.broadcaster.count == 1)
         self.assertEqual(self.connect("/events").status, 200)
 
+    def test_one_address_leaves_streams_for_others(self):
+        self.serve(ECHO, max_connections=20)
+        count_of = self.server.app.broadcaster.count_of
+        count_of["127.0.0.1"] = 17
+        first = self.connect("/events")
+        self.eventually(lambda: count_of["127.0.0.1"] == 18)
+        self.assertEqual(self.connect("/events").status, 503)
+        self.assertIn("18 connections of this address", self.get("/events")[2])
+        count_of["192.0.2.1"], count_of["127.0.0.1"] = 18, 1
+        self.assertEqual(self.connect("/events").status, 200)
+        first.close()
+        self.eventually(lambda: count_of["127.0.0.1"] == 1)
+
+    def test_streams_leave_sockets_for_requests(self):
+        with mock.patch.object(aiwebengine, "socket_limit", lambda: 10):
+            self.serve(ECHO)
+        for _ in range(9):
+            self.assertEqual(self.connect("/events").status, 200)
+        self.eventually(lambda: self.server.app.broadcaster.count == 9)
+        self.assertEqual(self.connect("/events").status, 503)
+        self.assertEqual(self.post("/echo")[0], 200)
+
     def test_a_limit_of_one_stream_is_told_in_the_singular(self):
         self.serve(ECHO, max_connections=1)
         self.connect("/events")
@@ -12407,6 +12541,12 @@ class RoutingTest(ServerCase):
         self.assertEqual(self.request("DELETE", "/users/7")[2], '["DELETE /users/:key",{"key":"7"}]')
         self.assertEqual(self.request("HEAD", "/users/1")[0], 200)
         self.assertEqual(self.request("OPTIONS", "/api/x")[1]["allow"], "GET, POST, PUT, HEAD, OPTIONS")
+
+    def test_names_in_patterns_are_those_of_javascript(self):
+        self.routes("GET /a/:übung", "GET /b/:_x$", "GET /time/12:30")
+        self.assertEqual(self.get_json("/a/5")[1], {"übung": "5"})
+        self.assertEqual(self.get_json("/b/5")[1], {"_x$": "5"})
+        self.assertEqual(self.answered("GET", "/time/12:30"), "GET /time/12:30")
 
     def test_a_catch_all_comes_after_files_and_never_hides_the_servers_own(self):
         self.routes("GET /*", "POST /*", "GET /files/*", "GET /:page", "GET /app/*", **{
@@ -12582,6 +12722,11 @@ class ResponseTest(ServerCase):
                 ("redirect('/y', { status: 301, headers: { 'Set-Cookie': 'a=1' } })", 301,
                  {"location": "/y", "set-cookie": "a=1"}),
                 ("redirect('/y', { headers: [['Set-Cookie', 'a=1']] })", 302, {"location": "/y", "set-cookie": "a=1"}),
+                ("error({ status: 404 })", 404, {}), ("error('gone', { status: 410, headers: { 'X-A': 'b' } })", 410, {"x-a": "b"}),
+                ("json(1, { headers: { 'content-type': 'application/problem+json' } })", 200,
+                 {"content-type": "application/problem+json"}),
+                ("text('a,b', { headers: [['Content-Type', 'text/csv']] })", 200, {"content-type": "text/csv; charset=UTF-8"}),
+                ("html('a', { headers: { 'Content-Type': null } })", 200, {"content-type": "text/html; charset=UTF-8"}),
                 ("noContent({ headers: { 'X-A': 'b' } })", 204, {"x-a": "b"})):
             with self.subTest(code):
                 found = self.answer(f"return ResponseBuilder.{code}")
@@ -12596,6 +12741,9 @@ class ResponseTest(ServerCase):
         self.assertIn("threw status 503", self.output.getvalue())
         for code in ("throw { status: 200 }", "throw { status: 'x' }", "throw { status: 404.5 }", "throw null"):
             self.assertEqual(self.answer(code)[0], 500)
+        status, headers, text = self.answer("throw ResponseBuilder.error(409, 'taken', { headers: { 'X-A': 'b' } })")
+        self.assertEqual((status, headers["x-a"], text), (409, "b", '{"error":"taken"}'))
+        self.assertEqual(self.answer("throw { status: 422, body: { field: 'name' } }")[::2], (422, '{"field":"name"}'))
         status, headers, text = self.answer("throw { status: 403, message: '<b>' }", Accept="text/html")
         self.assertEqual((status, headers["content-type"]), (403, "text/html; charset=UTF-8"))
         self.assertIn("&lt;b&gt;", text)
@@ -12613,11 +12761,26 @@ class ResponseTest(ServerCase):
     def test_what_json_would_lose_is_an_error(self):
         for code, advice in (("new Map([[1, 2]])", "Object.fromEntries"), ("new Set([1])", "[...set]"),
                              ("(function* () { yield 1 })()", "[...generator]"), ("[1].values()", "[...iterator]"),
-                             ("{ body: new Map() }", "Object.fromEntries"), ("{ body: Promise.resolve(1) }", "await it")):
+                             ("{ body: new Map() }", "Object.fromEntries"), ("{ body: Promise.resolve(1) }", "await it"),
+                             ("{ body: new Error('x') }", "an Error, which JSON writes as {}"), ("new TypeError('x')", "error.message"),
+                             ("ResponseBuilder.json(new Map())", "Object.fromEntries"),
+                             ("routeRegistry.sendStreamMessage('/s', new Set())", "data is a Set")):
             status, _, text = self.answer(f"return {code}")
             self.assertEqual(status, 500)
             self.assertIn(advice, text)
         self.assertEqual(self.answer("return Object.assign(new Map, { toJSON: () => [1] })")[2], "[1]")
+
+    def test_what_has_a_method_then_is_waited_for(self):
+        for code, status, text in (("{ then: (done) => done('a') }", 200, "a"),
+                                   ("{ then: (done) => setTimeout(done, 1, { status: 201, body: 'b' }) }", 201, "b"),
+                                   ("{ then: (done) => done({ then: (done) => done('c') }) }", 200, "c"),
+                                   ("new (class { then(done) { done('d') } })", 200, "d"),
+                                   ("{ then: (done, fail) => fail({ status: 418, message: 'e' }) }", 418, None),
+                                   ("{ then() { throw { status: 419 } } }", 419, None), ("{ then: 1 }", 200, '{"then":1}')):
+            with self.subTest(code):
+                found = self.answer(f"return {code}")
+                self.assertEqual(found[0], status)
+                self.assertIn(text, (None, found[2]))
 
     def test_headers_as_pairs_and_in_place_of_the_servers(self):
         raw = self.serve("""routeRegistry.registerRoute('/x', () => ({ body: 'a', headers: [
@@ -12969,6 +13132,54 @@ class WaitingTest(ServerCase):
         self.assertEqual(self.get("/go")[2], "gone")
         self.assertEqual([self.bodies(sock, 1) for sock in socks], [[str(n)] for n in range(200)])
 
+    def crossing(self, count, resolver="() => 'leaf'"):
+        """Scripts 0 to count - 1: each calls the resolver of the next, the last that of the first."""
+        return {f"{n}.js": """
+            graphQLRegistry.registerQuery("leafN", "type Query { leafN: String }", RESOLVER);
+            routeRegistry.registerRoute("/quickN", () => "quick");
+            routeRegistry.registerRoute("/callN", () => {
+                console.log("in N");
+                while (!sharedStorage.getItem("go"));
+                return graphQLRegistry.executeGraphQL("{ leafNEXT }");
+            });""".replace("RESOLVER", resolver).replace("NEXT", str((n + 1) % count)).replace("N", str(n))
+            for n in range(count)}
+
+    def cross(self, count, resolver):
+        """What the routes of crossing() answer when each is called while the one before waits."""
+        self.serve(self.crossing(count, resolver), handler_timeout=WAIT)
+        socks = [self.ask(f"/call{n}") for n in range(count)]
+        self.eventually(lambda: self.output.getvalue().count("  in ") == count)
+        for n in range(count):
+            self.server.app.storage_of(f"{n}.js").set("go", "1")
+        return [self.bodies(sock, 1)[0] for sock in socks]
+
+    def test_scripts_that_call_each_other_do_not_block_each_other(self):
+        for count, resolver in ((2, "() => 'leaf'"), (3, "async () => { await null; return 'leaf'; }")):
+            self.assertEqual(self.cross(count, resolver),
+                             [json.dumps({"data": {f"leaf{(n + 1) % count}": "leaf"}}) for n in range(count)])
+            self.assertEqual([self.get(f"/quick{n}")[2] for n in range(count)], ["quick"] * count)
+
+    def test_an_endless_loop_in_a_script_that_was_called_ends_both_calls(self):
+        self.serve({**self.crossing(2, "() => { while (true); }")}, handler_timeout=0.5)
+        for storage in ("0.js", "1.js"):
+            self.server.app.storage_of(storage).set("go", "1")
+        socks = [self.ask(f"/call{n}") for n in (0, 1)]
+        for sock in socks:
+            self.assertIn("stopped after 0.5 s", self.bodies(sock, 1)[0])
+        self.assertEqual([self.get(f"/quick{n}")[2] for n in (0, 1)], ["quick"] * 2)
+        self.assertEqual(aiwebengine.STOPPED_THREADS, set())
+
+    def test_a_script_that_waits_for_itself_is_told_so_at_once(self):
+        self.serve("""
+            graphQLRegistry.registerQuery("soon", "type Query { soon: Int }", async () => { await null; return 1; });
+            graphQLRegistry.registerQuery("never", "type Query { never: Int }",
+                                          () => new Promise(done => setTimeout(done, 1)));
+            routeRegistry.registerRoute("/:name", ({ request }) =>
+                graphQLRegistry.executeGraphQL(`{ ${request.params.name} }`));
+        """, handler_timeout=10 * WAIT)
+        self.assertEqual(self.get_json("/soon"), {"data": {"soon": 1}})
+        self.assertIn("while its own script waits for it", self.get_json("/never")["errors"][0]["message"])
+
     def test_answers_stay_in_order_on_one_connection(self):
         self.serve(self.SCRIPTS, handler_timeout=WAIT)
         sock = self.ask("/wait/1", "/free", "/wait/2", "/free")
@@ -13075,7 +13286,7 @@ class WaitingTest(ServerCase):
         before = threading.active_count()
         socks = [self.ask(f"/graphql?query=%7Bslow(n:{n})%7D") for n in range(100)]
         self.wait_for(100)
-        self.assertLess(threading.active_count() - before, 20)
+        self.assertLess(threading.active_count() - before, 50)
         self.get("/go")
         self.assertEqual([self.bodies(sock, 1) for sock in socks], [[f'{{"data":{{"slow":{n}}}}}'] for n in range(100)])
 
@@ -13194,6 +13405,18 @@ class StreamsOverHttpTest(ServerCase):
         again = self.connect("/s?name=Ada", [*self.EVENT_SOURCE, f"Last-Event-ID: {client.last_id}"])
         self.assertEqual([again.next()["data"] for _ in range(3)], ['{"hello":"Ada"}', "missed", "came"])
         self.assertIn("only onConnect can send", self.send("later", "x"))
+
+    def test_metadata_that_on_connect_cannot_mean_are_refused(self):
+        self.serve("""
+            const made = { map: new Map([["a", "b"]]), error: new Error("x"), nested: { a: {} }, list: [1], good: { a: 1, b: null } };
+            routeRegistry.registerStreamRoute("/s", ({ request }) => ({ then: (done) => done(made[request.query.what]) }));
+            """)
+        for what, part in (("map", "Object.fromEntries(map)"), ("error", "an Error"), ("nested", '"a\\" is not'), ("list", "an array")):
+            status, _, text = self.get("/s?what=" + what)
+            self.assertEqual(status, 500)
+            self.assertIn(part, text)
+        self.connect("/s?what=good")
+        self.assertEqual([dict(item.metadata) for item in self.server.app.streams.get("/s").connections], [{"a": "1"}])
 
     def test_head_of_a_stream_answers_as_get_would_without_a_length(self):
         self.serve(self.NAMED)
@@ -14173,6 +14396,18 @@ class LivePageTest(LiveCase):
             with unittest.mock.patch.object(aiwebengine, "is_loopback", lambda address: True):
                 self.assertEqual({self.connect("/engine/live").status for _ in range(5)}, {200})
         self.eventually(lambda: len(self.server.app.live.stream.connections) == 12)
+
+    def test_a_page_that_gave_its_place_away_gives_no_second_one(self):
+        self.serve("")
+        live, stream = self.server.app.live, self.server.app.live.stream
+        pages = [unittest.mock.Mock(address="127.0.0.1", since=number) for number in range(4)]
+        with unittest.mock.patch.object(aiwebengine, "MAX_LIVE_PAGES", 4), \
+                unittest.mock.patch.object(stream, "connections", set(pages)), \
+                unittest.mock.patch.object(self.server.app.broadcaster, "finish") as finish:
+            for number in range(2):
+                self.assertTrue(live.make_room("::1"))
+                stream.connections.add(unittest.mock.Mock(address="127.0.0.1", since=10 + number))
+        self.assertEqual([call.args[0].since for call in finish.mock_calls], [0, 1])
 
     def test_what_failed_to_load_is_told_elsewhere_without_its_source(self):
         self.serve({"app.js": "let secret = 1;\nlet secret = 2;"})
@@ -15272,11 +15507,12 @@ class CommandLineTest(ServerCase):
         folder = self.folder_with(a_js="import { x } from './lib/x.js';\nimport './lib/none.js';")
         self.write(folder / "lib" / "x.js", "export { y as x } from '../b.js';")
         self.write(folder / "b.js", "export const z = 1;")
+        self.write(folder / "lib" / "none.js", "")
         done = self.run_cli(folder, "--check")
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, r"lib/x\.js:1:10  SyntaxError: The requested module '\.\./b\.js' does not .*\n"
                                       r" +> 1 \| export \{ y as x \} from '\.\./b\.js';\n +\^\n")
-        self.write(folder / "b.js", "export const y = 1;")
+        os.unlink(folder / "lib" / "none.js")           # all modules are loaded before the first is linked
         done = self.run_cli(folder, "--check")
         self.assertIn("a.js:2:8  Error: cannot import './lib/none.js' from a.js", done.stderr)
 
@@ -15379,8 +15615,10 @@ class CommandLineTest(ServerCase):
 
     @needs_proc
     @needs(not sys.flags.dev_mode and "PYTHONMALLOC" not in os.environ, "the usual allocator, which -X dev replaces")
-    def test_after_the_start_less_than_50_mib_are_taken(self):
-        """As a program, and where a program imports the module: what compiling the file took is given back."""
+    def test_after_the_start_little_memory_is_taken(self):
+        """As a program, and where a program imports the module: what compiling the file took is given back. From 3.14 on
+        Python itself takes some 5 MiB more."""
+        most = (50 if sys.version_info < (3, 14) else 55) * 1024
         folder = self.folder_with(a_js="routeRegistry.registerRoute('/a', () => 'a');")
         self.output = io.StringIO()
         embedding = f"import aiwebengine; s = aiwebengine.Server({str(folder)!r}, port=0).start(); print(s.url, flush=True); input()"
@@ -15391,7 +15629,7 @@ class CommandLineTest(ServerCase):
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
                 try:
                     self.assertTrue(process.stdout.readline())
-                    self.eventually(lambda: resident(process.pid) < 50 * 1024, STUCK)
+                    self.eventually(lambda: resident(process.pid) < most, STUCK)
                 finally:
                     process.kill()
 
