@@ -5344,14 +5344,13 @@ class JSLazyObject(JSObject):
     __slots__ = ()
 
     def get(self, key, receiver=None):
-        value = _PROPS(self).get(key, LATER)
-        if value is not LATER:
-            return value
         props = _PROPS(self)
-        if key in props:
+        if key not in props:
+            return JSObject.get(self, key, receiver)
+        value = props[key]
+        if value is LATER:
             value = props[key] = _ATTRS(self)(key)
-            return value
-        return JSObject.get(self, key, receiver)
+        return value
 
     def complete(self):
         props, make = _PROPS(self), _ATTRS(self)
@@ -5658,6 +5657,16 @@ MAX_ARRAY_ITEMS = 2 ** 25
 MAX_ARRAY_LENGTH = 2 ** 32 - 1
 #: A write this far behind the end turns an array into a dictionary.
 MAX_ARRAY_GAP = 100_000
+
+
+def check_string_length(length):
+    if length > MAX_STRING_LENGTH:
+        raise JSRangeError("Invalid string length")
+
+
+def check_array_length(length):
+    if length > MAX_ARRAY_ITEMS:
+        raise JSRangeError("Invalid array length")
 
 
 class JSArray(JSObject):
@@ -6337,6 +6346,17 @@ def to_integer_or_infinity(value):
     return value if value in (INFINITY, -INFINITY) else int(value)
 
 
+def relative_index(value, length, default=0):
+    """A position as the script gave it, counted from the end when negative, within 0 … length."""
+    if type(value) is not int:
+        if value is undefined:
+            return default
+        value = to_integer_or_infinity(value)
+    if value < 0:
+        return 0 if value < -length else int(value + length)
+    return length if value > length else int(value)
+
+
 def to_length(value):
     """ToLength (7.1.20)."""
     length = to_integer_or_infinity(value)
@@ -6523,8 +6543,7 @@ def list_from_array_like(value):
     if type(value) is JSArray:
         return list(value.items)
     length = length_of_array_like(value)
-    if length > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(length)
     return [value.get(str(i)) for i in interruptible(range(length))]
 
 
@@ -13031,20 +13050,6 @@ def clamp_position(value, length):
     return 0 if value < 0 else length if value > length else int(value)
 
 
-def relative_position(value, length):
-    """Like clamp_position(), but negative numbers count from the end."""
-    if type(value) is not int:
-        value = to_integer_or_infinity(value)
-    if value < 0:
-        return 0 if value < -length else int(value + length)
-    return length if value > length else int(value)
-
-
-def check_string_length(length):
-    if length > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
-
-
 def is_regexp(value):
     """IsRegExp (7.2.6)."""
     if not isinstance(value, JSObject):
@@ -13247,8 +13252,8 @@ def last_position(text, search, end):
 @STRING.method("slice", 2)
 def string_slice(realm, this, start=undefined, end=undefined, *_):
     text = this if type(this) is str else this_text(this, "slice")
-    first = relative_position(start, len(text))
-    return text[first:] if end is undefined else text[first:relative_position(end, len(text))]
+    first = relative_index(start, len(text))
+    return text[first:] if end is undefined else text[first:relative_index(end, len(text))]
 
 
 @STRING.method("startsWith", 1)
@@ -13269,7 +13274,7 @@ def string_substring(realm, this, start=undefined, end=undefined, *_):
 @STRING.method("substr", 2)
 def string_substr(realm, this, start=undefined, length=undefined, *_):
     text = this_text(this, "substr")
-    first = relative_position(start, len(text))
+    first = relative_index(start, len(text))
     count = len(text) if length is undefined else clamp_position(length, len(text))
     return text[first:first + count]
 
@@ -13613,8 +13618,7 @@ def string_split(realm, this, separator=undefined, limit=undefined, *_):
         if limit > len(text):
             return realm.new_array(split_in_slices(text, separator))
         return realm.new_array(text.split(separator, limit)[:limit])
-    if min(limit, len(text)) > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(min(limit, len(text)))
     parts = []
     for piece in sliced(text[:limit]):
         parts += piece
@@ -13996,14 +14000,6 @@ def simple_holes(realm, obj):
     return type(obj) is HoleyArray and inherits_no_elements(realm, obj)
 
 
-def relative_index(value, length, default=0):
-    """A position counted from the end when negative, kept within 0 … length."""
-    if value is undefined:
-        return default
-    index = to_integer_or_infinity(value)
-    return int(max(index + length, 0) if index < 0 else min(index, length))
-
-
 def append_element(target, index, value):
     """CreateDataPropertyOrThrow(target, index, value), quick at the end of a dense array."""
     if type(target) is JSArray and len(target.items) == index < MAX_ARRAY_ITEMS:
@@ -14364,8 +14360,7 @@ def concat_elements(realm, target, count, source):
     if count + length > MAX_SAFE:
         raise JSTypeError("Invalid array length")
     if is_dense(source) and type(target) is JSArray and len(target.items) == count:
-        if count + length > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid array length")
+        check_array_length(count + length)
         if length <= SLICE_LENGTH:
             target.items += source.items
         else:
@@ -14625,8 +14620,7 @@ def text_of_element(value):
 
 def join_elements(realm, obj, length, separator, make_text):
     """The elements as one string; "" for an array that is being joined already."""
-    if (length - 1) * len(separator) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
+    check_string_length((length - 1) * len(separator))
     realm.poll()
     joining = realm.host_hooks.setdefault("arrays being joined", [])
     if any(other is obj for other in joining):
@@ -14878,21 +14872,20 @@ def splice_in_place(realm, obj, length, start, deleted, items):
 
 
 @ARRAY.method("toLocaleString")
-def array_to_locale_string(realm, this, *_):
+def array_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
     obj, length = array_and_length(realm, this)
 
     def text(value):
         if value is undefined or value is null:
             return ""
-        return to_string(invoke(realm, value, "toLocaleString"))
+        return to_string(invoke(realm, value, "toLocaleString", locales, options))
     return join_elements(realm, obj, length, ",", text)
 
 
 def copied_items(realm, obj, length):
     """All elements of an array-like as a Python list, holes as undefined; for the methods that
     return a changed copy."""
-    if length > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(length)
     if is_dense(obj) and len(obj.items) == length:
         return copied_list(obj.items)
     return [value for _, value in all_items(realm, obj, range(length))]
@@ -14901,8 +14894,7 @@ def copied_items(realm, obj, length):
 @ARRAY.method("toReversed")
 def array_to_reversed(realm, this, *_):
     obj, length = array_and_length(realm, this)
-    if length > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(length)
     return realm.new_array(
         [value for _, value in all_items(realm, obj, range(length - 1, -1, -1))])
 
@@ -14923,8 +14915,7 @@ def array_to_spliced(realm, this, *args):
     total = length + len(args[2:]) - deleted
     if total > MAX_SAFE:
         raise JSTypeError("Invalid array length")
-    if total > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(total)
     head = [value for _, value in all_items(realm, obj, range(start))]
     tail = [value for _, value in all_items(realm, obj, range(start + deleted, length))]
     return realm.new_array([*head, *args[2:], *tail])
@@ -14974,8 +14965,7 @@ def array_with(realm, this, index=undefined, value=undefined, *_):
         index += length
     if not 0 <= index < length:
         raise JSRangeError("Invalid index : " + number_to_string(number(index)))
-    if length > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(length)
     index = int(index)
     values = copied_items(realm, obj, length) if is_dense(obj) else [
         undefined if at == index else obj.get(str(at)) for at in range(length)]
@@ -15047,8 +15037,7 @@ def array_from_array_like(realm, ctor, source, mapper, receiver):
     """Array.from for what has no iterator (23.1.2.1, steps 7 to 13)."""
     length = length_of_array_like(source)
     if ctor is realm.Array:
-        if length > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid array length")
+        check_array_length(length)
         target = realm.new_array([])
     else:
         target = construct(ctor, (length,)) if is_constructor(ctor) else array_create(realm, length)
@@ -16085,10 +16074,7 @@ def require_attached(buffer, method):
 
 def clamp_range(length, start, end):
     """Two relative positions as the script gave them -> absolute ones (start, end)."""
-    start = to_integer_or_infinity(start)
-    first = int(max(length + start, 0) if start < 0 else min(start, length))
-    end = length if end is undefined else to_integer_or_infinity(end)
-    return first, int(max(length + end, 0) if end < 0 else min(end, length))
+    return relative_index(start, length), relative_index(end, length, length)
 
 
 ARRAY_BUFFER = BuiltinClass("ArrayBuffer", JSArrayBuffer, tag="ArrayBuffer")
@@ -16543,16 +16529,10 @@ def typed_array_for_each(realm, this, callback=undefined, this_arg=undefined, *_
     return undefined
 
 
-def starting_index(value, length):
-    """The argument fromIndex, absolute."""
-    start = to_integer_or_infinity(value)
-    return int(max(length + start, 0) if start < 0 else min(start, length))
-
-
 @typed_array_method("includes", 1)
 def typed_array_includes(realm, this, value=undefined, start=undefined, *_):
     length = len(this.view)
-    first = starting_index(start, length) if length else 0
+    first = relative_index(start, length) if length else 0
     if first >= length:
         return False
     if not this.view:
@@ -16578,7 +16558,7 @@ def find_forwards(realm, this, value, first):
 @typed_array_method("indexOf", 1)
 def typed_array_index_of(realm, this, value=undefined, start=undefined, *_):
     length = len(this.view)
-    first = starting_index(start, length) if length else 0
+    first = relative_index(start, length) if length else 0
     return find_forwards(realm, this, value, first)
 
 
@@ -16586,8 +16566,7 @@ def typed_array_index_of(realm, this, value=undefined, start=undefined, *_):
 def typed_array_join(realm, this, separator=undefined, *_):
     length = len(this.view)
     separator = "," if separator is undefined else to_string(separator)
-    if len(separator) * (length - 1) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
+    check_string_length(len(separator) * (length - 1))
     parts, size = [], 0
     for first in range(0, length, ELEMENTS_AT_ONCE):
         realm.poll()
@@ -16603,8 +16582,7 @@ def typed_array_join(realm, this, separator=undefined, *_):
 
 def concat_all(parts, separator):
     text = separator.join(parts)
-    if len(text) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
+    check_string_length(len(text))
     return text
 
 
@@ -16769,8 +16747,7 @@ def typed_array_some(realm, this, callback=undefined, this_arg=undefined, *_):
 
 def sorted_elements(realm, this, comparator):
     """The elements in the order of a comparator."""
-    if len(this.view) > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(len(this.view))
     values = this.elements()
     values.sort(key=functools.cmp_to_key(make_comparison(comparator.fn)))
     return values
@@ -16836,11 +16813,12 @@ def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
 
 
 @typed_array_method("toLocaleString", 0)
-def typed_array_to_locale_string(realm, this, *_):
+def typed_array_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
     parts = []
     for index in polled(realm, range(len(this.view))):
         value = this.get_index(index)
-        parts.append("" if value is undefined else to_string(invoke(realm, value, "toLocaleString")))
+        parts.append("" if value is undefined else to_string(
+            invoke(realm, value, "toLocaleString", locales, options)))
     return concat_all(parts, ",")
 
 
@@ -22188,8 +22166,7 @@ def add_match(realm, matches, item):
     matches.append(item)
     if not len(matches) & 1023:
         realm.poll()
-        if len(matches) > MAX_ARRAY_ITEMS:
-            raise JSRangeError("Invalid array length")
+        check_array_length(len(matches))
 
 
 def skip_empty_match(regexp, text, unicode):
@@ -22296,8 +22273,7 @@ def results_to_replace(realm, regexp, text):
 def describe_result(result, text):
     """(position, matched, captures, groups) of a result of exec (step 14)."""
     count = max(length_of_array_like(result) - 1, 0)
-    if count > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
+    check_array_length(count)
     matched = to_string(result.get("0"))
     start = int(max(min(to_integer_or_infinity(result.get("index")), len(text)), 0))
     captures = []
@@ -22308,8 +22284,7 @@ def describe_result(result, text):
 
 
 def join_pieces(pieces):
-    if sum(map(len, pieces)) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
+    check_string_length(sum(map(len, pieces)))
     return "".join(pieces)
 
 
@@ -22652,19 +22627,906 @@ def regexp_string_iterator_next(realm, this, *_):
 # 13  INTL
 #
 # The Intl object (ECMA-402) and what Number, Date, String and Array need of it for `toLocaleString`.
-# One constructor a subsection, over the tables of locale data at the beginning.
+# One constructor a subsection, over the table of locales at the beginning.
 # ======================================================================================
 
 
-# -- Intl (ECMA-402), for English of the United States -----------------------------------
+# -- Intl: the table of locales ----------------------------------------------------------
+
+#: What locales write, from the Unicode CLDR (version 48). `= names < parent` begins a locale, which has all
+#: that its parent has except where it says otherwise; rows stand between •, lines that begin with a space
+#: belong to the line before. A list is `key: a|b|c`, a map `key: name=value|name=value`, with `name=` for
+#: what the parent has and the locale has not; forms for plural categories are parted by ; and the last one
+#: stands for all that follow. ` is a no-break space, _ a narrow one.
+#:
+#: number: decimal point, separator of groups, minus, plus, exponent, fewest digits before the first separator,
+#: NaN, patterns of percent, currency and accounting, decimal point and separator in amounts of money.
+#: short, long: compact forms by power of ten. months, days: -short, -narrow, and standing -alone (= for no
+#: difference). eras: long, short, narrow. ampm; periods: hours and the part of the day, in its widths.
+#: dates, times: full, long, medium and short; joints put them together. formats: patterns by skeleton
+#: (UTS #35, part 4). hours: the usual cycle and that of hour12. zones: long;short names by the English one.
+#: list-…: between;before the last;between two, in three widths. in-…: future and past, # for the unit
+#: (future/past forms where they differ). words-…: for -1;0;1;-2;2.
+LOCALES = """
+= en en-US
+plural: one: i = 1 and v = 0 • ordinal: one: n % 10 = 1 and n % 100 != 11|two: n % 10 = 2 and n % 100 != 12|
+ few: n % 10 = 3 and n % 100 != 13 • number: .|,|-|+|E|1|NaN|#,##0%|¤#,##0.00|¤#,##0.00;(¤#,##0.00)||
+short: 3=0K|6=0M|9=0B|12=0T • long: 3=0 thousand|6=0 million|9=0 billion|12=0 trillion • symbols: USD=$|
+ EUR=€|GBP=£|JPY=¥|CHF=CHF|CAD=CA$;$|AUD=A$;$|CNY=CN¥;¥|INR=₹|BRL=R$|MXN=MX$;$|SEK=SEK;kr|NOK=NOK;kr|DKK=DKK;
+ kr|PLN=PLN;zł|CZK=CZK;Kč|HUF=HUF;Ft|RON=RON;lei|TRY=TRY;₺|UAH=UAH;₴|RUB=RUB;₽|KRW=₩|HKD=HK$;$|ILS=₪|NZD=NZ$;
+ $|PHP=₱|TWD=NT$;$|VND=₫|ZAR=ZAR;R|THB=THB;฿|SGD=SGD;$|ARS=ARS;$|CLP=CLP;$|COP=COP;$|XAF=FCFA|XOF=F_CFA|
+ XPF=CFPF|XCD=EC$;$|EGP=EGP;E£|GEL=GEL;₾|ISK=ISK;kr|KZT=KZT;₸|IDR=IDR;Rp|MYR=MYR;RM|NGN=NGN;₦|PKR=PKR;Rs|
+ CRC=CRC;₡|BDT=BDT;৳ • currencies: USD=US dollar;US dollars|EUR=euro;euros|GBP=British pound;British pounds|
+ JPY=Japanese yen|CHF=Swiss franc;Swiss francs|CAD=Canadian dollar;Canadian dollars|AUD=Australian dollar;
+ Australian dollars|CNY=Chinese yuan|INR=Indian rupee;Indian rupees|BRL=Brazilian real;Brazilian reals|
+ MXN=Mexican peso;Mexican pesos|SEK=Swedish krona;Swedish kronor|NOK=Norwegian krone;Norwegian kroner|
+ DKK=Danish krone;Danish kroner|PLN=Polish zloty;Polish zlotys|CZK=Czech koruna;Czech korunas|HUF=Hungarian
+  forint;Hungarian forints|RON=Romanian leu;Romanian lei|TRY=Turkish lira;Turkish Lira|UAH=Ukrainian hryvnia;
+ Ukrainian hryvnias|RUB=Russian ruble;Russian rubles|KRW=South Korean won • name:   • months: January|
+ February|March|April|May|June|July|August|September|October|November|December • months-short: Jan|Feb|Mar|
+ Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec • months-narrow: J|F|M|A|M|J|J|A|S|O|N|D • months-alone: =
+months-short-alone: = • months-narrow-alone: = • days: Sunday|Monday|Tuesday|Wednesday|Thursday|Friday|
+ Saturday • days-short: Sun|Mon|Tue|Wed|Thu|Fri|Sat • days-narrow: S|M|T|W|T|F|S • days-alone: =
+days-short-alone: = • days-narrow-alone: = • eras: Before Christ|Anno Domini|BC|AD|B|A • ampm: AM|PM|AM|PM
+periods: 12 noon;noon;n|00-12 in the morning|12-18 in the afternoon|18-21 in the evening|21-24 at night
+dates: EEEE, MMMM d, y|MMMM d, y|MMM d, y|M/d/yy • times: h:mm:ss_a zzzz|h:mm:ss_a z|h:mm:ss_a|h:mm_a
+joints: {1} 'at' {0}|{1} 'at' {0}|{1}, {0}|{1}, {0} • formats: Bh=h B|Bhm=h:mm B|Bhms=h:mm:ss B|d=d|E=ccc|
+ Ed=d E|Eh=E h_a|Ehm=E h:mm_a|EHm=E HH:mm|Ehms=E h:mm:ss_a|EHms=E HH:mm:ss|Gy=y G|GyM=M/y G|GyMd=M/d/y G|
+ GyMEd=E, M/d/y G|GyMMM=MMM y G|GyMMMd=MMM d, y G|GyMMMEd=E, MMM d, y G|h=h_a|H=HH|hm=h:mm_a|Hm=HH:mm|
+ hms=h:mm:ss_a|Hms=HH:mm:ss|M=L|Md=M/d|MEd=E, M/d|MMM=LLL|MMMd=MMM d|MMMEd=E, MMM d|MMMMd=MMMM d|ms=mm:ss|
+ y=y|yM=M/y|yMd=M/d/y|yMEd=E, M/d/y|yMMM=MMM y|yMMMd=MMM d, y|yMMMEd=E, MMM d, y|yMMMM=MMMM y
+appended: M={0} (month: {1})|d={0} (day: {1})|s={0} (second: {1}) • range:  –  • hours: h12|h12
+zone: GMT{0}|GMT|+HH:mm • zones: Greenwich Mean Time=Greenwich Mean Time|Coordinated Universal
+  Time=Coordinated Universal Time • list-and: , ;, and ; and |, ;, & ; & |,  • list-or: , ;, or ; or  •
+list-unit: , |, |  • in-long: future=in {0} #|past={0} # ago|second=second;seconds|minute=minute;minutes|
+ hour=hour;hours|day=day;days|week=week;weeks|month=month;months|quarter=quarter;quarters|year=year;years
+words-long: second=;now|minute=;this minute|hour=;this hour|day=yesterday;today;tomorrow|week=last week;this
+  week;next week|month=last month;this month;next month|quarter=last quarter;this quarter;next quarter|
+ year=last year;this year;next year • in-short: future=in {0} #.|past={0} #. ago|second=sec|minute=min|
+ hour=hr|day=in {0} day;in {0} days/{0} day ago;{0} days ago|week=wk|month=mo|quarter=qtr;qtrs|year=yr
+words-short: week=last wk.;this wk.;next wk.|month=last mo.;this mo.;next mo.|quarter=last qtr.;this qtr.;
+ next qtr.|year=last yr.;this yr.;next yr. • in-narrow: future=in {0}#|past={0}# ago|second=s|minute=m|
+ hour=h|day=d|week=w|quarter=q|year=y
+= en-GB < en
+short: 3=0k|6=0m|9=0bn|12=0tn • symbols: USD=US$;$|JPY=JP¥;¥ • months-short: Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|
+ Sept|Oct|Nov|Dec • ampm: am|pm|am|pm • dates: EEEE, d MMMM y|d MMMM y|d MMM y|dd/MM/y • times: HH:mm:ss
+  zzzz|HH:mm:ss z|HH:mm:ss|HH:mm • formats: Ed=E d|GyMd=dd/MM/y G|GyMEd=E, d/M/y G|GyMMMd=d MMM y G|
+ GyMMMEd=E, d MMM y G|GyMMMEEEEd=EEEE, d MMM y G|Md=dd/MM|MEd=E dd/MM|MMdd=dd/MM|MMMd=d MMM|MMMEd=E d MMM|
+ MMMEEEEd=EEEE d MMM|MMMMd=d MMMM|MMMMEEEEd=EEEE d MMMM|yM=MM/y|yMd=dd/MM/y|yMEd=E, dd/MM/y|yMMMd=d MMM y|
+ yMMMEd=E, d MMM y|yMMMEEEEd=EEEE, d MMM y|yMMMMEEEEd=EEEE, d MMMM y • hours: h23|h11 • zones: Central
+  European Standard Time=Central European Standard Time;CET|Central European Summer Time=Central European
+  Summer Time;CEST|British Summer Time=British Summer Time;BST • list-and: , ; and |, ; and |,  •
+list-or: , ; or  • in-short: quarter=qtr|future=|past=|day= • words-short: week=last wk;this wk;next wk|
+ month=last mo;this mo;next mo|year=last yr;this yr;next yr • in-narrow: future=|past=|second=|minute=|hour=|
+ day=|week=|quarter=|year=
+= en-CA < en-GB
+short: 3=0K|6=0M|9=0B|12=0T • symbols: CAD=$ • currencies: CAD=Canadian dollar;Canadian dollars
+months-short: Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec • ampm: a.m.|p.m.|a.m.|p.m.
+periods: 12 noon;noon;n|00-12 in the morning;in the morning;mor|12-18 in the afternoon;in the afternoon;aft|
+ 18-21 in the evening;in the evening;eve|21-24 at night;at night;night • dates: EEEE, MMMM d, y|MMMM d, y|MMM
+  d, y|y-MM-dd • times: h:mm:ss_a zzzz|h:mm:ss_a z|h:mm:ss_a|h:mm_a • formats: GyMd=M/d/y G|GyMEd=E, M/d/y G|
+ GyMMMd=MMM d, y G|GyMMMEd=E, MMM d, y G|Md=MM-dd|MEd=E, MM-dd|MMdd=MM-dd|MMMd=MMM d|MMMEd=E, MMM d|
+ MMMMd=MMMM d|yM=y-MM|yMd=y-MM-dd|yMEd=E, y-MM-dd|yMMMd=MMM d, y|yMMMEd=E, MMM d, y|GyMMMEEEEd=|MMMEEEEd=|
+ MMMMEEEEd=|yMMMEEEEd=|yMMMMEEEEd= • range: – • hours: h12|h12 • in-short: second=sec;secs|minute=min;mins|
+ hour=hr;hrs|week=wk;wks|month=mo;mos|quarter=qtr;qtrs|year=yr;yrs • in-narrow: day=in {0}d/{0}d ago
+= en-AU < en-GB
+number: .|,|-|+|e|1|NaN|#,##0%|¤#,##0.00|¤#,##0.00;(¤#,##0.00)|| • short: 3=0K|6=0M|9=0B|12=0T
+symbols: USD=USD;$|EUR=EUR;€|GBP=GBP;£|JPY=JPY;¥|CAD=CAD;$|AUD=$|CNY=CNY;¥|INR=INR;₹|BRL=BRL;R$|MXN=MXN;$|
+ SEK=SEK;Kr|KRW=KRW;₩|HKD=HKD;$|NZD=NZD;$|TWD=TWD;$|ILS=ILS;₪|PHP=PHP;₱|VND=VND;₫ • currencies:
+  AUD=Australian dollar;Australian dollars • months-short: Jan|Feb|Mar|Apr|May|June|July|Aug|Sept|Oct|Nov|Dec
+months-short-alone: Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sept|Oct|Nov|Dec • days-narrow: Su.|M.|Tu.|W.|Th.|F.|Sa.
+days-narrow-alone: S|M|T|W|T|F|S • periods: 12 midday|00-12 in the morning|12-18 in the afternoon|18-21 in
+  the evening|21-24 at night • dates: EEEE, d MMMM y|d MMMM y|d MMM y|d/M/yy • times: h:mm:ss_a zzzz|
+ h:mm:ss_a z|h:mm:ss_a|h:mm_a • formats: GyMEd=E, dd/MM/y G|GyMMMEEEEd=EEEE d MMM y G|Md=d/M|MEd=E, d/M|
+ MMMEd=E, d MMM|yMMMEEEEd=EEEE d MMM y|yMMMMEEEEd=EEEE d MMMM y • hours: h12|h12 • in-short: second=sec;secs|
+ minute=min;mins|hour=hr;hrs|week=wk;wks|quarter=qtr;qtrs|year=yr;yrs
+= en-IN < en-GB
+number: .|,|-|+|E|1|NaN|#,##,##0%|¤#,##,##0.00|¤#,##0.00;(¤#,##0.00)|| • short: 3=0K|5=0L|7=0Cr|10=0KCr|
+ 12=0LCr|6=|9= • long: 5=0_lakh|7=0_crore|12=0_lakh_crore|6=|9= • symbols: USD=$ • currencies: INR=Indian
+  rupee;Indian rupees • dates: EEEE, d MMMM y|d MMMM y|d MMM y|dd/MM/yy • times: h:mm:ss_a zzzz|h:mm:ss_a z|
+ h:mm:ss_a|h:mm_a • formats: Ehm=E, h:mm_a|EHm=E, HH:mm|Ehms=E, h:mm:ss_a|EHms=E, HH:mm:ss|GyMEd=E, dd/MM/y
+  G|MEd=E, dd/MM|MMMEd=E, d MMM|MMMEEEEd=EEEE, d MMM|MMMMEEEEd=EEEE, d MMMM|yMd=d/M/y|yMEd=E, d/M/y|yMMMEd=E,
+  d MMM, y • hours: h12|h12 • zones: India Standard Time=India Standard Time;IST • list-and: , ; and |, ; and
+  |, ;, and ;,  •
+= de de-DE < en
+ordinal:  • number: ,|.|-|+|E|1|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0|6=0`Mio.|9=0`Mrd.|12=0`Bio.
+long: 3=0 Tausend|6=0 Million;0 Millionen|7=00 Millionen|9=0 Milliarde;0 Milliarden|10=00 Milliarden|12=0
+  Billion;0 Billionen|13=00 Billionen • symbols: AUD=AU$;$|RON=RON;L|TWD=NT$|PHP=PHP;₱ • currencies:
+  CHF=Schweizer Franken|CNY=Chinesischer Yuan;Renminbi Yuan|EUR=Euro|GBP=Britisches Pfund;Britische Pfund|
+ JPY=Japanischer Yen;Japanische Yen|USD=US-Dollar • months: Januar|Februar|März|April|Mai|Juni|Juli|August|
+ September|Oktober|November|Dezember • months-short: Jan.|Feb.|März|Apr.|Mai|Juni|Juli|Aug.|Sept.|Okt.|Nov.|
+ Dez. • months-short-alone: Jan|Feb|Mär|Apr|Mai|Jun|Jul|Aug|Sep|Okt|Nov|Dez • days: Sonntag|Montag|Dienstag|
+ Mittwoch|Donnerstag|Freitag|Samstag • days-short: So.|Mo.|Di.|Mi.|Do.|Fr.|Sa. • days-narrow: S|M|D|M|D|F|S
+days-short-alone: So|Mo|Di|Mi|Do|Fr|Sa • eras: v. Chr.|n. Chr.|v. Chr.|n. Chr.|v. Chr.|n. Chr.
+periods: 00-05 nachts|05-10 morgens|10-12 vormittags;vorm.|12-13 mittags|13-18 nachmittags;nachm.|18-24
+  abends • dates: EEEE, d. MMMM y|d. MMMM y|dd.MM.y|dd.MM.yy • times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|HH:mm
+joints: {1} 'um' {0}|{1} 'um' {0}|{1}, {0}|{1}, {0} • formats: Bh=h 'Uhr' B|Ed=E, d.|Eh=E, h_a|EHm=E, HH:mm|
+ Ehms=E, h:mm:ss_a|EHms=E, HH:mm:ss|GyM=MM/y G|GyMd=dd.MM.y G|GyMEd=E, dd.MM.y G|GyMMMd=d. MMM y G|GyMMMEd=E,
+  d. MMM y G|H=HH 'Uhr'|Md=d.M.|MEd=E, d.M.|MMd=dd.MM.|MMdd=dd.MM.|MMMd=d. MMM|MMMEd=E, d. MMM|MMMMd=d. MMMM|
+ MMMMEd=E, d. MMMM|yMd=d.M.y|yMEd=E, d.M.y|yMM=MM/y|yMMdd=dd.MM.y|yMMMd=d. MMM y|yMMMEd=E, d. MMM y
+appended: G={1} {0}|y={1} {0}|M={0} (Monat: {1})|d={0} (Tag: {1})|s={0} (Sekunde: {1}) • hours: h23|h11
+zones: Central European Standard Time=Mitteleuropäische Normalzeit;MEZ|Central European Summer
+  Time=Mitteleuropäische Sommerzeit;MESZ|Greenwich Mean Time=Mittlere Greenwich-Zeit|Coordinated Universal
+  Time=Koordinierte Weltzeit • list-and: , ; und  • list-or: , ; oder  • list-unit: , ; und ;,  •
+in-long: past=vor {0} #|second=Sekunde;Sekunden|minute=Minute;Minuten|hour=Stunde;Stunden|day=Tag;Tagen|
+ week=Woche;Wochen|month=Monat;Monaten|quarter=Quartal;Quartalen|year=Jahr;Jahren • words-long: second=;
+ jetzt|minute=;in dieser Minute|hour=;in dieser Stunde|day=gestern;heute;morgen;vorgestern;übermorgen|
+ week=letzte Woche;diese Woche;nächste Woche|month=letzten Monat;diesen Monat;nächsten Monat|quarter=letztes
+  Quartal;dieses Quartal;nächstes Quartal|year=letztes Jahr;dieses Jahr;nächstes Jahr • in-short:
+  second=Sek.|minute=Min.|hour=Std.|month=Monat;Monaten/Monat;vor {0}`Monaten|quarter=Quart.|future=|past=|
+ day=|week=|year= • words-short: week=|month=|quarter=|year= • in-narrow: week=Wo.|month=Monat;Monaten/vor
+  {0}`Monat;Monaten|quarter=Q|future=|past=|hour=|day=|year=
+= de-AT < de
+number: ,|`|-|+|E|1|NaN|#,##0`%|¤`#,##0.00|¤`#,##0.00||. • months: Jänner|Februar|März|April|Mai|Juni|Juli|
+ August|September|Oktober|November|Dezember • months-short: Jän.|Feb.|März|Apr.|Mai|Juni|Juli|Aug.|Sep.|Okt.|
+ Nov.|Dez. • months-short-alone: Jän|Feb|Mär|Apr|Mai|Jun|Jul|Aug|Sep|Okt|Nov|Dez
+= de-CH < de
+number: .|'|-|+|E|1|NaN|#,##0%|¤`#,##0.00;¤-#,##0.00|¤`#,##0.00;¤-#,##0.00|| • symbols: EUR=EUR
+formats: GyM=M/y G|GyMd=dd.MM.y GGGGG|GyMEd=E, MM.dd.Y G
+= fr fr-FR < en
+plural: one: i = 0,1|many: e = 0 and i != 0 and i % 1000000 = 0 and v = 0 or e != 0..5 • ordinal: one: n = 1
+number: ,|_|-|+|E|1|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤;(#,##0.00`¤)|| • short: 3=0`k|6=0`M|9=0`Md|12=0`Bn
+long: 3=0 millier;0 mille|4=00 mille|6=0 million;0 millions|9=0 milliard;0 milliards|12=0 billion;0 billions
+symbols: USD=$US;$|GBP=£GB;£|JPY=JPY;¥|CAD=$CA;$|AUD=$AU;$|CNY=CNY;¥|MXN=$MX;$|RON=RON;L|HKD=HKD;$|NZD=$NZ;$|
+ TWD=TWD;NT$|PHP=PHP;₱ • currencies: CHF=franc suisse;francs suisses|CNY=yuan renminbi chinois;yuans renminbi
+  chinois|GBP=livre sterling;livres sterling|JPY=yen japonais;yens japonais|USD=dollar des États-Unis;dollars
+  des États-Unis • months: janvier|février|mars|avril|mai|juin|juillet|août|septembre|octobre|novembre|
+ décembre • months-short: janv.|févr.|mars|avr.|mai|juin|juil.|août|sept.|oct.|nov.|déc.
+days: dimanche|lundi|mardi|mercredi|jeudi|vendredi|samedi • days-short: dim.|lun.|mar.|mer.|jeu.|ven.|sam.
+days-narrow: D|L|M|M|J|V|S • eras: avant Jésus-Christ|après Jésus-Christ|av. J.-C.|ap. J.-C.|av. J.-C.|ap.
+  J.-C. • periods: 12 midi|00-04 du matin;matin|04-12 du matin;matin;mat.|12-18 de l’après-midi;après-midi;
+ ap.m.|18-24 du soir;soir • dates: EEEE d MMMM y|d MMMM y|d MMM y|dd/MM/y • times: HH:mm:ss zzzz|HH:mm:ss z|
+ HH:mm:ss|HH:mm • joints: {1} 'à' {0}|{1} 'à' {0}|{1}, {0}|{1} {0} • formats: E=E|Ed=E d|GyM=MM/y G|
+ GyMd=dd/MM/y GGGGG|GyMEd=E dd/MM/y GGGGG|GyMMMd=d MMM y G|GyMMMEd=E d MMM y G|H=HH 'h'|Md=dd/MM|MEd=E dd/MM|
+ MMMd=d MMM|MMMEd=E d MMM|MMMMd=d MMMM|yM=MM/y|yMd=dd/MM/y|yMEd=E dd/MM/y|yMMMd=d MMM y|yMMMEd=E d MMM y
+appended: G={1} {0}|y={1} {0}|M={0} (mois: {1})|d={0} (jour: {1})|s={0} (seconde: {1}) • hours: h23|h11
+zone: UTC{0}|UTC|+HH:mm • zones: Central European Standard Time=heure normale d’Europe centrale|Central
+  European Summer Time=heure d’été d’Europe centrale|Greenwich Mean Time=heure moyenne de Greenwich|
+ Coordinated Universal Time=temps universel coordonné • list-and: , ; et |, ; et |,  • list-or: , ; ou  •
+list-unit: , ; et |, ; et |  • in-long: future=dans {0} #|past=il y a {0} #|second=seconde;secondes|
+ hour=heure;heures|day=jour;jours|week=semaine;semaines|month=mois|quarter=trimestre;trimestres|year=an;ans
+words-long: second=;maintenant|minute=;cette minute-ci|hour=;cette heure-ci|day=hier;aujourd’hui;demain;
+ avant-hier;après-demain|week=la semaine dernière;cette semaine;la semaine prochaine|month=le mois dernier;ce
+  mois-ci;le mois prochain|quarter=le trimestre dernier;ce trimestre;le trimestre prochain|year=l’année
+  dernière;cette année;l’année prochaine • in-short: future=dans {0}#|past=il y a {0}#|second=`s|minute=`min|
+ hour=`h|day=`j|week= sem.|month= m.|quarter= trim.|year= a • words-short: year=l’an dernier;cette année;l’an
+  prochain|week=|month=|quarter= • in-narrow: future=+{0} #|past=-{0} #|minute=min|day=j|week=sem.|month=m.|
+ quarter=trim.|year=a
+= fr-CA < fr
+number: ,|`|-|+|E|1|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤;(#,##0.00`¤)|| • short: 9=0`G|12=0`T
+long: 3=0 mille|4= • symbols: USD=$`US;$|GBP=£|JPY=¥|CAD=$|AUD=$`AU;$|CNY=CN¥;¥|INR=INR;₹|MXN=MXN;$|KRW=KRW;
+ ₩|HKD=$`HK;$|NZD=$`NZ;$|ILS=ILS;₪|VND=VND;₫ • currencies: CAD=dollar canadien;dollars canadiens • name: `
+months-short: janv.|févr.|mars|avr.|mai|juin|juill.|août|sept.|oct.|nov.|déc. • ampm: a.m.|p.m.|a.m.|p.m.
+periods: 12 midi|00-04 du matin;du mat.;mat.|04-12 du matin;du mat.;mat.|12-18 de l’après-midi;après-midi|
+ 18-24 du soir • dates: EEEE d MMMM y|d MMMM y|d MMM y|y-MM-dd • times: HH 'h' mm 'min' ss 's' zzzz|HH 'h' mm
+  'min' ss 's' z|HH 'h' mm 'min' ss 's'|HH 'h' mm • formats: Bh=h 'h' B|Bhm=h 'h' mm B|Bhms=h 'h' mm 'min' ss
+  's' B|Eh=E h 'h' a|Ehm=E h 'h' mm_a|EHm=E HH 'h' mm|Ehms=E h 'h' mm 'min' ss 's' a|EHms=E HH 'h' mm 'min'
+  ss 's'|GyM=y-MM G|GyMd=y-MM-dd GGGGG|GyMEd=E y-MM-dd G|h=h 'h' a|hm=h 'h' mm_a|Hm=HH 'h' mm|hms=h 'h' mm
+  'min' ss 's' a|Hms=HH 'h' mm 'min' ss 's'|Md=MM-dd|MEd=E MM-dd|MMd=MM-dd|MMdd=MM-dd|ms=mm 'min' ss 's'|
+ yM=y-MM|yMd=y-MM-dd|yMEd=E y-MM-dd|yMM=y-MM • words-long: quarter=le trimestre dernier;ce trimestre-ci;le
+  trimestre prochain • words-short: quarter=trim. dernier;ce trim.;trim. prochain • in-narrow: second=+ {0}
+  s;s/s • words-narrow: quarter=trim. dernier;ce trim.;trim.prochain
+= es es-ES < en
+plural: one: n = 1|many: e = 0 and i != 0 and i % 1000000 = 0 and v = 0 or e != 0..5 • ordinal:  •
+number: ,|.|-|+|E|2|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0`mil|6=0`M|10=00`mil`M|12=0`B|9=
+long: 3=0 mil|6=0 millón;0 millones|7=00 millones|9=0 mil millones|12=0 billón;0 billones|13=00 billones
+symbols: USD=US$;$|GBP=GBP;£|JPY=JPY;¥|CAD=CAD;$|AUD=AUD;$|CNY=CNY;¥|INR=INR;₹|BRL=BRL;R$|MXN=MXN;$|RON=RON;
+ L|KRW=KRW;₩|HKD=HKD;$|NZD=NZD;$|TWD=TWD;NT$|ILS=ILS;₪|PHP=PHP;₱ • currencies: CHF=franco suizo;francos
+  suizos|CNY=yuan renminbi;yuanes renminbi|GBP=libra esterlina;libras esterlinas|JPY=yen japonés;yenes
+  japoneses|USD=dólar estadounidense;dólares estadounidenses • months: enero|febrero|marzo|abril|mayo|junio|
+ julio|agosto|septiembre|octubre|noviembre|diciembre • months-short: ene|feb|mar|abr|may|jun|jul|ago|sept|
+ oct|nov|dic • months-narrow: E|F|M|A|M|J|J|A|S|O|N|D • days: domingo|lunes|martes|miércoles|jueves|viernes|
+ sábado • days-short: dom|lun|mar|mié|jue|vie|sáb • days-narrow: D|L|M|X|J|V|S • eras: antes de Cristo|
+ después de Cristo|a. C.|d. C.|a. C.|d. C. • ampm: a._m.|p._m.|a.`m.|p.`m. • periods: 12 del mediodía|00-06
+  de la madrugada|06-12 de la mañana|12-20 de la tarde|20-24 de la noche • dates: EEEE, d 'de' MMMM 'de' y|d
+  'de' MMMM 'de' y|d MMM y|d/M/yy • times: H:mm:ss (zzzz)|H:mm:ss z|H:mm:ss|H:mm • joints: {1}, {0}|{1} 'a'
+  'las' {0}|{1}, {0}|{1}, {0} • formats: Ed=E d|Ehm=E, h:mm_a|EHm=E, H:mm|Ehms=E, h:mm:ss_a|EHms=E, H:mm:ss|
+ GyMd=d/M/y G|GyMEd=E, d/M/y G|GyMMMd=d MMM y G|GyMMMEd=E, d MMM y G|GyMMMM=MMMM 'de' y G|GyMMMMd=d 'de' MMMM
+  'de' y G|GyMMMMEd=E, d 'de' MMMM 'de' y G|H=H|Hm=H:mm|Hms=H:mm:ss|Md=d/M|MEd=E, d/M|MMd=d/M|MMdd=d/M|MMMd=d
+  MMM|MMMEd=E, d MMM|MMMMd=d 'de' MMMM|MMMMEd=E, d 'de' MMMM|yMd=d/M/y|yMEd=EEE, d/M/y|yMM=M/y|yMMMd=d MMM y|
+ yMMMEd=EEE, d MMM y|yMMMM=MMMM 'de' y|yMMMMd=d 'de' MMMM 'de' y|yMMMMEd=EEE, d 'de' MMMM 'de' y
+appended: G={1} {0}|y={1} {0}|M={0} (mes: {1})|d={0} (día: {1})|s={0} (segundo: {1}) • hours: h23|h11
+zones: Central European Standard Time=hora estándar de Europa central;CET|Central European Summer Time=hora
+  de verano de Europa central;CEST|Greenwich Mean Time=hora del meridiano de Greenwich|Coordinated Universal
+  Time=tiempo universal coordinado • list-and: , ; y  • list-or: , ; o  • list-unit: , ; y |, ;, ; y |  •
+in-long: future=dentro de {0} #|past=hace {0} #|second=segundo;segundos|minute=minuto;minutos|hour=hora;
+ horas|day=día;días|week=semana;semanas|month=mes;meses|quarter=trimestre;trimestres|year=año;años
+words-long: second=;ahora|minute=;este minuto|hour=;esta hora|day=ayer;hoy;mañana;anteayer;pasado mañana|
+ week=la semana pasada;esta semana;la próxima semana|month=el mes pasado;este mes;el próximo mes|quarter=el
+  trimestre pasado;este trimestre;el próximo trimestre|year=el año pasado;este año;el próximo año
+in-short: second=s|hour=h|day=d|week=sem.|month=m|quarter=trim.|year=a|future=|past= • words-short: week=sem.
+  ant.;esta sem.;próx. sem.|month=|quarter=|year= • in-narrow: future=|past=|second=|minute=|hour=|day=|
+ week=|quarter=|year=
+= es-MX < es
+number: .|,|-|+|E|1|NaN|#,##0%|¤#,##0.00|¤#,##0.00|| • short: 3=0`k • symbols: USD=USD;$|EUR=EUR;€|MXN=$|
+ RON=RON;lei|VND=VND;₫ • currencies: MXN=peso mexicano;pesos mexicanos • months-short: ene|feb|mar|abr|may|
+ jun|jul|ago|sep|oct|nov|dic • days-narrow: D|L|M|M|J|V|S • eras: antes de Cristo|después de Cristo|a.C.|
+ d.C.|a.C.|d.C. • ampm: a.m.|p.m.|a.m.|p.m. • dates: EEEE, d 'de' MMMM 'de' y|d 'de' MMMM 'de' y|d MMM y|
+ dd/MM/yy • times: h:mm:ss_a zzzz|h:mm:ss_a z|h:mm:ss_a|h:mm_a • formats: Ehm=E h:mm_a|EHm=E HH:mm|Ehms=E
+  h:mm:ss_a|EHms=E HH:mm:ss|H=HH|Hm=HH:mm|Hms=HH:mm:ss|MMd=d/MM|MMdd=dd/MM|MMMdd=dd-MMM|MMMEd=E d 'de' MMM|
+ yMEd=E, d/M/y|yMM=MM/y|yMMMEd=EEE, d 'de' MMM 'de' y • hours: h12|h12 • zones: Coordinated Universal
+  Time=hora universal coordinada • in-long: month=en {0} mes;en {0} meses/mes;meses|quarter=en {0} trimestre;
+ trimetres/trimestre;trimestres • words-long: week=la semana pasada;esta semana;la semana próxima|month=el
+  mes pasado;este mes;el mes próximo|year=el año pasado;este año;el año próximo • in-short: future=en {0} #|
+ minute=dentro de {0} min/min|quarter=trim.;trim/trim.|day= • words-short: week=sem. pas.;esta sem.;próx.
+  sem. • in-narrow: quarter=trim.
+= it it-IT < en
+plural: one: i = 1 and v = 0|many: e = 0 and i != 0 and i % 1000000 = 0 and v = 0 or e != 0..5
+ordinal: many: n = 11,8,80,800 • number: ,|.|-|+|E|2|NaN|#,##0%|#,##0.00`¤|#,##0.00`¤|| • short: 6=0`Mln|
+ 9=0`Mld|12=0`Bln • long: 3=mille;0 mila|4=00 mila|6=0 milione;0 milioni|7=00 milioni|9=0 miliardo;0
+  miliardi|10=00 miliardi|12=0 mille miliardi;0 mila miliardi|13=00 mila miliardi • symbols: USD=USD;$|
+ JPY=JPY;¥|INR=INR;₹|BRL=BRL;R$|MXN=MXN;$|NOK=NOK;NKr|KRW=KRW;₩|HKD=HKD;$|TWD=TWD;NT$|VND=VND;₫
+currencies: CHF=franco svizzero;franchi svizzeri|CNY=yuan cinese;yuan cinesi|EUR=euro|GBP=sterlina
+  britannica;sterline britanniche|JPY=yen giapponese;yen giapponesi|USD=dollaro statunitense;dollari
+  statunitensi • months: gennaio|febbraio|marzo|aprile|maggio|giugno|luglio|agosto|settembre|ottobre|
+ novembre|dicembre • months-short: gen|feb|mar|apr|mag|giu|lug|ago|set|ott|nov|dic • months-narrow: G|F|M|A|
+ M|G|L|A|S|O|N|D • days: domenica|lunedì|martedì|mercoledì|giovedì|venerdì|sabato • days-short: dom|lun|mar|
+ mer|gio|ven|sab • days-narrow: D|L|M|M|G|V|S • eras: avanti Cristo|dopo Cristo|a.C.|d.C.|aC|dC
+periods: 12 mezzogiorno|00-06 di notte|06-12 di mattina|12-18 del pomeriggio;di pomeriggio|18-24 di sera
+dates: EEEE d MMMM y|d MMMM y|d MMM y|dd/MM/yy • times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|HH:mm
+joints: {1} 'alle' 'ore' {0}|{1} 'alle' 'ore' {0}|{1}, {0}|{1}, {0} • formats: Ed=E d|GyMd=dd/MM/y G|GyMEd=E
+  dd/MM/y G|GyMMMd=d MMM y G|GyMMMEd=E d MMM y G|H=H|Md=dd/MM|MEd=E dd/MM|MMMd=d MMM|MMMEd=E d MMM|MMMMd=d
+  MMMM|yM=MM/y|yMd=dd/MM/y|yMEd=E dd/MM/y|yMMMd=d MMM y|yMMMEd=E d MMM y • appended: G={1} {0}|y={1} {0}|
+ M={0} (mese: {1})|d={0} (giorno: {1})|s={0} (secondo: {1}) • hours: h23|h11 • zones: Central European
+  Standard Time=Ora standard dell’Europa centrale;CET|Central European Summer Time=Ora legale dell’Europa
+  centrale;CEST|Greenwich Mean Time=Ora del meridiano di Greenwich|Coordinated Universal Time=Tempo
+  coordinato universale • list-and: , ; e  • list-or: , ; o  • list-unit: , ; e |, ; e |  •
+in-long: future=tra {0} #|past={0} # fa|second=secondo;secondi|minute=minuto;minuti|hour=ora;ore|day=giorno;
+ giorni|week=settimana;settimane|month=mese;mesi|quarter=trimestre;trimestri|year=anno;anni
+words-long: second=;ora|minute=;questo minuto|hour=;quest’ora|day=ieri;oggi;domani;l’altro ieri;dopodomani|
+ week=settimana scorsa;questa settimana;settimana prossima|month=mese scorso;questo mese;mese prossimo|
+ quarter=trimestre scorso;questo trimestre;trimestre prossimo|year=anno scorso;quest’anno;anno prossimo
+in-short: second=sec.|hour=h|day=g;gg|week=sett.|quarter=trim.|future=|past=|month=|year=
+words-short: week=sett. scorsa;questa sett.;sett. prossima|quarter=trim. scorso;questo trim.;trim. prossimo|
+ month=|year= • in-narrow: future=|past=|minute=|hour=|day=|week=|quarter=|year=
+= pt-BR pt < en
+plural: one: i = 0..1|many: e = 0 and i != 0 and i % 1000000 = 0 and v = 0 or e != 0..5 • ordinal:  •
+number: ,|.|-|+|E|1|NaN|#,##0%|¤`#,##0.00|¤`#,##0.00|| • short: 3=0`mil|6=0`mi|9=0`bi|12=0`tri
+long: 3=0 mil|6=0 milhão;0 milhões|9=0 bilhão;0 bilhões|12=0 trilhão;0 trilhões • symbols: USD=US$;$|JPY=JP¥;
+ ¥|AUD=AU$;$|RON=RON;L|TWD=NT$|PHP=PHP;₱ • currencies: BRL=Real brasileiro;Reais brasileiros|CHF=Franco
+  suíço;Francos suíços|CNY=Yuan chinês;Yuans chineses|EUR=Euro;Euros|GBP=Libra esterlina;Libras esterlinas|
+ JPY=Iene japonês;Ienes japoneses|USD=Dólar americano;Dólares americanos • months: janeiro|fevereiro|março|
+ abril|maio|junho|julho|agosto|setembro|outubro|novembro|dezembro • months-short: jan.|fev.|mar.|abr.|mai.|
+ jun.|jul.|ago.|set.|out.|nov.|dez. • days: domingo|segunda-feira|terça-feira|quarta-feira|quinta-feira|
+ sexta-feira|sábado • days-short: dom.|seg.|ter.|qua.|qui.|sex.|sáb. • days-narrow: D|S|T|Q|Q|S|S
+eras: antes de Cristo|depois de Cristo|a.C.|d.C.|a.C.|d.C. • periods: 12 meio-dia|00-06 da madrugada|06-12 da
+  manhã|12-19 da tarde|19-24 da noite • dates: EEEE, d 'de' MMMM 'de' y|d 'de' MMMM 'de' y|d 'de' MMM 'de' y|
+ dd/MM/y • times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|HH:mm • joints: {1} 'às' {0}|{1} 'às' {0}|{1}, {0}|{1},
+  {0} • formats: Ed=E, d|Eh=E, h_a|Ehm=E, h:mm_a|EHm=E, HH:mm|Ehms=E, h:mm:ss_a|EHms=E, HH:mm:ss|GyM=MM/y G|
+ GyMd=dd/MM/y GGGGG|GyMEd=E, MM/dd/y G|GyMMM=MMM 'de' y G|GyMMMd=d 'de' MMM 'de' y G|GyMMMEd=E, d 'de' MMM
+  'de' y G|Md=dd/MM|MEd=E, dd/MM|MMdd=dd/MM|MMMd=d 'de' MMM|MMMEd=E, d 'de' MMM|MMMMd=d 'de' MMMM|MMMMEd=E, d
+  'de' MMMM|yM=MM/y|yMd=dd/MM/y|yMEd=E, dd/MM/y|yMM=MM/y|yMMM=MMM 'de' y|yMMMd=d 'de' MMM 'de' y|yMMMEd=E, d
+  'de' MMM 'de' y|yMMMM=MMMM 'de' y|yMMMMd=d 'de' MMMM 'de' y|yMMMMEd=E, d 'de' MMMM 'de' y
+appended: G={1} {0}|y={1} {0}|M={0} (mês: {1})|d={0} (dia: {1})|s={0} (segundo: {1}) • hours: h23|h11
+zones: Brasilia Standard Time=Horário Padrão de Brasília;BRT|Greenwich Mean Time=Horário do Meridiano de
+  Greenwich|Coordinated Universal Time=Horário Universal Coordenado • list-and: , ; e |, ; e |,  •
+list-or: , ; ou  • list-unit: , ; e |, ; e |  • in-long: future=em {0} #|past=há {0} #|second=segundo;
+ segundos|minute=minuto;minutos|hour=hora;horas|day=dia;dias|week=semana;semanas|month=mês;meses|
+ quarter=trimestre;trimestres|year=ano;anos • words-long: second=;agora|minute=;este minuto|hour=;esta hora|
+ day=ontem;hoje;amanhã;anteontem;depois de amanhã|week=semana passada;esta semana;próxima semana|month=mês
+  passado;este mês;próximo mês|quarter=último trimestre;este trimestre;próximo trimestre|year=ano passado;
+ este ano;próximo ano • in-short: second=seg.|minute=min.|hour=h|week=sem.|quarter=trim.|future=|past=|day=|
+ month=|year= • words-short: week=|month=|quarter=|year= • in-narrow: future=|past=|second=|minute=|hour=|
+ day=|week=|quarter=|year=
+= pt-PT < pt-BR
+plural: one: i = 1 and v = 0|many: e = 0 and i != 0 and i % 1000000 = 0 and v = 0 or e != 0..5
+number: ,|`|-|+|E|2|NaN|#,##0%|#,##0.00`¤|#,##0.00`¤;(#,##0.00`¤)|| • short: 6=0`M|9=0`mM|12=0`Bi
+long: 7=00 milhões|9=0 mil milhões|12=0 bilião;0 biliões|13=00 biliões • currencies: CHF=franco suíço;francos
+  suíços|CNY=yuan;yuans|EUR=euro;euros|GBP=libra esterlina britânica;libras esterlinas britânicas|JPY=iene
+  japonês;ienes japoneses|USD=dólar dos Estados Unidos;dólares dos Estados Unidos • days-short: domingo|
+ segunda|terça|quarta|quinta|sexta|sábado • ampm: a.m.|p.m.|da manhã|da tarde • periods: 12 meio-dia|00-06 da
+  madrugada;da madrugada;madrugada|06-12 da manhã;da manhã;manhã|12-19 da tarde;da tarde;tarde|19-24 da
+  noite;da noite;noite • dates: EEEE, d 'de' MMMM 'de' y|d 'de' MMMM 'de' y|dd/MM/y|dd/MM/yy
+formats: GyMd=dd/MM/y G|GyMEd=E, dd/MM/y G|MMMd=d/MM|MMMEd=E, d/MM|MMMMEd=ccc, d 'de' MMMM|yMMM=MM/y|
+ yMMMd=d/MM/y|yMMMEd=E, d/MM/y|yMMMEEEEd=EEEE, d/MM/y|yMMMMEd=ccc, d 'de' MMMM 'de' y • zones: Western
+  European Standard Time=Hora padrão da Europa Ocidental;WET|Western European Summer Time=Hora de verão da
+  Europa Ocidental;WEST|Greenwich Mean Time=Hora de Greenwich|Coordinated Universal Time=Hora Coordenada
+  Universal • list-unit: , ; e  • in-long: future=dentro de {0} # • words-long: quarter=trimestre passado;
+ este trimestre;próximo trimestre • in-short: second=s|minute=min • words-short: quarter=trim. passado;este
+  trim.;próximo trim. • in-narrow: future=+{0} #|past=-{0} #
+= nl nl-NL < en
+ordinal:  • number: ,|.|-|+|E|1|NaN|#,##0%|¤`#,##0.00;¤`-#,##0.00|¤`#,##0.00;(¤`#,##0.00)||
+short: 6=0`mln.|9=0`mld.|12=0`bln. • long: 3=0 duizend|6=0 miljoen|9=0 miljard|12=0 biljoen
+symbols: USD=US$;$|JPY=JP¥;¥|CAD=C$;$|AUD=AU$;$|TWD=NT$|PHP=PHP;₱ • currencies: CHF=Zwitserse frank|EUR=euro|
+ GBP=Britse pond|JPY=Japanse yen|USD=Amerikaanse dollar • months: januari|februari|maart|april|mei|juni|juli|
+ augustus|september|oktober|november|december • months-short: jan|feb|mrt|apr|mei|jun|jul|aug|sep|okt|nov|dec
+days: zondag|maandag|dinsdag|woensdag|donderdag|vrijdag|zaterdag • days-short: zo|ma|di|wo|do|vr|za
+days-narrow: Z|M|D|W|D|V|Z • eras: voor Christus|na Christus|v.Chr.|n.Chr.|v.C.|n.C. • ampm: a.m.|p.m.|a.m.|
+ p.m. • periods: 00-06 ’s nachts|06-12 ’s ochtends|12-18 ’s middags|18-24 ’s avonds • dates: EEEE d MMMM y|d
+  MMMM y|d MMM y|dd-MM-y • times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|HH:mm • joints: {1} 'om' {0}|{1} 'om'
+  {0}|{1}, {0}|{1}, {0} • formats: Ed=E d|Ehm=E h:mm a|Ehms=E h:mm:ss a|GyMd=d/M/y GGGGG|GyMEd=E d/M/y G|
+ GyMMMd=d MMM y G|GyMMMEd=E d MMM y G|hm=h:mm a|hms=h:mm:ss a|Md=d-M|MEd=E d-M|MMMd=d MMM|MMMEd=E d MMM|
+ MMMMd=d MMMM|yM=M-y|yMd=d-M-y|yMEd=E d-M-y|yMMMd=d MMM y|yMMMEd=E d MMM y • appended: G={1} {0}|y={1} {0}|
+ M={0} (maand: {1})|d={0} (dag: {1})|s={0} (seconde: {1}) • hours: h23|h11 • zones: Central European Standard
+  Time=Midden-Europese standaardtijd;CET|Central European Summer Time=Midden-Europese zomertijd;CEST|
+ Coordinated Universal Time=gecoördineerde wereldtijd • list-and: , ; en |, ; & |,  • list-or: , ; of  •
+list-unit: , ; en |,  • in-long: future=over {0} #|past={0} # geleden|second=seconde;seconden|minute=minuut;
+ minuten|hour=uur|day=dag;dagen|week=week;weken|month=maand;maanden|quarter=kwartaal;kwartalen|year=jaar
+words-long: second=;nu|minute=;binnen een minuut|hour=;binnen een uur|day=gisteren;vandaag;morgen;
+ eergisteren;overmorgen|week=vorige week;deze week;volgende week|month=vorige maand;deze maand;volgende
+  maand|quarter=vorig kwartaal;dit kwartaal;volgend kwartaal|year=vorig jaar;dit jaar;volgend jaar
+in-short: second=sec.|minute=min.|day=dag;dgn|quarter=kwart.|future=|past=|hour=|week=|month=|year=
+words-short: week=|month=|quarter=|year= • in-narrow: quarter=kw.|future=|past=|second=|minute=|hour=|day=|
+ week=|year=
+= sv sv-SE < en
+ordinal: one: n % 10 = 1,2 and n % 100 != 11,12 • number: ,|`|−|+|×10^|1|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤||
+short: 3=0`tn|6=0`mn|9=0`md|12=0`bn • long: 3=0 tusen|6=0 miljon;0 miljoner|8=000 miljoner|9=0 miljard;0
+  miljarder|10=00 miljarder|12=0 biljon;0 biljoner|13=00 biljoner • symbols: USD=US$;$|GBP=GBP;£|JPY=JPY;¥|
+ AUD=AUD;$|CNY=CNY;¥|INR=INR;₹|BRL=BR$;R$|SEK=kr|NOK=Nkr;kr|DKK=Dkr;kr|RON=RON;L|KRW=KRW;₩|HKD=HKD;$|NZD=NZD;
+ $|TWD=TWD;NT$|PHP=PHP;₱|VND=VND;₫ • currencies: CHF=schweizisk franc;schweiziska franc|CNY=kinesisk yuan;
+ kinesiska yuan|EUR=euro|GBP=brittiskt pund;brittiska pund|JPY=japansk yen;japanska yen|SEK=svensk krona;
+ svenska kronor|USD=amerikansk dollar;amerikanska dollar • months: januari|februari|mars|april|maj|juni|juli|
+ augusti|september|oktober|november|december • months-short: jan.|feb.|mars|apr.|maj|juni|juli|aug.|sep.|
+ okt.|nov.|dec. • days: söndag|måndag|tisdag|onsdag|torsdag|fredag|lördag • days-short: sön|mån|tis|ons|tors|
+ fre|lör • days-narrow: S|M|T|O|T|F|L • eras: före Kristus|efter Kristus|f.Kr.|e.Kr.|f.Kr.|e.Kr.
+ampm: fm|em|fm|em • periods: 00-05 på natten|05-10 på morgonen;på morg.|10-12 på förmiddagen;på förm.|12-18
+  på eftermiddagen;på efterm.|18-24 på kvällen • dates: EEEE d MMMM y|d MMMM y|d MMM y|y-MM-dd
+times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|HH:mm • joints: {1} 'kl'. {0}|{1} 'kl'. {0}|{1} {0}|{1} {0}
+formats: Ed=E d|GyM=y-MM G|GyMd=y-MM-dd GGGGG|GyMEd=E M-d-y G|GyMMMd=d MMM y G|GyMMMEd=E d MMM y G|Md=d/M|
+ MEd=E d/M|MMd=d/M|MMdd=dd/MM|MMMd=d MMM|MMMEd=E d MMM|MMMMd=d MMMM|MMMMEd=E d MMMM|yM=y-MM|yMd=y-MM-dd|
+ yMEd=E, y-MM-dd|yMM=y-MM|yMMMd=d MMM y|yMMMEd=E d MMM y • appended: G={1} {0}|y={1} {0}|M={0} (månad: {1})|
+ d={0} (dag: {1})|s={0} (sekund: {1}) • range: – • hours: h23|h11 • zones: Central European Standard
+  Time=centraleuropeisk normaltid;CET|Central European Summer Time=centraleuropeisk sommartid;CEST|Greenwich
+  Mean Time=Greenwichtid|Coordinated Universal Time=koordinerad universell tid • list-and: , ; och |, ; och |
+ ,  • list-or: , ; eller  • in-long: future=om {0} #|past=för {0} # sedan|second=sekund;sekunder|
+ minute=minut;minuter|hour=timme;timmar|day=dag;dagar|week=vecka;veckor|month=månad;månader|quarter=kvartal|
+ year=år • words-long: second=;nu|minute=;denna minut|hour=;denna timme|day=i går;i dag;i morgon;i förrgår;i
+  övermorgon|week=förra veckan;denna vecka;nästa vecka|month=förra månaden;den här månaden;nästa månad|
+ quarter=förra kvartalet;detta kvartal;nästa kvartal|year=förra året;i år;nästa år • in-short: past=för {0}
+  #n|second=om`{0} sek;sek/s se|minute=om`{0} min/min se|hour=tim/tim seda|day=d/d seda;för`{0}`d sedan|
+ week=v./v. seda|month=mån./mån. se|quarter=kv./kv. se|year=år/år se|future= • words-short: week=förra v.;
+ denna v.;nästa v.|month=förra mån.;denna mån.;nästa mån.|quarter=förra kv.;detta kv.;nästa kv.|year=
+in-narrow: future=+{0} #|past=−{0} #|minute=min|week=v./v|month=mån./mån|quarter=kv./kv|year=år
+words-narrow: day=igår;idag;imorgon;i förrgår;i övermorgon
+= fi fi-FI < en
+ordinal:  • number: ,|`|−|+|E|1|epäluku|#,##0`%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0`t.|6=0`milj.|9=0`mrd.|
+ 12=0`bilj. • long: 3=0 tuhat;0 tuhatta|4=00 tuhatta|6=0 miljoona;0 miljoonaa|7=00 miljoonaa|9=0 miljardi;0
+  miljardia|10=00 miljardia|12=0 biljoona;0 biljoonaa|13=00 biljoonaa • symbols: CAD=CAD|AUD=AUD|CNY=CNY|
+ INR=INR|BRL=BRL|MXN=MXN|SEK=SEK|NOK=NOK|DKK=DKK|PLN=PLN|CZK=CZK|HUF=HUF|RON=RON|TRY=TRY|UAH=UAH|KRW=KRW|
+ HKD=HKD|NZD=NZD|TWD=TWD|ILS=ILS|PHP=PHP|VND=VND • currencies: CHF=Sveitsin frangi;Sveitsin frangia|
+ CNY=Kiinan juan;Kiinan juania|EUR=euro;euroa|GBP=Englannin punta;Englannin puntaa|JPY=Japanin jeni;Japanin
+  jeniä|USD=Yhdysvaltain dollari;Yhdysvaltain dollaria • months: tammikuuta|helmikuuta|maaliskuuta|
+ huhtikuuta|toukokuuta|kesäkuuta|heinäkuuta|elokuuta|syyskuuta|lokakuuta|marraskuuta|joulukuuta
+months-short: tammi|helmi|maalis|huhti|touko|kesä|heinä|elo|syys|loka|marras|joulu • months-narrow: T|H|M|H|
+ T|K|H|E|S|L|M|J • months-alone: tammikuu|helmikuu|maaliskuu|huhtikuu|toukokuu|kesäkuu|heinäkuu|elokuu|
+ syyskuu|lokakuu|marraskuu|joulukuu • days: sunnuntaina|maanantaina|tiistaina|keskiviikkona|torstaina|
+ perjantaina|lauantaina • days-short: su|ma|ti|ke|to|pe|la • days-narrow: S|M|T|K|T|P|L • days-alone:
+  sunnuntai|maanantai|tiistai|keskiviikko|torstai|perjantai|lauantai • eras: ennen Kristuksen syntymää|
+ jälkeen Kristuksen syntymän|eKr.|jKr.|eKr|jKr • ampm: ap.|ip.|ap.|ip. • periods: 12 keskipäivällä;keskip.;
+ kp.|05-10 aamulla|10-12 aamupäivällä;aamup.;ap.|12-18 iltapäivällä;iltap.;ip.|18-23 illalla|23-05 yöllä
+dates: cccc d. MMMM y|d. MMMM y|d.M.y|d.M.y • times: H.mm.ss zzzz|H.mm.ss z|H.mm.ss|H.mm
+joints: {1} 'klo' {0}|{1} 'klo' {0}|{1} 'klo' {0}|{1} 'klo' {0} • formats: Bhm=h.mm B|Bhms=h.mm.ss B|Ed=E d.|
+ Ehm=E h.mm_a|EHm=E H.mm|Ehms=E h.mm.ss_a|EHms=E H.mm.ss|GyM=M.y G|GyMd=M.d.y G|GyMEd=E d.M.y G|GyMMM=LLL y
+  G|GyMMMd=d.M.y G|GyMMMEd=E d.M.y G|GyMMMMd=d. MMMM y G|GyMMMMEd=E d. MMMM y G|H=H|hm=h.mm_a|Hm=H.mm|
+ hms=h.mm.ss_a|Hms=H.mm.ss|Md=d.M.|MEd=E d.M.|MMMd=d.M.|MMMEd=ccc d.M.|MMMMd=d. MMMM|MMMMEd=ccc d. MMMM|
+ ms=m.ss|yM=L.y|yMd=d.M.y|yMEd=E d.M.y|yMM=M.y|yMMM=LLL y|yMMMd=d.M.y|yMMMEd=E d.M.y|yMMMM=LLLL y|
+ yMMMMccccd=cccc d. MMMM y|yMMMMd=d. MMMM y|yMMMMEd=E d. MMMM y • appended: G={1} {0}|y={1} {0}|M={0}
+  (kuukausi: {1})|d={0} (päivä: {1})|s={0} (sekunti: {1}) • range: – • hours: h23|h11 • zone: UTC{0}|UTC|
+ +H.mm • zones: Eastern European Standard Time=Itä-Euroopan normaaliaika|Eastern European Summer
+  Time=Itä-Euroopan kesäaika|Greenwich Mean Time=Greenwichin normaaliaika|Coordinated Universal
+  Time=UTC-yleisaika • list-and: , ; ja  • list-or: , ; tai  • list-unit: , ; ja |, |  •
+in-long: future={0} #n päästä|past={0} # sitten|second=sekunni/sekunti;sekuntia|minute=minuuti/minuutti;
+ minuuttia|hour=tunni/tunti;tuntia|day=päivä/päivä;päivää|week=viiko/viikko;viikkoa|month=kuukaude/kuukausi;
+ kuukautta|quarter=neljännesvuode/neljännesvuosi;neljännesvuotta|year=vuode/vuosi;vuotta
+words-long: second=;nyt|minute=;tämän minuutin aikana|hour=;tämän tunnin aikana|day=eilen;tänään;huomenna;
+ toissa päivänä;ylihuomenna|week=viime viikolla;tällä viikolla;ensi viikolla|month=viime kuussa;tässä kuussa;
+ ensi kuussa|quarter=viime neljännesvuonna;tänä neljännesvuonna;ensi neljännesvuonna|year=viime vuonna;tänä
+  vuonna;ensi vuonna • in-short: future={0} # päästä|second=s|hour=t|day=pv|week=vk|month=kk|
+ quarter=neljänneksen/neljännes;neljännestä|year=v|past= • words-short: minute=;minuutin sisällä|hour=;tunnin
+  sisällä|day=eilen;tänään;huom.;toissap.;ylihuom.|week=viime vk;tällä vk;ensi vk|month=viime kk;tässä kk;
+ ensi kk|quarter=viime neljänneksenä;tänä neljänneksenä;ensi neljänneksenä|year=viime v;tänä v;ensi v
+in-narrow: quarter=nelj.|future=|past=|second=|minute=|hour=|day=|week=|year= • words-narrow: quarter=viime
+  nelj.;tänä nelj.;ensi nelj.
+= da da-DK < en
+plural: one: n = 1 or t != 0 and i = 0,1 • ordinal:  • number: ,|.|-|+|E|1|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤|
+ | • short: 3=0`t|6=0`mio.|9=0`mia.|12=0`bio. • long: 3=0 tusind|6=0 million;0 millioner|7=00 millioner|9=0
+  milliard;0 milliarder|10=00 milliarder|12=0 billion;0 billioner|13=00 billioner • symbols: USD=US$;$|
+ JPY=JP¥;¥|AUD=AU$;$|SEK=SEK;kr.|NOK=NOK;kr.|DKK=kr.|RON=RON;L|TWD=NT$|PHP=PHP;₱ • currencies:
+  CHF=schweizerfranc|CNY=kinesisk yuan;kinesiske yuan|DKK=dansk krone;danske kroner|EUR=euro|GBP=britisk
+  pund;britiske pund|JPY=japansk yen;japanske yen|USD=amerikansk dollar;amerikanske dollar
+months: januar|februar|marts|april|maj|juni|juli|august|september|oktober|november|december
+months-short: jan.|feb.|mar.|apr.|maj|jun.|jul.|aug.|sep.|okt.|nov.|dec. • days: søndag|mandag|tirsdag|
+ onsdag|torsdag|fredag|lørdag • days-short: søn.|man.|tirs.|ons.|tors.|fre.|lør. • days-narrow: S|M|T|O|T|F|L
+eras: før Kristus|efter Kristus|f.Kr.|e.Kr.|fKr|eKr • periods: 00-05 om natten|05-10 om morgenen|10-12 om
+  formiddagen|12-18 om eftermiddagen|18-24 om aftenen • dates: EEEE 'den' d. MMMM y|d. MMMM y|d. MMM y|
+ dd.MM.y • times: HH.mm.ss zzzz|HH.mm.ss z|HH.mm.ss|HH.mm • joints: {1} 'kl'. {0}|{1} 'kl'. {0}|{1}, {0}|{1},
+  {0} • formats: Bhm=h.mm B|Bhms=h.mm.ss B|d=d.|Ed=E 'den' d.|Ehm=E h.mm_a|EHm=E HH.mm|Ehms=E h.mm.ss_a|
+ EHms=E HH.mm.ss|GyMd=d.M.y GGGGG|GyMEd=E d/M/y G|GyMMMd=d. MMM y G|GyMMMEd=E d. MMM y G|hm=h.mm_a|Hm=HH.mm|
+ hms=h.mm.ss_a|Hms=HH.mm.ss|M=M|Md=d.M|MEd=E d.M|MMdd=dd.MM|MMM=MMM|MMMd=d. MMM|MMMEd=E d. MMM|MMMMd=d. MMMM|
+ MMMMEd=E d. MMMM|ms=mm.ss|yM=M.y|yMd=d.M.y|yMEd=E d.M.y|yMM=MM.y|yMMMd=d. MMM y|yMMMEd=E d. MMM y
+appended: G={1} {0}|y={1} {0}|M={0} (måned: {1})|d={0} (dag: {1})|s={0} (sekund: {1}) • range: -
+hours: h23|h11 • zone: GMT{0}|GMT|+HH.mm • zones: Central European Standard Time=Centraleuropæisk normaltid;
+ CET|Central European Summer Time=Centraleuropæisk sommertid;CEST|Greenwich Mean Time=GMT|Coordinated
+  Universal Time=Koordineret universaltid • list-and: , ; og  • list-or: , ; eller |, ; el.  •
+list-unit: , ; og  • in-long: future=om {0} #|past=for {0} # siden|second=sekund;sekunder|minute=minut;
+ minutter|hour=time;timer|day=dag;dage|week=uge;uger|month=måned;måneder|quarter=kvartal;kvartaler|year=år
+words-long: second=;nu|minute=;dette minut|hour=;denne time|day=i går;i dag;i morgen;i forgårs;i overmorgen|
+ week=sidste uge;denne uge;næste uge|month=sidste måned;denne måned;næste måned|quarter=sidste kvartal;dette
+  kvartal;næste kvartal|year=sidste år;i år;næste år • in-short: past={0} # siden|second=sek.|minute=min.|
+ month=md.;mdr.|quarter=kvt.|future=|hour=|day=|week=|year= • words-short: month=sidste md.;denne md.;næste
+  md.|quarter=sidste kvt.;dette kvt.;næste kvt.|week=|year= • in-narrow: future=|past=|second=|minute=|hour=|
+ day=|week=|quarter=|year=
+= nb nb-NO no < da
+plural: one: n = 1 • number: ,|`|−|+|E|1|NaN|#,##0`%|#,##0.00`¤;-#,##0.00`¤|¤`#,##0.00;(¤`#,##0.00)||
+short: 3=0k|6=0`mill.|9=0`mrd.|12=0`bill. • long: 3=0 tusen • symbols: USD=USD;$|JPY=JPY;¥|CAD=CAD;$|AUD=AUD;
+ $|CNY=CNY;¥|INR=INR;₹|BRL=BRL;R$|MXN=MXN;$|SEK=SEK;kr|NOK=kr|DKK=DKK;kr|KRW=KRW;₩|HKD=HKD;$|NZD=NZD;$|
+ TWD=TWD;NT$|ILS=ILS;₪|VND=VND;₫ • currencies: CHF=sveitsisk franc;sveitsiske franc|NOK=norsk krone;norske
+  kroner • months: januar|februar|mars|april|mai|juni|juli|august|september|oktober|november|desember
+months-short: jan.|feb.|mars|apr.|mai|juni|juli|aug.|sep.|okt.|nov.|des. • months-short-alone: jan|feb|mar|
+ apr|mai|jun|jul|aug|sep|okt|nov|des • days-short: søn.|man.|tir.|ons.|tor.|fre.|lør. • eras: før Kristus|
+ etter Kristus|f.Kr.|e.Kr.|f.Kr.|e.Kr. • ampm: a.m.|p.m.|a.m.|p.m. • periods: 00-06 på natten;natt;nt.|06-10
+  på morgenen;morg.;mg.|10-12 på formiddagen;form.;fm.|12-18 på ettermiddagen;etterm.;em.|18-24 på kvelden;
+ kveld;kv. • dates: EEEE d. MMMM y|d. MMMM y|d. MMM y|dd.MM.y • times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|
+ HH:mm • formats: Bhm=h:mm B|Bhms=h:mm:ss B|Ed=E d.|Ehm=E h:mm_a|EHm=E 'kl'. HH:mm|Ehms=E h:mm:ss_a|EHms=E
+  'kl'. HH:mm:ss|GyM=M.y G|GyMd=d.M.y G|GyMEd=E d.M.y G|hm=h:mm_a|Hm=HH:mm|hms=h:mm:ss_a|Hms=HH:mm:ss|M=L.|
+ Md=d.M.|MEd=E d.M.|MMdd=d.M.|MMM=LLL|ms=mm:ss|MMMMEd= • range: – • zone: GMT{0}|GMT|+HH:mm
+zones: Central European Standard Time=sentraleuropeisk normaltid;CET|Central European Summer
+  Time=sentraleuropeisk sommertid;CEST|Greenwich Mean Time=Greenwich middeltid|Coordinated Universal
+  Time=koordinert universaltid • list-or: , ; eller  • list-unit: , ; og |,  • in-long: minute=minutt;
+ minutter|day=døgn|week=uke;uker • words-long: second=;nå|minute=;dette minuttet|hour=;denne timen|
+ week=forrige uke;denne uken;neste uke|month=forrige måned;denne måneden;neste måned|quarter=forrige kvartal;
+ dette kvartalet;neste kvartal|year=i fjor;i år;neste år • in-short: second=sek|minute=min|hour=t|day=d.|
+ week=u.|month=md.|quarter=kv.|past= • words-short: month=forrige md.;denne md.;neste md.|quarter=forrige
+  kv.;dette kv.;neste kv. • in-narrow: future=+{0} #|past=-{0} #|second=s|week=om {0} u./for {0} u. siden
+words-narrow: day=i går;i dag;i morgen;-2 d.;+2 d.
+= pl pl-PL < en
+plural: one: i = 1 and v = 0|few: v = 0 and i % 10 = 2..4 and i % 100 != 12..14|many: v = 0 and i != 1 and i
+  % 10 = 0..1 or v = 0 and i % 10 = 5..9 or v = 0 and i % 100 = 12..14 • ordinal:  • number: ,|`|-|+|E|2|NaN|
+ #,##0%|#,##0.00`¤|#,##0.00`¤;(#,##0.00`¤)|| • short: 3=0`tys.|6=0`mln|9=0`mld|12=0`bln • long: 3=0 tysiąc;0
+  tysiące;0 tysięcy;0 tysiąca|6=0 milion;0 miliony;0 milionów;0 miliona|9=0 miliard;0 miliardy;0 miliardów;0
+  miliarda|12=0 bilion;0 biliony;0 bilionów;0 biliona • symbols: USD=USD;$|GBP=GBP;£|JPY=JPY;¥|CAD=CAD;$|
+ AUD=AUD;$|CNY=CNY;¥|INR=INR;₹|MXN=MXN;$|PLN=zł|RON=RON;lej|KRW=KRW;₩|HKD=HKD;$|NZD=NZD;$|TWD=TWD;NT$|
+ ILS=ILS;₪|PHP=PHP;₱|VND=VND;₫ • currencies: CHF=frank szwajcarski;franki szwajcarskie;franków szwajcarskich;
+ franka szwajcarskiego|CNY=juan chiński;juany chińskie;juanów chińskich;juana chińskiego|EUR=euro|GBP=funt
+  szterling;funty szterlingi;funtów szterlingów;funta szterlinga|JPY=jen japoński;jeny japońskie;jenów
+  japońskich;jena japońskiego|PLN=złoty polski;złote polskie;złotych polskich;złotego polskiego|USD=dolar
+  amerykański;dolary amerykańskie;dolarów amerykańskich;dolara amerykańskiego • months: stycznia|lutego|
+ marca|kwietnia|maja|czerwca|lipca|sierpnia|września|października|listopada|grudnia • months-short: sty|lut|
+ mar|kwi|maj|cze|lip|sie|wrz|paź|lis|gru • months-narrow: s|l|m|k|m|c|l|s|w|p|l|g • months-alone: styczeń|
+ luty|marzec|kwiecień|maj|czerwiec|lipiec|sierpień|wrzesień|październik|listopad|grudzień
+months-narrow-alone: S|L|M|K|M|C|L|S|W|P|L|G • days: niedziela|poniedziałek|wtorek|środa|czwartek|piątek|
+ sobota • days-short: niedz.|pon.|wt.|śr.|czw.|pt.|sob. • days-narrow: n|p|w|ś|c|p|s • days-narrow-alone: N|
+ P|W|Ś|C|P|S • eras: przed naszą erą|naszej ery|p.n.e.|n.e.|p.n.e.|n.e. • periods: 12 w południe;w południe;w
+  poł.|06-10 rano|10-12 przed południem;przed południem;przed poł.|12-18 po południu;po południu;po poł.|
+ 18-21 wieczorem;wieczorem;wiecz.|21-06 w nocy • dates: EEEE, d MMMM y|d MMMM y|d MMM y|d.MM.y
+times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|HH:mm • joints: {1} {0}|{1} {0}|{1}, {0}|{1}, {0}
+formats: Ed=E, d|Ehm=E, h:mm_a|EHm=E, HH:mm|Ehms=E, h:mm:ss_a|EHms=E, HH:mm:ss|GyM=MM.y G|GyMd=d.MM.y GGGGG|
+ GyMEd=E, d.MM.y G|GyMMMd=d MMM y G|GyMMMEd=E, d MMM y G|GyMMMM=LLLL y G|GyMMMMd=d MMMM y G|GyMMMMEd=E, d
+  MMMM y G|Md=d.MM|MEd=E, d.MM|MMMd=d MMM|MMMEd=E, d MMM|MMMMd=d MMMM|MMMMEd=E, d MMMM|yM=MM.y|yMd=d.MM.y|
+ yMEd=E, d.MM.y|yMMM=LLL y|yMMMd=d MMM y|yMMMEd=E, d MMM y|yMMMM=LLLL y|yMMMMd=d MMMM y|yMMMMEd=E, d MMMM y
+appended: G={1} {0}|y={1} {0}|M={0} (miesiąc: {1})|d={0} (dzień: {1})|s={0} (sekunda: {1}) • hours: h23|h11
+zones: Central European Standard Time=czas środkowoeuropejski standardowy;CET|Central European Summer
+  Time=czas środkowoeuropejski letni;CEST|Greenwich Mean Time=czas uniwersalny|Coordinated Universal
+  Time=uniwersalny czas koordynowany • list-and: , ; i  • list-or: , ; lub  • list-unit: , ; i  •
+in-long: future=za {0} #|past={0} # temu|second=sekundę;sekundy;sekund;sekundy|minute=minutę;minuty;minut;
+ minuty|hour=godzinę;godziny;godzin;godziny|day=dzień;dni;dni;dnia|week=tydzień;tygodnie;tygodni;tygodnia|
+ month=miesiąc;miesiące;miesięcy;miesiąca|quarter=kwartał;kwartały;kwartałów;kwartału|year=rok;lata;lat;roku
+words-long: second=;teraz|minute=;ta minuta|hour=;ta godzina|day=wczoraj;dzisiaj;jutro;przedwczoraj;pojutrze|
+ week=w zeszłym tygodniu;w tym tygodniu;w przyszłym tygodniu|month=w zeszłym miesiącu;w tym miesiącu;w
+  przyszłym miesiącu|quarter=w zeszłym kwartale;w tym kwartale;w przyszłym kwartale|year=w zeszłym roku;w tym
+  roku;w przyszłym roku • in-short: second=sek.|hour=godz.|week=tydz.;tyg.|month=mies.|quarter=kw.|future=|
+ past=|day=|year= • words-short: week=w zeszłym tyg.;w tym tyg.;w przyszłym tyg.|month=w zeszłym mies.;w tym
+  mies.;w przyszłym mies.|quarter=|year= • in-narrow: hour=g.|future=|past=|minute=|day=|week=|quarter=|year=
+words-narrow: day=wcz.;dziś;jutro;przedwczoraj;pojutrze
+= cs cs-CZ < en
+plural: one: i = 1 and v = 0|few: i = 2..4 and v = 0|many: v != 0 • ordinal:  • number: ,|`|-|+|E|1|NaN|
+ #,##0`%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0`tis.|6=0`mil.|9=0`mld.|12=0`bil. • long: 3=0 tisíc;0 tisíce;0
+  tisíce;0 tisíc|4=00 tisíc;00 tisíc;00 tisíce;00 tisíc|6=0 milion;0 miliony;0 milionu;0 milionů|7=00
+  milionů;00 milionů;00 milionu;00 milionů|9=0 miliarda;0 miliardy;0 miliardy;0 miliard|10=00 miliard;00
+  miliard;00 miliardy;00 miliard|12=0 bilion;0 biliony;0 bilionu;0 bilionů|13=00 bilionů;00 bilionů;00
+  bilionu;00 bilionů • symbols: USD=US$;$|JPY=JP¥;¥|AUD=AU$;$|INR=INR;₹|CZK=Kč|RON=RON;L|TWD=NT$|ILS=ILS;₪|
+ PHP=PHP;₱|VND=VND;₫ • currencies: CHF=švýcarský frank;švýcarské franky;švýcarského franku;švýcarských
+  franků|CNY=čínský jüan;čínské jüany;čínského jüanu;čínských jüanů|CZK=česká koruna;české koruny;české
+  koruny;českých korun|EUR=euro;eura;eura;eur|GBP=britská libra;britské libry;britské libry;britských liber|
+ JPY=japonský jen;japonské jeny;japonského jenu;japonských jenů|USD=americký dolar;americké dolary;amerického
+  dolaru;amerických dolarů • months: ledna|února|března|dubna|května|června|července|srpna|září|října|
+ listopadu|prosince • months-short: led|úno|bře|dub|kvě|čvn|čvc|srp|zář|říj|lis|pro • months-narrow: 1|2|3|4|
+ 5|6|7|8|9|10|11|12 • months-alone: leden|únor|březen|duben|květen|červen|červenec|srpen|září|říjen|listopad|
+ prosinec • days: neděle|pondělí|úterý|středa|čtvrtek|pátek|sobota • days-short: ne|po|út|st|čt|pá|so
+days-narrow: N|P|Ú|S|Č|P|S • eras: před naším letopočtem|našeho letopočtu|př. n. l.|n. l.|př.n.l.|n.l.
+ampm: dop.|odp.|dop.|odp. • periods: 12 poledne;pol.|04-09 ráno;r.|09-12 dopoledne;dop.;d.|12-18 odpoledne;
+ odp.;o.|18-22 večer;več.;v.|22-04 v noci;v n.;n. • dates: EEEE d. MMMM y|d. MMMM y|d. M. y|dd.MM.yy
+times: H:mm:ss, zzzz|H:mm:ss z|H:mm:ss|H:mm • joints: {1} 'v' {0}|{1} 'v' {0}|{1} {0}|{1} {0}
+formats: d=d.|Ed=E d.|EHm=E H:mm|EHms=E H:mm:ss|GyMd=d. M. y GGGGG|GyMEd=E, d. M. y G|GyMMM=LLLL y G|
+ GyMMMd=d. M. y G|GyMMMEd=E d. M. y G|GyMMMMd=d. MMMM y G|GyMMMMEd=E d. MMMM y G|H=H|Hm=H:mm|Hms=H:mm:ss|
+ Md=d. M.|MEd=E d. M.|MMMd=d. M.|MMMEd=E d. M.|MMMMd=d. MMMM|MMMMEd=E d. MMMM|yMd=d. M. y|yMEd=E d. M. y|
+ yMMM=LLLL y|yMMMd=d. M. y|yMMMEd=E d. M. y|yMMMM=LLLL y|yMMMMd=d. MMMM y|yMMMMEd=E d. MMMM y
+appended: G={1} {0}|y={1} {0}|M={0} (měsíc: {1})|d={0} (den: {1})|s={0} (sekunda: {1}) • hours: h23|h11
+zone: GMT{0}|GMT|+H:mm • zones: Central European Standard Time=středoevropský standardní čas;SEČ|Central
+  European Summer Time=středoevropský letní čas;SELČ|Greenwich Mean Time=greenwichský střední čas|Coordinated
+  Universal Time=koordinovaný světový čas • list-and: , ; a`|, ; a`|,  • list-or: , ; nebo  •
+list-unit: , ; a`|, ; a`;, |  • in-long: future=za {0} #|past=před {0} #|second=sekundu;sekundy;sekundy;
+ sekund/sekundou;sekundami;sekundy;sekundami|minute=minutu;minuty;minuty;minut/minutou;minutami;minuty;
+ minutami|hour=hodinu;hodiny;hodiny;hodin/hodinou;hodinami;hodiny;hodinami|day=den;dny;dne;dní/dnem;dny;dne;
+ dny|week=týden;týdny;týdne;týdnů/týdnem;týdny;týdne;týdny|month=měsíc;měsíce;měsíce;měsíců/měsícem;měsíci;
+ měsíce;měsíci|quarter=čtvrtletí/čtvrtletím;čtvrtletími;čtvrtletí;čtvrtletími|year=rok;roky;roku;let/rokem;
+ lety;roku;lety • words-long: second=;nyní|minute=;tuto minutu|hour=;tuto hodinu|day=včera;dnes;zítra;
+ předevčírem;pozítří|week=minulý týden;tento týden;příští týden|month=minulý měsíc;tento měsíc;příští měsíc|
+ quarter=minulé čtvrtletí;toto čtvrtletí;příští čtvrtletí|year=minulý rok;tento rok;příští rok
+in-short: second=s|hour=h|week=týd.|month=měs.|quarter=+{0} Q/-{0} Q|year=r.;r.;r.;l.|future=|past=|day=
+words-short: week=minulý týd.;tento týd.;příští týd.|month=minulý měs.;tento měs.;příští měs.|quarter=|year=
+in-narrow: future=|past=|second=|minute=|hour=|day=|week=|quarter=|year=
+= hu hu-HU < en
+plural: one: n = 1 • ordinal: one: n = 1,5 • number: ,|`|-|+|E|2|NaN|#,##0%|#,##0.00`¤|#,##0.00`¤||
+short: 3=0`E|6=0`M|9=0`Mrd|12=0`B • long: 3=0 ezer|6=0 millió|9=0 milliárd|12=0 billió • symbols: USD=USD;$|
+ EUR=EUR;€|GBP=GBP;£|CAD=CAD;$|AUD=AUD;$|CNY=CNY;¥|INR=INR;₹|BRL=BRL;R$|MXN=MXN;$|HUF=Ft|KRW=KRW;₩|HKD=HKD;$|
+ NZD=NZD;$|TWD=TWD;NT$|ILS=ILS;₪|PHP=PHP;₱|VND=VND;₫ • currencies: CHF=svájci frank|CNY=kínai jüan|EUR=euró|
+ GBP=angol font|HUF=magyar forint|JPY=japán jen|USD=USA-dollár • months: január|február|március|április|
+ május|június|július|augusztus|szeptember|október|november|december • months-short: jan.|febr.|márc.|ápr.|
+ máj.|jún.|júl.|aug.|szept.|okt.|nov.|dec. • months-narrow: J|F|M|Á|M|J|J|A|Sz|O|N|D • days: vasárnap|hétfő|
+ kedd|szerda|csütörtök|péntek|szombat • days-short: V|H|K|Sze|Cs|P|Szo • days-narrow: V|H|K|Sz|Cs|P|Sz
+eras: Krisztus előtt|időszámításunk szerint|i. e.|i. sz.|ie.|isz. • ampm: de.|du.|de.|du.
+periods: 12 dél|04-06 hajnal|06-09 reggel|09-12 délelőtt;de.|12-18 délután;du.;délután|18-21 este|21-04 éjjel
+dates: y. MMMM d., EEEE|y. MMMM d.|y. MMM d.|y. MM. dd. • times: H:mm:ss zzzz|H:mm:ss z|H:mm:ss|H:mm
+joints: {1} {0}|{1} {0}|{1} {0}|{1} {0} • formats: Bh=B h|Bhm=B h:mm|Bhms=B h:mm:ss|Ed=d., E|Eh=E a_h|Gy=G
+  y.|GyM=G y. MM.|GyMd=GGGGG y. MM. dd.|GyMEd=G y. MM. dd., E|GyMMM=G y. MMM|GyMMMd=G y. MMM d.|GyMMMEd=G y.
+  MMM d., E|h=a_h|H=H|hm=a_h:mm|Hm=H:mm|hms=a_h:mm:ss|Hms=H:mm:ss|Md=M. d.|MEd=M. d., E|MMMd=MMM d.|MMMEd=MMM
+  d., E|MMMMd=MMMM d.|mmss=mm:ss|y=y.|yM=y. M.|yMd=y. MM. dd.|yMEd=y. MM. dd., E|yMMM=y. MMM|yMMMd=y. MMM d.|
+ yMMMEd=y. MMM d., E|yMMMM=y. MMMM • appended: G={1} {0}|y={1} {0}|M={0} (hónap: {1})|d={0} (nap: {1})|s={0}
+  (másodperc: {1}) • hours: h23|h11 • zones: Central European Standard Time=közép-európai téli idő;CET|
+ Central European Summer Time=közép-európai nyári idő;CEST|Greenwich Mean Time=greenwichi középidő, téli idő|
+ Coordinated Universal Time=koordinált világidő • list-and: , ; és  • list-or: , ; vagy  •
+list-unit: , ; és  • in-long: future={0} # múlva|past={0} #l ezelőtt|second=másodperc/másodpercce|
+ minute=perc/percce|hour=óra/óráva|day=nap/nappa|week=hét/hétte|month=hónap/hónappa|
+ quarter=negyedév/negyedévve|year=év/évve • words-long: second=;most|minute=;ebben a percben|hour=;ebben az
+  órában|day=tegnap;ma;holnap;tegnapelőtt;holnapután|week=előző hét;ez a hét;következő hét|month=előző hónap;
+ ez a hónap;következő hónap|quarter=előző negyedév;ez a negyedév;következő negyedév|year=előző év;ez az év;
+ következő év • in-short: day=nap/{0} napja|future=|past=|second=|minute=|hour=|week=|month=|quarter=|year=
+words-short: week=|month=|quarter=|year= • in-narrow: past={0} #|second=másodperc/m.perce|minute=perc/perce|
+ hour=óra/órája|day=nap/napja|week=hét/hete|month=hónap/hónapja|quarter=n.év/negyedévvel ezelőtt|year=év/éve|
+ future=
+= ro ro-RO < en
+plural: one: i = 1 and v = 0|few: v != 0 or n = 0 or n != 1 and n % 100 = 1..19 • ordinal: one: n = 1
+number: ,|.|-|+|E|1|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤;(#,##0.00`¤)|| • short: 3=0`K|6=0`mil.|9=0`mld.|
+ 12=0`tril. • long: 3=0 mie;0 mii;0 de mii|6=0 milion;0 milioane;0 de milioane|9=0 miliard;0 miliarde;0 de
+  miliarde|12=0 trilion;0 trilioane;0 de trilioane • symbols: USD=USD;$|EUR=EUR;€|GBP=GBP;£|JPY=JPY;¥|
+ CAD=CAD;$|AUD=AUD;$|CNY=CNY;¥|INR=INR;₹|BRL=BRL;R$|MXN=MXN;$|KRW=KRW;₩|HKD=HKD;$|NZD=NZD;$|TWD=TWD;NT$|
+ ILS=ILS;₪|PHP=PHP;₱|VND=VND;₫ • currencies: CHF=franc elvețian;franci elvețieni|CNY=yuan chinezesc;yuani
+  chinezești|EUR=euro|GBP=liră sterlină;lire sterline|JPY=yen japonez;yeni japonezi|RON=leu românesc;lei
+  românești|USD=dolar american;dolari americani • name:  ; ; de  • months: ianuarie|februarie|martie|aprilie|
+ mai|iunie|iulie|august|septembrie|octombrie|noiembrie|decembrie • months-short: ian.|feb.|mar.|apr.|mai|
+ iun.|iul.|aug.|sept.|oct.|nov.|dec. • months-narrow: I|F|M|A|M|I|I|A|S|O|N|D • days: duminică|luni|marți|
+ miercuri|joi|vineri|sâmbătă • days-short: dum.|lun.|mar.|mie.|joi|vin.|sâm. • days-narrow: D|L|M|M|J|V|S
+eras: înainte de Hristos|după Hristos|î.Hr.|d.Hr.|î.Hr.|d.Hr. • ampm: a.m.|p.m.|a.m.|p.m.
+periods: 12 la amiază;amiază|05-12 dimineața|12-18 după-amiaza|18-22 seara|22-05 noaptea
+dates: EEEE, d MMMM y|d MMMM y|d MMM y|dd.MM.y • times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|HH:mm
+joints: {1} 'la' {0}|{1} 'la' {0}|{1}, {0}|{1}, {0} • formats: Ed=E d|GyM=MM.y G|GyMd=dd.MM.y G|GyMEd=E,
+  dd.MM.y G|GyMMMd=d MMM y G|GyMMMEd=E, d MMM y G|Md=dd.MM|MEd=E, dd.MM|MMdd=dd.MM|MMMd=d MMM|MMMEd=E, d MMM|
+ MMMMd=d MMMM|MMMMEd=E, d MMMM|yM=MM.y|yMd=dd.MM.y|yMEd=E, dd.MM.y|yMM=MM.y|yMMMd=d MMM y|yMMMEd=E, d MMM y
+appended: G={1} {0}|y={1} {0}|M={0} (lună: {1})|d={0} (zi: {1})|s={0} (secundă: {1}) • hours: h23|h11
+zones: Eastern European Standard Time=Ora standard a Europei de Est;EET|Eastern European Summer Time=Ora de
+  vară a Europei de Est;EEST|Greenwich Mean Time=Ora de Greenwich|Coordinated Universal Time=Timpul universal
+  coordonat • list-and: , ; și |, ; și |,  • list-or: , ; sau  • list-unit: , ;, ; și |,  •
+in-long: future=peste {0} #|past=acum {0} #|second=secundă;secunde;de secunde|minute=minut;minute;de minute|
+ hour=oră;ore;de ore|day=zi;zile;de zile|week=săptămână;săptămâni;de săptămâni|month=lună;luni;de luni|
+ quarter=trimestru;trimestre;de trimestre|year=an;ani;de ani • words-long: second=;acum|minute=;minutul
+  acesta|hour=;ora aceasta|day=ieri;azi;mâine;alaltăieri;poimâine|week=săptămâna trecută;săptămâna aceasta;
+ săptămâna viitoare|month=luna trecută;luna aceasta;luna viitoare|quarter=trimestrul trecut;trimestrul
+  acesta;trimestrul viitor|year=anul trecut;anul acesta;anul viitor • in-short: second=sec.|minute=min.|
+ hour=h|week=săpt.|quarter=trim.|future=|past=|day=|month=|year= • words-short: week=săpt. trecută;săpt.
+  aceasta;săpt. viitoare|quarter=trim. trecut;trim. acesta;trim. viitor|month=|year= • in-narrow: future=+{0}
+  #|past=-{0} #|day=zi;zile|month=lună;luni|year=an;ani|hour=|week=|quarter=
+= tr tr-TR < en
+plural: one: n = 1 • ordinal:  • number: ,|.|-|+|E|1|NaN|%#,##0|¤#,##0.00|¤#,##0.00;(¤#,##0.00)||
+short: 3=0`B|6=0`Mn|9=0`Mr|12=0`Tn • long: 3=0 bin|6=0 milyon|9=0 milyar|12=0 trilyon • symbols: AUD=AU$;$|
+ RON=RON;L|TRY=₺|TWD=NT$|PHP=PHP;₱ • currencies: CHF=İsviçre frangı|CNY=Çin yuanı|EUR=Euro|GBP=İngiliz
+  sterlini|JPY=Japon yeni|TRY=Türk lirası|USD=ABD doları • months: Ocak|Şubat|Mart|Nisan|Mayıs|Haziran|
+ Temmuz|Ağustos|Eylül|Ekim|Kasım|Aralık • months-short: Oca|Şub|Mar|Nis|May|Haz|Tem|Ağu|Eyl|Eki|Kas|Ara
+months-narrow: O|Ş|M|N|M|H|T|A|E|E|K|A • days: Pazar|Pazartesi|Salı|Çarşamba|Perşembe|Cuma|Cumartesi
+days-short: Paz|Pzt|Sal|Çar|Per|Cum|Cmt • days-narrow: P|P|S|Ç|P|C|C • eras: Milattan Önce|Milattan Sonra|MÖ|
+ MS|MÖ|MS • ampm: ÖÖ|ÖS|ÖÖ|ÖS • periods: 12 öğle;öğle;ö|06-11 sabah|11-12 öğleden önce|12-18 öğleden sonra|
+ 18-19 akşamüstü|19-21 akşam|21-06 gece • dates: d MMMM y EEEE|d MMMM y|d MMM y|d.MM.y • times: HH:mm:ss
+  zzzz|HH:mm:ss z|HH:mm:ss|HH:mm • joints: {1} {0}|{1} {0}|{1} {0}|{1} {0} • formats: Bh=B h|Bhm=B h:mm|
+ Bhms=B h:mm:ss|Ehm=E a_h:mm|Ehms=E a_h:mm:ss|Gy=G y|GyM=MM/y G|GyMd=G dd.MM.y|GyMEd=G dd.MM.y E|GyMMM=G MMM
+  y|GyMMMd=G d MMM y|GyMMMEd=G d MMM y E|h=a_h|hm=a_h:mm|hms=a_h:mm:ss|Md=d/M|MEd=d/M E|MMMd=d MMM|MMMEd=d
+  MMM E|MMMMd=d MMMM|MMMMEd=d MMMM E|mmss=mm:ss|yM=MM/y|yMd=dd.MM.y|yMEd=d.M.y E|yMM=MM.y|yMMMd=d MMM y|
+ yMMMEd=d MMM y E • appended: G={1} {0}|y={1} {0}|M={0} (ay: {1})|d={0} (gün: {1})|s={0} (saniye: {1})
+hours: h23|h11 • zones: Greenwich Mean Time=Greenwich Ortalama Saati|Coordinated Universal Time=Eş Güdümlü
+  Evrensel Zaman • list-and: , ; ve |, ; ve |,  • list-or: , ; veya  • list-unit:   • in-long: future={0} #
+  sonra|past={0} # önce|second=saniye|minute=dakika|hour=saat|day=gün|week=hafta|month=ay|quarter=çeyrek|
+ year=yıl • words-long: second=;şimdi|minute=;bu dakika|hour=;bu saat|day=dün;bugün;yarın;evvelsi gün;öbür
+  gün|week=geçen hafta;bu hafta;gelecek hafta|month=geçen ay;bu ay;gelecek ay|quarter=geçen çeyrek;bu çeyrek;
+ gelecek çeyrek|year=geçen yıl;bu yıl;gelecek yıl • in-short: second=sn.|minute=dk.|hour=sa.|week=hf.|
+ quarter=çyr.|future=|past=|day=|month=|year= • words-short: week=geçen hf.;bu hf.;gelecek hf.|quarter=geçen
+  çyr.;bu çyr.;gelecek çyr.|month=|year= • in-narrow: future=|past=|second=|minute=|hour=|day=|week=|
+ quarter=|year=
+= uk uk-UA < en
+plural: one: v = 0 and i % 10 = 1 and i % 100 != 11|few: v = 0 and i % 10 = 2..4 and i % 100 != 12..14|many:
+  v = 0 and i % 10 = 0 or v = 0 and i % 10 = 5..9 or v = 0 and i % 100 = 11..14 • ordinal: few: n % 10 = 3
+  and n % 100 != 13 • number: ,|`|-|+|Е|1|NaN|#,##0%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0`тис.|6=0`млн|
+ 9=0`млрд|12=0`трлн • long: 3=0 тисяча;0 тисячі;0 тисяч;0 тисячі|6=0 мільйон;0 мільйони;0 мільйонів;0
+  мільйона|9=0 мільярд;0 мільярди;0 мільярдів;0 мільярда|12=0 трильйон;0 трильйони;0 трильйонів;0 трильйона
+symbols: USD=USD;$|EUR=EUR;€|GBP=GBP;£|CAD=CAD;$|AUD=AUD;$|CNY=CNY;¥|INR=INR;₹|BRL=BRL;R$|MXN=MXN;$|UAH=₴|
+ KRW=KRW;₩|HKD=HKD;$|NZD=NZD;$|TWD=TWD;$|ILS=ILS;₪|PHP=PHP;₱|VND=VND;₫ • currencies: CHF=швейцарський франк;
+ швейцарські франки;швейцарських франків;швейцарського франка|CNY=китайський юань;китайські юані;китайських
+  юанів;китайського юаня|EUR=євро|GBP=англійський фунт;англійські фунти;англійських фунтів;англійського
+  фунта|JPY=японська єна;японські єни;японських єн;японської єни|UAH=українська гривня;українські гривні;
+ українських гривень;української гривні|USD=долар США;долари США;доларів США;долара США • months: січня|
+ лютого|березня|квітня|травня|червня|липня|серпня|вересня|жовтня|листопада|грудня • months-short: січ.|лют.|
+ бер.|квіт.|трав.|черв.|лип.|серп.|вер.|жовт.|лист.|груд. • months-narrow: с|л|б|к|т|ч|л|с|в|ж|л|г
+months-alone: січень|лютий|березень|квітень|травень|червень|липень|серпень|вересень|жовтень|листопад|грудень
+months-narrow-alone: С|Л|Б|К|Т|Ч|Л|С|В|Ж|Л|Г • days: неділя|понеділок|вівторок|середа|четвер|пʼятниця|субота
+days-short: нд|пн|вт|ср|чт|пт|сб • days-narrow: Н|П|В|С|Ч|П|С • eras: до нашої ери|нашої ери|до н. е.|н. е.|
+ до н.е.|н.е. • ampm: дп|пп|дп|пп • periods: 12 дня|00-04 ночі|04-12 ранку|12-18 дня|18-24 вечора
+dates: EEEE, d MMMM y_'р'.|d MMMM y_'р'.|d MMM y_'р'.|dd.MM.yy • times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|
+ HH:mm • joints: {1} 'о' {0}|{1} 'о' {0}|{1}, {0}|{1}, {0} • formats: Ed=E, d|GyM=MM y G|GyMd=dd-MM-y GGGGG|
+ GyMEd=dd-MM-y, E, G|GyMMM=LLL y_'р'. G|GyMMMd=d MMM y_'р'. G|GyMMMEd=E, d MMM y_'р'. G|H=H|M=LL|Md=dd.MM|
+ MEd=E, dd.MM|MMMd=d MMM|MMMEd=E, d MMM|MMMMd=d MMMM|MMMMEd=E, d MMMM|yM=MM.y|yMd=dd.MM.y|yMEd=E, dd.MM.y|
+ yMMM=LLL y_'р'.|yMMMd=d MMM y_'р'.|yMMMEd=E, d MMM y_'р'.|yMMMM=LLLL y_'р'. • appended: G={1} {0}|y={1} {0}|
+ M={0} (місяць: {1})|d={0} (день: {1})|s={0} (секунда: {1}) • range:  –  • hours: h23|h11
+zones: Eastern European Standard Time=за східноєвропейським стандартним часом|Eastern European Summer Time=за
+  східноєвропейським літнім часом|Greenwich Mean Time=за Гринвічем|Coordinated Universal Time=за всесвітнім
+  координованим часом • list-and: , ; і |, ; і |,  • list-or: , ; або  • list-unit: , ; і  •
+in-long: future=через {0} #|past={0} # тому|second=секунду;секунди;секунд;секунди|minute=хвилину;хвилини;
+ хвилин;хвилини|hour=годину;години;годин;години|day=день;дні;днів;дня|week=тиждень;тижні;тижнів;тижня|
+ month=місяць;місяці;місяців;місяця|quarter=квартал;квартали;кварталів;кварталу|year=рік;роки;років;року
+words-long: second=;зараз|minute=;цієї хвилини|hour=;цієї години|day=учора;сьогодні;завтра;позавчора;
+ післязавтра|week=минулого тижня;цього тижня;наступного тижня|month=минулого місяця;цього місяця;наступного
+  місяця|quarter=минулого кварталу;цього кварталу;наступного кварталу|year=минулого року;цього року;
+ наступного року • in-short: second=с|minute=хв|hour=год|day=дн.|week=тиж.|month=міс.|quarter=кв.|year=р.|
+ future=|past= • words-short: week=мин. тижня;цього тижня;наст. тижня|quarter=минулого кв.;цього кв.;
+ наступного кв.|year=торік;цьогоріч;наст. року|month= • in-narrow: future=за {0} #|past=|second=|minute=|
+ hour=|day=|week=|quarter=|year= • words-narrow: week=минулого тижня;цього тижня;наступного тижня|month=мин.
+  міс.;цього міс.;наст. міс.|year=торік;цього року;наст. р.
+= ru ru-RU < en
+plural: one: v = 0 and i % 10 = 1 and i % 100 != 11|few: v = 0 and i % 10 = 2..4 and i % 100 != 12..14|many:
+  v = 0 and i % 10 = 0 or v = 0 and i % 10 = 5..9 or v = 0 and i % 100 = 11..14 • ordinal:  •
+number: ,|`|-|+|E|1|не`число|#,##0`%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0`тыс.|6=0`млн|9=0`млрд|12=0`трлн
+long: 3=0 тысяча;0 тысячи;0 тысяч;0 тысячи|6=0 миллион;0 миллиона;0 миллионов;0 миллиона|9=0 миллиард;0
+  миллиарда;0 миллиардов;0 миллиарда|12=0 триллион;0 триллиона;0 триллионов;0 триллиона • symbols: RON=RON;L|
+ UAH=₴|RUB=₽|TWD=NT$|PHP=PHP;₱ • currencies: CHF=швейцарский франк;швейцарских франка;швейцарских франков;
+ швейцарского франка|CNY=китайский юань;китайских юаня;китайских юаней;китайского юаня|EUR=евро|
+ GBP=британский фунт стерлингов;британских фунта стерлингов;британских фунтов стерлингов;британского фунта
+  стерлингов|JPY=японская иена;японские иены;японских иен;японской иены|RUB=российский рубль;российских
+  рубля;российских рублей;российского рубля|USD=доллар США;доллара США;долларов США;доллара США
+months: января|февраля|марта|апреля|мая|июня|июля|августа|сентября|октября|ноября|декабря
+months-short: янв.|февр.|мар.|апр.|мая|июн.|июл.|авг.|сент.|окт.|нояб.|дек. • months-narrow: Я|Ф|М|А|М|И|И|А|
+ С|О|Н|Д • months-alone: январь|февраль|март|апрель|май|июнь|июль|август|сентябрь|октябрь|ноябрь|декабрь
+months-short-alone: янв.|февр.|март|апр.|май|июнь|июль|авг.|сент.|окт.|нояб.|дек. • days: воскресенье|
+ понедельник|вторник|среда|четверг|пятница|суббота • days-short: вс|пн|вт|ср|чт|пт|сб • days-narrow: В|П|В|С|
+ Ч|П|С • eras: до Рождества Христова|от Рождества Христова|до н. э.|н. э.|до н.э.|н.э. • periods: 12 полдень;
+ полд.|04-12 утра|12-18 дня|18-22 вечера;вечера;веч.|22-04 ночи • dates: EEEE, d MMMM y_'г'.|d MMMM y_'г'.|d
+  MMM y_'г'.|dd.MM.y • times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|HH:mm • joints: {1} 'в' {0}|{1} 'в' {0}|{1},
+  {0}|{1}, {0} • formats: Ed=ccc, d|Eh=E, h_a|Gy=y_'г'. G|GyM=MM.y GGGGG|GyMd=dd.MM.y GGGGG|GyMEd=E, dd.MM.y
+  GGGGG|GyMMM=LLL y_'г'. G|GyMMMd=d MMM y_'г'. G|GyMMMEd=E, d MMM y_'г'. G|H=H|Md=dd.MM|MEd=E, dd.MM|
+ MMdd=dd.MM|MMMd=d MMM|MMMEd=ccc, d MMM|MMMMd=d MMMM|yM=MM.y|yMd=dd.MM.y|yMEd=ccc, dd.MM.y|yMM=MM.y|yMMM=LLL
+  y_'г'.|yMMMd=d MMM y_'г'.|yMMMEd=E, d MMM y_'г'.|yMMMM=LLLL y_'г'. • appended: G={1} {0}|y={1} {0}|M={0}
+  (месяц: {1})|d={0} (день: {1})|s={0} (секунда: {1}) • range:  –  • hours: h23|h11 • zones: Moscow Standard
+  Time=Москва, стандартное время|Greenwich Mean Time=Среднее время по Гринвичу|Coordinated Universal
+  Time=Всемирное координированное время • list-and: , ; и |, ; и |,  • list-or: , ; или  • list-unit:   •
+in-long: future=через {0} #|past={0} # назад|second=секунду;секунды;секунд;секунды|minute=минуту;минуты;
+ минут;минуты|hour=час;часа;часов;часа|day=день;дня;дней;дня|week=неделю;недели;недель;недели|month=месяц;
+ месяца;месяцев;месяца|quarter=квартал;квартала;кварталов;квартала|year=год;года;лет;года
+words-long: second=;сейчас|minute=;в эту минуту|hour=;в этот час|day=вчера;сегодня;завтра;позавчера;
+ послезавтра|week=на прошлой неделе;на этой неделе;на следующей неделе|month=в прошлом месяце;в этом месяце;в
+  следующем месяце|quarter=в прошлом квартале;в текущем квартале;в следующем квартале|year=в прошлом году;в
+  этом году;в следующем году • in-short: future=через {0} #.|past={0} #. назад|second=через {0}`сек./сек|
+ minute=мин|hour=через {0} ч/{0} ч назад|day=дн|week=нед|month=мес|quarter=кв|year=г;г;л;г
+words-short: week=на прошлой нед.;на этой нед.;на следующей нед.|month=в прошлом мес.;в этом мес.;в следующем
+  мес.|quarter=последний кв.;текущий кв.;следующий кв.|year=в прошлом г.;в этом г.;в след. г.
+in-narrow: future=+{0} #|past=-{0} #|second=с|hour=ч|day=дн.|week=нед.|month=мес.|quarter=кв.|year=г.;г.;л.;
+ г.|minute= • words-narrow: week=на пр. нед.;на эт. нед.;на след. нед.|month=в пр. мес.;в эт. мес.;в след.
+  мес.|quarter=посл. кв.;тек. кв.;след. кв.|year=в пр. г.;в эт. г.;в сл. г.
+= el el-GR < en
+plural: one: n = 1 • ordinal:  • number: ,|.|-|+|e|1|NaN|#,##0%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0`χιλ.|
+ 6=0`εκ.|9=0`δισ.|12=0`τρισ. • long: 3=0 χιλιάδα;0 χιλιάδες|4=00 χιλιάδες|6=0 εκατομμύριο;0 εκατομμύρια|7=00
+  εκατομμύρια|9=0 δισεκατομμύριο;0 δισεκατομμύρια|10=00 δισεκατομμύρια|12=0 τρισεκατομμύριο;0
+  τρισεκατομμύρια|13=00 τρισεκατομμύρια • symbols: JPY=JP¥;¥|PHP=PHP;₱ • currencies: CHF=φράγκο Ελβετίας;
+ φράγκα Ελβετίας|CNY=γουάν Κίνας|EUR=ευρώ|GBP=λίρα στερλίνα Βρετανίας;λίρες στερλίνες Βρετανίας|JPY=γιεν
+  Ιαπωνίας|USD=δολάριο ΗΠΑ;δολάρια ΗΠΑ • months: Ιανουαρίου|Φεβρουαρίου|Μαρτίου|Απριλίου|Μαΐου|Ιουνίου|
+ Ιουλίου|Αυγούστου|Σεπτεμβρίου|Οκτωβρίου|Νοεμβρίου|Δεκεμβρίου • months-short: Ιαν|Φεβ|Μαρ|Απρ|Μαΐ|Ιουν|Ιουλ|
+ Αυγ|Σεπ|Οκτ|Νοε|Δεκ • months-narrow: Ι|Φ|Μ|Α|Μ|Ι|Ι|Α|Σ|Ο|Ν|Δ • months-alone: Ιανουάριος|Φεβρουάριος|Μάρτιος|
+ Απρίλιος|Μάιος|Ιούνιος|Ιούλιος|Αύγουστος|Σεπτέμβριος|Οκτώβριος|Νοέμβριος|Δεκέμβριος • months-short-alone:
+  Ιαν|Φεβ|Μάρ|Απρ|Μάι|Ιούν|Ιούλ|Αύγ|Σεπ|Οκτ|Νοέ|Δεκ • days: Κυριακή|Δευτέρα|Τρίτη|Τετάρτη|Πέμπτη|Παρασκευή|
+ Σάββατο • days-short: Κυρ|Δευ|Τρί|Τετ|Πέμ|Παρ|Σάβ • days-narrow: Κ|Δ|Τ|Τ|Π|Π|Σ • eras: προ Χριστού|μετά
+  Χριστόν|π.Χ.|μ.Χ.|π.Χ.|μ.Χ. • ampm: π.μ.|μ.μ.|π.μ.|μ.μ. • periods: 04-12 το πρωί;πρωί|12-17 το μεσημέρι;
+ μεσημ.|17-20 το απόγευμα;απόγ.|20-04 το βράδυ;βράδυ • dates: EEEE d MMMM y|d MMMM y|d MMM y|d/M/yy
+joints: {1} στις {0}|{1} στις {0}|{1}, {0}|{1}, {0} • formats: Ed=E d|GyM=G y-MM|GyMd=d/M/y GGGGG|GyMEd=E,
+  dd-MM-y G|GyMMM=LLL y G|GyMMMd=d MMM y G|GyMMMEd=E d MMM y G|Md=d/M|MEd=E d/M|MMM=MMM|MMMd=d MMM|MMMEd=E d
+  MMM|MMMMd=d MMMM|MMMMEd=E d MMMM|yMd=d/M/y|yMEd=E d/M/y|yMMMd=d MMM y|yMMMEd=E d MMM y|yMMMM=LLLL y
+appended: G={1} {0}|y={1} {0}|M={0} (μήνας: {1})|d={0} (ημέρα: {1})|s={0} (δευτερόλεπτο: {1}) • range:  -  •
+zones: Eastern European Standard Time=Χειμερινή ώρα Ανατολικής Ευρώπης;EET|Eastern European Summer
+  Time=Θερινή ώρα Ανατολικής Ευρώπης;EEST|Greenwich Mean Time=Μέση ώρα Γκρίνουιτς|Coordinated Universal
+  Time=Συντονισμένη Παγκόσμια Ώρα • list-and: , ; και |, ; και |,  • list-or: , ; ή  • in-long: future=σε {0}
+  #|past=πριν από {0} #|second=δευτερόλεπτο;δευτερόλεπτα|minute=λεπτό;λεπτά|hour=ώρα;ώρες|day=ημέρα;ημέρες|
+ week=εβδομάδα;εβδομάδες|month=μήνα;μήνες|quarter=τρίμηνο;τρίμηνα|year=έτος;έτη • words-long: second=;τώρα|
+ minute=;τρέχον λεπτό|hour=;τρέχουσα ώρα|day=χθες;σήμερα;αύριο;προχθές;μεθαύριο|week=προηγούμενη εβδομάδα;
+ τρέχουσα εβδομάδα;επόμενη εβδομάδα|month=προηγούμενος μήνας;τρέχων μήνας;επόμενος μήνας|quarter=προηγούμενο
+  τρίμηνο;τρέχον τρίμηνο;επόμενο τρίμηνο|year=πέρσι;φέτος;επόμενο έτος • in-short: second=δευτ.|minute=λεπ.|
+ hour=ώ.|day=ημ.|week=εβδ.|quarter=τρίμ.|future=|past=|month=|year= • words-short: week=προηγ. εβδομάδα;τρέχ.
+  εβδομάδα;επόμ. εβδομάδα|month=προηγ. μήνας;τρέχων μήνας;επόμ. μήνας|quarter=προηγ. τρίμ.;τρέχον τρίμ.;επόμ.
+  τρίμ.|year= • in-narrow: future=σε {0} #.|past={0} #. πριν|second=δ|minute=λ|hour=ώ|day=ημ|week=εβδ|
+ month=μ|quarter=τρίμ|year=σε {0} έτος;σε {0} έτη/{0} έτος πριν;{0} έτη πριν • words-narrow: week=προηγ.
+  εβδ.;τρέχ. εβδ.;επόμ. εβδ.|month=προηγ. μήνας;τρέχ. μήνας;επόμ. μήνας
+= ja ja-JP < en
+plural:  • ordinal:  • short: 3=0|4=0万|8=0億|12=0兆|6=|9= • long: 3=0|4=0万|8=0億|12=0兆|6=|9=
+symbols: JPY=￥|CNY=元;￥|RON=RON;レイ|PHP=PHP;₱ • currencies: CHF=スイス フラン|CNY=中国人民元|EUR=ユーロ|GBP=英国ポンド|JPY=円|
+ USD=米ドル • name:  • months: 1月|2月|3月|4月|5月|6月|7月|8月|9月|10月|11月|12月 • months-short: 1月|2月|3月|4月|5月|6月|7月|8月|
+ 9月|10月|11月|12月 • months-narrow: 1|2|3|4|5|6|7|8|9|10|11|12 • days: 日曜日|月曜日|火曜日|水曜日|木曜日|金曜日|土曜日
+days-short: 日|月|火|水|木|金|土 • days-narrow: 日|月|火|水|木|金|土 • eras: 紀元前|西暦|紀元前|西暦|BC|AD • ampm: 午前|午後|午前|午後
+periods: 12 正午|04-12 朝|12-16 昼|16-19 夕方|19-23 夜|23-04 夜中 • dates: y年M月d日EEEE|y年M月d日|y/MM/dd|y/MM/dd
+times: H時mm分ss秒 zzzz|H:mm:ss z|H:mm:ss|H:mm • joints: {1} {0}|{1} {0}|{1} {0}|{1} {0} • formats: Bh=BK時|
+ Bhm=BK:mm|Bhms=BK:mm:ss|d=d日|Ed=d日(E)|EEEEd=d日EEEE|Eh=aK時 (E)|Ehm=aK:mm (E)|EHm=H:mm (E)|Ehms=aK:mm:ss (E)|
+ EHms=H:mm:ss (E)|Gy=Gy年|GyM=Gy/M|GyMd=Gy/M/d|GyMEd=Gy/M/d(E)|GyMMM=Gy年M月|GyMMMd=Gy年M月d日|GyMMMEd=Gy年M月d日(E)|
+ GyMMMEEEEd=Gy年M月d日EEEE|h=aK時|H=H時|hm=aK:mm|Hm=H:mm|hms=aK:mm:ss|Hms=H:mm:ss|M=M月|MEd=M/d(E)|MEEEEd=M/dEEEE|
+ MMM=M月|MMMd=M月d日|MMMEd=M月d日(E)|MMMEEEEd=M月d日EEEE|MMMMd=M月d日|y=y年|yM=y/M|yMd=y/M/d|yMEd=y/M/d(E)|
+ yMEEEEd=y/M/dEEEE|yMM=y/MM|yMMM=y年M月|yMMMd=y年M月d日|yMMMEd=y年M月d日(E)|yMMMEEEEd=y年M月d日EEEE|yMMMM=y年M月
+appended: G={1} {0}|y={1} {0}|M={0} (月: {1})|d={0} (日: {1})|s={0} (秒: {1}) • range: ～ • hours: h23|h11
+zones: Japan Standard Time=日本標準時;JST|Greenwich Mean Time=グリニッジ標準時|Coordinated Universal Time=協定世界時
+list-and: 、 • list-or: 、;、または;または • list-unit:  | | • in-long: future={0} #後|past={0} #前|second=秒|minute=分|
+ hour=時間|day=日|week=週間|month=か月|quarter=四半期|year=年 • words-long: second=;今|minute=;1 分以内|hour=;1 時間以内|day=昨日;
+ 今日;明日;一昨日;明後日|week=先週;今週;来週|month=先月;今月;来月|quarter=前四半期;今四半期;翌四半期|year=昨年;今年;来年 • in-short: future=|past=|
+ second=|minute=|hour=|day=|week=|month=|quarter=|year= • words-short: week=|month=|quarter=|year=
+in-narrow: future={0}#後|past={0}#前|second=|minute=|hour=|day=|week=|quarter=|year=
+= zh-CN zh zh-Hans zh-Hans-CN < en
+plural:  • ordinal:  • short: 3=0|4=0万|8=0亿|12=0万亿|6=|9= • long: 3=0|4=0万|8=0亿|12=0万亿|6=|9=
+symbols: USD=US$;$|JPY=JP¥;¥|AUD=AU$;$|CNY=¥|TWD=NT$|PHP=PHP;₱ • currencies: CHF=瑞士法郎|CNY=人民币|EUR=欧元|GBP=英镑|
+ JPY=日元|USD=美元 • name:  • months: 一月|二月|三月|四月|五月|六月|七月|八月|九月|十月|十一月|十二月 • months-short: 1月|2月|3月|4月|5月|6月|7月|
+ 8月|9月|10月|11月|12月 • months-narrow: 1|2|3|4|5|6|7|8|9|10|11|12 • days: 星期日|星期一|星期二|星期三|星期四|星期五|星期六
+days-short: 周日|周一|周二|周三|周四|周五|周六 • days-narrow: 日|一|二|三|四|五|六 • eras: 公元前|公元|公元前|公元|公元前|公元
+ampm: 上午|下午|上午|下午 • periods: 00-05 凌晨|05-08 清晨;早上|08-12 上午|12-13 中午|13-19 下午|19-24 晚上 • dates: y年M月d日EEEE|
+ y年M月d日|y年M月d日|y/M/d • times: zzzz HH:mm:ss|z HH:mm:ss|HH:mm:ss|HH:mm • joints: {1} {0}|{1} {0}|{1} {0}|{1}
+  {0} • formats: Bh=Bh时|Bhm=Bh:mm|Bhms=Bh:mm:ss|d=d日|Ed=d日E|Eh=Eah时|Ehm=Eah:mm|EHm=EHH:mm|Ehms=Eah:mm:ss|
+ EHms=EHH:mm:ss|Gy=Gy年|GyM=Gy年M月|GyMd=Gy-MM-dd|GyMEd=Gy-MM-ddE|GyMMM=Gy年M月|GyMMMd=Gy年M月d日|GyMMMEd=Gy年M月d日E|
+ h=ah时|H=H时|hm=ah:mm|hms=ah:mm:ss|M=M月|MEd=M/dE|MMdd=MM/dd|MMMd=M月d日|MMMEd=M月d日E|MMMMd=M月d日|y=y年|yM=y/M|
+ yMd=y/M/d|yMEd=y/M/dE|yMEEEEd=y年M月d日EEEE|yMM=y年M月|yMMM=y年M月|yMMMd=y年M月d日|yMMMEd=y年M月d日E|yMMMM=y年M月
+appended: G={1} {0}|y={1} {0}|M={0} (月: {1})|d={0} (日: {1})|s={0} (秒: {1})|z={1}{0} • range:  –  •
+hours: h23|h11 • zones: China Standard Time=中国标准时间|Greenwich Mean Time=格林尼治标准时间|Coordinated Universal
+  Time=协调世界时 • list-and: 、;和|、;和|、 • list-or: 、;或 • list-unit:  • in-long: future={0}#后|past={0}#前|second=秒钟|
+ minute=分钟|hour=小时|day=天|week=周|month=个月|quarter=个季度|year=年 • words-long: second=;现在|minute=;此刻|hour=;这一时间 /
+  此时|day=昨天;今天;明天;前天;后天|week=上周;本周;下周|month=上个月;本月;下个月|quarter=上季度;本季度;下季度|year=去年;今年;明年
+in-short: second=秒|future=|past=|minute=|hour=|day=|week=|month=|quarter=|year= • words-short: week=|month=|
+ quarter=|year= • in-narrow: future=|past=|second=|minute=|hour=|day=|week=|quarter=|year=
+= zh-TW zh-Hant zh-Hant-TW < zh-CN
+number: .|,|-|+|E|1|非數值|#,##0%|¤#,##0.00|¤#,##0.00;(¤#,##0.00)|| • short: 4=0萬|8=0億|12=0兆
+long: 4=0萬|8=0億|12=0兆 • symbols: JPY=¥|CNY=CN¥;¥|RON=RON;L|KRW=￦;₩|TWD=$ • currencies: CNY=人民幣|EUR=歐元|GBP=英鎊|
+ JPY=日圓|TWD=新台幣 • name:   • months: 1月|2月|3月|4月|5月|6月|7月|8月|9月|10月|11月|12月 • days-short: 週日|週一|週二|週三|週四|週五|週六
+eras: 西元前|西元|西元前|西元|西元前|西元 • periods: 00-05 凌晨|05-08 清晨|08-12 上午|12-13 中午|13-19 下午|19-24 晚上
+dates: y年M月d日 EEEE|y年M月d日|y年M月d日|y/M/d • times: Bh:mm:ss [zzzz]|Bh:mm:ss [z]|Bh:mm:ss|Bh:mm
+joints: {1}{0}|{1}{0}|{1}{0}|{1}{0} • formats: Bh=Bh時|Ed=d E|Eh=Eah時|Ehm=EBh:mm|EHm=E HH:mm|Ehms=EBh:mm:ss|
+ EHms=E HH:mm:ss|GyM=Gy/M|GyMd=G y/M/d|GyMEd=Gy/M/d（E）|GyMMMEd=Gy年M月d日 E|h=Bh時|H=H時|hm=Bh:mm|hms=Bh:mm:ss|
+ MEd=M/d（E）|yMEd=y/M/d（E）|yMEEEEd=y年M月d日 EEEE|yMM=y/MM • appended: z= • range:  –  • hours: h12|h12
+zones: Taipei Standard Time=台北標準時間|Greenwich Mean Time=格林威治標準時間|Coordinated Universal Time=世界標準時間
+list-and: 、;和|、;和|、;和;、 • list-unit:  | | • in-long: future={0} #後|past={0} #前|second=秒|minute=分鐘|hour=小時|
+ week=週|month=個月|quarter=季 • words-long: second=;現在|minute=;這一分鐘|hour=;這一小時|day=昨天;今天;明天;前天;後天|week=上週;本週;下週|
+ month=上個月;本月;下個月|quarter=上一季;這一季;下一季 • in-short: second=
+= ko ko-KR < en
+plural:  • ordinal:  • short: 3=0천|4=0만|8=0억|12=0조|6=|9= • long: 3=0천|4=0만|8=0억|12=0조|6=|9=
+symbols: USD=US$;$|JPY=JP¥;¥|AUD=AU$;$|RON=RON;L|TWD=NT$|PHP=PHP;₱ • currencies: CHF=스위스 프랑|CNY=중국 위안화|
+ EUR=유로|GBP=영국 파운드|JPY=일본 엔화|KRW=대한민국 원|USD=미국 달러 • months: 1월|2월|3월|4월|5월|6월|7월|8월|9월|10월|11월|12월
+months-short: 1월|2월|3월|4월|5월|6월|7월|8월|9월|10월|11월|12월 • months-narrow: 1월|2월|3월|4월|5월|6월|7월|8월|9월|10월|11월|12월
+days: 일요일|월요일|화요일|수요일|목요일|금요일|토요일 • days-short: 일|월|화|수|목|금|토 • days-narrow: 일|월|화|수|목|금|토
+eras: 기원전|서기|BC|AD|BC|AD • ampm: AM|PM|오전|오후 • periods: 12 정오|03-06 아침|06-12 오전|12-18 오후|18-21 저녁|21-03 밤
+dates: y년 MMMM d일 EEEE|y년 MMMM d일|y. M. d.|yy. M. d. • times: a h시 m분 s초 zzzz|a h시 m분 s초 z|a h:mm:ss|a h:mm
+joints: {1} {0}|{1} {0}|{1} {0}|{1} {0} • formats: Bh=B h시|Bhm=B h:mm|Bhms=B h:mm:ss|d=d일|Ed=d일 (E)|EEEEd=d일
+  EEEE|Eh=(E) a h|Ehm=(E) a h:mm|EHm=(E) HH:mm|Ehms=(E) a h:mm:ss|EHms=(E) HH:mm:ss|Gy=G y년|GyM=G y/M|
+ GyMd=GGGGG y/M/d|GyMEd=G y/M/d (E)|GyMMM=G y년 MMM|GyMMMd=G y년 MMM d일|GyMMMEd=G y년 MMM d일 (E)|GyMMMEEEEd=G y년
+  MMM d일 EEEE|h=a h시|H=H시|HHmmss=HH:mm:ss|hm=a h:mm|hms=a h:mm:ss|Hms=H시 m분 s초|M=M월|Md=M. d.|MEd=M. d. (E)|
+ MEEEEd=M. d. EEEE|MMMd=MMM d일|MMMEd=MMM d일 (E)|MMMEEEEd=MMM d일 EEEE|MMMMd=MMMM d일|mmss=mm:ss|y=y년|yM=y. M.|
+ yMd=y. M. d.|yMEd=y. M. d. (E)|yMEEEEd=y. M. d. EEEE|yMM=y. M.|yMMM=y년 MMM|yMMMd=y년 MMM d일|yMMMEd=y년 MMM d일
+  (E)|yMMMEEEEd=y년 MMM d일 EEEE|yMMMM=y년 MMMM • appended: G={1} {0}|y={1} {0}|M={0} (월: {1})|d={0} (일: {1})|
+ s={0} (초: {1}) • range:  ~  • zones: Korean Standard Time=한국 표준시|Greenwich Mean Time=그리니치 표준시|Coordinated
+  Universal Time=협정 세계시 • list-and: , ; 및  • list-or: , ; 또는  • list-unit:   • in-long: future={0}# 후|
+ past={0}# 전|second=초|minute=분|hour=시간|day=일|week=주|month=개월|quarter=분기|year=년 • words-long: second=;지금|
+ minute=;현재 분|hour=;현재 시간|day=어제;오늘;내일;그저께;모레|week=지난주;이번 주;다음 주|month=지난달;이번 달;다음 달|quarter=지난 분기;이번 분기;다음
+  분기|year=작년;올해;내년 • in-short: future=|past=|second=|minute=|hour=|day=|week=|month=|quarter=|year=
+words-short: week=|month=|quarter=|year= • in-narrow: future=|past=|second=|minute=|hour=|day=|week=|
+ quarter=|year=
+= hi hi-IN < en
+plural: one: i = 0 or n = 1 • ordinal: one: n = 1|two: n = 2,3|few: n = 4|many: n = 6 • number: .|,|-|+|E|1|
+ NaN|#,##,##0%|¤#,##,##0.00|¤#,##,##0.00|| • short: 3=0`हज़ार|5=0`लाख|7=0`क॰|9=0`अ॰|11=0`ख॰|13=0`नील|6=|12=
+long: 3=0 हज़ार|5=0 लाख|7=0 करोड़|9=0 अरब|11=0 खरब|6=|12= • symbols: JPY=JP¥;¥|RON=RON;लेई|TWD=NT$|PHP=PHP;₱
+currencies: CHF=स्विस फ़्रैंक|CNY=चीनी युआन|EUR=यूरो|GBP=ब्रिटिश पाउंड स्टर्लिंग|INR=भारतीय रुपया;भारतीय
+  रुपए|JPY=जापानी येन|USD=यूएस डॉलर • months: जनवरी|फ़रवरी|मार्च|अप्रैल|मई|जून|जुलाई|अगस्त|सितंबर|अक्टूबर|
+ नवंबर|दिसंबर • months-short: जन॰|फ़र॰|मार्च|अप्रैल|मई|जून|जुल॰|अग॰|सित॰|अक्टू॰|नव॰|दिस॰
+months-narrow: ज|फ़|मा|अ|म|जू|जु|अ|सि|अ|न|दि • days: रविवार|सोमवार|मंगलवार|बुधवार|गुरुवार|शुक्रवार|शनिवार
+days-short: रवि|सोम|मंगल|बुध|गुरु|शुक्र|शनि • days-narrow: र|सो|मं|बु|गु|शु|श • eras: ईसा-पूर्व|ईसवी सन|
+ ईसा-पूर्व|ईस्वी|ईसा-पूर्व|ईस्वी • ampm: am|pm|am|pm • periods: 04-12 सुबह|12-16 दोपहर|16-20 शाम|20-04 रात
+dates: EEEE, d MMMM y|d MMMM y|d MMM y|d/M/yy • times: h:mm:ss a zzzz|h:mm:ss a z|h:mm:ss a|h:mm a
+joints: {1} को {0} बजे|{1} को {0} बजे|{1}, {0}|{1}, {0} • formats: Bh=B h|Bhm=B h:mm|Bhms=B h:mm:ss|Ed=E d|
+ Ehm=E h:mm a|Ehms=E h:mm:ss a|GyM=G y-MM|GyMd=GGGGG d/M/y|GyMEd=G y-MM-dd, E|GyMMM=MMM G y|GyMMMd=d MMM y G|
+ GyMMMEd=E, d MMM y G|hm=h:mm a|hms=h:mm:ss a|Md=d/M|MEd=E, d/M|MMdd=dd/MM|MMMd=d MMM|MMMEd=E, d MMM|MMMMd=d
+  MMMM|MMMMEd=E, d MMMM|yMd=d/M/y|yMEd=E, d/M/y|yMM=MM/y|yMMdd=dd/MM/y|yMMMd=d MMM y|yMMMEd=E, d MMM y
+appended: G={1} {0}|y={1} {0}|M={0} (माह: {1})|d={0} (दिन: {1})|s={0} (सेकंड: {1}) • range:  –  •
+zones: India Standard Time=भारतीय मानक समय;IST|Greenwich Mean Time=ग्रीनविच मीन टाइम|Coordinated Universal
+  Time=समन्वित वैश्विक समय • list-and: , ;, और ; और |, ; और  • list-or: , ; या  • list-unit: , ;, और ; और |,
+  |, ;  • in-long: future={0} # में|past={0} # पहले|second=सेकंड|minute=मिनट|hour=घंटे|day=दिन|week=सप्ताह|
+ month=माह|quarter=तिमाही;तिमाहियों/तिमाही|year=वर्ष • words-long: second=;अब|minute=;यह मिनट|hour=;यह घंटा|
+ day=कल;आज;कल;परसों;परसों|week=पिछला सप्ताह;इस सप्ताह;अगला सप्ताह|month=पिछला माह;इस माह;अगला माह|
+ quarter=अंतिम तिमाही;इस तिमाही;अगली तिमाही|year=पिछला वर्ष;इस वर्ष;अगला वर्ष • in-short: second=से॰|
+ minute=मि॰|hour=घं॰|quarter=तिमाही;तिमाहियों|future=|past=|day=|week=|month=|year= • words-short: day=बीता
+  कल;आज;आने वाला कल;परसों;परसों|week=|month=|quarter=|year= • in-narrow: quarter=ति॰|future=|past=|second=|
+ minute=|hour=|day=|week=|year= • words-narrow: year=पिछले साल;इस साल;अगले साल
+"""
+
+
+# -- Intl (ECMA-402): locales ------------------------------------------------------------
 
 INTL = Namespace("Intl", tag="Intl")
 
-_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*\Z")
-_HOUR_CYCLE_EXTENSION = re.compile(r"-u(?:-[a-z0-9]{2,8})*?-hc-(h11|h12|h23|h24)\b", re.IGNORECASE)
+_LOCALE_ID = re.compile(
+    r"(?P<language>[a-z]{2,3}|[a-z]{5,8})(?:-(?P<script>[a-z]{4}))?(?:-(?P<region>[a-z]{2}|[0-9]{3}))?"
+    r"(?P<variants>(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*)"
+    r"(?P<extensions>(?:-[a-wyz0-9](?:-[a-z0-9]{2,8})+)*)(?P<private>(?:-x(?:-[a-z0-9]{1,8})+)?)\Z")
+#: Codes that have another name today (CLDR, supplementalMetadata; the ones that are met).
+_OLD_CODES = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro", "sh": "sr-latn", "tl": "fil",
+              "aam": "aas", "cmn": "zh", "DD": "DE", "BU": "MM", "UK": "GB", "SU": "RU", "YD": "YE", "FX": "FR"}
 #: More locales than this nobody asks for.
 MAX_LOCALES = 1000
 NO_BREAK_SPACE = "\u00a0"
+DEFAULT_LOCALE = "en-US"
+PLURAL_CATEGORIES = ("zero", "one", "two", "few", "many", "other")
+
+
+class LocaleData:
+    """What the table says about one locale, and its parent where it says nothing."""
+
+    headers, loaded = {}, {}
+
+    def __init__(self, rows, parent):
+        self.rows, self.parent = rows, parent
+        self.kept = {}
+        #: The plural categories in the order in which forms are listed.
+        self.categories = [rule.split(":")[0] for rule in self.list("plural") if rule] + ["other"]
+
+    def text(self, key):
+        return self.rows[key] if key in self.rows else self.parent.text(key)
+
+    def list(self, key):
+        """The list under a key."""
+        if key not in self.kept:
+            self.kept[key] = self.text(key).split("|")
+        return self.kept[key]
+
+    def map(self, key):
+        """The map under a key: the parent's with the entries of this locale over it."""
+        if key not in self.kept:
+            entries = {} if self.parent is None else dict(self.parent.map(key))
+            if key in self.rows:
+                entries.update(entry.split("=", 1) for entry in self.rows[key].split("|"))
+            self.kept[key] = {name: value for name, value in entries.items() if value}
+        return self.kept[key]
+
+    def plural_form(self, forms, category):
+        """The form for a category out of "one;few;other"; the last one stands for all that follow."""
+        forms = forms.split(";")
+        return forms[min(self.categories.index(category), len(forms) - 1)]
+
+
+def locale_headers():
+    """{name: match of the line in the table that begins this locale}."""
+    if not LocaleData.headers:
+        for match in re.finditer(r"^= ([^\n<]+?)(?: < (\S+))?$", LOCALES, re.MULTILINE):
+            LocaleData.headers.update(dict.fromkeys(match[1].split(" "), match))
+    return LocaleData.headers
+
+
+def locale_data(tag):
+    """The LocaleData of a tag that the table names."""
+    data = LocaleData.loaded.get(tag)
+    if data is None:
+        header = locale_headers()[tag]
+        if not tag == header[1].split(" ")[0]:
+            return locale_data(header[1].split(" ")[0])
+        parent = header[2] and locale_data(header[2])
+        text = LOCALES[header.end():].partition("\n= ")[0].replace("\n ", "")
+        text = text.replace("`", NO_BREAK_SPACE).replace("_", "\u202f")
+        rows = {}
+        for line in text.strip("\n").split("\n"):
+            for row in line.removesuffix(" •").split(" • "):
+                key, _, value = row.partition(": ")
+                rows[key] = value
+        data = LocaleData.loaded[tag] = LocaleData(rows, parent)
+    return data
+
+
+def available_locale(tag):
+    """BestAvailableLocale (ECMA-402, 9.2.2): the longest beginning of a tag that the table names, or None."""
+    while tag and tag not in locale_headers():
+        tag = tag.rpartition("-")[0]
+        if tag[-2:-1] == "-":
+            tag = tag[:-2]
+    return tag or None
 
 
 class JSIntlObject(JSObject):
@@ -22709,9 +23571,10 @@ def intl_class(name, receiver):
     INTL.value(name, lambda realm: getattr(realm, name))
 
     @table.static.method("supportedLocalesOf", 1)
-    def supported_locales_of(realm, this, locales=undefined, *_):
-        return realm.new_array([tag for tag in locale_list(realm, locales)
-                                if tag.lower().split("-")[0] == "en"])
+    def supported_locales_of(realm, this, locales=undefined, options=undefined, *_):
+        tags = locale_list(realm, locales)
+        locale_matcher(option_reader(intl_options(realm, options)))
+        return realm.new_array([tag for tag in tags if available_locale(split_extension(tag)[0])])
     return table
 
 
@@ -22722,47 +23585,108 @@ def new_intl_object(realm, make, new_target, intrinsic, settings):
 
 
 def locale_list(realm, locales):
-    """CanonicalizeLocaleList (ECMA-402, 9.2.1), with a plain check of the tags."""
+    """CanonicalizeLocaleList (ECMA-402, 9.2.1)."""
     if locales is undefined:
         return []
     if type(locales) is str:
-        tags = [locales]
-    else:
-        obj = to_object(realm, locales)
-        tags = [obj.get(str(i)) for i in range(min(length_of_array_like(obj), MAX_LOCALES))]
+        return [canonical_tag(locales)]
+    obj = to_object(realm, locales)
     result = []
-    for tag in tags:
+    for index in range(min(length_of_array_like(obj), MAX_LOCALES)):
+        if not obj.has(str(index)):
+            continue
+        tag = obj.get(str(index))
         if type(tag) is not str and not isinstance(tag, JSObject):
             raise JSTypeError("Incorrect locale information provided")
-        tag = to_string(tag)
-        if not _LANGUAGE_TAG.match(tag) or tag.isalpha() and len(tag) == 4:
-            raise JSRangeError("Incorrect locale information provided")
-        tag = canonical_tag(tag)
+        tag = canonical_tag(to_string(tag))
         if tag not in result:
             result.append(tag)
     return result
 
 
 def canonical_tag(tag):
-    """A language tag in its usual case: en-US, zh-Hant-TW."""
-    first, *rest = tag.replace("_", "-").lower().split("-")
-    parts, plain = [first], True
-    for part in rest:
-        plain = plain and len(part) > 1
-        parts.append(part.upper() if plain and len(part) == 2 else
-                     part.title() if plain and len(part) == 4 and part.isalpha() else part)
-    return "-".join(parts)
+    """CanonicalizeUnicodeLocaleId (6.2.3) of a text: en-US, zh-Hant-TW, de-u-co-phonebk; RangeError for others."""
+    match = _LOCALE_ID.match(tag.lower()) if tag.isascii() else None
+    variants = match["variants"].split("-")[1:] if match else []
+    extensions = re.findall(r"-([a-wyz0-9])((?:-[a-z0-9]{2,8})+)", match["extensions"]) if match else []
+    kinds = [kind for kind, _ in extensions]
+    if not match or len({*variants}) < len(variants) or len({*kinds}) < len(kinds):
+        raise JSRangeError(f"Incorrect locale information provided: {tag[:100]!r} is not a language tag"
+                           .replace("'", '"'))
+    language, region = match["language"], (match["region"] or "").upper()
+    language, _, script = _OLD_CODES.get(language, language).partition("-")
+    parts = [language, (match["script"] or script).title(), _OLD_CODES.get(region, region), *sorted(variants)]
+    for kind, text in sorted(extensions):
+        parts.append(kind + (canonical_keywords(text) if kind == "u" else text))
+    return "-".join([part for part in parts if part]) + match["private"]
 
 
-def resolved_locale(realm, locales):
-    """What resolvedOptions() calls the locale: everything is formatted as in the United States."""
-    tags = locale_list(realm, locales)
-    return "en" if tags and tags[0] == "en" else "en-US"
+def canonical_keywords(text):
+    """The -u- extension with its keywords in order, each once, without "true"."""
+    attributes, *rest = re.split(r"-(?=[a-z0-9][a-z](?:-|\Z))", text)
+    keywords = {}
+    for keyword in rest:
+        keywords.setdefault(keyword[:2], re.sub(r"-(true|yes)\Z", "", keyword))
+    words = sorted(attributes.split("-")[1:])
+    return "".join(["-" + word for word in words + [keywords[key] for key in sorted(keywords)]])
+
+
+def split_extension(tag):
+    """(tag without extensions, {keyword: value} of its -u- extension)."""
+    base, private, rest = tag.partition("-x-")
+    match = re.search(r"-u((?:-[a-z0-9]{2,8})+)", base)
+    keywords = re.split(r"-(?=[a-z0-9]{2}(?:-|\Z))", match[1]) if match else []
+    return re.sub(r"-[a-z0-9]-.*", "", base), {word[:2]: word[3:] for word in keywords[1:]}
+
+
+def resolve_locale(tags, keys=(), wanted=()):
+    """ResolveLocale (9.2.6): (locale, LocaleData, {keyword: value}).
+
+    `keys` maps the keywords that count to their values, `wanted` some of them to what an option says.
+    """
+    for tag in tags:
+        base, extension = split_extension(tag)
+        found = available_locale(base)
+        if found:
+            break
+    else:
+        found, extension = DEFAULT_LOCALE, {}
+    values, kept = {}, ""
+    for key in sorted(keys):
+        given = extension.get(key)
+        given = "true" if given == "" else given
+        value = given if given in keys[key] else None
+        option = dict(wanted).get(key)
+        if option is not None and option in keys[key] and option != value:
+            value = option
+        elif value is not None:
+            kept += f"-{key}" + f"-{value}" * (value != "true")
+        values[key] = value
+    return found + ("-u" + kept if kept else ""), locale_data(found), values
+
+
+def locale_matcher(option):
+    option("localeMatcher", ("lookup", "best fit"), "best fit")
+
+
+def keyword_option(option, name):
+    """An option whose value is a type of a Unicode extension, such as "latn" and "gregory"; None without it."""
+    value = option(name, None, None)
+    if value is not None and not re.fullmatch("[a-zA-Z0-9]{3,8}(-[a-zA-Z0-9]{3,8})*", value):
+        raise JSRangeError(f"Invalid {name} : {value}")
+    return value and value.lower()
 
 
 def intl_options(realm, options):
     """CoerceOptionsToObject (9.2.10)."""
     return JSObject(None) if options is undefined else to_object(realm, options)
+
+
+def object_options(options):
+    """GetOptionsObject (9.2.9), of the classes that came later."""
+    if options is not undefined and not isinstance(options, JSObject):
+        raise JSTypeError("Incorrect options: expected an object")
+    return JSObject(None) if options is undefined else options
 
 
 def number_option(options, name, low, high, default):
@@ -22797,30 +23721,49 @@ def intl_get_canonical_locales(realm, this, locales=undefined, *_):
     return realm.new_array(locale_list(realm, locales))
 
 
+@INTL.method("supportedValuesOf", 1)
+def intl_supported_values_of(realm, this, key=undefined, *_):
+    """Intl.supportedValuesOf (8.3.2)."""
+    key = to_string(key)
+    values = {"calendar": ["gregory"], "collation": ["default"], "numberingSystem": ["latn"],
+              "currency": sorted(locale_data("en").map("symbols")), "unit": sorted(UNIT_FORMS)}.get(key)
+    if key == "timeZone":
+        values = sorted([name for name in zoneinfo.available_timezones() | {"UTC"} if "/" in name or name == "UTC"])
+    if values is None:
+        raise JSRangeError(f"Invalid key : {key}")
+    return realm.new_array(values)
+
+
+# -- Plural rules ------------------------------------------------------------------------
+
+def plural_category(rules, whole, fraction, power=0):
+    """The category of a number in rules like "one: i = 1 and v = 0" (UTS #35, part 3, 5.1).
+
+    `whole` and `fraction` are its digits as they are shown, `power` the exponent of its compact form.
+    """
+    digits = fraction.rstrip("0")
+    operands = {"n": decimal.Decimal(f"{whole}.{fraction or 0}"), "i": int(whole), "v": len(fraction),
+                "w": len(digits), "f": int(fraction or 0), "t": int(digits or 0), "e": power, "c": power}
+    for rule in rules:
+        category, _, condition = rule.partition(": ")
+        if condition and any([all([plural_relation(operands, relation) for relation in case.split(" and ")])
+                              for case in condition.split(" or ")]):
+            return category
+    return "other"
+
+
+def plural_relation(operands, relation):
+    """Whether a relation such as "n % 10 != 2..4,9" holds."""
+    operand, modulus, operator, ranges = re.fullmatch(r"(\w)(?: % (\d+))? (!?=) (\S+)", relation).groups()
+    value = operands[operand]
+    value = value % int(modulus) if modulus else value
+    bounds = [part.split("..") for part in ranges.split(",")]
+    within = value == int(value) and any([int(each[0]) <= value <= int(each[-1]) for each in bounds])
+    return within is (operator == "=")
+
+
 # -- Intl.NumberFormat -------------------------------------------------------------------
 
-#: Symbols of currencies that have one; others show their code.
-CURRENCY_SYMBOLS = {
-    "AUD": "A$", "BRL": "R$", "CAD": "CA$", "CNY": "CN¥", "EUR": "€", "GBP": "£", "HKD": "HK$",
-    "ILS": "₪", "INR": "₹", "JPY": "¥", "KRW": "₩", "MXN": "MX$", "NZD": "NZ$", "PHP": "₱",
-    "TWD": "NT$", "USD": "$", "VND": "₫", "XAF": "FCFA", "XCD": "EC$", "XOF": "F\u202fCFA", "XPF": "CFPF"}
-NARROW_SYMBOLS = {
-    "ARS": "$", "AUD": "$", "BDT": "৳", "CAD": "$", "CLP": "$", "CNY": "¥", "COP": "$", "CRC": "₡",
-    "CZK": "Kč", "DKK": "kr", "EGP": "E£", "GEL": "₾", "HKD": "$", "HUF": "Ft", "IDR": "Rp",
-    "ISK": "kr", "KZT": "₸", "MXN": "$", "MYR": "RM", "NGN": "₦", "NOK": "kr", "NZD": "$",
-    "PKR": "Rs", "PLN": "zł", "RON": "lei", "RUB": "₽", "SEK": "kr", "SGD": "$", "THB": "฿",
-    "TRY": "₺", "TWD": "$", "UAH": "₴", "XCD": "$", "ZAR": "R"}
-#: Names in the singular and the plural.
-CURRENCY_NAMES = {
-    "USD": ("US dollar", "US dollars"), "EUR": ("euro", "euros"),
-    "GBP": ("British pound", "British pounds"), "JPY": ("Japanese yen", "Japanese yen"),
-    "CHF": ("Swiss franc", "Swiss francs"), "CAD": ("Canadian dollar", "Canadian dollars"),
-    "AUD": ("Australian dollar", "Australian dollars"), "CNY": ("Chinese yuan", "Chinese yuan"),
-    "NZD": ("New Zealand dollar", "New Zealand dollars"), "INR": ("Indian rupee", "Indian rupees"),
-    "BRL": ("Brazilian real", "Brazilian reals"), "MXN": ("Mexican peso", "Mexican pesos"),
-    "SEK": ("Swedish krona", "Swedish kronor"), "NOK": ("Norwegian krone", "Norwegian kroner"),
-    "DKK": ("Danish krone", "Danish kroner"), "PLN": ("Polish zloty", "Polish zlotys"),
-    "CZK": ("Czech koruna", "Czech korunas"), "KRW": ("South Korean won", "South Korean won")}
 #: Digits after the point where they are not two.
 CURRENCY_DIGITS = {"BHD": 3, "BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "HUF": 0, "IDR": 0, "IQD": 0,
                    "ISK": 0, "JOD": 3, "JPY": 0, "KMF": 0, "KRW": 0, "KWD": 3, "LYD": 3, "OMR": 3,
@@ -22848,12 +23791,12 @@ UNIT_SINGULARS = {"celsius": "degree Celsius", "fahrenheit": "degree Fahrenheit"
                   "fluid-ounce": "fluid ounce"}
 UNIT_SPECIAL = {"mile-per-hour": "mph", "mile-per-gallon": "mpg"}
 
-COMPACT_SUFFIXES = (("", ""), ("K", "thousand"), ("M", "million"), ("B", "billion"), ("T", "trillion"))
 ROUNDING_MODES = {
     "ceil": decimal.ROUND_CEILING, "floor": decimal.ROUND_FLOOR, "expand": decimal.ROUND_UP,
     "trunc": decimal.ROUND_DOWN, "halfExpand": decimal.ROUND_HALF_UP,
     "halfTrunc": decimal.ROUND_HALF_DOWN, "halfEven": decimal.ROUND_HALF_EVEN,
     "halfCeil": None, "halfFloor": None}
+ROUNDING_INCREMENTS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 2500, 5000)
 #: Longer texts are formatted as the Number they convert to.
 MAX_DECIMAL_TEXT = 1000
 _ROUNDING = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
@@ -22863,9 +23806,11 @@ class NumberSettings:
     """The resolved options of Intl.NumberFormat, under their names there; reads an options object
     as its constructor does."""
 
-    def __init__(self, options, locale="en-US"):
+    def __init__(self, options, locales):
         option = option_reader(options)
-        self.locale = locale
+        locale_matcher(option)
+        system = keyword_option(option, "numberingSystem")
+        self.locale, self.data, _ = resolve_locale(locales, {"nu": ("latn",)}, {"nu": system})
         self.style = option("style", ("decimal", "percent", "currency", "unit"), "decimal")
         self.read_currency(option)
         self.read_unit(option)
@@ -22909,11 +23854,18 @@ class NumberSettings:
         max_fraction = number_option(options, "maximumFractionDigits", 0, 100, None)
         min_digits = number_option(options, "minimumSignificantDigits", 1, 21, None)
         max_digits = number_option(options, "maximumSignificantDigits", min_digits or 1, 21, None)
+        self.increment = number_option(options, "roundingIncrement", 1, 5000, 1)
+        if self.increment not in ROUNDING_INCREMENTS:
+            raise JSRangeError("roundingIncrement value is out of range.")
         self.rounding_mode = option("roundingMode", ROUNDING_MODES, "halfExpand")
         priority = option("roundingPriority", ("auto", "morePrecision", "lessPrecision"), "auto")
         self.trailing_zeros = option("trailingZeroDisplay", ("auto", "stripIfInteger"), "auto")
         significant = min_digits is not None or max_digits is not None
         fraction = min_fraction is not None or max_fraction is not None
+        if self.increment != 1:
+            if significant or priority != "auto":
+                raise JSTypeError("roundingIncrement cannot be combined with significant digits or roundingPriority")
+            low = high
         if self.notation == "compact" and not significant and not fraction:
             min_digits, max_digits, priority, low, high = 1, 2, "morePrecision", 0, 0
             significant = True
@@ -22923,6 +23875,8 @@ class NumberSettings:
             min_fraction = min(low, max_fraction)
         if min_fraction > max_fraction:
             raise JSRangeError("maximumFractionDigits value is out of range.")
+        if self.increment != 1 and min_fraction != max_fraction:
+            raise JSRangeError("roundingIncrement needs equal minimumFractionDigits and maximumFractionDigits")
         self.min_fraction, self.max_fraction = min_fraction, max_fraction
         self.min_digits = (min_digits or 1) if significant else None
         self.max_digits = (max_digits or 21) if significant else None
@@ -22952,22 +23906,28 @@ class NumberSettings:
                          currencySign=self.currency_sign)
         if self.style == "unit":
             props.update(unit=self.unit, unitDisplay=self.unit_display)
-        props["minimumIntegerDigits"] = self.min_integer
-        props["minimumFractionDigits"] = self.min_fraction
-        props["maximumFractionDigits"] = self.max_fraction
-        if self.min_digits is not None:
-            props["minimumSignificantDigits"] = self.min_digits
-            props["maximumSignificantDigits"] = self.max_digits
-            if self.priority == "auto":
-                del props["minimumFractionDigits"], props["maximumFractionDigits"]
+        props.update(self.resolved_digits())
         props["useGrouping"] = self.grouping
         props["notation"] = self.notation
         if self.notation == "compact":
             props["compactDisplay"] = self.compact_display
-        props.update(signDisplay=self.sign_display, roundingIncrement=1,
-                     roundingMode=self.rounding_mode, roundingPriority=self.priority,
-                     trailingZeroDisplay=self.trailing_zeros)
+        props["signDisplay"] = self.sign_display
+        props.update(self.resolved_rounding())
         return props
+
+    def resolved_digits(self):
+        props = {"minimumIntegerDigits": self.min_integer, "minimumFractionDigits": self.min_fraction,
+                 "maximumFractionDigits": self.max_fraction}
+        if self.min_digits is not None:
+            if self.priority == "auto":
+                del props["minimumFractionDigits"], props["maximumFractionDigits"]
+            props["minimumSignificantDigits"] = self.min_digits
+            props["maximumSignificantDigits"] = self.max_digits
+        return props
+
+    def resolved_rounding(self):
+        return {"roundingIncrement": self.increment, "roundingMode": self.rounding_mode,
+                "roundingPriority": self.priority, "trailingZeroDisplay": self.trailing_zeros}
 
 
 def decimal_value(value):
@@ -22995,7 +23955,10 @@ def round_decimal(value, settings):
     if mode is None:
         upwards = (settings.rounding_mode == "halfCeil") is not value.is_signed()
         mode = decimal.ROUND_HALF_UP if upwards else decimal.ROUND_HALF_DOWN
-    if value.as_tuple().exponent < place:
+    if settings.increment != 1:
+        step = _ROUNDING.scaleb(decimal.Decimal(settings.increment), place)
+        value = _ROUNDING.multiply(_ROUNDING.divide(value, step).quantize(decimal.Decimal(1), mode, _ROUNDING), step)
+    elif value.as_tuple().exponent < place:
         value = value.quantize(_ROUNDING.scaleb(decimal.Decimal(1), place), mode, _ROUNDING)
     whole, _, fraction = format(value.copy_abs(), "f").partition(".")
     if fewest is None:
@@ -23012,11 +23975,11 @@ def scale_number(value, settings):
     step = {"standard": 0, "scientific": 1}.get(settings.notation, 3)
     if not step or not value:
         return (*round_decimal(value, settings), 0)
-    top = 3 * (len(COMPACT_SUFFIXES) - 1)
 
     def power_of(exponent):
-        power = exponent // step * step
-        return min(max(power, 0), top) if settings.notation == "compact" else power
+        if settings.notation == "compact":
+            return compact_power(settings.data, settings.compact_display, exponent)[0]
+        return exponent // step * step
     power = power_of(value.adjusted())
     whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
     # Rounding may have made 1000 of 999.9.
@@ -23026,37 +23989,87 @@ def scale_number(value, settings):
     return whole, fraction, power
 
 
-def grouped_parts(whole, grouping):
-    """The integer part in groups of three digits."""
-    if not grouping or len(whole) < (5 if grouping == "min2" else 4):
+def grouped_parts(whole, settings):
+    """The integer part in groups: of three digits, in India of two before the last three."""
+    rows = settings.data.list("number")
+    fewest = {"always": 1, "min2": max(2, int(rows[5]))}.get(settings.grouping, int(rows[5]))
+    if not settings.grouping or len(whole) < 3 + fewest:
         return [("integer", whole)]
-    head = len(whole) % 3 or 3
-    parts = [("integer", whole[:head])]
-    for at in range(head, len(whole), 3):
-        parts += (("group", ","), ("integer", whole[at:at + 3]))
+    size = 2 if "#,##,##" in rows[7] else 3
+    ends = list(range(len(whole) - 3, 0, -size))[::-1]
+    separator = rows[11] if settings.style == "currency" and rows[11] else rows[1]
+    parts = [("integer", whole[:ends[0]])]
+    for start, end in zip(ends, [*ends[1:], len(whole)]):
+        parts += (("group", separator), ("integer", whole[start:end]))
     return parts
 
 
 def magnitude_parts(value, settings):
-    """(parts without sign and unit, whether it is shown as zero, whether it is shown as 1)."""
+    """(parts without sign and unit, whether it is shown as zero, its plural category)."""
+    rows = settings.data.list("number")
     if value.is_nan():
-        return [("nan", "NaN")], True, False
+        return [("nan", rows[6])], True, "other"
     if value.is_infinite():
-        return [("infinity", "∞")], False, False
+        return [("infinity", "∞")], False, "other"
     whole, fraction, power = scale_number(value, settings)
-    parts = grouped_parts(whole, settings.grouping)
+    parts = grouped_parts(whole, settings)
     if fraction:
-        parts += (("decimal", "."), ("fraction", fraction))
+        separator = rows[10] if settings.style == "currency" and rows[10] else rows[0]
+        parts += (("decimal", separator), ("fraction", fraction))
+    category = plural_category(settings.data.list("plural"), whole, fraction, power)
     if settings.notation == "compact":
-        short, long = COMPACT_SUFFIXES[power // 3]
-        if long:
-            parts += [("compact", short)] if settings.compact_display == "short" \
-                else [("literal", " "), ("compact", long)]
+        parts += compact_parts(settings, power, category)
     elif settings.notation != "standard":
-        parts += [("exponentSeparator", "E")] + [("exponentMinusSign", "-")] * (power < 0)
+        parts += [("exponentSeparator", rows[4])] + [("exponentMinusSign", rows[2])] * (power < 0)
         parts.append(("exponentInteger", str(abs(power))))
-    is_one = whole.lstrip("0") == "1" and not fraction and not power
-    return parts, not (whole + fraction).strip("0"), is_one
+    return parts, not (whole + fraction).strip("0"), category
+
+
+def compact_power(data, display, exponent):
+    """The power of ten that the compact form of a number with this exponent leaves out, and the form."""
+    forms = data.map(display)
+    exponent = min(exponent, 14)
+    first = max([int(power) for power in forms if int(power) <= exponent], default=None)
+    form = "0" if first is None else forms[str(first)]
+    if form == "0":
+        return 0, ""
+    zeros = form.split(";")[0].count("0") + exponent - first
+    return exponent - zeros + 1, form
+
+
+def compact_parts(settings, power, category):
+    """The word of the compact notation for a power of ten: K, million, Mio."""
+    if not power:
+        return []
+    forms = settings.data.map(settings.compact_display)
+    for exponent in range(power, power + 4):
+        scale, form = compact_power(settings.data, settings.compact_display, exponent)
+        if form and scale == power:
+            break
+    word = settings.data.plural_form(form, category).replace("0", "")
+    space = word[:len(word) - len(word.lstrip())]
+    return [("literal", space)] * bool(space) + [("compact", word[len(space):])] * bool(word[len(space):])
+
+
+def affix_parts(text, settings, sign):
+    """The parts of what stands before or behind the digits of a pattern."""
+    parts = []
+    for piece in re.findall("¤+|%|[-+]|[^-+¤%]+", text):
+        if piece[0] == "¤":
+            parts.append(("currency", currency_symbol(settings)))
+        elif piece in "+-":
+            parts += [sign] * (sign is not None)
+        else:
+            parts.append(("percentSign" if piece == "%" else "literal", piece))
+    return parts
+
+
+def currency_symbol(settings):
+    code = settings.currency
+    symbol, _, narrow = settings.data.map("symbols").get(code, code).partition(";")
+    if settings.currency_display == "code":
+        return code
+    return narrow or symbol if settings.currency_display == "narrowSymbol" else symbol
 
 
 def format_number_parts(value, settings):
@@ -23065,21 +24078,36 @@ def format_number_parts(value, settings):
     if settings.style == "percent" and value.is_finite():
         value = _ROUNDING.scaleb(value, 2)
     negative = value.is_signed() and not value.is_nan()
-    parts, is_zero, is_one = magnitude_parts(value, settings)
+    digits, is_zero, category = magnitude_parts(value, settings)
+    rows = settings.data.list("number")
     sign = shown_sign(settings.sign_display, negative, is_zero)
-    accounting = sign == "-" and settings.style == "currency" \
-        and settings.currency_sign == "accounting" and settings.currency_display != "name"
-    if settings.style == "percent":
-        parts.append(("percentSign", "%"))
-    elif settings.style == "currency":
-        parts = currency_parts(parts, settings, is_one)
-    elif settings.style == "unit":
-        parts += unit_parts(settings, is_one)
-    if accounting:
-        return [("literal", "("), *parts, ("literal", ")")]
-    if sign:
-        parts.insert(0, ("minusSign" if sign == "-" else "plusSign", sign))
-    return parts
+    sign = {"-": ("minusSign", rows[2]), "+": ("plusSign", rows[3])}.get(sign)
+    if settings.style == "unit":
+        digits += unit_parts(settings, category)
+    if settings.style == "currency" and settings.currency_display == "name":
+        digits = currency_name_parts(([sign] if sign else []) + digits, settings, category)
+        return digits
+    accounting = settings.style == "currency" and settings.currency_sign == "accounting"
+    pattern = {"percent": rows[7], "currency": rows[9 if accounting else 8]}.get(settings.style, "#")
+    return signed_parts(digits, pattern, settings, sign, accounting)
+
+
+def signed_parts(digits, pattern, settings, sign, accounting):
+    """The digits in a pattern such as "¤#,##0.00;(¤#,##0.00)" of the locale."""
+    positive, _, negative = pattern.partition(";")
+    use = positive
+    if sign is not None:
+        minus = sign[0] == "minusSign"
+        use = negative if negative and ("-" in negative or minus) else "-" + positive
+    before, after = re.fullmatch("([^#0]*)[#0.,]+([^#0]*)", use).groups()
+    before, after = affix_parts(before, settings, sign), affix_parts(after, settings, sign)
+    is_digit = digits[0][0] == "integer"
+    if before and before[-1][0] == "currency" and is_digit and \
+            unicodedata.category(before[-1][1][-1])[0] not in "SZ":
+        before.append(("literal", NO_BREAK_SPACE))
+    if after and after[0][0] == "currency" and unicodedata.category(after[0][1][0])[0] not in "SZ":
+        after.insert(0, ("literal", NO_BREAK_SPACE))
+    return before + digits + after
 
 
 def shown_sign(display, negative, is_zero):
@@ -23090,23 +24118,19 @@ def shown_sign(display, negative, is_zero):
     return "+" if display in ("always", "exceptZero") else ""
 
 
-def currency_parts(parts, settings, is_one):
-    """The parts of an amount with its currency."""
-    code, display = settings.currency, settings.currency_display
-    if display == "name":
-        name = CURRENCY_NAMES.get(code, (code, code))[0 if is_one else 1]
-        return parts + [("literal", " "), ("currency", name)]
-    symbol = code
-    if display != "code":
-        symbol = CURRENCY_SYMBOLS.get(code, code)
-    if display == "narrowSymbol":
-        symbol = NARROW_SYMBOLS.get(code, symbol)
-    space = unicodedata.category(symbol[-1])[0] not in "SZ" and parts[0][0] == "integer"
-    return [("currency", symbol)] + [("literal", NO_BREAK_SPACE)] * space + parts
+def currency_name_parts(digits, settings, category):
+    """An amount with the name of its currency."""
+    data = settings.data
+    names = data.map("currencies").get(settings.currency, settings.currency)
+    between = data.plural_form(data.text("name"), category)
+    space = between[:1].strip() == "" and between[:1]
+    return digits + [("literal", space)] * bool(space) \
+        + [("currency", between[len(space or ""):] + data.plural_form(names, category))]
 
 
-def unit_parts(settings, is_one):
+def unit_parts(settings, category):
     """The unit behind a number."""
+    is_one = category == "one"
     unit, per = (settings.unit.split("-per-", 1) + [None])[:2]
     if settings.unit_display == "long":
         name = unit_name(unit, is_one) + (f" per {unit_name(per, True)}" if per else "")
@@ -23160,16 +24184,15 @@ def number_format_resolved_options(realm, this, *_):
 
 @NUMBER_FORMAT.constructor(0, call=True)
 def number_format_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    locale = resolved_locale(realm, locales)
-    settings = NumberSettings(intl_options(realm, options), locale)
-    return new_intl_object(realm, JSNumberFormat, new_target, "NumberFormatPrototype", settings)
+    result = new_intl_object(realm, JSNumberFormat, new_target, "NumberFormatPrototype", None)
+    result.settings = NumberSettings(intl_options(realm, options), locale_list(realm, locales))
+    return result
 
 
 def number_to_locale_text(realm, value, locales, options):
-    if options is undefined and type(value) is int:
-        resolved_locale(realm, locales)
+    if locales is undefined and options is undefined and type(value) is int:
         return f"{value:,}"
-    settings = NumberSettings(intl_options(realm, options), resolved_locale(realm, locales))
+    settings = NumberSettings(intl_options(realm, options), locale_list(realm, locales))
     return join_parts(format_number_parts(value, settings))
 
 
@@ -23185,26 +24208,16 @@ def bigint_to_locale_string(realm, this, locales=undefined, options=undefined, *
 
 # -- Intl.DateTimeFormat -----------------------------------------------------------------
 
-DATE_FIELDS = ("weekday", "era", "year", "month", "day")
-TIME_FIELDS = ("dayPeriod", "hour", "minute", "second", "fractionalSecondDigits", "timeZoneName")
 _TEXT_WIDTHS = ("narrow", "short", "long")
 _NUMBER_WIDTHS = ("2-digit", "numeric")
+DATE_STYLES = ("full", "long", "medium", "short")
+HOUR_CYCLES = ("h11", "h12", "h23", "h24")
+#: In the order in which they are read.
 FIELD_VALUES = {
     "weekday": _TEXT_WIDTHS, "era": _TEXT_WIDTHS, "year": _NUMBER_WIDTHS,
     "month": _NUMBER_WIDTHS + _TEXT_WIDTHS, "day": _NUMBER_WIDTHS, "dayPeriod": _TEXT_WIDTHS,
     "hour": _NUMBER_WIDTHS, "minute": _NUMBER_WIDTHS, "second": _NUMBER_WIDTHS,
-    "timeZoneName": ("short", "long", "shortOffset", "longOffset", "shortGeneric", "longGeneric")}
-DATE_STYLES = {
-    "full": {"weekday": "long", "month": "long", "day": "numeric", "year": "numeric"},
-    "long": {"month": "long", "day": "numeric", "year": "numeric"},
-    "medium": {"month": "short", "day": "numeric", "year": "numeric"},
-    "short": {"month": "numeric", "day": "numeric", "year": "2-digit"}}
-_CLOCK = {"hour": "numeric", "minute": "2-digit", "second": "2-digit"}
-TIME_STYLES = {
-    "full": {**_CLOCK, "timeZoneName": "long"}, "long": {**_CLOCK, "timeZoneName": "short"},
-    "medium": _CLOCK, "short": {"hour": "numeric", "minute": "2-digit"}}
-ERA_NAMES = {"narrow": "BA", "short": ("BC", "AD"), "long": ("Before Christ", "Anno Domini")}
-
+    "fractionalSecondDigits": (1, 2, 3), "timeZoneName": ("short", "long", "shortOffset", "longOffset", "shortGeneric", "longGeneric")}
 #: Abbreviations that people in the United States read for their zones.
 US_ZONES = {ZONE_NAMES[short]: short for short in (
     "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "AKST", "AKDT", "HST")}
@@ -23226,25 +24239,6 @@ def find_zone(name):
     return zone.key, lambda value: zone_facts(zone, value)
 
 
-def zone_name_text(offset, name, width):
-    """The field timeZoneName."""
-    minutes = abs(offset) // 60000
-    sign = "-" if offset < 0 else "+"
-    if width in ("long", "longGeneric") and name in ZONE_NAMES.values() or name in \
-            OTHER_ZONE_NAMES.values() and width == "long":
-        return name
-    if width in ("short", "shortGeneric"):
-        if name in US_ZONES:
-            return US_ZONES[name]
-        if name == ZONE_NAMES["UTC"]:
-            return "UTC"
-    if not minutes:
-        return "GMT"
-    if width in ("long", "longOffset", "longGeneric"):
-        return f"GMT{sign}{minutes // 60:02d}:{minutes % 60:02d}"
-    return f"GMT{sign}{minutes // 60}" + (f":{minutes % 60:02d}" if minutes % 60 else "")
-
-
 class DateSettings:
     """The resolved options of Intl.DateTimeFormat. `fields` maps names to widths.
 
@@ -23252,26 +24246,34 @@ class DateSettings:
     which are shown when none of them is (ToDateTimeOptions).
     """
 
-    def __init__(self, options, locale="en-US", required="any", defaults="date", hour_cycle=None):
+    def __init__(self, options, locales, required="any", defaults="date"):
         option = option_reader(options)
-        self.locale = locale
+        locale_matcher(option)
+        wanted = {"ca": keyword_option(option, "calendar"), "nu": keyword_option(option, "numberingSystem")}
         hour12 = options.get("hour12")
-        cycle = option("hourCycle", ("h11", "h12", "h23", "h24"), hour_cycle)
-        self.hour_cycle = cycle or "h12"
-        if hour12 is not undefined:
-            self.hour_cycle = "h12" if to_boolean(hour12) else "h23"
+        hour12 = None if hour12 is undefined else to_boolean(hour12)
+        wanted["hc"] = option("hourCycle", HOUR_CYCLES, None)
+        keys = {"ca": ("gregory",), "nu": ("latn",), "hc": HOUR_CYCLES if hour12 is None else ()}
+        self.locale, self.data, values = resolve_locale(locales, keys, wanted)
+        usual, twelve = self.data.list("hours")
+        self.hour_cycle = values["hc"] or usual
+        if hour12 is not None:
+            self.hour_cycle = (usual if usual in ("h11", "h12") else twelve) if hour12 else "h23"
         self.read_zone(options)
         fields = {}
-        for name in DATE_FIELDS + TIME_FIELDS:
+        for name in FIELD_VALUES:
             fields[name] = number_option(options, name, 1, 3, None) \
                 if name == "fractionalSecondDigits" else option(name, FIELD_VALUES[name], None)
         self.fields = {name: width for name, width in fields.items() if width is not None}
-        self.date_style = option("dateStyle", tuple(DATE_STYLES), None)
-        self.time_style = option("timeStyle", tuple(TIME_STYLES), None)
+        self.has_hour = False
+        option("formatMatcher", ("basic", "best fit"), "best fit")
+        self.date_style = option("dateStyle", DATE_STYLES, None)
+        self.time_style = option("timeStyle", DATE_STYLES, None)
         if self.date_style or self.time_style:
             self.use_styles(required)
         else:
             self.add_defaults(required, defaults)
+            self.compose()
 
     def read_zone(self, options):
         zone = options.get("timeZone")
@@ -23288,7 +24290,44 @@ class DateSettings:
             raise JSTypeError("Invalid option : timeStyle")
         if required == "time" and self.date_style:
             raise JSTypeError("Invalid option : dateStyle")
-        self.fields = {**DATE_STYLES.get(self.date_style, {}), **TIME_STYLES.get(self.time_style, {})}
+        data, pattern = self.data, None
+        if self.time_style:
+            pattern = data.list("times")[DATE_STYLES.index(self.time_style)]
+            self.has_hour = True
+            usual = data.list("hours")[0]
+            if self.hour_cycle != usual and (self.hour_cycle in ("h11", "h12")) is not (usual in ("h11", "h12")):
+                wanted = {**skeleton_of(pattern)}
+                wanted["h" if self.hour_cycle in ("h11", "h12") else "H"] = \
+                    (wanted.pop("h", None) or wanted.pop("H"))[:1].replace("h", "H")
+                pattern = composed_pattern(data, wanted)
+            pattern = set_hours(pattern, _HOUR_LETTERS[self.hour_cycle])
+        if self.date_style:
+            place = DATE_STYLES.index(self.date_style)
+            date = data.list("dates")[place]
+            pattern = joined(data.list("joints")[place], pattern, date) if pattern else date
+        self.pattern = pattern
+
+    def compose(self):
+        """Sets the pattern for the fields that were asked for."""
+        wanted = {}
+        twelve = self.hour_cycle in ("h11", "h12")
+        for name, width in self.fields.items():
+            text = _LETTERS[name][width]
+            letter = {"z": "z", "O": "z", "v": "z"}.get(text[0], text[0])
+            wanted["h" if letter == "H" and twelve else letter] = text
+        if "B" in wanted and "H" in wanted:
+            del wanted["B"]
+        self.has_hour = "hour" in self.fields
+        self.pattern = composed_pattern(self.data, wanted)
+        if self.has_hour:
+            self.pattern = set_hours(self.pattern, _HOUR_LETTERS[self.hour_cycle])
+        shown = skeleton_of(self.pattern)
+        for name, width in self.fields.items():
+            text = shown.get("h" if name == "hour" and "h" in shown else _LETTERS[name][width][0])
+            if text and name not in ("timeZoneName", "fractionalSecondDigits", "dayPeriod"):
+                wide = {"L": "M", "c": "E", "h": "H", "K": "H", "k": "H"}.get(text[0], text[0]) * len(text)
+                forms = {form: width for width, form in _LETTERS[name].items()}
+                self.fields[name] = forms.get(wide, width)
 
     def add_defaults(self, required, defaults):
         date = {"weekday", "year", "month", "day"}
@@ -23299,132 +24338,259 @@ class DateSettings:
         if defaults in ("date", "all"):
             self.fields.update(year="numeric", month="numeric", day="numeric")
         if defaults in ("time", "all"):
-            self.fields.update(hour="numeric", minute="2-digit", second="2-digit")
+            self.fields.update(hour="numeric", minute="numeric", second="numeric")
 
     def resolved(self):
         """The properties of resolvedOptions(), in their order."""
         props = {"locale": self.locale, "calendar": "gregory", "numberingSystem": "latn",
                  "timeZone": self.zone_name or local_zone_name()}
-        if "hour" in self.fields:
+        if self.has_hour:
             props["hourCycle"] = self.hour_cycle
             props["hour12"] = self.hour_cycle in ("h11", "h12")
         if self.date_style or self.time_style:
             styles = {"dateStyle": self.date_style, "timeStyle": self.time_style}
             props.update({name: style for name, style in styles.items() if style})
         else:
-            props.update({name: self.fields[name] for name in DATE_FIELDS + TIME_FIELDS
+            props.update({name: self.fields[name] for name in FIELD_VALUES
                           if name in self.fields})
         return props
 
 
-def number_field(kind, value, width):
-    """A numeric field as a part."""
-    return kind, f"{value % 100:02d}" if width == "2-digit" else str(value)
+#: The letters of patterns (UTS #35, part 4) by field, for each width of the options.
+_LETTERS = {
+    "era": {"narrow": "GGGGG", "short": "G", "long": "GGGG"}, "year": {"2-digit": "yy", "numeric": "y"},
+    "month": {"2-digit": "MM", "numeric": "M", "narrow": "MMMMM", "short": "MMM", "long": "MMMM"},
+    "weekday": {"narrow": "EEEEE", "short": "EEE", "long": "EEEE"}, "day": {"2-digit": "dd", "numeric": "d"},
+    "dayPeriod": {"narrow": "BBBBB", "short": "B", "long": "BBBB"},
+    "hour": {"2-digit": "HH", "numeric": "H"}, "minute": {"2-digit": "mm", "numeric": "m"},
+    "second": {"2-digit": "ss", "numeric": "s"}, "fractionalSecondDigits": {1: "S", 2: "SS", 3: "SSS"},
+    "timeZoneName": {"short": "z", "long": "zzzz", "shortOffset": "O", "longOffset": "OOOO",
+                     "shortGeneric": "v", "longGeneric": "vvvv"}}
+_FIELD_OF = {"G": "era", "y": "year", "M": "month", "L": "month", "E": "weekday", "c": "weekday", "d": "day",
+             "a": "dayPeriod", "B": "dayPeriod", "h": "hour", "H": "hour", "K": "hour", "k": "hour",
+             "m": "minute", "s": "second", "S": "fractionalSecond", "z": "timeZoneName", "v": "timeZoneName",
+             "O": "timeZoneName"}
+_HOUR_LETTERS = {"h11": "K", "h12": "h", "h23": "H", "h24": "k"}
+_DATE_LETTERS = "GyMEd"
 
 
-def text_field(kind, names, index, width):
-    """A field with names as a part."""
-    name = names[index]
-    return kind, name if width == "long" else name[:3] if width == "short" else name[:1]
+def pattern_tokens(pattern):
+    """(letter or "", text) of the fields and literals of a pattern."""
+    tokens = []
+    for field, letter, quoted, plain in re.findall(r"(([A-Za-z])\2*)|'((?:[^']|'')*)'|([^A-Za-z']+)", pattern):
+        text = field or plain or quoted.replace("''", "'") or "'"
+        if letter or not tokens or tokens[-1][0]:
+            tokens.append((letter, text))
+        else:
+            tokens[-1] = "", tokens[-1][1] + text
+    return tokens
 
 
-def date_parts(fields, year, month, day, weekday):
-    """The parts of the date; empty without such fields."""
-    era_year = year if year > 0 else 1 - year
-    shown = {}
-    if "month" in fields:
-        width = fields["month"]
-        shown["month"] = number_field("month", month + 1, width) if width in _NUMBER_WIDTHS \
-            else text_field("month", MONTH_NAMES, month, width)
-    if "day" in fields:
-        shown["day"] = number_field("day", day, fields["day"])
-    if "year" in fields:
-        year_shown = era_year if "era" in fields else year
-        shown["year"] = number_field("year", year_shown, fields["year"])
-    parts = arranged_date(fields, shown)
-    if "era" in fields:
-        names = ERA_NAMES[fields["era"]]
-        parts += [("literal", " ")] * bool(parts) + [("era", names[year > 0])]
-    if "weekday" in fields:
-        name = text_field("weekday", DAY_NAMES, weekday, fields["weekday"])
-        if "month" in shown and "day" in shown:
-            return [name, ("literal", ", "), *parts]
-        return parts + [("literal", " ")] * bool(parts) + [name]
-    return parts
+def skeleton_of(pattern):
+    """{letter: text} of the fields of a pattern or skeleton; M, E and H or h stand for their kin."""
+    result = {}
+    for letter, text in pattern_tokens(pattern):
+        if letter and letter != "a":
+            result[{"L": "M", "c": "E", "K": "h", "k": "H", "v": "z", "O": "z"}.get(letter, letter)] = text
+    return result
 
 
-def arranged_date(fields, shown):
-    """Month, day and year in their order: 2/1/2022, Feb 1, 2022, February 2022 …"""
-    order = [shown[name] for name in ("month", "day", "year") if name in shown]
-    if fields.get("month") in _TEXT_WIDTHS:
-        separators = [" ", ", "] if "day" in shown else [" "]
-    elif "month" not in shown and len(order) == 2:
-        return [shown["year"], ("literal", " (day: "), shown["day"], ("literal", ")")]
-    else:
-        separators = ["/", "/"]
-    parts = order[:1]
-    for separator, part in zip(separators, order[1:]):
-        parts += (("literal", separator), part)
-    return parts
+def is_text_field(text):
+    """Whether a field is shown by words and not by digits."""
+    return text[0] in "GEcBazvO" or text[0] in "ML" and len(text) > 2
 
 
-def time_parts(settings, clock, offset, zone):
-    """The parts of the time; `clock` is (hour, minute, second, ms)."""
-    fields = settings.fields
-    hour, minute, second, ms = clock
-    parts = []
-
-    def add(separator, part):
-        if parts:
-            parts.append(("literal", separator))
-        parts.append(part)
-    twelve = settings.hour_cycle in ("h11", "h12")
-    if "hour" in fields:
-        shown = {"h11": hour % 12, "h12": hour % 12 or 12, "h23": hour, "h24": hour or 24}
-        width = fields["hour"] if twelve else "2-digit"
-        add("", number_field("hour", shown[settings.hour_cycle], width))
-    if "minute" in fields:
-        alone = "hour" not in fields and "second" not in fields
-        add(":", number_field("minute", minute, "numeric" if alone else "2-digit"))
-    digits = fields.get("fractionalSecondDigits")
-    if "second" in fields or (digits and "minute" in fields):
-        add(":", number_field("second", second, "2-digit" if parts else "numeric"))
-    if digits:
-        add(".", ("fractionalSecond", f"{ms:03d}"[:digits]))
-    if "hour" in fields and twelve:
-        period = ("AM", "PM")[hour >= 12]
-        if "dayPeriod" in fields:
-            period = day_period(hour, minute if "minute" in fields else 0)
-        add(" ", ("dayPeriod", period))
-    elif "dayPeriod" in fields and "hour" not in fields:
-        add(" ", ("dayPeriod", day_period(hour, minute)))
-    if "timeZoneName" in fields:
-        add(" ", ("timeZoneName", zone_name_text(offset, zone, fields["timeZoneName"])))
-    return parts
+def field_distance(wanted, there):
+    """How far two forms of a field are from each other (ICU's DateTimePatternGenerator)."""
+    def rank(text):
+        if not is_text_field(text):
+            return 0x100 + len(text)
+        return {4: -0x104, 5: -0x101}.get(len(text), -0x103)
+    return abs(rank(wanted) - rank(there))
 
 
-def day_period(hour, minute):
-    if hour == 12 and not minute:
-        return "noon"
-    return "in the morning" if hour < 12 else "in the afternoon" if hour < 18 else \
-        "in the evening" if hour < 21 else "at night"
+def best_format(data, wanted):
+    """(pattern, fields of the skeleton, missing letters) of the nearest format for {letter: text}."""
+    best = None
+    for fields, pattern in date_formats(data):
+        distance = 0
+        for letter in wanted.keys() | fields.keys():
+            if letter not in fields:
+                distance += 0x1000
+            elif letter not in wanted:
+                distance += 0x10000
+            else:
+                distance += field_distance(wanted[letter], fields[letter])
+        if best is None or distance < best[0]:
+            best = distance, pattern, fields
+    return best[1], best[2], [letter for letter in wanted if letter not in best[2]]
+
+
+def date_formats(data):
+    """[(fields, pattern)] of all formats of a locale, those of the styles among them."""
+    formats = data.kept.get("all formats")
+    if formats is None:
+        named = {text: text for text in "GyMEdBhHmsSz"}
+        named.update(data.map("formats"))
+        # The first of equally near ones is taken, in ICU's order.
+        formats = [(skeleton_of(skeleton), pattern) for skeleton, pattern in sorted(named.items())]
+        styles, bases = [], []
+        for pattern in data.list("dates") + data.list("times"):
+            fields = skeleton_of(pattern)
+            base = {letter: text if is_text_field(text) else "" for letter, text in fields.items()}
+            if base not in bases:
+                bases.append(base)
+                styles += [(fields, pattern)] * all([fields != each for each, _ in formats])
+        data.kept["all formats"] = formats = sorted(styles + formats, key=lambda each: min(
+            each[0], key="GyMEdBhHmsSz".index))
+    return formats
+
+
+def adjusted_pattern(data, pattern, fields, wanted):
+    """A pattern with the widths that were asked for."""
+    result = ""
+    for letter, text in pattern_tokens(pattern):
+        kind = {"L": "M", "c": "E", "v": "z", "O": "z"}.get(letter, letter)
+        asked, given = wanted.get(kind), fields.get(kind, text)
+        if not letter:
+            result += "'" + text.replace("'", "''") + "'"
+        elif asked is None or letter in "ms" or len(asked) == len(given) and kind != "z" \
+                or is_text_field(text) is not is_text_field(given):
+            result += text
+        elif kind == "z":
+            result += asked
+        else:
+            result += letter * (max(3, len(asked)) if letter in "Ec" else len(asked))
+        if letter == "s" and "S" in wanted and "S" not in fields:
+            result += f"'{data.list('number')[0]}'{wanted['S']}"
+    return result
+
+
+def composed_pattern(data, wanted):
+    """The pattern for {letter: text}, with what the nearest format lacks appended."""
+    pattern, fields, missing = best_format(data, wanted)
+    if not set(missing) - {"S"} and ("S" not in missing or "s" in wanted):
+        return adjusted_pattern(data, pattern, fields, wanted)
+    date = {letter: text for letter, text in wanted.items() if letter in _DATE_LETTERS}
+    clock = {letter: text for letter, text in wanted.items() if letter not in _DATE_LETTERS}
+    if date and clock:
+        long = len(date.get("M", "")) == 4
+        joint = data.list("joints")[(0 if "E" in date else 1) if long else 2 if len(date.get("M", "")) == 3 else 3]
+        return joined(joint, composed_pattern(data, clock), composed_pattern(data, date))
+    result = adjusted_pattern(data, pattern, fields, wanted)
+    while set(missing) - ({"S"} if "s" in wanted else set()):
+        rest = {letter: wanted[letter] for letter in missing}
+        pattern, fields, missing = best_format(data, rest)
+        part = adjusted_pattern(data, pattern, fields, rest)
+        top = [letter for letter in "GyMEdhHmsz" if letter in fields][:1]
+        form = data.map("appended").get(top[0] if top else "", "{0} {1}")
+        result = joined(form, result, part)
+    return result
+
+
+def joined(form, first, second):
+    """A form such as "{1}, {0}" with two patterns in it; letters in it are text."""
+    form = re.sub(r"'[^']*'|[^\W\d_]+[^{}'()]*", lambda match: match[0] if match[0][0] == "'" else f"'{match[0]}'", form)
+    return re.sub(r"\{([01])\}", lambda match: (first, second)[int(match[1])], form)
+
+
+def set_hours(pattern, letter):
+    """A pattern with another letter for the hour."""
+    return "".join([letter * len(text) if kind and kind in "hHkK" else text if kind else
+                    "'" + text.replace("'", "''") + "'" for kind, text in pattern_tokens(pattern)])
+
+
+def field_text(data, letter, text, local, offset, zone):
+    """What a field of a pattern shows. `local` is the local time value."""
+    width = len(text)
+    year, month, day, hour, minute, second, ms = split_time(local)
+    if letter in "MLEc" and (width > 2 or letter in "Ec"):
+        stem, index = ("months", month) if letter in "ML" else ("days", week_day(local))
+        return name_of(data, stem, width, letter in "Lc")[index]
+    if letter == "G":
+        return data.list("eras")[{4: 0, 5: 4}.get(width, 2) + (year > 0)]
+    if letter == "a":
+        return data.list("ampm")[hour >= 12]
+    if letter == "B":
+        return day_period(data, hour, minute, width)
+    if letter in "zvO":
+        return zone_name_text(data, offset, zone, letter, width)
+    if letter == "S":
+        return f"{ms:03d}"[:width]
+    if letter == "y":
+        year = year if year > 0 else 1 - year
+        return f"{year % 100:02d}" if width == 2 else str(year).rjust(width, "0")
+    value = {"M": month + 1, "L": month + 1, "d": day, "h": hour % 12 or 12, "H": hour, "K": hour % 12,
+             "k": hour or 24, "m": minute, "s": second}[letter]
+    return str(value).rjust(width, "0")
+
+
+def name_of(data, stem, width, alone):
+    """The names of months or days in one width."""
+    key = stem + {4: "", 5: "-narrow"}.get(width, "-short")
+    if alone and data.text(key + "-alone") != "=":
+        key += "-alone"
+    return data.list(key)
+
+
+def day_period(data, hour, minute, width):
+    """The part of the day: in the morning, nachmittags."""
+    for period in data.list("periods"):
+        span, _, names = period.partition(" ")
+        names = names.split(";")
+        name = names[min({4: 0, 5: 2}.get(width, 1), len(names) - 1)]
+        start, _, end = span.partition("-")
+        if not end:
+            if hour == int(start) and not minute:
+                return name
+        elif int(start) <= hour < int(end) or int(end) < int(start) and not int(end) <= hour < int(start):
+            return name
+    return data.list("ampm")[hour >= 12]
+
+
+def zone_name_text(data, offset, name, letter, width):
+    """The field timeZoneName."""
+    long, _, short = data.map("zones").get(name, "").partition(";")
+    is_utc = name == ZONE_NAMES["UTC"]
+    if letter != "O":
+        if width == 4 and not long and data.parent is None and letter == "z" and \
+                (name in ZONE_NAMES.values() or name in OTHER_ZONE_NAMES.values()):
+            return name
+        if width == 4 and long and (letter == "z" or is_utc):
+            return long
+        if width < 4 and (short or is_utc) and letter == "z" or is_utc:
+            return short or "UTC"
+        if width < 4 and data.parent is None and name in US_ZONES:
+            return US_ZONES[name]
+    form, zero, hours = data.list("zone")
+    minutes = abs(offset) // 60000
+    if not minutes and letter != "O":
+        return zero
+    text = f"{minutes // 60:02d}" if width == 4 and "HH" in hours else str(minutes // 60)
+    if width == 4 or minutes % 60:
+        text += hours.strip("+Hm") + f"{minutes % 60:02d}"
+    return form.replace("{0}", ("-" if offset < 0 else "+") + text)
 
 
 def format_date_parts(value, settings):
     """PartitionDateTimePattern (ECMA-402, 11.5.6): a list of (type, text)."""
     offset, zone = settings.facts(value)
-    local = value + offset
-    year, month, day, *clock = split_time(local)
-    date = date_parts(settings.fields, year, month, day, week_day(local))
-    clock = time_parts(settings, clock, offset, zone)
-    if not date or not clock:
-        return date or clock
-    fields = settings.fields
-    if fields.get("month") == "long":
-        joint = " at "
-    else:
-        joint = " " if set(fields) & set(DATE_FIELDS) == {"weekday"} else ", "
-    return date + [("literal", joint)] + clock
+    return token_parts(settings, pattern_tokens(settings.pattern), value + offset, offset, zone)
+
+
+def token_parts(settings, tokens, local, offset, zone):
+    parts = []
+    for letter, text in tokens:
+        if letter:
+            parts.append((_FIELD_OF[letter], field_text(settings.data, letter, text, local, offset, zone)))
+        else:
+            parts.append(("literal", text))
+    return parts
+
+
+def formatted_date(value, settings):
+    """What format() returns. As in browsers, narrow spaces are wide ones there: many programs split at them."""
+    return join_parts(format_date_parts(value, settings)).replace("\u202f", " ")
 
 
 DATE_TIME_FORMAT = intl_class("DateTimeFormat", JSDateTimeFormat)
@@ -23441,7 +24607,7 @@ def date_argument(realm, value):
 
 
 def date_time_format(realm, this, date=undefined, *_):
-    return join_parts(format_date_parts(date_argument(realm, date), this.settings))
+    return formatted_date(date_argument(realm, date), this.settings)
 
 
 @DATE_TIME_FORMAT.getter("format")
@@ -23458,7 +24624,7 @@ def date_time_format_to_parts(realm, this, date=undefined, *_):
 def date_time_format_range(realm, this, start=undefined, end=undefined, *_):
     if start is undefined or end is undefined:
         raise JSTypeError("startDate or endDate cannot be undefined")
-    start, end = [join_parts(format_date_parts(date_argument(realm, date), this.settings))
+    start, end = [formatted_date(date_argument(realm, date), this.settings)
                   for date in (start, end)]
     return start if start == end else f"{start} – {end}"
 
@@ -23468,26 +24634,20 @@ def date_time_format_resolved_options(realm, this, *_):
     return realm.new_object(this.settings.resolved())
 
 
-def date_settings(realm, locales, options, required="any", defaults="date"):
-    tags = locale_list(realm, locales)
-    match = _HOUR_CYCLE_EXTENSION.search(tags[0]) if tags else None
-    return DateSettings(intl_options(realm, options), resolved_locale(realm, locales), required,
-                        defaults, match and match[1])
-
-
 @DATE_TIME_FORMAT.constructor(0, call=True)
 def date_time_format_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    settings = date_settings(realm, locales, options)
-    return new_intl_object(realm, JSDateTimeFormat, new_target, "DateTimeFormatPrototype", settings)
+    result = new_intl_object(realm, JSDateTimeFormat, new_target, "DateTimeFormatPrototype", None)
+    result.settings = DateSettings(intl_options(realm, options), locale_list(realm, locales))
+    return result
 
 
 def locale_date_method(name, required, defaults):
     """Declares Date.prototype.toLocaleString and its kin."""
     def to_locale_text(realm, this, locales=undefined, options=undefined, *_):
-        settings = date_settings(realm, locales, options, required, defaults)
+        settings = DateSettings(intl_options(realm, options), locale_list(realm, locales), required, defaults)
         if this.value != this.value:
             return "Invalid Date"
-        return join_parts(format_date_parts(this.value, settings))
+        return formatted_date(this.value, settings)
     DATE.method(name, 0)(to_locale_text)
 
 
@@ -23517,16 +24677,37 @@ def collator_compare_getter(realm, this, *_):
 def collator_resolved_options(realm, this, *_):
     settings = this.settings
     return realm.new_object({
-        "locale": "en-US", "usage": "sort", "sensitivity": settings.sensitivity,
+        "locale": settings.locale, "usage": settings.usage, "sensitivity": settings.sensitivity,
         "ignorePunctuation": settings.ignore_punctuation, "collation": "default",
         "numeric": settings.numeric, "caseFirst": "upper" if settings.upper_first else "false"})
 
 
+class CollatorSettings(CollationOptions):
+    """The options of Intl.Collator and localeCompare()."""
+
+    __slots__ = ("locale", "usage")
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        self.usage = option("usage", ("sort", "search"), "sort")
+        locale_matcher(option)
+        keyword_option(option, "collation")
+        numeric = options.get("numeric")
+        wanted = {"kn": None if numeric is undefined else "true" if to_boolean(numeric) else "false",
+                  "kf": option("caseFirst", ("upper", "lower", "false"), None)}
+        keys = {"kn": ("true", "false"), "kf": ("upper", "lower", "false")}
+        self.locale, data, values = resolve_locale(locales, keys, wanted)
+        sensitivity = option("sensitivity", ("base", "accent", "case", "variant"), "variant")
+        punctuation = options.get("ignorePunctuation")
+        CollationOptions.__init__(self, values["kn"] == "true", sensitivity, values["kf"] == "upper",
+                                  punctuation is not undefined and to_boolean(punctuation))
+
+
 @COLLATOR.constructor(0, call=True)
 def collator_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    locale_list(realm, locales)
-    settings = collation_options(options)
-    return new_intl_object(realm, JSCollator, new_target, "CollatorPrototype", settings)
+    result = new_intl_object(realm, JSCollator, new_target, "CollatorPrototype", None)
+    result.settings = CollatorSettings(locale_list(realm, locales), intl_options(realm, options))
+    return result
 
 
 # -- Intl.PluralRules --------------------------------------------------------------------
@@ -23534,48 +24715,41 @@ def collator_construct(realm, new_target, locales=undefined, options=undefined, 
 class PluralSettings(NumberSettings):
     """The options of Intl.PluralRules: its type, and how the number would be written."""
 
-    def __init__(self, options, locale):
+    def __init__(self, options, locales):
         option = option_reader(options)
+        locale_matcher(option)
+        self.locale, self.data, _ = resolve_locale(locales)
         self.type = option("type", ("cardinal", "ordinal"), "cardinal")
-        self.locale, self.notation = locale, "standard"
+        self.notation = "standard"
         self.read_digits(options, option, 0, 3)
+        self.rules = self.data.list("plural" if self.type == "cardinal" else "ordinal")
 
 
 PLURAL_RULES = intl_class("PluralRules", JSPluralRules)
 
 
-def plural_category(value, settings):
-    """The plural category of a Number in English: one, two, few or other."""
-    if not is_finite(value):
-        return "other"
-    whole, fraction = round_decimal(decimal_value(value), settings)
-    if settings.type == "cardinal":
-        return "one" if whole.lstrip("0") == "1" and not fraction else "other"
-    if fraction or whole[-2:] in ("11", "12", "13"):
-        return "other"
-    return {"1": "one", "2": "two", "3": "few"}.get(whole[-1], "other")
-
-
 @PLURAL_RULES.method("select", 1)
 def plural_rules_select(realm, this, value=undefined, *_):
-    return plural_category(to_number(value), this.settings)
+    value, settings = to_number(value), this.settings
+    return plural_category(settings.rules, *round_decimal(decimal_value(value), settings)) \
+        if is_finite(value) else "other"
 
 
 @PLURAL_RULES.method("resolvedOptions", 0)
 def plural_rules_resolved_options(realm, this, *_):
     settings = this.settings
-    names = ["one", "other"] if settings.type == "cardinal" else ["few", "one", "two", "other"]
-    return realm.new_object({
-        "locale": settings.locale, "type": settings.type,
-        "minimumIntegerDigits": settings.min_integer,
-        "minimumFractionDigits": settings.min_fraction,
-        "maximumFractionDigits": settings.max_fraction, "pluralCategories": realm.new_array(names)})
+    names = [rule.split(":")[0] for rule in settings.rules if rule] + ["other"]
+    props = {"locale": settings.locale, "type": settings.type, **settings.resolved_digits(),
+             "pluralCategories": realm.new_array(sorted(names, key=PLURAL_CATEGORIES.index)),
+             **settings.resolved_rounding()}
+    return realm.new_object(props)
 
 
 @PLURAL_RULES.constructor(0)
 def plural_rules_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    settings = PluralSettings(intl_options(realm, options), resolved_locale(realm, locales))
-    return new_intl_object(realm, JSPluralRules, new_target, "PluralRulesPrototype", settings)
+    result = new_intl_object(realm, JSPluralRules, new_target, "PluralRulesPrototype", None)
+    result.settings = PluralSettings(intl_options(realm, options), locale_list(realm, locales))
+    return result
 
 
 # -- Intl.ListFormat ---------------------------------------------------------------------
@@ -23583,19 +24757,41 @@ def plural_rules_construct(realm, new_target, locales=undefined, options=undefin
 LIST_FORMAT = intl_class("ListFormat", JSListFormat)
 
 
-def list_parts(items, kind, width):
+class ListSettings:
+    """The options of Intl.ListFormat."""
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        self.locale, self.data, _ = resolve_locale(locales)
+        self.type = option("type", ("conjunction", "disjunction", "unit"), "conjunction")
+        self.style = option("style", ("long", "short", "narrow"), "long")
+
+
+def list_parts(items, settings):
     """The parts of a list of texts: a, b, and c."""
-    word = {"conjunction": "and" if width == "long" else "&", "disjunction": "or"}.get(kind)
-    if kind == "conjunction" and width == "narrow":
-        word = None
-    between = " " if kind == "unit" and width == "narrow" else ", "
-    last = between if word is None else f" {word} " if len(items) == 2 else f", {word} "
+    key = {"conjunction": "list-and", "disjunction": "list-or", "unit": "list-unit"}[settings.type]
+    rows = settings.data.list(key)
+    words = rows[min(("long", "short", "narrow").index(settings.style), len(rows) - 1)].split(";")
+    between, end = words[0], words[min(1, len(words) - 1)]
+    last = words[-1] if len(items) == 2 else end
     parts = []
     for index, item in enumerate(items):
         if index:
-            parts.append(("literal", last if index == len(items) - 1 else between))
+            text = last if index == len(items) - 1 else between
+            parts.append(("literal", softened(settings, text, item)))
         parts.append(("element", item))
     return parts
+
+
+def softened(settings, text, item):
+    """Spanish says e for y before the sound i, and u for o before o (ICU's list formatter)."""
+    if settings.data.text("plural").startswith("one: n = 1|many") and item:
+        if text.endswith(" y ") and re.match(r"(?i)i|hi(?![ae])", item):
+            return text[:-2] + "e "
+        if text.endswith(" o ") and re.match(r"(?i)o|ho|8|11(?!\d)", item):
+            return text[:-2] + "u "
+    return text
 
 
 def string_list(realm, iterable):
@@ -23615,92 +24811,109 @@ def string_list(realm, iterable):
 
 @LIST_FORMAT.method("format", 1)
 def list_format_format(realm, this, items=undefined, *_):
-    return join_parts(list_parts(string_list(realm, items), *this.settings))
+    return join_parts(list_parts(string_list(realm, items), this.settings))
 
 
 @LIST_FORMAT.method("formatToParts", 1)
 def list_format_to_parts(realm, this, items=undefined, *_):
-    return parts_to_array(realm, list_parts(string_list(realm, items), *this.settings))
+    return parts_to_array(realm, list_parts(string_list(realm, items), this.settings))
 
 
 @LIST_FORMAT.method("resolvedOptions", 0)
 def list_format_resolved_options(realm, this, *_):
-    kind, width = this.settings
-    return realm.new_object({"locale": "en-US", "type": kind, "style": width})
+    settings = this.settings
+    return realm.new_object({"locale": settings.locale, "type": settings.type, "style": settings.style})
 
 
 @LIST_FORMAT.constructor(0)
 def list_format_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    locale_list(realm, locales)
-    option = option_reader(intl_options(realm, options))
-    kind = option("type", ("conjunction", "disjunction", "unit"), "conjunction")
-    settings = kind, option("style", ("long", "short", "narrow"), "long")
-    return new_intl_object(realm, JSListFormat, new_target, "ListFormatPrototype", settings)
+    result = new_intl_object(realm, JSListFormat, new_target, "ListFormatPrototype", None)
+    result.settings = ListSettings(locale_list(realm, locales), object_options(options))
+    return result
 
 
 # -- Intl.RelativeTimeFormat -------------------------------------------------------------
 
 RELATIVE_TIME_FORMAT = intl_class("RelativeTimeFormat", JSRelativeTimeFormat)
 
-RELATIVE_UNITS = {"second": "sec.", "minute": "min.", "hour": "hr.", "day": "day", "week": "wk.",
-                  "month": "mo.", "quarter": "qtr.", "year": "yr."}
-RELATIVE_NARROW = {"second": "s", "minute": "m", "hour": "h", "day": "d", "week": "w", "month": "mo",
-                   "quarter": "q", "year": "y"}
-#: What numeric: "auto" says for -1, 0 and 1.
-RELATIVE_WORDS = {"second": (None, "now", None), "minute": (None, "this minute", None),
-                  "hour": (None, "this hour", None), "day": ("yesterday", "today", "tomorrow")}
+RELATIVE_UNITS = ("second", "minute", "hour", "day", "week", "month", "quarter", "year")
+
+
+class RelativeSettings:
+    """The options of Intl.RelativeTimeFormat."""
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        system = keyword_option(option, "numberingSystem")
+        self.locale, self.data, _ = resolve_locale(locales, {"nu": ("latn",)}, {"nu": system})
+        self.style = option("style", ("long", "short", "narrow"), "long")
+        self.numeric = option("numeric", ("always", "auto"), "always")
+        self.number = NumberSettings(JSObject(None), [self.locale])
+
+    def map(self, stem):
+        """The forms of the style; a shorter style has only what differs from the longer one."""
+        result = {}
+        for style in ("long", "short", "narrow"):
+            result.update(self.data.map(f"{stem}-{style}"))
+            if style == self.style:
+                return result
 
 
 def relative_parts(value, unit, settings):
-    """The parts of a relative time: in 3 days, 1 hour ago, yesterday."""
-    numeric, width = settings
-    unit = unit[:-1] if unit.endswith("s") else unit
-    if unit not in RELATIVE_UNITS:
+    """The parts of a relative time, as (type, text, whether it is of the number)."""
+    single = unit[:-1] if unit.endswith("s") else unit
+    if single not in RELATIVE_UNITS:
         raise JSRangeError(f"Invalid unit argument for format() '{unit}'")
     if not is_finite(value):
         raise JSRangeError("Invalid time value")
-    name = unit if width == "long" else RELATIVE_UNITS[unit]
-    if numeric == "auto" and value in (-1, 0, 1):
-        words = RELATIVE_WORDS.get(unit) or [f"{word} {name}" for word in ("last", "this", "next")]
-        if words[int(value) + 1] is not None:
-            return [("literal", words[int(value) + 1])]
-    past = value < 0 or (value == 0 and math.copysign(1, value) < 0)
-    digits = format_number_parts(abs(value), NumberSettings(JSObject(None)))
-    if join_parts(digits) != "1":
-        name = {"day": "days", "qtr.": "qtrs."}.get(name, name if width != "long" else unit + "s")
-    name = RELATIVE_NARROW[unit] if width == "narrow" else " " + name
-    if past:
-        return digits + [("literal", f"{name} ago")]
-    return [("literal", "in ")] + digits + [("literal", name)]
+    past = math.copysign(1, value) < 0
+    if settings.numeric == "auto" and value in (-2, -1, 0, 1, 2):
+        words = settings.map("words").get(single, "").split(";")
+        index = (-1, 0, 1, -2, 2).index(value)
+        if words[index:] and words[index]:
+            return [("literal", words[index], False)]
+    forms = settings.map("in")
+    number = abs(value)
+    digits = format_number_parts(number, settings.number)
+    whole, fraction = round_decimal(decimal_value(number), settings.number)
+    category = plural_category(settings.data.list("plural"), whole, fraction)
+    ahead, _, ago = forms[single].partition("/")
+    form = settings.data.plural_form(ago or ahead if past else ahead, category)
+    if "{0}" not in form and not form.startswith("!"):
+        form = forms["past" if past else "future"].replace("#", form)
+    before, mark, after = form.removeprefix("!").partition("{0}")
+    parts = [(kind, text, True) for kind, text in digits] if mark else []
+    return [("literal", before, False)] * bool(before) + parts + [("literal", after, False)] * bool(after)
 
 
 @RELATIVE_TIME_FORMAT.method("format", 2)
 def relative_time_format(realm, this, value=undefined, unit=undefined, *_):
     value = to_number(value)
-    return join_parts(relative_parts(value, to_string(unit), this.settings))
+    return "".join([part[1] for part in relative_parts(value, to_string(unit), this.settings)])
 
 
 @RELATIVE_TIME_FORMAT.method("formatToParts", 2)
 def relative_time_format_to_parts(realm, this, value=undefined, unit=undefined, *_):
-    value = to_number(value)
-    return parts_to_array(realm, relative_parts(value, to_string(unit), this.settings))
+    value, unit = to_number(value), to_string(unit)
+    single = unit[:-1] if unit.endswith("s") else unit
+    return realm.new_array([
+        realm.new_object({"type": kind, "value": text, **({"unit": single} if of_number else {})})
+        for kind, text, of_number in relative_parts(value, unit, this.settings)])
 
 
 @RELATIVE_TIME_FORMAT.method("resolvedOptions", 0)
 def relative_time_format_resolved_options(realm, this, *_):
-    numeric, width = this.settings
-    return realm.new_object({"locale": "en-US", "style": width, "numeric": numeric,
+    settings = this.settings
+    return realm.new_object({"locale": settings.locale, "style": settings.style, "numeric": settings.numeric,
                              "numberingSystem": "latn"})
 
 
 @RELATIVE_TIME_FORMAT.constructor(0)
 def relative_time_format_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    locale_list(realm, locales)
-    option = option_reader(intl_options(realm, options))
-    width = option("style", ("long", "short", "narrow"), "long")
-    settings = option("numeric", ("always", "auto"), "always"), width
-    return new_intl_object(realm, JSRelativeTimeFormat, new_target, "RelativeTimeFormatPrototype",
-                           settings)
+    result = new_intl_object(realm, JSRelativeTimeFormat, new_target, "RelativeTimeFormatPrototype", None)
+    result.settings = RelativeSettings(locale_list(realm, locales), intl_options(realm, options))
+    return result
 
 
 # ======================================================================================
@@ -25684,8 +26897,7 @@ def text_decoder_decode(realm, this, data=undefined, options=undefined, *_):
         text = this.decode(memoryview(source), more)
     except UnicodeDecodeError:
         raise JSTypeError(f"The encoded data was not valid for encoding {this.encoding}") from None
-    if len(text) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
+    check_string_length(len(text))
     return utf16(text)
 
 
@@ -27947,12 +29159,16 @@ class LiveValues:
         """What a call gave: nothing of it is left for later that can be told now."""
         if isinstance(value, JSErrorObject):
             raise JSError(value)
-        if isinstance(value, JSObject) and value.fn is None and self.is_iterable(value):
-            value = self.list_of(value)
+        if isinstance(value, JSObject) and value.fn is None and not isinstance(value, JSArray):
+            if self.is_iterable(value):
+                value = self.list_of(value)
+            elif is_callable(value.get(SYM_ASYNC_ITERATOR)):
+                raise JSTypeError("the resolver gave an async iterable, which is not read; give an array, and send "
+                                  "what comes later to subscribers with graphQLRegistry.sendSubscriptionMessage")
         return self.convert(value)
 
     def is_iterable(self, value):
-        return not isinstance(value, (JSArray, JSPrimitiveObject, JSErrorObject)) \
+        return not isinstance(value, (JSPrimitiveObject, JSErrorObject)) \
             and is_callable(value.get(SYM_ITERATOR)) and not is_callable(value.get("toJSON"))
 
     def list_of(self, value):
@@ -28312,7 +29528,7 @@ def unsettled_error(seconds):
     return ScriptTimeout(f"the promise did not settle within {seconds:g} s")
 
 
-# -- Realm -------------------------------------------------------------------------------
+# -- Realm: objects, errors, jobs --------------------------------------------------------
 
 def guards():
     """What generated code consults: `guarded` keys, and `appendable`, the length that an array must be
@@ -28328,16 +29544,8 @@ def guard_in_all_realms():
 Guard.listeners.append(guard_in_all_realms)
 
 
-class Realm:
-    """One isolated JavaScript world.
-
-    name       for logs
-    console    callable(level, text), level one of log info warn error debug
-    timeout    seconds that each entry may take, or None for no limit
-    clock      what it takes for time, a Clock: the system's unless given
-
-    Values cross as plain Python: see to_python() and from_python().
-    """
+class RealmBase:
+    """The objects of a realm, its errors, jobs and timers, and the way in."""
 
     def __new__(cls, *_args, **_options):
         """Sets up the interpreter before the first realm is there: what is frozen is never freed."""
@@ -28744,7 +29952,19 @@ class Realm:
                 if self.timers.is_empty():
                     return
 
-    # -- running code ----
+
+# -- Realm: running code, values in and out ----------------------------------------------
+
+class Realm(RealmBase):
+    """One isolated JavaScript world.
+
+    name       for logs
+    console    callable(level, text), level one of log info warn error debug
+    timeout    seconds that each entry may take, or None for no limit
+    clock      what it takes for time, a Clock: the system's unless given
+
+    Values cross as plain Python: see to_python() and from_python().
+    """
 
     def evaluate(self, source, filename="<script>", timeout=None):
         """Runs a script and the microtasks it leaves; returns the completion value as plain Python.
@@ -30762,8 +31982,7 @@ class Js2PyWriter:
     def joined(self, opening, parts, closing):
         outer = "\n" + self.gap * (len(self.path) - 1)
         size = sum(map(len, parts)) + len(parts) * (len(outer) + len(self.gap))
-        if size > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
+        check_string_length(size)
         if not self.gap or not parts:
             return opening + ",".join(parts) + closing
         inner = outer + self.gap
@@ -32798,7 +34017,7 @@ class GraphQLError(Exception):
         """`[{"line": 1, "column": 1}, …]`, counted from 1."""
         if self.source is None:
             return []
-        return [_graphql_location(self.source, offset) for offset in self.offsets]
+        return [_location_of(self.source, offset) for offset in self.offsets]
 
     def formatted(self):
         """The error as a dict for the response (spec 7.1.2)."""
@@ -32829,7 +34048,7 @@ class GraphQLSchemaError(Exception):
         super().__init__(self.message)
 
 
-class _GraphQLNullBubble(Exception):
+class _NullBubble(Exception):
     """A null that a non-null type forbids, on its way up to the next nullable field; `error` is located."""
 
     def __init__(self, error):
@@ -32837,13 +34056,13 @@ class _GraphQLNullBubble(Exception):
         self.error = error
 
 
-_GRAPHQL_LINE_END = re.compile(r"\r\n|[\n\r]")
+_LINE_END = re.compile(r"\r\n|[\n\r]")
 
 
-def _graphql_location(source, offset):
+def _location_of(source, offset):
     """Line and column (from 1) of an offset; `\\r\\n`, `\\n` and `\\r` end a line."""
     line, start = 1, 0
-    for match in _GRAPHQL_LINE_END.finditer(source):
+    for match in _LINE_END.finditer(source):
         if match.end() > offset:
             break
         line += 1
@@ -32851,7 +34070,7 @@ def _graphql_location(source, offset):
     return {"line": line, "column": offset - start + 1}
 
 
-def _graphql_inspect(value, depth=0):
+def _inspect_value(value, depth=0):
     """A value as graphql-js prints it in messages: JSON-like, cut at depth two and ten items."""
     if value is None:
         return "null"
@@ -32860,13 +34079,13 @@ def _graphql_inspect(value, depth=0):
     if isinstance(value, str):
         return json.dumps(value if len(value) < 1_000 else value[:1_000] + "…", ensure_ascii=False)
     if isinstance(value, (int, float)):
-        return _graphql_number_text(value)
+        return _number_text(value)
     if isinstance(value, (list, tuple)):
         if not value:
             return "[]"
         if depth > 2:
             return "[Array]"
-        items = [_graphql_inspect(item, depth + 1) for item in value[:10]]
+        items = [_inspect_value(item, depth + 1) for item in value[:10]]
         more = len(value) - 10
         if more > 0:
             items.append(f"... {more} more item{'s' if more > 1 else ''}")
@@ -32876,12 +34095,12 @@ def _graphql_inspect(value, depth=0):
             return "{}"
         if depth > 2:
             return "[Object]"
-        return "{ " + ", ".join(f"{key}: {_graphql_inspect(item, depth + 1)}"
+        return "{ " + ", ".join(f"{key}: {_inspect_value(item, depth + 1)}"
                                 for key, item in value.items()) + " }"
     return "[function]" if callable(value) else str(value)
 
 
-def _graphql_number_text(value):
+def _number_text(value):
     """A number as JavaScript writes it, as far as messages and String fields need it."""
     if isinstance(value, float):
         if value != value or value in (math.inf, -math.inf):
@@ -32892,7 +34111,7 @@ def _graphql_number_text(value):
     return str(value)
 
 
-def _graphql_natural_key(text):
+def _natural_key(text):
     """Sort key by which `a2` comes before `a10`."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part]
 
@@ -32928,12 +34147,12 @@ def _graphql_did_you_mean(name, options, what=""):
         distance = _graphql_edit_distance(name, option, limit)
         if distance is not None:
             distances[option] = distance
-    return _graphql_suggest(sorted(distances,
-                                   key=lambda option: (distances[option], _graphql_natural_key(option))),
+    return _suggestion(sorted(distances,
+                              key=lambda option: (distances[option], _natural_key(option))),
                                    what)
 
 
-def _graphql_suggest(options, what=""):
+def _suggestion(options, what=""):
     """The sentence ` Did you mean …?` about at most five options."""
     if not options:
         return ""
@@ -32948,8 +34167,8 @@ def _graphql_suggest(options, what=""):
 # -- GraphQL lexer -----------------------------------------------------------------------
 
 # Ignored tokens (spec 2.1.2 to 2.1.7) and one lexical token; the group that matched tells its kind.
-_GRAPHQL_IGNORED = re.compile(r"(?:[\ufeff\t ,\n\r]+|#[^\n\r]*)*")
-_GRAPHQL_TOKEN = re.compile(r"""
+_IGNORED_TOKENS = re.compile(r"(?:[\ufeff\t ,\n\r]+|#[^\n\r]*)*")
+_LEXICAL_TOKEN = re.compile(r"""
     (?P<punctuator> [!$&()\[\]{}:=@|] | \.\.\. )
   | (?P<Name> [A-Za-z_][A-Za-z0-9_]* )
   | (?P<Float> -?(?:0|[1-9][0-9]*) (?: \.[0-9]+ (?:[eE][+-]?[0-9]+)? | [eE][+-]?[0-9]+ ) (?![.A-Za-z_0-9]) )
@@ -32958,10 +34177,9 @@ _GRAPHQL_TOKEN = re.compile(r"""
   | (?P<String> "[^"\\\n\r\ud800-\udfff]*" )
   | (?P<Hard> ["0-9-] )
 """, re.VERBOSE)
-_GRAPHQL_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
-_GRAPHQL_BLOCK_PIECE = re.compile(r'"""|\\"""|[^"\\]+|.', re.DOTALL)
-_GRAPHQL_STRING_RUN = re.compile(r'[^"\\\n\r\ud800-\udfff]+')
-_GRAPHQL_FORBIDDEN = re.compile(r"[\ud800-\udfff]")
+_STRING_ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
+_BLOCK_PIECE = re.compile(r'"""|\\"""|[^"\\]+|.', re.DOTALL)
+_STRING_RUN = re.compile(r'[^"\\\n\r\ud800-\udfff]+')
 
 
 class GraphQLLexer:
@@ -32982,14 +34200,14 @@ class GraphQLLexer:
 
     def next(self):
         source = self.source
-        start = _GRAPHQL_IGNORED.match(source, self.position).end()
+        start = _IGNORED_TOKENS.match(source, self.position).end()
         if start >= len(source):
             self.position = start
             return ("<EOF>", None, len(source))
         self.left -= 1
         if self.left < 0:
             raise self.error(start, f"Document contains more than {self.max_tokens} tokens. Parsing aborted.")
-        match = _GRAPHQL_TOKEN.match(source, start)
+        match = _LEXICAL_TOKEN.match(source, start)
         if match is None:
             raise self.unexpected(start)
         kind = match.lastgroup
@@ -33021,7 +34239,7 @@ class GraphQLLexer:
         if char == "'":
             return self.error(start, "Unexpected single quote character ('), did you mean to use a double "
                                      "quote (\")?")
-        kind = "Invalid" if _GRAPHQL_FORBIDDEN.match(char) else "Unexpected"
+        kind = "Invalid" if _SURROGATE.match(char) else "Unexpected"
         return self.error(start, f"{kind} character: {self.describe(start)}.")
 
     def bad_number(self, start):
@@ -33056,7 +34274,7 @@ class GraphQLLexer:
         """A quoted string with escapes (2.9.4); sets the position behind it."""
         source, at, parts = self.source, start + 1, []
         while True:
-            run = _GRAPHQL_STRING_RUN.match(source, at)
+            run = _STRING_RUN.match(source, at)
             if run:
                 parts.append(run.group())
                 at = run.end()
@@ -33076,8 +34294,8 @@ class GraphQLLexer:
         char = source[at + 1:at + 2]
         if char == "u":
             return self.unicode_escape(at)
-        if char in _GRAPHQL_ESCAPES:
-            return _GRAPHQL_ESCAPES[char], at + 2
+        if char in _STRING_ESCAPES:
+            return _STRING_ESCAPES[char], at + 2
         raise self.error(at, f'Invalid character escape sequence: "{source[at:at + 2]}".')
 
     def unicode_escape(self, at):
@@ -33101,24 +34319,24 @@ class GraphQLLexer:
     def block_string(self, start):
         parts, at = [], start + 3
         while True:
-            piece = _GRAPHQL_BLOCK_PIECE.match(self.source, at)
+            piece = _BLOCK_PIECE.match(self.source, at)
             if piece is None:
                 raise self.error(len(self.source), "Unterminated string.")
             text = piece.group()
-            forbidden = _GRAPHQL_FORBIDDEN.search(text)
+            forbidden = _SURROGATE.search(text)
             if forbidden:
                 where = at + forbidden.start()
                 raise self.error(where, f"Invalid character within String: {self.describe(where)}.")
             at = piece.end()
             if text == '"""':
                 self.position = at
-                return _graphql_dedent("".join(parts))
+                return _dedent("".join(parts))
             parts.append('"""' if text == '\\"""' else text)
 
 
-def _graphql_dedent(raw):
+def _dedent(raw):
     """BlockStringValue() of the specification (2.9.4): common indentation and blank edges removed."""
-    lines = _GRAPHQL_LINE_END.split(raw)
+    lines = _LINE_END.split(raw)
     indents = [len(line) - len(line.lstrip(" \t")) for line in lines[1:] if line.strip(" \t")]
     common = min(indents) if indents else 0
     lines = lines[:1] + [line[common:] for line in lines[1:]]
@@ -33259,10 +34477,10 @@ class GqlSchemaDefinition(GraphQLNode):
 
 # -- GraphQL parser ----------------------------------------------------------------------
 
-_GRAPHQL_EXECUTABLE_PLACES = frozenset((
+_EXECUTABLE_PLACES = frozenset((
     "QUERY", "MUTATION", "SUBSCRIPTION", "FIELD", "FRAGMENT_DEFINITION", "FRAGMENT_SPREAD", "INLINE_FRAGMENT",
     "VARIABLE_DEFINITION"))
-_GRAPHQL_TYPE_PLACES = frozenset((
+_TYPE_PLACES = frozenset((
     "SCHEMA", "SCALAR", "OBJECT", "FIELD_DEFINITION", "ARGUMENT_DEFINITION", "INTERFACE", "UNION", "ENUM",
     "ENUM_VALUE", "INPUT_OBJECT", "INPUT_FIELD_DEFINITION"))
 
@@ -33610,20 +34828,20 @@ class GraphQLParser:
 
     def directive_location(self):
         start, name = self.start, self.value
-        if self.kind != "Name" or name not in _GRAPHQL_EXECUTABLE_PLACES | _GRAPHQL_TYPE_PLACES:
+        if self.kind != "Name" or name not in _EXECUTABLE_PLACES | _TYPE_PLACES:
             raise self.unexpected()
         self.advance()
         return name, start
 
 
-def _print_graphql_value(node):
+def _print_value(node):
     """A value node as GraphQL text, on one line."""
     if isinstance(node, GqlVariable):
         return "$" + node.name
     if isinstance(node, GqlList):
-        return "[" + ", ".join(map(_print_graphql_value, node.items)) + "]"
+        return "[" + ", ".join(map(_print_value, node.items)) + "]"
     if isinstance(node, GqlObject):
-        members = ", ".join(f"{member.name}: {_print_graphql_value(member.value)}" for member in node.members)
+        members = ", ".join(f"{member.name}: {_print_value(member.value)}" for member in node.members)
         return "{ " + members + " }" if members else "{}"
     if node.kind in ("String", "BlockString"):
         return json.dumps(node.value, ensure_ascii=False)
@@ -33634,16 +34852,16 @@ def _print_graphql_value(node):
     return node.value
 
 
-def _print_graphql_type(node):
+def _print_type(node):
     """A type reference node as GraphQL text."""
     if isinstance(node, GqlNonNullType):
-        return _print_graphql_type(node.of) + "!"
-    return f"[{_print_graphql_type(node.of)}]" if isinstance(node, GqlListType) else node.name
+        return _print_type(node.of) + "!"
+    return f"[{_print_type(node.of)}]" if isinstance(node, GqlListType) else node.name
 
 
 # -- GraphQL types -----------------------------------------------------------------------
 
-_GRAPHQL_ABSENT = object()      # "no value given", where None means null
+_ABSENT = object()      # "no value given", where None means null
 
 
 class GraphQLType:
@@ -33708,17 +34926,17 @@ class GraphQLNamedType(GraphQLType):
             self.serialize, self.parse, self.parse_literal = (
                 self._serialize_enum, self._parse_enum, self._parse_enum_literal)
         elif kind == "SCALAR":
-            self.serialize = self.parse = _graphql_pass_through
-            self.parse_literal = _graphql_untyped_literal
+            self.serialize = self.parse = _pass_through
+            self.parse_literal = _untyped_literal
 
     def _serialize_enum(self, value):
         if isinstance(value, str) and value in self.values:
             return value
-        raise GraphQLError(f'Enum "{self.name}" cannot represent value: {_graphql_inspect(value)}')
+        raise GraphQLError(f'Enum "{self.name}" cannot represent value: {_inspect_value(value)}')
 
     def _parse_enum(self, value):
         if not isinstance(value, str):
-            shown = _graphql_inspect(value)
+            shown = _inspect_value(value)
             raise GraphQLError(f'Enum "{self.name}" cannot represent non-string value: {shown}.'
                                + self._suggest_value(shown))
         if value not in self.values:
@@ -33728,7 +34946,7 @@ class GraphQLNamedType(GraphQLType):
 
     def _parse_enum_literal(self, node, variables=None):
         if not (isinstance(node, GqlScalar) and node.kind == "Enum"):
-            shown = _print_graphql_value(node)
+            shown = _print_value(node)
             raise GraphQLError(f'Enum "{self.name}" cannot represent non-enum value: {shown}.'
                                + self._suggest_value(shown), [node.start])
         if node.value not in self.values:
@@ -33761,11 +34979,11 @@ class GraphQLInput:
         self.name, self.type, self.default = name, type_, default
         self.description, self.deprecated = description, deprecated
         self.required = type_.kind == "NON_NULL" and default is None
-        self._default_value = _GRAPHQL_ABSENT
+        self._default_value = _ABSENT
 
     def default_value(self):
-        """The coerced default, or _GRAPHQL_ABSENT when none is declared."""
-        if self.default is not None and self._default_value is _GRAPHQL_ABSENT:
+        """The coerced default, or _ABSENT when none is declared."""
+        if self.default is not None and self._default_value is _ABSENT:
             self._default_value = _LiteralWalk().value(self.default, self.type)
         return self._default_value
 
@@ -33791,86 +35009,77 @@ class GraphQLDirective:
 
 # -- GraphQL scalars ---------------------------------------------------------------------
 
-_GRAPHQL_INT_MIN, _GRAPHQL_INT_MAX = -(2 ** 31), 2 ** 31 - 1
+_INT_MIN, _INT_MAX = -(2 ** 31), 2 ** 31 - 1
 
 
-def _graphql_pass_through(value):
+def _pass_through(value):
     """Custom scalars hand values on as they are (spec 3.5.2)."""
     return value
 
 
-def _graphql_untyped_literal(node, variables=None):
+def _untyped_literal(node, variables=None):
     """The value of a literal for a custom scalar; variables are looked up."""
     if isinstance(node, GqlVariable):
         return (variables or {}).get(node.name)
     if isinstance(node, GqlList):
-        return [_graphql_untyped_literal(item, variables) for item in node.items]
+        return [_untyped_literal(item, variables) for item in node.items]
     if isinstance(node, GqlObject):
-        return {member.name: _graphql_untyped_literal(member.value, variables) for member in node.members}
+        return {member.name: _untyped_literal(member.value, variables) for member in node.members}
     if node.kind == "Int":
         return int(node.value)
     return float(node.value) if node.kind == "Float" else node.value
 
 
-def _graphql_cannot(what, value):
-    return GraphQLError(f"{what}: {_graphql_inspect(value)}")
+def _cannot_represent(what, value):
+    return GraphQLError(f"{what}: {_inspect_value(value)}")
 
 
-def _graphql_whole(value):
+def _whole_number(value):
     """The int of an int or of a float without fraction; None for everything else (bool included)."""
     if type(value) is int:
         return value
     return int(value) if isinstance(value, float) and math.isfinite(value) and value.is_integer() else None
 
 
-def _serialize_graphql_int(value):
+def _number_in_text(value):
+    """The number that a text holds; other values as they are."""
+    if not isinstance(value, str) or not value.strip():
+        return value
+    try:
+        return int(value) if re.fullmatch(r"\s*[+-]?\d{1,15}\s*", value) else float(value)
+    except ValueError:
+        return None
+
+
+def _serialize_int(value):
     """Int, spec 3.5.1: 32 bits; result coercion also takes booleans and numbers in text."""
-    number = value
-    if isinstance(value, bool):
-        return 1 if value else 0
-    if isinstance(value, str) and value.strip():
-        try:
-            number = float(value) if not re.fullmatch(r"\s*[+-]?\d{1,15}\s*", value) else int(value)
-        except ValueError:
-            number = None
-    number = _graphql_whole(number)
+    return int(value) if isinstance(value, bool) else _parse_int(_number_in_text(value), value)
+
+
+def _parse_int(value, given=None):
+    number = _whole_number(value)
+    value = value if given is None else given
     if number is None:
-        raise _graphql_cannot("Int cannot represent non-integer value", value)
-    if not _GRAPHQL_INT_MIN <= number <= _GRAPHQL_INT_MAX:
-        raise _graphql_cannot("Int cannot represent non 32-bit signed integer value", value)
+        raise _cannot_represent("Int cannot represent non-integer value", value)
+    if not _INT_MIN <= number <= _INT_MAX:
+        raise _cannot_represent("Int cannot represent non 32-bit signed integer value", value)
     return number
 
 
-def _parse_graphql_int(value):
-    number = _graphql_whole(value)
-    if number is None:
-        raise _graphql_cannot("Int cannot represent non-integer value", value)
-    if not _GRAPHQL_INT_MIN <= number <= _GRAPHQL_INT_MAX:
-        raise _graphql_cannot("Int cannot represent non 32-bit signed integer value", value)
-    return number
+def _serialize_float(value):
+    number = int(value) if isinstance(value, bool) else _number_in_text(value)
+    if not isinstance(number, (int, float)) or not _is_finite(number):
+        raise _cannot_represent("Float cannot represent non numeric value", value)
+    return float(number) if isinstance(value, str) else number
 
 
-def _serialize_graphql_float(value):
-    number = value
-    if isinstance(value, bool):
-        return 1 if value else 0
-    if isinstance(value, str) and value.strip():
-        try:
-            number = float(value)
-        except ValueError:
-            number = None
-    if not isinstance(number, (int, float)) or not math.isfinite(number):
-        raise _graphql_cannot("Float cannot represent non numeric value", value)
-    return number
-
-
-def _parse_graphql_float(value):
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _graphql_is_finite(value):
-        raise _graphql_cannot("Float cannot represent non numeric value", value)
+def _parse_float(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not _is_finite(value):
+        raise _cannot_represent("Float cannot represent non numeric value", value)
     return float(value)
 
 
-def _graphql_is_finite(value):
+def _is_finite(value):
     """Whether a number is finite also as a double."""
     try:
         return math.isfinite(value)
@@ -33878,95 +35087,95 @@ def _graphql_is_finite(value):
         return False
 
 
-def _serialize_graphql_string(value):
+def _serialize_string(value):
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, (int, float)) and _graphql_is_finite(value):
-        return _graphql_number_text(value)
-    raise _graphql_cannot("String cannot represent value", value)
+    if isinstance(value, (int, float)) and _is_finite(value):
+        return _number_text(value)
+    raise _cannot_represent("String cannot represent value", value)
 
 
-def _parse_graphql_string(value):
+def _parse_string(value):
     if isinstance(value, str):
         return value
-    raise _graphql_cannot("String cannot represent a non string value", value)
+    raise _cannot_represent("String cannot represent a non string value", value)
 
 
-def _serialize_graphql_boolean(value):
+def _serialize_boolean(value):
     if isinstance(value, bool):
         return value
-    if isinstance(value, (int, float)) and _graphql_is_finite(value):
+    if isinstance(value, (int, float)) and _is_finite(value):
         return value != 0
-    raise _graphql_cannot("Boolean cannot represent a non boolean value", value)
+    raise _cannot_represent("Boolean cannot represent a non boolean value", value)
 
 
-def _parse_graphql_boolean(value):
+def _parse_boolean(value):
     if isinstance(value, bool):
         return value
-    raise _graphql_cannot("Boolean cannot represent a non boolean value", value)
+    raise _cannot_represent("Boolean cannot represent a non boolean value", value)
 
 
-def _coerce_graphql_id(value):
+def _coerce_id(value):
     if isinstance(value, str):
         return value
-    number = _graphql_whole(value)
+    number = _whole_number(value)
     if number is None:
-        raise _graphql_cannot("ID cannot represent value", value)
-    return str(number) if abs(number) < 10 ** 21 else _graphql_number_text(float(number))
+        raise _cannot_represent("ID cannot represent value", value)
+    return str(number) if abs(number) < 10 ** 21 else _number_text(float(number))
 
 
-def _graphql_literal_parser(kinds, message, convert):
+def _literal_parser(kinds, message, convert):
     """parse_literal of a built-in scalar: accepts literals of `kinds`, else raises with `message`."""
     def parse_literal(node, variables=None):
         if not isinstance(node, GqlScalar) or node.kind not in kinds:
-            raise GraphQLError(f"{message}: {_print_graphql_value(node)}", [node.start])
+            raise GraphQLError(f"{message}: {_print_value(node)}", [node.start])
         try:
             return convert(node.value)
         except (GraphQLError, ValueError):
-            raise GraphQLError(f"{message}: {_print_graphql_value(node)}", [node.start]) from None
+            raise GraphQLError(f"{message}: {_print_value(node)}", [node.start]) from None
     return parse_literal
 
 
-def _graphql_int_literal(node, variables=None):
+def _int_literal(node, variables=None):
     if not isinstance(node, GqlScalar) or node.kind != "Int":
-        raise GraphQLError(f"Int cannot represent non-integer value: {_print_graphql_value(node)}",
+        raise GraphQLError(f"Int cannot represent non-integer value: {_print_value(node)}",
                            [node.start])
-    if len(node.value) > 11 or not _GRAPHQL_INT_MIN <= int(node.value) <= _GRAPHQL_INT_MAX:
+    if len(node.value) > 11 or not _INT_MIN <= int(node.value) <= _INT_MAX:
         raise GraphQLError(f"Int cannot represent non 32-bit signed integer value: {node.value}",
                            [node.start])
     return int(node.value)
 
 
-def _graphql_finite_float(text):
+def _finite_float(text):
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(text)
     return number
 
 
-_GRAPHQL_STRING_KINDS = ("String", "BlockString")
+_STRING_KINDS = ("String", "BlockString")
 # name -> (description, serialize, parse, parse_literal); the descriptions are this engine's own
-_GRAPHQL_SCALARS = {
+_BUILT_IN_SCALARS = {
     "Int": (
         "A whole number that fits into 32 bits.",
-        _serialize_graphql_int, _parse_graphql_int, _graphql_int_literal),
+        _serialize_int, _parse_int, _int_literal),
     "Float": (
-        "A double-precision number.", _serialize_graphql_float, _parse_graphql_float,
-        _graphql_literal_parser(("Int", "Float"), "Float cannot represent non numeric value",
-                                _graphql_finite_float)),
+        "A double-precision number.", _serialize_float, _parse_float,
+        _literal_parser(("Int", "Float"), "Float cannot represent non numeric value",
+                        _finite_float)),
     "String": (
-        "A text of Unicode characters.", _serialize_graphql_string, _parse_graphql_string,
-        _graphql_literal_parser(_GRAPHQL_STRING_KINDS, "String cannot represent a non string value", str)),
+        "A text of Unicode characters.", _serialize_string, _parse_string,
+        _literal_parser(_STRING_KINDS, "String cannot represent a non string value", str)),
     "Boolean": (
-        "`true` or `false`.", _serialize_graphql_boolean, _parse_graphql_boolean,
-        _graphql_literal_parser(("Boolean",), "Boolean cannot represent a non boolean value", bool)),
+        "`true` or `false`.", _serialize_boolean, _parse_boolean,
+        _literal_parser(("Boolean",), "Boolean cannot represent a non boolean value", bool)),
     "ID": (
         "A key that identifies an object. It is sent as a text; whole numbers are accepted too.",
-        _coerce_graphql_id, _coerce_graphql_id,
-        _graphql_literal_parser(("Int",) + _GRAPHQL_STRING_KINDS,
-                                "ID cannot represent a non-string and non-integer value", str)),
+        _coerce_id, _coerce_id,
+        _literal_parser(("Int",) + _STRING_KINDS,
+                        "ID cannot represent a non-string and non-integer value", str)),
 }
 
 
@@ -33974,13 +35183,17 @@ _GRAPHQL_SCALARS = {
 
 class _InputWalk:
     """The one walk through what is given for an input type: literals of a document, or a variable's JSON.
-    `value` returns the coerced value (spec 3 and 6.4.1), or _GRAPHQL_ABSENT where a part does not fit;
-    fail() is called for each such part, with the path that leads to it."""
+    `value` returns the coerced value (spec 3 and 6.4.1), or _ABSENT where a part does not fit; fail() is
+    called for each such part. A path is () or (path to what is around, key)."""
+
+    __slots__ = ("report", "variables")
 
     def value(self, given, type_, path=()):
-        if given.__class__ is GqlVariable:
-            return self.variable(given, type_)
-        if self.is_null(given):
+        kind = given.__class__
+        if kind is GqlVariable:
+            value = self.variables.get(given.name, _ABSENT)
+            return _ABSENT if value is None and type_.kind == "NON_NULL" else value
+        if given is None or kind is GqlScalar and given.kind == "Null":
             return self.fail(self.misfit(given, type_), given, path) if type_.kind == "NON_NULL" else None
         type_ = type_.nullable
         if type_.kind == "LIST":
@@ -33988,59 +35201,63 @@ class _InputWalk:
         if type_.kind == "INPUT_OBJECT":
             return self.object(given, type_, path)
         try:
-            return self.leaf(given, type_)
+            return type_.parse(given) if self.variables is None else type_.parse_literal(given, self.variables)
         except GraphQLError as error:
             return self.fail(error.message, given, path)
 
     def list(self, given, item_type, path):
-        items = self.items(given)
-        if items is None:
+        items = given.items if given.__class__ is GqlList else given
+        if not isinstance(items, list):
             value = self.value(given, item_type, path)
-            return value if value is _GRAPHQL_ABSENT else [value]
-        values = []
+            return value if value is _ABSENT else [value]
+        values, fits = [], True
         for index, item in enumerate(items):
-            value = self.value(item, item_type, (*path, index))
-            if value is _GRAPHQL_ABSENT and item.__class__ is GqlVariable and item_type.kind != "NON_NULL":
-                value = None            # a variable without a value stands for null in a list
+            value = self.value(item, item_type, (path, index))
+            if value is _ABSENT:
+                if item.__class__ is GqlVariable and item_type.kind != "NON_NULL":
+                    value = None        # a variable without a value stands for null in a list
+                else:
+                    fits = False
             values.append(value)
-        return _GRAPHQL_ABSENT if _GRAPHQL_ABSENT in values else values
+        return values if fits else _ABSENT
 
     def object(self, given, type_, path):
-        members = self.members(given)
-        if members is None:
+        members = given
+        if given.__class__ is GqlObject:
+            members = {member.name: member.value for member in given.members}
+        elif not isinstance(given, dict):
             return self.fail(self.misfit(given, type_), given, path)
-        known = {name: value for name, value, _place in members if name in type_.fields}
-        result, fits = {}, True
+        result, fits, known = {}, True, []
         for name, field in type_.fields.items():
-            if name in known and not self.is_missing(known[name]):
-                result[name] = self.value(known[name], field.type, (*path, name))
+            member = members.get(name, _ABSENT)
+            if member is not _ABSENT:
+                known.append(name)
+            if member is not _ABSENT and not (member.__class__ is GqlVariable and self.is_missing(member)):
+                value = result[name] = self.value(member, field.type, (path, name))
+                fits = fits and value is not _ABSENT
             elif field.default is not None:
                 self.take_default(result, field)
             elif field.required:
                 fits = False
-                if name not in known:
+                if member is _ABSENT:
                     self.fail(f'Field "{self.prefix(type_)}{name}" of required type "{field.type}" was not '
                               "provided.", given, path)
-        for name, _value, place in members:
-            if name not in type_.fields:
-                fits = False
+        if len(known) < len(members):
+            fits = False
+            for name, place in self.strangers(given, type_):
                 self.fail(f'Field "{name}" is not defined by type "{type_}".'
                           + _graphql_did_you_mean(str(name), type_.fields), place, path)
         if type_.one_of:
-            only = next(iter(known), None)
-            if len(known) != 1 or self.is_missing(known[only]):
+            if len(known) != 1 or known[0] not in result:
                 return self.fail(self.ONE_OF % type_, given, path)
-            if result[only] is None:
-                return self.fail(f'Field "{self.prefix(type_)}{only}" must be non-null.',
-                                 given if given.__class__ is GqlObject else None, (*path, only))
-        return result if fits and _GRAPHQL_ABSENT not in result.values() else _GRAPHQL_ABSENT
-
-    def is_missing(self, given):
-        return False
+            if result[known[0]] is None:
+                return self.fail(f'Field "{self.prefix(type_)}{known[0]}" must be non-null.',
+                                 given if given.__class__ is GqlObject else None, (path, known[0]))
+        return result if fits else _ABSENT
 
     def take_default(self, result, field):
         value = field.default_value()
-        if value is not _GRAPHQL_ABSENT:
+        if value is not _ABSENT:
             result[field.name] = value
 
 
@@ -34050,6 +35267,7 @@ class _LiteralWalk(_InputWalk):
 
     ONE_OF = 'OneOf Input Object "%s" must specify exactly one key.'
     prefix = "{}.".format
+    __slots__ = ()
 
     def __init__(self, variables=None, report=None):
         self.variables, self.report = variables or {}, report
@@ -34057,47 +35275,38 @@ class _LiteralWalk(_InputWalk):
     def fail(self, message, node, path):
         if self.report is not None:
             self.report(message, node.start)
-        return _GRAPHQL_ABSENT
+        return _ABSENT
 
     def misfit(self, node, type_):
-        return f'Expected value of type "{type_}", found {_print_graphql_value(node)}.'
+        return f'Expected value of type "{type_}", found {_print_value(node)}.'
 
-    def variable(self, node, type_):
-        value = self.variables.get(node.name, _GRAPHQL_ABSENT)
-        return _GRAPHQL_ABSENT if value is None and type_.kind == "NON_NULL" else value
-
-    def is_missing(self, node):
-        return self.report is None and node.__class__ is GqlVariable and node.name not in self.variables
+    def is_missing(self, variable):
+        return self.report is None and variable.name not in self.variables
 
     def take_default(self, result, field):
         if self.report is None:
             super().take_default(result, field)
 
-    def is_null(self, node):
-        return node.__class__ is GqlScalar and node.kind == "Null"
-
-    def items(self, node):
-        return node.items if isinstance(node, GqlList) else None
-
-    def members(self, node):
-        if isinstance(node, GqlObject):
-            return [(member.name, member.value, member) for member in node.members]
-
-    def leaf(self, node, type_):
-        return type_.parse_literal(node, self.variables)
+    def strangers(self, node, type_):
+        return [(member.name, member) for member in node.members if member.name not in type_.fields]
 
 
 class _JsonWalk(_InputWalk):
     """Reads a variable's JSON; calls report(path, value, message) where it does not fit."""
 
     ONE_OF = 'Exactly one key must be specified for OneOf type "%s".'
+    __slots__ = ()
 
     def __init__(self, report):
-        self.report = report
+        self.report, self.variables = report, None
 
     def fail(self, message, value, path):
-        self.report(path, value, message)
-        return _GRAPHQL_ABSENT
+        keys = []
+        while path:
+            path, key = path
+            keys.insert(0, key)
+        self.report(keys, value, message)
+        return _ABSENT
 
     def misfit(self, value, type_):
         return (f'Expected non-nullable type "{type_}" not to be null.' if value is None
@@ -34106,17 +35315,8 @@ class _JsonWalk(_InputWalk):
     def prefix(self, type_):
         return ""
 
-    def is_null(self, value):
-        return value is None
-
-    def items(self, value):
-        return value if isinstance(value, list) else None
-
-    def members(self, value):
-        return [(name, item, value) for name, item in value.items()] if isinstance(value, dict) else None
-
-    def leaf(self, value, type_):
-        return type_.parse(value)
+    def strangers(self, value, type_):
+        return [(name, value) for name in value if name not in type_.fields]
 
 
 def _check_argument_name(argument, owner, known, report):
@@ -34148,7 +35348,7 @@ def _check_directive(node, directive, place, report, check_values):
 # -- GraphQL: what every schema contains -------------------------------------------------
 
 # Introspection, scalars and directives (spec 4.5 and 3.13), read by the parser above.
-_GRAPHQL_CORE_SDL = '''
+_CORE_SDL = '''
 """Takes the field or fragment in only when `if` is true."""
 directive @include("Take it in?" if: Boolean!) on FIELD | FRAGMENT_SPREAD | INLINE_FRAGMENT
 """Leaves the field or fragment out when `if` is true."""
@@ -34252,14 +35452,14 @@ enum __DirectiveLocation {
 }
 '''
 
-_GRAPHQL_ROOT_NAMES = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
-_GRAPHQL_KIND_OF_KEYWORD = {"scalar": "SCALAR", "type": "OBJECT", "interface": "INTERFACE", "union": "UNION",
+_ROOT_NAMES = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription"}
+_KIND_OF_KEYWORD = {"scalar": "SCALAR", "type": "OBJECT", "interface": "INTERFACE", "union": "UNION",
                     "enum": "ENUM", "input": "INPUT_OBJECT"}
 #: A field of a root type without the type around it, behind comments and a description.
-_GRAPHQL_BARE_FIELD = re.compile(r'(?:[\s,]|#[^\n]*\n|"""(?:[^"\\]|\\"""|"(?!"")|\\)*"""|"[^"\n]*")*'
-                                 r"[A-Za-z_][A-Za-z0-9_]*[\s,]*[(:]")
+_BARE_FIELD = re.compile(r'(?:[\s,]|#[^\n]*\n|"""(?:[^"\\]|\\"""|"(?!"")|\\)*"""|"[^"\n]*")*'
+                         r"[A-Za-z_][A-Za-z0-9_]*[\s,]*[(:]")
 #: What stands in for a missing `Query` type: tools want one with at least one field.
-_GRAPHQL_PLACEHOLDER = "_empty"
+_PLACEHOLDER = "_empty"
 
 
 # -- GraphQL registrations, and their SDL in one -----------------------------------------
@@ -34281,8 +35481,8 @@ class GraphQLRegistration:
         self.owner, self.visibility, self.resolver_name = owner, visibility, resolver_name
         self.parsed = self.field = None
         self.inset = 0
-        if kind in _GRAPHQL_ROOT_NAMES and isinstance(sdl, str) and _GRAPHQL_BARE_FIELD.match(sdl):
-            before = f"type {_GRAPHQL_ROOT_NAMES[kind]} {{ "
+        if kind in _ROOT_NAMES and isinstance(sdl, str) and _BARE_FIELD.match(sdl):
+            before = f"type {_ROOT_NAMES[kind]} {{ "
             self.sdl, self.inset = f"{before}{sdl}\n}}", len(before)
 
     @property
@@ -34291,7 +35491,9 @@ class GraphQLRegistration:
 
     def place(self, line, column):
         """A place in `sdl` as one in the script's text."""
-        return line, column - self.inset if line == 1 else column
+        if self.inset and line > self.sdl.count("\n"):      # at the brace that was added
+            line, column = line - 1, len(self.sdl.split("\n")[-2]) + 1
+        return line, max(1, column - self.inset) if line == 1 else column
 
 
 class _SdlText:
@@ -34307,9 +35509,9 @@ class _SdlText:
             place = error.locations[0]
             raise GraphQLSchemaError([(error.message, place["line"], place["column"], None)]) from None
         self.types, self.extensions, self.directives, self.problems = [], [], [], []
-        self.roots = {operation: {} for operation in _GRAPHQL_ROOT_NAMES}
+        self.roots = {operation: {} for operation in _ROOT_NAMES}
         self.order = []                  # names of all types defined, in the order of the text
-        self.root_names = dict(_GRAPHQL_ROOT_NAMES)
+        self.root_names = dict(_ROOT_NAMES)
         self.root_descriptions = {}
         self.description = None
         schema_seen = None
@@ -34337,7 +35539,7 @@ class _SdlText:
             self.directives.append(node)
         elif isinstance(node, GqlTypeDefinition):
             operation = self.operation_of.get(node.name)
-            self.order.append(_GRAPHQL_ROOT_NAMES[operation] if operation else node.name)
+            self.order.append(_ROOT_NAMES[operation] if operation else node.name)
             if operation and node.kind == "type":
                 self.root_descriptions[operation] = node.description or self.root_descriptions.get(operation)
                 for field in node.members:
@@ -34347,7 +35549,7 @@ class _SdlText:
                     self.roots[operation].setdefault(field.name, field)
             elif node.extend:
                 self.extensions.append(node)
-            elif not (node.kind == "scalar" and node.name in _GRAPHQL_SCALARS):
+            elif not (node.kind == "scalar" and node.name in _BUILT_IN_SCALARS):
                 self.types.append(node)
 
     def check_unique(self):
@@ -34387,17 +35589,17 @@ def _sdl_member_signature(node):
     text = node.name
     if isinstance(node, GqlFieldDefinition):
         text += "(" + ",".join(sorted(map(_sdl_member_signature,
-                                          node.arguments))) + "):" + _print_graphql_type(node.type)
+                                          node.arguments))) + "):" + _print_type(node.type)
     elif isinstance(node, GqlInputDefinition):
-        text += ":" + _print_graphql_type(node.type) + ("=" + _print_graphql_value(node.default)
-                                                        if node.default else "")
+        text += ":" + _print_type(node.type) + ("=" + _print_value(node.default)
+                                                if node.default else "")
     return text + _sdl_directives_signature(node.directives)
 
 
 def _sdl_directives_signature(nodes):
     return "".join(sorted(
         f"@{node.name}("
-        + ",".join(f"{item.name}:{_print_graphql_value(item.value)}" for item in node.arguments) + ")"
+        + ",".join(f"{item.name}:{_print_value(item.value)}" for item in node.arguments) + ")"
         for node in nodes))
 
 
@@ -34460,7 +35662,7 @@ class _SdlMerge:
                 self.types[node.name] = _SdlMergedType(node, registration, signature)
             elif known.signature != signature and known.registration.parsed is not parsed:
                 self.problem(f'Type "{node.name}" is defined differently by '
-                             f'{_graphql_owner_of(known.registration)}.',
+                             f'{_owner_of(known.registration)}.',
                              node.name_start, registration)
             elif node.description and not known.description:
                 known.description = node.description
@@ -34468,7 +35670,7 @@ class _SdlMerge:
             known = self.directives.setdefault(node.name, (node, registration))
             if known[0] is not node and _sdl_definition_signature(known[0]) != parsed.signatures[id(node)]:
                 self.problem(f'Directive "@{node.name}" is defined differently by '
-                             f'{_graphql_owner_of(known[1])}.',
+                             f'{_owner_of(known[1])}.',
                              node.name_start, registration)
 
     def take_extensions(self, registration):
@@ -34482,23 +35684,23 @@ class _SdlMerge:
                 self.missing.append((f'Cannot extend type "{node.name}" because it is not defined.'
                                      + _graphql_did_you_mean(node.name, self.types), node.name_start, registration))
             elif known.kind != node.kind:
-                self.problem(f'Cannot extend non-{_GRAPHQL_KIND_WORDS[node.kind]} type "{node.name}".',
+                self.problem(f'Cannot extend non-{_KIND_WORDS[node.kind]} type "{node.name}".',
                              node.name_start, registration)
             else:
                 for member, other in known.add(node, registration):
                     self.problem(f'"{node.name}.{member.name}" is defined differently by '
-                                 f'{_graphql_owner_of(other)}.',
+                                 f'{_owner_of(other)}.',
                                  member.start, registration)
 
 
 # -- GraphQL schema ----------------------------------------------------------------------
 
-_GRAPHQL_KIND_WORDS = {"scalar": "scalar", "type": "object", "interface": "interface", "union": "union",
-                       "enum": "enum",
+_KIND_WORDS = {"scalar": "scalar", "type": "object", "interface": "interface", "union": "union",
+               "enum": "enum",
                "input": "input object"}
 
 
-def _graphql_owner_of(registration):
+def _owner_of(registration):
     return registration.label + (f" of {registration.owner}" if registration.owner else "")
 
 
@@ -34541,7 +35743,7 @@ class GraphQLSchema:
         self.problems.append((message, offset, registration))
 
     def _add_scalars(self):
-        for name, (description, serialize, parse, parse_literal) in _GRAPHQL_SCALARS.items():
+        for name, (description, serialize, parse, parse_literal) in _BUILT_IN_SCALARS.items():
             type_ = self.types[name] = GraphQLNamedType("SCALAR", name, description, True)
             type_.serialize, type_.parse, type_.parse_literal = serialize, parse, parse_literal
 
@@ -34554,7 +35756,7 @@ class GraphQLSchema:
                 self.problem(f'Type "{name}" is built in and cannot be defined again.',
                              merged.node.name_start, merged.registration)
             if known is None:
-                self.types[name] = GraphQLNamedType(_GRAPHQL_KIND_OF_KEYWORD[merged.kind], name,
+                self.types[name] = GraphQLNamedType(_KIND_OF_KEYWORD[merged.kind], name,
                                                     merged.description, not self.core)
 
     def _fill_types(self):
@@ -34571,7 +35773,7 @@ class GraphQLSchema:
                 self._check_name(member, node.start, registration, f"{name}.{member}")
                 if merged.kind == "enum":
                     type_.values[member] = GraphQLEnumValue(member, node.description,
-                                                            _graphql_deprecation(node))
+                                                            _deprecation(node))
                 elif merged.kind == "input":
                     type_.fields[member] = self._input(node, registration)
                 else:
@@ -34620,8 +35822,8 @@ class GraphQLSchema:
         """The root type of an operation, made when it is first asked for."""
         type_ = self.roots.get(operation)
         if type_ is None:
-            type_ = self.roots[operation] = self.types[_GRAPHQL_ROOT_NAMES[operation]] = GraphQLNamedType(
-                "OBJECT", _GRAPHQL_ROOT_NAMES[operation])
+            type_ = self.roots[operation] = self.types[_ROOT_NAMES[operation]] = GraphQLNamedType(
+                "OBJECT", _ROOT_NAMES[operation])
         return type_
 
     def _field(self, node, registration):
@@ -34638,7 +35840,7 @@ class GraphQLSchema:
                          node.type.start, registration)
         self._check_directives(node.directives, "FIELD_DEFINITION", registration)
         return GraphQLField(node.name, type_ or self.types["String"], arguments, node.description,
-                            _graphql_deprecation(node))
+                            _deprecation(node))
 
     def _input(self, node, registration):
         type_ = self._reference(node.type, registration)
@@ -34646,7 +35848,7 @@ class GraphQLSchema:
             self.problem(f'The type of "{node.name}" must be Input Type but got: {type_}.',
                          node.type.start, registration)
         item = GraphQLInput(node.name, type_ or self.types["String"], node.default, node.description,
-                            _graphql_deprecation(node))
+                            _deprecation(node))
         if item.required and item.deprecated is not None:
             self.problem(f'Required argument or input field "{node.name}" cannot be deprecated.',
                          node.start, registration)
@@ -34674,8 +35876,8 @@ class GraphQLSchema:
             descriptions = registration.parsed.root_descriptions
             root.description = root.description or descriptions.get(registration.kind)
         if self.core and not self.root_shell("query").fields:
-            self.roots["query"].fields[_GRAPHQL_PLACEHOLDER] = GraphQLField(
-                _GRAPHQL_PLACEHOLDER, self.types["Boolean"], None,
+            self.roots["query"].fields[_PLACEHOLDER] = GraphQLField(
+                _PLACEHOLDER, self.types["Boolean"], None,
                 "Always null. It stands here because no query is registered, and GraphQL wants one.")
 
     # -- checks of spec 3 ----
@@ -34697,7 +35899,7 @@ class GraphQLSchema:
         self._check_input_cycles()
 
     def _check_merged(self, type_, merged):
-        place = "OBJECT" if merged.kind == "type" else _GRAPHQL_KIND_OF_KEYWORD[merged.kind]
+        place = "OBJECT" if merged.kind == "type" else _KIND_OF_KEYWORD[merged.kind]
         for registration in {id(item): item for _node, item in merged.directives}.values():
             nodes = [node for node, owner in merged.directives if owner is registration]
             self._check_directives(nodes, place, registration)
@@ -34853,18 +36055,18 @@ class GraphQLSchema:
                 if type_ in kept or type_.kind == "OBJECT" and not type_.fields:
                     continue
                 kept[type_] = True
-                todo += reversed(type_.possible + type_.interfaces + _graphql_types_in_fields(type_))
+                todo += reversed(type_.possible + type_.interfaces + _types_in_fields(type_))
 
         declared = [self.types[name] for item in visible for name in item.parsed.order if name in self.types]
         for type_ in declared:
             if type_.fields or type_.kind != "OBJECT":
                 kept[type_] = True
-                kept.update((other, True) for other in _graphql_types_in_fields(type_) if other.builtin
+                kept.update((other, True) for other in _types_in_fields(type_) if other.builtin
                             and other not in kept)
         for type_ in declared:
-            for other in type_.possible + type_.interfaces + _graphql_types_in_fields(type_):
+            for other in type_.possible + type_.interfaces + _types_in_fields(type_):
                 keep(other)
-        for operation in _GRAPHQL_ROOT_NAMES:
+        for operation in _ROOT_NAMES:
             if operation in self.roots:
                 keep(self.roots[operation])
         for directive in self.directives.values():
@@ -34921,12 +36123,12 @@ class GraphQLSchema:
     def field_of(self, type_, name):
         """The field definition `name` of a composite type, meta fields included, or None."""
         if name == "__typename":
-            return _GRAPHQL_TYPENAME
+            return _TYPENAME
         if type_.kind == "UNION":
             return None
         field = type_.fields.get(name)
         if field is None and type_ is self.roots.get("query"):
-            return _GRAPHQL_ROOT_META.get(name)
+            return _ROOT_META.get(name)
         return field
 
     # -- introspection (spec 4) ----
@@ -34934,11 +36136,11 @@ class GraphQLSchema:
     def introspection(self):
         """The schema as the value of `__schema`: dicts that refer to one another."""
         if self._introspection is None:
-            self._introspection = _GraphQLIntrospection(self)
+            self._introspection = _IntrospectionTypes(self)
         return self._introspection
 
 
-def _graphql_types_in_fields(type_):
+def _types_in_fields(type_):
     """The named types that the fields of a type refer to: for each field its arguments, then its own type."""
     found = []
     for field in type_.fields.values():
@@ -34948,7 +36150,7 @@ def _graphql_types_in_fields(type_):
     return found
 
 
-def _graphql_deprecation(node):
+def _deprecation(node):
     """The reason of a `@deprecated` directive, or None."""
     for directive in node.directives:
         if directive.name == "deprecated":
@@ -34959,7 +36161,7 @@ def _graphql_deprecation(node):
     return None
 
 
-class _GraphQLIntrospection:
+class _IntrospectionTypes:
     """Values for `__schema` and `__type`: one dict per type, made when it is first asked for."""
 
     def __init__(self, schema):
@@ -35012,46 +36214,46 @@ class _GraphQLIntrospection:
     def inputs(self, items):
         return [{
             "name": item.name, "description": item.description, "type": self.type_value(item.type),
-            "defaultValue": None if item.default is None else _print_graphql_value(item.default),
+            "defaultValue": None if item.default is None else _print_value(item.default),
             "isDeprecated": item.deprecated is not None, "deprecationReason": item.deprecated,
         } for item in items.values()]
 
 
-def _graphql_without_deprecated(items, args, schema):
+def _without_deprecated(items, args, schema):
     """The meta resolver of a list of which deprecated entries are left out unless asked for."""
     if items is None or args.get("includeDeprecated"):
         return items
     return [item for item in items if not item["isDeprecated"]]
 
 
-def _make_graphql_core():
+def _make_core_schema():
     """The part that all schemas share: scalars, directives and introspection types."""
-    registration = GraphQLRegistration("query", "", _GRAPHQL_CORE_SDL, None)
-    registration.parsed = _SdlText(_GRAPHQL_CORE_SDL)
+    registration = GraphQLRegistration("query", "", _CORE_SDL, None)
+    registration.parsed = _SdlText(_CORE_SDL)
     core = GraphQLSchema([registration], visible=())
     for owner, names in (("__Type", ("fields", "enumValues", "inputFields")), ("__Field", ("args",)),
                          ("__Directive", ("args",))):
         for name in names:
-            core.types[owner].fields[name].meta = _graphql_without_deprecated
+            core.types[owner].fields[name].meta = _without_deprecated
     return core
 
 
-_GRAPHQL_CORE = _make_graphql_core()
-_GRAPHQL_STRING = _GRAPHQL_CORE.types["String"]
-_GRAPHQL_TYPENAME = GraphQLField("__typename", _GRAPHQL_STRING.non_null())
-_GRAPHQL_ROOT_META = {
-    "__schema": GraphQLField("__schema", _GRAPHQL_CORE.types["__Schema"].non_null()),
-    "__type": GraphQLField("__type", _GRAPHQL_CORE.types["__Type"],
-                           {"name": GraphQLInput("name", _GRAPHQL_STRING.non_null())}),
+_CORE_SCHEMA = _make_core_schema()
+_STRING_TYPE = _CORE_SCHEMA.types["String"]
+_TYPENAME = GraphQLField("__typename", _STRING_TYPE.non_null())
+_ROOT_META = {
+    "__schema": GraphQLField("__schema", _CORE_SCHEMA.types["__Schema"].non_null()),
+    "__type": GraphQLField("__type", _CORE_SCHEMA.types["__Type"],
+                           {"name": GraphQLInput("name", _STRING_TYPE.non_null())}),
 }
-_GRAPHQL_ROOT_META["__schema"].meta = lambda value, args, schema: schema.introspection().value
-_GRAPHQL_ROOT_META["__type"].meta = lambda value, args, schema: (
+_ROOT_META["__schema"].meta = lambda value, args, schema: schema.introspection().value
+_ROOT_META["__type"].meta = lambda value, args, schema: (
     schema.introspection().type_value(schema.types.get(args["name"])))
 
 
 # -- GraphQL limits ----------------------------------------------------------------------
 
-class _GraphQLCost:
+class _Cost:
     """What a selection set amounts to once fragments are spread: fields, aliases, depth of fields, and
     `levels` of selection sets and spreads inside one another. `spreads` lists (fragment name, depth,
     level) seen directly."""
@@ -35084,12 +36286,12 @@ class _GraphQLCost:
         self.levels = max(self.levels, level + other.levels)
 
 
-def _graphql_spread_costs(fragments):
+def _spread_costs(fragments):
     """The cost of each fragment with those it spreads, children first, without recursion.
 
     A fragment that is spread within itself counts once: validation reports it.
     """
-    costs, done, open_ = {name: _GraphQLCost(node.selections) for name,
+    costs, done, open_ = {name: _Cost(node.selections) for name,
                           node in fragments.items()}, set(), set()
     for root in fragments:
         stack = [root]
@@ -35114,15 +36316,15 @@ def _graphql_spread_costs(fragments):
     return costs
 
 
-def _graphql_limit_errors(document):
+def _limit_errors(document):
     """Errors for operations that are too deep or too large (limits at the top of this section)."""
     fragments = {node.name: node for node in document.definitions if isinstance(node, GqlFragment)}
-    costs = _graphql_spread_costs(fragments)
+    costs = _spread_costs(fragments)
     errors = []
     for node in document.definitions:
         if not isinstance(node, GqlOperation):
             continue
-        cost = _GraphQLCost(node.selections)
+        cost = _Cost(node.selections)
         for name, depth, level in cost.spreads:
             if name in costs:
                 cost.add(costs[name], depth, level)
@@ -35142,11 +36344,11 @@ def _graphql_limit_errors(document):
 
 # -- GraphQL validation ------------------------------------------------------------------
 
-class _GraphQLValidationAborted(Exception):
+class _ValidationAborted(Exception):
     """Enough errors, or enough work."""
 
 
-_GRAPHQL_OPERATION_PLACES = {"query": "QUERY", "mutation": "MUTATION", "subscription": "SUBSCRIPTION"}
+_OPERATION_PLACES = {"query": "QUERY", "mutation": "MUTATION", "subscription": "SUBSCRIPTION"}
 
 
 class GraphQLValidator:
@@ -35164,7 +36366,7 @@ class GraphQLValidator:
         self.fragments = {}
         self.operations = []
         self.usages = {}
-        self.overlaps = _GraphQLOverlapFinder(self)
+        self.overlaps = _OverlapFinder(self)
         for node in document.definitions:
             if isinstance(node, GqlFragment):
                 self.fragments.setdefault(node.name, node)
@@ -35175,7 +36377,7 @@ class GraphQLValidator:
         """Returns the list of errors; empty when the document is valid."""
         try:
             self.visit_document()
-        except _GraphQLValidationAborted:
+        except _ValidationAborted:
             pass
         return self.errors
 
@@ -35183,7 +36385,7 @@ class GraphQLValidator:
         if len(self.errors) >= MAX_GRAPHQL_VALIDATION_ERRORS:
             self.errors.append(GraphQLError(
                 "Too many validation errors, error limit reached. Validation aborted."))
-            raise _GraphQLValidationAborted
+            raise _ValidationAborted
         self.errors.append(GraphQLError(message, offsets, self.document.source))
 
     # -- documents and definitions ----
@@ -35215,7 +36417,7 @@ class GraphQLValidator:
         self.check_directives_unique(node.directives)
         for variable in node.variables:
             self.visit_variable_definition(variable)
-        self.visit_directives(node.directives, _GRAPHQL_OPERATION_PLACES[node.operation])
+        self.visit_directives(node.directives, _OPERATION_PLACES[node.operation])
         self.visit_selections(node.selections, root, node)
         self.check_variable_positions(node)
 
@@ -35340,7 +36542,7 @@ class GraphQLValidator:
         type_ = self.schema.reference(node.type)
         if type_ is not None and not type_.named.is_input:
             self.report(f'Variable "${node.name}" cannot be non-input type '
-                        f'"{_print_graphql_type(node.type)}".',
+                        f'"{_print_type(node.type)}".',
                         node.type.start)
             type_ = None
         self.check_directives_unique(node.directives)
@@ -35492,7 +36694,7 @@ class GraphQLValidator:
     def check_leaf(self, node, type_, parent):
         """5.3.3, but for the root field of a subscription that carries JSON as text."""
         if type_.named.is_leaf:
-            if node.selections and not (type_.named is _GRAPHQL_STRING
+            if node.selections and not (type_.named is _STRING_TYPE
                                         and parent is self.schema.roots.get("subscription")):
                 self.report(f'Field "{node.name}" must not have a selection since type "{type_}" has no '
                             'subfields.',
@@ -35513,8 +36715,8 @@ class GraphQLValidator:
                             counts[interface] = counts.get(interface, 0) + 1
         if counts:
             order = sorted(counts, key=lambda type_: (-counts[type_], type_.kind == "OBJECT",
-                                                      _graphql_natural_key(type_.name)))
-            return _graphql_suggest([type_.name for type_ in order], "to use an inline fragment on")
+                                                      _natural_key(type_.name)))
+            return _suggestion([type_.name for type_ in order], "to use an inline fragment on")
         return _graphql_did_you_mean(name, parent.fields)
 
     def visit_spread(self, node, parent):
@@ -35628,12 +36830,12 @@ class GraphQLValidator:
     def check_type_name(self, node):
         while not isinstance(node, GqlNamedType):
             node = node.of
-        if node.name not in self.schema.types and node.name not in _GRAPHQL_SCALARS:
+        if node.name not in self.schema.types and node.name not in _BUILT_IN_SCALARS:
             self.report(f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.schema.types),
                         node.start)
 
 
-class _GraphQLFieldMap:
+class _FieldMap:
     """The fields of a selection set by response name, inline fragments taken in, and the spreads in it.
 
     `fields` maps a response name to a list of (parent type, node, field definition).
@@ -35645,7 +36847,7 @@ class _GraphQLFieldMap:
         self.fields, self.spreads = {}, []
 
 
-class _GraphQLOverlapFinder:
+class _OverlapFinder:
     """Field selection merging (5.3.2), after the algorithm of graphql-js: each pair of selection sets and
     fragments is compared once. Conflicts are tuples (response name, reason, left offsets, right offsets)."""
 
@@ -35679,13 +36881,13 @@ class _GraphQLOverlapFinder:
         if self.budget < 0:
             self.validator.report("Too many fields with the same response name to compare. Validation "
                                   "aborted.")
-            raise _GraphQLValidationAborted
+            raise _ValidationAborted
 
     def field_map(self, selections, parent):
         key = (id(selections), parent)
         found = self.maps.get(key)
         if found is None:
-            found = self.maps[key] = _GraphQLFieldMap()
+            found = self.maps[key] = _FieldMap()
             self.collect(selections, parent, found)
         return found
 
@@ -35760,8 +36962,8 @@ class _GraphQLOverlapFinder:
             elif (left_node.arguments or right_node.arguments) and not self.same_arguments(left_node,
                                                                                            right_node):
                 reason = "they have differing arguments"
-        if reason is None and left_field and right_field and _graphql_types_conflict(left_field.type,
-                                                                                     right_field.type):
+        if reason is None and left_field and right_field and _types_conflict(left_field.type,
+                                                                             right_field.type):
             reason = f'they return conflicting types "{left_field.type}" and "{right_field.type}"'
         if reason is not None:
             conflicts.append((key, reason, [left_node.start], [right_node.start]))
@@ -35781,7 +36983,7 @@ class _GraphQLOverlapFinder:
         text = self.texts.get(node)
         if text is None:
             text = self.texts[node] = ",".join(sorted(
-                f"{item.name}:{_graphql_value_signature(item.value)}" for item in node.arguments))
+                f"{item.name}:{_value_signature(item.value)}" for item in node.arguments))
         return text
 
     def between_selections(self, left_node, left_field, right_node, right_field, exclusive):
@@ -35800,17 +37002,17 @@ class _GraphQLOverlapFinder:
         return conflicts
 
 
-def _graphql_value_signature(node):
+def _value_signature(node):
     """A text by which two values compare; the order of input fields does not count."""
     if isinstance(node, GqlObject):
-        return "{" + ",".join(sorted(f"{item.name}:{_graphql_value_signature(item.value)}"
+        return "{" + ",".join(sorted(f"{item.name}:{_value_signature(item.value)}"
                                      for item in node.members)) + "}"
     if isinstance(node, GqlList):
-        return "[" + ",".join(map(_graphql_value_signature, node.items)) + "]"
-    return _print_graphql_value(node)
+        return "[" + ",".join(map(_value_signature, node.items)) + "]"
+    return _print_value(node)
 
 
-def _graphql_types_conflict(left, right):
+def _types_conflict(left, right):
     """SameResponseShape: wrappers must match, and leaf types must be the same."""
     while left is not right:
         if left.of is not None or right.of is not None:
@@ -35841,11 +37043,11 @@ class GraphQLResolveInfo:
         self.parent_type, self.return_type = plan.parent.name, plan.field.type.text
         self.operation, self.operation_name = run.operation.operation, run.operation.name
         self.variables, self.context = run.variables, run.context
-        self.path = _graphql_path_list(path, plan.key)
+        self.path = _path_list(path, plan.key)
         self.selection = plan.selection
 
 
-def _graphql_path_list(path, key):
+def _path_list(path, key):
     """The list of keys and indexes that a linked path `(parent, key)` and a last key stand for."""
     keys = [key]
     while path is not None:
@@ -35855,7 +37057,7 @@ def _graphql_path_list(path, key):
     return keys
 
 
-class _GraphQLRun:
+class _OperationRun:
     """One execution: what completion functions share. `errors` holds GraphQLErrors in the order they
     occurred."""
 
@@ -35868,7 +37070,7 @@ class _GraphQLRun:
 
     def located(self, error, plan, path, key):
         """The error with the place where it happened, as LocatedError of graphql-js."""
-        if isinstance(error, _GraphQLNullBubble):
+        if isinstance(error, _NullBubble):
             return error.error
         offsets, source = plan.offsets, self.source
         if isinstance(error, GraphQLError):
@@ -35881,18 +37083,18 @@ class _GraphQLRun:
             if not isinstance(message, str):
                 message = str(error) or type(error).__name__
             original, extensions = error, None
-        return GraphQLError(message, offsets, source, _graphql_path_list(path, key), original, extensions)
+        return GraphQLError(message, offsets, source, _path_list(path, key), original, extensions)
 
     def failed(self, error, plan, path, key, nullable):
         """Records the error of a nullable position; carries that of a non-null one further up (section
         6.4.4)."""
         located = self.located(error, plan, path, key)
         if not nullable:
-            raise _GraphQLNullBubble(located) from None
+            raise _NullBubble(located) from None
         self.errors.append(located)
 
 
-class _GraphQLFieldPlan:
+class _FieldPlan:
     """One response key of an object: where its value comes from and how it is completed."""
 
     __slots__ = ("key", "name", "parent", "field", "offsets", "nodes", "static_args", "nullable", "selection",
@@ -35902,20 +37104,20 @@ class _GraphQLFieldPlan:
         """The coerced arguments (spec 6.4.1); raises GraphQLError where a variable does not fit."""
         if self.static_args is not None:
             return dict(self.static_args)
-        return _graphql_argument_values(self.field.arguments, self.nodes[0], run.variables)
+        return _argument_values(self.field.arguments, self.nodes[0], run.variables)
 
 
-def _graphql_argument_values(definitions, node, variables):
+def _argument_values(definitions, node, variables):
     """Coerced argument values of a field or directive node; raises GraphQLError."""
     given = {argument.name: argument.value for argument in node.arguments}
-    result = {}
+    result, walk = {}, _LiteralWalk(variables)
     for name, item in definitions.items():
         value_node = given.get(name)
         missing = value_node is None or isinstance(value_node,
                                                    GqlVariable) and value_node.name not in variables
         if missing:
             value = item.default_value()
-            if value is not _GRAPHQL_ABSENT:
+            if value is not _ABSENT:
                 result[name] = value
             elif item.type.kind == "NON_NULL":
                 if value_node is None:
@@ -35925,21 +37127,21 @@ def _graphql_argument_values(definitions, node, variables):
                                    f'variable "${value_node.name}" which was not provided a runtime value.',
                                    [value_node.start])
             continue
-        value = _LiteralWalk(variables).value(value_node, item.type)
-        if value is _GRAPHQL_ABSENT:
+        value = walk.value(value_node, item.type)
+        if value is _ABSENT:
             is_null = isinstance(value_node, GqlVariable) or isinstance(value_node, GqlScalar) and (
                 value_node.kind == "Null")
             if is_null and item.type.kind == "NON_NULL":
                 raise GraphQLError(f'Argument "{name}" of non-null type "{item.type}" must not be null.',
                                    [value_node.start])
-            wrong = _graphql_wrong_variable(value_node, item.type, variables) or value_node
-            raise GraphQLError(f'Argument "{name}" has invalid value {_print_graphql_value(value_node)}.',
+            wrong = _wrong_variable(value_node, item.type, variables) or value_node
+            raise GraphQLError(f'Argument "{name}" has invalid value {_print_value(value_node)}.',
                                [wrong.start])
         result[name] = value
     return result
 
 
-def _graphql_wrong_variable(node, type_, variables):
+def _wrong_variable(node, type_, variables):
     """The variable inside a literal that is null where its position forbids it, or None."""
     if isinstance(node, GqlVariable):
         return node if type_.kind == "NON_NULL" and variables.get(node.name) is None else None
@@ -35951,19 +37153,19 @@ def _graphql_wrong_variable(node, type_, variables):
                  if member.name in type_.fields]
     else:
         return None
-    return next(filter(None, (_graphql_wrong_variable(*part, variables) for part in parts)), None)
+    return next(filter(None, (_wrong_variable(*part, variables) for part in parts)), None)
 
 
-def _graphql_uses_variables(node):
+def _uses_variables(node):
     """Whether a value node, or one inside it, is a variable."""
     if isinstance(node, GqlList):
-        return any(map(_graphql_uses_variables, node.items))
+        return any(map(_uses_variables, node.items))
     if isinstance(node, GqlObject):
-        return any(_graphql_uses_variables(member.value) for member in node.members)
+        return any(_uses_variables(member.value) for member in node.members)
     return isinstance(node, GqlVariable)
 
 
-def _graphql_condition_variables(document):
+def _condition_variables(document):
     """Names of the variables that decide about `@skip` and `@include` somewhere in a document."""
     names, todo = set(), [node.selections for node in document.definitions
                           if isinstance(node, (GqlOperation, GqlFragment))]
@@ -36038,17 +37240,17 @@ class GraphQLPlanner:
             for selections in selection_sets:
                 self.collect(selections, type_, groups, seen)
             entries = [self.entry(type_, key, nodes) for key, nodes in groups.items()]
-            execute = self.objects[memo] = _graphql_object_executor(tuple(entries))
+            execute = self.objects[memo] = _object_executor(tuple(entries))
         return execute
 
     def entry(self, type_, key, nodes):
         """(key, name, Python type that needs no completion or None, complete, plan, nullable)."""
-        plan = _GraphQLFieldPlan()
+        plan = _FieldPlan()
         plan.key, plan.name, plan.parent, plan.nodes = key, nodes[0].name, type_, nodes
         plan.field = field = self.schema.field_of(type_, plan.name)
         plan.offsets = tuple(node.start for node in nodes)
         plan.nullable = field.type.kind != "NON_NULL"
-        if field is _GRAPHQL_TYPENAME:
+        if field is _TYPENAME:
             name = type_.name
             return key, None, None, lambda value, run, path, key: name, plan, True
         selections = [node.selections for node in nodes if node.selections]
@@ -36056,46 +37258,46 @@ class GraphQLPlanner:
             node.name for inner in selections for node in inner if isinstance(node, GqlField)))
         plan.complete = complete = self.completer(field.type, plan, selections)
         arguments = nodes[0].arguments
-        dynamic = any(_graphql_uses_variables(argument.value) for argument in arguments)
-        plan.static_args = None if dynamic else _graphql_argument_values(field.arguments, nodes[0], {})
+        dynamic = any(_uses_variables(argument.value) for argument in arguments)
+        plan.static_args = None if dynamic else _argument_values(field.arguments, nodes[0], {})
         fast = None
         if field.type.nullable.kind == "SCALAR" and not selections:
-            fast = _GRAPHQL_FAST_TYPES.get(field.type.named.name)
+            fast = _FAST_TYPES.get(field.type.named.name)
         if field.meta is not None:
-            complete, fast = _graphql_meta_completer(plan), None
+            complete, fast = _meta_completer(plan), None
         elif self.call_resolvers and field.registration is not None:
-            complete, fast = _graphql_resolver_completer(plan), None
+            complete, fast = _resolver_completer(plan), None
         elif dynamic and self.call_resolvers:
-            complete, fast = _graphql_argument_checker(plan), None
+            complete, fast = _argument_checker(plan), None
         return key, plan.name, fast, complete, plan, plan.nullable
 
     # -- completion by type (spec 6.4.3) ----
 
     def completer(self, type_, plan, selections):
         if type_.kind == "NON_NULL":
-            return _graphql_non_null_completer(self.completer(type_.of, plan, selections), plan)
+            return _non_null_completer(self.completer(type_.of, plan, selections), plan)
         if type_.kind == "LIST":
-            return _graphql_list_completer(self.completer(type_.of, plan, selections), plan, type_.of)
+            return _list_completer(self.completer(type_.of, plan, selections), plan, type_.of)
         if type_.is_leaf:
             if selections:
                 self.untyped = True
-                return _graphql_text_completer(self.untyped_object(selections))
-            return _graphql_leaf_completer(type_.serialize, plan)
+                return _text_completer(self.untyped_object(selections))
+            return _leaf_completer(type_.serialize, plan)
         if type_.kind == "OBJECT":
-            return _graphql_object_completer(_GraphQLLazyObject(self, type_, selections), plan, type_)
+            return _object_completer(_LazyObject(self, type_, selections), plan, type_)
         return self.abstract(type_, plan, selections)
 
     def abstract(self, type_, plan, selections):
-        executors = {item: _GraphQLLazyObject(self, item, selections) for item in type_.possible}
+        executors = {item: _LazyObject(self, item, selections) for item in type_.possible}
 
         def complete(value, run, path, key):
             if value is None or value is run.absent:
                 return None
             if type(value) is not dict:
-                value = _graphql_object_source(value, run, plan, type_, path)
+                value = _object_source(value, run, plan, type_, path)
                 if value is None:
                     return None
-            return executors[_graphql_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
+            return executors[_concrete_type(value, type_, plan, run, path)].get()(value, run, (path, key))
         return complete
 
     def untyped_object(self, selection_sets):
@@ -36121,7 +37323,7 @@ class GraphQLPlanner:
         return project
 
 
-class _GraphQLLazyObject:
+class _LazyObject:
     """An object executor that is compiled when a value of its type is first met."""
 
     __slots__ = ("planner", "type", "selections", "execute")
@@ -36136,10 +37338,10 @@ class _GraphQLLazyObject:
 
 
 #: Python types whose values a scalar returns unchanged.
-_GRAPHQL_FAST_TYPES = {"String": str, "ID": str, "Boolean": bool}
+_FAST_TYPES = {"String": str, "ID": str, "Boolean": bool}
 
 
-def _graphql_object_executor(entries):
+def _object_executor(entries):
     def execute(source, run, path):
         result = {}
         get = source.get
@@ -36157,7 +37359,7 @@ def _graphql_object_executor(entries):
     return execute
 
 
-def _graphql_resolver_completer(plan):
+def _resolver_completer(plan):
     field, inner = plan.field, plan.complete
 
     def complete(value, run, path, key):
@@ -36170,7 +37372,7 @@ def _graphql_resolver_completer(plan):
     return complete
 
 
-def _graphql_meta_completer(plan):
+def _meta_completer(plan):
     meta, inner = plan.field.meta, plan.complete
 
     def complete(value, run, path, key):
@@ -36178,7 +37380,7 @@ def _graphql_meta_completer(plan):
     return complete
 
 
-def _graphql_argument_checker(plan):
+def _argument_checker(plan):
     """A field that is read from its object, but whose arguments may turn out wrong."""
     inner = plan.complete
 
@@ -36188,7 +37390,7 @@ def _graphql_argument_checker(plan):
     return complete
 
 
-def _graphql_leaf_completer(serialize, plan):
+def _leaf_completer(serialize, plan):
     def complete(value, run, path, key):
         if value is None or value is run.absent:
             return None
@@ -36196,14 +37398,14 @@ def _graphql_leaf_completer(serialize, plan):
             value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
             if value is None or value is run.absent:
                 return None
-        if type(value) is dict and serialize is not _graphql_pass_through and callable(value.get("valueOf")):
+        if type(value) is dict and serialize is not _pass_through and callable(value.get("valueOf")):
             number = value["valueOf"]({}, GraphQLResolveInfo(plan, run, path))
             value = value if type(number) is dict else number
         return serialize(value)
     return complete
 
 
-def _graphql_text_completer(project):
+def _text_completer(project):
     """A String whose text is JSON and is projected by a selection set."""
     def complete(value, run, path, key):
         if value is None or value is run.absent:
@@ -36213,12 +37415,12 @@ def _graphql_text_completer(project):
                 value = json.loads(value)
             except ValueError:
                 raise GraphQLError("The message is not JSON, so a selection set cannot be applied to it: "
-                                   + _graphql_inspect(value[:80])) from None
+                                   + _inspect_value(value[:80])) from None
         return project(value)
     return complete
 
 
-def _graphql_non_null_completer(inner, plan):
+def _non_null_completer(inner, plan):
     def complete(value, run, path, key):
         result = inner(value, run, path, key)
         if result is None:
@@ -36227,15 +37429,15 @@ def _graphql_non_null_completer(inner, plan):
     return complete
 
 
-def _graphql_list_completer(item_complete, plan, item_type):
+def _list_completer(item_complete, plan, item_type):
     nullable = item_type.kind != "NON_NULL"
-    fast = _GRAPHQL_FAST_TYPES.get(item_type.named.name) if item_type.nullable.kind == "SCALAR" else None
+    fast = _FAST_TYPES.get(item_type.named.name) if item_type.nullable.kind == "SCALAR" else None
 
     def complete(value, run, path, key):
         if value is None or value is run.absent:
             return None
         if type(value) is not list:
-            value = _graphql_list_source(value, run, plan, path)
+            value = _list_source(value, run, plan, path)
             if value is None:
                 return None
         here = (path, key)
@@ -36254,7 +37456,7 @@ def _graphql_list_completer(item_complete, plan, item_type):
     return complete
 
 
-def _graphql_list_source(value, run, plan, path):
+def _list_source(value, run, plan, path):
     """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
     there is none."""
     if callable(value):
@@ -36271,19 +37473,19 @@ def _graphql_list_source(value, run, plan, path):
     raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
 
 
-def _graphql_object_completer(lazy, plan, type_):
+def _object_completer(lazy, plan, type_):
     def complete(value, run, path, key):
         if value is None or value is run.absent:
             return None
         if type(value) is not dict:
-            value = _graphql_object_source(value, run, plan, type_, path)
+            value = _object_source(value, run, plan, type_, path)
             if value is None:
                 return None
         return (lazy.execute or lazy.get())(value, run, (path, key))
     return complete
 
 
-def _graphql_object_source(value, run, plan, type_, path):
+def _object_source(value, run, plan, type_, path):
     """The dict that a resolver meant: a function's result, or JSON text of an object. None where there is
     none."""
     given = value
@@ -36299,10 +37501,10 @@ def _graphql_object_source(value, run, plan, type_, path):
     if isinstance(value, dict):
         return value
     raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
-                       f"but got: {_graphql_inspect(given)}.")
+                       f"but got: {_inspect_value(given)}.")
 
 
-def _graphql_concrete_type(value, type_, plan, run, path):
+def _concrete_type(value, type_, plan, run, path):
     """ResolveAbstractType: by `__typename`, else the only possible type whose fields fit."""
     name = value.get("__typename")
     if callable(name):
@@ -36346,13 +37548,13 @@ class GraphQLDocument:
         except GraphQLError as error:
             self.errors = [error]
             return
-        self.errors = _graphql_limit_errors(tree) or GraphQLValidator(schema, tree).validate()
+        self.errors = _limit_errors(tree) or GraphQLValidator(schema, tree).validate()
         for node in tree.definitions:
             if isinstance(node, GqlOperation):
                 self.operations.append(node)
             elif isinstance(node, GqlFragment):
                 self.fragments[node.name] = node
-        self.condition_names = _graphql_condition_variables(tree)
+        self.condition_names = _condition_variables(tree)
 
     def operation(self, name):
         """The operation to execute (spec 6.1); raises GraphQLError."""
@@ -36388,7 +37590,7 @@ class GraphQLDocument:
                 continue
 
             def report(path, part, message, node=node, value=value):
-                start = f'Variable "${node.name}" got invalid value {_graphql_inspect(part)}'
+                start = f'Variable "${node.name}" got invalid value {_inspect_value(part)}'
                 if path:
                     place = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path)
                     start += f' at "{node.name}{place}"'
@@ -36417,16 +37619,16 @@ class GraphQLDocument:
         """ExecuteRootSelectionSet: (data or None, list of GraphQLErrors). With a `root` value no resolver is
         called: the root fields are read from it."""
         execute, _planner = self.plan(operation, variables, root is None)
-        run = _GraphQLRun(self.schema, self.source, operation, variables, context, absent)
+        run = _OperationRun(self.schema, self.source, operation, variables, context, absent)
         try:
             data = execute({} if root is None else root, run, None)
-        except _GraphQLNullBubble as bubble:
+        except _NullBubble as bubble:
             run.errors.append(bubble.error)
             data = None
         return data, run.errors
 
 
-def _graphql_document(schema, source):
+def _document_of(schema, source):
     """The document of a text, from the schema's cache or newly parsed and validated."""
     with schema.lock:
         document = schema.documents.pop(source, None)
@@ -36442,27 +37644,27 @@ def _graphql_document(schema, source):
     return document
 
 
-_GRAPHQL_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+_JSON_ANSWER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def graphql_json(result):
     """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
     try:
-        text = _GRAPHQL_JSON.encode(result)
+        text = _JSON_ANSWER.encode(result)
         text.encode()
         return text
     except (ValueError, TypeError, RecursionError):
-        return json.dumps(_graphql_json_safe(result), separators=(",", ":"))
+        return json.dumps(_json_safe(result), separators=(",", ":"))
 
 
-def _graphql_json_safe(value, depth=0):
+def _json_safe(value, depth=0):
     """A copy of a value that json.dumps accepts."""
     if depth > 200:
         return None
     if isinstance(value, dict):
-        return {str(key): _graphql_json_safe(item, depth + 1) for key, item in value.items()}
+        return {str(key): _json_safe(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_graphql_json_safe(item, depth + 1) for item in value]
+        return [_json_safe(item, depth + 1) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return value if isinstance(value, (str, int)) else None
@@ -36470,7 +37672,7 @@ def _graphql_json_safe(value, depth=0):
 
 # -- GraphQL subscriptions ---------------------------------------------------------------
 
-def _graphql_selection_shape(selections, planner):
+def _selection_shape(selections, planner):
     """A text that is equal for selections that project alike: names, aliases and order, conditions applied,
     named fragments written out. Arguments do not count: payloads are not asked again."""
     parts = []
@@ -36478,16 +37680,16 @@ def _graphql_selection_shape(selections, planner):
         if node.directives and not planner.included(node.directives):
             continue
         if isinstance(node, GqlField):
-            inner = _graphql_selection_shape(node.selections, planner) if node.selections else ""
+            inner = _selection_shape(node.selections, planner) if node.selections else ""
             parts.append(f"{node.key}:{node.name}{inner}")
             continue
         inner = planner.fragments[node.name] if isinstance(node, GqlSpread) else node
         condition = inner.condition.name if inner.condition else ""
-        parts.append(f"...{condition}{_graphql_selection_shape(inner.selections, planner)}")
+        parts.append(f"...{condition}{_selection_shape(inner.selections, planner)}")
     return "{" + " ".join(parts) + "}"
 
 
-def _graphql_payload_value(text, type_, selected):
+def _payload_value(text, type_, selected):
     """The value that the text of a message stands for: a text for String, ID and enum fields, JSON for
     all others and for a String with a selection set. Raises GraphQLError when it is not JSON."""
     if not isinstance(text, str):
@@ -36501,20 +37703,20 @@ def _graphql_payload_value(text, type_, selected):
     except ValueError:
         if named.is_leaf and not selected:
             return text
-        raise GraphQLError(f"The message is not JSON: {_graphql_inspect(text[:80])}") from None
+        raise GraphQLError(f"The message is not JSON: {_inspect_value(text[:80])}") from None
 
 
-def _graphql_plain_value(payload, field):
+def _plain_value(payload, field):
     """A payload as it is, without projection: what JSON it is, or else the text. The text of a String that
     is an object or an array in JSON counts as that, as it does where fields are selected."""
     try:
-        return _graphql_payload_value(payload, field.type,
-                                      isinstance(payload, str) and payload.lstrip()[:1] in ("{", "["))
+        return _payload_value(payload, field.type,
+                              isinstance(payload, str) and payload.lstrip()[:1] in ("{", "["))
     except GraphQLError:
         return payload
 
 
-class _GraphQLProjection:
+class _Projection:
     """The last message as one shape of selection sees it, made once for all subscribers that share the
     shape."""
 
@@ -36556,14 +37758,14 @@ class GraphQLSubscription:
         self.prepare()
         self.metadata = dict(metadata or {})
         for name, value in self.args.items():
-            text = _graphql_metadata_text(value)
+            text = _metadata_text(value)
             if text is not None:
                 self.metadata[name] = text
 
     def prepare(self):
         """Plans the selection for the schema of the moment; `failure` is a list of GraphQLErrors or None."""
         schema = self.service.view()
-        self.document = document = _graphql_document(schema, self.source)
+        self.document = document = _document_of(schema, self.source)
         self.failure = document.errors or None
         if not self.failure:
             try:
@@ -36574,7 +37776,7 @@ class GraphQLSubscription:
                     self.plan()
             except GraphQLError as error:
                 self.failure = [error]
-        self.projection = self.projection or _GraphQLProjection()
+        self.projection = self.projection or _Projection()
         self.schema = schema
 
     def plan(self):
@@ -36587,16 +37789,16 @@ class GraphQLSubscription:
         self.selected = any(node.selections for node in nodes)
         self.untyped = planner.untyped
         try:
-            self.args = _graphql_argument_values(self.field.arguments, nodes[0], self.variables)
+            self.args = _argument_values(self.field.arguments, nodes[0], self.variables)
         except GraphQLError as error:
             raise GraphQLError(error.message, error.offsets, self.source) from None
         self.path_node = nodes[0]
-        self.shape = shape = _graphql_selection_shape(self.operation.selections, planner)
-        if any(_graphql_uses_variables(argument.value) for node in nodes for argument in node.arguments):
+        self.shape = shape = _selection_shape(self.operation.selections, planner)
+        if any(_uses_variables(argument.value) for node in nodes for argument in node.arguments):
             self.shape = shape = shape + graphql_json(self.variables)
         with self.document.schema.lock:
             self.projection = self.service.projections.setdefault((id(self.document.schema), shape),
-                                                                  _GraphQLProjection())
+                                                                  _Projection())
 
     def matches(self, filter):
         """Do the subscriber's metadata hold all pairs of a filter?"""
@@ -36613,7 +37815,7 @@ class GraphQLSubscription:
         if self.failure:
             return graphql_json({"errors": self.service.format_errors(self.failure, self.context)}), True
         try:
-            value = _graphql_payload_value(payload, self.field.type, self.selected)
+            value = _payload_value(payload, self.field.type, self.selected)
         except GraphQLError as error:
             error.path, error.offsets, error.source = [self.key], (self.path_node.start,), self.source
             data = None if self.field.type.kind == "NON_NULL" else {self.key: None}
@@ -36631,12 +37833,12 @@ class GraphQLSubscription:
         resolver = self.field.resolver
         if resolver is None:
             return None
-        plan = _GraphQLFieldPlan()
+        plan = _FieldPlan()
         plan.key, plan.name, plan.field = self.key, self.name, self.field
         plan.parent = self.schema.roots["subscription"]
         plan.offsets, plan.selection = (self.path_node.start,), []
-        run = _GraphQLRun(self.schema, self.source, self.operation, self.variables, self.context,
-                          self.service.absent)
+        run = _OperationRun(self.schema, self.source, self.operation, self.variables, self.context,
+                            self.service.absent)
         try:
             value = resolver(dict(self.args), GraphQLResolveInfo(plan, run, None, plain))
         except Exception as error:
@@ -36644,16 +37846,16 @@ class GraphQLSubscription:
         return None if value is self.service.absent else value
 
 
-def _graphql_metadata_text(value):
+def _metadata_text(value):
     """A scalar argument as metadata has it; None for null, lists and objects."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):
-        return _graphql_number_text(value)
+        return _number_text(value)
     return value if isinstance(value, str) else None
 
 
-class _GraphQLChannel:
+class _Channel:
     """Subscribers that get the same texts: one stream (section 17) for each document and kind of event. Its
     messages have the ids that they have on the plain stream of the subscription, so what is not kept
     here can be made from what is kept there."""
@@ -36673,16 +37875,16 @@ class _GraphQLChannel:
         return self.subscription.project(payload)
 
 
-class _GraphQLEverythingChannel(_GraphQLChannel):
+class _EverythingChannel(_Channel):
     """Clients that opened the endpoint without a query: every message, unprojected, under its name."""
 
     __slots__ = ()
 
     def text(self, name, payload, service):
-        return graphql_json({"data": {name: _graphql_plain_value(payload, service.subscription_field(name))}})
+        return graphql_json({"data": {name: _plain_value(payload, service.subscription_field(name))}})
 
 
-class _GraphQLReservation:
+class _Reservation:
     """A stream of the single connection mode: its token, its one connection, and operations by id."""
 
     def __init__(self, token, stream):
@@ -36701,10 +37903,10 @@ class _GraphQLReservation:
 # -- GraphQL over HTTP -------------------------------------------------------------------
 
 GRAPHQL_RESPONSE_TYPE = "application/graphql-response+json"
-_GRAPHQL_PARAMETERS = ("query", "operationName", "variables", "extensions")
+_REQUEST_PARAMETERS = ("query", "operationName", "variables", "extensions")
 
 
-class _GraphQLBadRequest(Exception):
+class _BadRequest(Exception):
     """A request that is refused before GraphQL sees it: `status`, message and extra headers."""
 
     def __init__(self, status, message, headers=()):
@@ -36720,63 +37922,63 @@ class GraphQLRequest:
     def __init__(self, parameters):
         query = parameters.get("query")
         if query is None:
-            raise _GraphQLBadRequest(400, 'The parameter "query" is missing.')
+            raise _BadRequest(400, 'The parameter "query" is missing.')
         if not isinstance(query, str):
-            raise _GraphQLBadRequest(400, 'The parameter "query" must be a string.')
+            raise _BadRequest(400, 'The parameter "query" must be a string.')
         name = parameters.get("operationName")
         if name is not None and not isinstance(name, str):
-            raise _GraphQLBadRequest(400, 'The parameter "operationName" must be a string or null.')
+            raise _BadRequest(400, 'The parameter "operationName" must be a string or null.')
         self.query, self.operation_name = query, name
         for key in ("variables", "extensions"):
             value = parameters.get(key)
             if value is not None and not isinstance(value, dict):
-                raise _GraphQLBadRequest(400, f'The parameter "{key}" must be an object or null.')
+                raise _BadRequest(400, f'The parameter "{key}" must be an object or null.')
             setattr(self, key, value or {})
 
 
 def read_graphql_request(method, headers, query, body):
-    """A GraphQLRequest from a GET's query parameters or a POST's JSON body; raises _GraphQLBadRequest.
+    """A GraphQLRequest from a GET's query parameters or a POST's JSON body; raises _BadRequest.
 
     `headers` have lower-case names; `query` maps parameters to texts; `body` is bytes.
     """
     if method != "POST":
-        parameters = {key: query[key] for key in _GRAPHQL_PARAMETERS if key in query}
+        parameters = {key: query[key] for key in _REQUEST_PARAMETERS if key in query}
         for key in ("variables", "extensions"):
             if parameters.get(key):
-                parameters[key] = _parse_graphql_json(parameters[key], f'The parameter "{key}"')
+                parameters[key] = _parse_json(parameters[key], f'The parameter "{key}"')
             else:
                 parameters.pop(key, None)
         return GraphQLRequest(parameters)
-    media, charset = _graphql_content_type(headers.get("content-type", ""))
+    media, charset = _content_type(headers.get("content-type", ""))
     if media != "application/json":
-        raise _GraphQLBadRequest(415, "Send the request as application/json"
-                                 + (f", not {media}." if media else "."))
+        raise _BadRequest(415, "Send the request as application/json"
+                          + (f", not {media}." if media else "."))
     if charset not in ("utf-8", "utf8"):
-        raise _GraphQLBadRequest(415, f"Send the request in UTF-8, not {charset}.")
+        raise _BadRequest(415, f"Send the request in UTF-8, not {charset}.")
     if not body:
-        raise _GraphQLBadRequest(400, "The request has no body.")
+        raise _BadRequest(400, "The request has no body.")
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise _GraphQLBadRequest(400, "The body is not UTF-8.") from None
-    parameters = _parse_graphql_json(text, "The body")
+        raise _BadRequest(400, "The body is not UTF-8.") from None
+    parameters = _parse_json(text, "The body")
     if isinstance(parameters, list):
-        raise _GraphQLBadRequest(400, "Batches are not supported: send one operation for each request.")
+        raise _BadRequest(400, "Batches are not supported: send one operation for each request.")
     if not isinstance(parameters, dict):
-        raise _GraphQLBadRequest(400, "The body must be a JSON object.")
+        raise _BadRequest(400, "The body must be a JSON object.")
     return GraphQLRequest(parameters)
 
 
-def _parse_graphql_json(text, what):
+def _parse_json(text, what):
     if has_too_many_values(text):
-        raise _GraphQLBadRequest(413, f"{what} has more than {MAX_JSON_VALUES:,} values.")
+        raise _BadRequest(413, f"{what} has more than {MAX_JSON_VALUES:,} values.")
     try:
         return parse_plain_json(text)
     except JSSyntaxError as error:
-        raise _GraphQLBadRequest(400, f"{what} is not JSON: {error.message}.") from None
+        raise _BadRequest(400, f"{what} is not JSON: {error.message}.") from None
 
 
-def _graphql_content_type(header):
+def _content_type(header):
     """(media type, charset) of a Content-Type, in lower case; the charset is utf-8 unless given."""
     media, *parameters = header.lower().split(";")
     charset = "utf-8"
@@ -36788,7 +37990,7 @@ def _graphql_content_type(header):
 
 
 @functools.lru_cache(64)
-def _graphql_accepted(header):
+def _accepted_types(header):
     """(media range, quality) pairs of an Accept header, best first. Clients send the same again and again."""
     ranges = []
     for part in (header or "*/*").lower().split(","):
@@ -36806,9 +38008,9 @@ def _graphql_accepted(header):
     return tuple(sorted(ranges, key=lambda item: -item[1]))
 
 
-def _graphql_response_type(header):
+def _response_type(header):
     """The media type of the answer, or None when the client takes neither (GraphQL over HTTP, spec 5)."""
-    for media, _quality in _graphql_accepted(header):
+    for media, _quality in _accepted_types(header):
         if media in (GRAPHQL_RESPONSE_TYPE, "application/json"):
             return media
         if media in ("*/*", "application/*"):
@@ -36820,7 +38022,7 @@ def wants_graphql_explorer(method, headers):
     """Whether a request is a browser's visit to the endpoint, and not a GraphQL client's."""
     if method not in ("GET", "HEAD"):
         return False
-    for media, _quality in _graphql_accepted(headers.get("accept")):
+    for media, _quality in _accepted_types(headers.get("accept")):
         if media in ("text/html", "application/xhtml+xml"):
             return True
         if media in (GRAPHQL_RESPONSE_TYPE, "application/json", "*/*", "application/*"):
@@ -36828,9 +38030,9 @@ def wants_graphql_explorer(method, headers):
     return False
 
 
-def _graphql_takes_stream(header):
+def _takes_stream(header):
     """Does an Accept header name event streams?"""
-    return any(media == "text/event-stream" for media, _quality in _graphql_accepted(header))
+    return any(media == "text/event-stream" for media, _quality in _accepted_types(header))
 
 
 def handle_graphql_http(method, headers, query, body, schema, context=None, format_errors=None, absent=None):
@@ -36840,8 +38042,8 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
     `headers`: dict with lower-case names. `query`: dict of the URL's parameters. `schema`: a GraphQLSchema.
     """
     format_errors = format_errors or (lambda errors, context: [error.formatted() for error in errors])
-    media = _graphql_response_type(headers.get("accept"))
-    takes_stream = _graphql_takes_stream(headers.get("accept"))
+    media = _response_type(headers.get("accept"))
+    takes_stream = _takes_stream(headers.get("accept"))
     if media is None and takes_stream:
         return None
 
@@ -36852,18 +38054,18 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
 
     try:
         if method not in ("GET", "HEAD", "POST"):
-            raise _GraphQLBadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
+            raise _BadRequest(405, "GraphQL is served over GET and POST.", [("Allow", "GET, POST")])
         if media is None:
-            raise _GraphQLBadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
+            raise _BadRequest(406, f"This endpoint answers with {GRAPHQL_RESPONSE_TYPE} or "
                                           "application/json, and subscriptions with text/event-stream, here "
                                           "and at /graphql/sse.")
         request = read_graphql_request(method, headers, query, body)
-    except _GraphQLBadRequest as refusal:
+    except _BadRequest as refusal:
         return answer(refusal.status, {"errors": [{"message": refusal.message}]}, refusal.headers)
     # What goes wrong before execution is a 400, but old clients that ask for plain JSON expect 200 (section
     # 6.4).
     failed = 400 if media == GRAPHQL_RESPONSE_TYPE else 200
-    document = _graphql_document(schema, request.query)
+    document = _document_of(schema, request.query)
     if document.errors:
         return answer(failed, {"errors": format_errors(document.errors, context)})
     try:
@@ -36913,12 +38115,12 @@ class GraphQLSseAnswer:
         self.first, self.last_event_id, self.advice, self.name = first, last_event_id, advice, name
 
 
-def _graphql_sse_refusal(status, message, headers=()):
+def _sse_refusal(status, message, headers=()):
     body = graphql_json({"errors": [{"message": message}]}).encode() if message else b""
     return GraphQLSseAnswer((status, [("Content-Type", "application/json; charset=utf-8"), *headers], body))
 
 
-class _GraphQLSseOperation:
+class _SseOperation:
     """One request to `/graphql/sse`, from parameters to a GraphQLSseAnswer. `single` is a reservation and an
     operation id, or None in the distinct connections mode."""
 
@@ -36929,7 +38131,7 @@ class _GraphQLSseOperation:
 
     def answer(self, request):
         service = self.service
-        document = _graphql_document(service.view(), request.query)
+        document = _document_of(service.view(), request.query)
         if document.errors:
             return self.over_with({"errors": service.format_errors(document.errors, self.context)}, 400)
         try:
@@ -36939,13 +38141,13 @@ class _GraphQLSseOperation:
         if operation.operation == "subscription":
             return self.subscribe(request)
         if operation.operation == "mutation" and self.method != "POST":
-            return _graphql_sse_refusal(405, "Mutations are only possible with POST.", [("Allow", "POST")])
+            return _sse_refusal(405, "Mutations are only possible with POST.", [("Allow", "POST")])
         return self.over_with(service.execute(request.query, request.variables, request.operation_name,
                                               self.context))
 
     def subscribe(self, request):
         metadata = {key: value for key, value in self.query.items()
-                    if key not in _GRAPHQL_PARAMETERS and not (self.single and key == "token")}
+                    if key not in _REQUEST_PARAMETERS and not (self.single and key == "token")}
         subscription = self.service.prepare_subscription(request.query, request.variables,
                                                          request.operation_name,
                                                          metadata, self.context)
@@ -37001,14 +38203,14 @@ class _GraphQLSseOperation:
 
     def wants_json(self):
         """Whether Accept asks for JSON and for no event stream."""
-        ranges = [media for media, _quality in _graphql_accepted(self.headers.get("accept"))]
-        return "text/event-stream" not in ranges and "*/*" not in ranges and _graphql_response_type(
+        ranges = [media for media, _quality in _accepted_types(self.headers.get("accept"))]
+        return "text/event-stream" not in ranges and "*/*" not in ranges and _response_type(
             self.headers.get("accept")) is not None
 
 
 # -- GraphQL service ---------------------------------------------------------------------
 
-_GRAPHQL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 GRAPHQL_SUBSCRIPTION_PATH = "/graphql/subscription/"
 GRAPHQL_SSE_PATH = "/graphql/sse"
 
@@ -37058,7 +38260,7 @@ class GraphQLStaging:
             if self._view is None:
                 broken = set(self.service.broken)
                 working = [item for item in self.others() if item not in broken] + self.registrations
-                self._view = GraphQLSchema(working, visible_registrations(working, "internal", self.owner), _GRAPHQL_CORE)
+                self._view = GraphQLSchema(working, visible_registrations(working, "internal", self.owner), _CORE_SCHEMA)
             return self._view
 
     def commit(self):
@@ -37073,7 +38275,7 @@ class GraphQLStaging:
             return False
         return any((item.kind, item.name) == (known.kind, known.name) and item.kind != "types"
                    for item in self.registrations for known in theirs) \
-            or bool(GraphQLSchema(theirs + self.registrations, core=_GRAPHQL_CORE).problems)
+            or bool(GraphQLSchema(theirs + self.registrations, core=_CORE_SCHEMA).problems)
 
 
 def visible_registrations(registrations, visibility, owner):
@@ -37136,13 +38338,13 @@ class GraphQLService:
             raise GraphQLSchemaError([(message, None, None, item)])
 
         is_field = item.kind != "types"
-        if is_field and item.kind not in _GRAPHQL_ROOT_NAMES:
+        if is_field and item.kind not in _ROOT_NAMES:
             refuse(f"There are queries, mutations and subscriptions, but no {item.kind}.")
-        if is_field and (not isinstance(item.name, str) or not _GRAPHQL_NAME.match(item.name)):
-            refuse(f"{_graphql_inspect(item.name)} is not a GraphQL name: letters, digits and _ only, no "
+        if is_field and (not isinstance(item.name, str) or not _NAME_PATTERN.match(item.name)):
+            refuse(f"{_inspect_value(item.name)} is not a GraphQL name: letters, digits and _ only, no "
                    "digit first.")
         if item.visibility not in ("external", "engine", "internal"):
-            refuse(f'The visibility of "{item.name}" is {_graphql_inspect(item.visibility)}, but must be '
+            refuse(f'The visibility of "{item.name}" is {_inspect_value(item.visibility)}, but must be '
                    '"external", "engine" or "internal".')
         if not isinstance(item.sdl, str) or not item.sdl.strip():
             example = f"{item.name}: String" if is_field else "type Book { id: ID! title: String }"
@@ -37162,7 +38364,7 @@ class GraphQLService:
                    "registerMutation and registerSubscription.")
         broken = set(self.broken)
         schema = GraphQLSchema([known for known in others if known not in broken] + [item],
-                               core=_GRAPHQL_CORE)
+                               core=_CORE_SCHEMA)
         problems = schema.problems + (schema.missing if complete else [])
         if problems:
             raise self.schema_error(problems, item)
@@ -37182,8 +38384,8 @@ class GraphQLService:
         """The GraphQLSchemaError of problems of a schema, those of `item` first."""
         problems = []
         for message, offset, registration in found:
-            place = _graphql_location(registration.sdl, offset)
-            label = item.label if registration.sdl == item.sdl else _graphql_owner_of(registration)
+            place = _location_of(registration.sdl, offset)
+            label = item.label if registration.sdl == item.sdl else _owner_of(registration)
             problems.append((f"{label}: {message}", *registration.place(place["line"], place["column"]), registration))
         problems.sort(key=lambda problem: problem[3] is not item)
         return GraphQLSchemaError(problems)
@@ -37207,7 +38409,7 @@ class GraphQLService:
         """Works out which registrations fit together, and forgets what was made from the old ones."""
         working, broken, messages = list(self.registrations), [], []
         while True:
-            schema = GraphQLSchema(working, core=_GRAPHQL_CORE)
+            schema = GraphQLSchema(working, core=_CORE_SCHEMA)
             problems = schema.problems + schema.missing
             bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
@@ -37220,7 +38422,8 @@ class GraphQLService:
         if not self.loading:
             for message in messages:
                 if message not in self.faults:
-                    self.report("error", f"GraphQL: {message} This is switched off until it fits.")
+                    self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} This is switched off "
+                                         "until it fits.")
             self.faults = messages
         return messages
 
@@ -37251,7 +38454,7 @@ class GraphQLService:
             if item.kind == "types":
                 continue
             field = item.parsed.roots[item.kind][item.name]
-            entry = {"kind": item.kind, "name": item.name, "type": _print_graphql_type(field.type),
+            entry = {"kind": item.kind, "name": item.name, "type": _print_type(field.type),
                      "owner": item.owner,
                      "visibility": item.visibility, "resolver": item.resolver_name}
             if item.kind == "subscription":
@@ -37267,7 +38470,7 @@ class GraphQLService:
         if schema is None:
             with self.lock:
                 visible = visible_registrations(self.working, visibility, owner)
-                schema = self.views[key] = GraphQLSchema(self.working, visible, _GRAPHQL_CORE)
+                schema = self.views[key] = GraphQLSchema(self.working, visible, _CORE_SCHEMA)
         return schema
 
     # -- executing ----
@@ -37275,7 +38478,7 @@ class GraphQLService:
     def execute(self, query, variables=None, operation_name=None, context=None, view=None):
         """Executes a query or mutation against a view (None: what HTTP sees); returns the response as a dict
         with `data` and, if any, `errors`."""
-        document = _graphql_document(view or self.view(), query)
+        document = _document_of(view or self.view(), query)
         errors = document.errors
         if not errors:
             try:
@@ -37315,7 +38518,7 @@ class GraphQLService:
     def stream(self, method, headers, query, body, context=None):
         """The GraphQLSseAnswer to a request to `/graphql` that wants an event stream."""
         self.sweep()
-        return self.operation(_GraphQLSseOperation(self, method, headers, query, body, context))
+        return self.operation(_SseOperation(self, method, headers, query, body, context))
 
     def prepare_subscription(self, query, variables=None, operation_name=None, metadata=None, context=None):
         """A GraphQLSubscription for a document; look at its `failure` before using it."""
@@ -37333,20 +38536,20 @@ class GraphQLService:
             return self.reserved_request(token, method, headers, query, body, context)
         if method not in ("GET", "POST"):
             message = "Stream not found" if method == "DELETE" else "Use GET, POST, PUT or DELETE."
-            return _graphql_sse_refusal(404 if method == "DELETE" else 405, message,
-                                        [("Allow", "GET, POST, PUT, DELETE")])
+            return _sse_refusal(404 if method == "DELETE" else 405, message,
+                                [("Allow", "GET, POST, PUT, DELETE")])
         if method == "GET" and (headers.get("last-event-id") or query.get("lastEventId")) == _SSE_LAST_EVENT:
             return GraphQLSseAnswer((204, [], b""))
         if method == "GET" and not query.get("query"):
             return self.subscribe_to_everything(headers, query, context)
-        return self.operation(_GraphQLSseOperation(self, method, headers, query, body, context))
+        return self.operation(_SseOperation(self, method, headers, query, body, context))
 
     def operation(self, operation):
         try:
             request = read_graphql_request(operation.method, operation.headers, operation.query,
                                            operation.body)
-        except _GraphQLBadRequest as refusal:
-            return _graphql_sse_refusal(refusal.status, refusal.message, refusal.headers)
+        except _BadRequest as refusal:
+            return _sse_refusal(refusal.status, refusal.message, refusal.headers)
         return operation.answer(request)
 
     def subscribe_to_everything(self, headers, query, context):
@@ -37359,7 +38562,7 @@ class GraphQLService:
             payload = self.first_payload(name, query, context)
             if payload is not None:
                 first += encode_data(payload, None)
-        metadata = {key: value for key, value in query.items() if key not in _GRAPHQL_PARAMETERS}
+        metadata = {key: value for key, value in query.items() if key not in _REQUEST_PARAMETERS}
         last = headers.get("last-event-id") or query.get("lastEventId")
         return GraphQLSseAnswer(None, self.channel(None, None, last), metadata, first, last)
 
@@ -37371,7 +38574,7 @@ class GraphQLService:
             return graphql_json({"errors": self.format_errors([error], context)})
         if value is None:
             return None
-        return graphql_json({"data": {name: _graphql_plain_value(value, self.subscription_field(name))}})
+        return graphql_json({"data": {name: _plain_value(value, self.subscription_field(name))}})
 
     def subscription_field(self, name):
         return self.view().roots["subscription"].fields[name]
@@ -37396,51 +38599,51 @@ class GraphQLService:
         """PUT: a token for a connection to come."""
         with self.lock:
             if len(self.reservations) >= MAX_GRAPHQL_RESERVATIONS:
-                return _graphql_sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
+                return _sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
             token = secrets.token_hex(16)
             stream = Stream(GRAPHQL_SSE_PATH, self.registry.broadcaster)
-            reservation = self.reservations[token] = _GraphQLReservation(token, stream)
+            reservation = self.reservations[token] = _Reservation(token, stream)
         stream.on_close = lambda connection: setattr(reservation, "idle_since", time.monotonic())
         return GraphQLSseAnswer((201, [("Content-Type", "text/plain; charset=utf-8")], token.encode()))
 
     def reserved_request(self, token, method, headers, query, body, context):
         reservation = self.reservations.get(token)
         if reservation is None:
-            return _graphql_sse_refusal(404, "Stream not found")
+            return _sse_refusal(404, "Stream not found")
         operation_id = query.get("operationId")
         if method == "DELETE":
             if not operation_id:
-                return _graphql_sse_refusal(400, "Operation ID is missing")
+                return _sse_refusal(400, "Operation ID is missing")
             self.remove_reserved(reservation, operation_id)
             return GraphQLSseAnswer((200, [], b""))
         stream = reservation.stream
         if method == "GET" and not query.get("query"):
             if stream.connections:
-                return _graphql_sse_refusal(409, "Stream already open")
+                return _sse_refusal(409, "Stream already open")
             last = headers.get("last-event-id") or query.get("lastEventId") or f"{stream.epoch}-0"
             return GraphQLSseAnswer(None, stream, {}, b"", last)
         if method not in ("GET", "POST"):
-            return _graphql_sse_refusal(405, "Use GET, POST, PUT or DELETE.",
-                                        [("Allow", "GET, POST, PUT, DELETE")])
+            return _sse_refusal(405, "Use GET, POST, PUT or DELETE.",
+                                [("Allow", "GET, POST, PUT, DELETE")])
         return self.reserved_operation(reservation, method, headers, query, body, context)
 
     def reserved_operation(self, reservation, method, headers, query, body, context):
         try:
             request = read_graphql_request(method, headers, query, body)
-        except _GraphQLBadRequest as refusal:
-            return _graphql_sse_refusal(refusal.status, refusal.message, refusal.headers)
+        except _BadRequest as refusal:
+            return _sse_refusal(refusal.status, refusal.message, refusal.headers)
         operation_id = request.extensions.get("operationId")
         if operation_id is None or operation_id == "":
-            return _graphql_sse_refusal(400, "Operation ID is missing")
+            return _sse_refusal(400, "Operation ID is missing")
         operation_id = str(operation_id)
         with self.lock:
             if operation_id in reservation.operations:
-                return _graphql_sse_refusal(409, "Operation with ID already exists")
+                return _sse_refusal(409, "Operation with ID already exists")
             if len(reservation.operations) >= MAX_GRAPHQL_RESERVED_OPERATIONS:
-                return _graphql_sse_refusal(429, "Too many operations on this stream.")
+                return _sse_refusal(429, "Too many operations on this stream.")
             reservation.operations[operation_id] = None
-        operation = _GraphQLSseOperation(self, method, headers, query, body, context,
-                                         (reservation, operation_id))
+        operation = _SseOperation(self, method, headers, query, body, context,
+                                  (reservation, operation_id))
         try:
             answer = operation.answer(request)
         except BaseException:
@@ -37477,7 +38680,7 @@ class GraphQLService:
             group = self.channels.setdefault(name, {})
             channel = group.get(key)
             if channel is None:
-                kind = _GraphQLChannel if subscription else _GraphQLEverythingChannel
+                kind = _Channel if subscription else _EverythingChannel
                 path = GRAPHQL_SUBSCRIPTION_PATH + name if subscription else GRAPHQL_SSE_PATH
                 channel = group[key] = kind(subscription, name, event, self.registry.create(path, lasting=False))
                 self.begin(channel)
@@ -37683,7 +38886,7 @@ def graphql_registration_sentence(item):
     if item.kind == "types":
         return f"Registered types: {', '.join(dict.fromkeys(item.parsed.order)) or 'directives only'}"
     field = item.parsed.roots[item.kind][item.name]
-    text = f'Registered {item.kind} "{item.name}": {_print_graphql_type(field.type)} ({item.visibility})'
+    text = f'Registered {item.kind} "{item.name}": {_print_type(field.type)} ({item.visibility})'
     return text + (f" on {GRAPHQL_SUBSCRIPTION_PATH}{item.name}" if item.kind == "subscription" else "")
 
 
@@ -38474,6 +39677,7 @@ class StorageFile:
                                               check_same_thread=False)
             try:
                 self._prepare()
+                self.identity = self._identity()
             except BaseException:
                 self.connection.close()
                 raise
@@ -38515,9 +39719,26 @@ class StorageFile:
         """For SQLite, which asks now and then: is its statement to be interrupted?"""
         return time.monotonic() > self.deadline
 
+    def _identity(self):
+        """What tells the file apart from another one that takes its name."""
+        found = os.stat(self.path)
+        return found.st_dev, found.st_ino
+
+    def _check_identity(self):
+        """A file that was deleted or replaced still takes what is written, and nobody will ever see it."""
+        try:
+            same = self._identity() == self.identity
+        except OSError:
+            same = False
+        if not same:
+            raise sqlite3.OperationalError("the file was deleted or replaced while the server runs; start the server "
+                                           "again")
+
     def execute(self, statement, *values):
         """The rows of one statement, which is committed. Raises sqlite3.Error."""
         with self.lock:
+            if not statement.startswith(("SELECT", "PRAGMA")):
+                self._check_identity()
             self.deadline = time.monotonic() + STORAGE_SECONDS
             return self.connection.execute(statement, values).fetchall()
 
@@ -38525,6 +39746,7 @@ class StorageFile:
     def transaction(self):
         """For several statements that take effect together; gives the function that runs one."""
         with self.lock, self.connection:
+            self._check_identity()
             self.deadline = time.monotonic() + STORAGE_SECONDS
             self.connection.execute("BEGIN IMMEDIATE")
             yield self.connection.execute
@@ -40390,13 +41612,9 @@ class ResolverCall:
         return f"{self.resolver[1]} {self.resolver[2]}" + (f" ({self.place})" if self.place else "")
 
     def make_context(self):
-        """Older scripts expect the arguments themselves, so each is also a property of the context where its
-        name is free."""
         realm = self.host.realm
-        args = {key: realm.from_python(value) for key, value in self.args.items()}
-        context = self.host.context("graphql" + self.resolver[1].capitalize(), self.request,
-                                    realm.new_object(dict(args)))
-        return realm.new_object({**args, **context})
+        return self.host.context("graphql" + self.resolver[1].capitalize(), self.request,
+                                 {key: realm.from_python(value) for key, value in self.args.items()})
 
     def begin(self):
         """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
@@ -40939,22 +42157,22 @@ class ScriptHost:
         return self.realm.to_live(value, later)
 
     def context(self, kind, request=None, args=None, connection=None):
-        """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
-        context = {"kind": kind, "request": None if request is None else request.object(self.realm),
-                   "args": args or self.realm.new_object(), "meta": self.realm.new_object(dict(self.meta))}
-        if connection is not None:
-            context["connection"] = connection
-        return context
-
-    def route_context(self, request):
-        """context() for the handler of a route, as a script's object that makes its parts when they are read."""
+        """The one argument of handlers, whose parts are made when they are read. `request` has a method `object`
+        that makes it a script's object; `args` are values of the script, by name. Older scripts expect them in
+        the context itself, so each is also a property there where its name is free."""
         realm = self.realm
 
         def make(key):
-            return request.object(realm) if key == "request" else realm.new_object(
-                dict(self.meta) if key == "meta" else None)
+            if key == "request":
+                return request.object(realm)
+            return realm.new_object(dict(self.meta) if key == "meta" else dict(args or ()))
 
-        return realm.lazy_object({"kind": "httpRoute", "request": LATER, "args": LATER, "meta": LATER}, make)
+        parts = {"kind": kind, "request": null if request is None else LATER, "args": LATER, "meta": LATER}
+        if connection is not None:
+            parts["connection"] = realm.from_python(connection)
+        for key in args or ():
+            parts.setdefault(key, args[key])
+        return realm.lazy_object(parts, make)
 
     # -- life ----
 
@@ -42637,20 +43855,11 @@ class Key:
 # -- The last requests -------------------------------------------------------------------
 
 
-class LoggedRequest:
+class LoggedRequest(collections.namedtuple(
+        "LoggedRequest", "number head body size status seconds address time")):
     """A request that was answered; `body` is None when it was too large to keep."""
 
-    __slots__ = ("number", "head", "body", "size", "status", "seconds", "address", "time")
-
-    def __init__(self, number, head, body, status, seconds, address):
-        self.number = number
-        self.head = head
-        self.size = len(body)
-        self.body = body if len(body) <= MAX_KEPT_BODY else None
-        self.status = status
-        self.seconds = seconds
-        self.address = address
-        self.time = time.time()
+    __slots__ = ()
 
 
 class RequestLog:
@@ -42665,9 +43874,11 @@ class RequestLog:
         path = head.path
         if path.startswith("/engine") and (path == "/engine" or path[7] == "/"):
             return
+        size, now = len(body), time.time()
+        kept = body if size <= MAX_KEPT_BODY else None
         with self.lock:
             self.total += 1
-            self.entries.append(LoggedRequest(self.total, head, body, status, seconds, address))
+            self.entries.append(LoggedRequest(self.total, head, kept, size, status, seconds, address, now))
 
     def find(self, number):
         return next((entry for entry in list(self.entries) if entry.number == number), None)
@@ -43462,8 +44673,10 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
                 if data and not data[:1].isalpha() or data.count(b"\n") != data.count(b"\r\n"):
                     raise Refusal(400, "This is not an HTTP request: lines must end with CR LF", close=True)
                 return None
-            self.head = self.server.head_of(data[:end])
+            head = self.head = self.server.head_of(data[:end])
             self.received = data[end:]
+            if not (head.length or head.chunked or head.expect):
+                return b""
             self.begin_body()
         return self.take_body()
 
@@ -43947,7 +45160,7 @@ class ScriptCaller(RequestAnswerer):
 
         def make_context():
             requests[:] = [Request(head, body, params, address)]
-            return host.route_context(requests[0])
+            return host.context("httpRoute", requests[0])
 
         self.call(host, route.pace, route.handler, what, make_context, response_from, body,
                   lambda response: self.route_answered(route, what, head, body, response, requests))
@@ -44453,6 +45666,7 @@ def connect_answer(realm, value):
     status = realm.get(value, "status")
     if isinstance(status, (int, float)) and not isinstance(status, bool) and status >= 400:
         return response_from(realm, value)
+    refuse_emptied(realm, value, "onConnect returned")
     metadata = {}
     for key in realm.keys(value):
         item = realm.get(value, key)

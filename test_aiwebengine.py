@@ -89,6 +89,8 @@ EXAMPLES = HERE / "examples"
 POSIX = os.name == "posix"
 UNDER_WINE = os.name == "nt" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
 FORBID_SKIPS = os.environ.get("AIWEBENGINE_FORBID_SKIPS") == "1"
+#: Tests that fail are run once more, alone, and said to have passed only then.
+RETRY = os.environ.get("AIWEBENGINE_RETRY") == "1"
 #: How the reason begins for which a test is skipped that cannot run on this system; such a skip is not forbidden.
 LEFT_OUT = "the system must have this: "
 
@@ -455,6 +457,16 @@ class StructureTest(unittest.TestCase):
         odd = [line for line in self.source.split("\n") if re.match(r" *# -- ", line)
                and not re.fullmatch(r"(?=.{90}$)# -- \S.*?\S -{2,}|    # -- \S.*?\S ----", line)]
         self.assertEqual(odd, [])
+
+    def test_no_room_class_or_function_is_too_large_to_see(self):
+        places = [entry for entry in aiwebengine.outline(self.source) if entry.depth < 2]
+        ends = [entry.line for entry in places[1:]] + [self.source.count("\n") + 1]
+        large = [(entry.text, end - entry.line) for entry, end in zip(places, ends) if end - entry.line > 900]
+        for kinds, limit in ((ast.ClassDef, 900), ((ast.FunctionDef, ast.AsyncFunctionDef), 60)):
+            sizes = [(node.name, node.end_lineno - node.lineno + 1) for node in ast.walk(self.tree)
+                     if isinstance(node, kinds)]
+            large += [(name, size) for name, size in sizes if size > limit]
+        self.assertEqual(large, [])
 
     def test_no_unfinished_business(self):
         self.assertEqual(re.findall(r"TODO|FIXME|XXX|raise NotImplemented", self.source), [])
@@ -4627,6 +4639,181 @@ class WindowsTimeZoneTest(unittest.TestCase):
 
 
 # ======================================================================================
+# 13  INTL
+# ======================================================================================
+
+#: Writes `lines`, one for each combination of a class, a locale, its options and a value.
+INTL_COMBINATIONS = r"""
+const LOCALES = `en en-US en-GB en-CA en-AU en-IN de de-DE de-AT de-CH fr fr-CA es es-MX it pt-BR pt-PT
+    nl sv fi da nb pl cs hu ro tr uk ru el ja zh-CN zh-TW ko hi`.split(/\s+/)
+const lines = [], times = [Date.UTC(2024, 2, 5, 14, 7, 9, 45), Date.UTC(2023, 11, 31, 4, 5, 6)]
+const add = (kind, locale, options, run) => {
+  let text
+  try { text = run() } catch (error) { text = error.name }
+  lines.push([kind, locale, JSON.stringify(options), text].join("\t"))
+}
+const product = (choices) => Object.entries(choices).reduce((all, [name, values]) =>
+  all.flatMap((one) => values.map((value) => value === undefined ? one : { ...one, [name]: value })),
+      [{}])
+const text = ["narrow", "short", "long"], digits = ["numeric", "2-digit"]
+const dates = product({ dateStyle: [undefined, "full", "long", "medium", "short"],
+    timeStyle: [undefined, "full", "long", "medium", "short"] })
+  .concat(product({ weekday: [undefined, "long", "short"], year: [undefined, "numeric", "2-digit"],
+      month: [undefined, "numeric", "2-digit", ...text], day: [undefined, ...digits] }),
+    product({ hour: [undefined, ...digits], minute: [undefined, "2-digit"], second: [undefined,
+        "2-digit"], hour12: [undefined, true, false] }),
+    product({ month: ["long", "short", "numeric"], day: ["numeric"], year: ["numeric", undefined],
+        weekday: ["long", "short", undefined], hour: ["numeric", "2-digit"], minute: ["2-digit"],
+        second: [undefined, "2-digit"] }),
+    product({ era: text, year: ["numeric"], month: [undefined, "long", "numeric"], day: [undefined,
+        "numeric"] }),
+    product({ hour: ["numeric"], minute: ["2-digit"], second: ["2-digit"], fractionalSecondDigits: [1,
+        3], timeZoneName: [undefined, "short", "long", "shortOffset", "longOffset"] }),
+    product({ hour: ["numeric"], minute: [undefined, "numeric"], dayPeriod: text, hour12: [true] }),
+    product({ hour: ["numeric"], minute: ["numeric"], hourCycle: ["h11", "h12", "h23", "h24"] }),
+    text.map((weekday) => ({ weekday })), [{ minute: "numeric", second: "numeric" },
+        { timeZoneName: "short" }, { timeZoneName: "long", month: "long", day: "numeric" }])
+const numbers = [{}, { useGrouping: false }, { minimumFractionDigits: 2 },
+    { maximumSignificantDigits: 3 }, { style: "percent" }, { style: "percent",
+    maximumFractionDigits: 1, signDisplay: "always" },
+  { useGrouping: "min2" }, { useGrouping: "always" }, { minimumIntegerDigits: 5 },
+      { roundingIncrement: 5, minimumFractionDigits: 2, maximumFractionDigits: 2 },
+      { roundingMode: "floor", maximumFractionDigits: 0 }, { trailingZeroDisplay: "stripIfInteger",
+      minimumFractionDigits: 2 }]
+  .concat(product({ notation: ["scientific", "engineering", "compact"],
+      maximumFractionDigits: [undefined, 1] }), [{ notation: "compact", compactDisplay: "long" }],
+    product({ signDisplay: ["always", "never", "exceptZero", "negative"] }))
+const money = product({ style: ["currency"], currency: ["EUR", "USD", "GBP", "JPY", "CHF"],
+    currencyDisplay: ["symbol", "narrowSymbol", "code", "name"] })
+  .concat(product({ style: ["currency"], currency: ["EUR", "USD"], currencySign: ["accounting"],
+      signDisplay: ["auto", "always"] }),
+    product({ style: ["currency"], currency: ["CAD", "AUD", "INR", "MXN", "BRL", "SEK", "DKK", "NOK",
+        "PLN", "CZK", "HUF", "RON", "TRY", "UAH", "RUB", "TWD", "KRW", "CNY"] }))
+const show = (parts) => parts.map((part) => `${part.type[0]}${part.type.at(-1)}:${part.value}`).join("|")
+for (const locale of LOCALES) {
+  for (const [number, options] of dates.entries()) {
+    const time = times[number % 2]
+    const format = () => new Intl.DateTimeFormat(locale, { timeZone: "UTC", ...options })
+    add(options.dateStyle || options.timeStyle ? "style" : options.hour ? "time" : "date", locale,
+        options, () => format().format(time))
+    if (options.dateStyle || options.hour12) add("dateParts", locale, options,
+        () => show(format().formatToParts(time)))
+  }
+  const time = times[0]
+  for (const dateStyle of ["long", "short"]) for (const hours of [3, 50, 1000, 9000]) add("range",
+      locale, { dateStyle, hours }, () => new Intl.DateTimeFormat(locale, { timeZone: "UTC",
+      dateStyle }).formatRange(time, time + hours * 3600000))
+  for (const options of numbers) for (const value of [0, -1234.567, 1234567.891, 0.05, 999999, 21,
+      1.5e10])
+    add(options.notation || "number", locale, { ...options, value },
+        () => new Intl.NumberFormat(locale, options).format(value))
+  for (const options of money) for (const value of [-1234.5, 1, 12345678])
+    add("currency", locale, { ...options, value }, () => new Intl.NumberFormat(locale,
+        options).format(value))
+  for (const value of [-1234567.8, NaN, -Infinity]) for (const options of [{}, { style: "percent" },
+      { style: "currency", currency: "EUR" }, { style: "currency", currency: "USD",
+      currencyDisplay: "name" }, { notation: "compact" }, { notation: "scientific" }])
+    add("numberParts", locale, { ...options, value: String(value) },
+        () => show(new Intl.NumberFormat(locale, options).formatToParts(value)))
+  for (const type of ["cardinal", "ordinal"]) for (const value of [0, 1, 2, 3, 4, 5, 6, 8, 11, 12, 13,
+      21, 22, 23, 80, 100, 101, 111, 1000000, 0.5, 1.5, 2.3])
+    add("plural", locale, { type, value }, () => new Intl.PluralRules(locale, { type }).select(value))
+  for (const options of product({ style: ["long", "short", "narrow"], numeric: ["always",
+      "auto"] })) for (const unit of ["second", "minute", "hour", "day", "week", "month", "quarter",
+      "year"])
+    for (const value of [-2, -1, 0, 1, 2, 5, -1.5, 1000]) add("relative", locale, { ...options, unit,
+        value }, () => new Intl.RelativeTimeFormat(locale, options).format(value, unit))
+  for (const options of product({ style: ["long", "short", "narrow"], type: ["conjunction",
+      "disjunction", "unit"] })) for (const items of [["a"], ["a", "b"], ["a", "b", "c"], ["x", "y",
+      "z", "i", "o"]])
+    add("list", locale, { ...options, items }, () => new Intl.ListFormat(locale, options).format(items))
+  const words = `zebra Äpfel ähnlich Apfel Ångström ål öl ost über uhr Zug z ž zx chléb cukr hora ch cs
+      csak cz ña nz ll łan lód ł éa ea ñ ø æ å aa ı i İ š s ş ç c ő o ö ü ű ż ź ś ć ě ř r é è
+      ê`.split(/\s+/)
+  for (const options of [undefined, { sensitivity: "base" }, { numeric: true },
+      { caseFirst: "upper" }]) add("collation", locale, options,
+      () => [...words].sort(new Intl.Collator(locale, options).compare).join(" "))
+  for (const [name, run] of Object.entries({ a: () => (12345.678).toLocaleString(locale),
+      b: () => 123456789n.toLocaleString(locale), c: () => new Date(time).toLocaleDateString(locale),
+      d: () => new Date(time).toLocaleTimeString(locale),
+    e: () => new Date(time).toLocaleString(locale), f: () => [1234.5,
+        new Date(time)].toLocaleString(locale), g: () => ["z", "ä", "a"].sort((a,
+        b) => a.localeCompare(b, locale)).join(" "), h: () => "iıßAi̇".toLocaleUpperCase(locale) +
+        "IİÌ".toLocaleLowerCase(locale) }))
+    add("toLocale", locale, name, run)
+  for (const [name, run] of Object.entries({ a: () => new Intl.NumberFormat(locale,
+      { style: "currency", currency: "EUR" }).resolvedOptions(),
+      b: () => new Intl.DateTimeFormat(locale, { hour: "numeric", timeZone: "UTC" }).resolvedOptions(),
+    c: () => new Intl.PluralRules(locale, { type: "ordinal" }).resolvedOptions(),
+        d: () => new Intl.Collator(locale, {numeric: true}).resolvedOptions(),
+        e: () => new Intl.ListFormat(locale).resolvedOptions(),
+        f: () => new Intl.RelativeTimeFormat(locale).resolvedOptions(),
+    g: () => Intl.DateTimeFormat.supportedLocalesOf([locale, "de-u-co-phonebk"]),
+        h: () => new Intl.DateTimeFormat(locale, { dateStyle: "short", timeStyle: "short",
+        timeZone: "UTC" }).resolvedOptions() }))
+    add("resolved", locale, name, () => JSON.stringify(Object.entries(run()).filter(([key]) => name !==
+        "d" || key !== "locale").sort().flat()))
+}
+"""
+
+
+class IntlTest(unittest.TestCase):
+    """The locales of the table, against node (the same version of the CLDR) and by themselves."""
+
+    #: Combinations in which node (with the CLDR 48) is known to say something else, at most, by kind.
+    DIFFERENT = {"date": 400, "style": 20, "dateParts": 30, "time": 300, "range": 200, "compact": 2, "currency": 4, "collation": 80, "toLocale": 10, "resolved": 80}
+
+    @unittest.skipIf(NODE_MISSING, NODE_MISSING)
+    def test_node_says_the_same_for_all_combinations_of_locales_and_options(self):
+        asked = INTL_COMBINATIONS + "\nconsole.log(JSON.stringify([process.versions.cldr, ...lines]))"
+        done = subprocess.run([NODE, "-e", asked], capture_output=True, encoding="utf-8", timeout=2 * STUCK, check=True,
+                              env={**os.environ, "TZ": "UTC"})
+        version, *expected = json.loads(done.stdout)
+        if version != "48.0":
+            self.skipTest(f"node has the CLDR {version}, the table has 48")
+        lines = run(INTL_COMBINATIONS + "\nlines.join('\\n')").split("\n")
+        self.assertEqual(len(lines), len(expected))
+        differences = {}
+        for ours, theirs in zip(lines, expected):
+            if ours != theirs:
+                differences.setdefault(ours.split("\t")[0], []).append(f"{ours} / {theirs}")
+        for kind, found in differences.items():
+            with self.subTest(kind):
+                self.assertLessEqual(len(found), self.DIFFERENT.get(kind, 0), found[:20])
+
+    def test_people_outside_the_usa_read_their_own_numbers_and_dates(self):
+        for source, expected in {
+            "(1234567.891).toLocaleString('de-DE')": "1.234.567,891",
+            "(1234567.891).toLocaleString('en-IN')": "12,34,567.891",
+            "(1234).toLocaleString('pl') + (12345).toLocaleString('es')": "123412.345",
+            "new Date(0).toLocaleDateString('en-GB', { timeZone: 'UTC' })": "01/01/1970",
+            "new Date(0).toLocaleDateString('de-DE', { timeZone: 'UTC', dateStyle: 'full' })": "Donnerstag, 1. Januar 1970",
+            "new Date(0).toLocaleTimeString('sv', { timeZone: 'UTC' })": "00:00:00",
+            "[1234.5, new Date(0)].toLocaleString('de', { timeZone: 'UTC' })": "1.234,5,1.1.1970, 00:00:00",
+            "new Intl.PluralRules('pl').select(3) + new Intl.PluralRules('fr').select(0)": "fewone",
+            "new Intl.RelativeTimeFormat('de', { numeric: 'auto' }).format(-2, 'day')": "vorgestern",
+            "new Intl.ListFormat('es').format(['padre', 'hija', 'hijo', 'Ignacio'])": "padre, hija, hijo e Ignacio",
+        }.items():
+            with self.subTest(source):
+                self.assertEqual(run(source), expected)
+
+    def test_locales_that_are_not_in_the_table_fall_back_and_say_so(self):
+        self.assertEqual(run("[new Intl.NumberFormat('sw').resolvedOptions().locale, (1234.5).toLocaleString('sw'),"
+                             "Intl.NumberFormat.supportedLocalesOf(['sw', 'de-LI', 'fr-CA', 'iw'])].join(' ')"),
+                         "en-US 1,234.5 de-LI,fr-CA")
+        self.assertEqual(run("new Intl.DateTimeFormat('de-LI-u-hc-h12-nu-arab').resolvedOptions().locale"),
+                         "de-u-hc-h12")
+
+    def test_language_tags_are_brought_into_their_canonical_form(self):
+        self.assertEqual(run("Intl.getCanonicalLocales(['EN-us', 'zh-hant-tw', 'iw', 'de-u-kn-true-co-phonebk',"
+                             "'en-b-foo-a-bar-x-y']).join(' ')"),
+                         "en-US zh-Hant-TW he de-u-co-phonebk-kn en-a-bar-b-foo-x-y")
+        for tag in ("", "e", "en_US", "en-", "de-1996-1996", "en-a-b-c-a-d", "x-y", "en-u", "i-klingon", "ä"):
+            with self.subTest(tag), self.assertRaisesRegex(aiwebengine.JSError, "RangeError: Incorrect locale"):
+                run(f"Intl.getCanonicalLocales({tag!r})")
+
+
+# ======================================================================================
 # 15  REALM, JOBS AND TIMERS
 # ======================================================================================
 
@@ -6867,7 +7054,7 @@ class LongestPause(threading.Thread):
 def longest_pause(setup, call, seconds=0.4):
     """(pause, how it ended, overtime) of a built-in call that is repeated until the time limit."""
     realm = aiwebengine.Realm(console=lambda level, text: None)
-    realm.evaluate(f"var N = 33e6, T = 'a'.repeat(N); {setup}", timeout=60)
+    realm.evaluate(f"var N = 33e6, T = 'a'.repeat(N); {setup}", timeout=10 * STUCK)
     ends = []
 
     def work():
@@ -9575,7 +9762,9 @@ class GraphQLClientsTest(ServerCase):
             self.assertIn('Registered query "f"', self.post_json("/try", [sdl]), sdl)
         self.assertIn('(SDL line 1, column 4)', self.post_json("/try", ["f: Nope"]))
         self.assertIn('(SDL line 2, column 2)', self.post_json("/try", ["f:\n Nope"]))
-        self.assertIn('no field "g"', self.post_json("/try", ["f: Int", "g"]))
+        self.assertRegex(self.post_json("/try", ["f: Int", "g"]), r'no field "g".*\(SDL line 1, column 1\)')
+        self.assertIn('(SDL line 1, column 8)', self.post_json("/try", ["f: [Int"]))
+        self.assertIn('(SDL line 2, column 6)', self.post_json("/try", ["f:\n [Int"]))
         self.assertIn("Registered types: A, B", self.post_json("/types", "type A { b: B } enum B { X }"))
         self.assertIn("defines no type", self.post_json("/types", "type Query { x: Int }"))
         self.assertIn("must be a string", self.post_json("/types", None))
@@ -9649,11 +9838,13 @@ class GraphQLClientsTest(ServerCase):
             get lt() { return { *[Symbol.iterator]() { yield {}; throw new Error("stopped"); } }; }, get unused() { throw 1; },
             *endless() { for (;;) yield 1; } }));
           graphQLRegistry.registerQuery("error", "error: String", () => new TypeError("returned"));
+          graphQLRegistry.registerQuery("later", "later: T", async function* () { yield { i: 1 }; });
         """)
         ask = lambda query: json.loads(self.post("/graphql", json.dumps({"query": query}), {"Content-Type": "application/json"})[2])
         self.assertEqual(ask("{ t { i s id l ll t { i } u { __typename } lt { i } } }"), {"data": {"t": {
             "i": 7, "s": "text", "id": "1e+21", "l": [1, 2], "ll": [[1], [2], [3]], "t": None, "u": None, "lt": None}}})
         self.assertEqual([(item["message"], item["path"]) for item in ask("{ error }")["errors"]], [("returned", ["error"])])
+        self.assertIn("sendSubscriptionMessage", ask("{ later { i } }")["errors"][0]["message"])
         found = ask("{ bad { i s id l ll t { i s } lt { i } } }")
         self.assertEqual(found["data"]["bad"], {"i": None, "s": None, "id": None, "l": [1, None], "ll": [[1], None],
                                                 "t": {"i": 1, "s": None}, "lt": None})
@@ -10248,6 +10439,25 @@ class StorageFileTest(ServerCase):
         self.serve_file()
         for id in ids:
             self.assertEqual(self.client(id).next()["event"], "gap")
+
+    @unittest.skipIf(os.name == "nt", "Windows lets nobody delete a file that is open")
+    def test_a_file_that_was_deleted_or_replaced_is_an_error_that_the_script_can_catch(self):
+        script = """
+            routeRegistry.registerStreamRoute("/s");
+            const tell = work => { try { return work(); } catch (error) { return error.message; } };
+            routeRegistry.registerRoute("/set", () => tell(() => sharedStorage.setItem("k", "v") ?? "kept"));
+            routeRegistry.registerRoute("/send", () => tell(() => routeRegistry.sendStreamMessage("/s", "m")));
+        """
+        for change in (os.remove, lambda path: os.replace(shutil.copy(path, f"{path}.copy"), path)):
+            with self.subTest(change=change):
+                self.serve_file(script)
+                self.assertEqual(self.get("/set")[2], "kept")
+                change(self.file)
+                for path in ("/set", "/send"):
+                    self.assertIn("was deleted or replaced while the server runs", self.get(path)[2])
+                self.server.stop()
+                for path in self.file.parent.iterdir():
+                    path.unlink()
 
     def test_a_handler_of_an_old_version_sends_on_the_stream_that_is_there_now(self):
         self.serve_file({"app.js": STORAGE_SCRIPT + """
@@ -13119,7 +13329,7 @@ class WaitingTest(ServerCase):
         before = threading.active_count()
         socks = [self.ask(f"/graphql?query=%7Bslow(n:{n})%7D") for n in range(100)]
         self.wait_for(100)
-        self.assertLess(threading.active_count() - before, 20)
+        self.assertLess(threading.active_count() - before, 50)
         self.get("/go")
         self.assertEqual([self.bodies(sock, 1) for sock in socks], [[f'{{"data":{{"slow":{n}}}}}'] for n in range(100)])
 
@@ -13238,6 +13448,18 @@ class StreamsOverHttpTest(ServerCase):
         again = self.connect("/s?name=Ada", [*self.EVENT_SOURCE, f"Last-Event-ID: {client.last_id}"])
         self.assertEqual([again.next()["data"] for _ in range(3)], ['{"hello":"Ada"}', "missed", "came"])
         self.assertIn("only onConnect can send", self.send("later", "x"))
+
+    def test_metadata_that_on_connect_cannot_mean_are_refused(self):
+        self.serve("""
+            const made = { map: new Map([["a", "b"]]), error: new Error("x"), nested: { a: {} }, list: [1], good: { a: 1, b: null } };
+            routeRegistry.registerStreamRoute("/s", ({ request }) => ({ then: (done) => done(made[request.query.what]) }));
+            """)
+        for what, part in (("map", "Object.fromEntries(map)"), ("error", "an Error"), ("nested", '"a\\" is not'), ("list", "an array")):
+            status, _, text = self.get("/s?what=" + what)
+            self.assertEqual(status, 500)
+            self.assertIn(part, text)
+        self.connect("/s?what=good")
+        self.assertEqual([dict(item.metadata) for item in self.server.app.streams.get("/s").connections], [{"a": "1"}])
 
     def test_head_of_a_stream_answers_as_get_would_without_a_length(self):
         self.serve(self.NAMED)
@@ -15436,8 +15658,10 @@ class CommandLineTest(ServerCase):
 
     @needs_proc
     @needs(not sys.flags.dev_mode and "PYTHONMALLOC" not in os.environ, "the usual allocator, which -X dev replaces")
-    def test_after_the_start_less_than_50_mib_are_taken(self):
-        """As a program, and where a program imports the module: what compiling the file took is given back."""
+    def test_after_the_start_little_memory_is_taken(self):
+        """As a program, and where a program imports the module: what compiling the file took is given back. From 3.14 on
+        Python itself takes some 5 MiB more."""
+        most = (50 if sys.version_info < (3, 14) else 55) * 1024
         folder = self.folder_with(a_js="routeRegistry.registerRoute('/a', () => 'a');")
         self.output = io.StringIO()
         embedding = f"import aiwebengine; s = aiwebengine.Server({str(folder)!r}, port=0).start(); print(s.url, flush=True); input()"
@@ -15448,7 +15672,7 @@ class CommandLineTest(ServerCase):
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
                 try:
                     self.assertTrue(process.stdout.readline())
-                    self.eventually(lambda: resident(process.pid) < 50 * 1024, STUCK)
+                    self.eventually(lambda: resident(process.pid) < most, STUCK)
                 finally:
                     process.kill()
 
@@ -20710,7 +20934,25 @@ class Runner(unittest.TextTestRunner):
             others = [(kind.__name__, names) for kind, names in order if not getattr(kind, "alone", False)]
             self.run_children(folder, others, self.jobs)
             self.run_children(folder, alone, 1)
+            if RETRY and self.broken and not self.failfast:
+                self.try_again(folder, order)
         return self
+
+    def try_again(self, folder, classes):
+        """Runs the tests that failed once more, one after the other, and says which of them pass then."""
+        first, self.broken = self.broken, set()
+        orders = []
+        for kind, names in classes:
+            whole = any(test.endswith(f"({kind.__module__}.{kind.__qualname__})") for test in first)    # setUpClass failed
+            chosen = [name for name in names if whole or f"{kind.__module__}.{kind.__qualname__}.{name}" in first]
+            if chosen:
+                orders.append((kind.__name__, chosen))
+        known = {test for test in first if test.count(".") == 2 or "(" in test}
+        self.broken |= first - known
+        self.progress.say(f"again, alone: {', '.join(sorted(first))}")
+        self.run_children(folder, orders, 1)
+        for test in sorted(first - self.broken):
+            self.progress.say(f"passed only when it was tried again: {test}")
 
     def run_children(self, folder, orders, jobs):
         told = queue.SimpleQueue()
