@@ -380,7 +380,7 @@ def replace_in_slices(pattern, replacement, text, check=None):
     if len(text) <= SLICE_LENGTH:
         return pattern.sub(replacement, text)
     done, pieces, start, size = [], [], 0, 0
-    for match in pattern.finditer(text):
+    for match in matches_in_slices(pattern, text):
         pieces += (text[start:match.start()], replacement(match))
         start = match.end()
         if len(pieces) >= 4096:
@@ -391,6 +391,36 @@ def replace_in_slices(pattern, replacement, text, check=None):
                 size += len(done[-1])
                 check(size)
     return "".join(done + pieces + [text[start:]])
+
+
+#: Characters before the end of a slice that may begin a match which the slice does not hold.
+CUT_LENGTH = 16
+
+
+def matches_in_slices(pattern, text):
+    """pattern.finditer(text) for replace_in_slices(): one search through a long text in which little matches would
+    hold up all threads."""
+    at, length = 0, len(text)
+    while at < length:
+        poll_interrupt()
+        end = min(at + SLICE_LENGTH, length)
+        whole = end if end == length else end - CUT_LENGTH
+        for match in pattern.finditer(text, at, end):
+            at = match.end()
+            if at > whole:
+                at = match.start()      # it may be longer, and is found again
+                break
+            yield match
+        else:
+            at = max(at, whole)
+
+
+def with_polls(values):
+    """Values that may be many, with a look now and then whether the script shall stop."""
+    for index, value in enumerate(values):
+        if not index & 4095:
+            poll_interrupt()
+        yield value
 
 
 def sliced(values):
@@ -5047,17 +5077,20 @@ def array_index(key):
 
 def order_keys(keys):
     """Integer indices ascending, then strings, then symbols (10.1.11.1); no private names."""
-    strings, symbols, indices = [], [], []
+    strings, symbols, indices, last, ascending = [], [], [], -1, True
     for key in keys:
         if type(key) is str:
-            if key and key[0] in "0123456789" and array_index(key) >= 0:
+            if key and key[0] in "0123456789" and (index := array_index(key)) >= 0:
                 indices.append(key)
+                ascending &= index > last
+                last = index
             else:
                 strings.append(key)
         elif type(key) is JSSymbol:
             symbols.append(key)
+    if not ascending:
+        indices.sort(key=int)           # millions would hold up all threads
     if indices:
-        indices.sort(key=int)
         strings = indices + strings
     return strings + symbols if symbols else strings
 
@@ -5311,14 +5344,13 @@ class JSLazyObject(JSObject):
     __slots__ = ()
 
     def get(self, key, receiver=None):
-        value = _PROPS(self).get(key, LATER)
-        if value is not LATER:
-            return value
         props = _PROPS(self)
-        if key in props:
+        if key not in props:
+            return JSObject.get(self, key, receiver)
+        value = props[key]
+        if value is LATER:
             value = props[key] = _ATTRS(self)(key)
-            return value
-        return JSObject.get(self, key, receiver)
+        return value
 
     def complete(self):
         props, make = _PROPS(self), _ATTRS(self)
@@ -5664,7 +5696,7 @@ class JSArray(JSObject):
     def to_dictionary(self):
         """Becomes a DictArray: for attributes, sparse elements and frozen arrays."""
         named, named_attrs = self.props, self.attrs
-        self.props = {str(i): v for i, v in enumerate(self.items) if v is not HOLE}
+        self.props = {str(i): v for i, v in with_polls(enumerate(self.items)) if v is not HOLE}
         self.attrs = None
         self.attrs = dict.fromkeys(self.props, DEFAULT_ATTRS)
         self.attrs["length"] = WRITABLE
@@ -10959,7 +10991,7 @@ def object_assign(realm, this, target=undefined, *sources):
 
 def copy_enumerable(target, source):
     """Assigns every own enumerable property of `source` to `target` (20.1.2.1, step 3.a)."""
-    for key in source.own_keys():
+    for key in with_polls(source.own_keys()):
         if is_plain(source):
             if key in source.props:
                 target.set_or_throw(key, source.props[key])
@@ -10982,11 +11014,11 @@ def define_all(realm, obj, properties):
     """ObjectDefineProperties (20.1.2.3.1)."""
     source = to_object(realm, properties)
     descriptors = []
-    for key in source.own_keys():
+    for key in with_polls(source.own_keys()):
         own = source.get_own(key)
         if own is not None and own.enumerable:
             descriptors.append((key, to_property_descriptor(source.get(key))))
-    for key, desc in descriptors:
+    for key, desc in with_polls(descriptors):
         define_or_throw(obj, key, desc)
     return obj
 
@@ -11015,7 +11047,7 @@ def enumerable_own(realm, value, pick):
         keys = [key for key in order_keys(obj.props) if type(key) is str]
         return keys if pick is None else [pick(key, obj.props[key]) for key in keys]
     found = []
-    for key in obj.own_keys():
+    for key in with_polls(obj.own_keys()):
         if type(key) is str:
             own = obj.get_own(key)
             if own is not None and own.enumerable:
@@ -11076,7 +11108,7 @@ def set_integrity(obj, freeze):
     """SetIntegrityLevel (7.3.15); returns whether the object could be made inextensible."""
     if not obj.prevent_extensions():
         return False
-    for key in obj.own_keys():
+    for key in with_polls(obj.own_keys()):
         desc = PropertyDescriptor(configurable=False)
         if freeze:
             current = obj.get_own(key)
@@ -11092,7 +11124,7 @@ def has_integrity(obj, frozen):
     """TestIntegrityLevel (7.3.16)."""
     if obj.is_extensible():
         return False
-    for key in obj.own_keys():
+    for key in with_polls(obj.own_keys()):
         own = obj.get_own(key)
         if own is not None and (own.configurable
                                 or frozen and own.is_data() and own.writable):
@@ -11110,7 +11142,7 @@ def object_get_own_property_descriptor(realm, this, value=undefined, key=undefin
 def object_get_own_property_descriptors(realm, this, value=undefined, *_):
     obj = to_object(realm, value)
     result = JSObject(realm.ObjectPrototype)
-    for key in obj.own_keys():
+    for key in with_polls(obj.own_keys()):
         own = obj.get_own(key)
         if own is not None:
             result.create_data_property(key, from_property_descriptor(realm, own))
@@ -13878,7 +13910,7 @@ def async_iterator_iterator(realm, this, *_):
 # -- Array (23.1) ------------------------------------------------------------------------
 
 #: `new Array(n)` makes a list of holes up to this length; beyond, a dictionary.
-MAX_PREALLOCATED_ITEMS = 2 ** 22
+MAX_PREALLOCATED_ITEMS = 2 ** 23
 #: Array-likes longer than this are searched by their keys instead of by counting.
 MIN_SPARSE_LENGTH = 20_000
 
@@ -14389,6 +14421,10 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
     end = relative_index(end, length, length)
     if start >= end:
         return obj
+    if end - start == length <= MAX_ARRAY_ITEMS and type(obj) is DictArray and len(obj.props) == 1 \
+            and type(obj.attrs) is dict and obj.attrs == {"length": WRITABLE}:
+        obj.__class__, obj.props, obj.attrs = HoleyArray, {}, None      # it is as `new Array(n)` made it
+        obj.items = [HOLE] * length
     if is_dense(obj) or end - start == length and simple_holes(realm, obj):
         if len(obj.items) == length:
             if end - start <= 1 << 20:
@@ -14836,13 +14872,13 @@ def splice_in_place(realm, obj, length, start, deleted, items):
 
 
 @ARRAY.method("toLocaleString")
-def array_to_locale_string(realm, this, *_):
+def array_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
     obj, length = array_and_length(realm, this)
 
     def text(value):
         if value is undefined or value is null:
             return ""
-        return to_string(invoke(realm, value, "toLocaleString"))
+        return to_string(invoke(realm, value, "toLocaleString", locales, options))
     return join_elements(realm, obj, length, ",", text)
 
 
@@ -16777,11 +16813,12 @@ def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
 
 
 @typed_array_method("toLocaleString", 0)
-def typed_array_to_locale_string(realm, this, *_):
+def typed_array_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
     parts = []
     for index in polled(realm, range(len(this.view))):
         value = this.get_index(index)
-        parts.append("" if value is undefined else to_string(invoke(realm, value, "toLocaleString")))
+        parts.append("" if value is undefined else to_string(
+            invoke(realm, value, "toLocaleString", locales, options)))
     return concat_all(parts, ",")
 
 
@@ -18146,7 +18183,8 @@ def json_parse(realm, text):
     JSSyntaxError."""
     parser = JSONParser(realm, text)
     start = _JSON_SPACE.match(text).end()
-    large = len(text) > JSON_PART_CHARACTERS and text.count(",") + text.count("[") + text.count("{") > JSON_PART_CHARACTERS
+    large = len(text) > MIN_JSON_VALUES_IN_PARTS \
+        and text.count(",") + text.count("[") + text.count("{") > MIN_JSON_VALUES_IN_PARTS
     try:
         value, end = decode_in_parts(parser, text, start) if large else parser.raw_decode(text, start)
     except ValueError:
@@ -18160,6 +18198,8 @@ def json_parse(realm, text):
 _JSON_TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 #: Characters of a JSON text that are decoded without a look whether the script shall stop.
 JSON_PART_CHARACTERS = 1 << 16
+#: Values of a text that is decoded at once all the same: some 60 ms.
+MIN_JSON_VALUES_IN_PARTS = 1 << 19
 
 
 def _json_part(depth):
@@ -18213,13 +18253,23 @@ def decode_in_parts(parser, text, at):
 def _decode_parts(parser, text, at, place):
     """Decodes what is short and followed by a comma, and the next key; where the next value begins."""
     container = place[0]
-    while parts := _JSON_PARTS[type(container)].match(text, at, at + JSON_PART_CHARACTERS):
+    while True:
         poll_interrupt()
-        at = parts.end()
-        if type(container) is list:
-            container += parser.raw_decode(f"[{parts[0][:-1]}]")[0]
+        part = text[at:at + JSON_PART_CHARACTERS]
+        if type(container) is list and not any(map(part.__contains__, '"[]{}')) and "," in part:
+            part = part[:part.rindex(",") + 1]
+        elif parts := _JSON_PARTS[type(container)].match(part):
+            part = parts[0]
         else:
-            container.update(parser.raw_decode(f"{{{parts[0][:-1]}}}")[0].props)
+            break
+        at += len(part)
+        if type(container) is list:
+            values = parser.raw_decode(f"[{part[:-1]}]")[0]
+            if not values:
+                raise ValueError        # a comma with nothing before it
+            container += values
+        else:
+            container.update(parser.raw_decode(f"{{{part[:-1]}}}")[0].props)
     if type(container) is dict:
         key, at = parser.raw_decode(text, _JSON_SPACE.match(text, at).end())
         at = _JSON_SPACE.match(text, at).end()
@@ -18467,11 +18517,7 @@ def plain_json(realm, value):
         return None
     encoder = make_encoder({}, plain_opener(realm), _quote_ascii, None, ":", ",", False, False, True)
     try:
-        if type(value) is JSArray and len(value.items) > SLICE_LENGTH and not value.props and value.attrs is None:
-            parts = [encoder(JSArray(value.proto, piece), 0) for piece in sliced(value.items)]
-            text = f"[{','.join([''.join(part)[1:-1] for part in parts])}]"
-        else:
-            text = "".join(encoder(value, 0))
+        text = "".join(encoder(value, 0))
     except (NotPlain, ValueError):
         return None
     return text if text.isascii() else escape_lone_surrogates(text)
@@ -18511,19 +18557,39 @@ def plain_opener(realm):
                 raise JSRangeError("Invalid string length")
             return items
         if kind is not JSArray:
-            return None
+            return value.value if kind is PlaceToPause else None
         if value.props or value.attrs is not None or value.proto not in protos:
             check_plain(value)
             protos.add(value.proto)
         items = value.items
         room -= len(items)
-        kinds = set(map(type, items))
+        kinds = set(map(type, items)) if len(items) <= SLICE_LENGTH \
+            else set().union(*[map(type, piece) for piece in sliced(items)])
         if str in kinds:
             room -= sum([len(each) for each in items if type(each) is str])
         if room < 0:
             raise JSRangeError("Invalid string length")
-        return items if simple.issuperset(kinds) else simplified_list(items)
+        if not simple.issuperset(kinds):
+            items = simplified_list(items)
+        return items if len(items) <= SLICE_LENGTH else with_pauses(items)
     return open_value
+
+
+class PlaceToPause:
+    """A value of a long list in a wrapper that the encoder does not know, so that it asks for it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+
+def with_pauses(items):
+    """A copy of a long list, whose encoding lets other threads run now and then."""
+    items = items[:]
+    for at in range(SLICE_LENGTH, len(items), SLICE_LENGTH):
+        items[at] = PlaceToPause(items[at])
+    return items
 
 
 def check_plain(value):
@@ -22561,19 +22627,906 @@ def regexp_string_iterator_next(realm, this, *_):
 # 13  INTL
 #
 # The Intl object (ECMA-402) and what Number, Date, String and Array need of it for `toLocaleString`.
-# One constructor a subsection, over the tables of locale data at the beginning.
+# One constructor a subsection, over the table of locales at the beginning.
 # ======================================================================================
 
 
-# -- Intl (ECMA-402), for English of the United States -----------------------------------
+# -- Intl: the table of locales ----------------------------------------------------------
+
+#: What locales write, from the Unicode CLDR (version 48). `= names < parent` begins a locale, which has all
+#: that its parent has except where it says otherwise; rows stand between •, lines that begin with a space
+#: belong to the line before. A list is `key: a|b|c`, a map `key: name=value|name=value`, with `name=` for
+#: what the parent has and the locale has not; forms for plural categories are parted by ; and the last one
+#: stands for all that follow. ` is a no-break space, _ a narrow one.
+#:
+#: number: decimal point, separator of groups, minus, plus, exponent, fewest digits before the first separator,
+#: NaN, patterns of percent, currency and accounting, decimal point and separator in amounts of money.
+#: short, long: compact forms by power of ten. months, days: -short, -narrow, and standing -alone (= for no
+#: difference). eras: long, short, narrow. ampm; periods: hours and the part of the day, in its widths.
+#: dates, times: full, long, medium and short; joints put them together. formats: patterns by skeleton
+#: (UTS #35, part 4). hours: the usual cycle and that of hour12. zones: long;short names by the English one.
+#: list-…: between;before the last;between two, in three widths. in-…: future and past, # for the unit
+#: (future/past forms where they differ). words-…: for -1;0;1;-2;2.
+LOCALES = """
+= en en-US
+plural: one: i = 1 and v = 0 • ordinal: one: n % 10 = 1 and n % 100 != 11|two: n % 10 = 2 and n % 100 != 12|
+ few: n % 10 = 3 and n % 100 != 13 • number: .|,|-|+|E|1|NaN|#,##0%|¤#,##0.00|¤#,##0.00;(¤#,##0.00)||
+short: 3=0K|6=0M|9=0B|12=0T • long: 3=0 thousand|6=0 million|9=0 billion|12=0 trillion • symbols: USD=$|
+ EUR=€|GBP=£|JPY=¥|CHF=CHF|CAD=CA$;$|AUD=A$;$|CNY=CN¥;¥|INR=₹|BRL=R$|MXN=MX$;$|SEK=SEK;kr|NOK=NOK;kr|DKK=DKK;
+ kr|PLN=PLN;zł|CZK=CZK;Kč|HUF=HUF;Ft|RON=RON;lei|TRY=TRY;₺|UAH=UAH;₴|RUB=RUB;₽|KRW=₩|HKD=HK$;$|ILS=₪|NZD=NZ$;
+ $|PHP=₱|TWD=NT$;$|VND=₫|ZAR=ZAR;R|THB=THB;฿|SGD=SGD;$|ARS=ARS;$|CLP=CLP;$|COP=COP;$|XAF=FCFA|XOF=F_CFA|
+ XPF=CFPF|XCD=EC$;$|EGP=EGP;E£|GEL=GEL;₾|ISK=ISK;kr|KZT=KZT;₸|IDR=IDR;Rp|MYR=MYR;RM|NGN=NGN;₦|PKR=PKR;Rs|
+ CRC=CRC;₡|BDT=BDT;৳ • currencies: USD=US dollar;US dollars|EUR=euro;euros|GBP=British pound;British pounds|
+ JPY=Japanese yen|CHF=Swiss franc;Swiss francs|CAD=Canadian dollar;Canadian dollars|AUD=Australian dollar;
+ Australian dollars|CNY=Chinese yuan|INR=Indian rupee;Indian rupees|BRL=Brazilian real;Brazilian reals|
+ MXN=Mexican peso;Mexican pesos|SEK=Swedish krona;Swedish kronor|NOK=Norwegian krone;Norwegian kroner|
+ DKK=Danish krone;Danish kroner|PLN=Polish zloty;Polish zlotys|CZK=Czech koruna;Czech korunas|HUF=Hungarian
+  forint;Hungarian forints|RON=Romanian leu;Romanian lei|TRY=Turkish lira;Turkish Lira|UAH=Ukrainian hryvnia;
+ Ukrainian hryvnias|RUB=Russian ruble;Russian rubles|KRW=South Korean won • name:   • months: January|
+ February|March|April|May|June|July|August|September|October|November|December • months-short: Jan|Feb|Mar|
+ Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec • months-narrow: J|F|M|A|M|J|J|A|S|O|N|D • months-alone: =
+months-short-alone: = • months-narrow-alone: = • days: Sunday|Monday|Tuesday|Wednesday|Thursday|Friday|
+ Saturday • days-short: Sun|Mon|Tue|Wed|Thu|Fri|Sat • days-narrow: S|M|T|W|T|F|S • days-alone: =
+days-short-alone: = • days-narrow-alone: = • eras: Before Christ|Anno Domini|BC|AD|B|A • ampm: AM|PM|AM|PM
+periods: 12 noon;noon;n|00-12 in the morning|12-18 in the afternoon|18-21 in the evening|21-24 at night
+dates: EEEE, MMMM d, y|MMMM d, y|MMM d, y|M/d/yy • times: h:mm:ss_a zzzz|h:mm:ss_a z|h:mm:ss_a|h:mm_a
+joints: {1} 'at' {0}|{1} 'at' {0}|{1}, {0}|{1}, {0} • formats: Bh=h B|Bhm=h:mm B|Bhms=h:mm:ss B|d=d|E=ccc|
+ Ed=d E|Eh=E h_a|Ehm=E h:mm_a|EHm=E HH:mm|Ehms=E h:mm:ss_a|EHms=E HH:mm:ss|Gy=y G|GyM=M/y G|GyMd=M/d/y G|
+ GyMEd=E, M/d/y G|GyMMM=MMM y G|GyMMMd=MMM d, y G|GyMMMEd=E, MMM d, y G|h=h_a|H=HH|hm=h:mm_a|Hm=HH:mm|
+ hms=h:mm:ss_a|Hms=HH:mm:ss|M=L|Md=M/d|MEd=E, M/d|MMM=LLL|MMMd=MMM d|MMMEd=E, MMM d|MMMMd=MMMM d|ms=mm:ss|
+ y=y|yM=M/y|yMd=M/d/y|yMEd=E, M/d/y|yMMM=MMM y|yMMMd=MMM d, y|yMMMEd=E, MMM d, y|yMMMM=MMMM y
+appended: M={0} (month: {1})|d={0} (day: {1})|s={0} (second: {1}) • range:  –  • hours: h12|h12
+zone: GMT{0}|GMT|+HH:mm • zones: Greenwich Mean Time=Greenwich Mean Time|Coordinated Universal
+  Time=Coordinated Universal Time • list-and: , ;, and ; and |, ;, & ; & |,  • list-or: , ;, or ; or  •
+list-unit: , |, |  • in-long: future=in {0} #|past={0} # ago|second=second;seconds|minute=minute;minutes|
+ hour=hour;hours|day=day;days|week=week;weeks|month=month;months|quarter=quarter;quarters|year=year;years
+words-long: second=;now|minute=;this minute|hour=;this hour|day=yesterday;today;tomorrow|week=last week;this
+  week;next week|month=last month;this month;next month|quarter=last quarter;this quarter;next quarter|
+ year=last year;this year;next year • in-short: future=in {0} #.|past={0} #. ago|second=sec|minute=min|
+ hour=hr|day=in {0} day;in {0} days/{0} day ago;{0} days ago|week=wk|month=mo|quarter=qtr;qtrs|year=yr
+words-short: week=last wk.;this wk.;next wk.|month=last mo.;this mo.;next mo.|quarter=last qtr.;this qtr.;
+ next qtr.|year=last yr.;this yr.;next yr. • in-narrow: future=in {0}#|past={0}# ago|second=s|minute=m|
+ hour=h|day=d|week=w|quarter=q|year=y
+= en-GB < en
+short: 3=0k|6=0m|9=0bn|12=0tn • symbols: USD=US$;$|JPY=JP¥;¥ • months-short: Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|
+ Sept|Oct|Nov|Dec • ampm: am|pm|am|pm • dates: EEEE, d MMMM y|d MMMM y|d MMM y|dd/MM/y • times: HH:mm:ss
+  zzzz|HH:mm:ss z|HH:mm:ss|HH:mm • formats: Ed=E d|GyMd=dd/MM/y G|GyMEd=E, d/M/y G|GyMMMd=d MMM y G|
+ GyMMMEd=E, d MMM y G|GyMMMEEEEd=EEEE, d MMM y G|Md=dd/MM|MEd=E dd/MM|MMdd=dd/MM|MMMd=d MMM|MMMEd=E d MMM|
+ MMMEEEEd=EEEE d MMM|MMMMd=d MMMM|MMMMEEEEd=EEEE d MMMM|yM=MM/y|yMd=dd/MM/y|yMEd=E, dd/MM/y|yMMMd=d MMM y|
+ yMMMEd=E, d MMM y|yMMMEEEEd=EEEE, d MMM y|yMMMMEEEEd=EEEE, d MMMM y • hours: h23|h11 • zones: Central
+  European Standard Time=Central European Standard Time;CET|Central European Summer Time=Central European
+  Summer Time;CEST|British Summer Time=British Summer Time;BST • list-and: , ; and |, ; and |,  •
+list-or: , ; or  • in-short: quarter=qtr|future=|past=|day= • words-short: week=last wk;this wk;next wk|
+ month=last mo;this mo;next mo|year=last yr;this yr;next yr • in-narrow: future=|past=|second=|minute=|hour=|
+ day=|week=|quarter=|year=
+= en-CA < en-GB
+short: 3=0K|6=0M|9=0B|12=0T • symbols: CAD=$ • currencies: CAD=Canadian dollar;Canadian dollars
+months-short: Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec • ampm: a.m.|p.m.|a.m.|p.m.
+periods: 12 noon;noon;n|00-12 in the morning;in the morning;mor|12-18 in the afternoon;in the afternoon;aft|
+ 18-21 in the evening;in the evening;eve|21-24 at night;at night;night • dates: EEEE, MMMM d, y|MMMM d, y|MMM
+  d, y|y-MM-dd • times: h:mm:ss_a zzzz|h:mm:ss_a z|h:mm:ss_a|h:mm_a • formats: GyMd=M/d/y G|GyMEd=E, M/d/y G|
+ GyMMMd=MMM d, y G|GyMMMEd=E, MMM d, y G|Md=MM-dd|MEd=E, MM-dd|MMdd=MM-dd|MMMd=MMM d|MMMEd=E, MMM d|
+ MMMMd=MMMM d|yM=y-MM|yMd=y-MM-dd|yMEd=E, y-MM-dd|yMMMd=MMM d, y|yMMMEd=E, MMM d, y|GyMMMEEEEd=|MMMEEEEd=|
+ MMMMEEEEd=|yMMMEEEEd=|yMMMMEEEEd= • range: – • hours: h12|h12 • in-short: second=sec;secs|minute=min;mins|
+ hour=hr;hrs|week=wk;wks|month=mo;mos|quarter=qtr;qtrs|year=yr;yrs • in-narrow: day=in {0}d/{0}d ago
+= en-AU < en-GB
+number: .|,|-|+|e|1|NaN|#,##0%|¤#,##0.00|¤#,##0.00;(¤#,##0.00)|| • short: 3=0K|6=0M|9=0B|12=0T
+symbols: USD=USD;$|EUR=EUR;€|GBP=GBP;£|JPY=JPY;¥|CAD=CAD;$|AUD=$|CNY=CNY;¥|INR=INR;₹|BRL=BRL;R$|MXN=MXN;$|
+ SEK=SEK;Kr|KRW=KRW;₩|HKD=HKD;$|NZD=NZD;$|TWD=TWD;$|ILS=ILS;₪|PHP=PHP;₱|VND=VND;₫ • currencies:
+  AUD=Australian dollar;Australian dollars • months-short: Jan|Feb|Mar|Apr|May|June|July|Aug|Sept|Oct|Nov|Dec
+months-short-alone: Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sept|Oct|Nov|Dec • days-narrow: Su.|M.|Tu.|W.|Th.|F.|Sa.
+days-narrow-alone: S|M|T|W|T|F|S • periods: 12 midday|00-12 in the morning|12-18 in the afternoon|18-21 in
+  the evening|21-24 at night • dates: EEEE, d MMMM y|d MMMM y|d MMM y|d/M/yy • times: h:mm:ss_a zzzz|
+ h:mm:ss_a z|h:mm:ss_a|h:mm_a • formats: GyMEd=E, dd/MM/y G|GyMMMEEEEd=EEEE d MMM y G|Md=d/M|MEd=E, d/M|
+ MMMEd=E, d MMM|yMMMEEEEd=EEEE d MMM y|yMMMMEEEEd=EEEE d MMMM y • hours: h12|h12 • in-short: second=sec;secs|
+ minute=min;mins|hour=hr;hrs|week=wk;wks|quarter=qtr;qtrs|year=yr;yrs
+= en-IN < en-GB
+number: .|,|-|+|E|1|NaN|#,##,##0%|¤#,##,##0.00|¤#,##0.00;(¤#,##0.00)|| • short: 3=0K|5=0L|7=0Cr|10=0KCr|
+ 12=0LCr|6=|9= • long: 5=0_lakh|7=0_crore|12=0_lakh_crore|6=|9= • symbols: USD=$ • currencies: INR=Indian
+  rupee;Indian rupees • dates: EEEE, d MMMM y|d MMMM y|d MMM y|dd/MM/yy • times: h:mm:ss_a zzzz|h:mm:ss_a z|
+ h:mm:ss_a|h:mm_a • formats: Ehm=E, h:mm_a|EHm=E, HH:mm|Ehms=E, h:mm:ss_a|EHms=E, HH:mm:ss|GyMEd=E, dd/MM/y
+  G|MEd=E, dd/MM|MMMEd=E, d MMM|MMMEEEEd=EEEE, d MMM|MMMMEEEEd=EEEE, d MMMM|yMd=d/M/y|yMEd=E, d/M/y|yMMMEd=E,
+  d MMM, y • hours: h12|h12 • zones: India Standard Time=India Standard Time;IST • list-and: , ; and |, ; and
+  |, ;, and ;,  •
+= de de-DE < en
+ordinal:  • number: ,|.|-|+|E|1|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0|6=0`Mio.|9=0`Mrd.|12=0`Bio.
+long: 3=0 Tausend|6=0 Million;0 Millionen|7=00 Millionen|9=0 Milliarde;0 Milliarden|10=00 Milliarden|12=0
+  Billion;0 Billionen|13=00 Billionen • symbols: AUD=AU$;$|RON=RON;L|TWD=NT$|PHP=PHP;₱ • currencies:
+  CHF=Schweizer Franken|CNY=Chinesischer Yuan;Renminbi Yuan|EUR=Euro|GBP=Britisches Pfund;Britische Pfund|
+ JPY=Japanischer Yen;Japanische Yen|USD=US-Dollar • months: Januar|Februar|März|April|Mai|Juni|Juli|August|
+ September|Oktober|November|Dezember • months-short: Jan.|Feb.|März|Apr.|Mai|Juni|Juli|Aug.|Sept.|Okt.|Nov.|
+ Dez. • months-short-alone: Jan|Feb|Mär|Apr|Mai|Jun|Jul|Aug|Sep|Okt|Nov|Dez • days: Sonntag|Montag|Dienstag|
+ Mittwoch|Donnerstag|Freitag|Samstag • days-short: So.|Mo.|Di.|Mi.|Do.|Fr.|Sa. • days-narrow: S|M|D|M|D|F|S
+days-short-alone: So|Mo|Di|Mi|Do|Fr|Sa • eras: v. Chr.|n. Chr.|v. Chr.|n. Chr.|v. Chr.|n. Chr.
+periods: 00-05 nachts|05-10 morgens|10-12 vormittags;vorm.|12-13 mittags|13-18 nachmittags;nachm.|18-24
+  abends • dates: EEEE, d. MMMM y|d. MMMM y|dd.MM.y|dd.MM.yy • times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|HH:mm
+joints: {1} 'um' {0}|{1} 'um' {0}|{1}, {0}|{1}, {0} • formats: Bh=h 'Uhr' B|Ed=E, d.|Eh=E, h_a|EHm=E, HH:mm|
+ Ehms=E, h:mm:ss_a|EHms=E, HH:mm:ss|GyM=MM/y G|GyMd=dd.MM.y G|GyMEd=E, dd.MM.y G|GyMMMd=d. MMM y G|GyMMMEd=E,
+  d. MMM y G|H=HH 'Uhr'|Md=d.M.|MEd=E, d.M.|MMd=dd.MM.|MMdd=dd.MM.|MMMd=d. MMM|MMMEd=E, d. MMM|MMMMd=d. MMMM|
+ MMMMEd=E, d. MMMM|yMd=d.M.y|yMEd=E, d.M.y|yMM=MM/y|yMMdd=dd.MM.y|yMMMd=d. MMM y|yMMMEd=E, d. MMM y
+appended: G={1} {0}|y={1} {0}|M={0} (Monat: {1})|d={0} (Tag: {1})|s={0} (Sekunde: {1}) • hours: h23|h11
+zones: Central European Standard Time=Mitteleuropäische Normalzeit;MEZ|Central European Summer
+  Time=Mitteleuropäische Sommerzeit;MESZ|Greenwich Mean Time=Mittlere Greenwich-Zeit|Coordinated Universal
+  Time=Koordinierte Weltzeit • list-and: , ; und  • list-or: , ; oder  • list-unit: , ; und ;,  •
+in-long: past=vor {0} #|second=Sekunde;Sekunden|minute=Minute;Minuten|hour=Stunde;Stunden|day=Tag;Tagen|
+ week=Woche;Wochen|month=Monat;Monaten|quarter=Quartal;Quartalen|year=Jahr;Jahren • words-long: second=;
+ jetzt|minute=;in dieser Minute|hour=;in dieser Stunde|day=gestern;heute;morgen;vorgestern;übermorgen|
+ week=letzte Woche;diese Woche;nächste Woche|month=letzten Monat;diesen Monat;nächsten Monat|quarter=letztes
+  Quartal;dieses Quartal;nächstes Quartal|year=letztes Jahr;dieses Jahr;nächstes Jahr • in-short:
+  second=Sek.|minute=Min.|hour=Std.|month=Monat;Monaten/Monat;vor {0}`Monaten|quarter=Quart.|future=|past=|
+ day=|week=|year= • words-short: week=|month=|quarter=|year= • in-narrow: week=Wo.|month=Monat;Monaten/vor
+  {0}`Monat;Monaten|quarter=Q|future=|past=|hour=|day=|year=
+= de-AT < de
+number: ,|`|-|+|E|1|NaN|#,##0`%|¤`#,##0.00|¤`#,##0.00||. • months: Jänner|Februar|März|April|Mai|Juni|Juli|
+ August|September|Oktober|November|Dezember • months-short: Jän.|Feb.|März|Apr.|Mai|Juni|Juli|Aug.|Sep.|Okt.|
+ Nov.|Dez. • months-short-alone: Jän|Feb|Mär|Apr|Mai|Jun|Jul|Aug|Sep|Okt|Nov|Dez
+= de-CH < de
+number: .|'|-|+|E|1|NaN|#,##0%|¤`#,##0.00;¤-#,##0.00|¤`#,##0.00;¤-#,##0.00|| • symbols: EUR=EUR
+formats: GyM=M/y G|GyMd=dd.MM.y GGGGG|GyMEd=E, MM.dd.Y G
+= fr fr-FR < en
+plural: one: i = 0,1|many: e = 0 and i != 0 and i % 1000000 = 0 and v = 0 or e != 0..5 • ordinal: one: n = 1
+number: ,|_|-|+|E|1|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤;(#,##0.00`¤)|| • short: 3=0`k|6=0`M|9=0`Md|12=0`Bn
+long: 3=0 millier;0 mille|4=00 mille|6=0 million;0 millions|9=0 milliard;0 milliards|12=0 billion;0 billions
+symbols: USD=$US;$|GBP=£GB;£|JPY=JPY;¥|CAD=$CA;$|AUD=$AU;$|CNY=CNY;¥|MXN=$MX;$|RON=RON;L|HKD=HKD;$|NZD=$NZ;$|
+ TWD=TWD;NT$|PHP=PHP;₱ • currencies: CHF=franc suisse;francs suisses|CNY=yuan renminbi chinois;yuans renminbi
+  chinois|GBP=livre sterling;livres sterling|JPY=yen japonais;yens japonais|USD=dollar des États-Unis;dollars
+  des États-Unis • months: janvier|février|mars|avril|mai|juin|juillet|août|septembre|octobre|novembre|
+ décembre • months-short: janv.|févr.|mars|avr.|mai|juin|juil.|août|sept.|oct.|nov.|déc.
+days: dimanche|lundi|mardi|mercredi|jeudi|vendredi|samedi • days-short: dim.|lun.|mar.|mer.|jeu.|ven.|sam.
+days-narrow: D|L|M|M|J|V|S • eras: avant Jésus-Christ|après Jésus-Christ|av. J.-C.|ap. J.-C.|av. J.-C.|ap.
+  J.-C. • periods: 12 midi|00-04 du matin;matin|04-12 du matin;matin;mat.|12-18 de l’après-midi;après-midi;
+ ap.m.|18-24 du soir;soir • dates: EEEE d MMMM y|d MMMM y|d MMM y|dd/MM/y • times: HH:mm:ss zzzz|HH:mm:ss z|
+ HH:mm:ss|HH:mm • joints: {1} 'à' {0}|{1} 'à' {0}|{1}, {0}|{1} {0} • formats: E=E|Ed=E d|GyM=MM/y G|
+ GyMd=dd/MM/y GGGGG|GyMEd=E dd/MM/y GGGGG|GyMMMd=d MMM y G|GyMMMEd=E d MMM y G|H=HH 'h'|Md=dd/MM|MEd=E dd/MM|
+ MMMd=d MMM|MMMEd=E d MMM|MMMMd=d MMMM|yM=MM/y|yMd=dd/MM/y|yMEd=E dd/MM/y|yMMMd=d MMM y|yMMMEd=E d MMM y
+appended: G={1} {0}|y={1} {0}|M={0} (mois: {1})|d={0} (jour: {1})|s={0} (seconde: {1}) • hours: h23|h11
+zone: UTC{0}|UTC|+HH:mm • zones: Central European Standard Time=heure normale d’Europe centrale|Central
+  European Summer Time=heure d’été d’Europe centrale|Greenwich Mean Time=heure moyenne de Greenwich|
+ Coordinated Universal Time=temps universel coordonné • list-and: , ; et |, ; et |,  • list-or: , ; ou  •
+list-unit: , ; et |, ; et |  • in-long: future=dans {0} #|past=il y a {0} #|second=seconde;secondes|
+ hour=heure;heures|day=jour;jours|week=semaine;semaines|month=mois|quarter=trimestre;trimestres|year=an;ans
+words-long: second=;maintenant|minute=;cette minute-ci|hour=;cette heure-ci|day=hier;aujourd’hui;demain;
+ avant-hier;après-demain|week=la semaine dernière;cette semaine;la semaine prochaine|month=le mois dernier;ce
+  mois-ci;le mois prochain|quarter=le trimestre dernier;ce trimestre;le trimestre prochain|year=l’année
+  dernière;cette année;l’année prochaine • in-short: future=dans {0}#|past=il y a {0}#|second=`s|minute=`min|
+ hour=`h|day=`j|week= sem.|month= m.|quarter= trim.|year= a • words-short: year=l’an dernier;cette année;l’an
+  prochain|week=|month=|quarter= • in-narrow: future=+{0} #|past=-{0} #|minute=min|day=j|week=sem.|month=m.|
+ quarter=trim.|year=a
+= fr-CA < fr
+number: ,|`|-|+|E|1|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤;(#,##0.00`¤)|| • short: 9=0`G|12=0`T
+long: 3=0 mille|4= • symbols: USD=$`US;$|GBP=£|JPY=¥|CAD=$|AUD=$`AU;$|CNY=CN¥;¥|INR=INR;₹|MXN=MXN;$|KRW=KRW;
+ ₩|HKD=$`HK;$|NZD=$`NZ;$|ILS=ILS;₪|VND=VND;₫ • currencies: CAD=dollar canadien;dollars canadiens • name: `
+months-short: janv.|févr.|mars|avr.|mai|juin|juill.|août|sept.|oct.|nov.|déc. • ampm: a.m.|p.m.|a.m.|p.m.
+periods: 12 midi|00-04 du matin;du mat.;mat.|04-12 du matin;du mat.;mat.|12-18 de l’après-midi;après-midi|
+ 18-24 du soir • dates: EEEE d MMMM y|d MMMM y|d MMM y|y-MM-dd • times: HH 'h' mm 'min' ss 's' zzzz|HH 'h' mm
+  'min' ss 's' z|HH 'h' mm 'min' ss 's'|HH 'h' mm • formats: Bh=h 'h' B|Bhm=h 'h' mm B|Bhms=h 'h' mm 'min' ss
+  's' B|Eh=E h 'h' a|Ehm=E h 'h' mm_a|EHm=E HH 'h' mm|Ehms=E h 'h' mm 'min' ss 's' a|EHms=E HH 'h' mm 'min'
+  ss 's'|GyM=y-MM G|GyMd=y-MM-dd GGGGG|GyMEd=E y-MM-dd G|h=h 'h' a|hm=h 'h' mm_a|Hm=HH 'h' mm|hms=h 'h' mm
+  'min' ss 's' a|Hms=HH 'h' mm 'min' ss 's'|Md=MM-dd|MEd=E MM-dd|MMd=MM-dd|MMdd=MM-dd|ms=mm 'min' ss 's'|
+ yM=y-MM|yMd=y-MM-dd|yMEd=E y-MM-dd|yMM=y-MM • words-long: quarter=le trimestre dernier;ce trimestre-ci;le
+  trimestre prochain • words-short: quarter=trim. dernier;ce trim.;trim. prochain • in-narrow: second=+ {0}
+  s;s/s • words-narrow: quarter=trim. dernier;ce trim.;trim.prochain
+= es es-ES < en
+plural: one: n = 1|many: e = 0 and i != 0 and i % 1000000 = 0 and v = 0 or e != 0..5 • ordinal:  •
+number: ,|.|-|+|E|2|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0`mil|6=0`M|10=00`mil`M|12=0`B|9=
+long: 3=0 mil|6=0 millón;0 millones|7=00 millones|9=0 mil millones|12=0 billón;0 billones|13=00 billones
+symbols: USD=US$;$|GBP=GBP;£|JPY=JPY;¥|CAD=CAD;$|AUD=AUD;$|CNY=CNY;¥|INR=INR;₹|BRL=BRL;R$|MXN=MXN;$|RON=RON;
+ L|KRW=KRW;₩|HKD=HKD;$|NZD=NZD;$|TWD=TWD;NT$|ILS=ILS;₪|PHP=PHP;₱ • currencies: CHF=franco suizo;francos
+  suizos|CNY=yuan renminbi;yuanes renminbi|GBP=libra esterlina;libras esterlinas|JPY=yen japonés;yenes
+  japoneses|USD=dólar estadounidense;dólares estadounidenses • months: enero|febrero|marzo|abril|mayo|junio|
+ julio|agosto|septiembre|octubre|noviembre|diciembre • months-short: ene|feb|mar|abr|may|jun|jul|ago|sept|
+ oct|nov|dic • months-narrow: E|F|M|A|M|J|J|A|S|O|N|D • days: domingo|lunes|martes|miércoles|jueves|viernes|
+ sábado • days-short: dom|lun|mar|mié|jue|vie|sáb • days-narrow: D|L|M|X|J|V|S • eras: antes de Cristo|
+ después de Cristo|a. C.|d. C.|a. C.|d. C. • ampm: a._m.|p._m.|a.`m.|p.`m. • periods: 12 del mediodía|00-06
+  de la madrugada|06-12 de la mañana|12-20 de la tarde|20-24 de la noche • dates: EEEE, d 'de' MMMM 'de' y|d
+  'de' MMMM 'de' y|d MMM y|d/M/yy • times: H:mm:ss (zzzz)|H:mm:ss z|H:mm:ss|H:mm • joints: {1}, {0}|{1} 'a'
+  'las' {0}|{1}, {0}|{1}, {0} • formats: Ed=E d|Ehm=E, h:mm_a|EHm=E, H:mm|Ehms=E, h:mm:ss_a|EHms=E, H:mm:ss|
+ GyMd=d/M/y G|GyMEd=E, d/M/y G|GyMMMd=d MMM y G|GyMMMEd=E, d MMM y G|GyMMMM=MMMM 'de' y G|GyMMMMd=d 'de' MMMM
+  'de' y G|GyMMMMEd=E, d 'de' MMMM 'de' y G|H=H|Hm=H:mm|Hms=H:mm:ss|Md=d/M|MEd=E, d/M|MMd=d/M|MMdd=d/M|MMMd=d
+  MMM|MMMEd=E, d MMM|MMMMd=d 'de' MMMM|MMMMEd=E, d 'de' MMMM|yMd=d/M/y|yMEd=EEE, d/M/y|yMM=M/y|yMMMd=d MMM y|
+ yMMMEd=EEE, d MMM y|yMMMM=MMMM 'de' y|yMMMMd=d 'de' MMMM 'de' y|yMMMMEd=EEE, d 'de' MMMM 'de' y
+appended: G={1} {0}|y={1} {0}|M={0} (mes: {1})|d={0} (día: {1})|s={0} (segundo: {1}) • hours: h23|h11
+zones: Central European Standard Time=hora estándar de Europa central;CET|Central European Summer Time=hora
+  de verano de Europa central;CEST|Greenwich Mean Time=hora del meridiano de Greenwich|Coordinated Universal
+  Time=tiempo universal coordinado • list-and: , ; y  • list-or: , ; o  • list-unit: , ; y |, ;, ; y |  •
+in-long: future=dentro de {0} #|past=hace {0} #|second=segundo;segundos|minute=minuto;minutos|hour=hora;
+ horas|day=día;días|week=semana;semanas|month=mes;meses|quarter=trimestre;trimestres|year=año;años
+words-long: second=;ahora|minute=;este minuto|hour=;esta hora|day=ayer;hoy;mañana;anteayer;pasado mañana|
+ week=la semana pasada;esta semana;la próxima semana|month=el mes pasado;este mes;el próximo mes|quarter=el
+  trimestre pasado;este trimestre;el próximo trimestre|year=el año pasado;este año;el próximo año
+in-short: second=s|hour=h|day=d|week=sem.|month=m|quarter=trim.|year=a|future=|past= • words-short: week=sem.
+  ant.;esta sem.;próx. sem.|month=|quarter=|year= • in-narrow: future=|past=|second=|minute=|hour=|day=|
+ week=|quarter=|year=
+= es-MX < es
+number: .|,|-|+|E|1|NaN|#,##0%|¤#,##0.00|¤#,##0.00|| • short: 3=0`k • symbols: USD=USD;$|EUR=EUR;€|MXN=$|
+ RON=RON;lei|VND=VND;₫ • currencies: MXN=peso mexicano;pesos mexicanos • months-short: ene|feb|mar|abr|may|
+ jun|jul|ago|sep|oct|nov|dic • days-narrow: D|L|M|M|J|V|S • eras: antes de Cristo|después de Cristo|a.C.|
+ d.C.|a.C.|d.C. • ampm: a.m.|p.m.|a.m.|p.m. • dates: EEEE, d 'de' MMMM 'de' y|d 'de' MMMM 'de' y|d MMM y|
+ dd/MM/yy • times: h:mm:ss_a zzzz|h:mm:ss_a z|h:mm:ss_a|h:mm_a • formats: Ehm=E h:mm_a|EHm=E HH:mm|Ehms=E
+  h:mm:ss_a|EHms=E HH:mm:ss|H=HH|Hm=HH:mm|Hms=HH:mm:ss|MMd=d/MM|MMdd=dd/MM|MMMdd=dd-MMM|MMMEd=E d 'de' MMM|
+ yMEd=E, d/M/y|yMM=MM/y|yMMMEd=EEE, d 'de' MMM 'de' y • hours: h12|h12 • zones: Coordinated Universal
+  Time=hora universal coordinada • in-long: month=en {0} mes;en {0} meses/mes;meses|quarter=en {0} trimestre;
+ trimetres/trimestre;trimestres • words-long: week=la semana pasada;esta semana;la semana próxima|month=el
+  mes pasado;este mes;el mes próximo|year=el año pasado;este año;el año próximo • in-short: future=en {0} #|
+ minute=dentro de {0} min/min|quarter=trim.;trim/trim.|day= • words-short: week=sem. pas.;esta sem.;próx.
+  sem. • in-narrow: quarter=trim.
+= it it-IT < en
+plural: one: i = 1 and v = 0|many: e = 0 and i != 0 and i % 1000000 = 0 and v = 0 or e != 0..5
+ordinal: many: n = 11,8,80,800 • number: ,|.|-|+|E|2|NaN|#,##0%|#,##0.00`¤|#,##0.00`¤|| • short: 6=0`Mln|
+ 9=0`Mld|12=0`Bln • long: 3=mille;0 mila|4=00 mila|6=0 milione;0 milioni|7=00 milioni|9=0 miliardo;0
+  miliardi|10=00 miliardi|12=0 mille miliardi;0 mila miliardi|13=00 mila miliardi • symbols: USD=USD;$|
+ JPY=JPY;¥|INR=INR;₹|BRL=BRL;R$|MXN=MXN;$|NOK=NOK;NKr|KRW=KRW;₩|HKD=HKD;$|TWD=TWD;NT$|VND=VND;₫
+currencies: CHF=franco svizzero;franchi svizzeri|CNY=yuan cinese;yuan cinesi|EUR=euro|GBP=sterlina
+  britannica;sterline britanniche|JPY=yen giapponese;yen giapponesi|USD=dollaro statunitense;dollari
+  statunitensi • months: gennaio|febbraio|marzo|aprile|maggio|giugno|luglio|agosto|settembre|ottobre|
+ novembre|dicembre • months-short: gen|feb|mar|apr|mag|giu|lug|ago|set|ott|nov|dic • months-narrow: G|F|M|A|
+ M|G|L|A|S|O|N|D • days: domenica|lunedì|martedì|mercoledì|giovedì|venerdì|sabato • days-short: dom|lun|mar|
+ mer|gio|ven|sab • days-narrow: D|L|M|M|G|V|S • eras: avanti Cristo|dopo Cristo|a.C.|d.C.|aC|dC
+periods: 12 mezzogiorno|00-06 di notte|06-12 di mattina|12-18 del pomeriggio;di pomeriggio|18-24 di sera
+dates: EEEE d MMMM y|d MMMM y|d MMM y|dd/MM/yy • times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|HH:mm
+joints: {1} 'alle' 'ore' {0}|{1} 'alle' 'ore' {0}|{1}, {0}|{1}, {0} • formats: Ed=E d|GyMd=dd/MM/y G|GyMEd=E
+  dd/MM/y G|GyMMMd=d MMM y G|GyMMMEd=E d MMM y G|H=H|Md=dd/MM|MEd=E dd/MM|MMMd=d MMM|MMMEd=E d MMM|MMMMd=d
+  MMMM|yM=MM/y|yMd=dd/MM/y|yMEd=E dd/MM/y|yMMMd=d MMM y|yMMMEd=E d MMM y • appended: G={1} {0}|y={1} {0}|
+ M={0} (mese: {1})|d={0} (giorno: {1})|s={0} (secondo: {1}) • hours: h23|h11 • zones: Central European
+  Standard Time=Ora standard dell’Europa centrale;CET|Central European Summer Time=Ora legale dell’Europa
+  centrale;CEST|Greenwich Mean Time=Ora del meridiano di Greenwich|Coordinated Universal Time=Tempo
+  coordinato universale • list-and: , ; e  • list-or: , ; o  • list-unit: , ; e |, ; e |  •
+in-long: future=tra {0} #|past={0} # fa|second=secondo;secondi|minute=minuto;minuti|hour=ora;ore|day=giorno;
+ giorni|week=settimana;settimane|month=mese;mesi|quarter=trimestre;trimestri|year=anno;anni
+words-long: second=;ora|minute=;questo minuto|hour=;quest’ora|day=ieri;oggi;domani;l’altro ieri;dopodomani|
+ week=settimana scorsa;questa settimana;settimana prossima|month=mese scorso;questo mese;mese prossimo|
+ quarter=trimestre scorso;questo trimestre;trimestre prossimo|year=anno scorso;quest’anno;anno prossimo
+in-short: second=sec.|hour=h|day=g;gg|week=sett.|quarter=trim.|future=|past=|month=|year=
+words-short: week=sett. scorsa;questa sett.;sett. prossima|quarter=trim. scorso;questo trim.;trim. prossimo|
+ month=|year= • in-narrow: future=|past=|minute=|hour=|day=|week=|quarter=|year=
+= pt-BR pt < en
+plural: one: i = 0..1|many: e = 0 and i != 0 and i % 1000000 = 0 and v = 0 or e != 0..5 • ordinal:  •
+number: ,|.|-|+|E|1|NaN|#,##0%|¤`#,##0.00|¤`#,##0.00|| • short: 3=0`mil|6=0`mi|9=0`bi|12=0`tri
+long: 3=0 mil|6=0 milhão;0 milhões|9=0 bilhão;0 bilhões|12=0 trilhão;0 trilhões • symbols: USD=US$;$|JPY=JP¥;
+ ¥|AUD=AU$;$|RON=RON;L|TWD=NT$|PHP=PHP;₱ • currencies: BRL=Real brasileiro;Reais brasileiros|CHF=Franco
+  suíço;Francos suíços|CNY=Yuan chinês;Yuans chineses|EUR=Euro;Euros|GBP=Libra esterlina;Libras esterlinas|
+ JPY=Iene japonês;Ienes japoneses|USD=Dólar americano;Dólares americanos • months: janeiro|fevereiro|março|
+ abril|maio|junho|julho|agosto|setembro|outubro|novembro|dezembro • months-short: jan.|fev.|mar.|abr.|mai.|
+ jun.|jul.|ago.|set.|out.|nov.|dez. • days: domingo|segunda-feira|terça-feira|quarta-feira|quinta-feira|
+ sexta-feira|sábado • days-short: dom.|seg.|ter.|qua.|qui.|sex.|sáb. • days-narrow: D|S|T|Q|Q|S|S
+eras: antes de Cristo|depois de Cristo|a.C.|d.C.|a.C.|d.C. • periods: 12 meio-dia|00-06 da madrugada|06-12 da
+  manhã|12-19 da tarde|19-24 da noite • dates: EEEE, d 'de' MMMM 'de' y|d 'de' MMMM 'de' y|d 'de' MMM 'de' y|
+ dd/MM/y • times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|HH:mm • joints: {1} 'às' {0}|{1} 'às' {0}|{1}, {0}|{1},
+  {0} • formats: Ed=E, d|Eh=E, h_a|Ehm=E, h:mm_a|EHm=E, HH:mm|Ehms=E, h:mm:ss_a|EHms=E, HH:mm:ss|GyM=MM/y G|
+ GyMd=dd/MM/y GGGGG|GyMEd=E, MM/dd/y G|GyMMM=MMM 'de' y G|GyMMMd=d 'de' MMM 'de' y G|GyMMMEd=E, d 'de' MMM
+  'de' y G|Md=dd/MM|MEd=E, dd/MM|MMdd=dd/MM|MMMd=d 'de' MMM|MMMEd=E, d 'de' MMM|MMMMd=d 'de' MMMM|MMMMEd=E, d
+  'de' MMMM|yM=MM/y|yMd=dd/MM/y|yMEd=E, dd/MM/y|yMM=MM/y|yMMM=MMM 'de' y|yMMMd=d 'de' MMM 'de' y|yMMMEd=E, d
+  'de' MMM 'de' y|yMMMM=MMMM 'de' y|yMMMMd=d 'de' MMMM 'de' y|yMMMMEd=E, d 'de' MMMM 'de' y
+appended: G={1} {0}|y={1} {0}|M={0} (mês: {1})|d={0} (dia: {1})|s={0} (segundo: {1}) • hours: h23|h11
+zones: Brasilia Standard Time=Horário Padrão de Brasília;BRT|Greenwich Mean Time=Horário do Meridiano de
+  Greenwich|Coordinated Universal Time=Horário Universal Coordenado • list-and: , ; e |, ; e |,  •
+list-or: , ; ou  • list-unit: , ; e |, ; e |  • in-long: future=em {0} #|past=há {0} #|second=segundo;
+ segundos|minute=minuto;minutos|hour=hora;horas|day=dia;dias|week=semana;semanas|month=mês;meses|
+ quarter=trimestre;trimestres|year=ano;anos • words-long: second=;agora|minute=;este minuto|hour=;esta hora|
+ day=ontem;hoje;amanhã;anteontem;depois de amanhã|week=semana passada;esta semana;próxima semana|month=mês
+  passado;este mês;próximo mês|quarter=último trimestre;este trimestre;próximo trimestre|year=ano passado;
+ este ano;próximo ano • in-short: second=seg.|minute=min.|hour=h|week=sem.|quarter=trim.|future=|past=|day=|
+ month=|year= • words-short: week=|month=|quarter=|year= • in-narrow: future=|past=|second=|minute=|hour=|
+ day=|week=|quarter=|year=
+= pt-PT < pt-BR
+plural: one: i = 1 and v = 0|many: e = 0 and i != 0 and i % 1000000 = 0 and v = 0 or e != 0..5
+number: ,|`|-|+|E|2|NaN|#,##0%|#,##0.00`¤|#,##0.00`¤;(#,##0.00`¤)|| • short: 6=0`M|9=0`mM|12=0`Bi
+long: 7=00 milhões|9=0 mil milhões|12=0 bilião;0 biliões|13=00 biliões • currencies: CHF=franco suíço;francos
+  suíços|CNY=yuan;yuans|EUR=euro;euros|GBP=libra esterlina britânica;libras esterlinas britânicas|JPY=iene
+  japonês;ienes japoneses|USD=dólar dos Estados Unidos;dólares dos Estados Unidos • days-short: domingo|
+ segunda|terça|quarta|quinta|sexta|sábado • ampm: a.m.|p.m.|da manhã|da tarde • periods: 12 meio-dia|00-06 da
+  madrugada;da madrugada;madrugada|06-12 da manhã;da manhã;manhã|12-19 da tarde;da tarde;tarde|19-24 da
+  noite;da noite;noite • dates: EEEE, d 'de' MMMM 'de' y|d 'de' MMMM 'de' y|dd/MM/y|dd/MM/yy
+formats: GyMd=dd/MM/y G|GyMEd=E, dd/MM/y G|MMMd=d/MM|MMMEd=E, d/MM|MMMMEd=ccc, d 'de' MMMM|yMMM=MM/y|
+ yMMMd=d/MM/y|yMMMEd=E, d/MM/y|yMMMEEEEd=EEEE, d/MM/y|yMMMMEd=ccc, d 'de' MMMM 'de' y • zones: Western
+  European Standard Time=Hora padrão da Europa Ocidental;WET|Western European Summer Time=Hora de verão da
+  Europa Ocidental;WEST|Greenwich Mean Time=Hora de Greenwich|Coordinated Universal Time=Hora Coordenada
+  Universal • list-unit: , ; e  • in-long: future=dentro de {0} # • words-long: quarter=trimestre passado;
+ este trimestre;próximo trimestre • in-short: second=s|minute=min • words-short: quarter=trim. passado;este
+  trim.;próximo trim. • in-narrow: future=+{0} #|past=-{0} #
+= nl nl-NL < en
+ordinal:  • number: ,|.|-|+|E|1|NaN|#,##0%|¤`#,##0.00;¤`-#,##0.00|¤`#,##0.00;(¤`#,##0.00)||
+short: 6=0`mln.|9=0`mld.|12=0`bln. • long: 3=0 duizend|6=0 miljoen|9=0 miljard|12=0 biljoen
+symbols: USD=US$;$|JPY=JP¥;¥|CAD=C$;$|AUD=AU$;$|TWD=NT$|PHP=PHP;₱ • currencies: CHF=Zwitserse frank|EUR=euro|
+ GBP=Britse pond|JPY=Japanse yen|USD=Amerikaanse dollar • months: januari|februari|maart|april|mei|juni|juli|
+ augustus|september|oktober|november|december • months-short: jan|feb|mrt|apr|mei|jun|jul|aug|sep|okt|nov|dec
+days: zondag|maandag|dinsdag|woensdag|donderdag|vrijdag|zaterdag • days-short: zo|ma|di|wo|do|vr|za
+days-narrow: Z|M|D|W|D|V|Z • eras: voor Christus|na Christus|v.Chr.|n.Chr.|v.C.|n.C. • ampm: a.m.|p.m.|a.m.|
+ p.m. • periods: 00-06 ’s nachts|06-12 ’s ochtends|12-18 ’s middags|18-24 ’s avonds • dates: EEEE d MMMM y|d
+  MMMM y|d MMM y|dd-MM-y • times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|HH:mm • joints: {1} 'om' {0}|{1} 'om'
+  {0}|{1}, {0}|{1}, {0} • formats: Ed=E d|Ehm=E h:mm a|Ehms=E h:mm:ss a|GyMd=d/M/y GGGGG|GyMEd=E d/M/y G|
+ GyMMMd=d MMM y G|GyMMMEd=E d MMM y G|hm=h:mm a|hms=h:mm:ss a|Md=d-M|MEd=E d-M|MMMd=d MMM|MMMEd=E d MMM|
+ MMMMd=d MMMM|yM=M-y|yMd=d-M-y|yMEd=E d-M-y|yMMMd=d MMM y|yMMMEd=E d MMM y • appended: G={1} {0}|y={1} {0}|
+ M={0} (maand: {1})|d={0} (dag: {1})|s={0} (seconde: {1}) • hours: h23|h11 • zones: Central European Standard
+  Time=Midden-Europese standaardtijd;CET|Central European Summer Time=Midden-Europese zomertijd;CEST|
+ Coordinated Universal Time=gecoördineerde wereldtijd • list-and: , ; en |, ; & |,  • list-or: , ; of  •
+list-unit: , ; en |,  • in-long: future=over {0} #|past={0} # geleden|second=seconde;seconden|minute=minuut;
+ minuten|hour=uur|day=dag;dagen|week=week;weken|month=maand;maanden|quarter=kwartaal;kwartalen|year=jaar
+words-long: second=;nu|minute=;binnen een minuut|hour=;binnen een uur|day=gisteren;vandaag;morgen;
+ eergisteren;overmorgen|week=vorige week;deze week;volgende week|month=vorige maand;deze maand;volgende
+  maand|quarter=vorig kwartaal;dit kwartaal;volgend kwartaal|year=vorig jaar;dit jaar;volgend jaar
+in-short: second=sec.|minute=min.|day=dag;dgn|quarter=kwart.|future=|past=|hour=|week=|month=|year=
+words-short: week=|month=|quarter=|year= • in-narrow: quarter=kw.|future=|past=|second=|minute=|hour=|day=|
+ week=|year=
+= sv sv-SE < en
+ordinal: one: n % 10 = 1,2 and n % 100 != 11,12 • number: ,|`|−|+|×10^|1|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤||
+short: 3=0`tn|6=0`mn|9=0`md|12=0`bn • long: 3=0 tusen|6=0 miljon;0 miljoner|8=000 miljoner|9=0 miljard;0
+  miljarder|10=00 miljarder|12=0 biljon;0 biljoner|13=00 biljoner • symbols: USD=US$;$|GBP=GBP;£|JPY=JPY;¥|
+ AUD=AUD;$|CNY=CNY;¥|INR=INR;₹|BRL=BR$;R$|SEK=kr|NOK=Nkr;kr|DKK=Dkr;kr|RON=RON;L|KRW=KRW;₩|HKD=HKD;$|NZD=NZD;
+ $|TWD=TWD;NT$|PHP=PHP;₱|VND=VND;₫ • currencies: CHF=schweizisk franc;schweiziska franc|CNY=kinesisk yuan;
+ kinesiska yuan|EUR=euro|GBP=brittiskt pund;brittiska pund|JPY=japansk yen;japanska yen|SEK=svensk krona;
+ svenska kronor|USD=amerikansk dollar;amerikanska dollar • months: januari|februari|mars|april|maj|juni|juli|
+ augusti|september|oktober|november|december • months-short: jan.|feb.|mars|apr.|maj|juni|juli|aug.|sep.|
+ okt.|nov.|dec. • days: söndag|måndag|tisdag|onsdag|torsdag|fredag|lördag • days-short: sön|mån|tis|ons|tors|
+ fre|lör • days-narrow: S|M|T|O|T|F|L • eras: före Kristus|efter Kristus|f.Kr.|e.Kr.|f.Kr.|e.Kr.
+ampm: fm|em|fm|em • periods: 00-05 på natten|05-10 på morgonen;på morg.|10-12 på förmiddagen;på förm.|12-18
+  på eftermiddagen;på efterm.|18-24 på kvällen • dates: EEEE d MMMM y|d MMMM y|d MMM y|y-MM-dd
+times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|HH:mm • joints: {1} 'kl'. {0}|{1} 'kl'. {0}|{1} {0}|{1} {0}
+formats: Ed=E d|GyM=y-MM G|GyMd=y-MM-dd GGGGG|GyMEd=E M-d-y G|GyMMMd=d MMM y G|GyMMMEd=E d MMM y G|Md=d/M|
+ MEd=E d/M|MMd=d/M|MMdd=dd/MM|MMMd=d MMM|MMMEd=E d MMM|MMMMd=d MMMM|MMMMEd=E d MMMM|yM=y-MM|yMd=y-MM-dd|
+ yMEd=E, y-MM-dd|yMM=y-MM|yMMMd=d MMM y|yMMMEd=E d MMM y • appended: G={1} {0}|y={1} {0}|M={0} (månad: {1})|
+ d={0} (dag: {1})|s={0} (sekund: {1}) • range: – • hours: h23|h11 • zones: Central European Standard
+  Time=centraleuropeisk normaltid;CET|Central European Summer Time=centraleuropeisk sommartid;CEST|Greenwich
+  Mean Time=Greenwichtid|Coordinated Universal Time=koordinerad universell tid • list-and: , ; och |, ; och |
+ ,  • list-or: , ; eller  • in-long: future=om {0} #|past=för {0} # sedan|second=sekund;sekunder|
+ minute=minut;minuter|hour=timme;timmar|day=dag;dagar|week=vecka;veckor|month=månad;månader|quarter=kvartal|
+ year=år • words-long: second=;nu|minute=;denna minut|hour=;denna timme|day=i går;i dag;i morgon;i förrgår;i
+  övermorgon|week=förra veckan;denna vecka;nästa vecka|month=förra månaden;den här månaden;nästa månad|
+ quarter=förra kvartalet;detta kvartal;nästa kvartal|year=förra året;i år;nästa år • in-short: past=för {0}
+  #n|second=om`{0} sek;sek/s se|minute=om`{0} min/min se|hour=tim/tim seda|day=d/d seda;för`{0}`d sedan|
+ week=v./v. seda|month=mån./mån. se|quarter=kv./kv. se|year=år/år se|future= • words-short: week=förra v.;
+ denna v.;nästa v.|month=förra mån.;denna mån.;nästa mån.|quarter=förra kv.;detta kv.;nästa kv.|year=
+in-narrow: future=+{0} #|past=−{0} #|minute=min|week=v./v|month=mån./mån|quarter=kv./kv|year=år
+words-narrow: day=igår;idag;imorgon;i förrgår;i övermorgon
+= fi fi-FI < en
+ordinal:  • number: ,|`|−|+|E|1|epäluku|#,##0`%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0`t.|6=0`milj.|9=0`mrd.|
+ 12=0`bilj. • long: 3=0 tuhat;0 tuhatta|4=00 tuhatta|6=0 miljoona;0 miljoonaa|7=00 miljoonaa|9=0 miljardi;0
+  miljardia|10=00 miljardia|12=0 biljoona;0 biljoonaa|13=00 biljoonaa • symbols: CAD=CAD|AUD=AUD|CNY=CNY|
+ INR=INR|BRL=BRL|MXN=MXN|SEK=SEK|NOK=NOK|DKK=DKK|PLN=PLN|CZK=CZK|HUF=HUF|RON=RON|TRY=TRY|UAH=UAH|KRW=KRW|
+ HKD=HKD|NZD=NZD|TWD=TWD|ILS=ILS|PHP=PHP|VND=VND • currencies: CHF=Sveitsin frangi;Sveitsin frangia|
+ CNY=Kiinan juan;Kiinan juania|EUR=euro;euroa|GBP=Englannin punta;Englannin puntaa|JPY=Japanin jeni;Japanin
+  jeniä|USD=Yhdysvaltain dollari;Yhdysvaltain dollaria • months: tammikuuta|helmikuuta|maaliskuuta|
+ huhtikuuta|toukokuuta|kesäkuuta|heinäkuuta|elokuuta|syyskuuta|lokakuuta|marraskuuta|joulukuuta
+months-short: tammi|helmi|maalis|huhti|touko|kesä|heinä|elo|syys|loka|marras|joulu • months-narrow: T|H|M|H|
+ T|K|H|E|S|L|M|J • months-alone: tammikuu|helmikuu|maaliskuu|huhtikuu|toukokuu|kesäkuu|heinäkuu|elokuu|
+ syyskuu|lokakuu|marraskuu|joulukuu • days: sunnuntaina|maanantaina|tiistaina|keskiviikkona|torstaina|
+ perjantaina|lauantaina • days-short: su|ma|ti|ke|to|pe|la • days-narrow: S|M|T|K|T|P|L • days-alone:
+  sunnuntai|maanantai|tiistai|keskiviikko|torstai|perjantai|lauantai • eras: ennen Kristuksen syntymää|
+ jälkeen Kristuksen syntymän|eKr.|jKr.|eKr|jKr • ampm: ap.|ip.|ap.|ip. • periods: 12 keskipäivällä;keskip.;
+ kp.|05-10 aamulla|10-12 aamupäivällä;aamup.;ap.|12-18 iltapäivällä;iltap.;ip.|18-23 illalla|23-05 yöllä
+dates: cccc d. MMMM y|d. MMMM y|d.M.y|d.M.y • times: H.mm.ss zzzz|H.mm.ss z|H.mm.ss|H.mm
+joints: {1} 'klo' {0}|{1} 'klo' {0}|{1} 'klo' {0}|{1} 'klo' {0} • formats: Bhm=h.mm B|Bhms=h.mm.ss B|Ed=E d.|
+ Ehm=E h.mm_a|EHm=E H.mm|Ehms=E h.mm.ss_a|EHms=E H.mm.ss|GyM=M.y G|GyMd=M.d.y G|GyMEd=E d.M.y G|GyMMM=LLL y
+  G|GyMMMd=d.M.y G|GyMMMEd=E d.M.y G|GyMMMMd=d. MMMM y G|GyMMMMEd=E d. MMMM y G|H=H|hm=h.mm_a|Hm=H.mm|
+ hms=h.mm.ss_a|Hms=H.mm.ss|Md=d.M.|MEd=E d.M.|MMMd=d.M.|MMMEd=ccc d.M.|MMMMd=d. MMMM|MMMMEd=ccc d. MMMM|
+ ms=m.ss|yM=L.y|yMd=d.M.y|yMEd=E d.M.y|yMM=M.y|yMMM=LLL y|yMMMd=d.M.y|yMMMEd=E d.M.y|yMMMM=LLLL y|
+ yMMMMccccd=cccc d. MMMM y|yMMMMd=d. MMMM y|yMMMMEd=E d. MMMM y • appended: G={1} {0}|y={1} {0}|M={0}
+  (kuukausi: {1})|d={0} (päivä: {1})|s={0} (sekunti: {1}) • range: – • hours: h23|h11 • zone: UTC{0}|UTC|
+ +H.mm • zones: Eastern European Standard Time=Itä-Euroopan normaaliaika|Eastern European Summer
+  Time=Itä-Euroopan kesäaika|Greenwich Mean Time=Greenwichin normaaliaika|Coordinated Universal
+  Time=UTC-yleisaika • list-and: , ; ja  • list-or: , ; tai  • list-unit: , ; ja |, |  •
+in-long: future={0} #n päästä|past={0} # sitten|second=sekunni/sekunti;sekuntia|minute=minuuti/minuutti;
+ minuuttia|hour=tunni/tunti;tuntia|day=päivä/päivä;päivää|week=viiko/viikko;viikkoa|month=kuukaude/kuukausi;
+ kuukautta|quarter=neljännesvuode/neljännesvuosi;neljännesvuotta|year=vuode/vuosi;vuotta
+words-long: second=;nyt|minute=;tämän minuutin aikana|hour=;tämän tunnin aikana|day=eilen;tänään;huomenna;
+ toissa päivänä;ylihuomenna|week=viime viikolla;tällä viikolla;ensi viikolla|month=viime kuussa;tässä kuussa;
+ ensi kuussa|quarter=viime neljännesvuonna;tänä neljännesvuonna;ensi neljännesvuonna|year=viime vuonna;tänä
+  vuonna;ensi vuonna • in-short: future={0} # päästä|second=s|hour=t|day=pv|week=vk|month=kk|
+ quarter=neljänneksen/neljännes;neljännestä|year=v|past= • words-short: minute=;minuutin sisällä|hour=;tunnin
+  sisällä|day=eilen;tänään;huom.;toissap.;ylihuom.|week=viime vk;tällä vk;ensi vk|month=viime kk;tässä kk;
+ ensi kk|quarter=viime neljänneksenä;tänä neljänneksenä;ensi neljänneksenä|year=viime v;tänä v;ensi v
+in-narrow: quarter=nelj.|future=|past=|second=|minute=|hour=|day=|week=|year= • words-narrow: quarter=viime
+  nelj.;tänä nelj.;ensi nelj.
+= da da-DK < en
+plural: one: n = 1 or t != 0 and i = 0,1 • ordinal:  • number: ,|.|-|+|E|1|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤|
+ | • short: 3=0`t|6=0`mio.|9=0`mia.|12=0`bio. • long: 3=0 tusind|6=0 million;0 millioner|7=00 millioner|9=0
+  milliard;0 milliarder|10=00 milliarder|12=0 billion;0 billioner|13=00 billioner • symbols: USD=US$;$|
+ JPY=JP¥;¥|AUD=AU$;$|SEK=SEK;kr.|NOK=NOK;kr.|DKK=kr.|RON=RON;L|TWD=NT$|PHP=PHP;₱ • currencies:
+  CHF=schweizerfranc|CNY=kinesisk yuan;kinesiske yuan|DKK=dansk krone;danske kroner|EUR=euro|GBP=britisk
+  pund;britiske pund|JPY=japansk yen;japanske yen|USD=amerikansk dollar;amerikanske dollar
+months: januar|februar|marts|april|maj|juni|juli|august|september|oktober|november|december
+months-short: jan.|feb.|mar.|apr.|maj|jun.|jul.|aug.|sep.|okt.|nov.|dec. • days: søndag|mandag|tirsdag|
+ onsdag|torsdag|fredag|lørdag • days-short: søn.|man.|tirs.|ons.|tors.|fre.|lør. • days-narrow: S|M|T|O|T|F|L
+eras: før Kristus|efter Kristus|f.Kr.|e.Kr.|fKr|eKr • periods: 00-05 om natten|05-10 om morgenen|10-12 om
+  formiddagen|12-18 om eftermiddagen|18-24 om aftenen • dates: EEEE 'den' d. MMMM y|d. MMMM y|d. MMM y|
+ dd.MM.y • times: HH.mm.ss zzzz|HH.mm.ss z|HH.mm.ss|HH.mm • joints: {1} 'kl'. {0}|{1} 'kl'. {0}|{1}, {0}|{1},
+  {0} • formats: Bhm=h.mm B|Bhms=h.mm.ss B|d=d.|Ed=E 'den' d.|Ehm=E h.mm_a|EHm=E HH.mm|Ehms=E h.mm.ss_a|
+ EHms=E HH.mm.ss|GyMd=d.M.y GGGGG|GyMEd=E d/M/y G|GyMMMd=d. MMM y G|GyMMMEd=E d. MMM y G|hm=h.mm_a|Hm=HH.mm|
+ hms=h.mm.ss_a|Hms=HH.mm.ss|M=M|Md=d.M|MEd=E d.M|MMdd=dd.MM|MMM=MMM|MMMd=d. MMM|MMMEd=E d. MMM|MMMMd=d. MMMM|
+ MMMMEd=E d. MMMM|ms=mm.ss|yM=M.y|yMd=d.M.y|yMEd=E d.M.y|yMM=MM.y|yMMMd=d. MMM y|yMMMEd=E d. MMM y
+appended: G={1} {0}|y={1} {0}|M={0} (måned: {1})|d={0} (dag: {1})|s={0} (sekund: {1}) • range: -
+hours: h23|h11 • zone: GMT{0}|GMT|+HH.mm • zones: Central European Standard Time=Centraleuropæisk normaltid;
+ CET|Central European Summer Time=Centraleuropæisk sommertid;CEST|Greenwich Mean Time=GMT|Coordinated
+  Universal Time=Koordineret universaltid • list-and: , ; og  • list-or: , ; eller |, ; el.  •
+list-unit: , ; og  • in-long: future=om {0} #|past=for {0} # siden|second=sekund;sekunder|minute=minut;
+ minutter|hour=time;timer|day=dag;dage|week=uge;uger|month=måned;måneder|quarter=kvartal;kvartaler|year=år
+words-long: second=;nu|minute=;dette minut|hour=;denne time|day=i går;i dag;i morgen;i forgårs;i overmorgen|
+ week=sidste uge;denne uge;næste uge|month=sidste måned;denne måned;næste måned|quarter=sidste kvartal;dette
+  kvartal;næste kvartal|year=sidste år;i år;næste år • in-short: past={0} # siden|second=sek.|minute=min.|
+ month=md.;mdr.|quarter=kvt.|future=|hour=|day=|week=|year= • words-short: month=sidste md.;denne md.;næste
+  md.|quarter=sidste kvt.;dette kvt.;næste kvt.|week=|year= • in-narrow: future=|past=|second=|minute=|hour=|
+ day=|week=|quarter=|year=
+= nb nb-NO no < da
+plural: one: n = 1 • number: ,|`|−|+|E|1|NaN|#,##0`%|#,##0.00`¤;-#,##0.00`¤|¤`#,##0.00;(¤`#,##0.00)||
+short: 3=0k|6=0`mill.|9=0`mrd.|12=0`bill. • long: 3=0 tusen • symbols: USD=USD;$|JPY=JPY;¥|CAD=CAD;$|AUD=AUD;
+ $|CNY=CNY;¥|INR=INR;₹|BRL=BRL;R$|MXN=MXN;$|SEK=SEK;kr|NOK=kr|DKK=DKK;kr|KRW=KRW;₩|HKD=HKD;$|NZD=NZD;$|
+ TWD=TWD;NT$|ILS=ILS;₪|VND=VND;₫ • currencies: CHF=sveitsisk franc;sveitsiske franc|NOK=norsk krone;norske
+  kroner • months: januar|februar|mars|april|mai|juni|juli|august|september|oktober|november|desember
+months-short: jan.|feb.|mars|apr.|mai|juni|juli|aug.|sep.|okt.|nov.|des. • months-short-alone: jan|feb|mar|
+ apr|mai|jun|jul|aug|sep|okt|nov|des • days-short: søn.|man.|tir.|ons.|tor.|fre.|lør. • eras: før Kristus|
+ etter Kristus|f.Kr.|e.Kr.|f.Kr.|e.Kr. • ampm: a.m.|p.m.|a.m.|p.m. • periods: 00-06 på natten;natt;nt.|06-10
+  på morgenen;morg.;mg.|10-12 på formiddagen;form.;fm.|12-18 på ettermiddagen;etterm.;em.|18-24 på kvelden;
+ kveld;kv. • dates: EEEE d. MMMM y|d. MMMM y|d. MMM y|dd.MM.y • times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|
+ HH:mm • formats: Bhm=h:mm B|Bhms=h:mm:ss B|Ed=E d.|Ehm=E h:mm_a|EHm=E 'kl'. HH:mm|Ehms=E h:mm:ss_a|EHms=E
+  'kl'. HH:mm:ss|GyM=M.y G|GyMd=d.M.y G|GyMEd=E d.M.y G|hm=h:mm_a|Hm=HH:mm|hms=h:mm:ss_a|Hms=HH:mm:ss|M=L.|
+ Md=d.M.|MEd=E d.M.|MMdd=d.M.|MMM=LLL|ms=mm:ss|MMMMEd= • range: – • zone: GMT{0}|GMT|+HH:mm
+zones: Central European Standard Time=sentraleuropeisk normaltid;CET|Central European Summer
+  Time=sentraleuropeisk sommertid;CEST|Greenwich Mean Time=Greenwich middeltid|Coordinated Universal
+  Time=koordinert universaltid • list-or: , ; eller  • list-unit: , ; og |,  • in-long: minute=minutt;
+ minutter|day=døgn|week=uke;uker • words-long: second=;nå|minute=;dette minuttet|hour=;denne timen|
+ week=forrige uke;denne uken;neste uke|month=forrige måned;denne måneden;neste måned|quarter=forrige kvartal;
+ dette kvartalet;neste kvartal|year=i fjor;i år;neste år • in-short: second=sek|minute=min|hour=t|day=d.|
+ week=u.|month=md.|quarter=kv.|past= • words-short: month=forrige md.;denne md.;neste md.|quarter=forrige
+  kv.;dette kv.;neste kv. • in-narrow: future=+{0} #|past=-{0} #|second=s|week=om {0} u./for {0} u. siden
+words-narrow: day=i går;i dag;i morgen;-2 d.;+2 d.
+= pl pl-PL < en
+plural: one: i = 1 and v = 0|few: v = 0 and i % 10 = 2..4 and i % 100 != 12..14|many: v = 0 and i != 1 and i
+  % 10 = 0..1 or v = 0 and i % 10 = 5..9 or v = 0 and i % 100 = 12..14 • ordinal:  • number: ,|`|-|+|E|2|NaN|
+ #,##0%|#,##0.00`¤|#,##0.00`¤;(#,##0.00`¤)|| • short: 3=0`tys.|6=0`mln|9=0`mld|12=0`bln • long: 3=0 tysiąc;0
+  tysiące;0 tysięcy;0 tysiąca|6=0 milion;0 miliony;0 milionów;0 miliona|9=0 miliard;0 miliardy;0 miliardów;0
+  miliarda|12=0 bilion;0 biliony;0 bilionów;0 biliona • symbols: USD=USD;$|GBP=GBP;£|JPY=JPY;¥|CAD=CAD;$|
+ AUD=AUD;$|CNY=CNY;¥|INR=INR;₹|MXN=MXN;$|PLN=zł|RON=RON;lej|KRW=KRW;₩|HKD=HKD;$|NZD=NZD;$|TWD=TWD;NT$|
+ ILS=ILS;₪|PHP=PHP;₱|VND=VND;₫ • currencies: CHF=frank szwajcarski;franki szwajcarskie;franków szwajcarskich;
+ franka szwajcarskiego|CNY=juan chiński;juany chińskie;juanów chińskich;juana chińskiego|EUR=euro|GBP=funt
+  szterling;funty szterlingi;funtów szterlingów;funta szterlinga|JPY=jen japoński;jeny japońskie;jenów
+  japońskich;jena japońskiego|PLN=złoty polski;złote polskie;złotych polskich;złotego polskiego|USD=dolar
+  amerykański;dolary amerykańskie;dolarów amerykańskich;dolara amerykańskiego • months: stycznia|lutego|
+ marca|kwietnia|maja|czerwca|lipca|sierpnia|września|października|listopada|grudnia • months-short: sty|lut|
+ mar|kwi|maj|cze|lip|sie|wrz|paź|lis|gru • months-narrow: s|l|m|k|m|c|l|s|w|p|l|g • months-alone: styczeń|
+ luty|marzec|kwiecień|maj|czerwiec|lipiec|sierpień|wrzesień|październik|listopad|grudzień
+months-narrow-alone: S|L|M|K|M|C|L|S|W|P|L|G • days: niedziela|poniedziałek|wtorek|środa|czwartek|piątek|
+ sobota • days-short: niedz.|pon.|wt.|śr.|czw.|pt.|sob. • days-narrow: n|p|w|ś|c|p|s • days-narrow-alone: N|
+ P|W|Ś|C|P|S • eras: przed naszą erą|naszej ery|p.n.e.|n.e.|p.n.e.|n.e. • periods: 12 w południe;w południe;w
+  poł.|06-10 rano|10-12 przed południem;przed południem;przed poł.|12-18 po południu;po południu;po poł.|
+ 18-21 wieczorem;wieczorem;wiecz.|21-06 w nocy • dates: EEEE, d MMMM y|d MMMM y|d MMM y|d.MM.y
+times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|HH:mm • joints: {1} {0}|{1} {0}|{1}, {0}|{1}, {0}
+formats: Ed=E, d|Ehm=E, h:mm_a|EHm=E, HH:mm|Ehms=E, h:mm:ss_a|EHms=E, HH:mm:ss|GyM=MM.y G|GyMd=d.MM.y GGGGG|
+ GyMEd=E, d.MM.y G|GyMMMd=d MMM y G|GyMMMEd=E, d MMM y G|GyMMMM=LLLL y G|GyMMMMd=d MMMM y G|GyMMMMEd=E, d
+  MMMM y G|Md=d.MM|MEd=E, d.MM|MMMd=d MMM|MMMEd=E, d MMM|MMMMd=d MMMM|MMMMEd=E, d MMMM|yM=MM.y|yMd=d.MM.y|
+ yMEd=E, d.MM.y|yMMM=LLL y|yMMMd=d MMM y|yMMMEd=E, d MMM y|yMMMM=LLLL y|yMMMMd=d MMMM y|yMMMMEd=E, d MMMM y
+appended: G={1} {0}|y={1} {0}|M={0} (miesiąc: {1})|d={0} (dzień: {1})|s={0} (sekunda: {1}) • hours: h23|h11
+zones: Central European Standard Time=czas środkowoeuropejski standardowy;CET|Central European Summer
+  Time=czas środkowoeuropejski letni;CEST|Greenwich Mean Time=czas uniwersalny|Coordinated Universal
+  Time=uniwersalny czas koordynowany • list-and: , ; i  • list-or: , ; lub  • list-unit: , ; i  •
+in-long: future=za {0} #|past={0} # temu|second=sekundę;sekundy;sekund;sekundy|minute=minutę;minuty;minut;
+ minuty|hour=godzinę;godziny;godzin;godziny|day=dzień;dni;dni;dnia|week=tydzień;tygodnie;tygodni;tygodnia|
+ month=miesiąc;miesiące;miesięcy;miesiąca|quarter=kwartał;kwartały;kwartałów;kwartału|year=rok;lata;lat;roku
+words-long: second=;teraz|minute=;ta minuta|hour=;ta godzina|day=wczoraj;dzisiaj;jutro;przedwczoraj;pojutrze|
+ week=w zeszłym tygodniu;w tym tygodniu;w przyszłym tygodniu|month=w zeszłym miesiącu;w tym miesiącu;w
+  przyszłym miesiącu|quarter=w zeszłym kwartale;w tym kwartale;w przyszłym kwartale|year=w zeszłym roku;w tym
+  roku;w przyszłym roku • in-short: second=sek.|hour=godz.|week=tydz.;tyg.|month=mies.|quarter=kw.|future=|
+ past=|day=|year= • words-short: week=w zeszłym tyg.;w tym tyg.;w przyszłym tyg.|month=w zeszłym mies.;w tym
+  mies.;w przyszłym mies.|quarter=|year= • in-narrow: hour=g.|future=|past=|minute=|day=|week=|quarter=|year=
+words-narrow: day=wcz.;dziś;jutro;przedwczoraj;pojutrze
+= cs cs-CZ < en
+plural: one: i = 1 and v = 0|few: i = 2..4 and v = 0|many: v != 0 • ordinal:  • number: ,|`|-|+|E|1|NaN|
+ #,##0`%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0`tis.|6=0`mil.|9=0`mld.|12=0`bil. • long: 3=0 tisíc;0 tisíce;0
+  tisíce;0 tisíc|4=00 tisíc;00 tisíc;00 tisíce;00 tisíc|6=0 milion;0 miliony;0 milionu;0 milionů|7=00
+  milionů;00 milionů;00 milionu;00 milionů|9=0 miliarda;0 miliardy;0 miliardy;0 miliard|10=00 miliard;00
+  miliard;00 miliardy;00 miliard|12=0 bilion;0 biliony;0 bilionu;0 bilionů|13=00 bilionů;00 bilionů;00
+  bilionu;00 bilionů • symbols: USD=US$;$|JPY=JP¥;¥|AUD=AU$;$|INR=INR;₹|CZK=Kč|RON=RON;L|TWD=NT$|ILS=ILS;₪|
+ PHP=PHP;₱|VND=VND;₫ • currencies: CHF=švýcarský frank;švýcarské franky;švýcarského franku;švýcarských
+  franků|CNY=čínský jüan;čínské jüany;čínského jüanu;čínských jüanů|CZK=česká koruna;české koruny;české
+  koruny;českých korun|EUR=euro;eura;eura;eur|GBP=britská libra;britské libry;britské libry;britských liber|
+ JPY=japonský jen;japonské jeny;japonského jenu;japonských jenů|USD=americký dolar;americké dolary;amerického
+  dolaru;amerických dolarů • months: ledna|února|března|dubna|května|června|července|srpna|září|října|
+ listopadu|prosince • months-short: led|úno|bře|dub|kvě|čvn|čvc|srp|zář|říj|lis|pro • months-narrow: 1|2|3|4|
+ 5|6|7|8|9|10|11|12 • months-alone: leden|únor|březen|duben|květen|červen|červenec|srpen|září|říjen|listopad|
+ prosinec • days: neděle|pondělí|úterý|středa|čtvrtek|pátek|sobota • days-short: ne|po|út|st|čt|pá|so
+days-narrow: N|P|Ú|S|Č|P|S • eras: před naším letopočtem|našeho letopočtu|př. n. l.|n. l.|př.n.l.|n.l.
+ampm: dop.|odp.|dop.|odp. • periods: 12 poledne;pol.|04-09 ráno;r.|09-12 dopoledne;dop.;d.|12-18 odpoledne;
+ odp.;o.|18-22 večer;več.;v.|22-04 v noci;v n.;n. • dates: EEEE d. MMMM y|d. MMMM y|d. M. y|dd.MM.yy
+times: H:mm:ss, zzzz|H:mm:ss z|H:mm:ss|H:mm • joints: {1} 'v' {0}|{1} 'v' {0}|{1} {0}|{1} {0}
+formats: d=d.|Ed=E d.|EHm=E H:mm|EHms=E H:mm:ss|GyMd=d. M. y GGGGG|GyMEd=E, d. M. y G|GyMMM=LLLL y G|
+ GyMMMd=d. M. y G|GyMMMEd=E d. M. y G|GyMMMMd=d. MMMM y G|GyMMMMEd=E d. MMMM y G|H=H|Hm=H:mm|Hms=H:mm:ss|
+ Md=d. M.|MEd=E d. M.|MMMd=d. M.|MMMEd=E d. M.|MMMMd=d. MMMM|MMMMEd=E d. MMMM|yMd=d. M. y|yMEd=E d. M. y|
+ yMMM=LLLL y|yMMMd=d. M. y|yMMMEd=E d. M. y|yMMMM=LLLL y|yMMMMd=d. MMMM y|yMMMMEd=E d. MMMM y
+appended: G={1} {0}|y={1} {0}|M={0} (měsíc: {1})|d={0} (den: {1})|s={0} (sekunda: {1}) • hours: h23|h11
+zone: GMT{0}|GMT|+H:mm • zones: Central European Standard Time=středoevropský standardní čas;SEČ|Central
+  European Summer Time=středoevropský letní čas;SELČ|Greenwich Mean Time=greenwichský střední čas|Coordinated
+  Universal Time=koordinovaný světový čas • list-and: , ; a`|, ; a`|,  • list-or: , ; nebo  •
+list-unit: , ; a`|, ; a`;, |  • in-long: future=za {0} #|past=před {0} #|second=sekundu;sekundy;sekundy;
+ sekund/sekundou;sekundami;sekundy;sekundami|minute=minutu;minuty;minuty;minut/minutou;minutami;minuty;
+ minutami|hour=hodinu;hodiny;hodiny;hodin/hodinou;hodinami;hodiny;hodinami|day=den;dny;dne;dní/dnem;dny;dne;
+ dny|week=týden;týdny;týdne;týdnů/týdnem;týdny;týdne;týdny|month=měsíc;měsíce;měsíce;měsíců/měsícem;měsíci;
+ měsíce;měsíci|quarter=čtvrtletí/čtvrtletím;čtvrtletími;čtvrtletí;čtvrtletími|year=rok;roky;roku;let/rokem;
+ lety;roku;lety • words-long: second=;nyní|minute=;tuto minutu|hour=;tuto hodinu|day=včera;dnes;zítra;
+ předevčírem;pozítří|week=minulý týden;tento týden;příští týden|month=minulý měsíc;tento měsíc;příští měsíc|
+ quarter=minulé čtvrtletí;toto čtvrtletí;příští čtvrtletí|year=minulý rok;tento rok;příští rok
+in-short: second=s|hour=h|week=týd.|month=měs.|quarter=+{0} Q/-{0} Q|year=r.;r.;r.;l.|future=|past=|day=
+words-short: week=minulý týd.;tento týd.;příští týd.|month=minulý měs.;tento měs.;příští měs.|quarter=|year=
+in-narrow: future=|past=|second=|minute=|hour=|day=|week=|quarter=|year=
+= hu hu-HU < en
+plural: one: n = 1 • ordinal: one: n = 1,5 • number: ,|`|-|+|E|2|NaN|#,##0%|#,##0.00`¤|#,##0.00`¤||
+short: 3=0`E|6=0`M|9=0`Mrd|12=0`B • long: 3=0 ezer|6=0 millió|9=0 milliárd|12=0 billió • symbols: USD=USD;$|
+ EUR=EUR;€|GBP=GBP;£|CAD=CAD;$|AUD=AUD;$|CNY=CNY;¥|INR=INR;₹|BRL=BRL;R$|MXN=MXN;$|HUF=Ft|KRW=KRW;₩|HKD=HKD;$|
+ NZD=NZD;$|TWD=TWD;NT$|ILS=ILS;₪|PHP=PHP;₱|VND=VND;₫ • currencies: CHF=svájci frank|CNY=kínai jüan|EUR=euró|
+ GBP=angol font|HUF=magyar forint|JPY=japán jen|USD=USA-dollár • months: január|február|március|április|
+ május|június|július|augusztus|szeptember|október|november|december • months-short: jan.|febr.|márc.|ápr.|
+ máj.|jún.|júl.|aug.|szept.|okt.|nov.|dec. • months-narrow: J|F|M|Á|M|J|J|A|Sz|O|N|D • days: vasárnap|hétfő|
+ kedd|szerda|csütörtök|péntek|szombat • days-short: V|H|K|Sze|Cs|P|Szo • days-narrow: V|H|K|Sz|Cs|P|Sz
+eras: Krisztus előtt|időszámításunk szerint|i. e.|i. sz.|ie.|isz. • ampm: de.|du.|de.|du.
+periods: 12 dél|04-06 hajnal|06-09 reggel|09-12 délelőtt;de.|12-18 délután;du.;délután|18-21 este|21-04 éjjel
+dates: y. MMMM d., EEEE|y. MMMM d.|y. MMM d.|y. MM. dd. • times: H:mm:ss zzzz|H:mm:ss z|H:mm:ss|H:mm
+joints: {1} {0}|{1} {0}|{1} {0}|{1} {0} • formats: Bh=B h|Bhm=B h:mm|Bhms=B h:mm:ss|Ed=d., E|Eh=E a_h|Gy=G
+  y.|GyM=G y. MM.|GyMd=GGGGG y. MM. dd.|GyMEd=G y. MM. dd., E|GyMMM=G y. MMM|GyMMMd=G y. MMM d.|GyMMMEd=G y.
+  MMM d., E|h=a_h|H=H|hm=a_h:mm|Hm=H:mm|hms=a_h:mm:ss|Hms=H:mm:ss|Md=M. d.|MEd=M. d., E|MMMd=MMM d.|MMMEd=MMM
+  d., E|MMMMd=MMMM d.|mmss=mm:ss|y=y.|yM=y. M.|yMd=y. MM. dd.|yMEd=y. MM. dd., E|yMMM=y. MMM|yMMMd=y. MMM d.|
+ yMMMEd=y. MMM d., E|yMMMM=y. MMMM • appended: G={1} {0}|y={1} {0}|M={0} (hónap: {1})|d={0} (nap: {1})|s={0}
+  (másodperc: {1}) • hours: h23|h11 • zones: Central European Standard Time=közép-európai téli idő;CET|
+ Central European Summer Time=közép-európai nyári idő;CEST|Greenwich Mean Time=greenwichi középidő, téli idő|
+ Coordinated Universal Time=koordinált világidő • list-and: , ; és  • list-or: , ; vagy  •
+list-unit: , ; és  • in-long: future={0} # múlva|past={0} #l ezelőtt|second=másodperc/másodpercce|
+ minute=perc/percce|hour=óra/óráva|day=nap/nappa|week=hét/hétte|month=hónap/hónappa|
+ quarter=negyedév/negyedévve|year=év/évve • words-long: second=;most|minute=;ebben a percben|hour=;ebben az
+  órában|day=tegnap;ma;holnap;tegnapelőtt;holnapután|week=előző hét;ez a hét;következő hét|month=előző hónap;
+ ez a hónap;következő hónap|quarter=előző negyedév;ez a negyedév;következő negyedév|year=előző év;ez az év;
+ következő év • in-short: day=nap/{0} napja|future=|past=|second=|minute=|hour=|week=|month=|quarter=|year=
+words-short: week=|month=|quarter=|year= • in-narrow: past={0} #|second=másodperc/m.perce|minute=perc/perce|
+ hour=óra/órája|day=nap/napja|week=hét/hete|month=hónap/hónapja|quarter=n.év/negyedévvel ezelőtt|year=év/éve|
+ future=
+= ro ro-RO < en
+plural: one: i = 1 and v = 0|few: v != 0 or n = 0 or n != 1 and n % 100 = 1..19 • ordinal: one: n = 1
+number: ,|.|-|+|E|1|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤;(#,##0.00`¤)|| • short: 3=0`K|6=0`mil.|9=0`mld.|
+ 12=0`tril. • long: 3=0 mie;0 mii;0 de mii|6=0 milion;0 milioane;0 de milioane|9=0 miliard;0 miliarde;0 de
+  miliarde|12=0 trilion;0 trilioane;0 de trilioane • symbols: USD=USD;$|EUR=EUR;€|GBP=GBP;£|JPY=JPY;¥|
+ CAD=CAD;$|AUD=AUD;$|CNY=CNY;¥|INR=INR;₹|BRL=BRL;R$|MXN=MXN;$|KRW=KRW;₩|HKD=HKD;$|NZD=NZD;$|TWD=TWD;NT$|
+ ILS=ILS;₪|PHP=PHP;₱|VND=VND;₫ • currencies: CHF=franc elvețian;franci elvețieni|CNY=yuan chinezesc;yuani
+  chinezești|EUR=euro|GBP=liră sterlină;lire sterline|JPY=yen japonez;yeni japonezi|RON=leu românesc;lei
+  românești|USD=dolar american;dolari americani • name:  ; ; de  • months: ianuarie|februarie|martie|aprilie|
+ mai|iunie|iulie|august|septembrie|octombrie|noiembrie|decembrie • months-short: ian.|feb.|mar.|apr.|mai|
+ iun.|iul.|aug.|sept.|oct.|nov.|dec. • months-narrow: I|F|M|A|M|I|I|A|S|O|N|D • days: duminică|luni|marți|
+ miercuri|joi|vineri|sâmbătă • days-short: dum.|lun.|mar.|mie.|joi|vin.|sâm. • days-narrow: D|L|M|M|J|V|S
+eras: înainte de Hristos|după Hristos|î.Hr.|d.Hr.|î.Hr.|d.Hr. • ampm: a.m.|p.m.|a.m.|p.m.
+periods: 12 la amiază;amiază|05-12 dimineața|12-18 după-amiaza|18-22 seara|22-05 noaptea
+dates: EEEE, d MMMM y|d MMMM y|d MMM y|dd.MM.y • times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|HH:mm
+joints: {1} 'la' {0}|{1} 'la' {0}|{1}, {0}|{1}, {0} • formats: Ed=E d|GyM=MM.y G|GyMd=dd.MM.y G|GyMEd=E,
+  dd.MM.y G|GyMMMd=d MMM y G|GyMMMEd=E, d MMM y G|Md=dd.MM|MEd=E, dd.MM|MMdd=dd.MM|MMMd=d MMM|MMMEd=E, d MMM|
+ MMMMd=d MMMM|MMMMEd=E, d MMMM|yM=MM.y|yMd=dd.MM.y|yMEd=E, dd.MM.y|yMM=MM.y|yMMMd=d MMM y|yMMMEd=E, d MMM y
+appended: G={1} {0}|y={1} {0}|M={0} (lună: {1})|d={0} (zi: {1})|s={0} (secundă: {1}) • hours: h23|h11
+zones: Eastern European Standard Time=Ora standard a Europei de Est;EET|Eastern European Summer Time=Ora de
+  vară a Europei de Est;EEST|Greenwich Mean Time=Ora de Greenwich|Coordinated Universal Time=Timpul universal
+  coordonat • list-and: , ; și |, ; și |,  • list-or: , ; sau  • list-unit: , ;, ; și |,  •
+in-long: future=peste {0} #|past=acum {0} #|second=secundă;secunde;de secunde|minute=minut;minute;de minute|
+ hour=oră;ore;de ore|day=zi;zile;de zile|week=săptămână;săptămâni;de săptămâni|month=lună;luni;de luni|
+ quarter=trimestru;trimestre;de trimestre|year=an;ani;de ani • words-long: second=;acum|minute=;minutul
+  acesta|hour=;ora aceasta|day=ieri;azi;mâine;alaltăieri;poimâine|week=săptămâna trecută;săptămâna aceasta;
+ săptămâna viitoare|month=luna trecută;luna aceasta;luna viitoare|quarter=trimestrul trecut;trimestrul
+  acesta;trimestrul viitor|year=anul trecut;anul acesta;anul viitor • in-short: second=sec.|minute=min.|
+ hour=h|week=săpt.|quarter=trim.|future=|past=|day=|month=|year= • words-short: week=săpt. trecută;săpt.
+  aceasta;săpt. viitoare|quarter=trim. trecut;trim. acesta;trim. viitor|month=|year= • in-narrow: future=+{0}
+  #|past=-{0} #|day=zi;zile|month=lună;luni|year=an;ani|hour=|week=|quarter=
+= tr tr-TR < en
+plural: one: n = 1 • ordinal:  • number: ,|.|-|+|E|1|NaN|%#,##0|¤#,##0.00|¤#,##0.00;(¤#,##0.00)||
+short: 3=0`B|6=0`Mn|9=0`Mr|12=0`Tn • long: 3=0 bin|6=0 milyon|9=0 milyar|12=0 trilyon • symbols: AUD=AU$;$|
+ RON=RON;L|TRY=₺|TWD=NT$|PHP=PHP;₱ • currencies: CHF=İsviçre frangı|CNY=Çin yuanı|EUR=Euro|GBP=İngiliz
+  sterlini|JPY=Japon yeni|TRY=Türk lirası|USD=ABD doları • months: Ocak|Şubat|Mart|Nisan|Mayıs|Haziran|
+ Temmuz|Ağustos|Eylül|Ekim|Kasım|Aralık • months-short: Oca|Şub|Mar|Nis|May|Haz|Tem|Ağu|Eyl|Eki|Kas|Ara
+months-narrow: O|Ş|M|N|M|H|T|A|E|E|K|A • days: Pazar|Pazartesi|Salı|Çarşamba|Perşembe|Cuma|Cumartesi
+days-short: Paz|Pzt|Sal|Çar|Per|Cum|Cmt • days-narrow: P|P|S|Ç|P|C|C • eras: Milattan Önce|Milattan Sonra|MÖ|
+ MS|MÖ|MS • ampm: ÖÖ|ÖS|ÖÖ|ÖS • periods: 12 öğle;öğle;ö|06-11 sabah|11-12 öğleden önce|12-18 öğleden sonra|
+ 18-19 akşamüstü|19-21 akşam|21-06 gece • dates: d MMMM y EEEE|d MMMM y|d MMM y|d.MM.y • times: HH:mm:ss
+  zzzz|HH:mm:ss z|HH:mm:ss|HH:mm • joints: {1} {0}|{1} {0}|{1} {0}|{1} {0} • formats: Bh=B h|Bhm=B h:mm|
+ Bhms=B h:mm:ss|Ehm=E a_h:mm|Ehms=E a_h:mm:ss|Gy=G y|GyM=MM/y G|GyMd=G dd.MM.y|GyMEd=G dd.MM.y E|GyMMM=G MMM
+  y|GyMMMd=G d MMM y|GyMMMEd=G d MMM y E|h=a_h|hm=a_h:mm|hms=a_h:mm:ss|Md=d/M|MEd=d/M E|MMMd=d MMM|MMMEd=d
+  MMM E|MMMMd=d MMMM|MMMMEd=d MMMM E|mmss=mm:ss|yM=MM/y|yMd=dd.MM.y|yMEd=d.M.y E|yMM=MM.y|yMMMd=d MMM y|
+ yMMMEd=d MMM y E • appended: G={1} {0}|y={1} {0}|M={0} (ay: {1})|d={0} (gün: {1})|s={0} (saniye: {1})
+hours: h23|h11 • zones: Greenwich Mean Time=Greenwich Ortalama Saati|Coordinated Universal Time=Eş Güdümlü
+  Evrensel Zaman • list-and: , ; ve |, ; ve |,  • list-or: , ; veya  • list-unit:   • in-long: future={0} #
+  sonra|past={0} # önce|second=saniye|minute=dakika|hour=saat|day=gün|week=hafta|month=ay|quarter=çeyrek|
+ year=yıl • words-long: second=;şimdi|minute=;bu dakika|hour=;bu saat|day=dün;bugün;yarın;evvelsi gün;öbür
+  gün|week=geçen hafta;bu hafta;gelecek hafta|month=geçen ay;bu ay;gelecek ay|quarter=geçen çeyrek;bu çeyrek;
+ gelecek çeyrek|year=geçen yıl;bu yıl;gelecek yıl • in-short: second=sn.|minute=dk.|hour=sa.|week=hf.|
+ quarter=çyr.|future=|past=|day=|month=|year= • words-short: week=geçen hf.;bu hf.;gelecek hf.|quarter=geçen
+  çyr.;bu çyr.;gelecek çyr.|month=|year= • in-narrow: future=|past=|second=|minute=|hour=|day=|week=|
+ quarter=|year=
+= uk uk-UA < en
+plural: one: v = 0 and i % 10 = 1 and i % 100 != 11|few: v = 0 and i % 10 = 2..4 and i % 100 != 12..14|many:
+  v = 0 and i % 10 = 0 or v = 0 and i % 10 = 5..9 or v = 0 and i % 100 = 11..14 • ordinal: few: n % 10 = 3
+  and n % 100 != 13 • number: ,|`|-|+|Е|1|NaN|#,##0%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0`тис.|6=0`млн|
+ 9=0`млрд|12=0`трлн • long: 3=0 тисяча;0 тисячі;0 тисяч;0 тисячі|6=0 мільйон;0 мільйони;0 мільйонів;0
+  мільйона|9=0 мільярд;0 мільярди;0 мільярдів;0 мільярда|12=0 трильйон;0 трильйони;0 трильйонів;0 трильйона
+symbols: USD=USD;$|EUR=EUR;€|GBP=GBP;£|CAD=CAD;$|AUD=AUD;$|CNY=CNY;¥|INR=INR;₹|BRL=BRL;R$|MXN=MXN;$|UAH=₴|
+ KRW=KRW;₩|HKD=HKD;$|NZD=NZD;$|TWD=TWD;$|ILS=ILS;₪|PHP=PHP;₱|VND=VND;₫ • currencies: CHF=швейцарський франк;
+ швейцарські франки;швейцарських франків;швейцарського франка|CNY=китайський юань;китайські юані;китайських
+  юанів;китайського юаня|EUR=євро|GBP=англійський фунт;англійські фунти;англійських фунтів;англійського
+  фунта|JPY=японська єна;японські єни;японських єн;японської єни|UAH=українська гривня;українські гривні;
+ українських гривень;української гривні|USD=долар США;долари США;доларів США;долара США • months: січня|
+ лютого|березня|квітня|травня|червня|липня|серпня|вересня|жовтня|листопада|грудня • months-short: січ.|лют.|
+ бер.|квіт.|трав.|черв.|лип.|серп.|вер.|жовт.|лист.|груд. • months-narrow: с|л|б|к|т|ч|л|с|в|ж|л|г
+months-alone: січень|лютий|березень|квітень|травень|червень|липень|серпень|вересень|жовтень|листопад|грудень
+months-narrow-alone: С|Л|Б|К|Т|Ч|Л|С|В|Ж|Л|Г • days: неділя|понеділок|вівторок|середа|четвер|пʼятниця|субота
+days-short: нд|пн|вт|ср|чт|пт|сб • days-narrow: Н|П|В|С|Ч|П|С • eras: до нашої ери|нашої ери|до н. е.|н. е.|
+ до н.е.|н.е. • ampm: дп|пп|дп|пп • periods: 12 дня|00-04 ночі|04-12 ранку|12-18 дня|18-24 вечора
+dates: EEEE, d MMMM y_'р'.|d MMMM y_'р'.|d MMM y_'р'.|dd.MM.yy • times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|
+ HH:mm • joints: {1} 'о' {0}|{1} 'о' {0}|{1}, {0}|{1}, {0} • formats: Ed=E, d|GyM=MM y G|GyMd=dd-MM-y GGGGG|
+ GyMEd=dd-MM-y, E, G|GyMMM=LLL y_'р'. G|GyMMMd=d MMM y_'р'. G|GyMMMEd=E, d MMM y_'р'. G|H=H|M=LL|Md=dd.MM|
+ MEd=E, dd.MM|MMMd=d MMM|MMMEd=E, d MMM|MMMMd=d MMMM|MMMMEd=E, d MMMM|yM=MM.y|yMd=dd.MM.y|yMEd=E, dd.MM.y|
+ yMMM=LLL y_'р'.|yMMMd=d MMM y_'р'.|yMMMEd=E, d MMM y_'р'.|yMMMM=LLLL y_'р'. • appended: G={1} {0}|y={1} {0}|
+ M={0} (місяць: {1})|d={0} (день: {1})|s={0} (секунда: {1}) • range:  –  • hours: h23|h11
+zones: Eastern European Standard Time=за східноєвропейським стандартним часом|Eastern European Summer Time=за
+  східноєвропейським літнім часом|Greenwich Mean Time=за Гринвічем|Coordinated Universal Time=за всесвітнім
+  координованим часом • list-and: , ; і |, ; і |,  • list-or: , ; або  • list-unit: , ; і  •
+in-long: future=через {0} #|past={0} # тому|second=секунду;секунди;секунд;секунди|minute=хвилину;хвилини;
+ хвилин;хвилини|hour=годину;години;годин;години|day=день;дні;днів;дня|week=тиждень;тижні;тижнів;тижня|
+ month=місяць;місяці;місяців;місяця|quarter=квартал;квартали;кварталів;кварталу|year=рік;роки;років;року
+words-long: second=;зараз|minute=;цієї хвилини|hour=;цієї години|day=учора;сьогодні;завтра;позавчора;
+ післязавтра|week=минулого тижня;цього тижня;наступного тижня|month=минулого місяця;цього місяця;наступного
+  місяця|quarter=минулого кварталу;цього кварталу;наступного кварталу|year=минулого року;цього року;
+ наступного року • in-short: second=с|minute=хв|hour=год|day=дн.|week=тиж.|month=міс.|quarter=кв.|year=р.|
+ future=|past= • words-short: week=мин. тижня;цього тижня;наст. тижня|quarter=минулого кв.;цього кв.;
+ наступного кв.|year=торік;цьогоріч;наст. року|month= • in-narrow: future=за {0} #|past=|second=|minute=|
+ hour=|day=|week=|quarter=|year= • words-narrow: week=минулого тижня;цього тижня;наступного тижня|month=мин.
+  міс.;цього міс.;наст. міс.|year=торік;цього року;наст. р.
+= ru ru-RU < en
+plural: one: v = 0 and i % 10 = 1 and i % 100 != 11|few: v = 0 and i % 10 = 2..4 and i % 100 != 12..14|many:
+  v = 0 and i % 10 = 0 or v = 0 and i % 10 = 5..9 or v = 0 and i % 100 = 11..14 • ordinal:  •
+number: ,|`|-|+|E|1|не`число|#,##0`%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0`тыс.|6=0`млн|9=0`млрд|12=0`трлн
+long: 3=0 тысяча;0 тысячи;0 тысяч;0 тысячи|6=0 миллион;0 миллиона;0 миллионов;0 миллиона|9=0 миллиард;0
+  миллиарда;0 миллиардов;0 миллиарда|12=0 триллион;0 триллиона;0 триллионов;0 триллиона • symbols: RON=RON;L|
+ UAH=₴|RUB=₽|TWD=NT$|PHP=PHP;₱ • currencies: CHF=швейцарский франк;швейцарских франка;швейцарских франков;
+ швейцарского франка|CNY=китайский юань;китайских юаня;китайских юаней;китайского юаня|EUR=евро|
+ GBP=британский фунт стерлингов;британских фунта стерлингов;британских фунтов стерлингов;британского фунта
+  стерлингов|JPY=японская иена;японские иены;японских иен;японской иены|RUB=российский рубль;российских
+  рубля;российских рублей;российского рубля|USD=доллар США;доллара США;долларов США;доллара США
+months: января|февраля|марта|апреля|мая|июня|июля|августа|сентября|октября|ноября|декабря
+months-short: янв.|февр.|мар.|апр.|мая|июн.|июл.|авг.|сент.|окт.|нояб.|дек. • months-narrow: Я|Ф|М|А|М|И|И|А|
+ С|О|Н|Д • months-alone: январь|февраль|март|апрель|май|июнь|июль|август|сентябрь|октябрь|ноябрь|декабрь
+months-short-alone: янв.|февр.|март|апр.|май|июнь|июль|авг.|сент.|окт.|нояб.|дек. • days: воскресенье|
+ понедельник|вторник|среда|четверг|пятница|суббота • days-short: вс|пн|вт|ср|чт|пт|сб • days-narrow: В|П|В|С|
+ Ч|П|С • eras: до Рождества Христова|от Рождества Христова|до н. э.|н. э.|до н.э.|н.э. • periods: 12 полдень;
+ полд.|04-12 утра|12-18 дня|18-22 вечера;вечера;веч.|22-04 ночи • dates: EEEE, d MMMM y_'г'.|d MMMM y_'г'.|d
+  MMM y_'г'.|dd.MM.y • times: HH:mm:ss zzzz|HH:mm:ss z|HH:mm:ss|HH:mm • joints: {1} 'в' {0}|{1} 'в' {0}|{1},
+  {0}|{1}, {0} • formats: Ed=ccc, d|Eh=E, h_a|Gy=y_'г'. G|GyM=MM.y GGGGG|GyMd=dd.MM.y GGGGG|GyMEd=E, dd.MM.y
+  GGGGG|GyMMM=LLL y_'г'. G|GyMMMd=d MMM y_'г'. G|GyMMMEd=E, d MMM y_'г'. G|H=H|Md=dd.MM|MEd=E, dd.MM|
+ MMdd=dd.MM|MMMd=d MMM|MMMEd=ccc, d MMM|MMMMd=d MMMM|yM=MM.y|yMd=dd.MM.y|yMEd=ccc, dd.MM.y|yMM=MM.y|yMMM=LLL
+  y_'г'.|yMMMd=d MMM y_'г'.|yMMMEd=E, d MMM y_'г'.|yMMMM=LLLL y_'г'. • appended: G={1} {0}|y={1} {0}|M={0}
+  (месяц: {1})|d={0} (день: {1})|s={0} (секунда: {1}) • range:  –  • hours: h23|h11 • zones: Moscow Standard
+  Time=Москва, стандартное время|Greenwich Mean Time=Среднее время по Гринвичу|Coordinated Universal
+  Time=Всемирное координированное время • list-and: , ; и |, ; и |,  • list-or: , ; или  • list-unit:   •
+in-long: future=через {0} #|past={0} # назад|second=секунду;секунды;секунд;секунды|minute=минуту;минуты;
+ минут;минуты|hour=час;часа;часов;часа|day=день;дня;дней;дня|week=неделю;недели;недель;недели|month=месяц;
+ месяца;месяцев;месяца|quarter=квартал;квартала;кварталов;квартала|year=год;года;лет;года
+words-long: second=;сейчас|minute=;в эту минуту|hour=;в этот час|day=вчера;сегодня;завтра;позавчера;
+ послезавтра|week=на прошлой неделе;на этой неделе;на следующей неделе|month=в прошлом месяце;в этом месяце;в
+  следующем месяце|quarter=в прошлом квартале;в текущем квартале;в следующем квартале|year=в прошлом году;в
+  этом году;в следующем году • in-short: future=через {0} #.|past={0} #. назад|second=через {0}`сек./сек|
+ minute=мин|hour=через {0} ч/{0} ч назад|day=дн|week=нед|month=мес|quarter=кв|year=г;г;л;г
+words-short: week=на прошлой нед.;на этой нед.;на следующей нед.|month=в прошлом мес.;в этом мес.;в следующем
+  мес.|quarter=последний кв.;текущий кв.;следующий кв.|year=в прошлом г.;в этом г.;в след. г.
+in-narrow: future=+{0} #|past=-{0} #|second=с|hour=ч|day=дн.|week=нед.|month=мес.|quarter=кв.|year=г.;г.;л.;
+ г.|minute= • words-narrow: week=на пр. нед.;на эт. нед.;на след. нед.|month=в пр. мес.;в эт. мес.;в след.
+  мес.|quarter=посл. кв.;тек. кв.;след. кв.|year=в пр. г.;в эт. г.;в сл. г.
+= el el-GR < en
+plural: one: n = 1 • ordinal:  • number: ,|.|-|+|e|1|NaN|#,##0%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0`χιλ.|
+ 6=0`εκ.|9=0`δισ.|12=0`τρισ. • long: 3=0 χιλιάδα;0 χιλιάδες|4=00 χιλιάδες|6=0 εκατομμύριο;0 εκατομμύρια|7=00
+  εκατομμύρια|9=0 δισεκατομμύριο;0 δισεκατομμύρια|10=00 δισεκατομμύρια|12=0 τρισεκατομμύριο;0
+  τρισεκατομμύρια|13=00 τρισεκατομμύρια • symbols: JPY=JP¥;¥|PHP=PHP;₱ • currencies: CHF=φράγκο Ελβετίας;
+ φράγκα Ελβετίας|CNY=γουάν Κίνας|EUR=ευρώ|GBP=λίρα στερλίνα Βρετανίας;λίρες στερλίνες Βρετανίας|JPY=γιεν
+  Ιαπωνίας|USD=δολάριο ΗΠΑ;δολάρια ΗΠΑ • months: Ιανουαρίου|Φεβρουαρίου|Μαρτίου|Απριλίου|Μαΐου|Ιουνίου|
+ Ιουλίου|Αυγούστου|Σεπτεμβρίου|Οκτωβρίου|Νοεμβρίου|Δεκεμβρίου • months-short: Ιαν|Φεβ|Μαρ|Απρ|Μαΐ|Ιουν|Ιουλ|
+ Αυγ|Σεπ|Οκτ|Νοε|Δεκ • months-narrow: Ι|Φ|Μ|Α|Μ|Ι|Ι|Α|Σ|Ο|Ν|Δ • months-alone: Ιανουάριος|Φεβρουάριος|Μάρτιος|
+ Απρίλιος|Μάιος|Ιούνιος|Ιούλιος|Αύγουστος|Σεπτέμβριος|Οκτώβριος|Νοέμβριος|Δεκέμβριος • months-short-alone:
+  Ιαν|Φεβ|Μάρ|Απρ|Μάι|Ιούν|Ιούλ|Αύγ|Σεπ|Οκτ|Νοέ|Δεκ • days: Κυριακή|Δευτέρα|Τρίτη|Τετάρτη|Πέμπτη|Παρασκευή|
+ Σάββατο • days-short: Κυρ|Δευ|Τρί|Τετ|Πέμ|Παρ|Σάβ • days-narrow: Κ|Δ|Τ|Τ|Π|Π|Σ • eras: προ Χριστού|μετά
+  Χριστόν|π.Χ.|μ.Χ.|π.Χ.|μ.Χ. • ampm: π.μ.|μ.μ.|π.μ.|μ.μ. • periods: 04-12 το πρωί;πρωί|12-17 το μεσημέρι;
+ μεσημ.|17-20 το απόγευμα;απόγ.|20-04 το βράδυ;βράδυ • dates: EEEE d MMMM y|d MMMM y|d MMM y|d/M/yy
+joints: {1} στις {0}|{1} στις {0}|{1}, {0}|{1}, {0} • formats: Ed=E d|GyM=G y-MM|GyMd=d/M/y GGGGG|GyMEd=E,
+  dd-MM-y G|GyMMM=LLL y G|GyMMMd=d MMM y G|GyMMMEd=E d MMM y G|Md=d/M|MEd=E d/M|MMM=MMM|MMMd=d MMM|MMMEd=E d
+  MMM|MMMMd=d MMMM|MMMMEd=E d MMMM|yMd=d/M/y|yMEd=E d/M/y|yMMMd=d MMM y|yMMMEd=E d MMM y|yMMMM=LLLL y
+appended: G={1} {0}|y={1} {0}|M={0} (μήνας: {1})|d={0} (ημέρα: {1})|s={0} (δευτερόλεπτο: {1}) • range:  -  •
+zones: Eastern European Standard Time=Χειμερινή ώρα Ανατολικής Ευρώπης;EET|Eastern European Summer
+  Time=Θερινή ώρα Ανατολικής Ευρώπης;EEST|Greenwich Mean Time=Μέση ώρα Γκρίνουιτς|Coordinated Universal
+  Time=Συντονισμένη Παγκόσμια Ώρα • list-and: , ; και |, ; και |,  • list-or: , ; ή  • in-long: future=σε {0}
+  #|past=πριν από {0} #|second=δευτερόλεπτο;δευτερόλεπτα|minute=λεπτό;λεπτά|hour=ώρα;ώρες|day=ημέρα;ημέρες|
+ week=εβδομάδα;εβδομάδες|month=μήνα;μήνες|quarter=τρίμηνο;τρίμηνα|year=έτος;έτη • words-long: second=;τώρα|
+ minute=;τρέχον λεπτό|hour=;τρέχουσα ώρα|day=χθες;σήμερα;αύριο;προχθές;μεθαύριο|week=προηγούμενη εβδομάδα;
+ τρέχουσα εβδομάδα;επόμενη εβδομάδα|month=προηγούμενος μήνας;τρέχων μήνας;επόμενος μήνας|quarter=προηγούμενο
+  τρίμηνο;τρέχον τρίμηνο;επόμενο τρίμηνο|year=πέρσι;φέτος;επόμενο έτος • in-short: second=δευτ.|minute=λεπ.|
+ hour=ώ.|day=ημ.|week=εβδ.|quarter=τρίμ.|future=|past=|month=|year= • words-short: week=προηγ. εβδομάδα;τρέχ.
+  εβδομάδα;επόμ. εβδομάδα|month=προηγ. μήνας;τρέχων μήνας;επόμ. μήνας|quarter=προηγ. τρίμ.;τρέχον τρίμ.;επόμ.
+  τρίμ.|year= • in-narrow: future=σε {0} #.|past={0} #. πριν|second=δ|minute=λ|hour=ώ|day=ημ|week=εβδ|
+ month=μ|quarter=τρίμ|year=σε {0} έτος;σε {0} έτη/{0} έτος πριν;{0} έτη πριν • words-narrow: week=προηγ.
+  εβδ.;τρέχ. εβδ.;επόμ. εβδ.|month=προηγ. μήνας;τρέχ. μήνας;επόμ. μήνας
+= ja ja-JP < en
+plural:  • ordinal:  • short: 3=0|4=0万|8=0億|12=0兆|6=|9= • long: 3=0|4=0万|8=0億|12=0兆|6=|9=
+symbols: JPY=￥|CNY=元;￥|RON=RON;レイ|PHP=PHP;₱ • currencies: CHF=スイス フラン|CNY=中国人民元|EUR=ユーロ|GBP=英国ポンド|JPY=円|
+ USD=米ドル • name:  • months: 1月|2月|3月|4月|5月|6月|7月|8月|9月|10月|11月|12月 • months-short: 1月|2月|3月|4月|5月|6月|7月|8月|
+ 9月|10月|11月|12月 • months-narrow: 1|2|3|4|5|6|7|8|9|10|11|12 • days: 日曜日|月曜日|火曜日|水曜日|木曜日|金曜日|土曜日
+days-short: 日|月|火|水|木|金|土 • days-narrow: 日|月|火|水|木|金|土 • eras: 紀元前|西暦|紀元前|西暦|BC|AD • ampm: 午前|午後|午前|午後
+periods: 12 正午|04-12 朝|12-16 昼|16-19 夕方|19-23 夜|23-04 夜中 • dates: y年M月d日EEEE|y年M月d日|y/MM/dd|y/MM/dd
+times: H時mm分ss秒 zzzz|H:mm:ss z|H:mm:ss|H:mm • joints: {1} {0}|{1} {0}|{1} {0}|{1} {0} • formats: Bh=BK時|
+ Bhm=BK:mm|Bhms=BK:mm:ss|d=d日|Ed=d日(E)|EEEEd=d日EEEE|Eh=aK時 (E)|Ehm=aK:mm (E)|EHm=H:mm (E)|Ehms=aK:mm:ss (E)|
+ EHms=H:mm:ss (E)|Gy=Gy年|GyM=Gy/M|GyMd=Gy/M/d|GyMEd=Gy/M/d(E)|GyMMM=Gy年M月|GyMMMd=Gy年M月d日|GyMMMEd=Gy年M月d日(E)|
+ GyMMMEEEEd=Gy年M月d日EEEE|h=aK時|H=H時|hm=aK:mm|Hm=H:mm|hms=aK:mm:ss|Hms=H:mm:ss|M=M月|MEd=M/d(E)|MEEEEd=M/dEEEE|
+ MMM=M月|MMMd=M月d日|MMMEd=M月d日(E)|MMMEEEEd=M月d日EEEE|MMMMd=M月d日|y=y年|yM=y/M|yMd=y/M/d|yMEd=y/M/d(E)|
+ yMEEEEd=y/M/dEEEE|yMM=y/MM|yMMM=y年M月|yMMMd=y年M月d日|yMMMEd=y年M月d日(E)|yMMMEEEEd=y年M月d日EEEE|yMMMM=y年M月
+appended: G={1} {0}|y={1} {0}|M={0} (月: {1})|d={0} (日: {1})|s={0} (秒: {1}) • range: ～ • hours: h23|h11
+zones: Japan Standard Time=日本標準時;JST|Greenwich Mean Time=グリニッジ標準時|Coordinated Universal Time=協定世界時
+list-and: 、 • list-or: 、;、または;または • list-unit:  | | • in-long: future={0} #後|past={0} #前|second=秒|minute=分|
+ hour=時間|day=日|week=週間|month=か月|quarter=四半期|year=年 • words-long: second=;今|minute=;1 分以内|hour=;1 時間以内|day=昨日;
+ 今日;明日;一昨日;明後日|week=先週;今週;来週|month=先月;今月;来月|quarter=前四半期;今四半期;翌四半期|year=昨年;今年;来年 • in-short: future=|past=|
+ second=|minute=|hour=|day=|week=|month=|quarter=|year= • words-short: week=|month=|quarter=|year=
+in-narrow: future={0}#後|past={0}#前|second=|minute=|hour=|day=|week=|quarter=|year=
+= zh-CN zh zh-Hans zh-Hans-CN < en
+plural:  • ordinal:  • short: 3=0|4=0万|8=0亿|12=0万亿|6=|9= • long: 3=0|4=0万|8=0亿|12=0万亿|6=|9=
+symbols: USD=US$;$|JPY=JP¥;¥|AUD=AU$;$|CNY=¥|TWD=NT$|PHP=PHP;₱ • currencies: CHF=瑞士法郎|CNY=人民币|EUR=欧元|GBP=英镑|
+ JPY=日元|USD=美元 • name:  • months: 一月|二月|三月|四月|五月|六月|七月|八月|九月|十月|十一月|十二月 • months-short: 1月|2月|3月|4月|5月|6月|7月|
+ 8月|9月|10月|11月|12月 • months-narrow: 1|2|3|4|5|6|7|8|9|10|11|12 • days: 星期日|星期一|星期二|星期三|星期四|星期五|星期六
+days-short: 周日|周一|周二|周三|周四|周五|周六 • days-narrow: 日|一|二|三|四|五|六 • eras: 公元前|公元|公元前|公元|公元前|公元
+ampm: 上午|下午|上午|下午 • periods: 00-05 凌晨|05-08 清晨;早上|08-12 上午|12-13 中午|13-19 下午|19-24 晚上 • dates: y年M月d日EEEE|
+ y年M月d日|y年M月d日|y/M/d • times: zzzz HH:mm:ss|z HH:mm:ss|HH:mm:ss|HH:mm • joints: {1} {0}|{1} {0}|{1} {0}|{1}
+  {0} • formats: Bh=Bh时|Bhm=Bh:mm|Bhms=Bh:mm:ss|d=d日|Ed=d日E|Eh=Eah时|Ehm=Eah:mm|EHm=EHH:mm|Ehms=Eah:mm:ss|
+ EHms=EHH:mm:ss|Gy=Gy年|GyM=Gy年M月|GyMd=Gy-MM-dd|GyMEd=Gy-MM-ddE|GyMMM=Gy年M月|GyMMMd=Gy年M月d日|GyMMMEd=Gy年M月d日E|
+ h=ah时|H=H时|hm=ah:mm|hms=ah:mm:ss|M=M月|MEd=M/dE|MMdd=MM/dd|MMMd=M月d日|MMMEd=M月d日E|MMMMd=M月d日|y=y年|yM=y/M|
+ yMd=y/M/d|yMEd=y/M/dE|yMEEEEd=y年M月d日EEEE|yMM=y年M月|yMMM=y年M月|yMMMd=y年M月d日|yMMMEd=y年M月d日E|yMMMM=y年M月
+appended: G={1} {0}|y={1} {0}|M={0} (月: {1})|d={0} (日: {1})|s={0} (秒: {1})|z={1}{0} • range:  –  •
+hours: h23|h11 • zones: China Standard Time=中国标准时间|Greenwich Mean Time=格林尼治标准时间|Coordinated Universal
+  Time=协调世界时 • list-and: 、;和|、;和|、 • list-or: 、;或 • list-unit:  • in-long: future={0}#后|past={0}#前|second=秒钟|
+ minute=分钟|hour=小时|day=天|week=周|month=个月|quarter=个季度|year=年 • words-long: second=;现在|minute=;此刻|hour=;这一时间 /
+  此时|day=昨天;今天;明天;前天;后天|week=上周;本周;下周|month=上个月;本月;下个月|quarter=上季度;本季度;下季度|year=去年;今年;明年
+in-short: second=秒|future=|past=|minute=|hour=|day=|week=|month=|quarter=|year= • words-short: week=|month=|
+ quarter=|year= • in-narrow: future=|past=|second=|minute=|hour=|day=|week=|quarter=|year=
+= zh-TW zh-Hant zh-Hant-TW < zh-CN
+number: .|,|-|+|E|1|非數值|#,##0%|¤#,##0.00|¤#,##0.00;(¤#,##0.00)|| • short: 4=0萬|8=0億|12=0兆
+long: 4=0萬|8=0億|12=0兆 • symbols: JPY=¥|CNY=CN¥;¥|RON=RON;L|KRW=￦;₩|TWD=$ • currencies: CNY=人民幣|EUR=歐元|GBP=英鎊|
+ JPY=日圓|TWD=新台幣 • name:   • months: 1月|2月|3月|4月|5月|6月|7月|8月|9月|10月|11月|12月 • days-short: 週日|週一|週二|週三|週四|週五|週六
+eras: 西元前|西元|西元前|西元|西元前|西元 • periods: 00-05 凌晨|05-08 清晨|08-12 上午|12-13 中午|13-19 下午|19-24 晚上
+dates: y年M月d日 EEEE|y年M月d日|y年M月d日|y/M/d • times: Bh:mm:ss [zzzz]|Bh:mm:ss [z]|Bh:mm:ss|Bh:mm
+joints: {1}{0}|{1}{0}|{1}{0}|{1}{0} • formats: Bh=Bh時|Ed=d E|Eh=Eah時|Ehm=EBh:mm|EHm=E HH:mm|Ehms=EBh:mm:ss|
+ EHms=E HH:mm:ss|GyM=Gy/M|GyMd=G y/M/d|GyMEd=Gy/M/d（E）|GyMMMEd=Gy年M月d日 E|h=Bh時|H=H時|hm=Bh:mm|hms=Bh:mm:ss|
+ MEd=M/d（E）|yMEd=y/M/d（E）|yMEEEEd=y年M月d日 EEEE|yMM=y/MM • appended: z= • range:  –  • hours: h12|h12
+zones: Taipei Standard Time=台北標準時間|Greenwich Mean Time=格林威治標準時間|Coordinated Universal Time=世界標準時間
+list-and: 、;和|、;和|、;和;、 • list-unit:  | | • in-long: future={0} #後|past={0} #前|second=秒|minute=分鐘|hour=小時|
+ week=週|month=個月|quarter=季 • words-long: second=;現在|minute=;這一分鐘|hour=;這一小時|day=昨天;今天;明天;前天;後天|week=上週;本週;下週|
+ month=上個月;本月;下個月|quarter=上一季;這一季;下一季 • in-short: second=
+= ko ko-KR < en
+plural:  • ordinal:  • short: 3=0천|4=0만|8=0억|12=0조|6=|9= • long: 3=0천|4=0만|8=0억|12=0조|6=|9=
+symbols: USD=US$;$|JPY=JP¥;¥|AUD=AU$;$|RON=RON;L|TWD=NT$|PHP=PHP;₱ • currencies: CHF=스위스 프랑|CNY=중국 위안화|
+ EUR=유로|GBP=영국 파운드|JPY=일본 엔화|KRW=대한민국 원|USD=미국 달러 • months: 1월|2월|3월|4월|5월|6월|7월|8월|9월|10월|11월|12월
+months-short: 1월|2월|3월|4월|5월|6월|7월|8월|9월|10월|11월|12월 • months-narrow: 1월|2월|3월|4월|5월|6월|7월|8월|9월|10월|11월|12월
+days: 일요일|월요일|화요일|수요일|목요일|금요일|토요일 • days-short: 일|월|화|수|목|금|토 • days-narrow: 일|월|화|수|목|금|토
+eras: 기원전|서기|BC|AD|BC|AD • ampm: AM|PM|오전|오후 • periods: 12 정오|03-06 아침|06-12 오전|12-18 오후|18-21 저녁|21-03 밤
+dates: y년 MMMM d일 EEEE|y년 MMMM d일|y. M. d.|yy. M. d. • times: a h시 m분 s초 zzzz|a h시 m분 s초 z|a h:mm:ss|a h:mm
+joints: {1} {0}|{1} {0}|{1} {0}|{1} {0} • formats: Bh=B h시|Bhm=B h:mm|Bhms=B h:mm:ss|d=d일|Ed=d일 (E)|EEEEd=d일
+  EEEE|Eh=(E) a h|Ehm=(E) a h:mm|EHm=(E) HH:mm|Ehms=(E) a h:mm:ss|EHms=(E) HH:mm:ss|Gy=G y년|GyM=G y/M|
+ GyMd=GGGGG y/M/d|GyMEd=G y/M/d (E)|GyMMM=G y년 MMM|GyMMMd=G y년 MMM d일|GyMMMEd=G y년 MMM d일 (E)|GyMMMEEEEd=G y년
+  MMM d일 EEEE|h=a h시|H=H시|HHmmss=HH:mm:ss|hm=a h:mm|hms=a h:mm:ss|Hms=H시 m분 s초|M=M월|Md=M. d.|MEd=M. d. (E)|
+ MEEEEd=M. d. EEEE|MMMd=MMM d일|MMMEd=MMM d일 (E)|MMMEEEEd=MMM d일 EEEE|MMMMd=MMMM d일|mmss=mm:ss|y=y년|yM=y. M.|
+ yMd=y. M. d.|yMEd=y. M. d. (E)|yMEEEEd=y. M. d. EEEE|yMM=y. M.|yMMM=y년 MMM|yMMMd=y년 MMM d일|yMMMEd=y년 MMM d일
+  (E)|yMMMEEEEd=y년 MMM d일 EEEE|yMMMM=y년 MMMM • appended: G={1} {0}|y={1} {0}|M={0} (월: {1})|d={0} (일: {1})|
+ s={0} (초: {1}) • range:  ~  • zones: Korean Standard Time=한국 표준시|Greenwich Mean Time=그리니치 표준시|Coordinated
+  Universal Time=협정 세계시 • list-and: , ; 및  • list-or: , ; 또는  • list-unit:   • in-long: future={0}# 후|
+ past={0}# 전|second=초|minute=분|hour=시간|day=일|week=주|month=개월|quarter=분기|year=년 • words-long: second=;지금|
+ minute=;현재 분|hour=;현재 시간|day=어제;오늘;내일;그저께;모레|week=지난주;이번 주;다음 주|month=지난달;이번 달;다음 달|quarter=지난 분기;이번 분기;다음
+  분기|year=작년;올해;내년 • in-short: future=|past=|second=|minute=|hour=|day=|week=|month=|quarter=|year=
+words-short: week=|month=|quarter=|year= • in-narrow: future=|past=|second=|minute=|hour=|day=|week=|
+ quarter=|year=
+= hi hi-IN < en
+plural: one: i = 0 or n = 1 • ordinal: one: n = 1|two: n = 2,3|few: n = 4|many: n = 6 • number: .|,|-|+|E|1|
+ NaN|#,##,##0%|¤#,##,##0.00|¤#,##,##0.00|| • short: 3=0`हज़ार|5=0`लाख|7=0`क॰|9=0`अ॰|11=0`ख॰|13=0`नील|6=|12=
+long: 3=0 हज़ार|5=0 लाख|7=0 करोड़|9=0 अरब|11=0 खरब|6=|12= • symbols: JPY=JP¥;¥|RON=RON;लेई|TWD=NT$|PHP=PHP;₱
+currencies: CHF=स्विस फ़्रैंक|CNY=चीनी युआन|EUR=यूरो|GBP=ब्रिटिश पाउंड स्टर्लिंग|INR=भारतीय रुपया;भारतीय
+  रुपए|JPY=जापानी येन|USD=यूएस डॉलर • months: जनवरी|फ़रवरी|मार्च|अप्रैल|मई|जून|जुलाई|अगस्त|सितंबर|अक्टूबर|
+ नवंबर|दिसंबर • months-short: जन॰|फ़र॰|मार्च|अप्रैल|मई|जून|जुल॰|अग॰|सित॰|अक्टू॰|नव॰|दिस॰
+months-narrow: ज|फ़|मा|अ|म|जू|जु|अ|सि|अ|न|दि • days: रविवार|सोमवार|मंगलवार|बुधवार|गुरुवार|शुक्रवार|शनिवार
+days-short: रवि|सोम|मंगल|बुध|गुरु|शुक्र|शनि • days-narrow: र|सो|मं|बु|गु|शु|श • eras: ईसा-पूर्व|ईसवी सन|
+ ईसा-पूर्व|ईस्वी|ईसा-पूर्व|ईस्वी • ampm: am|pm|am|pm • periods: 04-12 सुबह|12-16 दोपहर|16-20 शाम|20-04 रात
+dates: EEEE, d MMMM y|d MMMM y|d MMM y|d/M/yy • times: h:mm:ss a zzzz|h:mm:ss a z|h:mm:ss a|h:mm a
+joints: {1} को {0} बजे|{1} को {0} बजे|{1}, {0}|{1}, {0} • formats: Bh=B h|Bhm=B h:mm|Bhms=B h:mm:ss|Ed=E d|
+ Ehm=E h:mm a|Ehms=E h:mm:ss a|GyM=G y-MM|GyMd=GGGGG d/M/y|GyMEd=G y-MM-dd, E|GyMMM=MMM G y|GyMMMd=d MMM y G|
+ GyMMMEd=E, d MMM y G|hm=h:mm a|hms=h:mm:ss a|Md=d/M|MEd=E, d/M|MMdd=dd/MM|MMMd=d MMM|MMMEd=E, d MMM|MMMMd=d
+  MMMM|MMMMEd=E, d MMMM|yMd=d/M/y|yMEd=E, d/M/y|yMM=MM/y|yMMdd=dd/MM/y|yMMMd=d MMM y|yMMMEd=E, d MMM y
+appended: G={1} {0}|y={1} {0}|M={0} (माह: {1})|d={0} (दिन: {1})|s={0} (सेकंड: {1}) • range:  –  •
+zones: India Standard Time=भारतीय मानक समय;IST|Greenwich Mean Time=ग्रीनविच मीन टाइम|Coordinated Universal
+  Time=समन्वित वैश्विक समय • list-and: , ;, और ; और |, ; और  • list-or: , ; या  • list-unit: , ;, और ; और |,
+  |, ;  • in-long: future={0} # में|past={0} # पहले|second=सेकंड|minute=मिनट|hour=घंटे|day=दिन|week=सप्ताह|
+ month=माह|quarter=तिमाही;तिमाहियों/तिमाही|year=वर्ष • words-long: second=;अब|minute=;यह मिनट|hour=;यह घंटा|
+ day=कल;आज;कल;परसों;परसों|week=पिछला सप्ताह;इस सप्ताह;अगला सप्ताह|month=पिछला माह;इस माह;अगला माह|
+ quarter=अंतिम तिमाही;इस तिमाही;अगली तिमाही|year=पिछला वर्ष;इस वर्ष;अगला वर्ष • in-short: second=से॰|
+ minute=मि॰|hour=घं॰|quarter=तिमाही;तिमाहियों|future=|past=|day=|week=|month=|year= • words-short: day=बीता
+  कल;आज;आने वाला कल;परसों;परसों|week=|month=|quarter=|year= • in-narrow: quarter=ति॰|future=|past=|second=|
+ minute=|hour=|day=|week=|year= • words-narrow: year=पिछले साल;इस साल;अगले साल
+"""
+
+
+# -- Intl (ECMA-402): locales ------------------------------------------------------------
 
 INTL = Namespace("Intl", tag="Intl")
 
-_LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*\Z")
-_HOUR_CYCLE_EXTENSION = re.compile(r"-u(?:-[a-z0-9]{2,8})*?-hc-(h11|h12|h23|h24)\b", re.IGNORECASE)
+_LOCALE_ID = re.compile(
+    r"(?P<language>[a-z]{2,3}|[a-z]{5,8})(?:-(?P<script>[a-z]{4}))?(?:-(?P<region>[a-z]{2}|[0-9]{3}))?"
+    r"(?P<variants>(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*)"
+    r"(?P<extensions>(?:-[a-wyz0-9](?:-[a-z0-9]{2,8})+)*)(?P<private>(?:-x(?:-[a-z0-9]{1,8})+)?)\Z")
+#: Codes that have another name today (CLDR, supplementalMetadata; the ones that are met).
+_OLD_CODES = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro", "sh": "sr-latn", "tl": "fil",
+              "aam": "aas", "cmn": "zh", "DD": "DE", "BU": "MM", "UK": "GB", "SU": "RU", "YD": "YE", "FX": "FR"}
 #: More locales than this nobody asks for.
 MAX_LOCALES = 1000
 NO_BREAK_SPACE = "\u00a0"
+DEFAULT_LOCALE = "en-US"
+PLURAL_CATEGORIES = ("zero", "one", "two", "few", "many", "other")
+
+
+class LocaleData:
+    """What the table says about one locale, and its parent where it says nothing."""
+
+    headers, loaded = {}, {}
+
+    def __init__(self, rows, parent):
+        self.rows, self.parent = rows, parent
+        self.kept = {}
+        #: The plural categories in the order in which forms are listed.
+        self.categories = [rule.split(":")[0] for rule in self.list("plural") if rule] + ["other"]
+
+    def text(self, key):
+        return self.rows[key] if key in self.rows else self.parent.text(key)
+
+    def list(self, key):
+        """The list under a key."""
+        if key not in self.kept:
+            self.kept[key] = self.text(key).split("|")
+        return self.kept[key]
+
+    def map(self, key):
+        """The map under a key: the parent's with the entries of this locale over it."""
+        if key not in self.kept:
+            entries = {} if self.parent is None else dict(self.parent.map(key))
+            if key in self.rows:
+                entries.update(entry.split("=", 1) for entry in self.rows[key].split("|"))
+            self.kept[key] = {name: value for name, value in entries.items() if value}
+        return self.kept[key]
+
+    def plural_form(self, forms, category):
+        """The form for a category out of "one;few;other"; the last one stands for all that follow."""
+        forms = forms.split(";")
+        return forms[min(self.categories.index(category), len(forms) - 1)]
+
+
+def locale_headers():
+    """{name: match of the line in the table that begins this locale}."""
+    if not LocaleData.headers:
+        for match in re.finditer(r"^= ([^\n<]+?)(?: < (\S+))?$", LOCALES, re.MULTILINE):
+            LocaleData.headers.update(dict.fromkeys(match[1].split(" "), match))
+    return LocaleData.headers
+
+
+def locale_data(tag):
+    """The LocaleData of a tag that the table names."""
+    data = LocaleData.loaded.get(tag)
+    if data is None:
+        header = locale_headers()[tag]
+        if not tag == header[1].split(" ")[0]:
+            return locale_data(header[1].split(" ")[0])
+        parent = header[2] and locale_data(header[2])
+        text = LOCALES[header.end():].partition("\n= ")[0].replace("\n ", "")
+        text = text.replace("`", NO_BREAK_SPACE).replace("_", "\u202f")
+        rows = {}
+        for line in text.strip("\n").split("\n"):
+            for row in line.removesuffix(" •").split(" • "):
+                key, _, value = row.partition(": ")
+                rows[key] = value
+        data = LocaleData.loaded[tag] = LocaleData(rows, parent)
+    return data
+
+
+def available_locale(tag):
+    """BestAvailableLocale (ECMA-402, 9.2.2): the longest beginning of a tag that the table names, or None."""
+    while tag and tag not in locale_headers():
+        tag = tag.rpartition("-")[0]
+        if tag[-2:-1] == "-":
+            tag = tag[:-2]
+    return tag or None
 
 
 class JSIntlObject(JSObject):
@@ -22618,9 +23571,10 @@ def intl_class(name, receiver):
     INTL.value(name, lambda realm: getattr(realm, name))
 
     @table.static.method("supportedLocalesOf", 1)
-    def supported_locales_of(realm, this, locales=undefined, *_):
-        return realm.new_array([tag for tag in locale_list(realm, locales)
-                                if tag.lower().split("-")[0] == "en"])
+    def supported_locales_of(realm, this, locales=undefined, options=undefined, *_):
+        tags = locale_list(realm, locales)
+        locale_matcher(option_reader(intl_options(realm, options)))
+        return realm.new_array([tag for tag in tags if available_locale(split_extension(tag)[0])])
     return table
 
 
@@ -22631,47 +23585,108 @@ def new_intl_object(realm, make, new_target, intrinsic, settings):
 
 
 def locale_list(realm, locales):
-    """CanonicalizeLocaleList (ECMA-402, 9.2.1), with a plain check of the tags."""
+    """CanonicalizeLocaleList (ECMA-402, 9.2.1)."""
     if locales is undefined:
         return []
     if type(locales) is str:
-        tags = [locales]
-    else:
-        obj = to_object(realm, locales)
-        tags = [obj.get(str(i)) for i in range(min(length_of_array_like(obj), MAX_LOCALES))]
+        return [canonical_tag(locales)]
+    obj = to_object(realm, locales)
     result = []
-    for tag in tags:
+    for index in range(min(length_of_array_like(obj), MAX_LOCALES)):
+        if not obj.has(str(index)):
+            continue
+        tag = obj.get(str(index))
         if type(tag) is not str and not isinstance(tag, JSObject):
             raise JSTypeError("Incorrect locale information provided")
-        tag = to_string(tag)
-        if not _LANGUAGE_TAG.match(tag) or tag.isalpha() and len(tag) == 4:
-            raise JSRangeError("Incorrect locale information provided")
-        tag = canonical_tag(tag)
+        tag = canonical_tag(to_string(tag))
         if tag not in result:
             result.append(tag)
     return result
 
 
 def canonical_tag(tag):
-    """A language tag in its usual case: en-US, zh-Hant-TW."""
-    first, *rest = tag.replace("_", "-").lower().split("-")
-    parts, plain = [first], True
-    for part in rest:
-        plain = plain and len(part) > 1
-        parts.append(part.upper() if plain and len(part) == 2 else
-                     part.title() if plain and len(part) == 4 and part.isalpha() else part)
-    return "-".join(parts)
+    """CanonicalizeUnicodeLocaleId (6.2.3) of a text: en-US, zh-Hant-TW, de-u-co-phonebk; RangeError for others."""
+    match = _LOCALE_ID.match(tag.lower()) if tag.isascii() else None
+    variants = match["variants"].split("-")[1:] if match else []
+    extensions = re.findall(r"-([a-wyz0-9])((?:-[a-z0-9]{2,8})+)", match["extensions"]) if match else []
+    kinds = [kind for kind, _ in extensions]
+    if not match or len({*variants}) < len(variants) or len({*kinds}) < len(kinds):
+        raise JSRangeError(f"Incorrect locale information provided: {tag[:100]!r} is not a language tag"
+                           .replace("'", '"'))
+    language, region = match["language"], (match["region"] or "").upper()
+    language, _, script = _OLD_CODES.get(language, language).partition("-")
+    parts = [language, (match["script"] or script).title(), _OLD_CODES.get(region, region), *sorted(variants)]
+    for kind, text in sorted(extensions):
+        parts.append(kind + (canonical_keywords(text) if kind == "u" else text))
+    return "-".join([part for part in parts if part]) + match["private"]
 
 
-def resolved_locale(realm, locales):
-    """What resolvedOptions() calls the locale: everything is formatted as in the United States."""
-    tags = locale_list(realm, locales)
-    return "en" if tags and tags[0] == "en" else "en-US"
+def canonical_keywords(text):
+    """The -u- extension with its keywords in order, each once, without "true"."""
+    attributes, *rest = re.split(r"-(?=[a-z0-9][a-z](?:-|\Z))", text)
+    keywords = {}
+    for keyword in rest:
+        keywords.setdefault(keyword[:2], re.sub(r"-(true|yes)\Z", "", keyword))
+    words = sorted(attributes.split("-")[1:])
+    return "".join(["-" + word for word in words + [keywords[key] for key in sorted(keywords)]])
+
+
+def split_extension(tag):
+    """(tag without extensions, {keyword: value} of its -u- extension)."""
+    base, private, rest = tag.partition("-x-")
+    match = re.search(r"-u((?:-[a-z0-9]{2,8})+)", base)
+    keywords = re.split(r"-(?=[a-z0-9]{2}(?:-|\Z))", match[1]) if match else []
+    return re.sub(r"-[a-z0-9]-.*", "", base), {word[:2]: word[3:] for word in keywords[1:]}
+
+
+def resolve_locale(tags, keys=(), wanted=()):
+    """ResolveLocale (9.2.6): (locale, LocaleData, {keyword: value}).
+
+    `keys` maps the keywords that count to their values, `wanted` some of them to what an option says.
+    """
+    for tag in tags:
+        base, extension = split_extension(tag)
+        found = available_locale(base)
+        if found:
+            break
+    else:
+        found, extension = DEFAULT_LOCALE, {}
+    values, kept = {}, ""
+    for key in sorted(keys):
+        given = extension.get(key)
+        given = "true" if given == "" else given
+        value = given if given in keys[key] else None
+        option = dict(wanted).get(key)
+        if option is not None and option in keys[key] and option != value:
+            value = option
+        elif value is not None:
+            kept += f"-{key}" + f"-{value}" * (value != "true")
+        values[key] = value
+    return found + ("-u" + kept if kept else ""), locale_data(found), values
+
+
+def locale_matcher(option):
+    option("localeMatcher", ("lookup", "best fit"), "best fit")
+
+
+def keyword_option(option, name):
+    """An option whose value is a type of a Unicode extension, such as "latn" and "gregory"; None without it."""
+    value = option(name, None, None)
+    if value is not None and not re.fullmatch("[a-zA-Z0-9]{3,8}(-[a-zA-Z0-9]{3,8})*", value):
+        raise JSRangeError(f"Invalid {name} : {value}")
+    return value and value.lower()
 
 
 def intl_options(realm, options):
     """CoerceOptionsToObject (9.2.10)."""
     return JSObject(None) if options is undefined else to_object(realm, options)
+
+
+def object_options(options):
+    """GetOptionsObject (9.2.9), of the classes that came later."""
+    if options is not undefined and not isinstance(options, JSObject):
+        raise JSTypeError("Incorrect options: expected an object")
+    return JSObject(None) if options is undefined else options
 
 
 def number_option(options, name, low, high, default):
@@ -22706,30 +23721,49 @@ def intl_get_canonical_locales(realm, this, locales=undefined, *_):
     return realm.new_array(locale_list(realm, locales))
 
 
+@INTL.method("supportedValuesOf", 1)
+def intl_supported_values_of(realm, this, key=undefined, *_):
+    """Intl.supportedValuesOf (8.3.2)."""
+    key = to_string(key)
+    values = {"calendar": ["gregory"], "collation": ["default"], "numberingSystem": ["latn"],
+              "currency": sorted(locale_data("en").map("symbols")), "unit": sorted(UNIT_FORMS)}.get(key)
+    if key == "timeZone":
+        values = sorted([name for name in zoneinfo.available_timezones() | {"UTC"} if "/" in name or name == "UTC"])
+    if values is None:
+        raise JSRangeError(f"Invalid key : {key}")
+    return realm.new_array(values)
+
+
+# -- Plural rules ------------------------------------------------------------------------
+
+def plural_category(rules, whole, fraction, power=0):
+    """The category of a number in rules like "one: i = 1 and v = 0" (UTS #35, part 3, 5.1).
+
+    `whole` and `fraction` are its digits as they are shown, `power` the exponent of its compact form.
+    """
+    digits = fraction.rstrip("0")
+    operands = {"n": decimal.Decimal(f"{whole}.{fraction or 0}"), "i": int(whole), "v": len(fraction),
+                "w": len(digits), "f": int(fraction or 0), "t": int(digits or 0), "e": power, "c": power}
+    for rule in rules:
+        category, _, condition = rule.partition(": ")
+        if condition and any([all([plural_relation(operands, relation) for relation in case.split(" and ")])
+                              for case in condition.split(" or ")]):
+            return category
+    return "other"
+
+
+def plural_relation(operands, relation):
+    """Whether a relation such as "n % 10 != 2..4,9" holds."""
+    operand, modulus, operator, ranges = re.fullmatch(r"(\w)(?: % (\d+))? (!?=) (\S+)", relation).groups()
+    value = operands[operand]
+    value = value % int(modulus) if modulus else value
+    bounds = [part.split("..") for part in ranges.split(",")]
+    within = value == int(value) and any([int(each[0]) <= value <= int(each[-1]) for each in bounds])
+    return within is (operator == "=")
+
+
 # -- Intl.NumberFormat -------------------------------------------------------------------
 
-#: Symbols of currencies that have one; others show their code.
-CURRENCY_SYMBOLS = {
-    "AUD": "A$", "BRL": "R$", "CAD": "CA$", "CNY": "CN¥", "EUR": "€", "GBP": "£", "HKD": "HK$",
-    "ILS": "₪", "INR": "₹", "JPY": "¥", "KRW": "₩", "MXN": "MX$", "NZD": "NZ$", "PHP": "₱",
-    "TWD": "NT$", "USD": "$", "VND": "₫", "XAF": "FCFA", "XCD": "EC$", "XOF": "F\u202fCFA", "XPF": "CFPF"}
-NARROW_SYMBOLS = {
-    "ARS": "$", "AUD": "$", "BDT": "৳", "CAD": "$", "CLP": "$", "CNY": "¥", "COP": "$", "CRC": "₡",
-    "CZK": "Kč", "DKK": "kr", "EGP": "E£", "GEL": "₾", "HKD": "$", "HUF": "Ft", "IDR": "Rp",
-    "ISK": "kr", "KZT": "₸", "MXN": "$", "MYR": "RM", "NGN": "₦", "NOK": "kr", "NZD": "$",
-    "PKR": "Rs", "PLN": "zł", "RON": "lei", "RUB": "₽", "SEK": "kr", "SGD": "$", "THB": "฿",
-    "TRY": "₺", "TWD": "$", "UAH": "₴", "XCD": "$", "ZAR": "R"}
-#: Names in the singular and the plural.
-CURRENCY_NAMES = {
-    "USD": ("US dollar", "US dollars"), "EUR": ("euro", "euros"),
-    "GBP": ("British pound", "British pounds"), "JPY": ("Japanese yen", "Japanese yen"),
-    "CHF": ("Swiss franc", "Swiss francs"), "CAD": ("Canadian dollar", "Canadian dollars"),
-    "AUD": ("Australian dollar", "Australian dollars"), "CNY": ("Chinese yuan", "Chinese yuan"),
-    "NZD": ("New Zealand dollar", "New Zealand dollars"), "INR": ("Indian rupee", "Indian rupees"),
-    "BRL": ("Brazilian real", "Brazilian reals"), "MXN": ("Mexican peso", "Mexican pesos"),
-    "SEK": ("Swedish krona", "Swedish kronor"), "NOK": ("Norwegian krone", "Norwegian kroner"),
-    "DKK": ("Danish krone", "Danish kroner"), "PLN": ("Polish zloty", "Polish zlotys"),
-    "CZK": ("Czech koruna", "Czech korunas"), "KRW": ("South Korean won", "South Korean won")}
 #: Digits after the point where they are not two.
 CURRENCY_DIGITS = {"BHD": 3, "BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "HUF": 0, "IDR": 0, "IQD": 0,
                    "ISK": 0, "JOD": 3, "JPY": 0, "KMF": 0, "KRW": 0, "KWD": 3, "LYD": 3, "OMR": 3,
@@ -22757,12 +23791,12 @@ UNIT_SINGULARS = {"celsius": "degree Celsius", "fahrenheit": "degree Fahrenheit"
                   "fluid-ounce": "fluid ounce"}
 UNIT_SPECIAL = {"mile-per-hour": "mph", "mile-per-gallon": "mpg"}
 
-COMPACT_SUFFIXES = (("", ""), ("K", "thousand"), ("M", "million"), ("B", "billion"), ("T", "trillion"))
 ROUNDING_MODES = {
     "ceil": decimal.ROUND_CEILING, "floor": decimal.ROUND_FLOOR, "expand": decimal.ROUND_UP,
     "trunc": decimal.ROUND_DOWN, "halfExpand": decimal.ROUND_HALF_UP,
     "halfTrunc": decimal.ROUND_HALF_DOWN, "halfEven": decimal.ROUND_HALF_EVEN,
     "halfCeil": None, "halfFloor": None}
+ROUNDING_INCREMENTS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 2500, 5000)
 #: Longer texts are formatted as the Number they convert to.
 MAX_DECIMAL_TEXT = 1000
 _ROUNDING = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
@@ -22772,9 +23806,11 @@ class NumberSettings:
     """The resolved options of Intl.NumberFormat, under their names there; reads an options object
     as its constructor does."""
 
-    def __init__(self, options, locale="en-US"):
+    def __init__(self, options, locales):
         option = option_reader(options)
-        self.locale = locale
+        locale_matcher(option)
+        system = keyword_option(option, "numberingSystem")
+        self.locale, self.data, _ = resolve_locale(locales, {"nu": ("latn",)}, {"nu": system})
         self.style = option("style", ("decimal", "percent", "currency", "unit"), "decimal")
         self.read_currency(option)
         self.read_unit(option)
@@ -22818,11 +23854,18 @@ class NumberSettings:
         max_fraction = number_option(options, "maximumFractionDigits", 0, 100, None)
         min_digits = number_option(options, "minimumSignificantDigits", 1, 21, None)
         max_digits = number_option(options, "maximumSignificantDigits", min_digits or 1, 21, None)
+        self.increment = number_option(options, "roundingIncrement", 1, 5000, 1)
+        if self.increment not in ROUNDING_INCREMENTS:
+            raise JSRangeError("roundingIncrement value is out of range.")
         self.rounding_mode = option("roundingMode", ROUNDING_MODES, "halfExpand")
         priority = option("roundingPriority", ("auto", "morePrecision", "lessPrecision"), "auto")
         self.trailing_zeros = option("trailingZeroDisplay", ("auto", "stripIfInteger"), "auto")
         significant = min_digits is not None or max_digits is not None
         fraction = min_fraction is not None or max_fraction is not None
+        if self.increment != 1:
+            if significant or priority != "auto":
+                raise JSTypeError("roundingIncrement cannot be combined with significant digits or roundingPriority")
+            low = high
         if self.notation == "compact" and not significant and not fraction:
             min_digits, max_digits, priority, low, high = 1, 2, "morePrecision", 0, 0
             significant = True
@@ -22832,6 +23875,8 @@ class NumberSettings:
             min_fraction = min(low, max_fraction)
         if min_fraction > max_fraction:
             raise JSRangeError("maximumFractionDigits value is out of range.")
+        if self.increment != 1 and min_fraction != max_fraction:
+            raise JSRangeError("roundingIncrement needs equal minimumFractionDigits and maximumFractionDigits")
         self.min_fraction, self.max_fraction = min_fraction, max_fraction
         self.min_digits = (min_digits or 1) if significant else None
         self.max_digits = (max_digits or 21) if significant else None
@@ -22861,22 +23906,28 @@ class NumberSettings:
                          currencySign=self.currency_sign)
         if self.style == "unit":
             props.update(unit=self.unit, unitDisplay=self.unit_display)
-        props["minimumIntegerDigits"] = self.min_integer
-        props["minimumFractionDigits"] = self.min_fraction
-        props["maximumFractionDigits"] = self.max_fraction
-        if self.min_digits is not None:
-            props["minimumSignificantDigits"] = self.min_digits
-            props["maximumSignificantDigits"] = self.max_digits
-            if self.priority == "auto":
-                del props["minimumFractionDigits"], props["maximumFractionDigits"]
+        props.update(self.resolved_digits())
         props["useGrouping"] = self.grouping
         props["notation"] = self.notation
         if self.notation == "compact":
             props["compactDisplay"] = self.compact_display
-        props.update(signDisplay=self.sign_display, roundingIncrement=1,
-                     roundingMode=self.rounding_mode, roundingPriority=self.priority,
-                     trailingZeroDisplay=self.trailing_zeros)
+        props["signDisplay"] = self.sign_display
+        props.update(self.resolved_rounding())
         return props
+
+    def resolved_digits(self):
+        props = {"minimumIntegerDigits": self.min_integer, "minimumFractionDigits": self.min_fraction,
+                 "maximumFractionDigits": self.max_fraction}
+        if self.min_digits is not None:
+            if self.priority == "auto":
+                del props["minimumFractionDigits"], props["maximumFractionDigits"]
+            props["minimumSignificantDigits"] = self.min_digits
+            props["maximumSignificantDigits"] = self.max_digits
+        return props
+
+    def resolved_rounding(self):
+        return {"roundingIncrement": self.increment, "roundingMode": self.rounding_mode,
+                "roundingPriority": self.priority, "trailingZeroDisplay": self.trailing_zeros}
 
 
 def decimal_value(value):
@@ -22904,7 +23955,10 @@ def round_decimal(value, settings):
     if mode is None:
         upwards = (settings.rounding_mode == "halfCeil") is not value.is_signed()
         mode = decimal.ROUND_HALF_UP if upwards else decimal.ROUND_HALF_DOWN
-    if value.as_tuple().exponent < place:
+    if settings.increment != 1:
+        step = _ROUNDING.scaleb(decimal.Decimal(settings.increment), place)
+        value = _ROUNDING.multiply(_ROUNDING.divide(value, step).quantize(decimal.Decimal(1), mode, _ROUNDING), step)
+    elif value.as_tuple().exponent < place:
         value = value.quantize(_ROUNDING.scaleb(decimal.Decimal(1), place), mode, _ROUNDING)
     whole, _, fraction = format(value.copy_abs(), "f").partition(".")
     if fewest is None:
@@ -22921,11 +23975,11 @@ def scale_number(value, settings):
     step = {"standard": 0, "scientific": 1}.get(settings.notation, 3)
     if not step or not value:
         return (*round_decimal(value, settings), 0)
-    top = 3 * (len(COMPACT_SUFFIXES) - 1)
 
     def power_of(exponent):
-        power = exponent // step * step
-        return min(max(power, 0), top) if settings.notation == "compact" else power
+        if settings.notation == "compact":
+            return compact_power(settings.data, settings.compact_display, exponent)[0]
+        return exponent // step * step
     power = power_of(value.adjusted())
     whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
     # Rounding may have made 1000 of 999.9.
@@ -22935,37 +23989,87 @@ def scale_number(value, settings):
     return whole, fraction, power
 
 
-def grouped_parts(whole, grouping):
-    """The integer part in groups of three digits."""
-    if not grouping or len(whole) < (5 if grouping == "min2" else 4):
+def grouped_parts(whole, settings):
+    """The integer part in groups: of three digits, in India of two before the last three."""
+    rows = settings.data.list("number")
+    fewest = {"always": 1, "min2": max(2, int(rows[5]))}.get(settings.grouping, int(rows[5]))
+    if not settings.grouping or len(whole) < 3 + fewest:
         return [("integer", whole)]
-    head = len(whole) % 3 or 3
-    parts = [("integer", whole[:head])]
-    for at in range(head, len(whole), 3):
-        parts += (("group", ","), ("integer", whole[at:at + 3]))
+    size = 2 if "#,##,##" in rows[7] else 3
+    ends = list(range(len(whole) - 3, 0, -size))[::-1]
+    separator = rows[11] if settings.style == "currency" and rows[11] else rows[1]
+    parts = [("integer", whole[:ends[0]])]
+    for start, end in zip(ends, [*ends[1:], len(whole)]):
+        parts += (("group", separator), ("integer", whole[start:end]))
     return parts
 
 
 def magnitude_parts(value, settings):
-    """(parts without sign and unit, whether it is shown as zero, whether it is shown as 1)."""
+    """(parts without sign and unit, whether it is shown as zero, its plural category)."""
+    rows = settings.data.list("number")
     if value.is_nan():
-        return [("nan", "NaN")], True, False
+        return [("nan", rows[6])], True, "other"
     if value.is_infinite():
-        return [("infinity", "∞")], False, False
+        return [("infinity", "∞")], False, "other"
     whole, fraction, power = scale_number(value, settings)
-    parts = grouped_parts(whole, settings.grouping)
+    parts = grouped_parts(whole, settings)
     if fraction:
-        parts += (("decimal", "."), ("fraction", fraction))
+        separator = rows[10] if settings.style == "currency" and rows[10] else rows[0]
+        parts += (("decimal", separator), ("fraction", fraction))
+    category = plural_category(settings.data.list("plural"), whole, fraction, power)
     if settings.notation == "compact":
-        short, long = COMPACT_SUFFIXES[power // 3]
-        if long:
-            parts += [("compact", short)] if settings.compact_display == "short" \
-                else [("literal", " "), ("compact", long)]
+        parts += compact_parts(settings, power, category)
     elif settings.notation != "standard":
-        parts += [("exponentSeparator", "E")] + [("exponentMinusSign", "-")] * (power < 0)
+        parts += [("exponentSeparator", rows[4])] + [("exponentMinusSign", rows[2])] * (power < 0)
         parts.append(("exponentInteger", str(abs(power))))
-    is_one = whole.lstrip("0") == "1" and not fraction and not power
-    return parts, not (whole + fraction).strip("0"), is_one
+    return parts, not (whole + fraction).strip("0"), category
+
+
+def compact_power(data, display, exponent):
+    """The power of ten that the compact form of a number with this exponent leaves out, and the form."""
+    forms = data.map(display)
+    exponent = min(exponent, 14)
+    first = max([int(power) for power in forms if int(power) <= exponent], default=None)
+    form = "0" if first is None else forms[str(first)]
+    if form == "0":
+        return 0, ""
+    zeros = form.split(";")[0].count("0") + exponent - first
+    return exponent - zeros + 1, form
+
+
+def compact_parts(settings, power, category):
+    """The word of the compact notation for a power of ten: K, million, Mio."""
+    if not power:
+        return []
+    forms = settings.data.map(settings.compact_display)
+    for exponent in range(power, power + 4):
+        scale, form = compact_power(settings.data, settings.compact_display, exponent)
+        if form and scale == power:
+            break
+    word = settings.data.plural_form(form, category).replace("0", "")
+    space = word[:len(word) - len(word.lstrip())]
+    return [("literal", space)] * bool(space) + [("compact", word[len(space):])] * bool(word[len(space):])
+
+
+def affix_parts(text, settings, sign):
+    """The parts of what stands before or behind the digits of a pattern."""
+    parts = []
+    for piece in re.findall("¤+|%|[-+]|[^-+¤%]+", text):
+        if piece[0] == "¤":
+            parts.append(("currency", currency_symbol(settings)))
+        elif piece in "+-":
+            parts += [sign] * (sign is not None)
+        else:
+            parts.append(("percentSign" if piece == "%" else "literal", piece))
+    return parts
+
+
+def currency_symbol(settings):
+    code = settings.currency
+    symbol, _, narrow = settings.data.map("symbols").get(code, code).partition(";")
+    if settings.currency_display == "code":
+        return code
+    return narrow or symbol if settings.currency_display == "narrowSymbol" else symbol
 
 
 def format_number_parts(value, settings):
@@ -22974,21 +24078,36 @@ def format_number_parts(value, settings):
     if settings.style == "percent" and value.is_finite():
         value = _ROUNDING.scaleb(value, 2)
     negative = value.is_signed() and not value.is_nan()
-    parts, is_zero, is_one = magnitude_parts(value, settings)
+    digits, is_zero, category = magnitude_parts(value, settings)
+    rows = settings.data.list("number")
     sign = shown_sign(settings.sign_display, negative, is_zero)
-    accounting = sign == "-" and settings.style == "currency" \
-        and settings.currency_sign == "accounting" and settings.currency_display != "name"
-    if settings.style == "percent":
-        parts.append(("percentSign", "%"))
-    elif settings.style == "currency":
-        parts = currency_parts(parts, settings, is_one)
-    elif settings.style == "unit":
-        parts += unit_parts(settings, is_one)
-    if accounting:
-        return [("literal", "("), *parts, ("literal", ")")]
-    if sign:
-        parts.insert(0, ("minusSign" if sign == "-" else "plusSign", sign))
-    return parts
+    sign = {"-": ("minusSign", rows[2]), "+": ("plusSign", rows[3])}.get(sign)
+    if settings.style == "unit":
+        digits += unit_parts(settings, category)
+    if settings.style == "currency" and settings.currency_display == "name":
+        digits = currency_name_parts(([sign] if sign else []) + digits, settings, category)
+        return digits
+    accounting = settings.style == "currency" and settings.currency_sign == "accounting"
+    pattern = {"percent": rows[7], "currency": rows[9 if accounting else 8]}.get(settings.style, "#")
+    return signed_parts(digits, pattern, settings, sign, accounting)
+
+
+def signed_parts(digits, pattern, settings, sign, accounting):
+    """The digits in a pattern such as "¤#,##0.00;(¤#,##0.00)" of the locale."""
+    positive, _, negative = pattern.partition(";")
+    use = positive
+    if sign is not None:
+        minus = sign[0] == "minusSign"
+        use = negative if negative and ("-" in negative or minus) else "-" + positive
+    before, after = re.fullmatch("([^#0]*)[#0.,]+([^#0]*)", use).groups()
+    before, after = affix_parts(before, settings, sign), affix_parts(after, settings, sign)
+    is_digit = digits[0][0] == "integer"
+    if before and before[-1][0] == "currency" and is_digit and \
+            unicodedata.category(before[-1][1][-1])[0] not in "SZ":
+        before.append(("literal", NO_BREAK_SPACE))
+    if after and after[0][0] == "currency" and unicodedata.category(after[0][1][0])[0] not in "SZ":
+        after.insert(0, ("literal", NO_BREAK_SPACE))
+    return before + digits + after
 
 
 def shown_sign(display, negative, is_zero):
@@ -22999,23 +24118,19 @@ def shown_sign(display, negative, is_zero):
     return "+" if display in ("always", "exceptZero") else ""
 
 
-def currency_parts(parts, settings, is_one):
-    """The parts of an amount with its currency."""
-    code, display = settings.currency, settings.currency_display
-    if display == "name":
-        name = CURRENCY_NAMES.get(code, (code, code))[0 if is_one else 1]
-        return parts + [("literal", " "), ("currency", name)]
-    symbol = code
-    if display != "code":
-        symbol = CURRENCY_SYMBOLS.get(code, code)
-    if display == "narrowSymbol":
-        symbol = NARROW_SYMBOLS.get(code, symbol)
-    space = unicodedata.category(symbol[-1])[0] not in "SZ" and parts[0][0] == "integer"
-    return [("currency", symbol)] + [("literal", NO_BREAK_SPACE)] * space + parts
+def currency_name_parts(digits, settings, category):
+    """An amount with the name of its currency."""
+    data = settings.data
+    names = data.map("currencies").get(settings.currency, settings.currency)
+    between = data.plural_form(data.text("name"), category)
+    space = between[:1].strip() == "" and between[:1]
+    return digits + [("literal", space)] * bool(space) \
+        + [("currency", between[len(space or ""):] + data.plural_form(names, category))]
 
 
-def unit_parts(settings, is_one):
+def unit_parts(settings, category):
     """The unit behind a number."""
+    is_one = category == "one"
     unit, per = (settings.unit.split("-per-", 1) + [None])[:2]
     if settings.unit_display == "long":
         name = unit_name(unit, is_one) + (f" per {unit_name(per, True)}" if per else "")
@@ -23069,16 +24184,15 @@ def number_format_resolved_options(realm, this, *_):
 
 @NUMBER_FORMAT.constructor(0, call=True)
 def number_format_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    locale = resolved_locale(realm, locales)
-    settings = NumberSettings(intl_options(realm, options), locale)
-    return new_intl_object(realm, JSNumberFormat, new_target, "NumberFormatPrototype", settings)
+    result = new_intl_object(realm, JSNumberFormat, new_target, "NumberFormatPrototype", None)
+    result.settings = NumberSettings(intl_options(realm, options), locale_list(realm, locales))
+    return result
 
 
 def number_to_locale_text(realm, value, locales, options):
-    if options is undefined and type(value) is int:
-        resolved_locale(realm, locales)
+    if locales is undefined and options is undefined and type(value) is int:
         return f"{value:,}"
-    settings = NumberSettings(intl_options(realm, options), resolved_locale(realm, locales))
+    settings = NumberSettings(intl_options(realm, options), locale_list(realm, locales))
     return join_parts(format_number_parts(value, settings))
 
 
@@ -23094,26 +24208,16 @@ def bigint_to_locale_string(realm, this, locales=undefined, options=undefined, *
 
 # -- Intl.DateTimeFormat -----------------------------------------------------------------
 
-DATE_FIELDS = ("weekday", "era", "year", "month", "day")
-TIME_FIELDS = ("dayPeriod", "hour", "minute", "second", "fractionalSecondDigits", "timeZoneName")
 _TEXT_WIDTHS = ("narrow", "short", "long")
 _NUMBER_WIDTHS = ("2-digit", "numeric")
+DATE_STYLES = ("full", "long", "medium", "short")
+HOUR_CYCLES = ("h11", "h12", "h23", "h24")
+#: In the order in which they are read.
 FIELD_VALUES = {
     "weekday": _TEXT_WIDTHS, "era": _TEXT_WIDTHS, "year": _NUMBER_WIDTHS,
     "month": _NUMBER_WIDTHS + _TEXT_WIDTHS, "day": _NUMBER_WIDTHS, "dayPeriod": _TEXT_WIDTHS,
     "hour": _NUMBER_WIDTHS, "minute": _NUMBER_WIDTHS, "second": _NUMBER_WIDTHS,
-    "timeZoneName": ("short", "long", "shortOffset", "longOffset", "shortGeneric", "longGeneric")}
-DATE_STYLES = {
-    "full": {"weekday": "long", "month": "long", "day": "numeric", "year": "numeric"},
-    "long": {"month": "long", "day": "numeric", "year": "numeric"},
-    "medium": {"month": "short", "day": "numeric", "year": "numeric"},
-    "short": {"month": "numeric", "day": "numeric", "year": "2-digit"}}
-_CLOCK = {"hour": "numeric", "minute": "2-digit", "second": "2-digit"}
-TIME_STYLES = {
-    "full": {**_CLOCK, "timeZoneName": "long"}, "long": {**_CLOCK, "timeZoneName": "short"},
-    "medium": _CLOCK, "short": {"hour": "numeric", "minute": "2-digit"}}
-ERA_NAMES = {"narrow": "BA", "short": ("BC", "AD"), "long": ("Before Christ", "Anno Domini")}
-
+    "fractionalSecondDigits": (1, 2, 3), "timeZoneName": ("short", "long", "shortOffset", "longOffset", "shortGeneric", "longGeneric")}
 #: Abbreviations that people in the United States read for their zones.
 US_ZONES = {ZONE_NAMES[short]: short for short in (
     "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "AKST", "AKDT", "HST")}
@@ -23135,25 +24239,6 @@ def find_zone(name):
     return zone.key, lambda value: zone_facts(zone, value)
 
 
-def zone_name_text(offset, name, width):
-    """The field timeZoneName."""
-    minutes = abs(offset) // 60000
-    sign = "-" if offset < 0 else "+"
-    if width in ("long", "longGeneric") and name in ZONE_NAMES.values() or name in \
-            OTHER_ZONE_NAMES.values() and width == "long":
-        return name
-    if width in ("short", "shortGeneric"):
-        if name in US_ZONES:
-            return US_ZONES[name]
-        if name == ZONE_NAMES["UTC"]:
-            return "UTC"
-    if not minutes:
-        return "GMT"
-    if width in ("long", "longOffset", "longGeneric"):
-        return f"GMT{sign}{minutes // 60:02d}:{minutes % 60:02d}"
-    return f"GMT{sign}{minutes // 60}" + (f":{minutes % 60:02d}" if minutes % 60 else "")
-
-
 class DateSettings:
     """The resolved options of Intl.DateTimeFormat. `fields` maps names to widths.
 
@@ -23161,26 +24246,34 @@ class DateSettings:
     which are shown when none of them is (ToDateTimeOptions).
     """
 
-    def __init__(self, options, locale="en-US", required="any", defaults="date", hour_cycle=None):
+    def __init__(self, options, locales, required="any", defaults="date"):
         option = option_reader(options)
-        self.locale = locale
+        locale_matcher(option)
+        wanted = {"ca": keyword_option(option, "calendar"), "nu": keyword_option(option, "numberingSystem")}
         hour12 = options.get("hour12")
-        cycle = option("hourCycle", ("h11", "h12", "h23", "h24"), hour_cycle)
-        self.hour_cycle = cycle or "h12"
-        if hour12 is not undefined:
-            self.hour_cycle = "h12" if to_boolean(hour12) else "h23"
+        hour12 = None if hour12 is undefined else to_boolean(hour12)
+        wanted["hc"] = option("hourCycle", HOUR_CYCLES, None)
+        keys = {"ca": ("gregory",), "nu": ("latn",), "hc": HOUR_CYCLES if hour12 is None else ()}
+        self.locale, self.data, values = resolve_locale(locales, keys, wanted)
+        usual, twelve = self.data.list("hours")
+        self.hour_cycle = values["hc"] or usual
+        if hour12 is not None:
+            self.hour_cycle = (usual if usual in ("h11", "h12") else twelve) if hour12 else "h23"
         self.read_zone(options)
         fields = {}
-        for name in DATE_FIELDS + TIME_FIELDS:
+        for name in FIELD_VALUES:
             fields[name] = number_option(options, name, 1, 3, None) \
                 if name == "fractionalSecondDigits" else option(name, FIELD_VALUES[name], None)
         self.fields = {name: width for name, width in fields.items() if width is not None}
-        self.date_style = option("dateStyle", tuple(DATE_STYLES), None)
-        self.time_style = option("timeStyle", tuple(TIME_STYLES), None)
+        self.has_hour = False
+        option("formatMatcher", ("basic", "best fit"), "best fit")
+        self.date_style = option("dateStyle", DATE_STYLES, None)
+        self.time_style = option("timeStyle", DATE_STYLES, None)
         if self.date_style or self.time_style:
             self.use_styles(required)
         else:
             self.add_defaults(required, defaults)
+            self.compose()
 
     def read_zone(self, options):
         zone = options.get("timeZone")
@@ -23197,7 +24290,44 @@ class DateSettings:
             raise JSTypeError("Invalid option : timeStyle")
         if required == "time" and self.date_style:
             raise JSTypeError("Invalid option : dateStyle")
-        self.fields = {**DATE_STYLES.get(self.date_style, {}), **TIME_STYLES.get(self.time_style, {})}
+        data, pattern = self.data, None
+        if self.time_style:
+            pattern = data.list("times")[DATE_STYLES.index(self.time_style)]
+            self.has_hour = True
+            usual = data.list("hours")[0]
+            if self.hour_cycle != usual and (self.hour_cycle in ("h11", "h12")) is not (usual in ("h11", "h12")):
+                wanted = {**skeleton_of(pattern)}
+                wanted["h" if self.hour_cycle in ("h11", "h12") else "H"] = \
+                    (wanted.pop("h", None) or wanted.pop("H"))[:1].replace("h", "H")
+                pattern = composed_pattern(data, wanted)
+            pattern = set_hours(pattern, _HOUR_LETTERS[self.hour_cycle])
+        if self.date_style:
+            place = DATE_STYLES.index(self.date_style)
+            date = data.list("dates")[place]
+            pattern = joined(data.list("joints")[place], pattern, date) if pattern else date
+        self.pattern = pattern
+
+    def compose(self):
+        """Sets the pattern for the fields that were asked for."""
+        wanted = {}
+        twelve = self.hour_cycle in ("h11", "h12")
+        for name, width in self.fields.items():
+            text = _LETTERS[name][width]
+            letter = {"z": "z", "O": "z", "v": "z"}.get(text[0], text[0])
+            wanted["h" if letter == "H" and twelve else letter] = text
+        if "B" in wanted and "H" in wanted:
+            del wanted["B"]
+        self.has_hour = "hour" in self.fields
+        self.pattern = composed_pattern(self.data, wanted)
+        if self.has_hour:
+            self.pattern = set_hours(self.pattern, _HOUR_LETTERS[self.hour_cycle])
+        shown = skeleton_of(self.pattern)
+        for name, width in self.fields.items():
+            text = shown.get("h" if name == "hour" and "h" in shown else _LETTERS[name][width][0])
+            if text and name not in ("timeZoneName", "fractionalSecondDigits", "dayPeriod"):
+                wide = {"L": "M", "c": "E", "h": "H", "K": "H", "k": "H"}.get(text[0], text[0]) * len(text)
+                forms = {form: width for width, form in _LETTERS[name].items()}
+                self.fields[name] = forms.get(wide, width)
 
     def add_defaults(self, required, defaults):
         date = {"weekday", "year", "month", "day"}
@@ -23208,132 +24338,259 @@ class DateSettings:
         if defaults in ("date", "all"):
             self.fields.update(year="numeric", month="numeric", day="numeric")
         if defaults in ("time", "all"):
-            self.fields.update(hour="numeric", minute="2-digit", second="2-digit")
+            self.fields.update(hour="numeric", minute="numeric", second="numeric")
 
     def resolved(self):
         """The properties of resolvedOptions(), in their order."""
         props = {"locale": self.locale, "calendar": "gregory", "numberingSystem": "latn",
                  "timeZone": self.zone_name or local_zone_name()}
-        if "hour" in self.fields:
+        if self.has_hour:
             props["hourCycle"] = self.hour_cycle
             props["hour12"] = self.hour_cycle in ("h11", "h12")
         if self.date_style or self.time_style:
             styles = {"dateStyle": self.date_style, "timeStyle": self.time_style}
             props.update({name: style for name, style in styles.items() if style})
         else:
-            props.update({name: self.fields[name] for name in DATE_FIELDS + TIME_FIELDS
+            props.update({name: self.fields[name] for name in FIELD_VALUES
                           if name in self.fields})
         return props
 
 
-def number_field(kind, value, width):
-    """A numeric field as a part."""
-    return kind, f"{value % 100:02d}" if width == "2-digit" else str(value)
+#: The letters of patterns (UTS #35, part 4) by field, for each width of the options.
+_LETTERS = {
+    "era": {"narrow": "GGGGG", "short": "G", "long": "GGGG"}, "year": {"2-digit": "yy", "numeric": "y"},
+    "month": {"2-digit": "MM", "numeric": "M", "narrow": "MMMMM", "short": "MMM", "long": "MMMM"},
+    "weekday": {"narrow": "EEEEE", "short": "EEE", "long": "EEEE"}, "day": {"2-digit": "dd", "numeric": "d"},
+    "dayPeriod": {"narrow": "BBBBB", "short": "B", "long": "BBBB"},
+    "hour": {"2-digit": "HH", "numeric": "H"}, "minute": {"2-digit": "mm", "numeric": "m"},
+    "second": {"2-digit": "ss", "numeric": "s"}, "fractionalSecondDigits": {1: "S", 2: "SS", 3: "SSS"},
+    "timeZoneName": {"short": "z", "long": "zzzz", "shortOffset": "O", "longOffset": "OOOO",
+                     "shortGeneric": "v", "longGeneric": "vvvv"}}
+_FIELD_OF = {"G": "era", "y": "year", "M": "month", "L": "month", "E": "weekday", "c": "weekday", "d": "day",
+             "a": "dayPeriod", "B": "dayPeriod", "h": "hour", "H": "hour", "K": "hour", "k": "hour",
+             "m": "minute", "s": "second", "S": "fractionalSecond", "z": "timeZoneName", "v": "timeZoneName",
+             "O": "timeZoneName"}
+_HOUR_LETTERS = {"h11": "K", "h12": "h", "h23": "H", "h24": "k"}
+_DATE_LETTERS = "GyMEd"
 
 
-def text_field(kind, names, index, width):
-    """A field with names as a part."""
-    name = names[index]
-    return kind, name if width == "long" else name[:3] if width == "short" else name[:1]
+def pattern_tokens(pattern):
+    """(letter or "", text) of the fields and literals of a pattern."""
+    tokens = []
+    for field, letter, quoted, plain in re.findall(r"(([A-Za-z])\2*)|'((?:[^']|'')*)'|([^A-Za-z']+)", pattern):
+        text = field or plain or quoted.replace("''", "'") or "'"
+        if letter or not tokens or tokens[-1][0]:
+            tokens.append((letter, text))
+        else:
+            tokens[-1] = "", tokens[-1][1] + text
+    return tokens
 
 
-def date_parts(fields, year, month, day, weekday):
-    """The parts of the date; empty without such fields."""
-    era_year = year if year > 0 else 1 - year
-    shown = {}
-    if "month" in fields:
-        width = fields["month"]
-        shown["month"] = number_field("month", month + 1, width) if width in _NUMBER_WIDTHS \
-            else text_field("month", MONTH_NAMES, month, width)
-    if "day" in fields:
-        shown["day"] = number_field("day", day, fields["day"])
-    if "year" in fields:
-        year_shown = era_year if "era" in fields else year
-        shown["year"] = number_field("year", year_shown, fields["year"])
-    parts = arranged_date(fields, shown)
-    if "era" in fields:
-        names = ERA_NAMES[fields["era"]]
-        parts += [("literal", " ")] * bool(parts) + [("era", names[year > 0])]
-    if "weekday" in fields:
-        name = text_field("weekday", DAY_NAMES, weekday, fields["weekday"])
-        if "month" in shown and "day" in shown:
-            return [name, ("literal", ", "), *parts]
-        return parts + [("literal", " ")] * bool(parts) + [name]
-    return parts
+def skeleton_of(pattern):
+    """{letter: text} of the fields of a pattern or skeleton; M, E and H or h stand for their kin."""
+    result = {}
+    for letter, text in pattern_tokens(pattern):
+        if letter and letter != "a":
+            result[{"L": "M", "c": "E", "K": "h", "k": "H", "v": "z", "O": "z"}.get(letter, letter)] = text
+    return result
 
 
-def arranged_date(fields, shown):
-    """Month, day and year in their order: 2/1/2022, Feb 1, 2022, February 2022 …"""
-    order = [shown[name] for name in ("month", "day", "year") if name in shown]
-    if fields.get("month") in _TEXT_WIDTHS:
-        separators = [" ", ", "] if "day" in shown else [" "]
-    elif "month" not in shown and len(order) == 2:
-        return [shown["year"], ("literal", " (day: "), shown["day"], ("literal", ")")]
-    else:
-        separators = ["/", "/"]
-    parts = order[:1]
-    for separator, part in zip(separators, order[1:]):
-        parts += (("literal", separator), part)
-    return parts
+def is_text_field(text):
+    """Whether a field is shown by words and not by digits."""
+    return text[0] in "GEcBazvO" or text[0] in "ML" and len(text) > 2
 
 
-def time_parts(settings, clock, offset, zone):
-    """The parts of the time; `clock` is (hour, minute, second, ms)."""
-    fields = settings.fields
-    hour, minute, second, ms = clock
-    parts = []
-
-    def add(separator, part):
-        if parts:
-            parts.append(("literal", separator))
-        parts.append(part)
-    twelve = settings.hour_cycle in ("h11", "h12")
-    if "hour" in fields:
-        shown = {"h11": hour % 12, "h12": hour % 12 or 12, "h23": hour, "h24": hour or 24}
-        width = fields["hour"] if twelve else "2-digit"
-        add("", number_field("hour", shown[settings.hour_cycle], width))
-    if "minute" in fields:
-        alone = "hour" not in fields and "second" not in fields
-        add(":", number_field("minute", minute, "numeric" if alone else "2-digit"))
-    digits = fields.get("fractionalSecondDigits")
-    if "second" in fields or (digits and "minute" in fields):
-        add(":", number_field("second", second, "2-digit" if parts else "numeric"))
-    if digits:
-        add(".", ("fractionalSecond", f"{ms:03d}"[:digits]))
-    if "hour" in fields and twelve:
-        period = ("AM", "PM")[hour >= 12]
-        if "dayPeriod" in fields:
-            period = day_period(hour, minute if "minute" in fields else 0)
-        add(" ", ("dayPeriod", period))
-    elif "dayPeriod" in fields and "hour" not in fields:
-        add(" ", ("dayPeriod", day_period(hour, minute)))
-    if "timeZoneName" in fields:
-        add(" ", ("timeZoneName", zone_name_text(offset, zone, fields["timeZoneName"])))
-    return parts
+def field_distance(wanted, there):
+    """How far two forms of a field are from each other (ICU's DateTimePatternGenerator)."""
+    def rank(text):
+        if not is_text_field(text):
+            return 0x100 + len(text)
+        return {4: -0x104, 5: -0x101}.get(len(text), -0x103)
+    return abs(rank(wanted) - rank(there))
 
 
-def day_period(hour, minute):
-    if hour == 12 and not minute:
-        return "noon"
-    return "in the morning" if hour < 12 else "in the afternoon" if hour < 18 else \
-        "in the evening" if hour < 21 else "at night"
+def best_format(data, wanted):
+    """(pattern, fields of the skeleton, missing letters) of the nearest format for {letter: text}."""
+    best = None
+    for fields, pattern in date_formats(data):
+        distance = 0
+        for letter in wanted.keys() | fields.keys():
+            if letter not in fields:
+                distance += 0x1000
+            elif letter not in wanted:
+                distance += 0x10000
+            else:
+                distance += field_distance(wanted[letter], fields[letter])
+        if best is None or distance < best[0]:
+            best = distance, pattern, fields
+    return best[1], best[2], [letter for letter in wanted if letter not in best[2]]
+
+
+def date_formats(data):
+    """[(fields, pattern)] of all formats of a locale, those of the styles among them."""
+    formats = data.kept.get("all formats")
+    if formats is None:
+        named = {text: text for text in "GyMEdBhHmsSz"}
+        named.update(data.map("formats"))
+        # The first of equally near ones is taken, in ICU's order.
+        formats = [(skeleton_of(skeleton), pattern) for skeleton, pattern in sorted(named.items())]
+        styles, bases = [], []
+        for pattern in data.list("dates") + data.list("times"):
+            fields = skeleton_of(pattern)
+            base = {letter: text if is_text_field(text) else "" for letter, text in fields.items()}
+            if base not in bases:
+                bases.append(base)
+                styles += [(fields, pattern)] * all([fields != each for each, _ in formats])
+        data.kept["all formats"] = formats = sorted(styles + formats, key=lambda each: min(
+            each[0], key="GyMEdBhHmsSz".index))
+    return formats
+
+
+def adjusted_pattern(data, pattern, fields, wanted):
+    """A pattern with the widths that were asked for."""
+    result = ""
+    for letter, text in pattern_tokens(pattern):
+        kind = {"L": "M", "c": "E", "v": "z", "O": "z"}.get(letter, letter)
+        asked, given = wanted.get(kind), fields.get(kind, text)
+        if not letter:
+            result += "'" + text.replace("'", "''") + "'"
+        elif asked is None or letter in "ms" or len(asked) == len(given) and kind != "z" \
+                or is_text_field(text) is not is_text_field(given):
+            result += text
+        elif kind == "z":
+            result += asked
+        else:
+            result += letter * (max(3, len(asked)) if letter in "Ec" else len(asked))
+        if letter == "s" and "S" in wanted and "S" not in fields:
+            result += f"'{data.list('number')[0]}'{wanted['S']}"
+    return result
+
+
+def composed_pattern(data, wanted):
+    """The pattern for {letter: text}, with what the nearest format lacks appended."""
+    pattern, fields, missing = best_format(data, wanted)
+    if not set(missing) - {"S"} and ("S" not in missing or "s" in wanted):
+        return adjusted_pattern(data, pattern, fields, wanted)
+    date = {letter: text for letter, text in wanted.items() if letter in _DATE_LETTERS}
+    clock = {letter: text for letter, text in wanted.items() if letter not in _DATE_LETTERS}
+    if date and clock:
+        long = len(date.get("M", "")) == 4
+        joint = data.list("joints")[(0 if "E" in date else 1) if long else 2 if len(date.get("M", "")) == 3 else 3]
+        return joined(joint, composed_pattern(data, clock), composed_pattern(data, date))
+    result = adjusted_pattern(data, pattern, fields, wanted)
+    while set(missing) - ({"S"} if "s" in wanted else set()):
+        rest = {letter: wanted[letter] for letter in missing}
+        pattern, fields, missing = best_format(data, rest)
+        part = adjusted_pattern(data, pattern, fields, rest)
+        top = [letter for letter in "GyMEdhHmsz" if letter in fields][:1]
+        form = data.map("appended").get(top[0] if top else "", "{0} {1}")
+        result = joined(form, result, part)
+    return result
+
+
+def joined(form, first, second):
+    """A form such as "{1}, {0}" with two patterns in it; letters in it are text."""
+    form = re.sub(r"'[^']*'|[^\W\d_]+[^{}'()]*", lambda match: match[0] if match[0][0] == "'" else f"'{match[0]}'", form)
+    return re.sub(r"\{([01])\}", lambda match: (first, second)[int(match[1])], form)
+
+
+def set_hours(pattern, letter):
+    """A pattern with another letter for the hour."""
+    return "".join([letter * len(text) if kind and kind in "hHkK" else text if kind else
+                    "'" + text.replace("'", "''") + "'" for kind, text in pattern_tokens(pattern)])
+
+
+def field_text(data, letter, text, local, offset, zone):
+    """What a field of a pattern shows. `local` is the local time value."""
+    width = len(text)
+    year, month, day, hour, minute, second, ms = split_time(local)
+    if letter in "MLEc" and (width > 2 or letter in "Ec"):
+        stem, index = ("months", month) if letter in "ML" else ("days", week_day(local))
+        return name_of(data, stem, width, letter in "Lc")[index]
+    if letter == "G":
+        return data.list("eras")[{4: 0, 5: 4}.get(width, 2) + (year > 0)]
+    if letter == "a":
+        return data.list("ampm")[hour >= 12]
+    if letter == "B":
+        return day_period(data, hour, minute, width)
+    if letter in "zvO":
+        return zone_name_text(data, offset, zone, letter, width)
+    if letter == "S":
+        return f"{ms:03d}"[:width]
+    if letter == "y":
+        year = year if year > 0 else 1 - year
+        return f"{year % 100:02d}" if width == 2 else str(year).rjust(width, "0")
+    value = {"M": month + 1, "L": month + 1, "d": day, "h": hour % 12 or 12, "H": hour, "K": hour % 12,
+             "k": hour or 24, "m": minute, "s": second}[letter]
+    return str(value).rjust(width, "0")
+
+
+def name_of(data, stem, width, alone):
+    """The names of months or days in one width."""
+    key = stem + {4: "", 5: "-narrow"}.get(width, "-short")
+    if alone and data.text(key + "-alone") != "=":
+        key += "-alone"
+    return data.list(key)
+
+
+def day_period(data, hour, minute, width):
+    """The part of the day: in the morning, nachmittags."""
+    for period in data.list("periods"):
+        span, _, names = period.partition(" ")
+        names = names.split(";")
+        name = names[min({4: 0, 5: 2}.get(width, 1), len(names) - 1)]
+        start, _, end = span.partition("-")
+        if not end:
+            if hour == int(start) and not minute:
+                return name
+        elif int(start) <= hour < int(end) or int(end) < int(start) and not int(end) <= hour < int(start):
+            return name
+    return data.list("ampm")[hour >= 12]
+
+
+def zone_name_text(data, offset, name, letter, width):
+    """The field timeZoneName."""
+    long, _, short = data.map("zones").get(name, "").partition(";")
+    is_utc = name == ZONE_NAMES["UTC"]
+    if letter != "O":
+        if width == 4 and not long and data.parent is None and letter == "z" and \
+                (name in ZONE_NAMES.values() or name in OTHER_ZONE_NAMES.values()):
+            return name
+        if width == 4 and long and (letter == "z" or is_utc):
+            return long
+        if width < 4 and (short or is_utc) and letter == "z" or is_utc:
+            return short or "UTC"
+        if width < 4 and data.parent is None and name in US_ZONES:
+            return US_ZONES[name]
+    form, zero, hours = data.list("zone")
+    minutes = abs(offset) // 60000
+    if not minutes and letter != "O":
+        return zero
+    text = f"{minutes // 60:02d}" if width == 4 and "HH" in hours else str(minutes // 60)
+    if width == 4 or minutes % 60:
+        text += hours.strip("+Hm") + f"{minutes % 60:02d}"
+    return form.replace("{0}", ("-" if offset < 0 else "+") + text)
 
 
 def format_date_parts(value, settings):
     """PartitionDateTimePattern (ECMA-402, 11.5.6): a list of (type, text)."""
     offset, zone = settings.facts(value)
-    local = value + offset
-    year, month, day, *clock = split_time(local)
-    date = date_parts(settings.fields, year, month, day, week_day(local))
-    clock = time_parts(settings, clock, offset, zone)
-    if not date or not clock:
-        return date or clock
-    fields = settings.fields
-    if fields.get("month") == "long":
-        joint = " at "
-    else:
-        joint = " " if set(fields) & set(DATE_FIELDS) == {"weekday"} else ", "
-    return date + [("literal", joint)] + clock
+    return token_parts(settings, pattern_tokens(settings.pattern), value + offset, offset, zone)
+
+
+def token_parts(settings, tokens, local, offset, zone):
+    parts = []
+    for letter, text in tokens:
+        if letter:
+            parts.append((_FIELD_OF[letter], field_text(settings.data, letter, text, local, offset, zone)))
+        else:
+            parts.append(("literal", text))
+    return parts
+
+
+def formatted_date(value, settings):
+    """What format() returns. As in browsers, narrow spaces are wide ones there: many programs split at them."""
+    return join_parts(format_date_parts(value, settings)).replace("\u202f", " ")
 
 
 DATE_TIME_FORMAT = intl_class("DateTimeFormat", JSDateTimeFormat)
@@ -23350,7 +24607,7 @@ def date_argument(realm, value):
 
 
 def date_time_format(realm, this, date=undefined, *_):
-    return join_parts(format_date_parts(date_argument(realm, date), this.settings))
+    return formatted_date(date_argument(realm, date), this.settings)
 
 
 @DATE_TIME_FORMAT.getter("format")
@@ -23367,7 +24624,7 @@ def date_time_format_to_parts(realm, this, date=undefined, *_):
 def date_time_format_range(realm, this, start=undefined, end=undefined, *_):
     if start is undefined or end is undefined:
         raise JSTypeError("startDate or endDate cannot be undefined")
-    start, end = [join_parts(format_date_parts(date_argument(realm, date), this.settings))
+    start, end = [formatted_date(date_argument(realm, date), this.settings)
                   for date in (start, end)]
     return start if start == end else f"{start} – {end}"
 
@@ -23377,26 +24634,20 @@ def date_time_format_resolved_options(realm, this, *_):
     return realm.new_object(this.settings.resolved())
 
 
-def date_settings(realm, locales, options, required="any", defaults="date"):
-    tags = locale_list(realm, locales)
-    match = _HOUR_CYCLE_EXTENSION.search(tags[0]) if tags else None
-    return DateSettings(intl_options(realm, options), resolved_locale(realm, locales), required,
-                        defaults, match and match[1])
-
-
 @DATE_TIME_FORMAT.constructor(0, call=True)
 def date_time_format_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    settings = date_settings(realm, locales, options)
-    return new_intl_object(realm, JSDateTimeFormat, new_target, "DateTimeFormatPrototype", settings)
+    result = new_intl_object(realm, JSDateTimeFormat, new_target, "DateTimeFormatPrototype", None)
+    result.settings = DateSettings(intl_options(realm, options), locale_list(realm, locales))
+    return result
 
 
 def locale_date_method(name, required, defaults):
     """Declares Date.prototype.toLocaleString and its kin."""
     def to_locale_text(realm, this, locales=undefined, options=undefined, *_):
-        settings = date_settings(realm, locales, options, required, defaults)
+        settings = DateSettings(intl_options(realm, options), locale_list(realm, locales), required, defaults)
         if this.value != this.value:
             return "Invalid Date"
-        return join_parts(format_date_parts(this.value, settings))
+        return formatted_date(this.value, settings)
     DATE.method(name, 0)(to_locale_text)
 
 
@@ -23426,16 +24677,37 @@ def collator_compare_getter(realm, this, *_):
 def collator_resolved_options(realm, this, *_):
     settings = this.settings
     return realm.new_object({
-        "locale": "en-US", "usage": "sort", "sensitivity": settings.sensitivity,
+        "locale": settings.locale, "usage": settings.usage, "sensitivity": settings.sensitivity,
         "ignorePunctuation": settings.ignore_punctuation, "collation": "default",
         "numeric": settings.numeric, "caseFirst": "upper" if settings.upper_first else "false"})
 
 
+class CollatorSettings(CollationOptions):
+    """The options of Intl.Collator and localeCompare()."""
+
+    __slots__ = ("locale", "usage")
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        self.usage = option("usage", ("sort", "search"), "sort")
+        locale_matcher(option)
+        keyword_option(option, "collation")
+        numeric = options.get("numeric")
+        wanted = {"kn": None if numeric is undefined else "true" if to_boolean(numeric) else "false",
+                  "kf": option("caseFirst", ("upper", "lower", "false"), None)}
+        keys = {"kn": ("true", "false"), "kf": ("upper", "lower", "false")}
+        self.locale, data, values = resolve_locale(locales, keys, wanted)
+        sensitivity = option("sensitivity", ("base", "accent", "case", "variant"), "variant")
+        punctuation = options.get("ignorePunctuation")
+        CollationOptions.__init__(self, values["kn"] == "true", sensitivity, values["kf"] == "upper",
+                                  punctuation is not undefined and to_boolean(punctuation))
+
+
 @COLLATOR.constructor(0, call=True)
 def collator_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    locale_list(realm, locales)
-    settings = collation_options(options)
-    return new_intl_object(realm, JSCollator, new_target, "CollatorPrototype", settings)
+    result = new_intl_object(realm, JSCollator, new_target, "CollatorPrototype", None)
+    result.settings = CollatorSettings(locale_list(realm, locales), intl_options(realm, options))
+    return result
 
 
 # -- Intl.PluralRules --------------------------------------------------------------------
@@ -23443,48 +24715,41 @@ def collator_construct(realm, new_target, locales=undefined, options=undefined, 
 class PluralSettings(NumberSettings):
     """The options of Intl.PluralRules: its type, and how the number would be written."""
 
-    def __init__(self, options, locale):
+    def __init__(self, options, locales):
         option = option_reader(options)
+        locale_matcher(option)
+        self.locale, self.data, _ = resolve_locale(locales)
         self.type = option("type", ("cardinal", "ordinal"), "cardinal")
-        self.locale, self.notation = locale, "standard"
+        self.notation = "standard"
         self.read_digits(options, option, 0, 3)
+        self.rules = self.data.list("plural" if self.type == "cardinal" else "ordinal")
 
 
 PLURAL_RULES = intl_class("PluralRules", JSPluralRules)
 
 
-def plural_category(value, settings):
-    """The plural category of a Number in English: one, two, few or other."""
-    if not is_finite(value):
-        return "other"
-    whole, fraction = round_decimal(decimal_value(value), settings)
-    if settings.type == "cardinal":
-        return "one" if whole.lstrip("0") == "1" and not fraction else "other"
-    if fraction or whole[-2:] in ("11", "12", "13"):
-        return "other"
-    return {"1": "one", "2": "two", "3": "few"}.get(whole[-1], "other")
-
-
 @PLURAL_RULES.method("select", 1)
 def plural_rules_select(realm, this, value=undefined, *_):
-    return plural_category(to_number(value), this.settings)
+    value, settings = to_number(value), this.settings
+    return plural_category(settings.rules, *round_decimal(decimal_value(value), settings)) \
+        if is_finite(value) else "other"
 
 
 @PLURAL_RULES.method("resolvedOptions", 0)
 def plural_rules_resolved_options(realm, this, *_):
     settings = this.settings
-    names = ["one", "other"] if settings.type == "cardinal" else ["few", "one", "two", "other"]
-    return realm.new_object({
-        "locale": settings.locale, "type": settings.type,
-        "minimumIntegerDigits": settings.min_integer,
-        "minimumFractionDigits": settings.min_fraction,
-        "maximumFractionDigits": settings.max_fraction, "pluralCategories": realm.new_array(names)})
+    names = [rule.split(":")[0] for rule in settings.rules if rule] + ["other"]
+    props = {"locale": settings.locale, "type": settings.type, **settings.resolved_digits(),
+             "pluralCategories": realm.new_array(sorted(names, key=PLURAL_CATEGORIES.index)),
+             **settings.resolved_rounding()}
+    return realm.new_object(props)
 
 
 @PLURAL_RULES.constructor(0)
 def plural_rules_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    settings = PluralSettings(intl_options(realm, options), resolved_locale(realm, locales))
-    return new_intl_object(realm, JSPluralRules, new_target, "PluralRulesPrototype", settings)
+    result = new_intl_object(realm, JSPluralRules, new_target, "PluralRulesPrototype", None)
+    result.settings = PluralSettings(intl_options(realm, options), locale_list(realm, locales))
+    return result
 
 
 # -- Intl.ListFormat ---------------------------------------------------------------------
@@ -23492,19 +24757,41 @@ def plural_rules_construct(realm, new_target, locales=undefined, options=undefin
 LIST_FORMAT = intl_class("ListFormat", JSListFormat)
 
 
-def list_parts(items, kind, width):
+class ListSettings:
+    """The options of Intl.ListFormat."""
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        self.locale, self.data, _ = resolve_locale(locales)
+        self.type = option("type", ("conjunction", "disjunction", "unit"), "conjunction")
+        self.style = option("style", ("long", "short", "narrow"), "long")
+
+
+def list_parts(items, settings):
     """The parts of a list of texts: a, b, and c."""
-    word = {"conjunction": "and" if width == "long" else "&", "disjunction": "or"}.get(kind)
-    if kind == "conjunction" and width == "narrow":
-        word = None
-    between = " " if kind == "unit" and width == "narrow" else ", "
-    last = between if word is None else f" {word} " if len(items) == 2 else f", {word} "
+    key = {"conjunction": "list-and", "disjunction": "list-or", "unit": "list-unit"}[settings.type]
+    rows = settings.data.list(key)
+    words = rows[min(("long", "short", "narrow").index(settings.style), len(rows) - 1)].split(";")
+    between, end = words[0], words[min(1, len(words) - 1)]
+    last = words[-1] if len(items) == 2 else end
     parts = []
     for index, item in enumerate(items):
         if index:
-            parts.append(("literal", last if index == len(items) - 1 else between))
+            text = last if index == len(items) - 1 else between
+            parts.append(("literal", softened(settings, text, item)))
         parts.append(("element", item))
     return parts
+
+
+def softened(settings, text, item):
+    """Spanish says e for y before the sound i, and u for o before o (ICU's list formatter)."""
+    if settings.data.text("plural").startswith("one: n = 1|many") and item:
+        if text.endswith(" y ") and re.match(r"(?i)i|hi(?![ae])", item):
+            return text[:-2] + "e "
+        if text.endswith(" o ") and re.match(r"(?i)o|ho|8|11(?!\d)", item):
+            return text[:-2] + "u "
+    return text
 
 
 def string_list(realm, iterable):
@@ -23524,92 +24811,109 @@ def string_list(realm, iterable):
 
 @LIST_FORMAT.method("format", 1)
 def list_format_format(realm, this, items=undefined, *_):
-    return join_parts(list_parts(string_list(realm, items), *this.settings))
+    return join_parts(list_parts(string_list(realm, items), this.settings))
 
 
 @LIST_FORMAT.method("formatToParts", 1)
 def list_format_to_parts(realm, this, items=undefined, *_):
-    return parts_to_array(realm, list_parts(string_list(realm, items), *this.settings))
+    return parts_to_array(realm, list_parts(string_list(realm, items), this.settings))
 
 
 @LIST_FORMAT.method("resolvedOptions", 0)
 def list_format_resolved_options(realm, this, *_):
-    kind, width = this.settings
-    return realm.new_object({"locale": "en-US", "type": kind, "style": width})
+    settings = this.settings
+    return realm.new_object({"locale": settings.locale, "type": settings.type, "style": settings.style})
 
 
 @LIST_FORMAT.constructor(0)
 def list_format_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    locale_list(realm, locales)
-    option = option_reader(intl_options(realm, options))
-    kind = option("type", ("conjunction", "disjunction", "unit"), "conjunction")
-    settings = kind, option("style", ("long", "short", "narrow"), "long")
-    return new_intl_object(realm, JSListFormat, new_target, "ListFormatPrototype", settings)
+    result = new_intl_object(realm, JSListFormat, new_target, "ListFormatPrototype", None)
+    result.settings = ListSettings(locale_list(realm, locales), object_options(options))
+    return result
 
 
 # -- Intl.RelativeTimeFormat -------------------------------------------------------------
 
 RELATIVE_TIME_FORMAT = intl_class("RelativeTimeFormat", JSRelativeTimeFormat)
 
-RELATIVE_UNITS = {"second": "sec.", "minute": "min.", "hour": "hr.", "day": "day", "week": "wk.",
-                  "month": "mo.", "quarter": "qtr.", "year": "yr."}
-RELATIVE_NARROW = {"second": "s", "minute": "m", "hour": "h", "day": "d", "week": "w", "month": "mo",
-                   "quarter": "q", "year": "y"}
-#: What numeric: "auto" says for -1, 0 and 1.
-RELATIVE_WORDS = {"second": (None, "now", None), "minute": (None, "this minute", None),
-                  "hour": (None, "this hour", None), "day": ("yesterday", "today", "tomorrow")}
+RELATIVE_UNITS = ("second", "minute", "hour", "day", "week", "month", "quarter", "year")
+
+
+class RelativeSettings:
+    """The options of Intl.RelativeTimeFormat."""
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        system = keyword_option(option, "numberingSystem")
+        self.locale, self.data, _ = resolve_locale(locales, {"nu": ("latn",)}, {"nu": system})
+        self.style = option("style", ("long", "short", "narrow"), "long")
+        self.numeric = option("numeric", ("always", "auto"), "always")
+        self.number = NumberSettings(JSObject(None), [self.locale])
+
+    def map(self, stem):
+        """The forms of the style; a shorter style has only what differs from the longer one."""
+        result = {}
+        for style in ("long", "short", "narrow"):
+            result.update(self.data.map(f"{stem}-{style}"))
+            if style == self.style:
+                return result
 
 
 def relative_parts(value, unit, settings):
-    """The parts of a relative time: in 3 days, 1 hour ago, yesterday."""
-    numeric, width = settings
-    unit = unit[:-1] if unit.endswith("s") else unit
-    if unit not in RELATIVE_UNITS:
+    """The parts of a relative time, as (type, text, whether it is of the number)."""
+    single = unit[:-1] if unit.endswith("s") else unit
+    if single not in RELATIVE_UNITS:
         raise JSRangeError(f"Invalid unit argument for format() '{unit}'")
     if not is_finite(value):
         raise JSRangeError("Invalid time value")
-    name = unit if width == "long" else RELATIVE_UNITS[unit]
-    if numeric == "auto" and value in (-1, 0, 1):
-        words = RELATIVE_WORDS.get(unit) or [f"{word} {name}" for word in ("last", "this", "next")]
-        if words[int(value) + 1] is not None:
-            return [("literal", words[int(value) + 1])]
-    past = value < 0 or (value == 0 and math.copysign(1, value) < 0)
-    digits = format_number_parts(abs(value), NumberSettings(JSObject(None)))
-    if join_parts(digits) != "1":
-        name = {"day": "days", "qtr.": "qtrs."}.get(name, name if width != "long" else unit + "s")
-    name = RELATIVE_NARROW[unit] if width == "narrow" else " " + name
-    if past:
-        return digits + [("literal", f"{name} ago")]
-    return [("literal", "in ")] + digits + [("literal", name)]
+    past = math.copysign(1, value) < 0
+    if settings.numeric == "auto" and value in (-2, -1, 0, 1, 2):
+        words = settings.map("words").get(single, "").split(";")
+        index = (-1, 0, 1, -2, 2).index(value)
+        if words[index:] and words[index]:
+            return [("literal", words[index], False)]
+    forms = settings.map("in")
+    number = abs(value)
+    digits = format_number_parts(number, settings.number)
+    whole, fraction = round_decimal(decimal_value(number), settings.number)
+    category = plural_category(settings.data.list("plural"), whole, fraction)
+    ahead, _, ago = forms[single].partition("/")
+    form = settings.data.plural_form(ago or ahead if past else ahead, category)
+    if "{0}" not in form and not form.startswith("!"):
+        form = forms["past" if past else "future"].replace("#", form)
+    before, mark, after = form.removeprefix("!").partition("{0}")
+    parts = [(kind, text, True) for kind, text in digits] if mark else []
+    return [("literal", before, False)] * bool(before) + parts + [("literal", after, False)] * bool(after)
 
 
 @RELATIVE_TIME_FORMAT.method("format", 2)
 def relative_time_format(realm, this, value=undefined, unit=undefined, *_):
     value = to_number(value)
-    return join_parts(relative_parts(value, to_string(unit), this.settings))
+    return "".join([part[1] for part in relative_parts(value, to_string(unit), this.settings)])
 
 
 @RELATIVE_TIME_FORMAT.method("formatToParts", 2)
 def relative_time_format_to_parts(realm, this, value=undefined, unit=undefined, *_):
-    value = to_number(value)
-    return parts_to_array(realm, relative_parts(value, to_string(unit), this.settings))
+    value, unit = to_number(value), to_string(unit)
+    single = unit[:-1] if unit.endswith("s") else unit
+    return realm.new_array([
+        realm.new_object({"type": kind, "value": text, **({"unit": single} if of_number else {})})
+        for kind, text, of_number in relative_parts(value, unit, this.settings)])
 
 
 @RELATIVE_TIME_FORMAT.method("resolvedOptions", 0)
 def relative_time_format_resolved_options(realm, this, *_):
-    numeric, width = this.settings
-    return realm.new_object({"locale": "en-US", "style": width, "numeric": numeric,
+    settings = this.settings
+    return realm.new_object({"locale": settings.locale, "style": settings.style, "numeric": settings.numeric,
                              "numberingSystem": "latn"})
 
 
 @RELATIVE_TIME_FORMAT.constructor(0)
 def relative_time_format_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    locale_list(realm, locales)
-    option = option_reader(intl_options(realm, options))
-    width = option("style", ("long", "short", "narrow"), "long")
-    settings = option("numeric", ("always", "auto"), "always"), width
-    return new_intl_object(realm, JSRelativeTimeFormat, new_target, "RelativeTimeFormatPrototype",
-                           settings)
+    result = new_intl_object(realm, JSRelativeTimeFormat, new_target, "RelativeTimeFormatPrototype", None)
+    result.settings = RelativeSettings(locale_list(realm, locales), intl_options(realm, options))
+    return result
 
 
 # ======================================================================================
@@ -24327,7 +25631,7 @@ def table_cell(realm, value):
 def own_values(obj):
     """[(key, value)] of the enumerable string keys, accessors as undefined."""
     found = []
-    for key in obj.own_keys():
+    for key in with_polls(obj.own_keys()):
         own = obj.get_own(key) if type(key) is str else None
         if own is not None and own.enumerable:
             found.append((key, undefined if own.is_accessor() else own.value))
@@ -25196,8 +26500,10 @@ def parse_urlencoded(text):
 
 
 def decode_urlencoded(text):
-    text = text.replace("+", " ").encode().decode("latin-1")
-    return utf16(unescaped_bytes(text).decode("utf-8", "replace"))
+    text = text.replace("+", " ")
+    if "%" not in text:
+        return utf16(text)
+    return utf16(unescaped_bytes(text.encode().decode("latin-1")).decode("utf-8", "replace"))
 
 
 _ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")
@@ -26778,7 +28084,7 @@ def spread_into(realm, target, source):
 def object_rest(realm, source, used):
     """The object that a rest property binds (CopyDataProperties)."""
     source, skip, rest = to_object(realm, source), {to_property_key(key) for key in used}, realm.new_object()
-    for key in source.own_keys():
+    for key in with_polls(source.own_keys()):
         if key not in skip:
             desc = source.get_own(key)
             if desc is not None and desc.enumerable:
@@ -28222,7 +29528,7 @@ def unsettled_error(seconds):
     return ScriptTimeout(f"the promise did not settle within {seconds:g} s")
 
 
-# -- Realm -------------------------------------------------------------------------------
+# -- Realm: objects, errors, jobs --------------------------------------------------------
 
 def guards():
     """What generated code consults: `guarded` keys, and `appendable`, the length that an array must be
@@ -28238,16 +29544,8 @@ def guard_in_all_realms():
 Guard.listeners.append(guard_in_all_realms)
 
 
-class Realm:
-    """One isolated JavaScript world.
-
-    name       for logs
-    console    callable(level, text), level one of log info warn error debug
-    timeout    seconds that each entry may take, or None for no limit
-    clock      what it takes for time, a Clock: the system's unless given
-
-    Values cross as plain Python: see to_python() and from_python().
-    """
+class RealmBase:
+    """The objects of a realm, its errors, jobs and timers, and the way in."""
 
     def __new__(cls, *_args, **_options):
         """Sets up the interpreter before the first realm is there: what is frozen is never freed."""
@@ -28654,7 +29952,19 @@ class Realm:
                 if self.timers.is_empty():
                     return
 
-    # -- running code ----
+
+# -- Realm: running code, values in and out ----------------------------------------------
+
+class Realm(RealmBase):
+    """One isolated JavaScript world.
+
+    name       for logs
+    console    callable(level, text), level one of log info warn error debug
+    timeout    seconds that each entry may take, or None for no limit
+    clock      what it takes for time, a Clock: the system's unless given
+
+    Values cross as plain Python: see to_python() and from_python().
+    """
 
     def evaluate(self, source, filename="<script>", timeout=None):
         """Runs a script and the microtasks it leaves; returns the completion value as plain Python.
@@ -33873,13 +35183,17 @@ _BUILT_IN_SCALARS = {
 
 class _InputWalk:
     """The one walk through what is given for an input type: literals of a document, or a variable's JSON.
-    `value` returns the coerced value (spec 3 and 6.4.1), or _ABSENT where a part does not fit;
-    fail() is called for each such part, with the path that leads to it."""
+    `value` returns the coerced value (spec 3 and 6.4.1), or _ABSENT where a part does not fit; fail() is
+    called for each such part. A path is () or (path to what is around, key)."""
+
+    __slots__ = ("report", "variables")
 
     def value(self, given, type_, path=()):
-        if given.__class__ is GqlVariable:
-            return self.variable(given, type_)
-        if self.is_null(given):
+        kind = given.__class__
+        if kind is GqlVariable:
+            value = self.variables.get(given.name, _ABSENT)
+            return _ABSENT if value is None and type_.kind == "NON_NULL" else value
+        if given is None or kind is GqlScalar and given.kind == "Null":
             return self.fail(self.misfit(given, type_), given, path) if type_.kind == "NON_NULL" else None
         type_ = type_.nullable
         if type_.kind == "LIST":
@@ -33887,55 +35201,59 @@ class _InputWalk:
         if type_.kind == "INPUT_OBJECT":
             return self.object(given, type_, path)
         try:
-            return self.leaf(given, type_)
+            return type_.parse(given) if self.variables is None else type_.parse_literal(given, self.variables)
         except GraphQLError as error:
             return self.fail(error.message, given, path)
 
     def list(self, given, item_type, path):
-        items = self.items(given)
-        if items is None:
+        items = given.items if given.__class__ is GqlList else given
+        if not isinstance(items, list):
             value = self.value(given, item_type, path)
             return value if value is _ABSENT else [value]
-        values = []
+        values, fits = [], True
         for index, item in enumerate(items):
-            value = self.value(item, item_type, (*path, index))
-            if value is _ABSENT and item.__class__ is GqlVariable and item_type.kind != "NON_NULL":
-                value = None            # a variable without a value stands for null in a list
+            value = self.value(item, item_type, (path, index))
+            if value is _ABSENT:
+                if item.__class__ is GqlVariable and item_type.kind != "NON_NULL":
+                    value = None        # a variable without a value stands for null in a list
+                else:
+                    fits = False
             values.append(value)
-        return _ABSENT if _ABSENT in values else values
+        return values if fits else _ABSENT
 
     def object(self, given, type_, path):
-        members = self.members(given)
-        if members is None:
+        members = given
+        if given.__class__ is GqlObject:
+            members = {member.name: member.value for member in given.members}
+        elif not isinstance(given, dict):
             return self.fail(self.misfit(given, type_), given, path)
-        known = {name: value for name, value, _place in members if name in type_.fields}
-        result, fits = {}, True
+        result, fits, known = {}, True, []
         for name, field in type_.fields.items():
-            if name in known and not self.is_missing(known[name]):
-                result[name] = self.value(known[name], field.type, (*path, name))
+            member = members.get(name, _ABSENT)
+            if member is not _ABSENT:
+                known.append(name)
+            if member is not _ABSENT and not (member.__class__ is GqlVariable and self.is_missing(member)):
+                value = result[name] = self.value(member, field.type, (path, name))
+                fits = fits and value is not _ABSENT
             elif field.default is not None:
                 self.take_default(result, field)
             elif field.required:
                 fits = False
-                if name not in known:
+                if member is _ABSENT:
                     self.fail(f'Field "{self.prefix(type_)}{name}" of required type "{field.type}" was not '
                               "provided.", given, path)
-        for name, _value, place in members:
-            if name not in type_.fields:
-                fits = False
+        if len(known) < len(members):
+            fits = False
+            for name, place in self.strangers(given, type_):
                 self.fail(f'Field "{name}" is not defined by type "{type_}".'
                           + _graphql_did_you_mean(str(name), type_.fields), place, path)
         if type_.one_of:
-            only = next(iter(known), None)
-            if len(known) != 1 or self.is_missing(known[only]):
+            if len(known) != 1 or known[0] not in result:
                 return self.fail(self.ONE_OF % type_, given, path)
-            if result[only] is None:
-                return self.fail(f'Field "{self.prefix(type_)}{only}" must be non-null.',
-                                 given if given.__class__ is GqlObject else None, (*path, only))
-        return result if fits and _ABSENT not in result.values() else _ABSENT
-
-    def is_missing(self, given):
-        return False
+            if result[known[0]] is None:
+                return self.fail(f'Field "{self.prefix(type_)}{known[0]}" must be non-null.',
+                                 given if given.__class__ is GqlObject else None, (path, known[0]))
+        return result if fits else _ABSENT
 
     def take_default(self, result, field):
         value = field.default_value()
@@ -33949,6 +35267,7 @@ class _LiteralWalk(_InputWalk):
 
     ONE_OF = 'OneOf Input Object "%s" must specify exactly one key.'
     prefix = "{}.".format
+    __slots__ = ()
 
     def __init__(self, variables=None, report=None):
         self.variables, self.report = variables or {}, report
@@ -33961,41 +35280,32 @@ class _LiteralWalk(_InputWalk):
     def misfit(self, node, type_):
         return f'Expected value of type "{type_}", found {_print_value(node)}.'
 
-    def variable(self, node, type_):
-        value = self.variables.get(node.name, _ABSENT)
-        return _ABSENT if value is None and type_.kind == "NON_NULL" else value
-
-    def is_missing(self, node):
-        return self.report is None and node.__class__ is GqlVariable and node.name not in self.variables
+    def is_missing(self, variable):
+        return self.report is None and variable.name not in self.variables
 
     def take_default(self, result, field):
         if self.report is None:
             super().take_default(result, field)
 
-    def is_null(self, node):
-        return node.__class__ is GqlScalar and node.kind == "Null"
-
-    def items(self, node):
-        return node.items if isinstance(node, GqlList) else None
-
-    def members(self, node):
-        if isinstance(node, GqlObject):
-            return [(member.name, member.value, member) for member in node.members]
-
-    def leaf(self, node, type_):
-        return type_.parse_literal(node, self.variables)
+    def strangers(self, node, type_):
+        return [(member.name, member) for member in node.members if member.name not in type_.fields]
 
 
 class _JsonWalk(_InputWalk):
     """Reads a variable's JSON; calls report(path, value, message) where it does not fit."""
 
     ONE_OF = 'Exactly one key must be specified for OneOf type "%s".'
+    __slots__ = ()
 
     def __init__(self, report):
-        self.report = report
+        self.report, self.variables = report, None
 
     def fail(self, message, value, path):
-        self.report(path, value, message)
+        keys = []
+        while path:
+            path, key = path
+            keys.insert(0, key)
+        self.report(keys, value, message)
         return _ABSENT
 
     def misfit(self, value, type_):
@@ -34005,17 +35315,8 @@ class _JsonWalk(_InputWalk):
     def prefix(self, type_):
         return ""
 
-    def is_null(self, value):
-        return value is None
-
-    def items(self, value):
-        return value if isinstance(value, list) else None
-
-    def members(self, value):
-        return [(name, item, value) for name, item in value.items()] if isinstance(value, dict) else None
-
-    def leaf(self, value, type_):
-        return type_.parse(value)
+    def strangers(self, value, type_):
+        return [(name, value) for name in value if name not in type_.fields]
 
 
 def _check_argument_name(argument, owner, known, report):
@@ -34190,7 +35491,9 @@ class GraphQLRegistration:
 
     def place(self, line, column):
         """A place in `sdl` as one in the script's text."""
-        return line, column - self.inset if line == 1 else column
+        if self.inset and line > self.sdl.count("\n"):      # at the brace that was added
+            line, column = line - 1, len(self.sdl.split("\n")[-2]) + 1
+        return line, max(1, column - self.inset) if line == 1 else column
 
 
 class _SdlText:
@@ -35807,7 +37110,7 @@ class _FieldPlan:
 def _argument_values(definitions, node, variables):
     """Coerced argument values of a field or directive node; raises GraphQLError."""
     given = {argument.name: argument.value for argument in node.arguments}
-    result = {}
+    result, walk = {}, _LiteralWalk(variables)
     for name, item in definitions.items():
         value_node = given.get(name)
         missing = value_node is None or isinstance(value_node,
@@ -35824,7 +37127,7 @@ def _argument_values(definitions, node, variables):
                                    f'variable "${value_node.name}" which was not provided a runtime value.',
                                    [value_node.start])
             continue
-        value = _LiteralWalk(variables).value(value_node, item.type)
+        value = walk.value(value_node, item.type)
         if value is _ABSENT:
             is_null = isinstance(value_node, GqlVariable) or isinstance(value_node, GqlScalar) and (
                 value_node.kind == "Null")
@@ -37119,7 +38422,8 @@ class GraphQLService:
         if not self.loading:
             for message in messages:
                 if message not in self.faults:
-                    self.report("error", f"GraphQL: {message} This is switched off until it fits.")
+                    self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} This is switched off "
+                                         "until it fits.")
             self.faults = messages
         return messages
 
@@ -40308,13 +41612,9 @@ class ResolverCall:
         return f"{self.resolver[1]} {self.resolver[2]}" + (f" ({self.place})" if self.place else "")
 
     def make_context(self):
-        """Older scripts expect the arguments themselves, so each is also a property of the context where its
-        name is free."""
         realm = self.host.realm
-        args = {key: realm.from_python(value) for key, value in self.args.items()}
-        context = self.host.context("graphql" + self.resolver[1].capitalize(), self.request,
-                                    realm.new_object(dict(args)))
-        return realm.new_object({**args, **context})
+        return self.host.context("graphql" + self.resolver[1].capitalize(), self.request,
+                                 {key: realm.from_python(value) for key, value in self.args.items()})
 
     def begin(self):
         """Calls the resolver at once, if it can be; where nobody can go on later, it is waited for."""
@@ -40857,22 +42157,22 @@ class ScriptHost:
         return self.realm.to_live(value, later)
 
     def context(self, kind, request=None, args=None, connection=None):
-        """The one argument of handlers; `request` has a method `object` that makes it a script's object."""
-        context = {"kind": kind, "request": None if request is None else request.object(self.realm),
-                   "args": args or self.realm.new_object(), "meta": self.realm.new_object(dict(self.meta))}
-        if connection is not None:
-            context["connection"] = connection
-        return context
-
-    def route_context(self, request):
-        """context() for the handler of a route, as a script's object that makes its parts when they are read."""
+        """The one argument of handlers, whose parts are made when they are read. `request` has a method `object`
+        that makes it a script's object; `args` are values of the script, by name. Older scripts expect them in
+        the context itself, so each is also a property there where its name is free."""
         realm = self.realm
 
         def make(key):
-            return request.object(realm) if key == "request" else realm.new_object(
-                dict(self.meta) if key == "meta" else None)
+            if key == "request":
+                return request.object(realm)
+            return realm.new_object(dict(self.meta) if key == "meta" else dict(args or ()))
 
-        return realm.lazy_object({"kind": "httpRoute", "request": LATER, "args": LATER, "meta": LATER}, make)
+        parts = {"kind": kind, "request": null if request is None else LATER, "args": LATER, "meta": LATER}
+        if connection is not None:
+            parts["connection"] = realm.from_python(connection)
+        for key in args or ():
+            parts.setdefault(key, args[key])
+        return realm.lazy_object(parts, make)
 
     # -- life ----
 
@@ -42555,20 +43855,11 @@ class Key:
 # -- The last requests -------------------------------------------------------------------
 
 
-class LoggedRequest:
+class LoggedRequest(collections.namedtuple(
+        "LoggedRequest", "number head body size status seconds address time")):
     """A request that was answered; `body` is None when it was too large to keep."""
 
-    __slots__ = ("number", "head", "body", "size", "status", "seconds", "address", "time")
-
-    def __init__(self, number, head, body, status, seconds, address):
-        self.number = number
-        self.head = head
-        self.size = len(body)
-        self.body = body if len(body) <= MAX_KEPT_BODY else None
-        self.status = status
-        self.seconds = seconds
-        self.address = address
-        self.time = time.time()
+    __slots__ = ()
 
 
 class RequestLog:
@@ -42583,9 +43874,11 @@ class RequestLog:
         path = head.path
         if path.startswith("/engine") and (path == "/engine" or path[7] == "/"):
             return
+        size, now = len(body), time.time()
+        kept = body if size <= MAX_KEPT_BODY else None
         with self.lock:
             self.total += 1
-            self.entries.append(LoggedRequest(self.total, head, body, status, seconds, address))
+            self.entries.append(LoggedRequest(self.total, head, kept, size, status, seconds, address, now))
 
     def find(self, number):
         return next((entry for entry in list(self.entries) if entry.number == number), None)
@@ -43380,8 +44673,10 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
                 if data and not data[:1].isalpha() or data.count(b"\n") != data.count(b"\r\n"):
                     raise Refusal(400, "This is not an HTTP request: lines must end with CR LF", close=True)
                 return None
-            self.head = self.server.head_of(data[:end])
+            head = self.head = self.server.head_of(data[:end])
             self.received = data[end:]
+            if not (head.length or head.chunked or head.expect):
+                return b""
             self.begin_body()
         return self.take_body()
 
@@ -43865,7 +45160,7 @@ class ScriptCaller(RequestAnswerer):
 
         def make_context():
             requests[:] = [Request(head, body, params, address)]
-            return host.route_context(requests[0])
+            return host.context("httpRoute", requests[0])
 
         self.call(host, route.pace, route.handler, what, make_context, response_from, body,
                   lambda response: self.route_answered(route, what, head, body, response, requests))
