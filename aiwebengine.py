@@ -380,7 +380,7 @@ def replace_in_slices(pattern, replacement, text, check=None):
     if len(text) <= SLICE_LENGTH:
         return pattern.sub(replacement, text)
     done, pieces, start, size = [], [], 0, 0
-    for match in pattern.finditer(text):
+    for match in matches_in_slices(pattern, text):
         pieces += (text[start:match.start()], replacement(match))
         start = match.end()
         if len(pieces) >= 4096:
@@ -391,6 +391,36 @@ def replace_in_slices(pattern, replacement, text, check=None):
                 size += len(done[-1])
                 check(size)
     return "".join(done + pieces + [text[start:]])
+
+
+#: Characters before the end of a slice that may begin a match which the slice does not hold.
+CUT_LENGTH = 16
+
+
+def matches_in_slices(pattern, text):
+    """pattern.finditer(text) for replace_in_slices(): one search through a long text in which little matches would
+    hold up all threads."""
+    at, length = 0, len(text)
+    while at < length:
+        poll_interrupt()
+        end = min(at + SLICE_LENGTH, length)
+        whole = end if end == length else end - CUT_LENGTH
+        for match in pattern.finditer(text, at, end):
+            at = match.end()
+            if at > whole:
+                at = match.start()      # it may be longer, and is found again
+                break
+            yield match
+        else:
+            at = max(at, whole)
+
+
+def with_polls(values):
+    """Values that may be many, with a look now and then whether the script shall stop."""
+    for index, value in enumerate(values):
+        if not index & 4095:
+            poll_interrupt()
+        yield value
 
 
 def sliced(values):
@@ -5047,17 +5077,20 @@ def array_index(key):
 
 def order_keys(keys):
     """Integer indices ascending, then strings, then symbols (10.1.11.1); no private names."""
-    strings, symbols, indices = [], [], []
+    strings, symbols, indices, last, ascending = [], [], [], -1, True
     for key in keys:
         if type(key) is str:
-            if key and key[0] in "0123456789" and array_index(key) >= 0:
+            if key and key[0] in "0123456789" and (index := array_index(key)) >= 0:
                 indices.append(key)
+                ascending &= index > last
+                last = index
             else:
                 strings.append(key)
         elif type(key) is JSSymbol:
             symbols.append(key)
+    if not ascending:
+        indices.sort(key=int)           # millions would hold up all threads
     if indices:
-        indices.sort(key=int)
         strings = indices + strings
     return strings + symbols if symbols else strings
 
@@ -5663,7 +5696,7 @@ class JSArray(JSObject):
     def to_dictionary(self):
         """Becomes a DictArray: for attributes, sparse elements and frozen arrays."""
         named, named_attrs = self.props, self.attrs
-        self.props = {str(i): v for i, v in enumerate(self.items) if v is not HOLE}
+        self.props = {str(i): v for i, v in with_polls(enumerate(self.items)) if v is not HOLE}
         self.attrs = None
         self.attrs = dict.fromkeys(self.props, DEFAULT_ATTRS)
         self.attrs["length"] = WRITABLE
@@ -10958,7 +10991,7 @@ def object_assign(realm, this, target=undefined, *sources):
 
 def copy_enumerable(target, source):
     """Assigns every own enumerable property of `source` to `target` (20.1.2.1, step 3.a)."""
-    for key in source.own_keys():
+    for key in with_polls(source.own_keys()):
         if is_plain(source):
             if key in source.props:
                 target.set_or_throw(key, source.props[key])
@@ -10981,11 +11014,11 @@ def define_all(realm, obj, properties):
     """ObjectDefineProperties (20.1.2.3.1)."""
     source = to_object(realm, properties)
     descriptors = []
-    for key in source.own_keys():
+    for key in with_polls(source.own_keys()):
         own = source.get_own(key)
         if own is not None and own.enumerable:
             descriptors.append((key, to_property_descriptor(source.get(key))))
-    for key, desc in descriptors:
+    for key, desc in with_polls(descriptors):
         define_or_throw(obj, key, desc)
     return obj
 
@@ -11014,7 +11047,7 @@ def enumerable_own(realm, value, pick):
         keys = [key for key in order_keys(obj.props) if type(key) is str]
         return keys if pick is None else [pick(key, obj.props[key]) for key in keys]
     found = []
-    for key in obj.own_keys():
+    for key in with_polls(obj.own_keys()):
         if type(key) is str:
             own = obj.get_own(key)
             if own is not None and own.enumerable:
@@ -11075,7 +11108,7 @@ def set_integrity(obj, freeze):
     """SetIntegrityLevel (7.3.15); returns whether the object could be made inextensible."""
     if not obj.prevent_extensions():
         return False
-    for key in obj.own_keys():
+    for key in with_polls(obj.own_keys()):
         desc = PropertyDescriptor(configurable=False)
         if freeze:
             current = obj.get_own(key)
@@ -11091,7 +11124,7 @@ def has_integrity(obj, frozen):
     """TestIntegrityLevel (7.3.16)."""
     if obj.is_extensible():
         return False
-    for key in obj.own_keys():
+    for key in with_polls(obj.own_keys()):
         own = obj.get_own(key)
         if own is not None and (own.configurable
                                 or frozen and own.is_data() and own.writable):
@@ -11109,7 +11142,7 @@ def object_get_own_property_descriptor(realm, this, value=undefined, key=undefin
 def object_get_own_property_descriptors(realm, this, value=undefined, *_):
     obj = to_object(realm, value)
     result = JSObject(realm.ObjectPrototype)
-    for key in obj.own_keys():
+    for key in with_polls(obj.own_keys()):
         own = obj.get_own(key)
         if own is not None:
             result.create_data_property(key, from_property_descriptor(realm, own))
@@ -13866,7 +13899,7 @@ def async_iterator_iterator(realm, this, *_):
 # -- Array (23.1) ------------------------------------------------------------------------
 
 #: `new Array(n)` makes a list of holes up to this length; beyond, a dictionary.
-MAX_PREALLOCATED_ITEMS = 2 ** 22
+MAX_PREALLOCATED_ITEMS = 2 ** 23
 #: Array-likes longer than this are searched by their keys instead of by counting.
 MIN_SPARSE_LENGTH = 20_000
 
@@ -14377,6 +14410,10 @@ def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_)
     end = relative_index(end, length, length)
     if start >= end:
         return obj
+    if end - start == length <= MAX_ARRAY_ITEMS and type(obj) is DictArray and len(obj.props) == 1 \
+            and type(obj.attrs) is dict and obj.attrs == {"length": WRITABLE}:
+        obj.__class__, obj.props, obj.attrs = HoleyArray, {}, None      # it is as `new Array(n)` made it
+        obj.items = [HOLE] * length
     if is_dense(obj) or end - start == length and simple_holes(realm, obj):
         if len(obj.items) == length:
             if end - start <= 1 << 20:
@@ -18135,7 +18172,8 @@ def json_parse(realm, text):
     JSSyntaxError."""
     parser = JSONParser(realm, text)
     start = _JSON_SPACE.match(text).end()
-    large = len(text) > JSON_PART_CHARACTERS and text.count(",") + text.count("[") + text.count("{") > JSON_PART_CHARACTERS
+    large = len(text) > MIN_JSON_VALUES_IN_PARTS \
+        and text.count(",") + text.count("[") + text.count("{") > MIN_JSON_VALUES_IN_PARTS
     try:
         value, end = decode_in_parts(parser, text, start) if large else parser.raw_decode(text, start)
     except ValueError:
@@ -18149,6 +18187,8 @@ def json_parse(realm, text):
 _JSON_TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 #: Characters of a JSON text that are decoded without a look whether the script shall stop.
 JSON_PART_CHARACTERS = 1 << 16
+#: Values of a text that is decoded at once all the same: some 60 ms.
+MIN_JSON_VALUES_IN_PARTS = 1 << 19
 
 
 def _json_part(depth):
@@ -18202,13 +18242,23 @@ def decode_in_parts(parser, text, at):
 def _decode_parts(parser, text, at, place):
     """Decodes what is short and followed by a comma, and the next key; where the next value begins."""
     container = place[0]
-    while parts := _JSON_PARTS[type(container)].match(text, at, at + JSON_PART_CHARACTERS):
+    while True:
         poll_interrupt()
-        at = parts.end()
-        if type(container) is list:
-            container += parser.raw_decode(f"[{parts[0][:-1]}]")[0]
+        part = text[at:at + JSON_PART_CHARACTERS]
+        if type(container) is list and not any(map(part.__contains__, '"[]{}')) and "," in part:
+            part = part[:part.rindex(",") + 1]
+        elif parts := _JSON_PARTS[type(container)].match(part):
+            part = parts[0]
         else:
-            container.update(parser.raw_decode(f"{{{parts[0][:-1]}}}")[0].props)
+            break
+        at += len(part)
+        if type(container) is list:
+            values = parser.raw_decode(f"[{part[:-1]}]")[0]
+            if not values:
+                raise ValueError        # a comma with nothing before it
+            container += values
+        else:
+            container.update(parser.raw_decode(f"{{{part[:-1]}}}")[0].props)
     if type(container) is dict:
         key, at = parser.raw_decode(text, _JSON_SPACE.match(text, at).end())
         at = _JSON_SPACE.match(text, at).end()
@@ -18456,11 +18506,7 @@ def plain_json(realm, value):
         return None
     encoder = make_encoder({}, plain_opener(realm), _quote_ascii, None, ":", ",", False, False, True)
     try:
-        if type(value) is JSArray and len(value.items) > SLICE_LENGTH and not value.props and value.attrs is None:
-            parts = [encoder(JSArray(value.proto, piece), 0) for piece in sliced(value.items)]
-            text = f"[{','.join([''.join(part)[1:-1] for part in parts])}]"
-        else:
-            text = "".join(encoder(value, 0))
+        text = "".join(encoder(value, 0))
     except (NotPlain, ValueError):
         return None
     return text if text.isascii() else escape_lone_surrogates(text)
@@ -18500,19 +18546,39 @@ def plain_opener(realm):
                 raise JSRangeError("Invalid string length")
             return items
         if kind is not JSArray:
-            return None
+            return value.value if kind is PlaceToPause else None
         if value.props or value.attrs is not None or value.proto not in protos:
             check_plain(value)
             protos.add(value.proto)
         items = value.items
         room -= len(items)
-        kinds = set(map(type, items))
+        kinds = set(map(type, items)) if len(items) <= SLICE_LENGTH \
+            else set().union(*[map(type, piece) for piece in sliced(items)])
         if str in kinds:
             room -= sum([len(each) for each in items if type(each) is str])
         if room < 0:
             raise JSRangeError("Invalid string length")
-        return items if simple.issuperset(kinds) else simplified_list(items)
+        if not simple.issuperset(kinds):
+            items = simplified_list(items)
+        return items if len(items) <= SLICE_LENGTH else with_pauses(items)
     return open_value
+
+
+class PlaceToPause:
+    """A value of a long list in a wrapper that the encoder does not know, so that it asks for it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = value
+
+
+def with_pauses(items):
+    """A copy of a long list, whose encoding lets other threads run now and then."""
+    items = items[:]
+    for at in range(SLICE_LENGTH, len(items), SLICE_LENGTH):
+        items[at] = PlaceToPause(items[at])
+    return items
 
 
 def check_plain(value):
@@ -25628,7 +25694,7 @@ def table_cell(realm, value):
 def own_values(obj):
     """[(key, value)] of the enumerable string keys, accessors as undefined."""
     found = []
-    for key in obj.own_keys():
+    for key in with_polls(obj.own_keys()):
         own = obj.get_own(key) if type(key) is str else None
         if own is not None and own.enumerable:
             found.append((key, undefined if own.is_accessor() else own.value))
@@ -26497,8 +26563,10 @@ def parse_urlencoded(text):
 
 
 def decode_urlencoded(text):
-    text = text.replace("+", " ").encode().decode("latin-1")
-    return utf16(unescaped_bytes(text).decode("utf-8", "replace"))
+    text = text.replace("+", " ")
+    if "%" not in text:
+        return utf16(text)
+    return utf16(unescaped_bytes(text.encode().decode("latin-1")).decode("utf-8", "replace"))
 
 
 _ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")
@@ -28079,7 +28147,7 @@ def spread_into(realm, target, source):
 def object_rest(realm, source, used):
     """The object that a rest property binds (CopyDataProperties)."""
     source, skip, rest = to_object(realm, source), {to_property_key(key) for key in used}, realm.new_object()
-    for key in source.own_keys():
+    for key in with_polls(source.own_keys()):
         if key not in skip:
             desc = source.get_own(key)
             if desc is not None and desc.enumerable:
@@ -29523,7 +29591,7 @@ def unsettled_error(seconds):
     return ScriptTimeout(f"the promise did not settle within {seconds:g} s")
 
 
-# -- Realm -------------------------------------------------------------------------------
+# -- Realm: objects, errors, jobs --------------------------------------------------------
 
 def guards():
     """What generated code consults: `guarded` keys, and `appendable`, the length that an array must be
@@ -29539,16 +29607,8 @@ def guard_in_all_realms():
 Guard.listeners.append(guard_in_all_realms)
 
 
-class Realm:
-    """One isolated JavaScript world.
-
-    name       for logs
-    console    callable(level, text), level one of log info warn error debug
-    timeout    seconds that each entry may take, or None for no limit
-    clock      what it takes for time, a Clock: the system's unless given
-
-    Values cross as plain Python: see to_python() and from_python().
-    """
+class RealmBase:
+    """The objects of a realm, its errors, jobs and timers, and the way in."""
 
     def __new__(cls, *_args, **_options):
         """Sets up the interpreter before the first realm is there: what is frozen is never freed."""
@@ -29955,7 +30015,19 @@ class Realm:
                 if self.timers.is_empty():
                     return
 
-    # -- running code ----
+
+# -- Realm: running code, values in and out ----------------------------------------------
+
+class Realm(RealmBase):
+    """One isolated JavaScript world.
+
+    name       for logs
+    console    callable(level, text), level one of log info warn error debug
+    timeout    seconds that each entry may take, or None for no limit
+    clock      what it takes for time, a Clock: the system's unless given
+
+    Values cross as plain Python: see to_python() and from_python().
+    """
 
     def evaluate(self, source, filename="<script>", timeout=None):
         """Runs a script and the microtasks it leaves; returns the completion value as plain Python.
@@ -35174,13 +35246,17 @@ _BUILT_IN_SCALARS = {
 
 class _InputWalk:
     """The one walk through what is given for an input type: literals of a document, or a variable's JSON.
-    `value` returns the coerced value (spec 3 and 6.4.1), or _ABSENT where a part does not fit;
-    fail() is called for each such part, with the path that leads to it."""
+    `value` returns the coerced value (spec 3 and 6.4.1), or _ABSENT where a part does not fit; fail() is
+    called for each such part. A path is () or (path to what is around, key)."""
+
+    __slots__ = ("report", "variables")
 
     def value(self, given, type_, path=()):
-        if given.__class__ is GqlVariable:
-            return self.variable(given, type_)
-        if self.is_null(given):
+        kind = given.__class__
+        if kind is GqlVariable:
+            value = self.variables.get(given.name, _ABSENT)
+            return _ABSENT if value is None and type_.kind == "NON_NULL" else value
+        if given is None or kind is GqlScalar and given.kind == "Null":
             return self.fail(self.misfit(given, type_), given, path) if type_.kind == "NON_NULL" else None
         type_ = type_.nullable
         if type_.kind == "LIST":
@@ -35188,55 +35264,59 @@ class _InputWalk:
         if type_.kind == "INPUT_OBJECT":
             return self.object(given, type_, path)
         try:
-            return self.leaf(given, type_)
+            return type_.parse(given) if self.variables is None else type_.parse_literal(given, self.variables)
         except GraphQLError as error:
             return self.fail(error.message, given, path)
 
     def list(self, given, item_type, path):
-        items = self.items(given)
-        if items is None:
+        items = given.items if given.__class__ is GqlList else given
+        if not isinstance(items, list):
             value = self.value(given, item_type, path)
             return value if value is _ABSENT else [value]
-        values = []
+        values, fits = [], True
         for index, item in enumerate(items):
-            value = self.value(item, item_type, (*path, index))
-            if value is _ABSENT and item.__class__ is GqlVariable and item_type.kind != "NON_NULL":
-                value = None            # a variable without a value stands for null in a list
+            value = self.value(item, item_type, (path, index))
+            if value is _ABSENT:
+                if item.__class__ is GqlVariable and item_type.kind != "NON_NULL":
+                    value = None        # a variable without a value stands for null in a list
+                else:
+                    fits = False
             values.append(value)
-        return _ABSENT if _ABSENT in values else values
+        return values if fits else _ABSENT
 
     def object(self, given, type_, path):
-        members = self.members(given)
-        if members is None:
+        members = given
+        if given.__class__ is GqlObject:
+            members = {member.name: member.value for member in given.members}
+        elif not isinstance(given, dict):
             return self.fail(self.misfit(given, type_), given, path)
-        known = {name: value for name, value, _place in members if name in type_.fields}
-        result, fits = {}, True
+        result, fits, known = {}, True, []
         for name, field in type_.fields.items():
-            if name in known and not self.is_missing(known[name]):
-                result[name] = self.value(known[name], field.type, (*path, name))
+            member = members.get(name, _ABSENT)
+            if member is not _ABSENT:
+                known.append(name)
+            if member is not _ABSENT and not (member.__class__ is GqlVariable and self.is_missing(member)):
+                value = result[name] = self.value(member, field.type, (path, name))
+                fits = fits and value is not _ABSENT
             elif field.default is not None:
                 self.take_default(result, field)
             elif field.required:
                 fits = False
-                if name not in known:
+                if member is _ABSENT:
                     self.fail(f'Field "{self.prefix(type_)}{name}" of required type "{field.type}" was not '
                               "provided.", given, path)
-        for name, _value, place in members:
-            if name not in type_.fields:
-                fits = False
+        if len(known) < len(members):
+            fits = False
+            for name, place in self.strangers(given, type_):
                 self.fail(f'Field "{name}" is not defined by type "{type_}".'
                           + _graphql_did_you_mean(str(name), type_.fields), place, path)
         if type_.one_of:
-            only = next(iter(known), None)
-            if len(known) != 1 or self.is_missing(known[only]):
+            if len(known) != 1 or known[0] not in result:
                 return self.fail(self.ONE_OF % type_, given, path)
-            if result[only] is None:
-                return self.fail(f'Field "{self.prefix(type_)}{only}" must be non-null.',
-                                 given if given.__class__ is GqlObject else None, (*path, only))
-        return result if fits and _ABSENT not in result.values() else _ABSENT
-
-    def is_missing(self, given):
-        return False
+            if result[known[0]] is None:
+                return self.fail(f'Field "{self.prefix(type_)}{known[0]}" must be non-null.',
+                                 given if given.__class__ is GqlObject else None, (path, known[0]))
+        return result if fits else _ABSENT
 
     def take_default(self, result, field):
         value = field.default_value()
@@ -35250,6 +35330,7 @@ class _LiteralWalk(_InputWalk):
 
     ONE_OF = 'OneOf Input Object "%s" must specify exactly one key.'
     prefix = "{}.".format
+    __slots__ = ()
 
     def __init__(self, variables=None, report=None):
         self.variables, self.report = variables or {}, report
@@ -35262,41 +35343,32 @@ class _LiteralWalk(_InputWalk):
     def misfit(self, node, type_):
         return f'Expected value of type "{type_}", found {_print_value(node)}.'
 
-    def variable(self, node, type_):
-        value = self.variables.get(node.name, _ABSENT)
-        return _ABSENT if value is None and type_.kind == "NON_NULL" else value
-
-    def is_missing(self, node):
-        return self.report is None and node.__class__ is GqlVariable and node.name not in self.variables
+    def is_missing(self, variable):
+        return self.report is None and variable.name not in self.variables
 
     def take_default(self, result, field):
         if self.report is None:
             super().take_default(result, field)
 
-    def is_null(self, node):
-        return node.__class__ is GqlScalar and node.kind == "Null"
-
-    def items(self, node):
-        return node.items if isinstance(node, GqlList) else None
-
-    def members(self, node):
-        if isinstance(node, GqlObject):
-            return [(member.name, member.value, member) for member in node.members]
-
-    def leaf(self, node, type_):
-        return type_.parse_literal(node, self.variables)
+    def strangers(self, node, type_):
+        return [(member.name, member) for member in node.members if member.name not in type_.fields]
 
 
 class _JsonWalk(_InputWalk):
     """Reads a variable's JSON; calls report(path, value, message) where it does not fit."""
 
     ONE_OF = 'Exactly one key must be specified for OneOf type "%s".'
+    __slots__ = ()
 
     def __init__(self, report):
-        self.report = report
+        self.report, self.variables = report, None
 
     def fail(self, message, value, path):
-        self.report(path, value, message)
+        keys = []
+        while path:
+            path, key = path
+            keys.insert(0, key)
+        self.report(keys, value, message)
         return _ABSENT
 
     def misfit(self, value, type_):
@@ -35306,17 +35378,8 @@ class _JsonWalk(_InputWalk):
     def prefix(self, type_):
         return ""
 
-    def is_null(self, value):
-        return value is None
-
-    def items(self, value):
-        return value if isinstance(value, list) else None
-
-    def members(self, value):
-        return [(name, item, value) for name, item in value.items()] if isinstance(value, dict) else None
-
-    def leaf(self, value, type_):
-        return type_.parse(value)
+    def strangers(self, value, type_):
+        return [(name, value) for name in value if name not in type_.fields]
 
 
 def _check_argument_name(argument, owner, known, report):
@@ -35491,7 +35554,9 @@ class GraphQLRegistration:
 
     def place(self, line, column):
         """A place in `sdl` as one in the script's text."""
-        return line, column - self.inset if line == 1 else column
+        if self.inset and line > self.sdl.count("\n"):      # at the brace that was added
+            line, column = line - 1, len(self.sdl.split("\n")[-2]) + 1
+        return line, max(1, column - self.inset) if line == 1 else column
 
 
 class _SdlText:
@@ -37108,7 +37173,7 @@ class _FieldPlan:
 def _argument_values(definitions, node, variables):
     """Coerced argument values of a field or directive node; raises GraphQLError."""
     given = {argument.name: argument.value for argument in node.arguments}
-    result = {}
+    result, walk = {}, _LiteralWalk(variables)
     for name, item in definitions.items():
         value_node = given.get(name)
         missing = value_node is None or isinstance(value_node,
@@ -37125,7 +37190,7 @@ def _argument_values(definitions, node, variables):
                                    f'variable "${value_node.name}" which was not provided a runtime value.',
                                    [value_node.start])
             continue
-        value = _LiteralWalk(variables).value(value_node, item.type)
+        value = walk.value(value_node, item.type)
         if value is _ABSENT:
             is_null = isinstance(value_node, GqlVariable) or isinstance(value_node, GqlScalar) and (
                 value_node.kind == "Null")
@@ -38420,7 +38485,8 @@ class GraphQLService:
         if not self.loading:
             for message in messages:
                 if message not in self.faults:
-                    self.report("error", f"GraphQL: {message} This is switched off until it fits.")
+                    self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} This is switched off "
+                                         "until it fits.")
             self.faults = messages
         return messages
 
