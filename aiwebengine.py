@@ -13422,16 +13422,6 @@ def string_to_upper_case(realm, this, *_):
     return upper
 
 
-@STRING.method("toLocaleLowerCase", 0)
-def string_to_locale_lower_case(realm, this, *_):
-    return string_to_lower_case(realm, this_text(this, "toLocaleLowerCase"))
-
-
-@STRING.method("toLocaleUpperCase", 0)
-def string_to_locale_upper_case(realm, this, *_):
-    return string_to_upper_case(realm, this_text(this, "toLocaleUpperCase"))
-
-
 @STRING.method("toWellFormed", 0)
 def string_to_well_formed(realm, this, *_):
     text = this_text(this, "toWellFormed")
@@ -13692,6 +13682,8 @@ def collation_key(text, options):
     `options` is a CollationOptions.
     """
     text = python_text(text)
+    if options.tailored is not None:
+        text = options.tailored(text)
     if options.numeric:
         text = re.sub("[0-9]+", lambda m: chr(0x10FF00 - 250 + min(len(m[0].lstrip("0")), 250))
                       + m[0].lstrip("0"), text)
@@ -13720,7 +13712,8 @@ def accent_mark(char):
 class CollationOptions:
     """The options of localeCompare() and Intl.Collator."""
 
-    __slots__ = ("numeric", "sensitivity", "accents", "case", "upper_first", "ignore_punctuation")
+    __slots__ = ("numeric", "sensitivity", "accents", "case", "upper_first", "ignore_punctuation",
+                 "tailored")
 
     def __init__(self, numeric=False, sensitivity="variant", upper_first=False,
                  ignore_punctuation=False):
@@ -13730,6 +13723,8 @@ class CollationOptions:
         self.case = sensitivity in ("variant", "case")
         self.upper_first = upper_first
         self.ignore_punctuation = ignore_punctuation
+        #: Rewrites a text so that the letters of a language stand at their places; or None.
+        self.tailored = None
 
 
 DEFAULT_COLLATION = CollationOptions()
@@ -13776,12 +13771,6 @@ def compare_text(x, y, options=DEFAULT_COLLATION):
         return compare_text(x[:MAX_COLLATED], y[:MAX_COLLATED], options) or (-1 if x < y else 1)
     x, y = collation_key(x, options), collation_key(y, options)
     return -1 if x < y else 1 if x > y else 0
-
-
-@STRING.method("localeCompare", 1)
-def string_locale_compare(realm, this, that=undefined, locales=undefined, options=undefined, *_):
-    text = this_text(this, "localeCompare")
-    return compare_text(text, to_string(that), collation_options(options))
 
 
 # -- String: HTML methods (B.2.2) --------------------------------------------------------
@@ -22646,9 +22635,10 @@ def regexp_string_iterator_next(realm, this, *_):
 #: dates, times: full, long, medium and short; joints put them together. formats: patterns by skeleton
 #: (UTS #35, part 4). hours: the usual cycle and that of hour12. zones: long;short names by the English one.
 #: list-…: between;before the last;between two, in three widths. in-…: future and past, # for the unit
-#: (future/past forms where they differ). words-…: for -1;0;1;-2;2.
+#: (future/past forms where they differ). words-…: for -1;0;1;-2;2. collation: letters that follow a letter.
 LOCALES = """
 = en en-US
+collation: -
 plural: one: i = 1 and v = 0 • ordinal: one: n % 10 = 1 and n % 100 != 11|two: n % 10 = 2 and n % 100 != 12|
  few: n % 10 = 3 and n % 100 != 13 • number: .|,|-|+|E|1|NaN|#,##0%|¤#,##0.00|¤#,##0.00;(¤#,##0.00)||
 short: 3=0K|6=0M|9=0B|12=0T • long: 3=0 thousand|6=0 million|9=0 billion|12=0 trillion • symbols: USD=$|
@@ -22807,6 +22797,7 @@ periods: 12 midi|00-04 du matin;du mat.;mat.|04-12 du matin;du mat.;mat.|12-18 d
   trimestre prochain • words-short: quarter=trim. dernier;ce trim.;trim. prochain • in-narrow: second=+ {0}
   s;s/s • words-narrow: quarter=trim. dernier;ce trim.;trim.prochain
 = es es-ES < en
+collation: n<ñ
 plural: one: n = 1|many: e = 0 and i != 0 and i % 1000000 = 0 and v = 0 or e != 0..5 • ordinal:  •
 number: ,|.|-|+|E|2|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0`mil|6=0`M|10=00`mil`M|12=0`B|9=
 long: 3=0 mil|6=0 millón;0 millones|7=00 millones|9=0 mil millones|12=0 billón;0 billones|13=00 billones
@@ -22949,6 +22940,7 @@ in-short: second=sec.|minute=min.|day=dag;dgn|quarter=kwart.|future=|past=|hour=
 words-short: week=|month=|quarter=|year= • in-narrow: quarter=kw.|future=|past=|second=|minute=|hour=|day=|
  week=|year=
 = sv sv-SE < en
+collation: z<å<ä=æ<ö=ø
 ordinal: one: n % 10 = 1,2 and n % 100 != 11,12 • number: ,|`|−|+|×10^|1|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤||
 short: 3=0`tn|6=0`mn|9=0`md|12=0`bn • long: 3=0 tusen|6=0 miljon;0 miljoner|8=000 miljoner|9=0 miljard;0
   miljarder|10=00 miljarder|12=0 biljon;0 biljoner|13=00 biljoner • symbols: USD=US$;$|GBP=GBP;£|JPY=JPY;¥|
@@ -22979,6 +22971,7 @@ formats: Ed=E d|GyM=y-MM G|GyMd=y-MM-dd GGGGG|GyMEd=E M-d-y G|GyMMMd=d MMM y G|G
 in-narrow: future=+{0} #|past=−{0} #|minute=min|week=v./v|month=mån./mån|quarter=kv./kv|year=år
 words-narrow: day=igår;idag;imorgon;i förrgår;i övermorgon
 = fi fi-FI < en
+collation: z<å<ä=æ<ö=ø
 ordinal:  • number: ,|`|−|+|E|1|epäluku|#,##0`%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0`t.|6=0`milj.|9=0`mrd.|
  12=0`bilj. • long: 3=0 tuhat;0 tuhatta|4=00 tuhatta|6=0 miljoona;0 miljoonaa|7=00 miljoonaa|9=0 miljardi;0
   miljardia|10=00 miljardia|12=0 biljoona;0 biljoonaa|13=00 biljoonaa • symbols: CAD=CAD|AUD=AUD|CNY=CNY|
@@ -23018,6 +23011,7 @@ words-long: second=;nyt|minute=;tämän minuutin aikana|hour=;tämän tunnin aik
 in-narrow: quarter=nelj.|future=|past=|second=|minute=|hour=|day=|week=|year= • words-narrow: quarter=viime
   nelj.;tänä nelj.;ensi nelj.
 = da da-DK < en
+collation: z<æ=ä<ø=ö=ő<å=aa
 plural: one: n = 1 or t != 0 and i = 0,1 • ordinal:  • number: ,|.|-|+|E|1|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤|
  | • short: 3=0`t|6=0`mio.|9=0`mia.|12=0`bio. • long: 3=0 tusind|6=0 million;0 millioner|7=00 millioner|9=0
   milliard;0 milliarder|10=00 milliarder|12=0 billion;0 billioner|13=00 billioner • symbols: USD=US$;$|
@@ -23070,6 +23064,7 @@ zones: Central European Standard Time=sentraleuropeisk normaltid;CET|Central Eur
   kv.;dette kv.;neste kv. • in-narrow: future=+{0} #|past=-{0} #|second=s|week=om {0} u./for {0} u. siden
 words-narrow: day=i går;i dag;i morgen;-2 d.;+2 d.
 = pl pl-PL < en
+collation: a<ą|c<ć|e<ę|l<ł|n<ń|o<ó|s<ś|z<ź<ż
 plural: one: i = 1 and v = 0|few: v = 0 and i % 10 = 2..4 and i % 100 != 12..14|many: v = 0 and i != 1 and i
   % 10 = 0..1 or v = 0 and i % 10 = 5..9 or v = 0 and i % 100 = 12..14 • ordinal:  • number: ,|`|-|+|E|2|NaN|
  #,##0%|#,##0.00`¤|#,##0.00`¤;(#,##0.00`¤)|| • short: 3=0`tys.|6=0`mln|9=0`mld|12=0`bln • long: 3=0 tysiąc;0
@@ -23109,6 +23104,7 @@ words-long: second=;teraz|minute=;ta minuta|hour=;ta godzina|day=wczoraj;dzisiaj
   mies.;w przyszłym mies.|quarter=|year= • in-narrow: hour=g.|future=|past=|minute=|day=|week=|quarter=|year=
 words-narrow: day=wcz.;dziś;jutro;przedwczoraj;pojutrze
 = cs cs-CZ < en
+collation: c<č|h<ch|r<ř|s<š|z<ž
 plural: one: i = 1 and v = 0|few: i = 2..4 and v = 0|many: v != 0 • ordinal:  • number: ,|`|-|+|E|1|NaN|
  #,##0`%|#,##0.00`¤|#,##0.00`¤|| • short: 3=0`tis.|6=0`mil.|9=0`mld.|12=0`bil. • long: 3=0 tisíc;0 tisíce;0
   tisíce;0 tisíc|4=00 tisíc;00 tisíc;00 tisíce;00 tisíc|6=0 milion;0 miliony;0 milionu;0 milionů|7=00
@@ -23147,6 +23143,7 @@ in-short: second=s|hour=h|week=týd.|month=měs.|quarter=+{0} Q/-{0} Q|year=r.;r
 words-short: week=minulý týd.;tento týd.;příští týd.|month=minulý měs.;tento měs.;příští měs.|quarter=|year=
 in-narrow: future=|past=|second=|minute=|hour=|day=|week=|quarter=|year=
 = hu hu-HU < en
+collation: c<cs|d<dz<dzs|g<gy|l<ly|n<ny|o<ö=ő|s<sz|t<ty|u<ü=ű|z<zs
 plural: one: n = 1 • ordinal: one: n = 1,5 • number: ,|`|-|+|E|2|NaN|#,##0%|#,##0.00`¤|#,##0.00`¤||
 short: 3=0`E|6=0`M|9=0`Mrd|12=0`B • long: 3=0 ezer|6=0 millió|9=0 milliárd|12=0 billió • symbols: USD=USD;$|
  EUR=EUR;€|GBP=GBP;£|CAD=CAD;$|AUD=AUD;$|CNY=CNY;¥|INR=INR;₹|BRL=BRL;R$|MXN=MXN;$|HUF=Ft|KRW=KRW;₩|HKD=HKD;$|
@@ -23176,6 +23173,7 @@ words-short: week=|month=|quarter=|year= • in-narrow: past={0} #|second=másod
  hour=óra/órája|day=nap/napja|week=hét/hete|month=hónap/hónapja|quarter=n.év/negyedévvel ezelőtt|year=év/éve|
  future=
 = ro ro-RO < en
+collation: a<ă<â|i<î|s<ș=ş|t<ț=ţ
 plural: one: i = 1 and v = 0|few: v != 0 or n = 0 or n != 1 and n % 100 = 1..19 • ordinal: one: n = 1
 number: ,|.|-|+|E|1|NaN|#,##0`%|#,##0.00`¤|#,##0.00`¤;(#,##0.00`¤)|| • short: 3=0`K|6=0`mil.|9=0`mld.|
  12=0`tril. • long: 3=0 mie;0 mii;0 de mii|6=0 milion;0 milioane;0 de milioane|9=0 miliard;0 miliarde;0 de
@@ -23207,6 +23205,7 @@ in-long: future=peste {0} #|past=acum {0} #|second=secundă;secunde;de secunde|m
   aceasta;săpt. viitoare|quarter=trim. trecut;trim. acesta;trim. viitor|month=|year= • in-narrow: future=+{0}
   #|past=-{0} #|day=zi;zile|month=lună;luni|year=an;ani|hour=|week=|quarter=
 = tr tr-TR < en
+collation: c<ç|g<ğ|h<ı|o<ö|s<ş|u<ü
 plural: one: n = 1 • ordinal:  • number: ,|.|-|+|E|1|NaN|%#,##0|¤#,##0.00|¤#,##0.00;(¤#,##0.00)||
 short: 3=0`B|6=0`Mn|9=0`Mr|12=0`Tn • long: 3=0 bin|6=0 milyon|9=0 milyar|12=0 trilyon • symbols: AUD=AU$;$|
  RON=RON;L|TRY=₺|TWD=NT$|PHP=PHP;₱ • currencies: CHF=İsviçre frangı|CNY=Çin yuanı|EUR=Euro|GBP=İngiliz
@@ -23383,7 +23382,7 @@ long: 4=0萬|8=0億|12=0兆 • symbols: JPY=¥|CNY=CN¥;¥|RON=RON;L|KRW=￦;�
  JPY=日圓|TWD=新台幣 • name:   • months: 1月|2月|3月|4月|5月|6月|7月|8月|9月|10月|11月|12月 • days-short: 週日|週一|週二|週三|週四|週五|週六
 eras: 西元前|西元|西元前|西元|西元前|西元 • periods: 00-05 凌晨|05-08 清晨|08-12 上午|12-13 中午|13-19 下午|19-24 晚上
 dates: y年M月d日 EEEE|y年M月d日|y年M月d日|y/M/d • times: Bh:mm:ss [zzzz]|Bh:mm:ss [z]|Bh:mm:ss|Bh:mm
-joints: {1}{0}|{1}{0}|{1}{0}|{1}{0} • formats: Bh=Bh時|Ed=d E|Eh=Eah時|Ehm=EBh:mm|EHm=E HH:mm|Ehms=EBh:mm:ss|
+joints: {1} {0}|{1} {0}|{1} {0}|{1} {0} • formats: Bh=Bh時|Ed=d E|Eh=Eah時|Ehm=EBh:mm|EHm=E HH:mm|Ehms=EBh:mm:ss|
  EHms=E HH:mm:ss|GyM=Gy/M|GyMd=G y/M/d|GyMEd=Gy/M/d（E）|GyMMMEd=Gy年M月d日 E|h=Bh時|H=H時|hm=Bh:mm|hms=Bh:mm:ss|
  MEd=M/d（E）|yMEd=y/M/d（E）|yMEEEEd=y年M月d日 EEEE|yMM=y/MM • appended: z= • range:  –  • hours: h12|h12
 zones: Taipei Standard Time=台北標準時間|Greenwich Mean Time=格林威治標準時間|Coordinated Universal Time=世界標準時間
@@ -24701,6 +24700,70 @@ class CollatorSettings(CollationOptions):
         punctuation = options.get("ignorePunctuation")
         CollationOptions.__init__(self, values["kn"] == "true", sensitivity, values["kf"] == "upper",
                                   punctuation is not undefined and to_boolean(punctuation))
+        self.tailored = tailoring(data)
+
+
+def tailoring(data):
+    """A function that puts the letters of a language behind the letters that they follow; or None.
+
+    They become that letter and a mark that sorts behind all letters of the alphabet.
+    """
+    if "tailoring" not in data.kept:
+        places = {}
+        for rule in data.list("collation"):
+            base, *others = rule.split("<")
+            for rank, equal in enumerate(others):
+                for letters in equal.split("="):
+                    for form in {letters, letters.capitalize(), letters.upper()}:
+                        places[form] = (base.upper() if form[0].isupper() else base) + chr(0x2A000 + rank)
+        pattern = re.compile("|".join(sorted(places, key=len, reverse=True)))
+        data.kept["tailoring"] = places and (lambda text: pattern.sub(
+            lambda match: places[match[0]], normalized("NFC", text))) or None
+    return data.kept["tailoring"]
+
+
+#: CollatorSettings of localeCompare(text, locale), which sort() asks for again and again.
+_COLLATIONS = {}
+
+
+@STRING.method("localeCompare", 1)
+def string_locale_compare(realm, this, that=undefined, locales=undefined, options=undefined, *_):
+    text, that = this_text(this, "localeCompare"), to_string(that)
+    if locales is undefined:
+        return compare_text(text, that, collation_options(options))
+    settings = _COLLATIONS.get(locales) if type(locales) is str and options is undefined else None
+    if settings is None:
+        settings = CollatorSettings(locale_list(realm, locales), intl_options(realm, options))
+        if type(locales) is str and options is undefined and len(_COLLATIONS) < MAX_LOCALES:
+            _COLLATIONS[locales] = settings
+    return compare_text(text, that, settings)
+
+
+def case_language(realm, locales):
+    """The language whose rules of case count: tr, az, lt, or another."""
+    tags = locale_list(realm, locales)
+    return tags[0].split("-")[0] if tags else "en"
+
+
+@STRING.method("toLocaleLowerCase", 0)
+def string_to_locale_lower_case(realm, this, locales=undefined, *_):
+    text, language = this_text(this, "toLocaleLowerCase"), case_language(realm, locales)
+    if language in ("tr", "az"):
+        text = text.replace("I\u0307", "i").replace("İ", "i").replace("I", "ı")
+    elif language == "lt":
+        text = re.sub("[ÌÍĨ]", lambda match: normalized("NFD", match[0]), text)
+        text = re.sub("[IJĮ](?=[\u0300\u0301\u0303])", lambda match: match[0].lower() + "\u0307", text)
+    return string_to_lower_case(realm, text)
+
+
+@STRING.method("toLocaleUpperCase", 0)
+def string_to_locale_upper_case(realm, this, locales=undefined, *_):
+    text, language = this_text(this, "toLocaleUpperCase"), case_language(realm, locales)
+    if language in ("tr", "az"):
+        text = text.replace("i", "İ")
+    elif language == "lt":
+        text = re.sub("([ijį])\u0307", r"\1", text)
+    return string_to_upper_case(realm, text)
 
 
 @COLLATOR.constructor(0, call=True)
