@@ -7838,10 +7838,11 @@ class BadSocketTest(ServerCase):
         with mock.patch.object(aiwebengine, "socket_limit", lambda: 20):
             self.serve(self.SOURCE)
         self.assertIn("20 connections, not 1,000", self.output.getvalue().replace("10,000", "1,000"))
-        clients = [self.connect("/s") for _ in range(19)]
-        status, headers, _ = self.get("/hi")
-        self.assertEqual(status, 200)
-        clients.append(self.connect("/s"))
+        self.assertEqual([self.connect("/s").status for _ in range(18)], [200] * 17 + [503])     # the others are for requests
+        self.server._http.stream_places = 100
+        self.assertEqual([self.connect("/s").status for _ in range(2)], [200] * 2)
+        self.assertEqual(self.get("/hi")[0], 200)
+        self.assertEqual(self.connect("/s").status, 200)
         answer = self.raw(b"GET /hi HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self.assertRegex(answer, r"^HTTP/1.1 503 [^<]*Retry-After: 1\r\n")
         self.assertEqual(self.server.app.broadcaster.count, 20)
@@ -14603,7 +14604,8 @@ class TerminalReportTest(ServerCase):
             def isatty(self):
                 return True
 
-        for stream, environment, wanted in ((Terminal(), {}, True), (io.StringIO(), {}, False),
+        # Windows is asked whether the console takes escapes, and this one is none
+        for stream, environment, wanted in ((Terminal(), {}, POSIX), (io.StringIO(), {}, False),
                                             (Terminal(), {"NO_COLOR": "1"}, False), (Terminal(), {"TERM": "dumb"}, False)):
             with unittest.mock.patch.dict(os.environ, {"TERM": "xterm", **environment}):
                 if "NO_COLOR" not in environment:
