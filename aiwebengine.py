@@ -1979,15 +1979,6 @@ class StatementParser(NameParser):
         declarations = self.parse_declarators(kind, True)
         return self.finish(VariableDeclaration(kind, declarations), start, line, column)
 
-    def check_catch_parameters(self, pattern):
-        """No `var` of a for-of statement may have the name of a catch parameter around it (B.3.4)."""
-        for identifier in bound_names(pattern):
-            scope = self.declarations
-            while scope is not None and not scope.is_function:
-                if scope.names.get(identifier.name) == _CATCH:
-                    raise self.already_declared(identifier)
-                scope = scope.outer
-
     def check_for_declaration(self, node, is_of):
         """Check the declaration in the head of a for-in or for-of statement (14.7.5.1)."""
         loop = "for-of" if is_of else "for-in"
@@ -1998,8 +1989,6 @@ class StatementParser(NameParser):
         plain = node.kind == "var" and declarator.id.__class__ is Identifier
         if declarator.init is not None and (is_of or self.strict or not plain):     # B.3.5 allows the others
             raise self.error(f"{loop} loop variable declaration may not have an initializer.", node.start)
-        if is_of and node.kind == "var":
-            self.check_catch_parameters(declarator.id)
 
     def parse_for_rest(self, init):
         self.expect(";")
