@@ -197,8 +197,9 @@ class EventClient:
 
     def next(self, timeout=WAIT):
         """The next event: {"event", "data", "id"}; raises TimeoutError or EOFError."""
-        self.sock.settimeout(timeout)
+        end = time.monotonic() + timeout        # comments come however long nothing else does
         while True:
+            self.sock.settimeout(max(0.001, end - time.monotonic()))
             event, data = "message", []
             for line in self._until(b"\n\n").decode().split("\n"):
                 field, _, value = line.partition(":")
@@ -6497,7 +6498,7 @@ def main():
         for name, source in attacks:
             attack(name, source, seconds)
     if in_thread:
-        threading.stack_size(aiwebengine.SCRIPT_STACK_BYTES)
+        threading.stack_size(aiwebengine.script_stack())
         thread = threading.Thread(target=run)
         thread.start()
         thread.join()
@@ -7060,6 +7061,7 @@ class LongestPause(threading.Thread):
 
 def longest_pause(setup, call, seconds=0.4):
     """(pause, how it ended, overtime) of a built-in call that is repeated until the time limit."""
+    gc.collect()                # what the call before has left counts as memory in use
     realm = aiwebengine.Realm(console=lambda level, text: None)
     realm.evaluate(f"var N = 33e6, T = 'a'.repeat(N); {setup}", timeout=10 * STUCK)
     ends = []
@@ -11525,13 +11527,15 @@ class ScriptTest(ServerCase):
             const kept = [];
             routeRegistry.registerRoute('/kept', () => String(kept.length));
             setInterval(() => kept.push(new Uint8Array(2e7).fill(1)), 5);"""
-        with mock.patch.object(aiwebengine.WATCHDOG, "max_memory", 200 << 20):
+        gc.collect()
+        before = max(0, aiwebengine.memory_used() - aiwebengine.WATCHDOG.first_memory)      # other tests ran in this process
+        with mock.patch.object(aiwebengine.WATCHDOG, "max_memory", before + (200 << 20)):
             self.serve({"grow.js": growing, "other.js": "routeRegistry.registerRoute('/other', () => 'here');"})
             self.eventually(lambda: "grow.js" in self.server.app.failures, STUCK)
             status, _, text = self.get("/kept")
             self.assertEqual((status, json.loads(text)["error"]["name"]), (500, "OutOfMemoryError"))
             self.assertIn("save it to load it again", text)
-            self.eventually(lambda: aiwebengine.memory_used() - aiwebengine.WATCHDOG.first_memory < 150 << 20)
+            self.eventually(lambda: aiwebengine.memory_used() - aiwebengine.WATCHDOG.first_memory < before + (150 << 20))
             self.assertEqual(self.get("/other")[2], "here")
             self.change("grow.js", growing.replace("setInterval", "void"))
             self.eventually(lambda: self.get("/kept")[0] == 200)
@@ -11826,9 +11830,10 @@ class ScriptTest(ServerCase):
         self.assertEqual(client.next()["data"], "old")
         self.change("app.js", "routeRegistry.registerStreamRoute('/s');\n"
                               "setInterval(() => routeRegistry.sendStreamMessage('/s', 'new'), 5);")
-        while client.next()["data"] == "old":
-            pass
-        self.assertEqual({client.next()["data"] for _ in range(20)}, {"new"})
+        seen = []
+        while seen[-20:] != ["new"] * 20:       # a call that was under way may still send
+            seen.append(client.next()["data"])
+            self.assertLess(len(seen), 1000)
 
     def test_storage_survives_a_reload(self):
         self.serve("sharedStorage.setItem('k', 'kept');")
@@ -14051,7 +14056,7 @@ class FaultTest(ServerCase):
         end = time.monotonic() + WAIT
         while True:
             try:
-                if ask(port, "POST", "/send", "after") and ask(port, "GET", "/a.txt") == b"a":
+                if re.search(rb"[1-9]\d* delivered", ask(port, "POST", "/send", "after")) and ask(port, "GET", "/a.txt") == b"a":
                     break
             except OSError:
                 pass
