@@ -13,29 +13,266 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version
-     2  Limits of scripts
-     3  Errors
-     4  JavaScript lexer
-     5  Syntax tree
-     6  Parser
-     7  Scope analysis
-     8  Values and objects
-     9  Conversions and operators
-    10  Code generator
-    11  Built-ins of the language
-    12  Regular expressions
-    13  Intl
-    14  Functions of the web
-    15  Realm, jobs and timers
-    16  js2py, and the choice of an engine
-    17  Streams: registry, connections, broadcaster
-    18  GraphQL
-    19  Host API
-    20  Scripts: loading and hot reload
-    21  HTTP server
-    22  Pages
-    23  Command line
+     1  This page: contents, imports, version                                            372
+     2  Limits of scripts                                                                 22
+     3  Errors                                                                           183
+     4  JavaScript lexer                                                                 580
+     5  Syntax tree                                                                      414
+          Program and statements                                                          93
+          Functions and classes                                                           39
+          Literals and names                                                              47
+          Expressions                                                                     93
+          Patterns                                                                        19
+          Modules                                                                         57
+     6  Parser                                                                         2,328
+          Parser: names and scopes                                                       251
+          Parser: statements                                                             478
+          Parser: functions                                                              173
+          Parser: classes                                                                200
+          Parser: expressions                                                            448
+          Parser: literals                                                               218
+          Parser: patterns                                                               182
+          Parser: modules                                                                217
+          Parsing a source text                                                          101
+     7  Scope analysis                                                                 1,152
+          Variables and scopes                                                           106
+          Resolving names                                                                714
+          Types of variables                                                             321
+     8  Values and objects                                                             1,211
+          Property descriptors                                                           164
+          Ordinary objects                                                               409
+          Functions                                                                      137
+          Arrays                                                                         326
+          Wrappers of primitives                                                          67
+     9  Conversions and operators                                                      1,042
+          Numbers and text                                                               153
+          Type conversion                                                                252
+          Objects                                                                        153
+          Equality and order                                                              89
+          Arithmetic                                                                     217
+          Iteration                                                                      151
+    10  Code generator                                                                 3,457
+          Nodes of Python                                                                123
+          Functions and their variables                                                  388
+          Statements                                                                     153
+          Loops, jumps and try                                                           410
+          Destructuring                                                                  149
+          Expressions                                                                    246
+          Classes                                                                        180
+          Operators                                                                      345
+          Assignments                                                                    230
+          Members and calls                                                              318
+          Members as targets                                                             104
+          Questions about nodes                                                          141
+          Compiling a source text                                                        457
+          Showing the generated Python                                                    88
+    11  Built-ins of the language                                                      8,752
+          Helpers shared by the built-ins                                                 95
+          Object                                                                         395
+          Function                                                                       142
+          Boolean                                                                         34
+          Symbol                                                                          66
+          Call stacks                                                                     69
+          Error                                                                          244
+          Number                                                                         336
+          BigInt                                                                          60
+          Math                                                                           167
+          Date                                                                            46
+          Date: arithmetic                                                                78
+          Date: local time                                                               151
+          Date: text                                                                      33
+          Date: parsing                                                                  171
+          Date: getters and setters                                                      112
+          Date: methods that make text                                                    62
+          Date: constructor                                                               37
+          String                                                                         113
+          String: access, search, parts                                                  142
+          String: changed copies                                                         210
+          String: patterns                                                               145
+          String: order of text                                                          139
+          String: HTML methods                                                            22
+          String: iterator                                                                33
+          String: constructor                                                             52
+          Iterator prototypes                                                             16
+          Array                                                                          142
+          Array: callbacks                                                               109
+          Array: order                                                                   157
+          Array: prototype methods                                                       665
+          Array: constructor                                                              95
+          Array iterators                                                                 44
+          Map and Set                                                                    506
+          Iterators of Map and Set                                                       156
+          WeakMap and WeakSet                                                            117
+          WeakRef and FinalizationRegistry                                               113
+          ArrayBuffer                                                                    133
+          Element types                                                                   99
+          Typed arrays                                                                   703
+          Constructors of the element types                                               94
+          DataView                                                                       100
+          Promise                                                                        452
+          Generators and async functions                                                 159
+          Async functions                                                                 32
+          Async generators                                                               112
+          Async iteration                                                                181
+          JSON: parsing                                                                  403
+          JSON: writing                                                                  344
+          Reflect                                                                         93
+          Proxy                                                                          272
+          Global functions and values                                                    108
+    12  Regular expressions                                                            3,327
+          Unicode properties                                                             382
+          RegExp: limits, and sets of characters                                          36
+          RegExp: case of letters                                                         67
+          RegExp: the tree of a pattern                                                  141
+          RegExp: equivalent trees that either machine likes better                       37
+          RegExp: the parser of patterns                                                 514
+          RegExp: patterns for Python's `re`                                             141
+          RegExp: how many steps a pattern can take                                      460
+          RegExp: the threaded matcher                                                   522
+          RegExp: compiled patterns                                                      310
+          RegExp objects                                                                 155
+          RegExp.prototype                                                               149
+          RegExp.prototype: replace                                                      198
+          RegExp.prototype: split                                                        100
+          RegExp: the constructor                                                         37
+          RegExp: legacy properties                                                       33
+          RegExp: iterator of matchAll                                                    36
+    13  Intl                                                                           2,367
+          Intl: the table of locales                                                     819
+          Intl (ECMA-402): locales                                                       294
+          Plural rules                                                                    28
+          Intl.NumberFormat                                                              444
+          Intl.DateTimeFormat                                                            450
+          Intl.Collator                                                                  118
+          Intl.PluralRules                                                                42
+          Intl.ListFormat                                                                 80
+          Intl.RelativeTimeFormat                                                         84
+    14  Functions of the web                                                           2,276
+          Inspection                                                                     603
+          console: formatting                                                             85
+          console: tables                                                                 78
+          console                                                                        191
+          URL                                                                            603
+          URLSearchParams                                                                249
+          DOMException                                                                    48
+          TextEncoder and TextDecoder                                                    143
+          Base64                                                                          32
+          structuredClone                                                                138
+          crypto and performance                                                          45
+          Timers and microtasks                                                           52
+    15  Realm, jobs and timers                                                         3,690
+          Helpers of generated code: any realm                                           352
+          Helpers of generated code: one realm                                           765
+          The global object                                                              120
+          Modules                                                                        413
+          Deadlines                                                                      286
+          Values for a reader that chooses                                                90
+          Output and compiled texts                                                       55
+          Threads for scripts                                                            147
+          Outcomes of calls                                                               98
+          Realm: objects, errors, jobs                                                   425
+          Realm: running code, values in and out                                         437
+          Timers, and threads that wait                                                  142
+          Clocks                                                                         104
+          Functions for a console                                                         17
+          Realms of a terminal                                                            93
+          The prompt                                                                     136
+    16  js2py, and the choice of an engine                                             1,659
+          js2py: the private copy                                                        304
+          js2py: from JavaScript to Python                                               462
+          js2py: hardening                                                               235
+          js2py: realm                                                                   617
+          Engines                                                                         32
+    17  Streams: registry, connections, broadcaster                                    1,410
+          Messages of streams                                                            112
+          Connections                                                                     72
+          Streams                                                                        393
+          Runs of deliveries                                                             120
+          Registry of streams                                                             67
+          Sockets                                                                        142
+          Broadcaster                                                                    448
+    18  GraphQL                                                                        4,939
+          GraphQL errors                                                                 170
+          GraphQL lexer                                                                  180
+          GraphQL syntax tree                                                            131
+          GraphQL parser                                                                 384
+          GraphQL types                                                                  148
+          GraphQL scalars                                                                172
+          GraphQL input: coercion and checks                                             166
+          GraphQL: what every schema contains                                            117
+          GraphQL registrations, and their SDL in one                                    231
+          GraphQL schema                                                                 558
+          GraphQL limits                                                                  91
+          GraphQL validation                                                             682
+          GraphQL plans                                                                  506
+          GraphQL documents                                                              140
+          GraphQL subscriptions                                                          230
+          GraphQL over HTTP                                                              190
+          GraphQL over Server-Sent Events                                                118
+          GraphQL service                                                                682
+    19  Host API                                                                       2,262
+          Arguments                                                                      158
+          routeRegistry                                                                  176
+          graphQLRegistry                                                                 99
+          ResponseBuilder                                                                140
+          sharedStorage                                                                   87
+          Storage in a file                                                              300
+          Relays                                                                          44
+          Redis                                                                          765
+          Type declarations                                                              426
+    20  Scripts: loading and hot reload                                                1,823
+          Log                                                                            185
+          Errors of scripts                                                               60
+          Calls                                                                          214
+          Routes                                                                         164
+          Imported files                                                                  59
+          One script                                                                     374
+          All scripts                                                                    585
+          Live pages                                                                     122
+    21  HTTP server                                                                    3,275
+          Request heads                                                                  200
+          Request bodies                                                                 242
+          Responses of handlers                                                          148
+          Who may ask                                                                    180
+          The last requests                                                               32
+          Fault injection                                                                335
+          Live pages                                                                      45
+          Static files                                                                   261
+          One connection: reading                                                        215
+          One connection: answering                                                      284
+          One connection: GraphQL and routes of scripts                                  222
+          One connection: streams                                                        124
+          One connection: writing                                                        133
+          Requests as scripts see them                                                   176
+          The server                                                                     571
+    22  Pages                                                                          3,720
+          Page kit                                                                       124
+          Live pages                                                                     207
+          Errors                                                                         286
+          For monitors                                                                   116
+          Dashboard: facts                                                               308
+          Dashboard: the live channel                                                    174
+          Dashboard: actions                                                             230
+          Dashboard: the look                                                            306
+          Dashboard: the script                                                          748
+          Fault injection                                                                 25
+          GraphQL explorer: the look                                                     185
+          GraphQL explorer: the editor                                                   415
+          GraphQL explorer: running, formatting                                          212
+          GraphQL explorer: the schema, tabs, sharing                                    342
+    23  Command line                                                                   2,593
+          Options                                                                        257
+          The map of this file                                                            58
+          Serving                                                                        139
+          Script tests                                                                   378
+          Script tests: requests and streams                                             176
+          Script tests: one file                                                         404
+          Reports of tests                                                               246
+          Several processes                                                              263
+          A starter                                                                      202
+          JavaScript without a server                                                    120
+          The prompt's terminal                                                          178
+          The file as a program                                                           26
 """
 
 import argparse
@@ -1979,15 +2216,6 @@ class StatementParser(NameParser):
         declarations = self.parse_declarators(kind, True)
         return self.finish(VariableDeclaration(kind, declarations), start, line, column)
 
-    def check_catch_parameters(self, pattern):
-        """No `var` of a for-of statement may have the name of a catch parameter around it (B.3.4)."""
-        for identifier in bound_names(pattern):
-            scope = self.declarations
-            while scope is not None and not scope.is_function:
-                if scope.names.get(identifier.name) == _CATCH:
-                    raise self.already_declared(identifier)
-                scope = scope.outer
-
     def check_for_declaration(self, node, is_of):
         """Check the declaration in the head of a for-in or for-of statement (14.7.5.1)."""
         loop = "for-of" if is_of else "for-in"
@@ -1998,8 +2226,6 @@ class StatementParser(NameParser):
         plain = node.kind == "var" and declarator.id.__class__ is Identifier
         if declarator.init is not None and (is_of or self.strict or not plain):     # B.3.5 allows the others
             raise self.error(f"{loop} loop variable declaration may not have an initializer.", node.start)
-        if is_of and node.kind == "var":
-            self.check_catch_parameters(declarator.id)
 
     def parse_for_rest(self, init):
         self.expect(";")
