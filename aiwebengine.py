@@ -160,12 +160,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          45
           Timers and microtasks                                                           52
-    15  Realm, jobs and timers                                                         3,690
+    15  Realm, jobs and timers                                                         3,701
           Helpers of generated code: any realm                                           352
           Helpers of generated code: one realm                                           765
           The global object                                                              120
           Modules                                                                        413
-          Deadlines                                                                      286
+          Deadlines                                                                      297
           Values for a reader that chooses                                                90
           Output and compiled texts                                                       55
           Threads for scripts                                                            147
@@ -260,7 +260,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   2,593
+    23  Command line                                                                   2,594
           Options                                                                        257
           The map of this file                                                            58
           Serving                                                                        139
@@ -272,7 +272,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           A starter                                                                      202
           JavaScript without a server                                                    120
           The prompt's terminal                                                          178
-          The file as a program                                                           26
+          The file as a program                                                           27
 """
 
 import argparse
@@ -29188,13 +29188,24 @@ def memory_used():
         return 0
 
 
+def ask_glibc(function, *arguments):
+    """Calls a function of the C library that only glibc has; elsewhere it does nothing."""
+    try:
+        getattr(ctypes.CDLL(None), function)(*arguments)
+    except (OSError, AttributeError, TypeError):        # no glibc; no ctypes; no CDLL(None) on Windows
+        pass
+
+
 def give_back_memory():
     """Returns memory that is free to the system, where the C library is glibc. Compiling this file leaves
     some 90 MiB behind, which other libraries return by themselves. Takes 30 ms, in which others may run."""
-    try:
-        ctypes.CDLL(None).malloc_trim(ctypes.c_size_t(0))
-    except (OSError, AttributeError, TypeError):        # no glibc; no ctypes; no CDLL(None) on Windows
-        pass
+    ask_glibc("malloc_trim", ctypes.c_size_t(0) if ctypes else 0)
+
+
+def share_one_arena():
+    """Lets all threads allocate from one arena of glibc (M_ARENA_MAX): they do so under Python's lock anyway,
+    and each further arena takes memory of its own."""
+    ask_glibc("mallopt", -8, 1)
 
 
 def thread_seconds(thread):
@@ -52836,6 +52847,7 @@ def run_program(*_exception):
     """main(), and then the end of the program. It runs as the hook of an exception that ends the module: as long as
     the code of a program's first file runs, CPython keeps the syntax tree of that file, here 90 MiB."""
     sys.excepthook = sys.__excepthook__
+    share_one_arena()
     gc.freeze()                         # what is there by now stays: no collection need look at it again
     try:
         code = main()
