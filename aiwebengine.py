@@ -177,11 +177,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         17
           Realms of a terminal                                                            93
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,659
+    16  js2py, and the choice of an engine                                             1,664
           js2py: the private copy                                                        304
           js2py: from JavaScript to Python                                               462
           js2py: hardening                                                               235
-          js2py: realm                                                                   617
+          js2py: realm                                                                   622
           Engines                                                                         32
     17  Streams: registry, connections, broadcaster                                    1,410
           Messages of streams                                                            112
@@ -32694,13 +32694,13 @@ class Js2PyRealm:
     def to_python(self, value):
         """A raw value as plain Python: undefined stays, null is None, arrays are lists, plain objects dicts,
         dates what JSON makes of them; functions come as handles."""
-        return self._to_python(value, ())
+        return self._to_python(value, set())
 
     def to_live(self, value, later):
         """js2py has neither promises nor getters that wait: plain data."""
         return self.to_python(value)
 
-    def _to_python(self, value, path):
+    def _to_python(self, value, around):
         if type(value) is str:
             return python_text(value)
         if value is null:
@@ -32709,17 +32709,22 @@ class Js2PyRealm:
             return value
         obj = value.object
         self.poll()
-        if any(outer is obj for outer in path):
+        if id(obj) in around:
             raise JSTypeError("Converting circular structure")
-        path = (*path, obj)
+        around.add(id(obj))
+        result = self._object_to_python(value, obj, around)
+        around.discard(id(obj))
+        return result
+
+    def _object_to_python(self, value, obj, around):
         if obj.Class in ("Number", "String", "Boolean") and obj.value is not None:
-            return self._to_python(self.outward(self.values.Js(obj.value)), path)
+            return self._to_python(self.outward(self.values.Js(obj.value)), around)
         to_json = obj.get("toJSON")
         if to_json.is_callable():
-            return self._to_python(self.outward(to_json.call(obj, (self.values.Js(""),))), path)
+            return self._to_python(self.outward(to_json.call(obj, (self.values.Js(""),))), around)
         if self.is_array(value):
-            return [self._to_python(self.outward(item), path) for item in self.items(obj)]
-        return {python_text(key.value): self._to_python(self.outward(obj.get(key.value)), path) for key in obj}
+            return [self._to_python(self.outward(item), around) for item in self.items(obj)]
+        return {python_text(key.value): self._to_python(self.outward(obj.get(key.value)), around) for key in obj}
 
     def items(self, array):
         """The items of an array, one after the other."""
