@@ -66,7 +66,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          141
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,752
+    11  Built-ins of the language                                                      8,754
           Helpers shared by the built-ins                                                 95
           Object                                                                         395
           Function                                                                       142
@@ -114,7 +114,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                181
-          JSON: parsing                                                                  403
+          JSON: parsing                                                                  405
           JSON: writing                                                                  344
           Reflect                                                                         93
           Proxy                                                                          272
@@ -18444,6 +18444,8 @@ def decode_in_parts(parser, text, at):
             first = _JSON_SPACE.match(text, at + 1).end()
             if text[first:first + 1] != ("]" if kind is list else "}"):
                 opened.append([kind(), None])
+                if len(opened) > MAX_CALL_DEPTH:        # the decoder gives up as well, and sooner
+                    raise RecursionError
                 at = _decode_parts(parser, text, at + 1, opened[-1])
                 continue
             value, at = parser.raw_decode("[]" if kind is list else "{}")[0], first + 1
