@@ -16695,7 +16695,7 @@ class StarterTest(ServerCase):
         _, told, _ = self.init(folder)
         for name in ("poll.js", "poll.test.js", "public/index.html", "aiwebengine.d.ts", "jsconfig.json"):
             self.assertIn(f"  {name} ", told)
-        self.assertIn(f"--test '{folder}'", told)
+        self.assertRegex(told, rf"--test (['\"]){re.escape(str(folder))}\1")
         self.assertIn("http://localhost:3000/", told)
 
     def test_writes_over_nothing_and_lists_what_is_in_the_way(self):
