@@ -51,12 +51,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              89
           Arithmetic                                                                     217
           Iteration                                                                      151
-    10  Code generator                                                                 3,457
+    10  Code generator                                                                 3,460
           Nodes of Python                                                                123
           Functions and their variables                                                  388
           Statements                                                                     153
           Loops, jumps and try                                                           410
-          Destructuring                                                                  149
+          Destructuring                                                                  152
           Expressions                                                                    246
           Classes                                                                        180
           Operators                                                                      345
@@ -160,9 +160,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          45
           Timers and microtasks                                                           52
-    15  Realm, jobs and timers                                                         3,701
+    15  Realm, jobs and timers                                                         3,703
           Helpers of generated code: any realm                                           352
-          Helpers of generated code: one realm                                           765
+          Helpers of generated code: one realm                                           764
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
@@ -170,18 +170,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       55
           Threads for scripts                                                            147
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   425
-          Realm: running code, values in and out                                         437
+          Realm: objects, errors, jobs                                                   426
+          Realm: running code, values in and out                                         439
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         17
           Realms of a terminal                                                            93
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,664
+    16  js2py, and the choice of an engine                                             1,665
           js2py: the private copy                                                        304
           js2py: from JavaScript to Python                                               462
           js2py: hardening                                                               235
-          js2py: realm                                                                   622
+          js2py: realm                                                                   623
           Engines                                                                         32
     17  Streams: registry, connections, broadcaster                                    1,410
           Messages of streams                                                            112
@@ -220,19 +220,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                1,823
+    20  Scripts: loading and hot reload                                                1,820
           Log                                                                            185
           Errors of scripts                                                               60
           Calls                                                                          214
           Routes                                                                         164
           Imported files                                                                  59
-          One script                                                                     374
+          One script                                                                     371
           All scripts                                                                    585
           Live pages                                                                     122
-    21  HTTP server                                                                    3,275
+    21  HTTP server                                                                    3,276
           Request heads                                                                  200
-          Request bodies                                                                 242
-          Responses of handlers                                                          148
+          Request bodies                                                                 247
+          Responses of handlers                                                          149
           Who may ask                                                                    180
           The last requests                                                               32
           Fault injection                                                                335
@@ -243,7 +243,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: GraphQL and routes of scripts                                  222
           One connection: streams                                                        124
           One connection: writing                                                        133
-          Requests as scripts see them                                                   176
+          Requests as scripts see them                                                   171
           The server                                                                     571
     22  Pages                                                                          3,720
           Page kit                                                                       124
@@ -5564,10 +5564,16 @@ class JSLazyObject(JSObject):
     """A plain object that makes properties when they are read. As soon as more is wanted of it than to read
     some of them it makes them all, and becomes an ordinary object.
 
-    Until then `props` holds LATER in the place of a property, and `attrs` what makes one: make(key).
+    Until then `props` holds LATER in the place of a property, and `attrs` what makes one: (makers, realm,
+    subject) for makers[key](realm, subject).
     """
 
     __slots__ = ()
+
+    def __init__(self, proto, props, makers):
+        self.proto = proto
+        _PUT_PROPS(self, props)
+        _PUT_ATTRS(self, makers)
 
     def get(self, key, receiver=None):
         props = _PROPS(self)
@@ -5575,14 +5581,15 @@ class JSLazyObject(JSObject):
             return JSObject.get(self, key, receiver)
         value = props[key]
         if value is LATER:
-            value = props[key] = _ATTRS(self)(key)
+            makers, realm, subject = _ATTRS(self)
+            value = props[key] = makers[key](realm, subject)
         return value
 
     def complete(self):
-        props, make = _PROPS(self), _ATTRS(self)
+        props, (makers, realm, subject) = _PROPS(self), _ATTRS(self)
         for key, value in props.items():
             if value is LATER:
-                props[key] = make(key)
+                props[key] = makers[key](realm, subject)
         self.__class__ = JSObject
         self.attrs = None
 
@@ -5597,15 +5604,8 @@ class JSLazyObject(JSObject):
         return None
 
 
-_PROPS, _ATTRS = JSObject.props.__get__, JSObject.attrs.__get__
-
-
-def lazy_object(proto, props, make):
-    """An object with a new dict of properties, of which those that are LATER are make(key)."""
-    obj = JSObject(proto, props)
-    obj.attrs = make
-    obj.__class__ = JSLazyObject
-    return obj
+_PROPS, _PUT_PROPS = JSObject.props.__get__, JSObject.props.__set__
+_ATTRS, _PUT_ATTRS = JSObject.attrs.__get__, JSObject.attrs.__set__
 
 
 class JSProxyBase(JSObject):
@@ -8556,7 +8556,10 @@ class DestructuringEmitter(LoopEmitter):
         self.emit_assign(source, value)
         first = pattern.properties[0] if pattern.properties else None
         named = [self.const(property_name(first.key))] if isinstance(first, Property) and not first.computed else []
-        self.emit_value(self.call("object_for_destructuring", self.name(source), *named))
+        refused = self.collect(lambda: self.emit_value(
+            self.call("refuse_destructuring", self.name(source), *named)))
+        self.emit_if(self.any_of(self.compare(self.name(source), _IS, self.name("undefined")),
+                                 self.compare(self.name(source), _IS, self.name("null"))), refused)
         used = []
         for prop in pattern.properties:
             self.at(prop)
@@ -28384,11 +28387,10 @@ def object_rest(realm, source, used):
 
 
 @runtime_helper
-def object_for_destructuring(realm, value, first=None):
+def refuse_destructuring(realm, value, first=None):
     """Object patterns refuse undefined and null (13.15.5.2); `first` is the property they ask for first."""
-    if value is undefined or value is null:
-        asked = "" if first is None else f"property '{first}' of "
-        raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
+    asked = "" if first is None else f"property '{first}' of "
+    raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
 
 
 @runtime_helper
@@ -29937,9 +29939,10 @@ class RealmBase:
     def new_object(self, props=None):
         return JSObject(self.ObjectPrototype, props)
 
-    def lazy_object(self, props, make):
-        """An object of which the properties that are LATER in `props` are make(key) when they are read."""
-        return lazy_object(self.ObjectPrototype, props, make)
+    def lazy_object(self, props, makers, subject=None):
+        """An object of which the properties that are LATER in the new dict `props` are
+        makers[key](realm, subject) when they are read."""
+        return JSLazyObject(self.ObjectPrototype, props, (makers, self, subject))
 
     def new_array(self, items):
         return JSArray(self.ArrayPrototype, items)
@@ -30389,10 +30392,10 @@ class Realm(RealmBase):
 
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
-        return self.begin(
-            lambda: self.awaitable(call(function, undefined, *[
-                arg if isinstance(arg, JSObject) else self.from_python(arg) for arg in args])),
-            timeout, convert or self.to_python)
+        def work():
+            value = call(function, undefined, *map(self.from_python, args))
+            return self.awaitable(value) if isinstance(value, JSObject) else value
+        return self.begin(work, timeout, convert or self.to_python)
 
     def awaitable(self, value):
         """What `await` would wait for: an object with a method `then` as a promise (27.2.1.3.2)."""
@@ -30556,6 +30559,8 @@ class Realm(RealmBase):
 
     def from_python(self, value):
         """Plain Python as a JavaScript value; JavaScript values pass."""
+        if isinstance(value, JSObject):
+            return value
         kind = type(value)
         if kind is str:
             return utf16(value)
@@ -30570,7 +30575,7 @@ class Realm(RealmBase):
                             {utf16(str(key)): self.from_python(item) for key, item in value.items()})
         if kind is list or kind is tuple:
             return JSArray(self.ArrayPrototype, [self.from_python(item) for item in value])
-        if isinstance(value, (JSObject, JSUndefined, JSSymbol, JSBigInt)):
+        if isinstance(value, (JSUndefined, JSSymbol, JSBigInt)):
             return value
         if isinstance(value, (bytes, bytearray)):
             return construct(self.Uint8Array, (self.new_array(list(value)),))
@@ -32690,8 +32695,9 @@ class Js2PyRealm:
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
 
-    def lazy_object(self, props, make):
-        return self.from_python({key: make(key) if value is LATER else value for key, value in props.items()})
+    def lazy_object(self, props, makers, subject=None):
+        return self.from_python({key: makers[key](self, subject) if value is LATER else value
+                                 for key, value in props.items()})
 
     def to_python(self, value):
         """A raw value as plain Python: undefined stays, null is None, arrays are lists, plain objects dicts,
@@ -42206,6 +42212,10 @@ def read_import(path, specifier, referrer):
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
 MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
 _DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
+#: The parts of a handler's argument that are made when they are read, each of a realm and (request, args, meta).
+_CONTEXT_PARTS_OF = {"request": lambda realm, parts: parts[0].object(realm),
+                     "args": lambda realm, parts: realm.new_object(dict(parts[1])),
+                     "meta": lambda realm, parts: realm.new_object(dict(parts[2]))}
 
 
 class ScriptHost:
@@ -42467,19 +42477,12 @@ class ScriptHost:
         """The one argument of handlers, whose parts are made when they are read. `request` has a method `object`
         that makes it a script's object; `args` are values of the script, by name. Older scripts expect them in
         the context itself, so each is also a property there where its name is free."""
-        realm = self.realm
-
-        def make(key):
-            if key == "request":
-                return request.object(realm)
-            return realm.new_object(dict(self.meta) if key == "meta" else dict(args or ()))
-
         parts = {"kind": kind, "request": null if request is None else LATER, "args": LATER, "meta": LATER}
         if connection is not None:
-            parts["connection"] = realm.from_python(connection)
+            parts["connection"] = self.realm.from_python(connection)
         for key in args or ():
             parts.setdefault(key, args[key])
-        return realm.lazy_object(parts, make)
+        return self.realm.lazy_object(parts, _CONTEXT_PARTS_OF, (request, args or (), self.meta))
 
     # -- life ----
 
@@ -43726,14 +43729,19 @@ def is_json_type(content_type):
     return content_type in ("application/json", "text/json") or content_type.endswith("+json")
 
 
+@functools.lru_cache(64)
+def text_coding(header, content_type):
+    """(is text declared, its charset, Python's codec for that or None) of a Content-Type."""
+    charset = parameter(header, "charset") or "utf-8"
+    return bool(_TEXT_TYPES.match(content_type)), charset, _CHARSETS.get(charset.lower())
+
+
 def body_text(head, body):
     """(text, is it text) of a body. A declared text that cannot be decoded is refused; anything else
     that is not UTF-8 gets replacement characters."""
     if not body:
         return "", True
-    declared = bool(_TEXT_TYPES.match(head.content_type))
-    charset = parameter(head.fields.get("content-type", ""), "charset") or "utf-8"
-    codec = _CHARSETS.get(charset.lower())
+    declared, charset, codec = text_coding(head.fields.get("content-type", ""), head.content_type)
     if codec is None:
         if declared:
             raise Refusal(415, f"The charset {charset[:40]!r} is not supported; send UTF-8")
@@ -43861,10 +43869,11 @@ def response_from(realm, value):
                              "{ status: 200, body: \"text\" }, a string, or data to be sent as JSON")
     if realm.is_array(value):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
-    data = realm.bytes_of(value)
-    if data is not None:
-        return Response(200, BYTES, data)
-    refuse_emptied(realm, value, "the handler returned")
+    if realm.class_of(value) != "Object":
+        data = realm.bytes_of(value)
+        if data is not None:
+            return Response(200, BYTES, data)
+        refuse_emptied(realm, value, "the handler returned")
     parts = realm.get_all(value, _RESPONSE_KEYS)
     for part in parts:
         if part is not undefined:
@@ -45862,7 +45871,7 @@ class Request:
         parts["method"], parts["ip"] = head.method, self.address
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
-        request = realm.lazy_object(parts, lambda key: _REQUEST_PARTS_OF[key](self, realm))
+        request = realm.lazy_object(parts, _REQUEST_PARTS_OF, self)
         if self.broken:
             realm.put_getter(request, "json", lambda: self.parse_again(realm))
         return request
@@ -45877,26 +45886,26 @@ class Request:
             raise problem from None
 
 
-def pairs_of(request, realm, pairs):
+def pairs_of(realm, request, pairs):
     """A script's object with parts of the head."""
-    return (plain_object if request.head.plain else text_object)(realm, pairs)
+    return realm.new_object(dict(pairs or ())) if request.head.plain else text_object(realm, pairs)
 
 
-#: The parts of `context.request` that are made when they are read, each of a Request and a realm.
+#: The parts of `context.request` that are made when they are read, each of a realm and a Request.
 _REQUEST_PARTS_OF = {
-    "path": lambda request, realm: script_text(realm, request.head.path),
-    "url": lambda request, realm: script_text(realm, request.head.target),
-    "query": lambda request, realm: pairs_of(request, realm, request.head.query),
-    "queryAll": lambda request, realm: list_object(realm, request.head.query_all),
-    "params": lambda request, realm: pairs_of(request, realm, request.params),
-    "headers": lambda request, realm: pairs_of(request, realm, request.head.fields),
-    "body": lambda request, realm: script_text(realm, request.text),
-    "form": lambda request, realm: text_object(realm, request.form and last_values(request.form)),
-    "formAll": lambda request, realm: list_object(realm, request.form),
-    "files": lambda request, realm: realm.from_python(list(request.files)),
-    "json": lambda request, realm: null if request.json is None else realm.from_python(request.json),
-    "cookies": lambda request, realm: pairs_of(request, realm, request.head.cookies),
-    "auth": lambda request, realm: realm.new_object(dict(_AUTH))}
+    "path": lambda realm, request: script_text(realm, request.head.path),
+    "url": lambda realm, request: script_text(realm, request.head.target),
+    "query": lambda realm, request: pairs_of(realm, request, request.head.query),
+    "queryAll": lambda realm, request: list_object(realm, request.head.query_all),
+    "params": lambda realm, request: pairs_of(realm, request, request.params),
+    "headers": lambda realm, request: pairs_of(realm, request, request.head.fields),
+    "body": lambda realm, request: script_text(realm, request.text),
+    "form": lambda realm, request: text_object(realm, request.form and last_values(request.form)),
+    "formAll": lambda realm, request: list_object(realm, request.form),
+    "files": lambda realm, request: realm.from_python(list(request.files)),
+    "json": lambda realm, request: null if request.json is None else realm.from_python(request.json),
+    "cookies": lambda realm, request: pairs_of(realm, request, request.head.cookies),
+    "auth": lambda realm, _request: realm.new_object(dict(_AUTH))}
 #: All of them, in the order in which scripts find them.
 _REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if key != "auth"}, "ip": "",
                   "auth": LATER}
@@ -45905,11 +45914,6 @@ _REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if ke
 def script_text(realm, text):
     """A script's string. ASCII is the same in and outside of the engine."""
     return text if text.isascii() else realm.from_python(text)
-
-
-def plain_object(realm, pairs):
-    """A script's object with string properties, all of them ASCII."""
-    return realm.new_object(dict(pairs or ()))
 
 
 def text_object(realm, pairs):

@@ -1332,16 +1332,19 @@ class LazyObjectTest(unittest.TestCase):
         """(result of the code with such an object as `o`, the keys that were made)"""
         realm, made = aiwebengine.Realm("lazy.js"), []
 
-        def make(key):
-            made.append(key)
-            return realm.new_object({"key": key})
+        def maker(key):
+            def make(realm, subject):
+                made.append(subject + key)
+                return realm.new_object({"key": key})
+            return make
 
-        realm.define("o", realm.lazy_object({"b": aiwebengine.LATER, "n": 1, "a": aiwebengine.LATER}, make))
+        realm.define("o", realm.lazy_object({"b": aiwebengine.LATER, "n": 1, "a": aiwebengine.LATER},
+                                            {"a": maker("a"), "b": maker("b")}, "made "))
         return realm.to_python(realm.evaluate(code)), made
 
     def test_only_what_is_read_is_made_and_once(self):
-        self.assertEqual(self.evaluate("[o.n, o.a.key, o.a === o.a]"), ([1, "a", True], ["a"]))
-        self.assertEqual(self.evaluate("const { a: { key } } = o; key"), ("a", ["a"]))
+        self.assertEqual(self.evaluate("[o.n, o.a.key, o.a === o.a]"), ([1, "a", True], ["made a"]))
+        self.assertEqual(self.evaluate("const { a: { key } } = o; key"), ("a", ["made a"]))
 
     def test_scripts_see_an_ordinary_object(self):
         for code, expected in (
@@ -1361,12 +1364,12 @@ class LazyObjectTest(unittest.TestCase):
     def test_a_property_that_cannot_be_made_is_made_at_the_next_reading(self):
         realm, failures = aiwebengine.Realm("lazy.js"), [aiwebengine.JSTypeError("not now")]
 
-        def make(key):
+        def make(realm, subject):
             if failures:
                 raise failures.pop()
-            return key
+            return "a"
 
-        realm.define("o", realm.lazy_object({"a": aiwebengine.LATER}, make))
+        realm.define("o", realm.lazy_object({"a": aiwebengine.LATER}, {"a": make}))
         self.assertEqual(realm.evaluate("let first; try { o.a } catch (e) { first = e.message } first + o.a"), "not nowa")
 
 
