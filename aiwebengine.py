@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            372
+     1  This page: contents, imports, version                                            374
      2  Limits of scripts                                                                 22
      3  Errors                                                                           183
      4  JavaScript lexer                                                                 580
@@ -160,8 +160,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          45
           Timers and microtasks                                                           52
-    15  Realm, jobs and timers                                                         3,701
-          Helpers of generated code: any realm                                           352
+    15  Realm, jobs and timers                                                         3,704
+          Helpers of generated code: any realm                                           355
           Helpers of generated code: one realm                                           765
           The global object                                                              120
           Modules                                                                        413
@@ -220,14 +220,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                1,823
+    20  Scripts: loading and hot reload                                                2,091
           Log                                                                            185
-          Errors of scripts                                                               60
+          Code frames                                                                     33
+          Causes of errors                                                               213
+          Errors of scripts                                                               71
           Calls                                                                          214
           Routes                                                                         164
           Imported files                                                                  59
-          One script                                                                     374
-          All scripts                                                                    585
+          One script                                                                     376
+          All scripts                                                                    590
           Live pages                                                                     122
     21  HTTP server                                                                    3,275
           Request heads                                                                  200
@@ -245,23 +247,23 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        133
           Requests as scripts see them                                                   176
           The server                                                                     571
-    22  Pages                                                                          3,720
+    22  Pages                                                                          3,733
           Page kit                                                                       124
           Live pages                                                                     207
-          Errors                                                                         286
+          Errors                                                                         292
           For monitors                                                                   116
-          Dashboard: facts                                                               308
+          Dashboard: facts                                                               312
           Dashboard: the live channel                                                    174
           Dashboard: actions                                                             230
-          Dashboard: the look                                                            306
-          Dashboard: the script                                                          748
+          Dashboard: the look                                                            307
+          Dashboard: the script                                                          750
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     185
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   2,594
-          Options                                                                        257
+    23  Command line                                                                   2,596
+          Options                                                                        259
           The map of this file                                                            58
           Serving                                                                        139
           Script tests                                                                   378
@@ -27650,6 +27652,9 @@ def meant_name(name, known):
     """`. Did you mean X?` when one of the known names is almost this one, else ""."""
     lower = {other.lower(): other for other in itertools.islice(known, MAX_MEANT_NAMES)
              if len(other) <= 60 and other not in ("constructor", "undefined")}
+    if len(name) == 3:                  # with two letters of three alike, anything could be meant
+        lower = {other: value for other, value in lower.items()
+                 if len(other) != 3 or sorted(other) == sorted(name.lower())}
     found = difflib.get_close_matches(name.lower(), list(lower), 1, MEANT_LIKENESS) if len(name) > 2 else ()
     return f". Did you mean {lower[found[0]]}?" if found else ""
 
@@ -41514,6 +41519,10 @@ LIVE_PATH = "/engine/live"
 MAX_WATCHED_FILES = 10_000
 WATCH_SHARE = 20
 
+#: Files that look like scripts and are none, and what to do about them.
+NOT_YET_SCRIPTS = re.compile(r"(?<!\.d)\.(?:ts|tsx|mts|cts|jsx|mjs|cjs)$")
+ONLY_JAVASCRIPT = "scripts are JavaScript in files that end with .js, so take types and JSX out and rename it"
+
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
 _COLOURS = {"warn": "33", "error": "31", "debug": "2"}
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -41704,36 +41713,269 @@ def console_takes_escapes(stream):
         return False
 
 
-# -- Errors of scripts -------------------------------------------------------------------
+# -- Code frames -------------------------------------------------------------------------
 
 
-def code_frame(source, line, column, around=2):
-    """The lines around a place, the line itself marked, and a caret under the column."""
+def code_frame(source, line, column, around=2, opening=None):
+    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
+    an `opening`, that line is shown and marked as well."""
     lines = source.removesuffix("\n").split("\n")
+    if line is not None and line == len(lines) + 1:     # the end of the text
+        line, column = len(lines), len(lines[-1]) + 1
     if line is None or not 1 <= line <= len(lines):
         return ""
-    width = len(str(min(line + around, len(lines))))
+    last = min(line + around, len(lines))
+    numbers = list(range(max(1, line - around), last + 1))
+    marks = {line: column}
+    if opening is not None and opening[0] != line:
+        marks[opening[0]] = opening[1]
+        numbers = sorted({*numbers, opening[0]})
     shown = []
-    for number in range(max(1, line - around), min(line + around, len(lines)) + 1):
+    for before, number in zip([numbers[0] - 1, *numbers], numbers):
         text = lines[number - 1].rstrip("\r").replace("\t", " ")
-        start = 0 if number != line or not column or column < 100 else column - 80
-        mark = ">" if number == line else " "
-        shown.append(f"{mark} {number:>{width}} | {text[start:start + 160]}".rstrip())
-        if number == line and column:
-            shown.append(" " * (width + 4) + " " * (column - start) + "^")
+        if number != before + 1:
+            shown.append("  …")
+        shown += marked_line(text, number, len(str(last)), marks.get(number), number in marks)
     return "\n".join(shown)
 
 
+def marked_line(text, number, width, column, marked):
+    """A line of a code frame, and a caret under its column if there is one."""
+    start = column - 80 if column and column >= 100 else 0
+    shown = [f"{'>' if marked else ' '} {number:>{width}} | {text[start:start + 160]}".rstrip()]
+    return [*shown, " " * (width + 4) + " " * (column - start) + "^"] if column else shown
+
+
+# -- Causes of errors --------------------------------------------------------------------
+#
+# What a reader of an error wants to know besides its place: which bracket was left open, and what is written
+# here in place of what other servers and browsers have. Looked up when an error is shown, and never before.
+
+#: Pieces of a script as far as brackets need them: a comment, a string, a bracket or backtick, a word or number,
+#: a slash, white space, any other character.
+_PIECE = (r"""(?P<skip>//[^\n]*|/\*[\s\S]*?\*/|\s+)|(?P<comment>/\*)|(?P<string>"(?:\\[\s\S]|[^"\\\n])*"?"""
+          r"""|'(?:\\[\s\S]|[^'\\\n])*'?)|(?P<open>[(\[{`])|(?P<close>[)\]}])|(?P<word>[\w$]+)|(?P<slash>/)"""
+          r"""|(?P<other>.)""")
+_REGEXP_LITERAL = r"/(?![*/])(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/\w*"
+_TEMPLATE_TEXT = r"(?:[^`\\$]|\\[\s\S]|\$(?!\{))*(\$\{|`)?"
+_PARTNERS = {")": "(", "]": "[", "}": "{"}
+#: Words that a value follows: a slash behind them begins a regular expression.
+_BEFORE_VALUES = frozenset("return typeof case do else in of instanceof new void delete throw await yield".split())
+
+
+#: What was opened at an offset and is not closed: `text` is a bracket, a backtick or `/*`.
+OpenPlace = collections.namedtuple("OpenPlace", "text offset")
+
+
+def _indentation(source, offset):
+    """(columns before the first character of the line of an offset, whether that character is there)."""
+    start = source.rfind("\n", 0, offset) + 1
+    line = source[start:offset]
+    return len(source[start:]) - len(source[start:].lstrip(" \t")), not line.strip()
+
+
+def open_places(source, end):
+    """(what is open at an offset of a script, outermost first; the innermost brace that seems to lack its partner:
+    the brace that closed it stands further left than its line). Reads no more than needs be to find brackets."""
+    places, suspect, value, at = [], None, False, 0
+    pieces, literals, texts = map(re.compile, (_PIECE, _REGEXP_LITERAL, _TEMPLATE_TEXT))
+    while at < end:
+        if places and places[-1].text == "`":
+            found = texts.match(source, at)
+            at = found.end()
+            if found[1] == "${":
+                places.append(OpenPlace("${", at - 2))
+            elif found[1] and at <= end:
+                places.pop()
+            value = bool(found[1] == "`")
+            continue
+        found = pieces.match(source, at)
+        kind, start, at = found.lastgroup, at, found.end()
+        if kind == "slash" and not value and (literal := literals.match(source, start)):
+            at, value = literal.end(), True
+        elif kind == "comment":
+            return [*places, OpenPlace("/*", start)], suspect
+        elif kind == "open":
+            places.append(OpenPlace(found[0], start))
+            value = False
+        elif kind == "close":
+            if not places or places[-1].text.lstrip("$") != _PARTNERS[found[0]]:
+                break
+            opening = places.pop()
+            (outer, _), (inner, first) = _indentation(source, opening.offset), _indentation(source, start)
+            if first and inner < outer and suspect is None and "\n" in source[opening.offset:start]:
+                suspect = opening
+            value = found[0] != "}" or opening.text == "${"
+        elif kind != "skip":
+            value = kind == "string" or kind == "word" and found[0] not in _BEFORE_VALUES
+    return places, suspect
+
+
+#: Messages of errors that come from something that was opened and is not closed, wherever they are noticed.
+_ENDED_INSIDE = "Unexpected end of input|Unterminated template literal"
+_AFTER_OPEN = r"Unexpected token|missing \)"
+
+
+def position_of(source, offset):
+    """(line, column) of an offset, from 1."""
+    return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
+
+
+def opening_of(error, source):
+    """(sentence, line, column) of what is not closed, if that explains a syntax error; or None."""
+    lines = source.split("\n")
+    if error.phase != "parse" or error.line is None or error.line > len(lines):
+        return None
+    message, offset = error.message, sum(map(len, lines[:error.line - 1])) + error.line - 1 + (error.column or 1) - 1
+    places, suspect = open_places(source, offset)
+    innermost, here, perhaps = places[-1] if places else None, source[offset:offset + 1], False
+    if message == "Invalid or unexpected token" and here in ("'", '"'):
+        return f"The text has no {here} at its end: it ends on the line where it begins", None, None
+    if here in ("}", ")", "]") and not places and message.startswith("Unexpected token"):
+        return f"No {_PARTNERS[here]} is open here: there is one {here} too many", None, None
+    if source.startswith("/*", offset) and message.startswith("Invalid"):
+        opening = OpenPlace("/*", offset)
+    elif innermost is None:
+        return None
+    elif innermost.text == "{" and (suspect or _indentation(source, innermost.offset)[0] >= _indentation(source, offset)[0]
+                                    and "\n" in source[innermost.offset:offset].strip()):
+        opening, perhaps = suspect or innermost, suspect is not None or message != "Unexpected end of input"
+    elif message.startswith("Missing }"):
+        opening = next((place for place in reversed(places) if place.text == "${"), innermost)
+    elif re.match(_ENDED_INSIDE, message):
+        opening = innermost
+    elif innermost.text in ("(", "[") and (here == ";" or here in _PARTNERS) and re.match(_AFTER_OPEN, message):
+        opening = innermost
+    elif innermost.text == "(" and message.startswith("missing )") and "\n" in source[innermost.offset:offset]:
+        opening, perhaps = innermost, True
+    else:
+        return None
+    line, column = position_of(source, opening.offset)
+    what = f"{ {'/*': 'comment', '`': 'template'}.get(opening.text, opening.text)} of line {line} is not closed"
+    return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
+
+
+#: Something that other servers or browsers have: errors whose message matches `message` where the line at fault
+#: has `code` (READ stands for the property that was asked for in vain), and code that matches `warned` and is worth a warning when a script is loaded. `says` is one
+#: sentence, `write` what does it here.
+Habit = collections.namedtuple("Habit", "message code says write warned", defaults=("",))
+
+_ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
+HABITS = (
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|better-sqlite3|redis)\b",
+          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          'sharedStorage.setItem("notes", JSON.stringify(notes));'),
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|socket\.io|cors)\b",
+          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+    Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
+          'import { greet } from "./lib/greet.js";'),
+    Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
+          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+    Habit(r"(?:module|exports) is not defined", "",
+          "Files share what they export by name, and a script names its handlers when it registers them.",
+          'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
+    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined", "",
+          "A script has no process and no environment; keep settings in a file of the folder.",
+          'import settings from "./settings.json" with { type: "json" };'),
+    Habit(r"(?:localStorage|sessionStorage) is not defined", "",
+          "This runs on the server, where sharedStorage keeps texts.", 'sharedStorage.setItem("name", "Ada");'),
+    Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
+          "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
+          '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
+    Habit(r"(?:app|express|router|server|http) is not defined", "",
+          "There is no app to make: a script registers its routes at the server that runs it.", _ROUTE_LINE),
+    Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined", "",
+          "A script opens a stream that pages listen to, and sends to all of them at once.",
+          'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: "Hello" });'),
+    Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined", "",
+          "A script has no network; a page can fetch, and post to a route what it got.",
+          'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
+    Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.", _ROUTE_LINE),
+    Habit(r"(?:Response|Headers) is not defined", "", "A handler returns a text, an object, or these properties.",
+          'return { status: 201, headers: { "X-Made-By": "me" }, body: "Hello" };'),
+    Habit(r"Buffer is not defined", "", "Texts become bytes with TextEncoder, and btoa makes base64.",
+          'const bytes = new TextEncoder().encode("Hello");'),
+    Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined",
+          r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|writeHead|setHeader)\b",
+          "A handler gets one argument, the context, and returns its answer.",
+          "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
+          r"\(\s*req(?:uest)?\s*,\s*res(?:ponse)?\s*[,)]"),
+    Habit(r"(?:req|request) is not defined", "", "The argument of a handler is the context, which has the request.",
+          "({ request }) => request.query.name"),
+    Habit(r"Cannot (?:read|destructure) propert\w+ .*undefined",
+          r"\breq(?:uest)?\.(?:body|query|params|headers|cookies|form|json)(?:\??\.READ\b|\[|\s*(?:;|\)|,|$))",
+          "The argument of a handler is the context, which has the request.", "({ request }) => request.query.name"),
+    Habit(r".*\b(?:query|params|headers|form|cookies)\.(?:get|has) is not a function", "",
+          "Parameters, header fields and form fields are properties of plain objects.", "const { name } = request.query;"),
+    Habit(r".*\b(?:json|text|formData|arrayBuffer|blob) is not a function",
+          r"\b(?:request|req)\.(?:json|text|formData|arrayBuffer|blob)\s*\(",
+          "request.json, request.form and request.body are values that are there already, not functions.",
+          "const { title } = request.json;", r"\brequest\.(?:json|text|formData)\s*\("),
+    Habit(r"Cannot (?:read|destructure) propert\w+ .*null", r"\bjson\b",
+          "request.json is null when the request does not say that it sends JSON.",
+          'fetch("/notes", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(note) })'),
+    Habit(r"Cannot read properties of undefined", r"\brequest\.body\.\w+\??\.READ\b",
+          "request.body is text; the fields of JSON are in request.json, those of a form in request.form.",
+          "const { title } = request.json;",
+          r"\brequest\.body\.(?!(?:length|at|char\w+|code\w+|concat|ends\w+|includes|indexOf|lastIndexOf|locale\w+|match\w*|"
+          r"normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|trim\w*|valueOf)\b)[A-Za-z_$]"
+          r"|\}\s*=\s*request\.body\b"),
+    Habit(r"await is only valid in async functions", "", "At the top of a script there is no await; in an async init there is.",
+          "async function init() { data = await load(); }"),
+)
+#: Code whose exports nobody reads; comments and strings.
+_EXPORT_DEFAULT = r"^export\s+default\b"
+_NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
+_EXPORTED = Habit("", "", "The server does not use what a script exports: it registers its handlers.", _ROUTE_LINE)
+_NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?\*/|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
+
+
+def habit_of(error, source):
+    """The Habit that an error shows, or None."""
+    lines = source.split("\n")
+    line = lines[error.line - 1] if error.line and error.line <= len(lines) else ""
+    read = re.search(r"\(reading '([^']+)'\)$", error.message)
+    read = re.escape(read[1]) if read else r"\w+"
+    return next((habit for habit in HABITS if re.match(habit.message, error.message)
+                 and (not habit.code or re.search(habit.code.replace("READ", read), line))), None)
+
+
+def habits_in(source, registers):
+    """Warnings about a script that was loaded: what does nothing here, each with its place. `registers` tells
+    whether the script registered anything."""
+    if not any(re.search(habit.warned, source) for habit in HABITS if habit.warned) \
+            and (registers or not re.search(_EXPORT_DEFAULT, source, re.M)):
+        return []
+    code = re.sub(_NOT_CODE, lambda found: re.sub(r"[^\n]", " ", found[0]), source)
+    found = [(habit, re.search(habit.warned, code)) for habit in HABITS if habit.warned]
+    if not registers:
+        found.append((_EXPORTED, re.search(_EXPORT_DEFAULT, code, re.M)))
+    return [f"{habit.says}\n{code_frame(source, *position_of(code, match.start()), 0)}\nWrite: {habit.write}"
+            for habit, match in found if match]
+
+
+def advice(habit):
+    """A Habit in two lines."""
+    return f"{habit.says}\nWrite: {habit.write}"
+
+
+# -- Errors of scripts -------------------------------------------------------------------
+
+
+#: A line of error.stack: function or None, file, line, column or None.
+STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
+
+
 def error_report(error, sources):
-    """A JSError as text for people: place, message, code frame, stack. `sources` maps file names to
-    source texts."""
-    name, message = error.name, error.message
-    headline = f"{name}: {message}" if name else f"Uncaught {message}"
+    """A JSError as text for people: place, message, code frame, stack, and what may help. `sources` maps file
+    names to source texts."""
+    locate(error, sources)
+    headline, opening, advice = explained(error, sources)
     if error.filename is None or error.line is None:
         stack = error.stack or ""
-        return stack if stack.startswith(headline) else headline
+        return "\n".join([stack if stack.startswith(headline) else headline, *advice])
     place = f"{error.filename}:{error.line}" + (f":{error.column}" if error.column else "")
-    frame = code_frame(sources.get(error.filename, ""), error.line, error.column)
+    frame = code_frame(sources.get(error.filename, ""), error.line, error.column, opening=opening)
     calls = [line for line in (error.stack or "").split("\n") if line.startswith("    at ")]
     parts = [f"{place}  {headline}"]
     if frame:
@@ -41742,7 +41984,31 @@ def error_report(error, sources):
         parts += calls[:MAX_REPORTED_CALLS]
         if len(calls) > MAX_REPORTED_CALLS:
             parts.append(f"    … {len(calls) - MAX_REPORTED_CALLS} more")
-    return "\n".join(parts)
+    return "\n".join([*parts, *advice])
+
+
+def explained(error, sources):
+    """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an error."""
+    name, message = error.name, error.message
+    headline = f"{name}: {message}" if name else f"Uncaught {message}"
+    source = sources.get(error.filename, "")
+    says, *opening = opening_of(error, source) or ("", None)
+    habit = habit_of(error, source) or (_NO_ERROR if not name and error.line is None else None)
+    return (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
+            [advice(habit)] if habit is not None else [])
+
+
+def locate(error, sources):
+    """Gives an error that knows no place in the sources the one from which it was thrown, if that can be told: for
+    values that are not errors, and for errors in texts that `eval` got."""
+    if error.filename in sources and error.line is not None or isinstance(error, ScriptTimeout):
+        return
+    calls = [found.groups()[1:] for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
+    places = [(code.co_filename, *frame_position(code, lasti)) for code, lasti in frames_of_traceback(error.__traceback__)]
+    for name, line, column in [*calls, *places]:
+        if name in sources:
+            error._facts = (error.name, error.message, error.stack, name, int(line), column and int(column))
+            return
 
 
 def trouble_mark(error):
@@ -42255,8 +42521,11 @@ class ScriptHost:
 
     def report_uncaught(self, error, prefix):
         """An error in a timer, or of a promise, that no code was there to catch."""
-        frame = code_frame({**self.app.sources(), **self.sources}.get(error.filename, ""), error.line, error.column)
-        self.app.keep_error(self, error, f"{prefix} {error.stack}" + (f"\n{frame}" if frame else ""))
+        sources = {**self.app.sources(), **self.sources}
+        locate(error, sources)
+        frame = code_frame(sources.get(error.filename, ""), error.line, error.column)
+        parts = [f"{prefix} {error.stack}", *([frame] if frame else []), *explained(error, sources)[2]]
+        self.app.keep_error(self, error, "\n".join(parts))
 
     def note_ignored(self, name, values):
         """Extra arguments are ignored, as JavaScript does; one that looks like a wish is worth a warning."""
@@ -42540,7 +42809,9 @@ class ScriptHost:
             if handler is not None:
                 self.resolve(handler, what)
         except MissingHandler as error:
-            return [str(error)]
+            named = re.search(rf"""(["'`]){re.escape(handler)}\1""", self.source)
+            frame = code_frame(self.source, *position_of(self.source, named.start()), 0) if named else ""
+            return [f"{error}\n{frame}".rstrip()]
         except JSError:                 # it was unloaded, which has been told
             pass
         return []
@@ -42569,10 +42840,7 @@ class LoadFailure:
     @property
     def headline(self):
         """The first words about it: `TypeError: x is not a function`."""
-        error = self.error
-        if error is None:
-            return self.text.split("\n")[0]
-        return f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}"
+        return self.text.split("\n")[0] if self.error is None else explained(self.error, self.sources)[0]
 
 
 # -- All scripts -------------------------------------------------------------------------
@@ -42680,6 +42948,10 @@ class Application:
             for name, path in self.script_files().items():
                 self._stamps[name] = file_stamp(path)
                 self.change({name: path}, again=False)
+        if self.path.is_dir():
+            for name in sorted(os.listdir(self.path)):
+                if NOT_YET_SCRIPTS.search(name):
+                    self.log.write("warn", f"{name} is not run: {ONLY_JAVASCRIPT}", name)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -42738,7 +43010,8 @@ class Application:
         for failure in failures.values():
             self._fail(failure)
         for name in loaded:
-            for problem in self.hosts[name].missing_handlers():
+            host = self.hosts[name]
+            for problem in [*host.missing_handlers(), *habits_in(host.source, bool(host.routes or host.streams))]:
                 self.log.write("warn", problem, name)
         return loaded
 
@@ -46986,8 +47259,6 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
 #: With the live script.
 _LIVE_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
                 "worker-src 'self'; frame-ancestors 'none'")
-#: A line of error.stack: function or None, file, line, column or None.
-STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
 #: Of what is shown: lines around a place, frames with their source, paths, and the start of a body.
 SOURCE_AROUND = 5
 MAX_SHOWN_FRAMES = 30
@@ -47067,13 +47338,14 @@ def render_frames(error, sources, unnamed="anonymous function"):
               for name, file, line, column in frames[:MAX_SHOWN_FRAMES]]
     place = (error.filename, error.line, error.column)
     if error.filename and error.line and (not frames or error.phase == "parse"):
-        frames = [(None, *place)]
+        opening = explained(error, sources)[1]
+        frames = [(None, *place), *([("opened here", error.filename, *opening)] if opening else [])]
     items = []
     for name, file, line, column in frames:
         excerpt = render_source(sources.get(file, ""), line, column)
         title = (f"<span>{esc(name or ('source text' if error.phase == 'parse' else unnamed))}</span>"
                  f'<span class="place">{esc(file)}:{line}{f":{column}" if column else ""}</span>')
-        opened = " open" if excerpt and not any("<details" in item for item in items) else ""
+        opened = " open" if excerpt and (name == "opened here" or not any("<details" in item for item in items)) else ""
         items.append(f"<details{opened}><summary>{title}</summary>{excerpt}</details>" if excerpt
                      else f"<p>{title}</p>")
     return f'<div class="frames">{"".join(items)}</div>' if items else ""
@@ -47116,12 +47388,19 @@ def render_failure(app, failure):
         parts.append('<p class="soft">The version before goes on serving.</p>')
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
-    parts.append(f"<p>{render_headline(error.name or 'Uncaught', error.message)}</p>")
-    return "\n".join([*parts, render_frames(error, failure.sources, "top level")])
+    parts.append(f"<p>{render_headline(error, failure.sources)}</p>")
+    return "\n".join([*parts, render_advice(error, failure.sources), render_frames(error, failure.sources, "top level")])
 
 
-def render_headline(name, message):
-    return f'<span class="kind bad">{esc(name)}:</span> {esc(message)}'
+def render_headline(error, sources):
+    name, message = explained(error, sources)[0].split(" ", 1)
+    return f'<span class="kind bad">{esc(name)}</span> {esc(message)}'
+
+
+def render_advice(error, sources):
+    """What to write instead, where an error shows a habit of other servers."""
+    habit = habit_of(error, sources.get(error.filename, ""))
+    return "" if habit is None else f'<p class="advice">{esc(habit.says)}</p>\n{render_lines(habit.write)}'
 
 
 @page("notice")
@@ -47192,8 +47471,8 @@ def error_page(server, head, status, facts, error, body=b""):
     parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>']
     if isinstance(error, JSError):
         title = f"{facts['name']}: {facts['message']}"
-        parts += [f"<h1>{render_headline(error.name or 'Uncaught', error.message)}</h1>", *render_notice(server),
-                  render_frames(error, server.app.sources())]
+        parts += [f"<h1>{render_headline(error, server.app.sources())}</h1>", *render_notice(server),
+                  render_advice(error, server.app.sources()), render_frames(error, server.app.sources())]
         if facts["stack"]:
             parts.append('<details class="more"><summary>Stack as text</summary>'
                          + render_lines(facts["stack"]) + "</details>")
@@ -47494,13 +47773,17 @@ def error_facts(failure):
     """An error with its place, the lines around it as [number, text, whether it is the one], and stack."""
     error = failure.error
     facts = {"time": failure.time, "headline": headline_of(failure), "text": clip(failure.text, MAX_DETAIL),
-             "file": None, "line": None, "column": None, "frame": [], "stack": ""}
+             "advice": "", "file": None, "line": None, "column": None, "frame": [], "stack": ""}
     if error is not None and error.filename and error.line:
         lines = failure.sources.get(error.filename, "").removesuffix("\n").split("\n")
-        first = max(1, error.line - 4)
-        facts.update(file=error.filename, line=error.line, column=error.column, frame=[
-            [number, lines[number - 1].rstrip("\r")[:300], number == error.line]
-            for number in range(first, min(error.line + 4, len(lines)) + 1)])
+        line = min(error.line, len(lines))      # one more is the end of the text
+        _, opening, advice = explained(error, failure.sources)
+        frame = {number: [number, lines[number - 1].rstrip("\r")[:300], number == line]
+                 for number in range(max(1, line - 4), min(line + 4, len(lines)) + 1)}
+        if opening is not None and opening[0] != line:
+            frame[opening[0]] = [opening[0], lines[opening[0] - 1].rstrip("\r")[:300], True, opening[1]]
+        facts.update(file=error.filename, line=line, column=error.column, advice="".join(advice),
+                     frame=[frame[number] for number in sorted(frame)])
     if error is not None and error.phase != "parse":
         facts["stack"] = clip(error.stack or "", MAX_SHOWN_TEXT)
     return facts
@@ -48306,6 +48589,7 @@ DASHBOARD_BODY = r"""
     <div class="head"><h2 id="trouble-headline" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
     <div class="body">
       <code id="trouble-place"></code>
+      <pre id="trouble-advice"></pre>
       <div class="frame" id="trouble-frame"></div>
       <pre class="soft" id="trouble-stack"></pre>
     </div>
@@ -48884,11 +49168,13 @@ function renderTrouble(error, loads) {
   $("trouble-when").textContent = (loads ? "last error, " : "while loading, ") + clock(error.time);
   const place = [error.file, error.line, error.column].filter(Boolean);
   $("trouble-place").textContent = place.join(":");
+  $("trouble-advice").textContent = error.advice;
   $("trouble-frame").hidden = !error.frame.length;
   $("trouble-frame").replaceChildren(...error.frame.flatMap((line) => frameLine(line, error.column)));
   $("trouble-stack").textContent = error.frame.length ? error.stack : error.text;
 }
-function frameLine([line, code, here], column) {
+function frameLine([line, code, here, opening], column) {
+  column = opening ?? column;
   const shown = el("div", { class: here ? "here" : null }, el("i", { text: line }), code);
   if (!here || !column || column > 200) return [shown];
   return [shown, el("div", { class: "bad" }, el("i"), " ".repeat(column - 1) + "^")];
@@ -50677,6 +50963,8 @@ def trouble_with(scripts, options):
         except (OSError, ValueError) as error:
             return f"{scripts} cannot be read: {error}"
         return None
+    if NOT_YET_SCRIPTS.search(scripts.name):
+        return f"{scripts} is not run: {ONLY_JAVASCRIPT}"
     return None if scripts.suffix == ".js" else f"{scripts} is not a .js file"
 
 

@@ -14640,6 +14640,152 @@ class TerminalReportTest(ServerCase):
             self.assertEqual("\x1b[31m" in stream.getvalue(), wanted)
 
 
+class CauseTest(ServerCase):
+    """Errors say what caused them, wherever they are shown."""
+
+    @staticmethod
+    def told(source):
+        """(headline, opening, advice) of what a source text throws when it runs."""
+        realm = aiwebengine.Realm("app.js")
+        try:
+            realm.evaluate(source, "app.js")
+        except aiwebengine.JSError as error:
+            aiwebengine.locate(error, {"app.js": source})
+            return aiwebengine.explained(error, {"app.js": source})
+        finally:
+            realm.close()
+        raise AssertionError(f"no error in {source!r}")
+
+    def test_what_is_not_closed_is_named_with_the_line_of_its_opening(self):
+        for source, says, opening in (
+                ("function f() {\n  if (1) {\n    a();\n\n}\nfunction g() { }\n", "Perhaps the { of line 2", [2, 10]),
+                ("function f() {\n  return 1;\n", "The { of line 1", [1, 14]),
+                ("class A {\n  m() {\n    return 1;\n\n  n() {\n  }\n}\n", "Perhaps the { of line 2", [2, 7]),
+                ("const a = [1, 2,\n  3;\n", "The [ of line 1", [1, 11]),
+                ("f(1, (2 + 3);\nconst b = 1;\n", "The ( of line 1", [1, 2]),
+                ("f(function () {\n  return 1;\n}\n\nconst y = 1;\n", "Perhaps the ( of line 1", [1, 2]),
+                ("r('/a', () => {\n  return 1;\n);\n", "Perhaps the { of line 1", [1, 15]),
+                ("const a = `abc\nfoo\n", "The template of line 1", [1, 11]),
+                ("const a = `abc ${ x\nfoo\n", "The ${ of line 1", [1, 16]),
+                ("a();\n /* abc\nfoo\n", "The comment of line 2", [2, 2]),
+                ("const re = /[{(`]/; const d = 4 / 2 / 1, s = '((';\n// ((\ng(`${ {a: 1}.a }b`\nh();", "Perhaps the ( of line 3", [3, 2])):
+            with self.subTest(source):
+                headline, found, _ = self.told(source)
+                self.assertTrue(headline.endswith(f". {says} is not closed"), headline)
+                self.assertEqual(found, opening)
+
+    def test_a_bracket_too_many_and_a_text_without_its_end_are_named(self):
+        self.assertTrue(self.told("if (1) {\n}}")[0].endswith(". No { is open here: there is one } too many"))
+        self.assertTrue(self.told("f(1));")[0].endswith(". No ( is open here: there is one ) too many"))
+        self.assertIn('The text has no " at its end', self.told('const a = "abc;\n')[0])
+
+    def test_other_mistakes_are_not_blamed_on_brackets(self):
+        for source in ("const a = {\n  b: 1\n  c: 2\n};", "let a; let a;", "function f() {\n  a b;\n}", "f(a b);", "x = = 1;",
+                       "const o = {\n  a: 1;\n};", "{ let }", "[1, 2 3]"):
+            with self.subTest(source):
+                headline, opening, advice = self.told(source)
+                self.assertEqual((opening, advice), (None, []))
+                self.assertNotIn("closed", headline)
+
+    def test_the_terminal_shows_the_opening_and_the_end(self):
+        self.serve("function f() {\n  if (1) {\n    a();\n\n\n\n}\n")
+        self.assertIn("app.js:8:1  SyntaxError: Unexpected end of input. Perhaps the { of line 2 is not closed\n"
+                      "          > 2 |   if (1) {\n                         ^\n            …\n            5 |\n            6 |\n"
+                      "          > 7 | }\n                 ^\n", self.output.getvalue())
+
+    def test_pages_and_the_dashboard_show_the_opening_and_the_advice(self):
+        self.serve({"a.js": "f(\n\n\n\n\n\n\n\n\n1;", "b.js": "\nrequire('fs');"})
+        text = self.get("/x", Accept="text/html")[2]
+        self.assertIn("The ( of line 1 is not closed", text)
+        self.assertRegex(text, r'<details open><summary><span>opened here</span><span class="place">a\.js:1:2</span>')
+        self.assertIn("sharedStorage.setItem(", text)
+        self.assertRegex(text, r'class="here">.*<mark>require</mark>')
+        view = aiwebengine.script_view(self.server.app, "a.js")["error"]
+        self.assertEqual([line[0] for line in view["frame"]], [1, 6, 7, 8, 9, 10])
+        self.assertEqual(view["frame"][0], [1, "f(", True, 2])
+        self.assertIn("sharedStorage.setItem(", aiwebengine.script_view(self.server.app, "b.js")["error"]["advice"])
+        self.assertIn("not closed", aiwebengine.LiveChannel(self.server.app).state(False))
+
+    def test_what_is_thrown_and_is_no_error_has_a_place_too(self):
+        self.serve({"a.js": "\nthrow 5;", "b.js": "function init() {\n  throw { a: 1 };\n}", "c.js": "\neval('f(');",
+                    "d.js": "setTimeout(() => {\n  throw 7;\n}, 1);", "e.js": "async function init() { throw 'text'; }"})
+        self.eventually(lambda: "Uncaught 7" in self.output.getvalue())
+        text = self.output.getvalue()
+        for line in ("> 2 | throw 5;", "> 2 |   throw { a: 1 };", "> 2 | eval('f(');", "> 2 |   throw 7;", "throw new Error("):
+            self.assertIn(line, text)
+
+    def test_a_handler_that_does_not_exist_is_shown_where_it_is_named(self):
+        self.serve("\nrouteRegistry.registerRoute('/a', \"showOrder\");")
+        self.assertIn("""> 2 | routeRegistry.registerRoute('/a', "showOrder");\n""", self.output.getvalue())
+
+    def test_files_that_are_no_scripts_yet_are_named(self):
+        self.serve({"a.ts": "let a: number;", "aiwebengine.d.ts": "", "b.mjs": "", "c.js": ""})
+        self.assertEqual(re.findall(r"(\S+) is not run: scripts are JavaScript", self.output.getvalue()), ["a.ts", "b.mjs"])
+
+
+class HabitTest(ServerCase):
+    """What other servers and browsers have is answered with what to write here."""
+
+    def test_names_that_are_not_here_are_answered_with_a_line_of_code(self):
+        for source, write in (
+                ("const fs = require('fs');", "sharedStorage.setItem"), ("require('node:http')", "registerRoute"),
+                ("const _ = require('lodash')", "import { greet }"), ("module.exports = {};", "export { greet };"),
+                ("exports.a = 1;", "export { greet };"), ("process.env.X", "./settings.json"), ("Deno.serve()", "./settings.json"),
+                ("document.title", "public/"), ("window.x", "public/"), ("$('#a')", "public/"), ("alert(1)", "public/"),
+                ("localStorage.a", "sharedStorage"), ("app.get('/', f)", "registerRoute"), ("express()", "registerRoute"),
+                ("new WebSocket('ws://x')", "registerStreamRoute"), ("fetch('x')", "request.json"),
+                ("addEventListener('fetch', f)", "registerRoute"), ("new Response('x')", "status: 201"),
+                ("Buffer.from('a')", "TextEncoder"), ("res.json({})", "({ request }) =>"),
+                ("request.query", "({ request }) =>"), ("const a = await f();", "async function init()"),
+                ("import e from 'express';", "registerRoute")):
+            with self.subTest(source):
+                realm = aiwebengine.Realm("app.js")
+                realm.modules.loader = aiwebengine.folder_loader(pathlib.Path(), {})
+                with self.assertRaises(aiwebengine.JSError) as caught:
+                    realm.evaluate(source, "app.js")
+                realm.close()
+                habit = aiwebengine.habit_of(caught.exception, source)
+                self.assertIn(write, habit.write)
+                self.assertNotIn("\n", habit.says + habit.write)
+
+    def test_a_handler_that_asks_in_vain_is_answered_with_a_line_of_code(self):
+        register = "routeRegistry.registerRoute('/x', %s, 'POST');"
+        for handler, write in (
+                ("(req, res) => { res.json({}) }", "({ request }) => ({ status"),
+                ("function (request, response) { response.send('x') }", "({ request }) => ({ status"),
+                ("(req) => req.query.name", "({ request }) => request.query"), ("(request) => request.query.name", "({ request }) =>"),
+                ("(req) => { const { a } = req.body; }", "({ request }) => request.query"),
+                ("async ({ request }) => (await request.json()).title", "{ title } = request.json"),
+                ("({ request }) => request.json.title", "application/json"),
+                ("({ request }) => { const { title } = request.json; }", "application/json"),
+                ("({ request }) => request.body.title.trim()", "{ title } = request.json"),
+                ("({ request }) => request.query.get('a')", "{ name } = request.query"),
+                ("({ request }) => request.query.name.trim()", None), ("() => ({}).json.x", None)):
+            with self.subTest(handler):
+                self.serve(register % handler)
+                self.assertEqual(self.post("/x", '{"title": "a"}', {"Content-Type": "text/plain"})[0], 500)
+                self.eventually(lambda: "the handler failed" in self.output.getvalue())
+                report = self.output.getvalue().partition("the handler failed")[2]
+                self.assertEqual("Write: " in report, write is not None, report)
+                self.assertIn(write or "", report)
+
+    def test_what_would_do_nothing_is_told_when_the_script_is_loaded(self):
+        for source, write in (
+                ("export default function () { }", "registerRoute"), ("r('/a', (req, res) => 1);", "({ request }) => ({ status"),
+                ("r('/a', ({ request }) => request.body.title);", "{ title } = request.json"),
+                ("r('/a', ({ request }) => { const { title } = request.body; });", "{ title } = request.json"),
+                ("r('/a', ({ request }) => request.json());", "{ title } = request.json"),
+                ("r('/a', ({ request }) => request.body.length + request.body.trim());", None),
+                ("// request.body.title (req, res)\nconst a = 'request.body.title';", None),
+                ("r('/a', (request) => 1); export default 1;", None)):
+            with self.subTest(source):
+                self.serve("const r = routeRegistry.registerRoute;\n" + source)
+                said = self.output.getvalue()
+                self.assertEqual("Write: " in said, write is not None, said)
+                self.assertIn(write or "", said)
+                self.assertEqual("> 2 | " in said, write is not None)
+
+
 class MeantNameTest(unittest.TestCase):
 
     def test_a_mistyped_name_says_what_was_meant(self):
