@@ -177,11 +177,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         17
           Realms of a terminal                                                            93
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,664
+    16  js2py, and the choice of an engine                                             1,665
           js2py: the private copy                                                        304
           js2py: from JavaScript to Python                                               462
           js2py: hardening                                                               235
-          js2py: realm                                                                   622
+          js2py: realm                                                                   623
           Engines                                                                         32
     17  Streams: registry, connections, broadcaster                                    1,410
           Messages of streams                                                            112
@@ -191,7 +191,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        4,939
+    18  GraphQL                                                                        5,018
           GraphQL errors                                                                 170
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -200,8 +200,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    231
-          GraphQL schema                                                                 558
+          GraphQL registrations, and their SDL in one                                    233
+          GraphQL schema                                                                 614
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
           GraphQL plans                                                                  506
@@ -209,7 +209,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                682
+          GraphQL service                                                                703
     19  Host API                                                                       2,262
           Arguments                                                                      158
           routeRegistry                                                                  176
@@ -229,18 +229,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     374
           All scripts                                                                    585
           Live pages                                                                     122
-    21  HTTP server                                                                    3,275
+    21  HTTP server                                                                    3,294
           Request heads                                                                  200
           Request bodies                                                                 242
           Responses of handlers                                                          148
-          Who may ask                                                                    180
+          Who may ask                                                                    188
           The last requests                                                               32
           Fault injection                                                                335
           Live pages                                                                      45
           Static files                                                                   261
           One connection: reading                                                        215
           One connection: answering                                                      284
-          One connection: GraphQL and routes of scripts                                  222
+          One connection: GraphQL and routes of scripts                                  233
           One connection: streams                                                        124
           One connection: writing                                                        133
           Requests as scripts see them                                                   176
@@ -10961,15 +10961,15 @@ def proto_from(realm, new_target, intrinsic):
     return prototype_for(new_target, lambda: getattr(realm, intrinsic))
 
 
-def peek(obj, key):
-    """The value of a data property, own or inherited, without running any script: undefined
+def peek(obj, key, hidden=undefined):
+    """The value of a data property, own or inherited, without running any script: `hidden`
     where there is an accessor or a Proxy."""
     while obj is not None and not isinstance(obj, JSProxyBase):
         own = obj.get_own(key)
         if own is not None:
-            return undefined if own.is_accessor() else own.value
+            return hidden if own.is_accessor() else own.value
         obj = obj.get_proto()
-    return undefined
+    return undefined if obj is None else hidden
 
 
 def is_array(value):
@@ -30592,9 +30592,9 @@ class Realm(RealmBase):
         """The properties of an object with these names, which are ASCII."""
         return [*map(obj.get, keys)]
 
-    def peek(self, value, key):
-        """A property's value without running a script: undefined for a getter, and of what is no object."""
-        return peek(value, utf16(key)) if isinstance(value, JSObject) else undefined
+    def peek(self, value, key, hidden=undefined):
+        """A property's value without running a script: `hidden` for a getter, undefined of what is no object."""
+        return peek(value, utf16(key), hidden) if isinstance(value, JSObject) else undefined
 
     def keys(self, obj):
         """The names of an object's own enumerable properties."""
@@ -32430,13 +32430,14 @@ class Js2PyRealm:
         return python_text(text.value) if isinstance(text, self.values.PyJsString) else None
 
     @staticmethod
-    def property_at(obj, key):
-        """The value of a property, own or inherited, without running a getter, or None."""
+    def property_at(obj, key, hidden=None):
+        """The value of a property, own or inherited, without running a getter (that is `hidden`), or None."""
         for _ in range(_MAX_PEEK_DEPTH):
             if obj is None or key in obj.own:
                 break
             obj = obj.prototype
-        return None if obj is None else obj.own.get(key, {}).get("value")
+        found = {} if obj is None else obj.own.get(key, {})
+        return hidden if "get" in found else found.get("value")
 
     def places(self, trace):
         """Where a traceback was in the script, deepest first: (function name, file name, line)."""
@@ -32758,9 +32759,9 @@ class Js2PyRealm:
     def get_all(self, obj, keys):
         return [self.get(obj, key) for key in keys]
 
-    def peek(self, value, key):
-        found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key)
-        return undefined if found is None else self.outward(found)
+    def peek(self, value, key, hidden=undefined):
+        found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key, hidden)
+        return undefined if found is None else found if found is hidden else self.outward(found)
 
     def keys(self, obj):
         return [python_text(key.value) for key in obj.object]
@@ -35980,6 +35981,9 @@ class _SdlMerge:
                              f'{_owner_of(known[1])}.',
                              node.name_start, registration)
 
+    def cannot_extend(self, name):
+        return f'Cannot extend type "{name}" because it is not defined.' + _graphql_did_you_mean(name, self.types)
+
     def take_extensions(self, registration):
         parsed = registration.parsed
         if id(parsed) in self.seen_texts:
@@ -35988,8 +35992,7 @@ class _SdlMerge:
         for node in parsed.extensions:
             known = self.types.get(node.name)
             if known is None:
-                self.missing.append((f'Cannot extend type "{node.name}" because it is not defined.'
-                                     + _graphql_did_you_mean(node.name, self.types), node.name_start, registration))
+                self.missing.append((functools.partial(self.cannot_extend, node.name), node.name_start, registration))
             elif known.kind != node.kind:
                 self.problem(f'Cannot extend non-{_KIND_WORDS[node.kind]} type "{node.name}".',
                              node.name_start, registration)
@@ -36015,14 +36018,24 @@ class GraphQLSchema:
     """Types, directives and root types made from a list of registrations.
 
     `visible` are the registrations whose root fields show; types that only others need are left out.
+    None makes a schema that is only to tell whether registrations fit together; it can `take` more.
     Problems are collected in `problems` (message, offset, registration), not raised; `missing` are those
-    that a later registration may mend, because it defines what is not there yet.
+    that a later registration may mend, because it defines what is not there yet. A message may be a function
+    that makes it: looking for similar names takes long.
     """
 
     def __init__(self, registrations, visible=None, core=None):
-        visible = registrations if visible is None else visible
+        shown = visible is not None
+        visible = visible if shown else registrations
         self.core = core
+        #: All of them, and those of which not all is checked, because a type is missing.
+        self.registrations, self.unchecked = list(registrations), list(registrations)
         self.merge = _SdlMerge(registrations)
+        #: Name of a missing type -> the registrations that want it.
+        self.wanting = collections.defaultdict(set)
+        for _message, _offset, registration in self.merge.missing:
+            for node in registration.parsed.extensions:
+                self.wanting[node.name].add(registration)
         self.problems, self.missing = self.merge.problems, self.merge.missing
         self.types = dict(core.types) if core else {}
         self.directives = {}
@@ -36034,15 +36047,49 @@ class GraphQLSchema:
         self._introspection = None
         if core is None:
             self._add_scalars()
-        self._create_types()
+        self._create_types(self.merge.types)
         self._fill_directives()
-        self._fill_types()
-        self._add_roots([item for item in visible if item.kind != "types"])
-        if not self.missing:
-            self._check_types()
-        if core:
+        self._fill_types(self.merge.types)
+        self._add_roots(visible)
+        self._check_unchecked()
+        if core and shown:
             self._keep_reachable(visible)
         self._collect_possible()
+
+    def take(self, item):
+        """Takes one more registration into a schema without problems, in time that does not depend on how many
+        there are. False where only a new schema of all can tell whether it fits; this one is spoiled then."""
+        parsed = item.parsed
+        if parsed.extensions or parsed.directives or any(node.name in self.types and node.name not in self.merge.types
+                                                         for node in parsed.types):
+            return False
+        self.registrations.append(item)
+        self.unchecked.append(item)
+        self.merge.take_definitions(item)
+        fresh = self._types_of([item])
+        again = {registration for name in fresh for registration in self.wanting.pop(name, ())}
+        if self.problems or again and any(registration.parsed.extensions for registration in self.registrations):
+            return False
+        if again:
+            self.missing[:] = [problem for problem in self.missing if problem[2] not in again]
+        self._create_types(fresh)
+        self._fill_types({**fresh, **self._types_of(again)})
+        self._add_roots([item, *again])
+        self._check_unchecked()
+        return not self.problems
+
+    def replace(self, old, item):
+        """Lets a registration stand for another with the same text; False where something is missing."""
+        if self.missing:
+            return False
+        self.registrations.remove(old)
+        self.registrations.append(item)
+        return True
+
+    def _types_of(self, registrations):
+        """The types that registrations were the first to define: name -> _SdlMergedType."""
+        merged = [(self.merge.types[node.name], item) for item in registrations for node in item.parsed.types]
+        return {type_.name: type_ for type_, item in merged if type_.registration is item}
 
     # -- building ----
 
@@ -36054,8 +36101,8 @@ class GraphQLSchema:
             type_ = self.types[name] = GraphQLNamedType("SCALAR", name, description, True)
             type_.serialize, type_.parse, type_.parse_literal = serialize, parse, parse_literal
 
-    def _create_types(self):
-        for name, merged in self.merge.types.items():
+    def _create_types(self, types):
+        for name, merged in types.items():
             known = self.types.get(name)
             if self.core and name.startswith("__"):
                 self._check_name(name, merged.node.name_start, merged.registration, name)
@@ -36066,8 +36113,8 @@ class GraphQLSchema:
                 self.types[name] = GraphQLNamedType(_KIND_OF_KEYWORD[merged.kind], name,
                                                     merged.description, not self.core)
 
-    def _fill_types(self):
-        for name, merged in self.merge.types.items():
+    def _fill_types(self, types):
+        for name, merged in types.items():
             type_ = self.types[name]
             if type_.builtin and self.core:
                 continue
@@ -36109,6 +36156,9 @@ class GraphQLSchema:
                          'introspection.',
                          offset, registration)
 
+    def unknown_type(self, name):
+        return f'Unknown type "{name}".' + _graphql_did_you_mean(name, self.types)
+
     def _reference(self, node, registration):
         """The type that a reference node names; None, and a problem, when it is unknown."""
         if isinstance(node, GqlNamedType):
@@ -36117,8 +36167,8 @@ class GraphQLSchema:
                 operation = registration.parsed.operation_of.get(node.name)
                 if operation:
                     return self.root_shell(operation)
-                self.missing.append((f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.types),
-                                     node.start, registration))
+                self.missing.append((functools.partial(self.unknown_type, node.name), node.start, registration))
+                self.wanting[node.name].add(registration)
             return type_
         inner = self._reference(node.of, registration)
         if inner is None:
@@ -36161,8 +36211,9 @@ class GraphQLSchema:
                          node.start, registration)
         return item
 
-    def _add_roots(self, visible):
+    def _add_roots(self, registrations):
         first, place = {}, {}
+        visible = [item for item in registrations if item.kind != "types"]
         for index, registration in enumerate(visible):
             rank = first.setdefault(id(registration.parsed), index)
             names = list(registration.parsed.roots[registration.kind])
@@ -36189,8 +36240,12 @@ class GraphQLSchema:
 
     # -- checks of spec 3 ----
 
-    def _check_types(self):
-        for name, merged in self.merge.types.items():
+    def _check_unchecked(self):
+        """Checks what has not been, as soon as no type is missing."""
+        if self.wanting:
+            return
+        types, registrations = self._types_of(self.unchecked), {*self.unchecked}
+        for name, merged in types.items():
             type_ = self.types[name]
             if type_.builtin and self.core:
                 continue
@@ -36199,11 +36254,13 @@ class GraphQLSchema:
             if merged.kind != "scalar" and not (type_.fields or type_.values or type_.possible):
                 self.problem(f"Type {name} must define one or more {what}.", offset, registration)
             self._check_merged(type_, merged)
-        for node, registration in self.merge.directives.values():
+        directives = {name: found for name, found in self.merge.directives.items() if found[1] in registrations}
+        for node, registration in directives.values():
             for item in node.arguments:
                 self._check_directives(item.directives, "ARGUMENT_DEFINITION", registration)
-        self._check_defaults()
-        self._check_input_cycles()
+        self._check_defaults(types, directives)
+        self._check_input_cycles(types)
+        self.unchecked = []
 
     def _check_merged(self, type_, merged):
         place = "OBJECT" if merged.kind == "type" else _KIND_OF_KEYWORD[merged.kind]
@@ -36296,13 +36353,13 @@ class GraphQLSchema:
                         _LiteralWalk(report=report).value(argument.value, known[argument.name].type)
             _check_directive(node, directive, place, report, check_values)
 
-    def _check_defaults(self):
+    def _check_defaults(self, types, directives):
         def check(item, registration):
             if item.default is not None:
                 def report(message, offset):
                     self.problem(f'Default value of "{item.name}": {message}', offset, registration)
                 _LiteralWalk(report=report).value(item.default, item.type)
-        for name, merged in self.merge.types.items():
+        for name, merged in types.items():
             type_ = self.types[name]
             for member, (_node, registration) in merged.members.items():
                 field = type_.fields.get(member)
@@ -36311,23 +36368,25 @@ class GraphQLSchema:
                         check(item, registration)
                 elif field is not None:
                     check(field, registration)
-        for root in self.roots.values():
-            for field in root.fields.values():
-                for item in field.arguments.values():
-                    check(item, field.registration)
-        for name, (_node, registration) in self.merge.directives.items():
+        for registration in self.unchecked:
+            root = self.roots.get(registration.kind)
+            field = root and root.fields.get(registration.name)
+            for item in field.arguments.values() if field else ():
+                check(item, registration)
+        for name, (_node, registration) in directives.items():
             for item in self.directives[name].arguments.values():
                 check(item, registration)
 
-    def _check_input_cycles(self):
-        """An input type that needs itself through non-null fields can never be given (spec 3.10)."""
+    def _check_input_cycles(self, types):
+        """An input type that needs itself through non-null fields can never be given (spec 3.10). No other types
+        than these refer to these."""
         state = {}
 
         def visit(type_, trail):
             state[type_] = "open"
             for field in type_.fields.values():
                 inner = field.type.of if field.type.kind == "NON_NULL" else None
-                if inner is None or inner.kind != "INPUT_OBJECT":
+                if inner is None or inner.kind != "INPUT_OBJECT" or inner.name not in types:
                     continue
                 step = trail + [field.name]
                 if state.get(inner) == "open":
@@ -36339,7 +36398,7 @@ class GraphQLSchema:
                     visit(inner, step)
             state[type_] = "done"
 
-        for type_ in list(self.types.values()):
+        for type_ in [self.types[name] for name in types]:
             if type_.kind == "INPUT_OBJECT" and type_ not in state:
                 visit(type_, [])
 
@@ -38607,6 +38666,8 @@ class GraphQLService:
         self.lock = threading.RLock()
         self.registrations, self.working = [], []
         self.broken = []
+        #: The last schema that was made to see whether registrations fit together.
+        self.trial = None
         #: Messages about the broken, and whether they are told at once: not while more scripts are to come.
         self.faults, self.loading = [], False
         self.texts = {}
@@ -38660,22 +38721,37 @@ class GraphQLService:
             if is_field and (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
                 refuse(f'The {item.kind} "{item.name}" is already registered by '
                        f'{known.owner or "another script"}.')
-        others = [known for known in others if (known.kind, known.name) != (item.kind, item.name)]
+        broken = set(self.broken)
+        others = [known for known in others if known not in broken]
         try:
             item.parsed = self.parse(item.sdl)
         except GraphQLSchemaError as error:
             message, line, column, _none = error.problems[0]
             raise GraphQLSchemaError([(f"{item.label}: {message}", *item.place(line, column), item)]) from None
+        extra = [field for name, field in item.parsed.roots[item.kind].items() if name != item.name] if item.inset else ()
+        if extra and item.name in item.parsed.roots[item.kind]:
+            raise self.schema_error([(f'The SDL of the field "{item.name}" has another field, "{extra[0].name}". '
+                                      f'Register it by a call of its own.', extra[0].start, item)], item)
         if not is_field and not (item.parsed.types or item.parsed.extensions or item.parsed.directives):
             refuse("registerTypes: the SDL defines no type. Root fields are registered by registerQuery, "
                    "registerMutation and registerSubscription.")
-        broken = set(self.broken)
-        schema = GraphQLSchema([known for known in others if known not in broken] + [item],
-                               core=_CORE_SCHEMA)
+        self.check_fit(item, others, complete)
+        return item
+
+    def check_fit(self, item, others, complete):
+        """Raises GraphQLSchemaError if a registration does not fit others, one of which it may replace."""
+        old = next((known for known in others if (known.kind, known.name) == (item.kind, item.name)), None)
+        trial, self.trial = self.trial, None
+        if trial is not None and trial.registrations == others and (
+                trial.take(item) if old is None else old.parsed is item.parsed and trial.replace(old, item)) \
+                and not (complete and trial.missing):
+            self.trial = trial
+            return
+        schema = GraphQLSchema([known for known in others if known is not old] + [item], core=_CORE_SCHEMA)
         problems = schema.problems + (schema.missing if complete else [])
         if problems:
             raise self.schema_error(problems, item)
-        return item
+        self.trial = schema
 
     def parse(self, sdl):
         """The sorted SDL of a text; scripts often register many fields with the same text."""
@@ -38693,6 +38769,7 @@ class GraphQLService:
         for message, offset, registration in found:
             place = _location_of(registration.sdl, offset)
             label = item.label if registration.sdl == item.sdl else _owner_of(registration)
+            message = message() if callable(message) else message
             problems.append((f"{label}: {message}", *registration.place(place["line"], place["column"]), registration))
         problems.sort(key=lambda problem: problem[3] is not item)
         return GraphQLSchemaError(problems)
@@ -38716,8 +38793,11 @@ class GraphQLService:
         """Works out which registrations fit together, and forgets what was made from the old ones."""
         working, broken, messages = list(self.registrations), [], []
         while True:
-            schema = GraphQLSchema(working, core=_CORE_SCHEMA)
-            problems = schema.problems + schema.missing
+            schema = self.trial
+            if schema is None or schema.registrations != working:
+                schema = self.trial = GraphQLSchema(working, core=_CORE_SCHEMA)
+            order = {item: index for index, item in enumerate(working)}
+            problems = sorted(schema.problems + schema.missing, key=lambda problem: (order[problem[2]], problem[1]))
             bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
                 break
@@ -44001,12 +44081,16 @@ def is_address(name):
 
 def is_same_origin(head):
     """Was a request made by a page of this server, or by no page at all? What a browser says of itself in
-    Sec-Fetch-Site no page can forge, and it is right behind a proxy too, which may change the Host."""
+    Sec-Fetch-Site no page can forge, and it is right behind a proxy too, which may change the Host. Nor can a
+    page of another site send X-Forwarded-Host, as it takes a preflight."""
     site = head.fields.get("sec-fetch-site", "none").lower()
     if head.origin is None or site == "same-origin":
         return site in ("none", "same-origin")
     origin = _ABSOLUTE.match(head.origin)
-    return origin is not None and head.host is not None and origin[1].lower() == head.host.lower()
+    if origin is None or head.host is None:
+        return False
+    hosts = [head.host, *head.fields.get("x-forwarded-host", "").split(",")]
+    return origin[1].lower() in [host.strip().lower() for host in hosts]
 
 
 class Gate:
@@ -44035,6 +44119,10 @@ class Gate:
         if head.method not in ("GET", "HEAD", "OPTIONS") and not self._same_site(head):
             hint = "" if head.origin == "null" else \
                 f". If it should, start the server with --cors {head.origin or 'ORIGIN'}"
+            if head.origin and "sec-fetch-site" not in head.fields:
+                hint = (f": this server was called as {head.host}, by a page of {head.origin}. If a proxy changed that "
+                        "name, let it keep the Host header, or send X-Forwarded-Host. If it is another site that "
+                        f"should, start the server with --cors {head.origin}")
             return Refusal(403, "A page of another site may not do this" + hint)
         return None
 
@@ -45524,7 +45612,7 @@ class ScriptCaller(RequestAnswerer):
         else:
             text = str(error) if isinstance(error, MissingHandler) else f"{what}: {error}"
             self.app.log.write("error", text if here else f"{text} (error {mark})", host.name)
-            status, facts = 500, {"name": type(error).__name__, "message": text, "stack": ""}
+            status, facts = 500, {"name": "Error", "message": text if here else "The handler failed", "stack": ""}
         if not here:
             del facts["stack"]
             facts["id"] = mark
@@ -45537,15 +45625,26 @@ class ScriptCaller(RequestAnswerer):
     def thrown_answer(self, host, what, error):
         """What was thrown with a status from 400 to 599 is an answer: an error is raised as Refusal, of a
         response with a body the Response is returned. None for everything else."""
-        realm = host.realm
-        status, message, body = (realm.peek(error.value, key) for key in ("status", "message", "body"))
+        realm, thrown = host.realm, error.value
+
+        def ask(read):
+            """What only the script can tell, read(realm), or None if that fails."""
+            try:
+                return realm.run(realm.new_function(ignore_result, "throw"), None, timeout=self.app.handler_timeout,
+                                 convert=converter(realm, lambda realm, _: read(realm)))
+            except JSError:
+                return None
+
+        parts = [realm.peek(thrown, key, LATER) for key in ("status", "message", "body")]
+        if parts[0] is not undefined and any(part is LATER for part in parts):
+            parts = ask(lambda realm: realm.get_all(thrown, ("status", "message", "body"))) or [undefined] * 3
+        status, message, body = parts
         if not is_whole(status, 400, 599):
             return None
         if status >= 500:
             self.app.report_error(host, error, f"{what}: the handler threw status {int(status)}")
         if not error.name and body is not undefined:
-            response = realm.run(realm.new_function(ignore_result, "throw"), None, timeout=self.app.handler_timeout,
-                                 convert=converter(realm, lambda realm, _: response_from(realm, error.value)))
+            response = ask(lambda realm: response_from(realm, thrown))
             if isinstance(response, Response):
                 return response
         if not isinstance(message, str):
