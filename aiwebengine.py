@@ -66,60 +66,60 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          141
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,754
+    11  Built-ins of the language                                                      8,494
           Helpers shared by the built-ins                                                 95
-          Object                                                                         395
-          Function                                                                       142
-          Boolean                                                                         34
-          Symbol                                                                          66
+          Object                                                                         365
+          Function                                                                       141
+          Boolean                                                                         29
+          Symbol                                                                          55
           Call stacks                                                                     69
           Error                                                                          244
-          Number                                                                         336
-          BigInt                                                                          60
-          Math                                                                           167
+          Number                                                                         322
+          BigInt                                                                          58
+          Math                                                                           153
           Date                                                                            46
           Date: arithmetic                                                                78
           Date: local time                                                               151
           Date: text                                                                      33
           Date: parsing                                                                  171
-          Date: getters and setters                                                      112
-          Date: methods that make text                                                    62
-          Date: constructor                                                               37
+          Date: getters and setters                                                       96
+          Date: methods that make text                                                    55
+          Date: constructor                                                               28
           String                                                                         113
           String: access, search, parts                                                  142
-          String: changed copies                                                         210
+          String: changed copies                                                         205
           String: patterns                                                               145
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                33
-          String: constructor                                                             52
-          Iterator prototypes                                                             16
+          String: constructor                                                             51
+          Iterator prototypes                                                             10
           Array                                                                          142
           Array: callbacks                                                               109
           Array: order                                                                   157
-          Array: prototype methods                                                       665
-          Array: constructor                                                              95
+          Array: prototype methods                                                       650
+          Array: constructor                                                              93
           Array iterators                                                                 44
-          Map and Set                                                                    506
+          Map and Set                                                                    468
           Iterators of Map and Set                                                       156
-          WeakMap and WeakSet                                                            117
+          WeakMap and WeakSet                                                            107
           WeakRef and FinalizationRegistry                                               113
-          ArrayBuffer                                                                    133
+          ArrayBuffer                                                                    123
           Element types                                                                   99
-          Typed arrays                                                                   703
+          Typed arrays                                                                   670
           Constructors of the element types                                               94
-          DataView                                                                       100
-          Promise                                                                        452
-          Generators and async functions                                                 159
+          DataView                                                                        98
+          Promise                                                                        449
+          Generators and async functions                                                 149
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                181
           JSON: parsing                                                                  405
           JSON: writing                                                                  344
-          Reflect                                                                         93
+          Reflect                                                                         81
           Proxy                                                                          272
-          Global functions and values                                                    108
-    12  Regular expressions                                                            3,327
+          Global functions and values                                                     93
+    12  Regular expressions                                                            3,325
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -134,32 +134,32 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp.prototype                                                               149
           RegExp.prototype: replace                                                      198
           RegExp.prototype: split                                                        100
-          RegExp: the constructor                                                         37
+          RegExp: the constructor                                                         35
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,367
+    13  Intl                                                                           2,348
           Intl: the table of locales                                                     819
           Intl (ECMA-402): locales                                                       294
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              444
-          Intl.DateTimeFormat                                                            450
+          Intl.NumberFormat                                                              434
+          Intl.DateTimeFormat                                                            444
           Intl.Collator                                                                  118
           Intl.PluralRules                                                                42
-          Intl.ListFormat                                                                 80
+          Intl.ListFormat                                                                 77
           Intl.RelativeTimeFormat                                                         84
-    14  Functions of the web                                                           2,276
+    14  Functions of the web                                                           2,229
           Inspection                                                                     603
           console: formatting                                                             85
           console: tables                                                                 78
           console                                                                        191
-          URL                                                                            603
-          URLSearchParams                                                                249
-          DOMException                                                                    48
-          TextEncoder and TextDecoder                                                    143
+          URL                                                                            597
+          URLSearchParams                                                                235
+          DOMException                                                                    47
+          TextEncoder and TextDecoder                                                    131
           Base64                                                                          32
           structuredClone                                                                138
-          crypto and performance                                                          45
-          Timers and microtasks                                                           52
+          crypto and performance                                                          36
+          Timers and microtasks                                                           47
     15  Realm, jobs and timers                                                         3,701
           Helpers of generated code: any realm                                           352
           Helpers of generated code: one realm                                           765
@@ -10822,6 +10822,17 @@ class BuiltinTable:
             return impl
         return declare
 
+    def methods(self, **impls):
+        """Declares functions that are one expression each: name=lambda realm, this, …. The length is the number
+        of named arguments."""
+        for key, impl in impls.items():
+            self.method(key, impl.__code__.co_argcount - 2)(impl)
+
+    def getters(self, **impls):
+        """The same for getters: name=lambda realm, this, *_: …."""
+        for key, impl in impls.items():
+            self.getter(key)(impl)
+
     def value(self, key, value, flags=HIDDEN_ATTRS):
         """Declares a plain value, or make(realm) if `value` is a Python function."""
         self.entries.append(("value", key, value, None, flags))
@@ -11088,16 +11099,6 @@ def object_to_string(realm, this, *_):
     return f"[object {tag if type(tag) is str else builtin}]"
 
 
-@OBJECT.method("toLocaleString")
-def object_to_locale_string(realm, this, *_):
-    return invoke(realm, this, "toString")
-
-
-@OBJECT.method("valueOf")
-def object_value_of(realm, this, *_):
-    return to_object(realm, this)
-
-
 @OBJECT.method("hasOwnProperty", 1)
 def object_has_own_property(realm, this, key=undefined, *_):
     key = to_property_key(key)
@@ -11182,14 +11183,11 @@ def find_accessor(realm, this, key, field):
     return undefined
 
 
-@OBJECT.method("__lookupGetter__", 1)
-def object_lookup_getter(realm, this, key=undefined, *_):
-    return find_accessor(realm, this, key, "get")
-
-
-@OBJECT.method("__lookupSetter__", 1)
-def object_lookup_setter(realm, this, key=undefined, *_):
-    return find_accessor(realm, this, key, "set")
+OBJECT.methods(
+    toLocaleString=lambda realm, this, *_: invoke(realm, this, "toString"),
+    valueOf=lambda realm, this, *_: to_object(realm, this),
+    __lookupGetter__=lambda realm, this, key=undefined, *_: find_accessor(realm, this, key, "get"),
+    __lookupSetter__=lambda realm, this, key=undefined, *_: find_accessor(realm, this, key, "set"))
 
 
 @OBJECT.constructor(1, call=True)
@@ -11279,22 +11277,6 @@ def enumerable_own(realm, value, pick):
             if own is not None and own.enumerable:
                 found.append(key if pick is None else pick(key, obj.get(key)))
     return found
-
-
-@OBJECT.static.method("keys", 1)
-def object_keys(realm, this, value=undefined, *_):
-    return realm.new_array(enumerable_own(realm, value, None))
-
-
-@OBJECT.static.method("values", 1)
-def object_values(realm, this, value=undefined, *_):
-    return realm.new_array(enumerable_own(realm, value, lambda key, item: item))
-
-
-@OBJECT.static.method("entries", 1)
-def object_entries(realm, this, value=undefined, *_):
-    return realm.new_array(
-        enumerable_own(realm, value, lambda key, item: realm.new_array([key, item])))
 
 
 @OBJECT.static.method("fromEntries", 1)
@@ -11410,19 +11392,18 @@ def object_is(realm, this, x=undefined, y=undefined, *_):
     return same_value(x, y)
 
 
-@OBJECT.static.method("isExtensible", 1)
-def object_is_extensible(realm, this, value=undefined, *_):
-    return isinstance(value, JSObject) and value.is_extensible()
-
-
-@OBJECT.static.method("isFrozen", 1)
-def object_is_frozen(realm, this, value=undefined, *_):
-    return not isinstance(value, JSObject) or has_integrity(value, True)
-
-
-@OBJECT.static.method("isSealed", 1)
-def object_is_sealed(realm, this, value=undefined, *_):
-    return not isinstance(value, JSObject) or has_integrity(value, False)
+OBJECT.static.methods(
+    keys=lambda realm, this, value=undefined, *_: realm.new_array(enumerable_own(realm, value, None)),
+    values=lambda realm, this, value=undefined, *_:
+        realm.new_array(enumerable_own(realm, value, lambda key, item: item)),
+    entries=lambda realm, this, value=undefined, *_:
+        realm.new_array(enumerable_own(realm, value, lambda key, item: realm.new_array([key, item]))),
+    isExtensible=lambda realm, this, value=undefined, *_:
+        isinstance(value, JSObject) and value.is_extensible(),
+    isFrozen=lambda realm, this, value=undefined, *_:
+        not isinstance(value, JSObject) or has_integrity(value, True),
+    isSealed=lambda realm, this, value=undefined, *_:
+        not isinstance(value, JSObject) or has_integrity(value, False))
 
 
 @OBJECT.static.method("preventExtensions", 1)
@@ -11524,9 +11505,8 @@ def function_to_string(realm, this, *_):
     return f"function {this.info.name}() {{ [native code] }}"
 
 
-@FUNCTION.method(SYM_HAS_INSTANCE, 1, flags=0)
-def function_has_instance(realm, this, value=undefined, *_):
-    return ordinary_has_instance(this, value)
+FUNCTION.method(SYM_HAS_INSTANCE, 1, flags=0)(
+    lambda realm, this, value=undefined, *_: ordinary_has_instance(this, value))
 
 
 class IntrinsicObject:
@@ -11598,14 +11578,9 @@ def this_boolean(value, method):
     raise JSTypeError(f"Boolean.prototype.{method} requires that 'this' be a Boolean")
 
 
-@BOOLEAN.method("toString")
-def boolean_to_string(realm, this, *_):
-    return "true" if this_boolean(this, "toString") else "false"
-
-
-@BOOLEAN.method("valueOf")
-def boolean_value_of(realm, this, *_):
-    return this_boolean(this, "valueOf")
+BOOLEAN.methods(
+    toString=lambda realm, this, *_: "true" if this_boolean(this, "toString") else "false",
+    valueOf=lambda realm, this, *_: this_boolean(this, "valueOf"))
 
 
 def boolean_call(realm, this, value=undefined, *_):
@@ -11632,24 +11607,13 @@ def this_symbol(value, method):
     raise JSTypeError(f"{method} requires that 'this' be a Symbol")
 
 
-@SYMBOL.method("toString")
-def symbol_to_string(realm, this, *_):
-    return repr(this_symbol(this, "Symbol.prototype.toString"))
-
-
-@SYMBOL.method("valueOf")
-def symbol_value_of(realm, this, *_):
-    return this_symbol(this, "Symbol.prototype.valueOf")
-
-
-@SYMBOL.getter("description")
-def symbol_description(realm, this, *_):
-    return this_symbol(this, "Symbol.prototype.description").description
-
-
-@SYMBOL.method(SYM_TO_PRIMITIVE, 1, flags=CONFIGURABLE)
-def symbol_to_primitive(realm, this, *_):
-    return this_symbol(this, "Symbol.prototype [ @@toPrimitive ]")
+SYMBOL.methods(
+    toString=lambda realm, this, *_: repr(this_symbol(this, "Symbol.prototype.toString")),
+    valueOf=lambda realm, this, *_: this_symbol(this, "Symbol.prototype.valueOf"))
+SYMBOL.getters(
+    description=lambda realm, this, *_: this_symbol(this, "Symbol.prototype.description").description)
+SYMBOL.method(SYM_TO_PRIMITIVE, 1, flags=CONFIGURABLE)(
+    lambda realm, this, *_: this_symbol(this, "Symbol.prototype [ @@toPrimitive ]"))
 
 
 def symbol_call(realm, this, description=undefined, *_):
@@ -12230,9 +12194,7 @@ def number_proto_to_string(realm, this, radix=undefined, *_):
     return number_to_string(value) if radix == 10 else number_in_radix(value, radix)
 
 
-@NUMBER.method("valueOf", 0)
-def number_value_of(realm, this, *_):
-    return number_value(this, "valueOf")
+NUMBER.methods(valueOf=lambda realm, this, *_: number_value(this, "valueOf"))
 
 
 def to_number_argument(values):
@@ -12256,24 +12218,12 @@ for _key, _value in (("EPSILON", 2.0 ** -52), ("MAX_SAFE_INTEGER", MAX_SAFE),
     NUMBER.static.value(_key, _value, 0)
 
 
-@NUMBER.static.method("isFinite", 1)
-def number_is_finite(realm, this, value=undefined, *_):
-    return type(value) in NUMBER_TYPES and is_finite(value)
-
-
-@NUMBER.static.method("isInteger", 1)
-def number_is_integer(realm, this, value=undefined, *_):
-    return is_integral(value)
-
-
-@NUMBER.static.method("isNaN", 1)
-def number_is_nan(realm, this, value=undefined, *_):
-    return value != value
-
-
-@NUMBER.static.method("isSafeInteger", 1)
-def number_is_safe_integer(realm, this, value=undefined, *_):
-    return is_integral(value) and -MAX_SAFE <= value <= MAX_SAFE
+NUMBER.static.methods(
+    isFinite=lambda realm, this, value=undefined, *_: type(value) in NUMBER_TYPES and is_finite(value),
+    isInteger=lambda realm, this, value=undefined, *_: is_integral(value),
+    isNaN=lambda realm, this, value=undefined, *_: value != value,
+    isSafeInteger=lambda realm, this, value=undefined, *_:
+        is_integral(value) and -MAX_SAFE <= value <= MAX_SAFE)
 
 
 @SharedFunction("parseFloat", 1)
@@ -12354,9 +12304,7 @@ def bigint_to_string(realm, this, radix=undefined, *_):
     return ("-" if value < 0 else "") + integer_in_radix(abs(value), radix)
 
 
-@BIGINT.method("valueOf", 0)
-def bigint_value_of(realm, this, *_):
-    return bigint_value(this, "valueOf")
+BIGINT.methods(valueOf=lambda realm, this, *_: bigint_value(this, "valueOf"))
 
 
 @BIGINT.constructor(1, call=True)
@@ -12476,25 +12424,10 @@ rounding_function("round", round_half_up)
 rounding_function("trunc", math.trunc)
 
 
-@MATH.method("abs", 1)
-def math_abs(realm, this, value=undefined, *_):
-    return abs(to_number(value))
-
-
 @MATH.method("atan2", 2)
 def math_atan2(realm, this, y=undefined, x=undefined, *_):
     y = to_number(y)
     return math.atan2(y, to_number(x))
-
-
-@MATH.method("clz32", 1)
-def math_clz32(realm, this, value=undefined, *_):
-    return 32 - to_uint32(value).bit_length()
-
-
-@MATH.method("fround", 1)
-def math_fround(realm, this, value=undefined, *_):
-    return round_to_float32(to_number(value))
 
 
 def round_to_float32(value):
@@ -12505,9 +12438,8 @@ def round_to_float32(value):
         return math.copysign(INFINITY, value)
 
 
-@MATH.method("hypot", 2)
-def math_hypot(realm, this, *values):
-    return math.hypot(*[to_number(value) for value in values]) if values else 0
+MATH.method("hypot", 2)(
+    lambda realm, this, *values: math.hypot(*[to_number(value) for value in values]) if values else 0)
 
 
 @MATH.method("imul", 2)
@@ -12549,9 +12481,11 @@ def math_pow(realm, this, base=undefined, exponent=undefined, *_):
     return number_power(base, to_number(exponent))
 
 
-@MATH.method("random", 0)
-def math_random(realm, this, *_):
-    return random.random()
+MATH.methods(
+    abs=lambda realm, this, value=undefined, *_: abs(to_number(value)),
+    clz32=lambda realm, this, value=undefined, *_: 32 - to_uint32(value).bit_length(),
+    fround=lambda realm, this, value=undefined, *_: round_to_float32(to_number(value)),
+    random=lambda realm, this, *_: random.random())
 
 
 @MATH.method("sign", 1)
@@ -13093,29 +13027,13 @@ for _index, _name in enumerate(_DATE_PARTS):
     date_setter(_name, _index, _SETTER_ARGUMENTS[_index])
 
 
-@DATE.method("getDay", 0)
-def date_get_day(realm, this, *_):
-    return week_day(local_time(this.value)) if this.value == this.value else NAN
-
-
-@DATE.method("getUTCDay", 0)
-def date_get_utc_day(realm, this, *_):
-    return week_day(this.value) if this.value == this.value else NAN
-
-
-@DATE.method("getTime", 0)
-def date_get_time(realm, this, *_):
-    return this.value
-
-
-@DATE.method("valueOf", 0)
-def date_value_of(realm, this, *_):
-    return this.value
-
-
-@DATE.method("getTimezoneOffset", 0)
-def date_get_timezone_offset(realm, this, *_):
-    return int(-local_facts(this.value)[0] / 60000) if this.value == this.value else NAN
+DATE.methods(
+    getDay=lambda realm, this, *_: week_day(local_time(this.value)) if this.value == this.value else NAN,
+    getUTCDay=lambda realm, this, *_: week_day(this.value) if this.value == this.value else NAN,
+    getTime=lambda realm, this, *_: this.value,
+    valueOf=lambda realm, this, *_: this.value,
+    getTimezoneOffset=lambda realm, this, *_:
+        int(-local_facts(this.value)[0] / 60000) if this.value == this.value else NAN)
 
 
 @DATE.method("getYear", 0)
@@ -13153,11 +13071,6 @@ def full_year(year):
 
 # -- Date: methods that make text --------------------------------------------------------
 
-@DATE.method("toDateString", 0)
-def date_to_date_string(realm, this, *_):
-    return date_text(local_time(this.value)) if this.value == this.value else "Invalid Date"
-
-
 @DATE.method("toISOString", 0)
 def date_to_iso_string(realm, this, *_):
     if this.value != this.value:
@@ -13174,14 +13087,12 @@ def date_to_json(realm, this, *_):
     return invoke(realm, obj, "toISOString")
 
 
-@DATE.method("toString", 0)
-def date_to_string(realm, this, *_):
-    return date_to_text(this.value)
-
-
-@DATE.method("toTimeString", 0)
-def date_to_time_string(realm, this, *_):
-    return clock_text(this.value) if this.value == this.value else "Invalid Date"
+DATE.methods(
+    toDateString=lambda realm, this, *_:
+        date_text(local_time(this.value)) if this.value == this.value else "Invalid Date",
+    toString=lambda realm, this, *_: date_to_text(this.value),
+    toTimeString=lambda realm, this, *_:
+        clock_text(this.value) if this.value == this.value else "Invalid Date")
 
 
 @DATE.method("toUTCString", 0)
@@ -13235,19 +13146,10 @@ def date_construct(realm, new_target, *values):
     return JSDate(prototype_for(new_target, lambda: realm.DatePrototype), value)
 
 
-@DATE.static.method("now", 0)
-def date_now(realm, this, *_):
-    return realm.clock.now()
-
-
-@DATE.static.method("parse", 1)
-def date_parse(realm, this, text=undefined, *_):
-    return parse_date(to_string(text))
-
-
-@DATE.static.method("UTC", 7)
-def date_utc(realm, this, *values):
-    return time_clip(date_arguments(values or (undefined,)))
+DATE.static.methods(
+    now=lambda realm, this, *_: realm.clock.now(),
+    parse=lambda realm, this, text=undefined, *_: parse_date(to_string(text)))
+DATE.static.method("UTC", 7)(lambda realm, this, *values: time_clip(date_arguments(values or (undefined,))))
 
 
 # -- String (22.1) -----------------------------------------------------------------------
@@ -13705,14 +13607,9 @@ def string_value(this, name):
     raise JSTypeError(f"String.prototype.{name} requires that 'this' be a String")
 
 
-@STRING.method("toString", 0)
-def string_to_string(realm, this, *_):
-    return string_value(this, "toString")
-
-
-@STRING.method("valueOf", 0)
-def string_value_of(realm, this, *_):
-    return string_value(this, "valueOf")
+STRING.methods(
+    toString=lambda realm, this, *_: string_value(this, "toString"),
+    valueOf=lambda realm, this, *_: string_value(this, "valueOf"))
 
 
 # -- String: patterns --------------------------------------------------------------------
@@ -14049,9 +13946,9 @@ def string_iterator_next(realm, this, *_):
     return realm.iter_result(point, False)
 
 
-@STRING.method(SYM_ITERATOR, 0)
-def string_iterator(realm, this, *_):
-    return JSStringIterator(realm.StringIteratorPrototype, this_text(this, "[Symbol.iterator]"))
+STRING.method(SYM_ITERATOR, 0)(
+    lambda realm, this, *_:
+    JSStringIterator(realm.StringIteratorPrototype, this_text(this, "[Symbol.iterator]")))
 
 
 # -- String: constructor -----------------------------------------------------------------
@@ -14069,9 +13966,8 @@ def string_construct(realm, new_target, *values):
     return JSStringObject(prototype_for(new_target, lambda: realm.StringPrototype), text)
 
 
-@STRING.static.method("fromCharCode", 1)
-def string_from_char_code(realm, this, *codes):
-    return "".join([chr(to_uint32(code) & 0xFFFF) for code in interruptible(codes)])
+STRING.static.method("fromCharCode", 1)(
+    lambda realm, this, *codes: "".join([chr(to_uint32(code) & 0xFFFF) for code in interruptible(codes)]))
 
 
 @STRING.static.method("fromCodePoint", 1)
@@ -14112,14 +14008,8 @@ ITERATOR = BuiltinClass("Iterator", is_global=False)
 ASYNC_ITERATOR = BuiltinClass("AsyncIterator", is_global=False)
 
 
-@ITERATOR.method(SYM_ITERATOR)
-def iterator_iterator(realm, this, *_):
-    return this
-
-
-@ASYNC_ITERATOR.method(SYM_ASYNC_ITERATOR)
-def async_iterator_iterator(realm, this, *_):
-    return this
+ITERATOR.method(SYM_ITERATOR)(lambda realm, this, *_: this)
+ASYNC_ITERATOR.method(SYM_ASYNC_ITERATOR)(lambda realm, this, *_: this)
 
 
 # -- Array (23.1) ------------------------------------------------------------------------
@@ -14614,11 +14504,6 @@ def move_elements(realm, obj, start, to, count, backwards):
             obj.delete_or_throw(key)
 
 
-@ARRAY.method("entries")
-def array_entries(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), "entries")
-
-
 @ARRAY.method("every", 1)
 def array_every(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
@@ -14686,24 +14571,18 @@ def find_via_predicate(realm, this, callback, receiver, backwards):
     return -1, undefined
 
 
-@ARRAY.method("find", 1)
-def array_find(realm, this, callback=undefined, receiver=undefined, *_):
-    return find_via_predicate(realm, this, callback, receiver, False)[1]
-
-
-@ARRAY.method("findIndex", 1)
-def array_find_index(realm, this, callback=undefined, receiver=undefined, *_):
-    return find_via_predicate(realm, this, callback, receiver, False)[0]
-
-
-@ARRAY.method("findLast", 1)
-def array_find_last(realm, this, callback=undefined, receiver=undefined, *_):
-    return find_via_predicate(realm, this, callback, receiver, True)[1]
-
-
-@ARRAY.method("findLastIndex", 1)
-def array_find_last_index(realm, this, callback=undefined, receiver=undefined, *_):
-    return find_via_predicate(realm, this, callback, receiver, True)[0]
+ARRAY.method("find", 1)(
+    lambda realm, this, callback=undefined, receiver=undefined, *_:
+    find_via_predicate(realm, this, callback, receiver, False)[1])
+ARRAY.method("findIndex", 1)(
+    lambda realm, this, callback=undefined, receiver=undefined, *_:
+    find_via_predicate(realm, this, callback, receiver, False)[0])
+ARRAY.method("findLast", 1)(
+    lambda realm, this, callback=undefined, receiver=undefined, *_:
+    find_via_predicate(realm, this, callback, receiver, True)[1])
+ARRAY.method("findLastIndex", 1)(
+    lambda realm, this, callback=undefined, receiver=undefined, *_:
+    find_via_predicate(realm, this, callback, receiver, True)[0])
 
 
 @ARRAY.method("flat")
@@ -14855,11 +14734,6 @@ def join_elements(realm, obj, length, separator, make_text):
         joining.pop()
 
 
-@ARRAY.method("keys")
-def array_keys(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), "keys")
-
-
 @ARRAY.method("map", 1)
 def array_map(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
@@ -14935,14 +14809,15 @@ def reduce_items(realm, this, callback, initial, backwards):
     return result
 
 
-@ARRAY.method("reduce", 1)
-def array_reduce(realm, this, callback=undefined, *initial):
-    return reduce_items(realm, this, callback, initial, False)
-
-
-@ARRAY.method("reduceRight", 1)
-def array_reduce_right(realm, this, callback=undefined, *initial):
-    return reduce_items(realm, this, callback, initial, True)
+ARRAY.methods(
+    entries=lambda realm, this, *_:
+        JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), "entries"),
+    keys=lambda realm, this, *_:
+        JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), "keys"),
+    reduce=lambda realm, this, callback=undefined, *initial:
+        reduce_items(realm, this, callback, initial, False),
+    reduceRight=lambda realm, this, callback=undefined, *initial:
+        reduce_items(realm, this, callback, initial, True))
 
 
 @ARRAY.method("reverse")
@@ -15265,9 +15140,7 @@ def array_from_array_like(realm, ctor, source, mapper, receiver):
     return target
 
 
-@ARRAY.static.method("isArray", 1)
-def array_is_array(realm, this, value=undefined, *_):
-    return is_array(value)
+ARRAY.static.methods(isArray=lambda realm, this, value=undefined, *_: is_array(value))
 
 
 @ARRAY.static.method("of")
@@ -15560,16 +15433,6 @@ def map_clear(realm, this, *_):
     return undefined
 
 
-@MAP.method("delete", 1)
-def map_delete(realm, this, key=undefined, *_):
-    return this.remove(key)
-
-
-@MAP.method("entries", 0)
-def map_entries(realm, this, *_):
-    return JSMapIterator(realm.MapIteratorPrototype, this, "entries")
-
-
 @MAP.method("forEach", 1)
 def map_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     run = require_callable(callback).fn
@@ -15593,11 +15456,6 @@ def map_has(realm, this, key=undefined, *_):
     return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
 
 
-@MAP.method("keys", 0)
-def map_keys(realm, this, *_):
-    return JSMapIterator(realm.MapIteratorPrototype, this, "keys")
-
-
 @MAP.method("set", 2, receiver=False)
 def map_set(realm, this, key=undefined, value=undefined, *_):
     if type(this) is not JSMap:
@@ -15612,16 +15470,12 @@ def map_set(realm, this, key=undefined, value=undefined, *_):
     return this
 
 
-@MAP.getter("size")
-def map_size(realm, this, *_):
-    return len(this.index)
-
-
-@MAP.method("values", 0)
-def map_values(realm, this, *_):
-    return JSMapIterator(realm.MapIteratorPrototype, this, "values")
-
-
+MAP.getters(size=lambda realm, this, *_: len(this.index))
+MAP.methods(
+    delete=lambda realm, this, key=undefined, *_: this.remove(key),
+    entries=lambda realm, this, *_: JSMapIterator(realm.MapIteratorPrototype, this, "entries"),
+    keys=lambda realm, this, *_: JSMapIterator(realm.MapIteratorPrototype, this, "keys"),
+    values=lambda realm, this, *_: JSMapIterator(realm.MapIteratorPrototype, this, "values"))
 MAP.alias(SYM_ITERATOR, "entries")
 
 
@@ -15646,9 +15500,7 @@ def map_group_by(realm, this, items=undefined, callback=undefined, *_):
     return groups
 
 
-@MAP.static.getter(SYM_SPECIES)
-def map_species(realm, this, *_):
-    return this
+MAP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 SET = BuiltinClass("Set", JSSet, tag="Set")
@@ -15670,16 +15522,6 @@ def set_clear(realm, this, *_):
     return undefined
 
 
-@SET.method("delete", 1)
-def set_delete(realm, this, key=undefined, *_):
-    return this.remove(key)
-
-
-@SET.method("entries", 0)
-def set_entries(realm, this, *_):
-    return JSSetIterator(realm.SetIteratorPrototype, this, "entries")
-
-
 @SET.method("forEach", 1)
 def set_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     run = require_callable(callback).fn
@@ -15696,16 +15538,11 @@ def set_has(realm, this, key=undefined, *_):
     return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
 
 
-@SET.getter("size")
-def set_size(realm, this, *_):
-    return len(this.index)
-
-
-@SET.method("values", 0)
-def set_values(realm, this, *_):
-    return JSSetIterator(realm.SetIteratorPrototype, this, "values")
-
-
+SET.getters(size=lambda realm, this, *_: len(this.index))
+SET.methods(
+    delete=lambda realm, this, key=undefined, *_: this.remove(key),
+    entries=lambda realm, this, *_: JSSetIterator(realm.SetIteratorPrototype, this, "entries"),
+    values=lambda realm, this, *_: JSSetIterator(realm.SetIteratorPrototype, this, "values"))
 SET.alias("keys", "values")
 SET.alias(SYM_ITERATOR, "values")
 
@@ -15835,9 +15672,7 @@ def set_constructor(realm, new_target, iterable=undefined, *_):
     return target
 
 
-@SET.static.getter(SYM_SPECIES)
-def set_species(realm, this, *_):
-    return this
+SET.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 # -- Iterators of Map and Set ------------------------------------------------------------
@@ -16045,20 +15880,15 @@ def can_be_held_weakly(realm, value):
 WEAK_MAP = BuiltinClass("WeakMap", JSWeakMap, tag="WeakMap")
 
 
-@WEAK_MAP.method("delete", 1)
-def weak_map_delete(realm, this, key=undefined, *_):
-    return this.entries.pop(id(key), None) is not None
-
-
 @WEAK_MAP.method("get", 1)
 def weak_map_get(realm, this, key=undefined, *_):
     entry = this.entries.get(id(key))
     return undefined if entry is None else entry[1]
 
 
-@WEAK_MAP.method("has", 1)
-def weak_map_has(realm, this, key=undefined, *_):
-    return id(key) in this.entries
+WEAK_MAP.methods(
+    delete=lambda realm, this, key=undefined, *_: this.entries.pop(id(key), None) is not None,
+    has=lambda realm, this, key=undefined, *_: id(key) in this.entries)
 
 
 @WEAK_MAP.method("set", 2)
@@ -16091,14 +15921,9 @@ def weak_set_add(realm, this, key=undefined, *_):
     return this
 
 
-@WEAK_SET.method("delete", 1)
-def weak_set_delete(realm, this, key=undefined, *_):
-    return this.entries.pop(id(key), None) is not None
-
-
-@WEAK_SET.method("has", 1)
-def weak_set_has(realm, this, key=undefined, *_):
-    return id(key) in this.entries
+WEAK_SET.methods(
+    delete=lambda realm, this, key=undefined, *_: this.entries.pop(id(key), None) is not None,
+    has=lambda realm, this, key=undefined, *_: id(key) in this.entries)
 
 
 @WEAK_SET.constructor(0)
@@ -16295,14 +16120,9 @@ def clamp_range(length, start, end):
 ARRAY_BUFFER = BuiltinClass("ArrayBuffer", JSArrayBuffer, tag="ArrayBuffer")
 
 
-@ARRAY_BUFFER.getter("byteLength")
-def array_buffer_byte_length(realm, this, *_):
-    return 0 if this.data is None else len(this.data)
-
-
-@ARRAY_BUFFER.getter("detached")
-def array_buffer_detached(realm, this, *_):
-    return this.data is None
+ARRAY_BUFFER.getters(
+    byteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data),
+    detached=lambda realm, this, *_: this.data is None)
 
 
 @ARRAY_BUFFER.method("slice", 2)
@@ -16349,14 +16169,9 @@ def array_buffer_construct(realm, new_target, length=undefined, *_):
     return JSArrayBuffer(proto, allocate_bytes(size))
 
 
-@ARRAY_BUFFER.static.method("isView", 1)
-def array_buffer_is_view(realm, this, value=undefined, *_):
-    return isinstance(value, (JSTypedArray, JSDataView))
-
-
-@ARRAY_BUFFER.static.getter(SYM_SPECIES)
-def array_buffer_species(realm, this, *_):
-    return this
+ARRAY_BUFFER.static.methods(
+    isView=lambda realm, this, value=undefined, *_: isinstance(value, (JSTypedArray, JSDataView)))
+ARRAY_BUFFER.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 # -- Element types -----------------------------------------------------------------------
@@ -16639,21 +16454,6 @@ def typed_array_at(realm, this, index=undefined, *_):
     return this.get_index(index) if 0 <= index < length else undefined
 
 
-@TYPED_ARRAY.getter("buffer")
-def typed_array_buffer(realm, this, *_):
-    return this.buffer
-
-
-@TYPED_ARRAY.getter("byteLength")
-def typed_array_byte_length(realm, this, *_):
-    return this.byte_length()
-
-
-@TYPED_ARRAY.getter("byteOffset")
-def typed_array_byte_offset(realm, this, *_):
-    return 0 if this.buffer.data is None else this.offset
-
-
 @typed_array_method("copyWithin", 2)
 def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=undefined, *_):
     length = len(this.view)
@@ -16666,9 +16466,8 @@ def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=
     return this
 
 
-@typed_array_method("entries", 0)
-def typed_array_entries(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, this, "entries")
+typed_array_method("entries", 0)(
+    lambda realm, this, *_: JSArrayIterator(realm.ArrayIteratorPrototype, this, "entries"))
 
 
 def visit_elements(realm, this, callback, this_arg, backwards=False):
@@ -16680,9 +16479,9 @@ def visit_elements(realm, this, callback, this_arg, backwards=False):
         yield index, value, run(this_arg, value, index, this)
 
 
-@typed_array_method("every", 1)
-def typed_array_every(realm, this, callback=undefined, this_arg=undefined, *_):
-    return all(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg))
+typed_array_method("every", 1)(
+    lambda realm, this, callback=undefined, this_arg=undefined, *_:
+    all(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg)))
 
 
 @typed_array_method("fill", 1)
@@ -16717,24 +16516,18 @@ def find_element(realm, this, callback, this_arg, backwards):
     return -1, undefined
 
 
-@typed_array_method("find", 1)
-def typed_array_find(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(realm, this, callback, this_arg, False)[1]
-
-
-@typed_array_method("findIndex", 1)
-def typed_array_find_index(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(realm, this, callback, this_arg, False)[0]
-
-
-@typed_array_method("findLast", 1)
-def typed_array_find_last(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(realm, this, callback, this_arg, True)[1]
-
-
-@typed_array_method("findLastIndex", 1)
-def typed_array_find_last_index(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(realm, this, callback, this_arg, True)[0]
+typed_array_method("find", 1)(
+    lambda realm, this, callback=undefined, this_arg=undefined, *_:
+    find_element(realm, this, callback, this_arg, False)[1])
+typed_array_method("findIndex", 1)(
+    lambda realm, this, callback=undefined, this_arg=undefined, *_:
+    find_element(realm, this, callback, this_arg, False)[0])
+typed_array_method("findLast", 1)(
+    lambda realm, this, callback=undefined, this_arg=undefined, *_:
+    find_element(realm, this, callback, this_arg, True)[1])
+typed_array_method("findLastIndex", 1)(
+    lambda realm, this, callback=undefined, this_arg=undefined, *_:
+    find_element(realm, this, callback, this_arg, True)[0])
 
 
 @typed_array_method("forEach", 1)
@@ -16801,9 +16594,8 @@ def concat_all(parts, separator):
     return text
 
 
-@typed_array_method("keys", 0)
-def typed_array_keys(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, this, "keys")
+typed_array_method("keys", 0)(
+    lambda realm, this, *_: JSArrayIterator(realm.ArrayIteratorPrototype, this, "keys"))
 
 
 @typed_array_method("lastIndexOf", 1)
@@ -16819,9 +16611,11 @@ def typed_array_last_index_of(realm, this, value=undefined, *start):
     return -1
 
 
-@TYPED_ARRAY.getter("length")
-def typed_array_length(realm, this, *_):
-    return len(this.view)
+TYPED_ARRAY.getters(
+    buffer=lambda realm, this, *_: this.buffer,
+    byteLength=lambda realm, this, *_: this.byte_length(),
+    byteOffset=lambda realm, this, *_: 0 if this.buffer.data is None else this.offset,
+    length=lambda realm, this, *_: len(this.view))
 
 
 @typed_array_method("map", 1)
@@ -16851,14 +16645,10 @@ def fold_elements(realm, this, callback, initial, backwards):
     return total
 
 
-@typed_array_method("reduce", 1)
-def typed_array_reduce(realm, this, callback=undefined, *initial):
-    return fold_elements(realm, this, callback, initial, False)
-
-
-@typed_array_method("reduceRight", 1)
-def typed_array_reduce_right(realm, this, callback=undefined, *initial):
-    return fold_elements(realm, this, callback, initial, True)
+typed_array_method("reduce", 1)(
+    lambda realm, this, callback=undefined, *initial: fold_elements(realm, this, callback, initial, False))
+typed_array_method("reduceRight", 1)(
+    lambda realm, this, callback=undefined, *initial: fold_elements(realm, this, callback, initial, True))
 
 
 @typed_array_method("reverse", 0)
@@ -16955,9 +16745,9 @@ def slice_over_itself(realm, result, source, first, count):
         data[to + position] = data[start + position]
 
 
-@typed_array_method("some", 1)
-def typed_array_some(realm, this, callback=undefined, this_arg=undefined, *_):
-    return any(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg))
+typed_array_method("some", 1)(
+    lambda realm, this, callback=undefined, this_arg=undefined, *_:
+    any(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg)))
 
 
 def sorted_elements(realm, this, comparator):
@@ -17058,13 +16848,8 @@ def typed_array_to_sorted(realm, this, comparator=undefined, *_):
 
 
 TYPED_ARRAY.value("toString", lambda realm: realm.ArrayPrototype.get("toString"))
-
-
-@typed_array_method("values", 0)
-def typed_array_values(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, this, "values")
-
-
+typed_array_method("values", 0)(
+    lambda realm, this, *_: JSArrayIterator(realm.ArrayIteratorPrototype, this, "values"))
 TYPED_ARRAY.alias(SYM_ITERATOR, "values")
 
 
@@ -17082,9 +16867,8 @@ def typed_array_with(realm, this, index=undefined, value=undefined, *_):
     return result
 
 
-@TYPED_ARRAY.getter(SYM_TO_STRING_TAG, receiver=False)
-def typed_array_tag(realm, this, *_):
-    return this.kind.name if isinstance(this, JSTypedArray) else undefined
+TYPED_ARRAY.getter(SYM_TO_STRING_TAG, receiver=False)(
+    lambda realm, this, *_: this.kind.name if isinstance(this, JSTypedArray) else undefined)
 
 
 @TYPED_ARRAY.constructor(0, call=True)
@@ -17156,9 +16940,7 @@ def typed_array_of(realm, this, *items):
     return result
 
 
-@TYPED_ARRAY.static.getter(SYM_SPECIES)
-def typed_array_species(realm, this, *_):
-    return this
+TYPED_ARRAY.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 # -- Constructors of the element types ---------------------------------------------------
@@ -17280,9 +17062,7 @@ class JSDataView(JSObject):
 DATA_VIEW = BuiltinClass("DataView", JSDataView, tag="DataView")
 
 
-@DATA_VIEW.getter("buffer")
-def data_view_buffer(realm, this, *_):
-    return this.buffer
+DATA_VIEW.getters(buffer=lambda realm, this, *_: this.buffer)
 
 
 @DATA_VIEW.getter("byteLength")
@@ -17606,9 +17386,8 @@ def derived_capability(realm, promise):
 PROMISE = BuiltinClass("Promise", JSPromise, tag="Promise")
 
 
-@PROMISE.method("catch", 1, receiver=False)
-def promise_catch(realm, this, on_rejected=undefined, *_):
-    return invoke(realm, this, "then", undefined, on_rejected)
+PROMISE.method("catch", 1, receiver=False)(
+    lambda realm, this, on_rejected=undefined, *_: invoke(realm, this, "then", undefined, on_rejected))
 
 
 @PROMISE.method("finally", 1, receiver=False)
@@ -17797,9 +17576,7 @@ def promise_with_resolvers(realm, this, *_):
                              "reject": capability.reject_function})
 
 
-@PROMISE.static.getter(SYM_SPECIES)
-def promise_species(realm, this, *_):
-    return this
+PROMISE.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 #: They tell the built-in functions from what a script may have put in their place.
@@ -17897,21 +17674,11 @@ GENERATOR = BuiltinClass("Generator", JSGenerator, parent="IteratorPrototype", t
                          is_global=False)
 GENERATOR.target = "[Generator]"
 GENERATOR.value("constructor", lambda realm: realm.GeneratorFunctionPrototype, CONFIGURABLE)
-
-
-@GENERATOR.method("next", 1)
-def generator_next(realm, this, value=undefined, *_):
-    return generator_result(realm, this.resume, value)
-
-
-@GENERATOR.method("return", 1)
-def generator_return(realm, this, value=undefined, *_):
-    return generator_result(realm, this.throw, GeneratorReturn(value))
-
-
-@GENERATOR.method("throw", 1)
-def generator_throw(realm, this, value=undefined, *_):
-    return generator_result(realm, this.throw, JSError(value))
+GENERATOR.method("return", 1)(
+    lambda realm, this, value=undefined, *_: generator_result(realm, this.throw, GeneratorReturn(value)))
+GENERATOR.methods(
+    next=lambda realm, this, value=undefined, *_: generator_result(realm, this.resume, value),
+    throw=lambda realm, this, value=undefined, *_: generator_result(realm, this.throw, JSError(value)))
 
 
 class GeneratorLoop(IteratorRecord):
@@ -19035,9 +18802,9 @@ def indentation(space):
     return space[:MAX_JSON_INDENT] if type(space) is str else ""
 
 
-@JSON.method("stringify", 3)
-def json_stringify_function(realm, this, value=undefined, replacer=undefined, space=undefined, *_):
-    return json_stringify(realm, value, replacer, space)
+JSON.methods(
+    stringify=lambda realm, this, value=undefined, replacer=undefined, space=undefined, *_:
+        json_stringify(realm, value, replacer, space))
 
 
 # -- Reflect -----------------------------------------------------------------------------
@@ -19074,11 +18841,6 @@ def reflect_define_property(realm, this, target=undefined, key=undefined, attrib
     return target.define_own(key, to_property_descriptor(attributes))
 
 
-@REFLECT.method("deleteProperty", 2)
-def reflect_delete_property(realm, this, target=undefined, key=undefined, *_):
-    return require_target(target, "deleteProperty").delete(to_property_key(key))
-
-
 @REFLECT.method("get", 2)
 def reflect_get(realm, this, target=undefined, key=undefined, *receiver):
     require_target(target, "get")
@@ -19098,24 +18860,17 @@ def reflect_get_prototype_of(realm, this, target=undefined, *_):
     return null if proto is None else proto
 
 
-@REFLECT.method("has", 2)
-def reflect_has(realm, this, target=undefined, key=undefined, *_):
-    return require_target(target, "has").has(to_property_key(key))
-
-
-@REFLECT.method("isExtensible", 1)
-def reflect_is_extensible(realm, this, target=undefined, *_):
-    return require_target(target, "isExtensible").is_extensible()
-
-
-@REFLECT.method("ownKeys", 1)
-def reflect_own_keys(realm, this, target=undefined, *_):
-    return realm.new_array(list(require_target(target, "ownKeys").own_keys()))
-
-
-@REFLECT.method("preventExtensions", 1)
-def reflect_prevent_extensions(realm, this, target=undefined, *_):
-    return require_target(target, "preventExtensions").prevent_extensions()
+REFLECT.methods(
+    deleteProperty=lambda realm, this, target=undefined, key=undefined, *_:
+        require_target(target, "deleteProperty").delete(to_property_key(key)),
+    has=lambda realm, this, target=undefined, key=undefined, *_:
+        require_target(target, "has").has(to_property_key(key)),
+    isExtensible=lambda realm, this, target=undefined, *_:
+        require_target(target, "isExtensible").is_extensible(),
+    ownKeys=lambda realm, this, target=undefined, *_:
+        realm.new_array(list(require_target(target, "ownKeys").own_keys())),
+    preventExtensions=lambda realm, this, target=undefined, *_:
+        require_target(target, "preventExtensions").prevent_extensions())
 
 
 @REFLECT.method("set", 3)
@@ -19421,11 +19176,6 @@ _PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
-@GLOBAL_FUNCTIONS.method("isFinite", 1)
-def global_is_finite(realm, this, value=undefined, *_):
-    return is_finite(to_number(value))
-
-
 @GLOBAL_FUNCTIONS.method("isNaN", 1)
 def global_is_nan(realm, this, value=undefined, *_):
     value = to_number(value)
@@ -19477,24 +19227,14 @@ def decode_except(escaped, decoded, preserved):
     return "".join(pieces)
 
 
-@GLOBAL_FUNCTIONS.method("decodeURI", 1)
-def global_decode_uri(realm, this, uri=undefined, *_):
-    return decode_uri(to_string(uri), URI_RESERVED)
-
-
-@GLOBAL_FUNCTIONS.method("decodeURIComponent", 1)
-def global_decode_uri_component(realm, this, component=undefined, *_):
-    return decode_uri(to_string(component), frozenset())
-
-
-@GLOBAL_FUNCTIONS.method("encodeURI", 1)
-def global_encode_uri(realm, this, uri=undefined, *_):
-    return encode_uri(to_string(uri), URI_CHANGED)
-
-
-@GLOBAL_FUNCTIONS.method("encodeURIComponent", 1)
-def global_encode_uri_component(realm, this, component=undefined, *_):
-    return encode_uri(to_string(component), URI_COMPONENT_CHANGED)
+GLOBAL_FUNCTIONS.methods(
+    isFinite=lambda realm, this, value=undefined, *_: is_finite(to_number(value)),
+    decodeURI=lambda realm, this, uri=undefined, *_: decode_uri(to_string(uri), URI_RESERVED),
+    decodeURIComponent=lambda realm, this, component=undefined, *_:
+        decode_uri(to_string(component), frozenset()),
+    encodeURI=lambda realm, this, uri=undefined, *_: encode_uri(to_string(uri), URI_CHANGED),
+    encodeURIComponent=lambda realm, this, component=undefined, *_:
+        encode_uri(to_string(component), URI_COMPONENT_CHANGED))
 
 
 @GLOBAL_FUNCTIONS.method("escape", 1)
@@ -22766,9 +22506,7 @@ def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_
     return regexp_initialize(JSRegExp(proto, None), pattern, flags)
 
 
-@REGEXP.static.getter(SYM_SPECIES)
-def regexp_species(realm, this, *_):
-    return this
+REGEXP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 # -- RegExp: legacy properties -----------------------------------------------------------
@@ -23943,9 +23681,9 @@ def join_parts(parts):
     return "".join([text for _, text in parts])
 
 
-@INTL.method("getCanonicalLocales", 1)
-def intl_get_canonical_locales(realm, this, locales=undefined, *_):
-    return realm.new_array(locale_list(realm, locales))
+INTL.methods(
+    getCanonicalLocales=lambda realm, this, locales=undefined, *_:
+        realm.new_array(locale_list(realm, locales)))
 
 
 @INTL.method("supportedValuesOf", 1)
@@ -24394,19 +24132,11 @@ def number_format(realm, this, value=undefined, *_):
     return join_parts(format_number_parts(numeric_value(value), this.settings))
 
 
-@NUMBER_FORMAT.getter("format")
-def number_format_format(realm, this, *_):
-    return bound_format(realm, this, number_format)
-
-
-@NUMBER_FORMAT.method("formatToParts", 1)
-def number_format_to_parts(realm, this, value=undefined, *_):
-    return parts_to_array(realm, format_number_parts(numeric_value(value), this.settings))
-
-
-@NUMBER_FORMAT.method("resolvedOptions", 0)
-def number_format_resolved_options(realm, this, *_):
-    return realm.new_object(this.settings.resolved())
+NUMBER_FORMAT.getters(format=lambda realm, this, *_: bound_format(realm, this, number_format))
+NUMBER_FORMAT.methods(
+    formatToParts=lambda realm, this, value=undefined, *_:
+        parts_to_array(realm, format_number_parts(numeric_value(value), this.settings)),
+    resolvedOptions=lambda realm, this, *_: realm.new_object(this.settings.resolved()))
 
 
 @NUMBER_FORMAT.constructor(0, call=True)
@@ -24423,14 +24153,12 @@ def number_to_locale_text(realm, value, locales, options):
     return join_parts(format_number_parts(value, settings))
 
 
-@NUMBER.method("toLocaleString", 0)
-def number_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
-    return number_to_locale_text(realm, number_value(this, "toLocaleString"), locales, options)
-
-
-@BIGINT.method("toLocaleString", 0)
-def bigint_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
-    return number_to_locale_text(realm, bigint_value(this, "toLocaleString"), locales, options)
+NUMBER.method("toLocaleString", 0)(
+    lambda realm, this, locales=undefined, options=undefined, *_:
+    number_to_locale_text(realm, number_value(this, "toLocaleString"), locales, options))
+BIGINT.method("toLocaleString", 0)(
+    lambda realm, this, locales=undefined, options=undefined, *_:
+    number_to_locale_text(realm, bigint_value(this, "toLocaleString"), locales, options))
 
 
 # -- Intl.DateTimeFormat -----------------------------------------------------------------
@@ -24837,14 +24565,7 @@ def date_time_format(realm, this, date=undefined, *_):
     return formatted_date(date_argument(realm, date), this.settings)
 
 
-@DATE_TIME_FORMAT.getter("format")
-def date_time_format_format(realm, this, *_):
-    return bound_format(realm, this, date_time_format)
-
-
-@DATE_TIME_FORMAT.method("formatToParts", 1)
-def date_time_format_to_parts(realm, this, date=undefined, *_):
-    return parts_to_array(realm, format_date_parts(date_argument(realm, date), this.settings))
+DATE_TIME_FORMAT.getters(format=lambda realm, this, *_: bound_format(realm, this, date_time_format))
 
 
 @DATE_TIME_FORMAT.method("formatRange", 2)
@@ -24856,9 +24577,10 @@ def date_time_format_range(realm, this, start=undefined, end=undefined, *_):
     return start if start == end else f"{start} – {end}"
 
 
-@DATE_TIME_FORMAT.method("resolvedOptions", 0)
-def date_time_format_resolved_options(realm, this, *_):
-    return realm.new_object(this.settings.resolved())
+DATE_TIME_FORMAT.methods(
+    formatToParts=lambda realm, this, date=undefined, *_:
+        parts_to_array(realm, format_date_parts(date_argument(realm, date), this.settings)),
+    resolvedOptions=lambda realm, this, *_: realm.new_object(this.settings.resolved()))
 
 
 @DATE_TIME_FORMAT.constructor(0, call=True)
@@ -25100,14 +24822,11 @@ def string_list(realm, iterable):
     return items
 
 
-@LIST_FORMAT.method("format", 1)
-def list_format_format(realm, this, items=undefined, *_):
-    return join_parts(list_parts(string_list(realm, items), this.settings))
-
-
-@LIST_FORMAT.method("formatToParts", 1)
-def list_format_to_parts(realm, this, items=undefined, *_):
-    return parts_to_array(realm, list_parts(string_list(realm, items), this.settings))
+LIST_FORMAT.methods(
+    format=lambda realm, this, items=undefined, *_:
+        join_parts(list_parts(string_list(realm, items), this.settings)),
+    formatToParts=lambda realm, this, items=undefined, *_:
+        parts_to_array(realm, list_parts(string_list(realm, items), this.settings)))
 
 
 @LIST_FORMAT.method("resolvedOptions", 0)
@@ -26682,14 +26401,8 @@ def write_hash(url, text):
     url.fragment = percent_encode(text[1:] if text[0] == "#" else text, SAFE_FRAGMENT) if text else None
 
 
-@URL.method("toString", 0, flags=DEFAULT_ATTRS)
-def url_to_string(realm, this, *_):
-    return utf16(this.record.href())
-
-
-@URL.method("toJSON", 0, flags=DEFAULT_ATTRS)
-def url_to_json(realm, this, *_):
-    return utf16(this.record.href())
+URL.method("toString", 0, flags=DEFAULT_ATTRS)(lambda realm, this, *_: utf16(this.record.href()))
+URL.method("toJSON", 0, flags=DEFAULT_ATTRS)(lambda realm, this, *_: utf16(this.record.href()))
 
 
 def url_href(realm, this, *_):
@@ -26924,9 +26637,7 @@ def params_sort(realm, this, *_):
     return undefined
 
 
-@params_method("toString", 0)
-def params_to_string(realm, this, *_):
-    return this.text()
+params_method("toString", 0)(lambda realm, this, *_: this.text())
 
 
 @params_method("forEach", 1)
@@ -26940,27 +26651,15 @@ def params_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     return undefined
 
 
-@params_method("entries", 0)
-def params_entries(realm, this, *_):
-    return JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "entries")
-
-
-@params_method("keys", 0)
-def params_keys(realm, this, *_):
-    return JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "keys")
-
-
-@params_method("values", 0)
-def params_values(realm, this, *_):
-    return JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "values")
-
-
+params_method("entries", 0)(
+    lambda realm, this, *_:
+    JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "entries"))
+params_method("keys", 0)(
+    lambda realm, this, *_: JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "keys"))
+params_method("values", 0)(
+    lambda realm, this, *_: JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "values"))
 URL_SEARCH_PARAMS.alias(SYM_ITERATOR, "entries")
-
-
-@URL_SEARCH_PARAMS.getter("size", flags=WEB_GETTER_ATTRS)
-def params_size(realm, this, *_):
-    return len(this.pairs)
+URL_SEARCH_PARAMS.getter("size", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: len(this.pairs))
 
 
 @URL_SEARCH_PARAMS.constructor(0)
@@ -27054,9 +26753,8 @@ DOM_EXCEPTION = BuiltinClass("DOMException", JSDOMException, parent="ErrorProtot
                              tag="DOMException")
 
 
-@DOM_EXCEPTION.getter("code", flags=WEB_GETTER_ATTRS)
-def dom_exception_code(realm, this, *_):
-    return _DOM_EXCEPTION_CODES.get(peek(this, "name"), 0)
+DOM_EXCEPTION.getter("code", flags=WEB_GETTER_ATTRS)(
+    lambda realm, this, *_: _DOM_EXCEPTION_CODES.get(peek(this, "name"), 0))
 
 
 @DOM_EXCEPTION.constructor(0)
@@ -27097,9 +26795,7 @@ class JSTextEncoder(JSObject):
 TEXT_ENCODER = BuiltinClass("TextEncoder", JSTextEncoder, tag="TextEncoder")
 
 
-@TEXT_ENCODER.getter("encoding", flags=WEB_GETTER_ATTRS)
-def text_encoder_encoding(realm, this, *_):
-    return "utf-8"
+TEXT_ENCODER.getter("encoding", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: "utf-8")
 
 
 @TEXT_ENCODER.method("encode", 0, flags=DEFAULT_ATTRS)
@@ -27163,19 +26859,9 @@ class JSTextDecoder(JSObject):
 TEXT_DECODER = BuiltinClass("TextDecoder", JSTextDecoder, tag="TextDecoder")
 
 
-@TEXT_DECODER.getter("encoding", flags=WEB_GETTER_ATTRS)
-def text_decoder_encoding(realm, this, *_):
-    return this.encoding
-
-
-@TEXT_DECODER.getter("fatal", flags=WEB_GETTER_ATTRS)
-def text_decoder_fatal(realm, this, *_):
-    return this.fatal
-
-
-@TEXT_DECODER.getter("ignoreBOM", flags=WEB_GETTER_ATTRS)
-def text_decoder_ignore_bom(realm, this, *_):
-    return this.ignore_bom
+TEXT_DECODER.getter("encoding", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: this.encoding)
+TEXT_DECODER.getter("fatal", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: this.fatal)
+TEXT_DECODER.getter("ignoreBOM", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: this.ignore_bom)
 
 
 @TEXT_DECODER.method("decode", 0, flags=DEFAULT_ATTRS)
@@ -27408,9 +27094,7 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
     return array
 
 
-@CRYPTO.method("randomUUID", 0)
-def crypto_random_uuid(realm, this, *_):
-    return str(uuid.UUID(bytes=secrets.token_bytes(16), version=4))
+CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)))
 
 
 #: When the clock of performance.now() stood at zero: of that clock, and in milliseconds of Unix time.
@@ -27419,16 +27103,9 @@ _TIME_ORIGIN_UNIX = time.time() * 1000
 
 PERFORMANCE = Namespace("performance", tag="Performance")
 PERFORMANCE.value("timeOrigin", _TIME_ORIGIN_UNIX, ENUMERABLE | CONFIGURABLE)
-
-
-@PERFORMANCE.method("now", 0)
-def performance_now(realm, this, *_):
-    return realm.clock.elapsed()
-
-
-@PERFORMANCE.method("toJSON", 0)
-def performance_to_json(realm, this, *_):
-    return realm.new_object({"timeOrigin": _TIME_ORIGIN_UNIX})
+PERFORMANCE.methods(
+    now=lambda realm, this, *_: realm.clock.elapsed(),
+    toJSON=lambda realm, this, *_: realm.new_object({"timeOrigin": _TIME_ORIGIN_UNIX}))
 
 
 # -- Timers and microtasks ---------------------------------------------------------------
@@ -27447,19 +27124,14 @@ def start_timer(realm, handler, delay, args, repeat):
     return realm.set_timer(lambda: handler.fn(undefined, *args), delay, repeat)
 
 
-@GLOBAL_FUNCTIONS.method("setTimeout", 1)
-def global_set_timeout(realm, this, handler=undefined, delay=undefined, *args):
-    return start_timer(realm, handler, delay, args, False)
-
-
-@GLOBAL_FUNCTIONS.method("setInterval", 1)
-def global_set_interval(realm, this, handler=undefined, delay=undefined, *args):
-    return start_timer(realm, handler, delay, args, True)
-
-
-@GLOBAL_FUNCTIONS.method("setImmediate", 1)
-def global_set_immediate(realm, this, handler=undefined, *args):
-    return start_timer(realm, handler, 1, args, False)
+GLOBAL_FUNCTIONS.method("setTimeout", 1)(
+    lambda realm, this, handler=undefined, delay=undefined, *args:
+    start_timer(realm, handler, delay, args, False))
+GLOBAL_FUNCTIONS.method("setInterval", 1)(
+    lambda realm, this, handler=undefined, delay=undefined, *args:
+    start_timer(realm, handler, delay, args, True))
+GLOBAL_FUNCTIONS.methods(
+    setImmediate=lambda realm, this, handler=undefined, *args: start_timer(realm, handler, 1, args, False))
 
 
 def clear_timer(realm, this, number=undefined, *_):
