@@ -13,10 +13,13 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            372
+     1  This page: contents, imports, version                                            375
      2  Limits of scripts                                                                 22
-     3  Errors                                                                           183
-     4  JavaScript lexer                                                                 580
+     3  ERRORS, TEXT AND NUMBERS                                                         388
+          Long texts                                                                     124
+          Lengths and numbers                                                             39
+          Escaping, and names that were meant                                             42
+     4  JavaScript lexer                                                                 459
      5  Syntax tree                                                                      414
           Program and statements                                                          93
           Functions and classes                                                           39
@@ -38,19 +41,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           106
           Resolving names                                                                714
           Types of variables                                                             321
-     8  Values and objects                                                             1,211
+     8  Values and objects                                                             1,197
           Property descriptors                                                           164
           Ordinary objects                                                               409
           Functions                                                                      137
-          Arrays                                                                         326
+          Arrays                                                                         312
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,042
-          Numbers and text                                                               153
+     9  Conversions and operators                                                      1,008
+          Numbers and text                                                               120
           Type conversion                                                                252
           Objects                                                                        153
           Equality and order                                                              89
           Arithmetic                                                                     217
-          Iteration                                                                      151
+          Iteration                                                                      150
     10  Code generator                                                                 3,457
           Nodes of Python                                                                123
           Functions and their variables                                                  388
@@ -66,7 +69,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          141
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,494
+    11  Built-ins of the language                                                      8,484
           Helpers shared by the built-ins                                                 95
           Object                                                                         365
           Function                                                                       141
@@ -94,10 +97,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: iterator                                                                33
           String: constructor                                                             51
           Iterator prototypes                                                             10
-          Array                                                                          142
+          Array                                                                          147
           Array: callbacks                                                               109
           Array: order                                                                   157
-          Array: prototype methods                                                       650
+          Array: prototype methods                                                       643
           Array: constructor                                                              93
           Array iterators                                                                 44
           Map and Set                                                                    468
@@ -106,7 +109,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
           Element types                                                                   99
-          Typed arrays                                                                   670
+          Typed arrays                                                                   663
           Constructors of the element types                                               94
           DataView                                                                        98
           Promise                                                                        449
@@ -115,11 +118,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async generators                                                               112
           Async iteration                                                                181
           JSON: parsing                                                                  405
-          JSON: writing                                                                  344
+          JSON: writing                                                                  343
           Reflect                                                                         81
           Proxy                                                                          272
           Global functions and values                                                     93
-    12  Regular expressions                                                            3,325
+    12  Regular expressions                                                            3,323
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -132,7 +135,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: compiled patterns                                                      310
           RegExp objects                                                                 155
           RegExp.prototype                                                               149
-          RegExp.prototype: replace                                                      198
+          RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                        100
           RegExp: the constructor                                                         35
           RegExp: legacy properties                                                       33
@@ -160,9 +163,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,701
-          Helpers of generated code: any realm                                           352
-          Helpers of generated code: one realm                                           765
+    15  Realm, jobs and timers                                                         3,692
+          Helpers of generated code: any realm                                           345
+          Helpers of generated code: one realm                                           763
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
@@ -210,32 +213,32 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
           GraphQL service                                                                682
-    19  Host API                                                                       2,262
-          Arguments                                                                      158
-          routeRegistry                                                                  176
-          graphQLRegistry                                                                 99
+    19  Host API                                                                       2,254
+          Arguments                                                                      152
+          routeRegistry                                                                  175
+          graphQLRegistry                                                                 98
           ResponseBuilder                                                                140
           sharedStorage                                                                   87
           Storage in a file                                                              300
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                1,823
-          Log                                                                            185
+    20  Scripts: loading and hot reload                                                1,808
+          Log                                                                            177
           Errors of scripts                                                               60
           Calls                                                                          214
           Routes                                                                         164
           Imported files                                                                  59
           One script                                                                     374
-          All scripts                                                                    585
+          All scripts                                                                    582
           Live pages                                                                     122
-    21  HTTP server                                                                    3,275
+    21  HTTP server                                                                    3,274
           Request heads                                                                  200
           Request bodies                                                                 242
           Responses of handlers                                                          148
           Who may ask                                                                    180
           The last requests                                                               32
-          Fault injection                                                                335
+          Fault injection                                                                334
           Live pages                                                                      45
           Static files                                                                   261
           One connection: reading                                                        215
@@ -245,10 +248,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        133
           Requests as scripts see them                                                   176
           The server                                                                     571
-    22  Pages                                                                          3,720
+    22  Pages                                                                          3,712
           Page kit                                                                       124
           Live pages                                                                     207
-          Errors                                                                         286
+          Errors                                                                         282
           For monitors                                                                   116
           Dashboard: facts                                                               308
           Dashboard: the live channel                                                    174
@@ -393,7 +396,7 @@ FRAME_BYTES = 8 * 1024
 
 
 # ======================================================================================
-# 3  ERRORS
+# 3  ERRORS, TEXT AND NUMBERS
 #
 # Two families. `JSError` is a JavaScript exception on its way through Python: it carries the
 # thrown value, and is also what callers of the Python API catch. `JSNativeError` and its
@@ -575,18 +578,15 @@ class GeneratorReturn(BaseException):
         self.value = value
 
 
-# ======================================================================================
-# 4  JAVASCRIPT LEXER
+# -- Long texts --------------------------------------------------------------------------
 #
-# Cuts source text into tokens, one at a time and on demand: whether `/` begins a regular
-# expression and whether `}` continues a template is known to the parser alone, so it asks.
-# The current token lives in plain attributes of the lexer, because making a token object
-# for each would cost more than reading it. Uses the errors of section 3; the parser of
-# section 6 is a subclass. Also here: the two spellings of astral characters.
-# ======================================================================================
+# Strings of scripts are code units: an astral character is two surrogates. Whatever takes time asks between
+# slices whether the script shall stop.
 
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
-_JOINABLE_SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+#: Two code units that stand for one character; a code unit that is half of one.
+SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _split_astral(match):
@@ -594,9 +594,9 @@ def _split_astral(match):
     return chr(0xD800 + (code >> 10)) + chr(0xDC00 + (code & 0x3FF))
 
 
-def _join_surrogates(match):
-    high, low = match[0]
-    return chr(0x10000 + (ord(high) - 0xD800 << 10) + (ord(low) - 0xDC00))
+def join_pair(high, low):
+    """The code point of a surrogate pair (code units as one-character strings)."""
+    return 0x10000 + ((ord(high) & 0x3FF) << 10) + (ord(low) & 0x3FF)
 
 
 #: Characters of a long text that are worked on between two looks whether the script shall stop.
@@ -683,19 +683,115 @@ def slices(text):
         start = end
 
 
-def to_code_units(text):
+def utf16(text):
     """Return text with each astral character as two surrogates: the form of strings inside the engine."""
     if text.isascii():
         return text
     return in_slices(text, lambda piece: _ASTRAL.sub(_split_astral, piece))
 
 
-def from_code_units(text):
+def python_text(text):
     """Return text with surrogate pairs joined to one character each; lone surrogates stay."""
     if text.isascii():
         return text
-    return in_slices(text, lambda piece: _JOINABLE_SURROGATES.sub(_join_surrogates, piece))
+    return in_slices(text, lambda piece: SURROGATE_PAIR.sub(lambda pair: chr(join_pair(*pair[0])), piece))
 
+
+def well_formed_text(text):
+    """Code units as Python text that encodes to UTF-8: lone surrogates become U+FFFD."""
+    return text if text.isascii() else in_slices(text, lambda piece: _SURROGATE.sub("\ufffd", python_text(piece)))
+
+
+# -- Lengths and numbers -----------------------------------------------------------------
+
+#: No string and no array grows beyond these: a RangeError instead of a full machine.
+MAX_STRING_LENGTH = 2 ** 25
+MAX_ARRAY_ITEMS = 2 ** 25
+MAX_ARRAY_LENGTH = 2 ** 32 - 1
+
+
+def check_string_length(length):
+    if length > MAX_STRING_LENGTH:
+        raise JSRangeError("Invalid string length")
+
+
+def checked_text(text):
+    """A text that is not too long, or a RangeError."""
+    check_string_length(len(text))
+    return text
+
+
+def check_array_length(length, limit=MAX_ARRAY_ITEMS):
+    if length > limit:
+        raise JSRangeError("Invalid array length")
+
+
+#: White space and line terminators that conversions and trim() remove (7.1.4.1, 12.2, 12.3).
+WHITE_SPACE = "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008" \
+    "\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+
+
+
+def parse_integer(digits):
+    """Like int(digits), without CPython's limit on the number of digits."""
+    if len(digits) <= 4000:
+        return int(digits)
+    poll_interrupt()
+    half = len(digits) // 2
+    return parse_integer(digits[:-half]) * 10 ** half + parse_integer(digits[-half:])
+
+
+# -- Escaping, and names that were meant -------------------------------------------------
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text):
+    """A text with control characters made visible, so that no message can pass for another line or
+    command the terminal; line breaks and tabs stay."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\x80"
+                        else f"\\u{ord(found[0]):04x}",
+                        text)
+
+
+def esc(value):
+    """Text as HTML."""
+    return html.escape(printable(str(value)))
+
+
+def nearest(word, candidates, likeness=0.6):
+    """The candidate most like a word, whatever the case of letters, or None if none is like it at all."""
+    found = nearest_names(word, candidates, 1, likeness)
+    return found[0] if found else None
+
+
+def nearest_names(word, candidates, most, likeness=0.6):
+    """The candidates most like a word, whatever the case of letters, the best first."""
+    lower = {other.lower(): other for other in candidates}
+    return [lower[item] for item in difflib.get_close_matches(word.lower(), list(lower), most, likeness)]
+
+
+def likeness_to(word):
+    """A function: how like the word a text is, from 0 to 1."""
+    matcher = difflib.SequenceMatcher(None, "", word.lower())
+    return lambda text: (matcher.set_seq1(text.lower()), matcher.ratio())[1]
+
+
+def meant(name, candidates):
+    """`; did you mean 'x'?` with the candidate most like a name, or ""."""
+    found = nearest(name, candidates)
+    return f"; did you mean '{found}'?" if found else ""
+
+
+# ======================================================================================
+# 4  JAVASCRIPT LEXER
+#
+# Cuts source text into tokens, one at a time and on demand: whether `/` begins a regular
+# expression and whether `}` continues a template is known to the parser alone, so it asks.
+# The current token lives in plain attributes of the lexer, because making a token object
+# for each would cost more than reading it. Uses the errors of section 3; the parser of
+# section 6 is a subclass.
+# ======================================================================================
 
 #: Reserved words: each is a token type of its own. The contextual ones (let, async, yield …) are names.
 JS_KEYWORDS = frozenset(
@@ -804,15 +900,6 @@ def is_identifier_part(char):
 MAX_INTEGER_DIGITS = 320_000
 
 
-def decimal_to_int(digits):
-    """Like int(digits), without CPython's limit on the number of digits."""
-    if len(digits) <= 4000:
-        return int(digits)
-    poll_interrupt()
-    half = len(digits) // 2
-    return decimal_to_int(digits[:-half]) * 10 ** half + decimal_to_int(digits[-half:])
-
-
 def _integral_number(value):
     """A literal's exact integer as a JavaScript number: int within the safe range, else float."""
     if value <= 0x1FFFFFFFFFFFFF:
@@ -901,7 +988,7 @@ class JSLexer:
                 self.start, self.pos = match.span(3)
                 self.type = "string"
                 text = match[3]
-                self.value = text[1:-1] if text.isascii() else to_code_units(text[1:-1])
+                self.value = text[1:-1] if text.isascii() else utf16(text[1:-1])
                 return
             elif kind == 4:
                 self.start, self.pos = match.span(4)
@@ -987,7 +1074,7 @@ class JSLexer:
                 break
         if self.source.startswith("\\", end):
             raise self.error("Invalid Unicode escape sequence", end)
-        self.type, self.value, self.pos = "name", to_code_units(text), end
+        self.type, self.value, self.pos = "name", utf16(text), end
 
     def _name_escape(self, match):
         code = int(match[1] or match[2], 16)
@@ -1003,7 +1090,7 @@ class JSLexer:
         if self.source[end:end + 1] != quote:
             raise self.error("Invalid or unexpected token", start)
         self.type, self.pos = "string", end + 1
-        self.value = self._unescape(to_code_units(self.source[start + 1:end]), start + 1)
+        self.value = self._unescape(utf16(self.source[start + 1:end]), start + 1)
         if _JS_LINE_BREAK.search(self.source, start, end):
             line, line_start = self.line, self.line_start
             self._count_lines(start, end + 1)
@@ -1043,7 +1130,7 @@ class JSLexer:
             code = int(code_point or unit or byte, 16)
             if code > 0x10FFFF:
                 raise self.error("Undefined Unicode code-point", offset + match.start())
-            return chr(code) if code < 0x10000 else to_code_units(chr(code))
+            return chr(code) if code < 0x10000 else utf16(chr(code))
 
         return replace_in_slices(_ESCAPE, replace, text)
 
@@ -1093,7 +1180,7 @@ class JSLexer:
         if big:
             raise self.error("Invalid or unexpected token", start)
         if "8" in text or "9" in text:
-            self.value = decimal_to_int(text)
+            self.value = parse_integer(text)
             self._legacy_octal("Decimals with leading zeros are not allowed in strict mode.")
         else:
             self.value = int(text, 8)
@@ -1109,7 +1196,7 @@ class JSLexer:
         if fraction is None and exponent is None:
             if len(whole) > MAX_INTEGER_DIGITS:
                 raise self.error("Numeric literal is too long", start)
-            self.value = decimal_to_int(whole.replace("_", ""))
+            self.value = parse_integer(whole.replace("_", ""))
             return
         value = float(((whole or "0") + (fraction or "") + (exponent or "")).replace("_", ""))
         self.value = int(value) if abs(value) <= 0x1FFFFFFFFFFFFF and value.is_integer() else value
@@ -1128,7 +1215,7 @@ class JSLexer:
                 or following and (following == "\\" or is_identifier_part(following)):
             raise self.error("Invalid regular expression flags")
         self.pos = flags.end()
-        return to_code_units(self.source[self.start + 1:end]), flags[0]
+        return utf16(self.source[self.start + 1:end]), flags[0]
 
     def read_template_text(self, offset):
         """Read a piece of a template from offset to the next `${` or the closing backtick.
@@ -1142,7 +1229,7 @@ class JSLexer:
         raw, error = self.source[offset:end], None
         if not self.plain_lines:
             raw = raw.replace("\r\n", "\n").replace("\r", "\n")
-        raw = cooked = to_code_units(raw)
+        raw = cooked = utf16(raw)
         if "\\" in raw:
             try:
                 cooked = self._unescape(raw, offset, in_template=True)
@@ -1912,7 +1999,7 @@ class StatementParser(NameParser):
             if expression.__class__ is not StringLiteral:
                 break
             raw = self.source[start + 1:expression.end - 1]
-            statement.directive = to_code_units(raw)
+            statement.directive = utf16(raw)
             if raw == "use strict":
                 use_strict = use_strict or statement
                 self.strict = True
@@ -3650,7 +3737,7 @@ class JSParser(DestructuringParser):
         """Read a ModuleExportName: an identifier name, or a string of well-formed Unicode."""
         if self.type == "string":
             node = self.parse_string()
-            if re.search("[\ud800-\udfff]", from_code_units(node.value)):
+            if re.search("[\ud800-\udfff]", python_text(node.value)):
                 raise self.error("Invalid module export name: contains unpaired surrogate character",
                                  node.start)
             return node
@@ -3836,11 +3923,11 @@ def parse_script(source, strict=False, may_await=False, first_line=1):
     """Parse a script (a global, REPL or indirect-eval text). Return its Program; raise JSSyntaxError.
 
     source is text in either spelling of astral characters; offsets in the nodes count in
-    `from_code_units(source)`. strict=True begins in strict mode; may_await=True makes `await` an operator
+    `python_text(source)`. strict=True begins in strict mode; may_await=True makes `await` an operator
     at the top level, as a prompt has it. first_line is the number of the first line: 0 where a line of
     somebody else's stands above the text.
     """
-    parser = JSParser(from_code_units(source), False, strict, first_line)
+    parser = JSParser(python_text(source), False, strict, first_line)
     parser.function.is_async = may_await
     return _guarded(parser, parser.parse_program)
 
@@ -3848,7 +3935,7 @@ def parse_script(source, strict=False, may_await=False, first_line=1):
 def parse_lone_expression(source, may_await=False):
     """Parse a text that is one expression, such as `{a: 1}` at a prompt, as a script of one statement.
     Return its Program; raise JSSyntaxError."""
-    parser = JSParser(from_code_units(source))
+    parser = JSParser(python_text(source))
     parser.function.is_async = may_await
 
     def parse():
@@ -3864,7 +3951,7 @@ def parse_lone_expression(source, may_await=False):
 
 def parse_module(source):
     """Parse a module. Return its Program; raise JSSyntaxError."""
-    parser = JSParser(from_code_units(source), True)
+    parser = JSParser(python_text(source), True)
     return _guarded(parser, parser.parse_program)
 
 
@@ -3874,7 +3961,7 @@ def parse_function(params_source, body_source, is_async=False, is_generator=Fals
     Return (FunctionExpression, text): text is the function's source, which the node's offsets refer to. The
     node has no id, because the name "anonymous" is not bound inside. Raises JSSyntaxError.
     """
-    params_source, body_source = from_code_units(params_source), from_code_units(body_source)
+    params_source, body_source = python_text(params_source), python_text(body_source)
     head = ("async " if is_async else "") + "function" + ("*" if is_generator else "")
     text = f"{head} anonymous({params_source}\n) {{\n{body_source}\n}}"
 
@@ -5877,22 +5964,8 @@ class Hole:
 
 HOLE = Hole()
 
-#: No string and no array grows beyond these: a RangeError instead of a full machine.
-MAX_STRING_LENGTH = 2 ** 25
-MAX_ARRAY_ITEMS = 2 ** 25
-MAX_ARRAY_LENGTH = 2 ** 32 - 1
 #: A write this far behind the end turns an array into a dictionary.
 MAX_ARRAY_GAP = 100_000
-
-
-def check_string_length(length):
-    if length > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
-
-
-def check_array_length(length):
-    if length > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
 
 
 class JSArray(JSObject):
@@ -6275,7 +6348,7 @@ RUNTIME = {
     "undefined": undefined, "null": null, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, str, bool, len)}}
+        GeneratorExit, BaseException, Exception, type, int, str, bool, len, checked_text)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -6288,10 +6361,6 @@ def runtime_helper(item):
 
 
 # -- Numbers and text --------------------------------------------------------------------
-
-#: White space and line terminators that conversions and trim() remove (7.1.4.1, 12.2, 12.3).
-WHITE_SPACE = "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008" \
-    "\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 
 _DECIMAL = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\Z")
 _RADIX_DIGITS = {"x": (16, re.compile(r"[0-9a-fA-F]+\Z")), "o": (8, re.compile(r"[0-7]+\Z")),
@@ -6383,15 +6452,6 @@ def string_to_bigint(text):
     return None
 
 
-def parse_integer(digits):
-    """int() of decimal digits of any length: Python refuses long ones in one piece."""
-    if len(digits) <= 4000:
-        return int(digits)
-    middle = len(digits) // 2
-    return parse_integer(digits[:middle]) * 10 ** (len(digits) - middle) \
-        + parse_integer(digits[middle:])
-
-
 #: Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly.
 EXACT_DECIMAL = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN,
                                 traps=[decimal.Inexact])
@@ -6418,26 +6478,6 @@ def integer_to_text(value):
     if value.bit_length() <= LARGE_INTEGER_BITS:
         return str(value)
     return ("-" if value < 0 else "") + format(decimal_of_integer(abs(value), {}), "f")
-
-
-#: Python text as code units (astral characters become two surrogates), and back: pairs joined, lone
-#: surrogates kept.
-utf16 = to_code_units
-python_text = from_code_units
-
-#: Two code units that stand for one character.
-SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def join_pair(high, low):
-    """The code point of a surrogate pair (code units as one-character strings)."""
-    return 0x10000 + ((ord(high) & 0x3FF) << 10) + (ord(low) & 0x3FF)
-
-
-def well_formed_text(text):
-    """Code units as Python text that encodes to UTF-8: lone surrogates become U+FFFD."""
-    return text if text.isascii() else in_slices(text, lambda piece: _SURROGATE.sub("\ufffd", python_text(piece)))
 
 
 # -- Type conversion (7.1) ---------------------------------------------------------------
@@ -7297,8 +7337,7 @@ def iterable_to_list(realm, value):
         values.append(item)
         if not len(values) & 4095:
             realm.poll()
-            if len(values) > MAX_ARRAY_ITEMS:
-                raise JSRangeError("Invalid array length")
+            check_array_length(len(values))
     return values
 
 
@@ -8806,7 +8845,7 @@ class ExpressionEmitter(DestructuringEmitter):
         joined = self.node(ast.JoinedStr, parts)
         if all(type(infer(e)) is tuple for e in node.expressions):
             return joined
-        return self.call("check_length", joined)
+        return self.call("checked_text", joined)
 
     def text_of(self, value, kind, helper):
         """A value as Python text for an f-string or concatenation."""
@@ -9172,7 +9211,7 @@ class OperatorEmitter(ClassEmitter):
 
     def joined(self, parts):
         text = self.node(ast.JoinedStr, parts)
-        return self.call("check_length", text)
+        return self.call("checked_text", text)
 
     def binary(self, operator, left, left_kind, right, right_kind):
         """left operator right, with as little checking as the types allow."""
@@ -10725,7 +10764,7 @@ class PythonDump:
 
     def __init__(self, unit):
         self.unit = unit
-        self.lines = from_code_units(unit.source).split("\n")
+        self.lines = python_text(unit.source).split("\n")
         self.line = None
 
     def text(self, tree):
@@ -14022,10 +14061,15 @@ MIN_SPARSE_LENGTH = 20_000
 ARRAY = BuiltinClass("Array", prototype=lambda realm, proto: JSArray(proto, []))
 
 
+def check_safe_length(length):
+    """A TypeError for a length that no Number counts exactly (23.1.3)."""
+    if length > MAX_SAFE:
+        raise JSTypeError("Invalid array length")
+
+
 def array_create(realm, length, proto=None):
     """ArrayCreate (10.4.2.2)."""
-    if length > MAX_ARRAY_LENGTH:
-        raise JSRangeError("Invalid array length")
+    check_array_length(length, MAX_ARRAY_LENGTH)
     proto = realm.ArrayPrototype if proto is None else proto
     if length <= MAX_PREALLOCATED_ITEMS:
         return holey_array([HOLE] * length, proto)
@@ -14438,8 +14482,7 @@ def array_concat(realm, this, *values):
     count = 0
     for value in (obj, *values):
         if not is_concat_spreadable(value):
-            if count >= MAX_SAFE:
-                raise JSTypeError("Invalid array length")
+            check_safe_length(count + 1)
             append_element(target, count, value)
             count += 1
             if not count & 4095:
@@ -14462,8 +14505,7 @@ def is_concat_spreadable(value):
 def concat_elements(realm, target, count, source):
     """Copies the elements of `source` to `target` from position `count`; the new count."""
     length = length_of_array_like(source)
-    if count + length > MAX_SAFE:
-        raise JSTypeError("Invalid array length")
+    check_safe_length(count + length)
     if is_dense(source) and type(target) is JSArray and len(target.items) == count:
         check_array_length(count + length)
         if length <= SLICE_LENGTH:
@@ -14614,8 +14656,7 @@ def flatten_into(realm, target, source, length, count, depth, mapper=None):
             count = flatten_into(realm, target, value, length_of_array_like(value), count,
                                  depth - 1)
         else:
-            if count >= MAX_SAFE:
-                raise JSTypeError("Invalid array length")
+            check_safe_length(count + 1)
             append_element(target, count, value)
             count += 1
     return count
@@ -14726,8 +14767,7 @@ def join_elements(realm, obj, length, separator, make_text):
         for _, value in all_items(realm, obj, range(length)):
             text = make_text(value)
             size += len(text)
-            if size > MAX_STRING_LENGTH:
-                raise JSRangeError("Invalid string length")
+            check_string_length(size)
             texts.append(text)
         return separator.join(texts)
     finally:
@@ -14931,8 +14971,7 @@ def array_splice(realm, this, *args):
     start, deleted = splice_range(args, length)
     items = args[2:]
     total = length + len(items) - deleted
-    if total > MAX_SAFE:
-        raise JSTypeError("Invalid array length")
+    check_safe_length(total)
     if is_dense(obj) and len(obj.items) == length and total <= MAX_ARRAY_ITEMS \
             and has_array_constructor(realm, obj) \
             and (total <= length or not Guard.index or inherits_no_elements(realm, obj)):
@@ -15003,8 +15042,7 @@ def array_to_spliced(realm, this, *args):
     obj, length = array_and_length(realm, this)
     start, deleted = splice_range(args, length)
     total = length + len(args[2:]) - deleted
-    if total > MAX_SAFE:
-        raise JSTypeError("Invalid array length")
+    check_safe_length(total)
     check_array_length(total)
     head = [value for _, value in all_items(realm, obj, range(start))]
     tail = [value for _, value in all_items(realm, obj, range(start + deleted, length))]
@@ -15029,8 +15067,7 @@ def array_unshift(realm, this, *values):
         obj.items[:0] = values
         return length + count
     if count:
-        if length + count > MAX_SAFE:
-            raise JSTypeError("Invalid array length")
+        check_safe_length(length + count)
         move_elements(realm, obj, 0, count, length, True)
         for index, value in enumerate(values):
             obj.set_or_throw(str(index), value)
@@ -16583,15 +16620,8 @@ def typed_array_join(realm, this, separator=undefined, *_):
         # A buffer detached by the separator's toString has nothing left to show.
         parts.append(separator.join(texts if texts else [""] * count))
         size += len(parts[-1])
-        if size > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
-    return concat_all(parts, separator)
-
-
-def concat_all(parts, separator):
-    text = separator.join(parts)
-    check_string_length(len(text))
-    return text
+        check_string_length(size)
+    return checked_text(separator.join(parts))
 
 
 typed_array_method("keys", 0)(
@@ -16824,7 +16854,7 @@ def typed_array_to_locale_string(realm, this, locales=undefined, options=undefin
         value = this.get_index(index)
         parts.append("" if value is undefined else to_string(
             invoke(realm, value, "toLocaleString", locales, options)))
-    return concat_all(parts, ",")
+    return checked_text(",".join(parts))
 
 
 @typed_array_method("toReversed", 0)
@@ -18679,8 +18709,7 @@ class JSONWriter:
     def count(self, length):
         """Notes that the text grew."""
         self.size += length
-        if self.size > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
+        check_string_length(self.size)
 
     def object_text(self, key, value):
         """An object or array: SerializeJSONObject, SerializeJSONArray (25.5.2.5 and 6)."""
@@ -22280,8 +22309,7 @@ def replace_by_function(realm, regexp, text, function):
             pieces.append(piece if type(piece) is str else to_string(piece))
             position = end
         size += sum(map(len, pieces))
-        if size > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
+        check_string_length(size)
         if len(matches) < MATCHES_AT_ONCE:
             break
         done.append("".join(pieces))
@@ -22323,8 +22351,7 @@ def replace_by_text(realm, regexp, text, replacement):
             pieces.append(part)
             size += len(part)
         position = end
-        if size > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
+        check_string_length(size)
         if len(pieces) >= 4096:
             realm.poll()
             done.append("".join(pieces))
@@ -27194,13 +27221,6 @@ def fix_number(value):
 
 
 @runtime_helper
-def check_length(text):
-    if len(text) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
-    return text
-
-
-@runtime_helper
 def too_long():
     raise JSRangeError("Invalid string length")
 
@@ -27320,10 +27340,10 @@ def method_names(obj):
 
 def meant_name(name, known):
     """`. Did you mean X?` when one of the known names is almost this one, else ""."""
-    lower = {other.lower(): other for other in itertools.islice(known, MAX_MEANT_NAMES)
-             if len(other) <= 60 and other not in ("constructor", "undefined")}
-    found = difflib.get_close_matches(name.lower(), list(lower), 1, MEANT_LIKENESS) if len(name) > 2 else ()
-    return f". Did you mean {lower[found[0]]}?" if found else ""
+    others = (other for other in itertools.islice(known, MAX_MEANT_NAMES)
+              if len(other) <= 60 and other not in ("constructor", "undefined"))
+    found = nearest(name, others, MEANT_LIKENESS) if len(name) > 2 else None
+    return f". Did you mean {found}?" if found else ""
 
 
 @runtime_helper
@@ -27857,8 +27877,7 @@ class ArrayDestructuring(IteratorRecord):
         while not self.done:
             for value in self:
                 values.append(value)
-                if len(values) > MAX_ARRAY_ITEMS:
-                    raise JSRangeError("Invalid array length")
+                check_array_length(len(values))
         return self.realm.new_array(values)
 
     def close(self):
@@ -27923,8 +27942,7 @@ def iterable_values(realm, value):
         values.append(item)
         if not len(values) & 4095:
             realm.poll()
-            if len(values) > MAX_ARRAY_ITEMS:
-                raise JSRangeError("Invalid array length")
+            check_array_length(len(values))
     return values
 
 
@@ -28809,7 +28827,7 @@ def is_module(source):
         if error.is_module_syntax:
             return True
     # Something before the first declaration is wrong in a script, perhaps not in a module.
-    parser = JSParser(from_code_units(source), True)
+    parser = JSParser(python_text(source), True)
     with contextlib.suppress(JSSyntaxError):
         _guarded(parser, parser.parse_program)
     return parser.saw_module_syntax
@@ -30737,7 +30755,7 @@ class Incomplete(Exception):
 
 def may_go_on(error, source):
     """Whether a syntax error is only that the text ends too early."""
-    lines = _JS_LINE_BREAK.split(from_code_units(source).rstrip())
+    lines = _JS_LINE_BREAK.split(python_text(source).rstrip())
     if (error.line, error.column) >= (len(lines), len(lines[-1]) + 1) \
             or error.message == "Unterminated template literal":
         return True
@@ -39088,12 +39106,6 @@ def is_whole(value, low, high):
         and value == value // 1
 
 
-def nearest(word, candidates):
-    """The candidate most like a word, if one is like it at all."""
-    found = difflib.get_close_matches(word, list(candidates), 1, 0.6)
-    return found[0] if found else None
-
-
 # -- routeRegistry -----------------------------------------------------------------------
 
 
@@ -39241,8 +39253,7 @@ def broadcast(host, function, path, data, filter_json, options):
     if stream is not None:
         delivery = host.app.relay.send(stream, text, filter, function, fields)
         return f"Broadcast to '{path}': {delivery.sentence()}"
-    close = nearest(path, host.stream_paths())
-    hint = f"; did you mean '{close}'?" if close else ""
+    hint = meant(path, host.stream_paths())
     host.warn_once(f"{function}: no stream is registered at '{path}'{hint}")
     return f"Broadcast to '{path}': {Delivery().sentence()} (no stream is registered at '{path}'{hint})"
 
@@ -39338,8 +39349,7 @@ def broadcast_subscription(host, function, name, data, filter):
         delivery = Delivery()           # nobody can have subscribed yet
     if delivery is not None:
         return f"Broadcast to subscription '{name}': {delivery.sentence()}"
-    close = nearest(name, host.app.graphql.subscriptions())
-    hint = f"; did you mean '{close}'?" if close else ""
+    hint = meant(name, host.app.graphql.subscriptions())
     host.warn_once(f"{function}: no subscription '{name}' is registered{hint}")
     return (f"Broadcast to subscription '{name}': {Delivery().sentence()} "
             f"(no subscription of this name is registered{hint})")
@@ -41173,10 +41183,8 @@ REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 DURATIONS_KEPT = 128
-#: How many paths are suggested instead of one that does not exist, how alike they must be, and how much less
-#: alike than the best of them.
+#: How many paths are suggested instead of one that does not exist, and how much less alike than the best.
 MAX_SUGGESTIONS = 3
-SUGGESTED_LIKENESS = 0.6
 SUGGESTED_BESIDE = 0.1
 #: Pages that may listen for changes at the same time, and what they learn about a failure to load.
 MAX_LIVE_PAGES = 1000
@@ -41188,18 +41196,8 @@ WATCH_SHARE = 20
 
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
 _COLOURS = {"warn": "33", "error": "31", "debug": "2"}
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
 
 # -- Log ---------------------------------------------------------------------------------
-
-
-def printable(text):
-    """A text with control characters made visible, so that no message can pass for another line or
-    command the terminal; line breaks and tabs stay."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\x80"
-                        else f"\\u{ord(found[0]):04x}",
-                        text)
 
 
 class LogWriter:
@@ -42666,12 +42664,9 @@ class Application:
 
     def suggestions(self, path):
         """Registered paths that look like one that is not: the best, and those about as good."""
-        known = [path for path in self.table.paths()] + list(self.stream_routes)
-        lower = {other.lower(): other for other in known}
-        found = difflib.get_close_matches(path.lower(), list(lower), MAX_SUGGESTIONS, SUGGESTED_LIKENESS)
-        matcher = difflib.SequenceMatcher(None, "", path.lower())
-        likeness = [(matcher.set_seq1(item), matcher.ratio())[1] for item in found]
-        return [lower[item] for item, ratio in zip(found, likeness) if ratio > likeness[0] - SUGGESTED_BESIDE]
+        found = nearest_names(path, [*self.table.paths(), *self.stream_routes], MAX_SUGGESTIONS)
+        likeness = likeness_to(path)
+        return [item for item in found if likeness(item) > likeness(found[0]) - SUGGESTED_BESIDE]
 
     def close(self):
         """Ends timers and streams."""
@@ -43974,8 +43969,7 @@ def parse_chaos(text):
 
 def _setting_reader(name):
     if name not in CHAOS_SETTINGS:
-        close = nearest(name, CHAOS_SETTINGS)
-        raise ChaosMistake(f"{name} is not a setting" + (f"; did you mean {close}?" if close else ".")
+        raise ChaosMistake(f"{name} is not a setting" + (meant(name, CHAOS_SETTINGS) or ".")
                            + f" There are {', '.join(CHAOS_SETTINGS)} and seed")
     return CHAOS_SETTINGS[name]
 
@@ -46266,10 +46260,6 @@ def page(name):
     return register
 
 
-def esc(value):
-    """Text as HTML."""
-    return html.escape(printable(str(value)))
-
 
 # -- Page kit ----------------------------------------------------------------------------
 #
@@ -46850,12 +46840,8 @@ def nearest_first(path, known):
     known = sorted(known, key=lambda entry: (entry[1], entry[0]))
     if len(known) > 2 * MAX_SHOWN_PATHS:
         return known
-    matcher = difflib.SequenceMatcher(None, "", path.lower()[:MAX_PATH_LENGTH])
-
-    def unlikeness(entry):
-        matcher.set_seq1(entry[1].lower())
-        return -round(matcher.ratio(), 2)
-    return sorted(known, key=unlikeness)
+    likeness = likeness_to(path[:MAX_PATH_LENGTH])
+    return sorted(known, key=lambda entry: -round(likeness(entry[1]), 2))
 
 
 @page("error")
