@@ -553,7 +553,7 @@ def code_objects(code):
 
 
 # ======================================================================================
-# 3  ERRORS
+# 3  ERRORS, TEXT AND NUMBERS
 # ======================================================================================
 
 class ErrorTest(unittest.TestCase):
@@ -13210,7 +13210,7 @@ class ChaosTest(ServerCase):
 
     def test_mistaken_rules_are_refused_with_what_to_write_instead(self):
         self.start("latency=1ms")
-        for rules, said in (("latncy=1ms", "latncy is not a setting; did you mean latency?"),
+        for rules, said in (("latncy=1ms", "latncy is not a setting; did you mean 'latency'?"),
                             ("latency=200", "latency=200: write for example latency=200ms or 1.5s"),
                             ("latency=2h", "write for example"), ("latency=9000s", "is too much"),
                             ("drop=0.1", "drop=0.1: write for example drop=1%"), ("drop=101%", "drop=101% is too much"),
@@ -16042,7 +16042,7 @@ class ChaosOptionTest(unittest.TestCase):
     def test_a_mistake_is_one_line_and_the_rules_are_in_the_help(self):
         code, _, err = run_command(EXAMPLES, "--chaos", "latncy=200ms")
         self.assertEqual(code, 2)
-        self.assertIn("argument --chaos: latncy is not a setting; did you mean latency? There are", err)
+        self.assertIn("argument --chaos: latncy is not a setting; did you mean 'latency'? There are", err)
         self.assertIn("foo is not a setting. There are latency, ", run_command("--chaos", "foo")[2])
         self.assertIn("drop=1%  ", run_command("--help")[1])
 
