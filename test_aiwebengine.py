@@ -553,7 +553,7 @@ def code_objects(code):
 
 
 # ======================================================================================
-# 3  ERRORS
+# 3  ERRORS, TEXT AND NUMBERS
 # ======================================================================================
 
 class ErrorTest(unittest.TestCase):
@@ -8693,6 +8693,58 @@ class GraphQLSchemaTest(unittest.TestCase):
             self.assertEqual((error.line, error.column), (1, column), error.message)
             self.assertIn(f"line 1, column {column}", error.message)
 
+    def test_a_bare_field_stands_alone(self):
+        for sdl, column in (("x: Int y: Int", 8), ('"d" x(a: Int = 1): Int! y(b: Int): Int', 25), ("y: Int, x: Int", 1)):
+            error = self.refused(sdl)
+            self.assertIn('another field, "y"', error.message)
+            self.assertEqual((error.line, error.column), (1, column))
+        self.assertIn('has no field "x"', self.refused("y: Int").message)
+        self.service.register("query", "x", "type Query { x: Int y: Int }", None)
+
+    def test_registrations_are_checked_one_by_one(self):
+        """As many fields and types as one likes take one schema; each is compared with those there are."""
+        real, built = aiwebengine.GraphQLSchema.__init__, []
+        with unittest.mock.patch.object(aiwebengine.GraphQLSchema, "__init__",
+                                        lambda schema, *args, **more: built.append(schema) or real(schema, *args, **more)):
+            staging = self.service.stage("a.js")
+            for number in range(50):
+                staging.register("query", f"q{number}", f"q{number}(in: I{number}): [T{number}!]", None)
+                staging.register("types", f"t{number}", f"type T{number} {{ a: T{number} }} input I{number} {{ b: Int = 1 }}", None)
+            for number in range(50):
+                staging.register("query", f"q{number}", f"q{number}(in: I{number}): [T{number}!]", None)
+            staging.commit()
+            for number in range(50):
+                self.service.register("mutation", f"m{number}", f"type S{number} {{ a: Int }} type Mutation {{ m{number}: S{number} }}", None)
+            self.assertLess(len(built), 5)
+        self.assertEqual(len(self.service.view().roots["query"].fields), 50)
+
+    def test_registrations_one_by_one_fit_as_they_fit_together(self):
+        """What a schema takes or refuses is what a schema made afresh of all would."""
+        texts = ["x: A", "x(a: Int = 1.5): Int", "type A { a: Int }", "type A { b: B }", "type B implements I { i: Int }", "extend type B { c: C }",
+                 "interface I { i: Int }", "interface I { i: String }", "union U = A | B", "type C { u: U e: E = 1 }", "enum E { P Q }",
+                 "input N { n: M! }", "input M { m: N! }", "input M { m: N }", "x(n: N = { n: 5 }): E", "directive @d on OBJECT", "type D @d { a: Int }",
+                 "type F { q: Query }", "schema { query: Root } type Root { x: F }", "scalar S", "x(s: S = { a: 1 }): S @deprecated", "type G { a: A! }",
+                 "input K { a: [K!]! = [] l: L! } input L { k: K! }", "x: N", "type Query { x: G y: Int }", "scalar Int", "type __T { a: Int }"]
+        sdl_of = lambda text, name: text.replace("x", name, 1) if text[0] == "x" else re.sub(r"\bx\b", name, text)
+        for seed in range(60):
+            dice = random.Random(seed)
+            staging = [aiwebengine.GraphQLService().stage("a.js") for _ in range(2)]
+            for step in range(14):
+                text, name = dice.choice(texts), f"f{dice.randrange(4)}"
+                is_field = re.search(r"\bx\b", text)
+                item = ("query" if is_field else "types", name if is_field else text, sdl_of(text, name), None)
+                staging[1].service.trial = None
+                found = []
+                for one in staging:
+                    try:
+                        found.append(one.register(*item).sdl)
+                    except aiwebengine.GraphQLSchemaError as error:
+                        found.append(error.message)
+                self.assertEqual(found[0], found[1], (seed, step))
+            for one in staging:
+                one.commit()
+            self.assertEqual(*([item.sdl for item in one.service.working] for one in staging), seed)
+
     def test_lines_are_counted_in_the_sdl(self):
         error = self.refused("type Query {\n  x: Int\n}\n\ntype A {\n  a: Nope\n}")
         self.assertEqual((error.line, error.column), (6, 6))
@@ -12716,9 +12768,15 @@ class OtherOriginsTest(ServerCase):
                                ({"Origin": "http://localhost:5173", "Sec-Fetch-Site": "same-site"}, 403),
                                ({"Origin": "http://evil.test", "Sec-Fetch-Site": "cross-site"}, 403),
                                ({"Origin": "http://localhost:5173"}, 403), ({"Sec-Fetch-Site": "cross-site"}, 403),
+                               ({"Origin": "http://10.0.0.5:5173", "X-Forwarded-Host": "10.0.0.5:5173"}, 200),
+                               ({"Origin": "https://a.test", "X-Forwarded-Host": "b.test, A.test"}, 200),
+                               ({"Origin": "http://10.0.0.5:5173", "X-Forwarded-Host": "10.0.0.5"}, 403),
+                               ({"Origin": "http://evil.test", "X-Forwarded-Host": "a.test", "Sec-Fetch-Site": "cross-site"}, 403),
                                ({"Origin": "http://evil.test", "Sec-Fetch-Site": "none"}, 403),
                                ({"Origin": "null", "Sec-Fetch-Site": "same-origin"}, 200)):
             self.assertEqual(self.request("POST", "/echo", "x", {**fields, "Content-Type": "text/plain"})[0], status, fields)
+        self.assertIn(f"called as 127.0.0.1:{self.server.port}, by a page of http://10.0.0.5:5173. If a proxy changed that name, let it "
+                      "keep the Host header, or send X-Forwarded-Host.", self.post("/echo", "x", {"Origin": "http://10.0.0.5:5173"})[2])
 
     def test_base_path(self):
         self.serve({"app.js": "routeRegistry.registerRoute('/to', () => ResponseBuilder.redirect('/from?a'));"
@@ -12826,6 +12884,30 @@ class ResponseTest(ServerCase):
         status, headers, text = self.answer("throw { status: 403, message: '<b>' }", Accept="text/html")
         self.assertEqual((status, headers["content-type"]), (403, "text/html; charset=UTF-8"))
         self.assertIn("&lt;b&gt;", text)
+
+    def test_a_thrown_status_may_come_from_a_getter(self):
+        for code, status, part in (
+                ("throw new (class extends Error { get status() { return 404 } })('gone')", 404, "gone"),
+                ("throw new (class extends Error { get status() { return 409 } get message() { return 'taken' } })", 409, "taken"),
+                ("throw { get status() { return 410 } }", 410, "Gone"), ("throw { status: 422, get body() { return [1] } }", 422, "[1]"),
+                ("throw new Proxy(Object.assign(new Error('p'), { status: 403 }), {})", 403, "p"),
+                ("throw Object.create({ get status() { return this.code } }, { code: { value: 451 } })", 451, "Unavailable"),
+                ("throw { get status() { throw 1 } }", 500, "error"), ("throw { get status() { for (;;); } }", 500, "error"),
+                ("throw { get status() { return 'x' } }", 500, "error"), ("throw { status: 400, body: 1, get headers() { throw 1 } }", 400, "Bad"),
+                ("throw new (class extends Error { get name() { return 'E' } get message() { return 'm' } })", 500, "error")):
+            with self.subTest(code):
+                found = self.answer(code)
+                self.assertEqual((found[0], part in found[2]), (status, True), found)
+
+    def test_mistakes_of_handlers_are_told_to_this_machine_only(self):
+        self.serve("routeRegistry.registerRoute('/a', () => 5); routeRegistry.registerRoute('/b', 'secretName')")
+        for path, part in (("/a", "the handler returned a number (5)"), ("/b", "secretName")):
+            error = json.loads(self.get(path)[2])["error"]
+            self.assertEqual((error["name"], part in error["message"]), ("Error", True), error)
+            for headers in ({}, {"Accept": "text/html"}):
+                status, _, text = self.get(path, Via="1.1 proxy", **headers)
+                self.assertEqual((status, part in text, "app.js" in text, "Mistake" in text), (500, False, False, False), text)
+                self.assertIn("The handler failed", text)
 
     def test_bytes_as_a_body(self):
         for code in ("new Uint8Array([1, 2, 255])", "new Uint8Array([0, 1, 2, 255]).subarray(1)", "new Uint8Array([1, 2, 255]).buffer",
@@ -13128,7 +13210,7 @@ class ChaosTest(ServerCase):
 
     def test_mistaken_rules_are_refused_with_what_to_write_instead(self):
         self.start("latency=1ms")
-        for rules, said in (("latncy=1ms", "latncy is not a setting; did you mean latency?"),
+        for rules, said in (("latncy=1ms", "latncy is not a setting; did you mean 'latency'?"),
                             ("latency=200", "latency=200: write for example latency=200ms or 1.5s"),
                             ("latency=2h", "write for example"), ("latency=9000s", "is too much"),
                             ("drop=0.1", "drop=0.1: write for example drop=1%"), ("drop=101%", "drop=101% is too much"),
@@ -16106,7 +16188,7 @@ class ChaosOptionTest(unittest.TestCase):
     def test_a_mistake_is_one_line_and_the_rules_are_in_the_help(self):
         code, _, err = run_command(EXAMPLES, "--chaos", "latncy=200ms")
         self.assertEqual(code, 2)
-        self.assertIn("argument --chaos: latncy is not a setting; did you mean latency? There are", err)
+        self.assertIn("argument --chaos: latncy is not a setting; did you mean 'latency'? There are", err)
         self.assertIn("foo is not a setting. There are latency, ", run_command("--chaos", "foo")[2])
         self.assertIn("drop=1%  ", run_command("--help")[1])
 
