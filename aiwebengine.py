@@ -13,10 +13,13 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            372
+     1  This page: contents, imports, version                                            377
      2  Limits of scripts                                                                 22
-     3  Errors                                                                           183
-     4  JavaScript lexer                                                                 580
+     3  ERRORS, TEXT AND NUMBERS                                                         388
+          Long texts                                                                     124
+          Lengths and numbers                                                             39
+          Escaping, and names that were meant                                             42
+     4  JavaScript lexer                                                                 459
      5  Syntax tree                                                                      414
           Program and statements                                                          93
           Functions and classes                                                           39
@@ -38,19 +41,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           106
           Resolving names                                                                714
           Types of variables                                                             321
-     8  Values and objects                                                             1,211
+     8  Values and objects                                                             1,197
           Property descriptors                                                           164
           Ordinary objects                                                               409
           Functions                                                                      137
-          Arrays                                                                         326
+          Arrays                                                                         312
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,042
-          Numbers and text                                                               153
+     9  Conversions and operators                                                      1,008
+          Numbers and text                                                               120
           Type conversion                                                                252
           Objects                                                                        153
           Equality and order                                                              89
           Arithmetic                                                                     217
-          Iteration                                                                      151
+          Iteration                                                                      150
     10  Code generator                                                                 3,460
           Nodes of Python                                                                123
           Functions and their variables                                                  388
@@ -66,60 +69,60 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          141
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,754
+    11  Built-ins of the language                                                      8,484
           Helpers shared by the built-ins                                                 95
-          Object                                                                         395
-          Function                                                                       142
-          Boolean                                                                         34
-          Symbol                                                                          66
+          Object                                                                         365
+          Function                                                                       141
+          Boolean                                                                         29
+          Symbol                                                                          55
           Call stacks                                                                     69
           Error                                                                          244
-          Number                                                                         336
-          BigInt                                                                          60
-          Math                                                                           167
+          Number                                                                         322
+          BigInt                                                                          58
+          Math                                                                           153
           Date                                                                            46
           Date: arithmetic                                                                78
           Date: local time                                                               151
           Date: text                                                                      33
           Date: parsing                                                                  171
-          Date: getters and setters                                                      112
-          Date: methods that make text                                                    62
-          Date: constructor                                                               37
+          Date: getters and setters                                                       96
+          Date: methods that make text                                                    55
+          Date: constructor                                                               28
           String                                                                         113
           String: access, search, parts                                                  142
-          String: changed copies                                                         210
+          String: changed copies                                                         205
           String: patterns                                                               145
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                33
-          String: constructor                                                             52
-          Iterator prototypes                                                             16
-          Array                                                                          142
+          String: constructor                                                             51
+          Iterator prototypes                                                             10
+          Array                                                                          147
           Array: callbacks                                                               109
           Array: order                                                                   157
-          Array: prototype methods                                                       665
-          Array: constructor                                                              95
+          Array: prototype methods                                                       643
+          Array: constructor                                                              93
           Array iterators                                                                 44
-          Map and Set                                                                    506
+          Map and Set                                                                    468
           Iterators of Map and Set                                                       156
-          WeakMap and WeakSet                                                            117
+          WeakMap and WeakSet                                                            107
           WeakRef and FinalizationRegistry                                               113
-          ArrayBuffer                                                                    133
+          ArrayBuffer                                                                    123
           Element types                                                                   99
-          Typed arrays                                                                   703
+          Typed arrays                                                                   663
           Constructors of the element types                                               94
-          DataView                                                                       100
-          Promise                                                                        452
-          Generators and async functions                                                 159
+          DataView                                                                        98
+          Promise                                                                        449
+          Generators and async functions                                                 149
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                181
           JSON: parsing                                                                  405
-          JSON: writing                                                                  344
-          Reflect                                                                         93
+          JSON: writing                                                                  343
+          Reflect                                                                         81
           Proxy                                                                          272
-          Global functions and values                                                    108
-    12  Regular expressions                                                            3,327
+          Global functions and values                                                     93
+    12  Regular expressions                                                            3,323
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -132,37 +135,37 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: compiled patterns                                                      310
           RegExp objects                                                                 155
           RegExp.prototype                                                               149
-          RegExp.prototype: replace                                                      198
+          RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                        100
-          RegExp: the constructor                                                         37
+          RegExp: the constructor                                                         35
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,367
+    13  Intl                                                                           2,348
           Intl: the table of locales                                                     819
           Intl (ECMA-402): locales                                                       294
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              444
-          Intl.DateTimeFormat                                                            450
+          Intl.NumberFormat                                                              434
+          Intl.DateTimeFormat                                                            444
           Intl.Collator                                                                  118
           Intl.PluralRules                                                                42
-          Intl.ListFormat                                                                 80
+          Intl.ListFormat                                                                 77
           Intl.RelativeTimeFormat                                                         84
-    14  Functions of the web                                                           2,276
+    14  Functions of the web                                                           2,229
           Inspection                                                                     603
           console: formatting                                                             85
           console: tables                                                                 78
           console                                                                        191
-          URL                                                                            603
-          URLSearchParams                                                                249
-          DOMException                                                                    48
-          TextEncoder and TextDecoder                                                    143
+          URL                                                                            597
+          URLSearchParams                                                                235
+          DOMException                                                                    47
+          TextEncoder and TextDecoder                                                    131
           Base64                                                                          32
           structuredClone                                                                138
-          crypto and performance                                                          45
-          Timers and microtasks                                                           52
-    15  Realm, jobs and timers                                                         3,703
-          Helpers of generated code: any realm                                           352
-          Helpers of generated code: one realm                                           764
+          crypto and performance                                                          36
+          Timers and microtasks                                                           47
+    15  Realm, jobs and timers                                                         3,696
+          Helpers of generated code: any realm                                           347
+          Helpers of generated code: one realm                                           762
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
@@ -177,11 +180,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         17
           Realms of a terminal                                                            93
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,665
+    16  js2py, and the choice of an engine                                             1,666
           js2py: the private copy                                                        304
           js2py: from JavaScript to Python                                               462
           js2py: hardening                                                               235
-          js2py: realm                                                                   623
+          js2py: realm                                                                   624
           Engines                                                                         32
     17  Streams: registry, connections, broadcaster                                    1,410
           Messages of streams                                                            112
@@ -191,7 +194,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        4,939
+    18  GraphQL                                                                        5,018
           GraphQL errors                                                                 170
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -200,8 +203,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    231
-          GraphQL schema                                                                 558
+          GraphQL registrations, and their SDL in one                                    233
+          GraphQL schema                                                                 614
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
           GraphQL plans                                                                  506
@@ -209,59 +212,61 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                682
-    19  Host API                                                                       2,262
-          Arguments                                                                      158
-          routeRegistry                                                                  176
-          graphQLRegistry                                                                 99
+          GraphQL service                                                                703
+    19  Host API                                                                       2,254
+          Arguments                                                                      152
+          routeRegistry                                                                  175
+          graphQLRegistry                                                                 98
           ResponseBuilder                                                                140
           sharedStorage                                                                   87
           Storage in a file                                                              300
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                1,820
-          Log                                                                            185
-          Errors of scripts                                                               60
+    20  Scripts: loading and hot reload                                                2,073
+          Log                                                                            177
+          Code frames                                                                     33
+          Causes of errors                                                               213
+          Errors of scripts                                                               71
           Calls                                                                          214
           Routes                                                                         164
           Imported files                                                                  59
-          One script                                                                     371
-          All scripts                                                                    585
+          One script                                                                     373
+          All scripts                                                                    587
           Live pages                                                                     122
-    21  HTTP server                                                                    3,276
+    21  HTTP server                                                                    3,294
           Request heads                                                                  200
           Request bodies                                                                 247
           Responses of handlers                                                          149
-          Who may ask                                                                    180
+          Who may ask                                                                    188
           The last requests                                                               32
-          Fault injection                                                                335
+          Fault injection                                                                334
           Live pages                                                                      45
           Static files                                                                   261
           One connection: reading                                                        215
           One connection: answering                                                      284
-          One connection: GraphQL and routes of scripts                                  222
+          One connection: GraphQL and routes of scripts                                  233
           One connection: streams                                                        124
           One connection: writing                                                        133
           Requests as scripts see them                                                   171
           The server                                                                     571
-    22  Pages                                                                          3,720
+    22  Pages                                                                          3,725
           Page kit                                                                       124
           Live pages                                                                     207
-          Errors                                                                         286
+          Errors                                                                         288
           For monitors                                                                   116
-          Dashboard: facts                                                               308
+          Dashboard: facts                                                               312
           Dashboard: the live channel                                                    174
           Dashboard: actions                                                             230
-          Dashboard: the look                                                            306
-          Dashboard: the script                                                          748
+          Dashboard: the look                                                            307
+          Dashboard: the script                                                          750
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     185
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   2,594
-          Options                                                                        257
+    23  Command line                                                                   2,596
+          Options                                                                        259
           The map of this file                                                            58
           Serving                                                                        139
           Script tests                                                                   378
@@ -393,7 +398,7 @@ FRAME_BYTES = 8 * 1024
 
 
 # ======================================================================================
-# 3  ERRORS
+# 3  ERRORS, TEXT AND NUMBERS
 #
 # Two families. `JSError` is a JavaScript exception on its way through Python: it carries the
 # thrown value, and is also what callers of the Python API catch. `JSNativeError` and its
@@ -575,18 +580,15 @@ class GeneratorReturn(BaseException):
         self.value = value
 
 
-# ======================================================================================
-# 4  JAVASCRIPT LEXER
+# -- Long texts --------------------------------------------------------------------------
 #
-# Cuts source text into tokens, one at a time and on demand: whether `/` begins a regular
-# expression and whether `}` continues a template is known to the parser alone, so it asks.
-# The current token lives in plain attributes of the lexer, because making a token object
-# for each would cost more than reading it. Uses the errors of section 3; the parser of
-# section 6 is a subclass. Also here: the two spellings of astral characters.
-# ======================================================================================
+# Strings of scripts are code units: an astral character is two surrogates. Whatever takes time asks between
+# slices whether the script shall stop.
 
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
-_JOINABLE_SURROGATES = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+#: Two code units that stand for one character; a code unit that is half of one.
+SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def _split_astral(match):
@@ -594,9 +596,9 @@ def _split_astral(match):
     return chr(0xD800 + (code >> 10)) + chr(0xDC00 + (code & 0x3FF))
 
 
-def _join_surrogates(match):
-    high, low = match[0]
-    return chr(0x10000 + (ord(high) - 0xD800 << 10) + (ord(low) - 0xDC00))
+def join_pair(high, low):
+    """The code point of a surrogate pair (code units as one-character strings)."""
+    return 0x10000 + ((ord(high) & 0x3FF) << 10) + (ord(low) & 0x3FF)
 
 
 #: Characters of a long text that are worked on between two looks whether the script shall stop.
@@ -683,19 +685,115 @@ def slices(text):
         start = end
 
 
-def to_code_units(text):
+def utf16(text):
     """Return text with each astral character as two surrogates: the form of strings inside the engine."""
     if text.isascii():
         return text
     return in_slices(text, lambda piece: _ASTRAL.sub(_split_astral, piece))
 
 
-def from_code_units(text):
+def python_text(text):
     """Return text with surrogate pairs joined to one character each; lone surrogates stay."""
     if text.isascii():
         return text
-    return in_slices(text, lambda piece: _JOINABLE_SURROGATES.sub(_join_surrogates, piece))
+    return in_slices(text, lambda piece: SURROGATE_PAIR.sub(lambda pair: chr(join_pair(*pair[0])), piece))
 
+
+def well_formed_text(text):
+    """Code units as Python text that encodes to UTF-8: lone surrogates become U+FFFD."""
+    return text if text.isascii() else in_slices(text, lambda piece: _SURROGATE.sub("\ufffd", python_text(piece)))
+
+
+# -- Lengths and numbers -----------------------------------------------------------------
+
+#: No string and no array grows beyond these: a RangeError instead of a full machine.
+MAX_STRING_LENGTH = 2 ** 25
+MAX_ARRAY_ITEMS = 2 ** 25
+MAX_ARRAY_LENGTH = 2 ** 32 - 1
+
+
+def check_string_length(length):
+    if length > MAX_STRING_LENGTH:
+        raise JSRangeError("Invalid string length")
+
+
+def checked_text(text):
+    """A text that is not too long, or a RangeError."""
+    check_string_length(len(text))
+    return text
+
+
+def check_array_length(length, limit=MAX_ARRAY_ITEMS):
+    if length > limit:
+        raise JSRangeError("Invalid array length")
+
+
+#: White space and line terminators that conversions and trim() remove (7.1.4.1, 12.2, 12.3).
+WHITE_SPACE = "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008" \
+    "\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+
+
+
+def parse_integer(digits):
+    """Like int(digits), without CPython's limit on the number of digits."""
+    if len(digits) <= 4000:
+        return int(digits)
+    poll_interrupt()
+    half = len(digits) // 2
+    return parse_integer(digits[:-half]) * 10 ** half + parse_integer(digits[-half:])
+
+
+# -- Escaping, and names that were meant -------------------------------------------------
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text):
+    """A text with control characters made visible, so that no message can pass for another line or
+    command the terminal; line breaks and tabs stay."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\x80"
+                        else f"\\u{ord(found[0]):04x}",
+                        text)
+
+
+def esc(value):
+    """Text as HTML."""
+    return html.escape(printable(str(value)))
+
+
+def nearest(word, candidates, likeness=0.6):
+    """The candidate most like a word, whatever the case of letters, or None if none is like it at all."""
+    found = nearest_names(word, candidates, 1, likeness)
+    return found[0] if found else None
+
+
+def nearest_names(word, candidates, most, likeness=0.6):
+    """The candidates most like a word, whatever the case of letters, the best first."""
+    lower = {other.lower(): other for other in candidates}
+    return [lower[item] for item in difflib.get_close_matches(word.lower(), list(lower), most, likeness)]
+
+
+def likeness_to(word):
+    """A function: how like the word a text is, from 0 to 1."""
+    matcher = difflib.SequenceMatcher(None, "", word.lower())
+    return lambda text: (matcher.set_seq1(text.lower()), matcher.ratio())[1]
+
+
+def meant(name, candidates):
+    """`; did you mean 'x'?` with the candidate most like a name, or ""."""
+    found = nearest(name, candidates)
+    return f"; did you mean '{found}'?" if found else ""
+
+
+# ======================================================================================
+# 4  JAVASCRIPT LEXER
+#
+# Cuts source text into tokens, one at a time and on demand: whether `/` begins a regular
+# expression and whether `}` continues a template is known to the parser alone, so it asks.
+# The current token lives in plain attributes of the lexer, because making a token object
+# for each would cost more than reading it. Uses the errors of section 3; the parser of
+# section 6 is a subclass.
+# ======================================================================================
 
 #: Reserved words: each is a token type of its own. The contextual ones (let, async, yield …) are names.
 JS_KEYWORDS = frozenset(
@@ -804,15 +902,6 @@ def is_identifier_part(char):
 MAX_INTEGER_DIGITS = 320_000
 
 
-def decimal_to_int(digits):
-    """Like int(digits), without CPython's limit on the number of digits."""
-    if len(digits) <= 4000:
-        return int(digits)
-    poll_interrupt()
-    half = len(digits) // 2
-    return decimal_to_int(digits[:-half]) * 10 ** half + decimal_to_int(digits[-half:])
-
-
 def _integral_number(value):
     """A literal's exact integer as a JavaScript number: int within the safe range, else float."""
     if value <= 0x1FFFFFFFFFFFFF:
@@ -901,7 +990,7 @@ class JSLexer:
                 self.start, self.pos = match.span(3)
                 self.type = "string"
                 text = match[3]
-                self.value = text[1:-1] if text.isascii() else to_code_units(text[1:-1])
+                self.value = text[1:-1] if text.isascii() else utf16(text[1:-1])
                 return
             elif kind == 4:
                 self.start, self.pos = match.span(4)
@@ -987,7 +1076,7 @@ class JSLexer:
                 break
         if self.source.startswith("\\", end):
             raise self.error("Invalid Unicode escape sequence", end)
-        self.type, self.value, self.pos = "name", to_code_units(text), end
+        self.type, self.value, self.pos = "name", utf16(text), end
 
     def _name_escape(self, match):
         code = int(match[1] or match[2], 16)
@@ -1003,7 +1092,7 @@ class JSLexer:
         if self.source[end:end + 1] != quote:
             raise self.error("Invalid or unexpected token", start)
         self.type, self.pos = "string", end + 1
-        self.value = self._unescape(to_code_units(self.source[start + 1:end]), start + 1)
+        self.value = self._unescape(utf16(self.source[start + 1:end]), start + 1)
         if _JS_LINE_BREAK.search(self.source, start, end):
             line, line_start = self.line, self.line_start
             self._count_lines(start, end + 1)
@@ -1043,7 +1132,7 @@ class JSLexer:
             code = int(code_point or unit or byte, 16)
             if code > 0x10FFFF:
                 raise self.error("Undefined Unicode code-point", offset + match.start())
-            return chr(code) if code < 0x10000 else to_code_units(chr(code))
+            return chr(code) if code < 0x10000 else utf16(chr(code))
 
         return replace_in_slices(_ESCAPE, replace, text)
 
@@ -1093,7 +1182,7 @@ class JSLexer:
         if big:
             raise self.error("Invalid or unexpected token", start)
         if "8" in text or "9" in text:
-            self.value = decimal_to_int(text)
+            self.value = parse_integer(text)
             self._legacy_octal("Decimals with leading zeros are not allowed in strict mode.")
         else:
             self.value = int(text, 8)
@@ -1109,7 +1198,7 @@ class JSLexer:
         if fraction is None and exponent is None:
             if len(whole) > MAX_INTEGER_DIGITS:
                 raise self.error("Numeric literal is too long", start)
-            self.value = decimal_to_int(whole.replace("_", ""))
+            self.value = parse_integer(whole.replace("_", ""))
             return
         value = float(((whole or "0") + (fraction or "") + (exponent or "")).replace("_", ""))
         self.value = int(value) if abs(value) <= 0x1FFFFFFFFFFFFF and value.is_integer() else value
@@ -1128,7 +1217,7 @@ class JSLexer:
                 or following and (following == "\\" or is_identifier_part(following)):
             raise self.error("Invalid regular expression flags")
         self.pos = flags.end()
-        return to_code_units(self.source[self.start + 1:end]), flags[0]
+        return utf16(self.source[self.start + 1:end]), flags[0]
 
     def read_template_text(self, offset):
         """Read a piece of a template from offset to the next `${` or the closing backtick.
@@ -1142,7 +1231,7 @@ class JSLexer:
         raw, error = self.source[offset:end], None
         if not self.plain_lines:
             raw = raw.replace("\r\n", "\n").replace("\r", "\n")
-        raw = cooked = to_code_units(raw)
+        raw = cooked = utf16(raw)
         if "\\" in raw:
             try:
                 cooked = self._unescape(raw, offset, in_template=True)
@@ -1912,7 +2001,7 @@ class StatementParser(NameParser):
             if expression.__class__ is not StringLiteral:
                 break
             raw = self.source[start + 1:expression.end - 1]
-            statement.directive = to_code_units(raw)
+            statement.directive = utf16(raw)
             if raw == "use strict":
                 use_strict = use_strict or statement
                 self.strict = True
@@ -3650,7 +3739,7 @@ class JSParser(DestructuringParser):
         """Read a ModuleExportName: an identifier name, or a string of well-formed Unicode."""
         if self.type == "string":
             node = self.parse_string()
-            if re.search("[\ud800-\udfff]", from_code_units(node.value)):
+            if re.search("[\ud800-\udfff]", python_text(node.value)):
                 raise self.error("Invalid module export name: contains unpaired surrogate character",
                                  node.start)
             return node
@@ -3836,11 +3925,11 @@ def parse_script(source, strict=False, may_await=False, first_line=1):
     """Parse a script (a global, REPL or indirect-eval text). Return its Program; raise JSSyntaxError.
 
     source is text in either spelling of astral characters; offsets in the nodes count in
-    `from_code_units(source)`. strict=True begins in strict mode; may_await=True makes `await` an operator
+    `python_text(source)`. strict=True begins in strict mode; may_await=True makes `await` an operator
     at the top level, as a prompt has it. first_line is the number of the first line: 0 where a line of
     somebody else's stands above the text.
     """
-    parser = JSParser(from_code_units(source), False, strict, first_line)
+    parser = JSParser(python_text(source), False, strict, first_line)
     parser.function.is_async = may_await
     return _guarded(parser, parser.parse_program)
 
@@ -3848,7 +3937,7 @@ def parse_script(source, strict=False, may_await=False, first_line=1):
 def parse_lone_expression(source, may_await=False):
     """Parse a text that is one expression, such as `{a: 1}` at a prompt, as a script of one statement.
     Return its Program; raise JSSyntaxError."""
-    parser = JSParser(from_code_units(source))
+    parser = JSParser(python_text(source))
     parser.function.is_async = may_await
 
     def parse():
@@ -3864,7 +3953,7 @@ def parse_lone_expression(source, may_await=False):
 
 def parse_module(source):
     """Parse a module. Return its Program; raise JSSyntaxError."""
-    parser = JSParser(from_code_units(source), True)
+    parser = JSParser(python_text(source), True)
     return _guarded(parser, parser.parse_program)
 
 
@@ -3874,7 +3963,7 @@ def parse_function(params_source, body_source, is_async=False, is_generator=Fals
     Return (FunctionExpression, text): text is the function's source, which the node's offsets refer to. The
     node has no id, because the name "anonymous" is not bound inside. Raises JSSyntaxError.
     """
-    params_source, body_source = from_code_units(params_source), from_code_units(body_source)
+    params_source, body_source = python_text(params_source), python_text(body_source)
     head = ("async " if is_async else "") + "function" + ("*" if is_generator else "")
     text = f"{head} anonymous({params_source}\n) {{\n{body_source}\n}}"
 
@@ -5877,22 +5966,8 @@ class Hole:
 
 HOLE = Hole()
 
-#: No string and no array grows beyond these: a RangeError instead of a full machine.
-MAX_STRING_LENGTH = 2 ** 25
-MAX_ARRAY_ITEMS = 2 ** 25
-MAX_ARRAY_LENGTH = 2 ** 32 - 1
 #: A write this far behind the end turns an array into a dictionary.
 MAX_ARRAY_GAP = 100_000
-
-
-def check_string_length(length):
-    if length > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
-
-
-def check_array_length(length):
-    if length > MAX_ARRAY_ITEMS:
-        raise JSRangeError("Invalid array length")
 
 
 class JSArray(JSObject):
@@ -6275,7 +6350,7 @@ RUNTIME = {
     "undefined": undefined, "null": null, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, str, bool, len)}}
+        GeneratorExit, BaseException, Exception, type, int, str, bool, len, checked_text)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -6288,10 +6363,6 @@ def runtime_helper(item):
 
 
 # -- Numbers and text --------------------------------------------------------------------
-
-#: White space and line terminators that conversions and trim() remove (7.1.4.1, 12.2, 12.3).
-WHITE_SPACE = "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008" \
-    "\u2009\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
 
 _DECIMAL = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\Z")
 _RADIX_DIGITS = {"x": (16, re.compile(r"[0-9a-fA-F]+\Z")), "o": (8, re.compile(r"[0-7]+\Z")),
@@ -6383,15 +6454,6 @@ def string_to_bigint(text):
     return None
 
 
-def parse_integer(digits):
-    """int() of decimal digits of any length: Python refuses long ones in one piece."""
-    if len(digits) <= 4000:
-        return int(digits)
-    middle = len(digits) // 2
-    return parse_integer(digits[:middle]) * 10 ** (len(digits) - middle) \
-        + parse_integer(digits[middle:])
-
-
 #: Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly.
 EXACT_DECIMAL = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN,
                                 traps=[decimal.Inexact])
@@ -6418,26 +6480,6 @@ def integer_to_text(value):
     if value.bit_length() <= LARGE_INTEGER_BITS:
         return str(value)
     return ("-" if value < 0 else "") + format(decimal_of_integer(abs(value), {}), "f")
-
-
-#: Python text as code units (astral characters become two surrogates), and back: pairs joined, lone
-#: surrogates kept.
-utf16 = to_code_units
-python_text = from_code_units
-
-#: Two code units that stand for one character.
-SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
-def join_pair(high, low):
-    """The code point of a surrogate pair (code units as one-character strings)."""
-    return 0x10000 + ((ord(high) & 0x3FF) << 10) + (ord(low) & 0x3FF)
-
-
-def well_formed_text(text):
-    """Code units as Python text that encodes to UTF-8: lone surrogates become U+FFFD."""
-    return text if text.isascii() else in_slices(text, lambda piece: _SURROGATE.sub("\ufffd", python_text(piece)))
 
 
 # -- Type conversion (7.1) ---------------------------------------------------------------
@@ -7297,8 +7339,7 @@ def iterable_to_list(realm, value):
         values.append(item)
         if not len(values) & 4095:
             realm.poll()
-            if len(values) > MAX_ARRAY_ITEMS:
-                raise JSRangeError("Invalid array length")
+            check_array_length(len(values))
     return values
 
 
@@ -8809,7 +8850,7 @@ class ExpressionEmitter(DestructuringEmitter):
         joined = self.node(ast.JoinedStr, parts)
         if all(type(infer(e)) is tuple for e in node.expressions):
             return joined
-        return self.call("check_length", joined)
+        return self.call("checked_text", joined)
 
     def text_of(self, value, kind, helper):
         """A value as Python text for an f-string or concatenation."""
@@ -9175,7 +9216,7 @@ class OperatorEmitter(ClassEmitter):
 
     def joined(self, parts):
         text = self.node(ast.JoinedStr, parts)
-        return self.call("check_length", text)
+        return self.call("checked_text", text)
 
     def binary(self, operator, left, left_kind, right, right_kind):
         """left operator right, with as little checking as the types allow."""
@@ -10728,7 +10769,7 @@ class PythonDump:
 
     def __init__(self, unit):
         self.unit = unit
-        self.lines = from_code_units(unit.source).split("\n")
+        self.lines = python_text(unit.source).split("\n")
         self.line = None
 
     def text(self, tree):
@@ -10824,6 +10865,17 @@ class BuiltinTable:
             self.entries.append(("accessor", key, checked, info, flags, set_impl, set_info))
             return impl
         return declare
+
+    def methods(self, **impls):
+        """Declares functions that are one expression each: name=lambda realm, this, …. The length is the number
+        of named arguments."""
+        for key, impl in impls.items():
+            self.method(key, impl.__code__.co_argcount - 2)(impl)
+
+    def getters(self, **impls):
+        """The same for getters: name=lambda realm, this, *_: …."""
+        for key, impl in impls.items():
+            self.getter(key)(impl)
 
     def value(self, key, value, flags=HIDDEN_ATTRS):
         """Declares a plain value, or make(realm) if `value` is a Python function."""
@@ -10964,15 +11016,15 @@ def proto_from(realm, new_target, intrinsic):
     return prototype_for(new_target, lambda: getattr(realm, intrinsic))
 
 
-def peek(obj, key):
-    """The value of a data property, own or inherited, without running any script: undefined
+def peek(obj, key, hidden=undefined):
+    """The value of a data property, own or inherited, without running any script: `hidden`
     where there is an accessor or a Proxy."""
     while obj is not None and not isinstance(obj, JSProxyBase):
         own = obj.get_own(key)
         if own is not None:
-            return undefined if own.is_accessor() else own.value
+            return hidden if own.is_accessor() else own.value
         obj = obj.get_proto()
-    return undefined
+    return undefined if obj is None else hidden
 
 
 def is_array(value):
@@ -11091,16 +11143,6 @@ def object_to_string(realm, this, *_):
     return f"[object {tag if type(tag) is str else builtin}]"
 
 
-@OBJECT.method("toLocaleString")
-def object_to_locale_string(realm, this, *_):
-    return invoke(realm, this, "toString")
-
-
-@OBJECT.method("valueOf")
-def object_value_of(realm, this, *_):
-    return to_object(realm, this)
-
-
 @OBJECT.method("hasOwnProperty", 1)
 def object_has_own_property(realm, this, key=undefined, *_):
     key = to_property_key(key)
@@ -11185,14 +11227,11 @@ def find_accessor(realm, this, key, field):
     return undefined
 
 
-@OBJECT.method("__lookupGetter__", 1)
-def object_lookup_getter(realm, this, key=undefined, *_):
-    return find_accessor(realm, this, key, "get")
-
-
-@OBJECT.method("__lookupSetter__", 1)
-def object_lookup_setter(realm, this, key=undefined, *_):
-    return find_accessor(realm, this, key, "set")
+OBJECT.methods(
+    toLocaleString=lambda realm, this, *_: invoke(realm, this, "toString"),
+    valueOf=lambda realm, this, *_: to_object(realm, this),
+    __lookupGetter__=lambda realm, this, key=undefined, *_: find_accessor(realm, this, key, "get"),
+    __lookupSetter__=lambda realm, this, key=undefined, *_: find_accessor(realm, this, key, "set"))
 
 
 @OBJECT.constructor(1, call=True)
@@ -11282,22 +11321,6 @@ def enumerable_own(realm, value, pick):
             if own is not None and own.enumerable:
                 found.append(key if pick is None else pick(key, obj.get(key)))
     return found
-
-
-@OBJECT.static.method("keys", 1)
-def object_keys(realm, this, value=undefined, *_):
-    return realm.new_array(enumerable_own(realm, value, None))
-
-
-@OBJECT.static.method("values", 1)
-def object_values(realm, this, value=undefined, *_):
-    return realm.new_array(enumerable_own(realm, value, lambda key, item: item))
-
-
-@OBJECT.static.method("entries", 1)
-def object_entries(realm, this, value=undefined, *_):
-    return realm.new_array(
-        enumerable_own(realm, value, lambda key, item: realm.new_array([key, item])))
 
 
 @OBJECT.static.method("fromEntries", 1)
@@ -11413,19 +11436,18 @@ def object_is(realm, this, x=undefined, y=undefined, *_):
     return same_value(x, y)
 
 
-@OBJECT.static.method("isExtensible", 1)
-def object_is_extensible(realm, this, value=undefined, *_):
-    return isinstance(value, JSObject) and value.is_extensible()
-
-
-@OBJECT.static.method("isFrozen", 1)
-def object_is_frozen(realm, this, value=undefined, *_):
-    return not isinstance(value, JSObject) or has_integrity(value, True)
-
-
-@OBJECT.static.method("isSealed", 1)
-def object_is_sealed(realm, this, value=undefined, *_):
-    return not isinstance(value, JSObject) or has_integrity(value, False)
+OBJECT.static.methods(
+    keys=lambda realm, this, value=undefined, *_: realm.new_array(enumerable_own(realm, value, None)),
+    values=lambda realm, this, value=undefined, *_:
+        realm.new_array(enumerable_own(realm, value, lambda key, item: item)),
+    entries=lambda realm, this, value=undefined, *_:
+        realm.new_array(enumerable_own(realm, value, lambda key, item: realm.new_array([key, item]))),
+    isExtensible=lambda realm, this, value=undefined, *_:
+        isinstance(value, JSObject) and value.is_extensible(),
+    isFrozen=lambda realm, this, value=undefined, *_:
+        not isinstance(value, JSObject) or has_integrity(value, True),
+    isSealed=lambda realm, this, value=undefined, *_:
+        not isinstance(value, JSObject) or has_integrity(value, False))
 
 
 @OBJECT.static.method("preventExtensions", 1)
@@ -11527,9 +11549,8 @@ def function_to_string(realm, this, *_):
     return f"function {this.info.name}() {{ [native code] }}"
 
 
-@FUNCTION.method(SYM_HAS_INSTANCE, 1, flags=0)
-def function_has_instance(realm, this, value=undefined, *_):
-    return ordinary_has_instance(this, value)
+FUNCTION.method(SYM_HAS_INSTANCE, 1, flags=0)(
+    lambda realm, this, value=undefined, *_: ordinary_has_instance(this, value))
 
 
 class IntrinsicObject:
@@ -11601,14 +11622,9 @@ def this_boolean(value, method):
     raise JSTypeError(f"Boolean.prototype.{method} requires that 'this' be a Boolean")
 
 
-@BOOLEAN.method("toString")
-def boolean_to_string(realm, this, *_):
-    return "true" if this_boolean(this, "toString") else "false"
-
-
-@BOOLEAN.method("valueOf")
-def boolean_value_of(realm, this, *_):
-    return this_boolean(this, "valueOf")
+BOOLEAN.methods(
+    toString=lambda realm, this, *_: "true" if this_boolean(this, "toString") else "false",
+    valueOf=lambda realm, this, *_: this_boolean(this, "valueOf"))
 
 
 def boolean_call(realm, this, value=undefined, *_):
@@ -11635,24 +11651,13 @@ def this_symbol(value, method):
     raise JSTypeError(f"{method} requires that 'this' be a Symbol")
 
 
-@SYMBOL.method("toString")
-def symbol_to_string(realm, this, *_):
-    return repr(this_symbol(this, "Symbol.prototype.toString"))
-
-
-@SYMBOL.method("valueOf")
-def symbol_value_of(realm, this, *_):
-    return this_symbol(this, "Symbol.prototype.valueOf")
-
-
-@SYMBOL.getter("description")
-def symbol_description(realm, this, *_):
-    return this_symbol(this, "Symbol.prototype.description").description
-
-
-@SYMBOL.method(SYM_TO_PRIMITIVE, 1, flags=CONFIGURABLE)
-def symbol_to_primitive(realm, this, *_):
-    return this_symbol(this, "Symbol.prototype [ @@toPrimitive ]")
+SYMBOL.methods(
+    toString=lambda realm, this, *_: repr(this_symbol(this, "Symbol.prototype.toString")),
+    valueOf=lambda realm, this, *_: this_symbol(this, "Symbol.prototype.valueOf"))
+SYMBOL.getters(
+    description=lambda realm, this, *_: this_symbol(this, "Symbol.prototype.description").description)
+SYMBOL.method(SYM_TO_PRIMITIVE, 1, flags=CONFIGURABLE)(
+    lambda realm, this, *_: this_symbol(this, "Symbol.prototype [ @@toPrimitive ]"))
 
 
 def symbol_call(realm, this, description=undefined, *_):
@@ -12233,9 +12238,7 @@ def number_proto_to_string(realm, this, radix=undefined, *_):
     return number_to_string(value) if radix == 10 else number_in_radix(value, radix)
 
 
-@NUMBER.method("valueOf", 0)
-def number_value_of(realm, this, *_):
-    return number_value(this, "valueOf")
+NUMBER.methods(valueOf=lambda realm, this, *_: number_value(this, "valueOf"))
 
 
 def to_number_argument(values):
@@ -12259,24 +12262,12 @@ for _key, _value in (("EPSILON", 2.0 ** -52), ("MAX_SAFE_INTEGER", MAX_SAFE),
     NUMBER.static.value(_key, _value, 0)
 
 
-@NUMBER.static.method("isFinite", 1)
-def number_is_finite(realm, this, value=undefined, *_):
-    return type(value) in NUMBER_TYPES and is_finite(value)
-
-
-@NUMBER.static.method("isInteger", 1)
-def number_is_integer(realm, this, value=undefined, *_):
-    return is_integral(value)
-
-
-@NUMBER.static.method("isNaN", 1)
-def number_is_nan(realm, this, value=undefined, *_):
-    return value != value
-
-
-@NUMBER.static.method("isSafeInteger", 1)
-def number_is_safe_integer(realm, this, value=undefined, *_):
-    return is_integral(value) and -MAX_SAFE <= value <= MAX_SAFE
+NUMBER.static.methods(
+    isFinite=lambda realm, this, value=undefined, *_: type(value) in NUMBER_TYPES and is_finite(value),
+    isInteger=lambda realm, this, value=undefined, *_: is_integral(value),
+    isNaN=lambda realm, this, value=undefined, *_: value != value,
+    isSafeInteger=lambda realm, this, value=undefined, *_:
+        is_integral(value) and -MAX_SAFE <= value <= MAX_SAFE)
 
 
 @SharedFunction("parseFloat", 1)
@@ -12357,9 +12348,7 @@ def bigint_to_string(realm, this, radix=undefined, *_):
     return ("-" if value < 0 else "") + integer_in_radix(abs(value), radix)
 
 
-@BIGINT.method("valueOf", 0)
-def bigint_value_of(realm, this, *_):
-    return bigint_value(this, "valueOf")
+BIGINT.methods(valueOf=lambda realm, this, *_: bigint_value(this, "valueOf"))
 
 
 @BIGINT.constructor(1, call=True)
@@ -12479,25 +12468,10 @@ rounding_function("round", round_half_up)
 rounding_function("trunc", math.trunc)
 
 
-@MATH.method("abs", 1)
-def math_abs(realm, this, value=undefined, *_):
-    return abs(to_number(value))
-
-
 @MATH.method("atan2", 2)
 def math_atan2(realm, this, y=undefined, x=undefined, *_):
     y = to_number(y)
     return math.atan2(y, to_number(x))
-
-
-@MATH.method("clz32", 1)
-def math_clz32(realm, this, value=undefined, *_):
-    return 32 - to_uint32(value).bit_length()
-
-
-@MATH.method("fround", 1)
-def math_fround(realm, this, value=undefined, *_):
-    return round_to_float32(to_number(value))
 
 
 def round_to_float32(value):
@@ -12508,9 +12482,8 @@ def round_to_float32(value):
         return math.copysign(INFINITY, value)
 
 
-@MATH.method("hypot", 2)
-def math_hypot(realm, this, *values):
-    return math.hypot(*[to_number(value) for value in values]) if values else 0
+MATH.method("hypot", 2)(
+    lambda realm, this, *values: math.hypot(*[to_number(value) for value in values]) if values else 0)
 
 
 @MATH.method("imul", 2)
@@ -12552,9 +12525,11 @@ def math_pow(realm, this, base=undefined, exponent=undefined, *_):
     return number_power(base, to_number(exponent))
 
 
-@MATH.method("random", 0)
-def math_random(realm, this, *_):
-    return random.random()
+MATH.methods(
+    abs=lambda realm, this, value=undefined, *_: abs(to_number(value)),
+    clz32=lambda realm, this, value=undefined, *_: 32 - to_uint32(value).bit_length(),
+    fround=lambda realm, this, value=undefined, *_: round_to_float32(to_number(value)),
+    random=lambda realm, this, *_: random.random())
 
 
 @MATH.method("sign", 1)
@@ -13096,29 +13071,13 @@ for _index, _name in enumerate(_DATE_PARTS):
     date_setter(_name, _index, _SETTER_ARGUMENTS[_index])
 
 
-@DATE.method("getDay", 0)
-def date_get_day(realm, this, *_):
-    return week_day(local_time(this.value)) if this.value == this.value else NAN
-
-
-@DATE.method("getUTCDay", 0)
-def date_get_utc_day(realm, this, *_):
-    return week_day(this.value) if this.value == this.value else NAN
-
-
-@DATE.method("getTime", 0)
-def date_get_time(realm, this, *_):
-    return this.value
-
-
-@DATE.method("valueOf", 0)
-def date_value_of(realm, this, *_):
-    return this.value
-
-
-@DATE.method("getTimezoneOffset", 0)
-def date_get_timezone_offset(realm, this, *_):
-    return int(-local_facts(this.value)[0] / 60000) if this.value == this.value else NAN
+DATE.methods(
+    getDay=lambda realm, this, *_: week_day(local_time(this.value)) if this.value == this.value else NAN,
+    getUTCDay=lambda realm, this, *_: week_day(this.value) if this.value == this.value else NAN,
+    getTime=lambda realm, this, *_: this.value,
+    valueOf=lambda realm, this, *_: this.value,
+    getTimezoneOffset=lambda realm, this, *_:
+        int(-local_facts(this.value)[0] / 60000) if this.value == this.value else NAN)
 
 
 @DATE.method("getYear", 0)
@@ -13156,11 +13115,6 @@ def full_year(year):
 
 # -- Date: methods that make text --------------------------------------------------------
 
-@DATE.method("toDateString", 0)
-def date_to_date_string(realm, this, *_):
-    return date_text(local_time(this.value)) if this.value == this.value else "Invalid Date"
-
-
 @DATE.method("toISOString", 0)
 def date_to_iso_string(realm, this, *_):
     if this.value != this.value:
@@ -13177,14 +13131,12 @@ def date_to_json(realm, this, *_):
     return invoke(realm, obj, "toISOString")
 
 
-@DATE.method("toString", 0)
-def date_to_string(realm, this, *_):
-    return date_to_text(this.value)
-
-
-@DATE.method("toTimeString", 0)
-def date_to_time_string(realm, this, *_):
-    return clock_text(this.value) if this.value == this.value else "Invalid Date"
+DATE.methods(
+    toDateString=lambda realm, this, *_:
+        date_text(local_time(this.value)) if this.value == this.value else "Invalid Date",
+    toString=lambda realm, this, *_: date_to_text(this.value),
+    toTimeString=lambda realm, this, *_:
+        clock_text(this.value) if this.value == this.value else "Invalid Date")
 
 
 @DATE.method("toUTCString", 0)
@@ -13238,19 +13190,10 @@ def date_construct(realm, new_target, *values):
     return JSDate(prototype_for(new_target, lambda: realm.DatePrototype), value)
 
 
-@DATE.static.method("now", 0)
-def date_now(realm, this, *_):
-    return realm.clock.now()
-
-
-@DATE.static.method("parse", 1)
-def date_parse(realm, this, text=undefined, *_):
-    return parse_date(to_string(text))
-
-
-@DATE.static.method("UTC", 7)
-def date_utc(realm, this, *values):
-    return time_clip(date_arguments(values or (undefined,)))
+DATE.static.methods(
+    now=lambda realm, this, *_: realm.clock.now(),
+    parse=lambda realm, this, text=undefined, *_: parse_date(to_string(text)))
+DATE.static.method("UTC", 7)(lambda realm, this, *values: time_clip(date_arguments(values or (undefined,))))
 
 
 # -- String (22.1) -----------------------------------------------------------------------
@@ -13708,14 +13651,9 @@ def string_value(this, name):
     raise JSTypeError(f"String.prototype.{name} requires that 'this' be a String")
 
 
-@STRING.method("toString", 0)
-def string_to_string(realm, this, *_):
-    return string_value(this, "toString")
-
-
-@STRING.method("valueOf", 0)
-def string_value_of(realm, this, *_):
-    return string_value(this, "valueOf")
+STRING.methods(
+    toString=lambda realm, this, *_: string_value(this, "toString"),
+    valueOf=lambda realm, this, *_: string_value(this, "valueOf"))
 
 
 # -- String: patterns --------------------------------------------------------------------
@@ -14052,9 +13990,9 @@ def string_iterator_next(realm, this, *_):
     return realm.iter_result(point, False)
 
 
-@STRING.method(SYM_ITERATOR, 0)
-def string_iterator(realm, this, *_):
-    return JSStringIterator(realm.StringIteratorPrototype, this_text(this, "[Symbol.iterator]"))
+STRING.method(SYM_ITERATOR, 0)(
+    lambda realm, this, *_:
+    JSStringIterator(realm.StringIteratorPrototype, this_text(this, "[Symbol.iterator]")))
 
 
 # -- String: constructor -----------------------------------------------------------------
@@ -14072,9 +14010,8 @@ def string_construct(realm, new_target, *values):
     return JSStringObject(prototype_for(new_target, lambda: realm.StringPrototype), text)
 
 
-@STRING.static.method("fromCharCode", 1)
-def string_from_char_code(realm, this, *codes):
-    return "".join([chr(to_uint32(code) & 0xFFFF) for code in interruptible(codes)])
+STRING.static.method("fromCharCode", 1)(
+    lambda realm, this, *codes: "".join([chr(to_uint32(code) & 0xFFFF) for code in interruptible(codes)]))
 
 
 @STRING.static.method("fromCodePoint", 1)
@@ -14115,14 +14052,8 @@ ITERATOR = BuiltinClass("Iterator", is_global=False)
 ASYNC_ITERATOR = BuiltinClass("AsyncIterator", is_global=False)
 
 
-@ITERATOR.method(SYM_ITERATOR)
-def iterator_iterator(realm, this, *_):
-    return this
-
-
-@ASYNC_ITERATOR.method(SYM_ASYNC_ITERATOR)
-def async_iterator_iterator(realm, this, *_):
-    return this
+ITERATOR.method(SYM_ITERATOR)(lambda realm, this, *_: this)
+ASYNC_ITERATOR.method(SYM_ASYNC_ITERATOR)(lambda realm, this, *_: this)
 
 
 # -- Array (23.1) ------------------------------------------------------------------------
@@ -14135,10 +14066,15 @@ MIN_SPARSE_LENGTH = 20_000
 ARRAY = BuiltinClass("Array", prototype=lambda realm, proto: JSArray(proto, []))
 
 
+def check_safe_length(length):
+    """A TypeError for a length that no Number counts exactly (23.1.3)."""
+    if length > MAX_SAFE:
+        raise JSTypeError("Invalid array length")
+
+
 def array_create(realm, length, proto=None):
     """ArrayCreate (10.4.2.2)."""
-    if length > MAX_ARRAY_LENGTH:
-        raise JSRangeError("Invalid array length")
+    check_array_length(length, MAX_ARRAY_LENGTH)
     proto = realm.ArrayPrototype if proto is None else proto
     if length <= MAX_PREALLOCATED_ITEMS:
         return holey_array([HOLE] * length, proto)
@@ -14551,8 +14487,7 @@ def array_concat(realm, this, *values):
     count = 0
     for value in (obj, *values):
         if not is_concat_spreadable(value):
-            if count >= MAX_SAFE:
-                raise JSTypeError("Invalid array length")
+            check_safe_length(count + 1)
             append_element(target, count, value)
             count += 1
             if not count & 4095:
@@ -14575,8 +14510,7 @@ def is_concat_spreadable(value):
 def concat_elements(realm, target, count, source):
     """Copies the elements of `source` to `target` from position `count`; the new count."""
     length = length_of_array_like(source)
-    if count + length > MAX_SAFE:
-        raise JSTypeError("Invalid array length")
+    check_safe_length(count + length)
     if is_dense(source) and type(target) is JSArray and len(target.items) == count:
         check_array_length(count + length)
         if length <= SLICE_LENGTH:
@@ -14615,11 +14549,6 @@ def move_elements(realm, obj, start, to, count, backwards):
             obj.set_or_throw(key, obj.get(source))
         else:
             obj.delete_or_throw(key)
-
-
-@ARRAY.method("entries")
-def array_entries(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), "entries")
 
 
 @ARRAY.method("every", 1)
@@ -14689,24 +14618,18 @@ def find_via_predicate(realm, this, callback, receiver, backwards):
     return -1, undefined
 
 
-@ARRAY.method("find", 1)
-def array_find(realm, this, callback=undefined, receiver=undefined, *_):
-    return find_via_predicate(realm, this, callback, receiver, False)[1]
-
-
-@ARRAY.method("findIndex", 1)
-def array_find_index(realm, this, callback=undefined, receiver=undefined, *_):
-    return find_via_predicate(realm, this, callback, receiver, False)[0]
-
-
-@ARRAY.method("findLast", 1)
-def array_find_last(realm, this, callback=undefined, receiver=undefined, *_):
-    return find_via_predicate(realm, this, callback, receiver, True)[1]
-
-
-@ARRAY.method("findLastIndex", 1)
-def array_find_last_index(realm, this, callback=undefined, receiver=undefined, *_):
-    return find_via_predicate(realm, this, callback, receiver, True)[0]
+ARRAY.method("find", 1)(
+    lambda realm, this, callback=undefined, receiver=undefined, *_:
+    find_via_predicate(realm, this, callback, receiver, False)[1])
+ARRAY.method("findIndex", 1)(
+    lambda realm, this, callback=undefined, receiver=undefined, *_:
+    find_via_predicate(realm, this, callback, receiver, False)[0])
+ARRAY.method("findLast", 1)(
+    lambda realm, this, callback=undefined, receiver=undefined, *_:
+    find_via_predicate(realm, this, callback, receiver, True)[1])
+ARRAY.method("findLastIndex", 1)(
+    lambda realm, this, callback=undefined, receiver=undefined, *_:
+    find_via_predicate(realm, this, callback, receiver, True)[0])
 
 
 @ARRAY.method("flat")
@@ -14738,8 +14661,7 @@ def flatten_into(realm, target, source, length, count, depth, mapper=None):
             count = flatten_into(realm, target, value, length_of_array_like(value), count,
                                  depth - 1)
         else:
-            if count >= MAX_SAFE:
-                raise JSTypeError("Invalid array length")
+            check_safe_length(count + 1)
             append_element(target, count, value)
             count += 1
     return count
@@ -14850,17 +14772,11 @@ def join_elements(realm, obj, length, separator, make_text):
         for _, value in all_items(realm, obj, range(length)):
             text = make_text(value)
             size += len(text)
-            if size > MAX_STRING_LENGTH:
-                raise JSRangeError("Invalid string length")
+            check_string_length(size)
             texts.append(text)
         return separator.join(texts)
     finally:
         joining.pop()
-
-
-@ARRAY.method("keys")
-def array_keys(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), "keys")
 
 
 @ARRAY.method("map", 1)
@@ -14938,14 +14854,15 @@ def reduce_items(realm, this, callback, initial, backwards):
     return result
 
 
-@ARRAY.method("reduce", 1)
-def array_reduce(realm, this, callback=undefined, *initial):
-    return reduce_items(realm, this, callback, initial, False)
-
-
-@ARRAY.method("reduceRight", 1)
-def array_reduce_right(realm, this, callback=undefined, *initial):
-    return reduce_items(realm, this, callback, initial, True)
+ARRAY.methods(
+    entries=lambda realm, this, *_:
+        JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), "entries"),
+    keys=lambda realm, this, *_:
+        JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), "keys"),
+    reduce=lambda realm, this, callback=undefined, *initial:
+        reduce_items(realm, this, callback, initial, False),
+    reduceRight=lambda realm, this, callback=undefined, *initial:
+        reduce_items(realm, this, callback, initial, True))
 
 
 @ARRAY.method("reverse")
@@ -15059,8 +14976,7 @@ def array_splice(realm, this, *args):
     start, deleted = splice_range(args, length)
     items = args[2:]
     total = length + len(items) - deleted
-    if total > MAX_SAFE:
-        raise JSTypeError("Invalid array length")
+    check_safe_length(total)
     if is_dense(obj) and len(obj.items) == length and total <= MAX_ARRAY_ITEMS \
             and has_array_constructor(realm, obj) \
             and (total <= length or not Guard.index or inherits_no_elements(realm, obj)):
@@ -15131,8 +15047,7 @@ def array_to_spliced(realm, this, *args):
     obj, length = array_and_length(realm, this)
     start, deleted = splice_range(args, length)
     total = length + len(args[2:]) - deleted
-    if total > MAX_SAFE:
-        raise JSTypeError("Invalid array length")
+    check_safe_length(total)
     check_array_length(total)
     head = [value for _, value in all_items(realm, obj, range(start))]
     tail = [value for _, value in all_items(realm, obj, range(start + deleted, length))]
@@ -15157,8 +15072,7 @@ def array_unshift(realm, this, *values):
         obj.items[:0] = values
         return length + count
     if count:
-        if length + count > MAX_SAFE:
-            raise JSTypeError("Invalid array length")
+        check_safe_length(length + count)
         move_elements(realm, obj, 0, count, length, True)
         for index, value in enumerate(values):
             obj.set_or_throw(str(index), value)
@@ -15268,9 +15182,7 @@ def array_from_array_like(realm, ctor, source, mapper, receiver):
     return target
 
 
-@ARRAY.static.method("isArray", 1)
-def array_is_array(realm, this, value=undefined, *_):
-    return is_array(value)
+ARRAY.static.methods(isArray=lambda realm, this, value=undefined, *_: is_array(value))
 
 
 @ARRAY.static.method("of")
@@ -15563,16 +15475,6 @@ def map_clear(realm, this, *_):
     return undefined
 
 
-@MAP.method("delete", 1)
-def map_delete(realm, this, key=undefined, *_):
-    return this.remove(key)
-
-
-@MAP.method("entries", 0)
-def map_entries(realm, this, *_):
-    return JSMapIterator(realm.MapIteratorPrototype, this, "entries")
-
-
 @MAP.method("forEach", 1)
 def map_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     run = require_callable(callback).fn
@@ -15596,11 +15498,6 @@ def map_has(realm, this, key=undefined, *_):
     return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
 
 
-@MAP.method("keys", 0)
-def map_keys(realm, this, *_):
-    return JSMapIterator(realm.MapIteratorPrototype, this, "keys")
-
-
 @MAP.method("set", 2, receiver=False)
 def map_set(realm, this, key=undefined, value=undefined, *_):
     if type(this) is not JSMap:
@@ -15615,16 +15512,12 @@ def map_set(realm, this, key=undefined, value=undefined, *_):
     return this
 
 
-@MAP.getter("size")
-def map_size(realm, this, *_):
-    return len(this.index)
-
-
-@MAP.method("values", 0)
-def map_values(realm, this, *_):
-    return JSMapIterator(realm.MapIteratorPrototype, this, "values")
-
-
+MAP.getters(size=lambda realm, this, *_: len(this.index))
+MAP.methods(
+    delete=lambda realm, this, key=undefined, *_: this.remove(key),
+    entries=lambda realm, this, *_: JSMapIterator(realm.MapIteratorPrototype, this, "entries"),
+    keys=lambda realm, this, *_: JSMapIterator(realm.MapIteratorPrototype, this, "keys"),
+    values=lambda realm, this, *_: JSMapIterator(realm.MapIteratorPrototype, this, "values"))
 MAP.alias(SYM_ITERATOR, "entries")
 
 
@@ -15649,9 +15542,7 @@ def map_group_by(realm, this, items=undefined, callback=undefined, *_):
     return groups
 
 
-@MAP.static.getter(SYM_SPECIES)
-def map_species(realm, this, *_):
-    return this
+MAP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 SET = BuiltinClass("Set", JSSet, tag="Set")
@@ -15673,16 +15564,6 @@ def set_clear(realm, this, *_):
     return undefined
 
 
-@SET.method("delete", 1)
-def set_delete(realm, this, key=undefined, *_):
-    return this.remove(key)
-
-
-@SET.method("entries", 0)
-def set_entries(realm, this, *_):
-    return JSSetIterator(realm.SetIteratorPrototype, this, "entries")
-
-
 @SET.method("forEach", 1)
 def set_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     run = require_callable(callback).fn
@@ -15699,16 +15580,11 @@ def set_has(realm, this, key=undefined, *_):
     return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
 
 
-@SET.getter("size")
-def set_size(realm, this, *_):
-    return len(this.index)
-
-
-@SET.method("values", 0)
-def set_values(realm, this, *_):
-    return JSSetIterator(realm.SetIteratorPrototype, this, "values")
-
-
+SET.getters(size=lambda realm, this, *_: len(this.index))
+SET.methods(
+    delete=lambda realm, this, key=undefined, *_: this.remove(key),
+    entries=lambda realm, this, *_: JSSetIterator(realm.SetIteratorPrototype, this, "entries"),
+    values=lambda realm, this, *_: JSSetIterator(realm.SetIteratorPrototype, this, "values"))
 SET.alias("keys", "values")
 SET.alias(SYM_ITERATOR, "values")
 
@@ -15838,9 +15714,7 @@ def set_constructor(realm, new_target, iterable=undefined, *_):
     return target
 
 
-@SET.static.getter(SYM_SPECIES)
-def set_species(realm, this, *_):
-    return this
+SET.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 # -- Iterators of Map and Set ------------------------------------------------------------
@@ -16048,20 +15922,15 @@ def can_be_held_weakly(realm, value):
 WEAK_MAP = BuiltinClass("WeakMap", JSWeakMap, tag="WeakMap")
 
 
-@WEAK_MAP.method("delete", 1)
-def weak_map_delete(realm, this, key=undefined, *_):
-    return this.entries.pop(id(key), None) is not None
-
-
 @WEAK_MAP.method("get", 1)
 def weak_map_get(realm, this, key=undefined, *_):
     entry = this.entries.get(id(key))
     return undefined if entry is None else entry[1]
 
 
-@WEAK_MAP.method("has", 1)
-def weak_map_has(realm, this, key=undefined, *_):
-    return id(key) in this.entries
+WEAK_MAP.methods(
+    delete=lambda realm, this, key=undefined, *_: this.entries.pop(id(key), None) is not None,
+    has=lambda realm, this, key=undefined, *_: id(key) in this.entries)
 
 
 @WEAK_MAP.method("set", 2)
@@ -16094,14 +15963,9 @@ def weak_set_add(realm, this, key=undefined, *_):
     return this
 
 
-@WEAK_SET.method("delete", 1)
-def weak_set_delete(realm, this, key=undefined, *_):
-    return this.entries.pop(id(key), None) is not None
-
-
-@WEAK_SET.method("has", 1)
-def weak_set_has(realm, this, key=undefined, *_):
-    return id(key) in this.entries
+WEAK_SET.methods(
+    delete=lambda realm, this, key=undefined, *_: this.entries.pop(id(key), None) is not None,
+    has=lambda realm, this, key=undefined, *_: id(key) in this.entries)
 
 
 @WEAK_SET.constructor(0)
@@ -16298,14 +16162,9 @@ def clamp_range(length, start, end):
 ARRAY_BUFFER = BuiltinClass("ArrayBuffer", JSArrayBuffer, tag="ArrayBuffer")
 
 
-@ARRAY_BUFFER.getter("byteLength")
-def array_buffer_byte_length(realm, this, *_):
-    return 0 if this.data is None else len(this.data)
-
-
-@ARRAY_BUFFER.getter("detached")
-def array_buffer_detached(realm, this, *_):
-    return this.data is None
+ARRAY_BUFFER.getters(
+    byteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data),
+    detached=lambda realm, this, *_: this.data is None)
 
 
 @ARRAY_BUFFER.method("slice", 2)
@@ -16352,14 +16211,9 @@ def array_buffer_construct(realm, new_target, length=undefined, *_):
     return JSArrayBuffer(proto, allocate_bytes(size))
 
 
-@ARRAY_BUFFER.static.method("isView", 1)
-def array_buffer_is_view(realm, this, value=undefined, *_):
-    return isinstance(value, (JSTypedArray, JSDataView))
-
-
-@ARRAY_BUFFER.static.getter(SYM_SPECIES)
-def array_buffer_species(realm, this, *_):
-    return this
+ARRAY_BUFFER.static.methods(
+    isView=lambda realm, this, value=undefined, *_: isinstance(value, (JSTypedArray, JSDataView)))
+ARRAY_BUFFER.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 # -- Element types -----------------------------------------------------------------------
@@ -16642,21 +16496,6 @@ def typed_array_at(realm, this, index=undefined, *_):
     return this.get_index(index) if 0 <= index < length else undefined
 
 
-@TYPED_ARRAY.getter("buffer")
-def typed_array_buffer(realm, this, *_):
-    return this.buffer
-
-
-@TYPED_ARRAY.getter("byteLength")
-def typed_array_byte_length(realm, this, *_):
-    return this.byte_length()
-
-
-@TYPED_ARRAY.getter("byteOffset")
-def typed_array_byte_offset(realm, this, *_):
-    return 0 if this.buffer.data is None else this.offset
-
-
 @typed_array_method("copyWithin", 2)
 def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=undefined, *_):
     length = len(this.view)
@@ -16669,9 +16508,8 @@ def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=
     return this
 
 
-@typed_array_method("entries", 0)
-def typed_array_entries(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, this, "entries")
+typed_array_method("entries", 0)(
+    lambda realm, this, *_: JSArrayIterator(realm.ArrayIteratorPrototype, this, "entries"))
 
 
 def visit_elements(realm, this, callback, this_arg, backwards=False):
@@ -16683,9 +16521,9 @@ def visit_elements(realm, this, callback, this_arg, backwards=False):
         yield index, value, run(this_arg, value, index, this)
 
 
-@typed_array_method("every", 1)
-def typed_array_every(realm, this, callback=undefined, this_arg=undefined, *_):
-    return all(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg))
+typed_array_method("every", 1)(
+    lambda realm, this, callback=undefined, this_arg=undefined, *_:
+    all(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg)))
 
 
 @typed_array_method("fill", 1)
@@ -16720,24 +16558,18 @@ def find_element(realm, this, callback, this_arg, backwards):
     return -1, undefined
 
 
-@typed_array_method("find", 1)
-def typed_array_find(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(realm, this, callback, this_arg, False)[1]
-
-
-@typed_array_method("findIndex", 1)
-def typed_array_find_index(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(realm, this, callback, this_arg, False)[0]
-
-
-@typed_array_method("findLast", 1)
-def typed_array_find_last(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(realm, this, callback, this_arg, True)[1]
-
-
-@typed_array_method("findLastIndex", 1)
-def typed_array_find_last_index(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(realm, this, callback, this_arg, True)[0]
+typed_array_method("find", 1)(
+    lambda realm, this, callback=undefined, this_arg=undefined, *_:
+    find_element(realm, this, callback, this_arg, False)[1])
+typed_array_method("findIndex", 1)(
+    lambda realm, this, callback=undefined, this_arg=undefined, *_:
+    find_element(realm, this, callback, this_arg, False)[0])
+typed_array_method("findLast", 1)(
+    lambda realm, this, callback=undefined, this_arg=undefined, *_:
+    find_element(realm, this, callback, this_arg, True)[1])
+typed_array_method("findLastIndex", 1)(
+    lambda realm, this, callback=undefined, this_arg=undefined, *_:
+    find_element(realm, this, callback, this_arg, True)[0])
 
 
 @typed_array_method("forEach", 1)
@@ -16793,20 +16625,12 @@ def typed_array_join(realm, this, separator=undefined, *_):
         # A buffer detached by the separator's toString has nothing left to show.
         parts.append(separator.join(texts if texts else [""] * count))
         size += len(parts[-1])
-        if size > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
-    return concat_all(parts, separator)
+        check_string_length(size)
+    return checked_text(separator.join(parts))
 
 
-def concat_all(parts, separator):
-    text = separator.join(parts)
-    check_string_length(len(text))
-    return text
-
-
-@typed_array_method("keys", 0)
-def typed_array_keys(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, this, "keys")
+typed_array_method("keys", 0)(
+    lambda realm, this, *_: JSArrayIterator(realm.ArrayIteratorPrototype, this, "keys"))
 
 
 @typed_array_method("lastIndexOf", 1)
@@ -16822,9 +16646,11 @@ def typed_array_last_index_of(realm, this, value=undefined, *start):
     return -1
 
 
-@TYPED_ARRAY.getter("length")
-def typed_array_length(realm, this, *_):
-    return len(this.view)
+TYPED_ARRAY.getters(
+    buffer=lambda realm, this, *_: this.buffer,
+    byteLength=lambda realm, this, *_: this.byte_length(),
+    byteOffset=lambda realm, this, *_: 0 if this.buffer.data is None else this.offset,
+    length=lambda realm, this, *_: len(this.view))
 
 
 @typed_array_method("map", 1)
@@ -16854,14 +16680,10 @@ def fold_elements(realm, this, callback, initial, backwards):
     return total
 
 
-@typed_array_method("reduce", 1)
-def typed_array_reduce(realm, this, callback=undefined, *initial):
-    return fold_elements(realm, this, callback, initial, False)
-
-
-@typed_array_method("reduceRight", 1)
-def typed_array_reduce_right(realm, this, callback=undefined, *initial):
-    return fold_elements(realm, this, callback, initial, True)
+typed_array_method("reduce", 1)(
+    lambda realm, this, callback=undefined, *initial: fold_elements(realm, this, callback, initial, False))
+typed_array_method("reduceRight", 1)(
+    lambda realm, this, callback=undefined, *initial: fold_elements(realm, this, callback, initial, True))
 
 
 @typed_array_method("reverse", 0)
@@ -16958,9 +16780,9 @@ def slice_over_itself(realm, result, source, first, count):
         data[to + position] = data[start + position]
 
 
-@typed_array_method("some", 1)
-def typed_array_some(realm, this, callback=undefined, this_arg=undefined, *_):
-    return any(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg))
+typed_array_method("some", 1)(
+    lambda realm, this, callback=undefined, this_arg=undefined, *_:
+    any(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg)))
 
 
 def sorted_elements(realm, this, comparator):
@@ -17037,7 +16859,7 @@ def typed_array_to_locale_string(realm, this, locales=undefined, options=undefin
         value = this.get_index(index)
         parts.append("" if value is undefined else to_string(
             invoke(realm, value, "toLocaleString", locales, options)))
-    return concat_all(parts, ",")
+    return checked_text(",".join(parts))
 
 
 @typed_array_method("toReversed", 0)
@@ -17061,13 +16883,8 @@ def typed_array_to_sorted(realm, this, comparator=undefined, *_):
 
 
 TYPED_ARRAY.value("toString", lambda realm: realm.ArrayPrototype.get("toString"))
-
-
-@typed_array_method("values", 0)
-def typed_array_values(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, this, "values")
-
-
+typed_array_method("values", 0)(
+    lambda realm, this, *_: JSArrayIterator(realm.ArrayIteratorPrototype, this, "values"))
 TYPED_ARRAY.alias(SYM_ITERATOR, "values")
 
 
@@ -17085,9 +16902,8 @@ def typed_array_with(realm, this, index=undefined, value=undefined, *_):
     return result
 
 
-@TYPED_ARRAY.getter(SYM_TO_STRING_TAG, receiver=False)
-def typed_array_tag(realm, this, *_):
-    return this.kind.name if isinstance(this, JSTypedArray) else undefined
+TYPED_ARRAY.getter(SYM_TO_STRING_TAG, receiver=False)(
+    lambda realm, this, *_: this.kind.name if isinstance(this, JSTypedArray) else undefined)
 
 
 @TYPED_ARRAY.constructor(0, call=True)
@@ -17159,9 +16975,7 @@ def typed_array_of(realm, this, *items):
     return result
 
 
-@TYPED_ARRAY.static.getter(SYM_SPECIES)
-def typed_array_species(realm, this, *_):
-    return this
+TYPED_ARRAY.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 # -- Constructors of the element types ---------------------------------------------------
@@ -17283,9 +17097,7 @@ class JSDataView(JSObject):
 DATA_VIEW = BuiltinClass("DataView", JSDataView, tag="DataView")
 
 
-@DATA_VIEW.getter("buffer")
-def data_view_buffer(realm, this, *_):
-    return this.buffer
+DATA_VIEW.getters(buffer=lambda realm, this, *_: this.buffer)
 
 
 @DATA_VIEW.getter("byteLength")
@@ -17609,9 +17421,8 @@ def derived_capability(realm, promise):
 PROMISE = BuiltinClass("Promise", JSPromise, tag="Promise")
 
 
-@PROMISE.method("catch", 1, receiver=False)
-def promise_catch(realm, this, on_rejected=undefined, *_):
-    return invoke(realm, this, "then", undefined, on_rejected)
+PROMISE.method("catch", 1, receiver=False)(
+    lambda realm, this, on_rejected=undefined, *_: invoke(realm, this, "then", undefined, on_rejected))
 
 
 @PROMISE.method("finally", 1, receiver=False)
@@ -17800,9 +17611,7 @@ def promise_with_resolvers(realm, this, *_):
                              "reject": capability.reject_function})
 
 
-@PROMISE.static.getter(SYM_SPECIES)
-def promise_species(realm, this, *_):
-    return this
+PROMISE.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 #: They tell the built-in functions from what a script may have put in their place.
@@ -17900,21 +17709,11 @@ GENERATOR = BuiltinClass("Generator", JSGenerator, parent="IteratorPrototype", t
                          is_global=False)
 GENERATOR.target = "[Generator]"
 GENERATOR.value("constructor", lambda realm: realm.GeneratorFunctionPrototype, CONFIGURABLE)
-
-
-@GENERATOR.method("next", 1)
-def generator_next(realm, this, value=undefined, *_):
-    return generator_result(realm, this.resume, value)
-
-
-@GENERATOR.method("return", 1)
-def generator_return(realm, this, value=undefined, *_):
-    return generator_result(realm, this.throw, GeneratorReturn(value))
-
-
-@GENERATOR.method("throw", 1)
-def generator_throw(realm, this, value=undefined, *_):
-    return generator_result(realm, this.throw, JSError(value))
+GENERATOR.method("return", 1)(
+    lambda realm, this, value=undefined, *_: generator_result(realm, this.throw, GeneratorReturn(value)))
+GENERATOR.methods(
+    next=lambda realm, this, value=undefined, *_: generator_result(realm, this.resume, value),
+    throw=lambda realm, this, value=undefined, *_: generator_result(realm, this.throw, JSError(value)))
 
 
 class GeneratorLoop(IteratorRecord):
@@ -18915,8 +18714,7 @@ class JSONWriter:
     def count(self, length):
         """Notes that the text grew."""
         self.size += length
-        if self.size > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
+        check_string_length(self.size)
 
     def object_text(self, key, value):
         """An object or array: SerializeJSONObject, SerializeJSONArray (25.5.2.5 and 6)."""
@@ -19038,9 +18836,9 @@ def indentation(space):
     return space[:MAX_JSON_INDENT] if type(space) is str else ""
 
 
-@JSON.method("stringify", 3)
-def json_stringify_function(realm, this, value=undefined, replacer=undefined, space=undefined, *_):
-    return json_stringify(realm, value, replacer, space)
+JSON.methods(
+    stringify=lambda realm, this, value=undefined, replacer=undefined, space=undefined, *_:
+        json_stringify(realm, value, replacer, space))
 
 
 # -- Reflect -----------------------------------------------------------------------------
@@ -19077,11 +18875,6 @@ def reflect_define_property(realm, this, target=undefined, key=undefined, attrib
     return target.define_own(key, to_property_descriptor(attributes))
 
 
-@REFLECT.method("deleteProperty", 2)
-def reflect_delete_property(realm, this, target=undefined, key=undefined, *_):
-    return require_target(target, "deleteProperty").delete(to_property_key(key))
-
-
 @REFLECT.method("get", 2)
 def reflect_get(realm, this, target=undefined, key=undefined, *receiver):
     require_target(target, "get")
@@ -19101,24 +18894,17 @@ def reflect_get_prototype_of(realm, this, target=undefined, *_):
     return null if proto is None else proto
 
 
-@REFLECT.method("has", 2)
-def reflect_has(realm, this, target=undefined, key=undefined, *_):
-    return require_target(target, "has").has(to_property_key(key))
-
-
-@REFLECT.method("isExtensible", 1)
-def reflect_is_extensible(realm, this, target=undefined, *_):
-    return require_target(target, "isExtensible").is_extensible()
-
-
-@REFLECT.method("ownKeys", 1)
-def reflect_own_keys(realm, this, target=undefined, *_):
-    return realm.new_array(list(require_target(target, "ownKeys").own_keys()))
-
-
-@REFLECT.method("preventExtensions", 1)
-def reflect_prevent_extensions(realm, this, target=undefined, *_):
-    return require_target(target, "preventExtensions").prevent_extensions()
+REFLECT.methods(
+    deleteProperty=lambda realm, this, target=undefined, key=undefined, *_:
+        require_target(target, "deleteProperty").delete(to_property_key(key)),
+    has=lambda realm, this, target=undefined, key=undefined, *_:
+        require_target(target, "has").has(to_property_key(key)),
+    isExtensible=lambda realm, this, target=undefined, *_:
+        require_target(target, "isExtensible").is_extensible(),
+    ownKeys=lambda realm, this, target=undefined, *_:
+        realm.new_array(list(require_target(target, "ownKeys").own_keys())),
+    preventExtensions=lambda realm, this, target=undefined, *_:
+        require_target(target, "preventExtensions").prevent_extensions())
 
 
 @REFLECT.method("set", 3)
@@ -19424,11 +19210,6 @@ _PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
-@GLOBAL_FUNCTIONS.method("isFinite", 1)
-def global_is_finite(realm, this, value=undefined, *_):
-    return is_finite(to_number(value))
-
-
 @GLOBAL_FUNCTIONS.method("isNaN", 1)
 def global_is_nan(realm, this, value=undefined, *_):
     value = to_number(value)
@@ -19480,24 +19261,14 @@ def decode_except(escaped, decoded, preserved):
     return "".join(pieces)
 
 
-@GLOBAL_FUNCTIONS.method("decodeURI", 1)
-def global_decode_uri(realm, this, uri=undefined, *_):
-    return decode_uri(to_string(uri), URI_RESERVED)
-
-
-@GLOBAL_FUNCTIONS.method("decodeURIComponent", 1)
-def global_decode_uri_component(realm, this, component=undefined, *_):
-    return decode_uri(to_string(component), frozenset())
-
-
-@GLOBAL_FUNCTIONS.method("encodeURI", 1)
-def global_encode_uri(realm, this, uri=undefined, *_):
-    return encode_uri(to_string(uri), URI_CHANGED)
-
-
-@GLOBAL_FUNCTIONS.method("encodeURIComponent", 1)
-def global_encode_uri_component(realm, this, component=undefined, *_):
-    return encode_uri(to_string(component), URI_COMPONENT_CHANGED)
+GLOBAL_FUNCTIONS.methods(
+    isFinite=lambda realm, this, value=undefined, *_: is_finite(to_number(value)),
+    decodeURI=lambda realm, this, uri=undefined, *_: decode_uri(to_string(uri), URI_RESERVED),
+    decodeURIComponent=lambda realm, this, component=undefined, *_:
+        decode_uri(to_string(component), frozenset()),
+    encodeURI=lambda realm, this, uri=undefined, *_: encode_uri(to_string(uri), URI_CHANGED),
+    encodeURIComponent=lambda realm, this, component=undefined, *_:
+        encode_uri(to_string(component), URI_COMPONENT_CHANGED))
 
 
 @GLOBAL_FUNCTIONS.method("escape", 1)
@@ -22543,8 +22314,7 @@ def replace_by_function(realm, regexp, text, function):
             pieces.append(piece if type(piece) is str else to_string(piece))
             position = end
         size += sum(map(len, pieces))
-        if size > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
+        check_string_length(size)
         if len(matches) < MATCHES_AT_ONCE:
             break
         done.append("".join(pieces))
@@ -22586,8 +22356,7 @@ def replace_by_text(realm, regexp, text, replacement):
             pieces.append(part)
             size += len(part)
         position = end
-        if size > MAX_STRING_LENGTH:
-            raise JSRangeError("Invalid string length")
+        check_string_length(size)
         if len(pieces) >= 4096:
             realm.poll()
             done.append("".join(pieces))
@@ -22769,9 +22538,7 @@ def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_
     return regexp_initialize(JSRegExp(proto, None), pattern, flags)
 
 
-@REGEXP.static.getter(SYM_SPECIES)
-def regexp_species(realm, this, *_):
-    return this
+REGEXP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 # -- RegExp: legacy properties -----------------------------------------------------------
@@ -23946,9 +23713,9 @@ def join_parts(parts):
     return "".join([text for _, text in parts])
 
 
-@INTL.method("getCanonicalLocales", 1)
-def intl_get_canonical_locales(realm, this, locales=undefined, *_):
-    return realm.new_array(locale_list(realm, locales))
+INTL.methods(
+    getCanonicalLocales=lambda realm, this, locales=undefined, *_:
+        realm.new_array(locale_list(realm, locales)))
 
 
 @INTL.method("supportedValuesOf", 1)
@@ -24397,19 +24164,11 @@ def number_format(realm, this, value=undefined, *_):
     return join_parts(format_number_parts(numeric_value(value), this.settings))
 
 
-@NUMBER_FORMAT.getter("format")
-def number_format_format(realm, this, *_):
-    return bound_format(realm, this, number_format)
-
-
-@NUMBER_FORMAT.method("formatToParts", 1)
-def number_format_to_parts(realm, this, value=undefined, *_):
-    return parts_to_array(realm, format_number_parts(numeric_value(value), this.settings))
-
-
-@NUMBER_FORMAT.method("resolvedOptions", 0)
-def number_format_resolved_options(realm, this, *_):
-    return realm.new_object(this.settings.resolved())
+NUMBER_FORMAT.getters(format=lambda realm, this, *_: bound_format(realm, this, number_format))
+NUMBER_FORMAT.methods(
+    formatToParts=lambda realm, this, value=undefined, *_:
+        parts_to_array(realm, format_number_parts(numeric_value(value), this.settings)),
+    resolvedOptions=lambda realm, this, *_: realm.new_object(this.settings.resolved()))
 
 
 @NUMBER_FORMAT.constructor(0, call=True)
@@ -24426,14 +24185,12 @@ def number_to_locale_text(realm, value, locales, options):
     return join_parts(format_number_parts(value, settings))
 
 
-@NUMBER.method("toLocaleString", 0)
-def number_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
-    return number_to_locale_text(realm, number_value(this, "toLocaleString"), locales, options)
-
-
-@BIGINT.method("toLocaleString", 0)
-def bigint_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
-    return number_to_locale_text(realm, bigint_value(this, "toLocaleString"), locales, options)
+NUMBER.method("toLocaleString", 0)(
+    lambda realm, this, locales=undefined, options=undefined, *_:
+    number_to_locale_text(realm, number_value(this, "toLocaleString"), locales, options))
+BIGINT.method("toLocaleString", 0)(
+    lambda realm, this, locales=undefined, options=undefined, *_:
+    number_to_locale_text(realm, bigint_value(this, "toLocaleString"), locales, options))
 
 
 # -- Intl.DateTimeFormat -----------------------------------------------------------------
@@ -24840,14 +24597,7 @@ def date_time_format(realm, this, date=undefined, *_):
     return formatted_date(date_argument(realm, date), this.settings)
 
 
-@DATE_TIME_FORMAT.getter("format")
-def date_time_format_format(realm, this, *_):
-    return bound_format(realm, this, date_time_format)
-
-
-@DATE_TIME_FORMAT.method("formatToParts", 1)
-def date_time_format_to_parts(realm, this, date=undefined, *_):
-    return parts_to_array(realm, format_date_parts(date_argument(realm, date), this.settings))
+DATE_TIME_FORMAT.getters(format=lambda realm, this, *_: bound_format(realm, this, date_time_format))
 
 
 @DATE_TIME_FORMAT.method("formatRange", 2)
@@ -24859,9 +24609,10 @@ def date_time_format_range(realm, this, start=undefined, end=undefined, *_):
     return start if start == end else f"{start} – {end}"
 
 
-@DATE_TIME_FORMAT.method("resolvedOptions", 0)
-def date_time_format_resolved_options(realm, this, *_):
-    return realm.new_object(this.settings.resolved())
+DATE_TIME_FORMAT.methods(
+    formatToParts=lambda realm, this, date=undefined, *_:
+        parts_to_array(realm, format_date_parts(date_argument(realm, date), this.settings)),
+    resolvedOptions=lambda realm, this, *_: realm.new_object(this.settings.resolved()))
 
 
 @DATE_TIME_FORMAT.constructor(0, call=True)
@@ -25103,14 +24854,11 @@ def string_list(realm, iterable):
     return items
 
 
-@LIST_FORMAT.method("format", 1)
-def list_format_format(realm, this, items=undefined, *_):
-    return join_parts(list_parts(string_list(realm, items), this.settings))
-
-
-@LIST_FORMAT.method("formatToParts", 1)
-def list_format_to_parts(realm, this, items=undefined, *_):
-    return parts_to_array(realm, list_parts(string_list(realm, items), this.settings))
+LIST_FORMAT.methods(
+    format=lambda realm, this, items=undefined, *_:
+        join_parts(list_parts(string_list(realm, items), this.settings)),
+    formatToParts=lambda realm, this, items=undefined, *_:
+        parts_to_array(realm, list_parts(string_list(realm, items), this.settings)))
 
 
 @LIST_FORMAT.method("resolvedOptions", 0)
@@ -26685,14 +26433,8 @@ def write_hash(url, text):
     url.fragment = percent_encode(text[1:] if text[0] == "#" else text, SAFE_FRAGMENT) if text else None
 
 
-@URL.method("toString", 0, flags=DEFAULT_ATTRS)
-def url_to_string(realm, this, *_):
-    return utf16(this.record.href())
-
-
-@URL.method("toJSON", 0, flags=DEFAULT_ATTRS)
-def url_to_json(realm, this, *_):
-    return utf16(this.record.href())
+URL.method("toString", 0, flags=DEFAULT_ATTRS)(lambda realm, this, *_: utf16(this.record.href()))
+URL.method("toJSON", 0, flags=DEFAULT_ATTRS)(lambda realm, this, *_: utf16(this.record.href()))
 
 
 def url_href(realm, this, *_):
@@ -26927,9 +26669,7 @@ def params_sort(realm, this, *_):
     return undefined
 
 
-@params_method("toString", 0)
-def params_to_string(realm, this, *_):
-    return this.text()
+params_method("toString", 0)(lambda realm, this, *_: this.text())
 
 
 @params_method("forEach", 1)
@@ -26943,27 +26683,15 @@ def params_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     return undefined
 
 
-@params_method("entries", 0)
-def params_entries(realm, this, *_):
-    return JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "entries")
-
-
-@params_method("keys", 0)
-def params_keys(realm, this, *_):
-    return JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "keys")
-
-
-@params_method("values", 0)
-def params_values(realm, this, *_):
-    return JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "values")
-
-
+params_method("entries", 0)(
+    lambda realm, this, *_:
+    JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "entries"))
+params_method("keys", 0)(
+    lambda realm, this, *_: JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "keys"))
+params_method("values", 0)(
+    lambda realm, this, *_: JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "values"))
 URL_SEARCH_PARAMS.alias(SYM_ITERATOR, "entries")
-
-
-@URL_SEARCH_PARAMS.getter("size", flags=WEB_GETTER_ATTRS)
-def params_size(realm, this, *_):
-    return len(this.pairs)
+URL_SEARCH_PARAMS.getter("size", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: len(this.pairs))
 
 
 @URL_SEARCH_PARAMS.constructor(0)
@@ -27057,9 +26785,8 @@ DOM_EXCEPTION = BuiltinClass("DOMException", JSDOMException, parent="ErrorProtot
                              tag="DOMException")
 
 
-@DOM_EXCEPTION.getter("code", flags=WEB_GETTER_ATTRS)
-def dom_exception_code(realm, this, *_):
-    return _DOM_EXCEPTION_CODES.get(peek(this, "name"), 0)
+DOM_EXCEPTION.getter("code", flags=WEB_GETTER_ATTRS)(
+    lambda realm, this, *_: _DOM_EXCEPTION_CODES.get(peek(this, "name"), 0))
 
 
 @DOM_EXCEPTION.constructor(0)
@@ -27100,9 +26827,7 @@ class JSTextEncoder(JSObject):
 TEXT_ENCODER = BuiltinClass("TextEncoder", JSTextEncoder, tag="TextEncoder")
 
 
-@TEXT_ENCODER.getter("encoding", flags=WEB_GETTER_ATTRS)
-def text_encoder_encoding(realm, this, *_):
-    return "utf-8"
+TEXT_ENCODER.getter("encoding", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: "utf-8")
 
 
 @TEXT_ENCODER.method("encode", 0, flags=DEFAULT_ATTRS)
@@ -27166,19 +26891,9 @@ class JSTextDecoder(JSObject):
 TEXT_DECODER = BuiltinClass("TextDecoder", JSTextDecoder, tag="TextDecoder")
 
 
-@TEXT_DECODER.getter("encoding", flags=WEB_GETTER_ATTRS)
-def text_decoder_encoding(realm, this, *_):
-    return this.encoding
-
-
-@TEXT_DECODER.getter("fatal", flags=WEB_GETTER_ATTRS)
-def text_decoder_fatal(realm, this, *_):
-    return this.fatal
-
-
-@TEXT_DECODER.getter("ignoreBOM", flags=WEB_GETTER_ATTRS)
-def text_decoder_ignore_bom(realm, this, *_):
-    return this.ignore_bom
+TEXT_DECODER.getter("encoding", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: this.encoding)
+TEXT_DECODER.getter("fatal", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: this.fatal)
+TEXT_DECODER.getter("ignoreBOM", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: this.ignore_bom)
 
 
 @TEXT_DECODER.method("decode", 0, flags=DEFAULT_ATTRS)
@@ -27411,9 +27126,7 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
     return array
 
 
-@CRYPTO.method("randomUUID", 0)
-def crypto_random_uuid(realm, this, *_):
-    return str(uuid.UUID(bytes=secrets.token_bytes(16), version=4))
+CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)))
 
 
 #: When the clock of performance.now() stood at zero: of that clock, and in milliseconds of Unix time.
@@ -27422,16 +27135,9 @@ _TIME_ORIGIN_UNIX = time.time() * 1000
 
 PERFORMANCE = Namespace("performance", tag="Performance")
 PERFORMANCE.value("timeOrigin", _TIME_ORIGIN_UNIX, ENUMERABLE | CONFIGURABLE)
-
-
-@PERFORMANCE.method("now", 0)
-def performance_now(realm, this, *_):
-    return realm.clock.elapsed()
-
-
-@PERFORMANCE.method("toJSON", 0)
-def performance_to_json(realm, this, *_):
-    return realm.new_object({"timeOrigin": _TIME_ORIGIN_UNIX})
+PERFORMANCE.methods(
+    now=lambda realm, this, *_: realm.clock.elapsed(),
+    toJSON=lambda realm, this, *_: realm.new_object({"timeOrigin": _TIME_ORIGIN_UNIX}))
 
 
 # -- Timers and microtasks ---------------------------------------------------------------
@@ -27450,19 +27156,14 @@ def start_timer(realm, handler, delay, args, repeat):
     return realm.set_timer(lambda: handler.fn(undefined, *args), delay, repeat)
 
 
-@GLOBAL_FUNCTIONS.method("setTimeout", 1)
-def global_set_timeout(realm, this, handler=undefined, delay=undefined, *args):
-    return start_timer(realm, handler, delay, args, False)
-
-
-@GLOBAL_FUNCTIONS.method("setInterval", 1)
-def global_set_interval(realm, this, handler=undefined, delay=undefined, *args):
-    return start_timer(realm, handler, delay, args, True)
-
-
-@GLOBAL_FUNCTIONS.method("setImmediate", 1)
-def global_set_immediate(realm, this, handler=undefined, *args):
-    return start_timer(realm, handler, 1, args, False)
+GLOBAL_FUNCTIONS.method("setTimeout", 1)(
+    lambda realm, this, handler=undefined, delay=undefined, *args:
+    start_timer(realm, handler, delay, args, False))
+GLOBAL_FUNCTIONS.method("setInterval", 1)(
+    lambda realm, this, handler=undefined, delay=undefined, *args:
+    start_timer(realm, handler, delay, args, True))
+GLOBAL_FUNCTIONS.methods(
+    setImmediate=lambda realm, this, handler=undefined, *args: start_timer(realm, handler, 1, args, False))
 
 
 def clear_timer(realm, this, number=undefined, *_):
@@ -27522,13 +27223,6 @@ def check_depth():
 def fix_number(value):
     """The result of + or - that left the range of ints."""
     return float(value) if type(value) is int else value
-
-
-@runtime_helper
-def check_length(text):
-    if len(text) > MAX_STRING_LENGTH:
-        raise JSRangeError("Invalid string length")
-    return text
 
 
 @runtime_helper
@@ -27651,10 +27345,12 @@ def method_names(obj):
 
 def meant_name(name, known):
     """`. Did you mean X?` when one of the known names is almost this one, else ""."""
-    lower = {other.lower(): other for other in itertools.islice(known, MAX_MEANT_NAMES)
-             if len(other) <= 60 and other not in ("constructor", "undefined")}
-    found = difflib.get_close_matches(name.lower(), list(lower), 1, MEANT_LIKENESS) if len(name) > 2 else ()
-    return f". Did you mean {lower[found[0]]}?" if found else ""
+    others = (other for other in itertools.islice(known, MAX_MEANT_NAMES)
+              if len(other) <= 60 and other not in ("constructor", "undefined"))
+    if len(name) == 3:                  # with two letters of three alike, anything could be meant
+        others = (other for other in others if len(other) != 3 or sorted(other.lower()) == sorted(name.lower()))
+    found = nearest(name, others, MEANT_LIKENESS) if len(name) > 2 else None
+    return f". Did you mean {found}?" if found else ""
 
 
 @runtime_helper
@@ -28188,8 +27884,7 @@ class ArrayDestructuring(IteratorRecord):
         while not self.done:
             for value in self:
                 values.append(value)
-                if len(values) > MAX_ARRAY_ITEMS:
-                    raise JSRangeError("Invalid array length")
+                check_array_length(len(values))
         return self.realm.new_array(values)
 
     def close(self):
@@ -28254,8 +27949,7 @@ def iterable_values(realm, value):
         values.append(item)
         if not len(values) & 4095:
             realm.poll()
-            if len(values) > MAX_ARRAY_ITEMS:
-                raise JSRangeError("Invalid array length")
+            check_array_length(len(values))
     return values
 
 
@@ -29139,7 +28833,7 @@ def is_module(source):
         if error.is_module_syntax:
             return True
     # Something before the first declaration is wrong in a script, perhaps not in a module.
-    parser = JSParser(from_code_units(source), True)
+    parser = JSParser(python_text(source), True)
     with contextlib.suppress(JSSyntaxError):
         _guarded(parser, parser.parse_program)
     return parser.saw_module_syntax
@@ -30597,9 +30291,9 @@ class Realm(RealmBase):
         """The properties of an object with these names, which are ASCII."""
         return [*map(obj.get, keys)]
 
-    def peek(self, value, key):
-        """A property's value without running a script: undefined for a getter, and of what is no object."""
-        return peek(value, utf16(key)) if isinstance(value, JSObject) else undefined
+    def peek(self, value, key, hidden=undefined):
+        """A property's value without running a script: `hidden` for a getter, undefined of what is no object."""
+        return peek(value, utf16(key), hidden) if isinstance(value, JSObject) else undefined
 
     def keys(self, obj):
         """The names of an object's own enumerable properties."""
@@ -31070,7 +30764,7 @@ class Incomplete(Exception):
 
 def may_go_on(error, source):
     """Whether a syntax error is only that the text ends too early."""
-    lines = _JS_LINE_BREAK.split(from_code_units(source).rstrip())
+    lines = _JS_LINE_BREAK.split(python_text(source).rstrip())
     if (error.line, error.column) >= (len(lines), len(lines[-1]) + 1) \
             or error.message == "Unterminated template literal":
         return True
@@ -32435,13 +32129,14 @@ class Js2PyRealm:
         return python_text(text.value) if isinstance(text, self.values.PyJsString) else None
 
     @staticmethod
-    def property_at(obj, key):
-        """The value of a property, own or inherited, without running a getter, or None."""
+    def property_at(obj, key, hidden=None):
+        """The value of a property, own or inherited, without running a getter (that is `hidden`), or None."""
         for _ in range(_MAX_PEEK_DEPTH):
             if obj is None or key in obj.own:
                 break
             obj = obj.prototype
-        return None if obj is None else obj.own.get(key, {}).get("value")
+        found = {} if obj is None else obj.own.get(key, {})
+        return hidden if "get" in found else found.get("value")
 
     def places(self, trace):
         """Where a traceback was in the script, deepest first: (function name, file name, line)."""
@@ -32764,9 +32459,9 @@ class Js2PyRealm:
     def get_all(self, obj, keys):
         return [self.get(obj, key) for key in keys]
 
-    def peek(self, value, key):
-        found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key)
-        return undefined if found is None else self.outward(found)
+    def peek(self, value, key, hidden=undefined):
+        found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key, hidden)
+        return undefined if found is None else found if found is hidden else self.outward(found)
 
     def keys(self, obj):
         return [python_text(key.value) for key in obj.object]
@@ -35986,6 +35681,9 @@ class _SdlMerge:
                              f'{_owner_of(known[1])}.',
                              node.name_start, registration)
 
+    def cannot_extend(self, name):
+        return f'Cannot extend type "{name}" because it is not defined.' + _graphql_did_you_mean(name, self.types)
+
     def take_extensions(self, registration):
         parsed = registration.parsed
         if id(parsed) in self.seen_texts:
@@ -35994,8 +35692,7 @@ class _SdlMerge:
         for node in parsed.extensions:
             known = self.types.get(node.name)
             if known is None:
-                self.missing.append((f'Cannot extend type "{node.name}" because it is not defined.'
-                                     + _graphql_did_you_mean(node.name, self.types), node.name_start, registration))
+                self.missing.append((functools.partial(self.cannot_extend, node.name), node.name_start, registration))
             elif known.kind != node.kind:
                 self.problem(f'Cannot extend non-{_KIND_WORDS[node.kind]} type "{node.name}".',
                              node.name_start, registration)
@@ -36021,14 +35718,24 @@ class GraphQLSchema:
     """Types, directives and root types made from a list of registrations.
 
     `visible` are the registrations whose root fields show; types that only others need are left out.
+    None makes a schema that is only to tell whether registrations fit together; it can `take` more.
     Problems are collected in `problems` (message, offset, registration), not raised; `missing` are those
-    that a later registration may mend, because it defines what is not there yet.
+    that a later registration may mend, because it defines what is not there yet. A message may be a function
+    that makes it: looking for similar names takes long.
     """
 
     def __init__(self, registrations, visible=None, core=None):
-        visible = registrations if visible is None else visible
+        shown = visible is not None
+        visible = visible if shown else registrations
         self.core = core
+        #: All of them, and those of which not all is checked, because a type is missing.
+        self.registrations, self.unchecked = list(registrations), list(registrations)
         self.merge = _SdlMerge(registrations)
+        #: Name of a missing type -> the registrations that want it.
+        self.wanting = collections.defaultdict(set)
+        for _message, _offset, registration in self.merge.missing:
+            for node in registration.parsed.extensions:
+                self.wanting[node.name].add(registration)
         self.problems, self.missing = self.merge.problems, self.merge.missing
         self.types = dict(core.types) if core else {}
         self.directives = {}
@@ -36040,15 +35747,49 @@ class GraphQLSchema:
         self._introspection = None
         if core is None:
             self._add_scalars()
-        self._create_types()
+        self._create_types(self.merge.types)
         self._fill_directives()
-        self._fill_types()
-        self._add_roots([item for item in visible if item.kind != "types"])
-        if not self.missing:
-            self._check_types()
-        if core:
+        self._fill_types(self.merge.types)
+        self._add_roots(visible)
+        self._check_unchecked()
+        if core and shown:
             self._keep_reachable(visible)
         self._collect_possible()
+
+    def take(self, item):
+        """Takes one more registration into a schema without problems, in time that does not depend on how many
+        there are. False where only a new schema of all can tell whether it fits; this one is spoiled then."""
+        parsed = item.parsed
+        if parsed.extensions or parsed.directives or any(node.name in self.types and node.name not in self.merge.types
+                                                         for node in parsed.types):
+            return False
+        self.registrations.append(item)
+        self.unchecked.append(item)
+        self.merge.take_definitions(item)
+        fresh = self._types_of([item])
+        again = {registration for name in fresh for registration in self.wanting.pop(name, ())}
+        if self.problems or again and any(registration.parsed.extensions for registration in self.registrations):
+            return False
+        if again:
+            self.missing[:] = [problem for problem in self.missing if problem[2] not in again]
+        self._create_types(fresh)
+        self._fill_types({**fresh, **self._types_of(again)})
+        self._add_roots([item, *again])
+        self._check_unchecked()
+        return not self.problems
+
+    def replace(self, old, item):
+        """Lets a registration stand for another with the same text; False where something is missing."""
+        if self.missing:
+            return False
+        self.registrations.remove(old)
+        self.registrations.append(item)
+        return True
+
+    def _types_of(self, registrations):
+        """The types that registrations were the first to define: name -> _SdlMergedType."""
+        merged = [(self.merge.types[node.name], item) for item in registrations for node in item.parsed.types]
+        return {type_.name: type_ for type_, item in merged if type_.registration is item}
 
     # -- building ----
 
@@ -36060,8 +35801,8 @@ class GraphQLSchema:
             type_ = self.types[name] = GraphQLNamedType("SCALAR", name, description, True)
             type_.serialize, type_.parse, type_.parse_literal = serialize, parse, parse_literal
 
-    def _create_types(self):
-        for name, merged in self.merge.types.items():
+    def _create_types(self, types):
+        for name, merged in types.items():
             known = self.types.get(name)
             if self.core and name.startswith("__"):
                 self._check_name(name, merged.node.name_start, merged.registration, name)
@@ -36072,8 +35813,8 @@ class GraphQLSchema:
                 self.types[name] = GraphQLNamedType(_KIND_OF_KEYWORD[merged.kind], name,
                                                     merged.description, not self.core)
 
-    def _fill_types(self):
-        for name, merged in self.merge.types.items():
+    def _fill_types(self, types):
+        for name, merged in types.items():
             type_ = self.types[name]
             if type_.builtin and self.core:
                 continue
@@ -36115,6 +35856,9 @@ class GraphQLSchema:
                          'introspection.',
                          offset, registration)
 
+    def unknown_type(self, name):
+        return f'Unknown type "{name}".' + _graphql_did_you_mean(name, self.types)
+
     def _reference(self, node, registration):
         """The type that a reference node names; None, and a problem, when it is unknown."""
         if isinstance(node, GqlNamedType):
@@ -36123,8 +35867,8 @@ class GraphQLSchema:
                 operation = registration.parsed.operation_of.get(node.name)
                 if operation:
                     return self.root_shell(operation)
-                self.missing.append((f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.types),
-                                     node.start, registration))
+                self.missing.append((functools.partial(self.unknown_type, node.name), node.start, registration))
+                self.wanting[node.name].add(registration)
             return type_
         inner = self._reference(node.of, registration)
         if inner is None:
@@ -36167,8 +35911,9 @@ class GraphQLSchema:
                          node.start, registration)
         return item
 
-    def _add_roots(self, visible):
+    def _add_roots(self, registrations):
         first, place = {}, {}
+        visible = [item for item in registrations if item.kind != "types"]
         for index, registration in enumerate(visible):
             rank = first.setdefault(id(registration.parsed), index)
             names = list(registration.parsed.roots[registration.kind])
@@ -36195,8 +35940,12 @@ class GraphQLSchema:
 
     # -- checks of spec 3 ----
 
-    def _check_types(self):
-        for name, merged in self.merge.types.items():
+    def _check_unchecked(self):
+        """Checks what has not been, as soon as no type is missing."""
+        if self.wanting:
+            return
+        types, registrations = self._types_of(self.unchecked), {*self.unchecked}
+        for name, merged in types.items():
             type_ = self.types[name]
             if type_.builtin and self.core:
                 continue
@@ -36205,11 +35954,13 @@ class GraphQLSchema:
             if merged.kind != "scalar" and not (type_.fields or type_.values or type_.possible):
                 self.problem(f"Type {name} must define one or more {what}.", offset, registration)
             self._check_merged(type_, merged)
-        for node, registration in self.merge.directives.values():
+        directives = {name: found for name, found in self.merge.directives.items() if found[1] in registrations}
+        for node, registration in directives.values():
             for item in node.arguments:
                 self._check_directives(item.directives, "ARGUMENT_DEFINITION", registration)
-        self._check_defaults()
-        self._check_input_cycles()
+        self._check_defaults(types, directives)
+        self._check_input_cycles(types)
+        self.unchecked = []
 
     def _check_merged(self, type_, merged):
         place = "OBJECT" if merged.kind == "type" else _KIND_OF_KEYWORD[merged.kind]
@@ -36302,13 +36053,13 @@ class GraphQLSchema:
                         _LiteralWalk(report=report).value(argument.value, known[argument.name].type)
             _check_directive(node, directive, place, report, check_values)
 
-    def _check_defaults(self):
+    def _check_defaults(self, types, directives):
         def check(item, registration):
             if item.default is not None:
                 def report(message, offset):
                     self.problem(f'Default value of "{item.name}": {message}', offset, registration)
                 _LiteralWalk(report=report).value(item.default, item.type)
-        for name, merged in self.merge.types.items():
+        for name, merged in types.items():
             type_ = self.types[name]
             for member, (_node, registration) in merged.members.items():
                 field = type_.fields.get(member)
@@ -36317,23 +36068,25 @@ class GraphQLSchema:
                         check(item, registration)
                 elif field is not None:
                     check(field, registration)
-        for root in self.roots.values():
-            for field in root.fields.values():
-                for item in field.arguments.values():
-                    check(item, field.registration)
-        for name, (_node, registration) in self.merge.directives.items():
+        for registration in self.unchecked:
+            root = self.roots.get(registration.kind)
+            field = root and root.fields.get(registration.name)
+            for item in field.arguments.values() if field else ():
+                check(item, registration)
+        for name, (_node, registration) in directives.items():
             for item in self.directives[name].arguments.values():
                 check(item, registration)
 
-    def _check_input_cycles(self):
-        """An input type that needs itself through non-null fields can never be given (spec 3.10)."""
+    def _check_input_cycles(self, types):
+        """An input type that needs itself through non-null fields can never be given (spec 3.10). No other types
+        than these refer to these."""
         state = {}
 
         def visit(type_, trail):
             state[type_] = "open"
             for field in type_.fields.values():
                 inner = field.type.of if field.type.kind == "NON_NULL" else None
-                if inner is None or inner.kind != "INPUT_OBJECT":
+                if inner is None or inner.kind != "INPUT_OBJECT" or inner.name not in types:
                     continue
                 step = trail + [field.name]
                 if state.get(inner) == "open":
@@ -36345,7 +36098,7 @@ class GraphQLSchema:
                     visit(inner, step)
             state[type_] = "done"
 
-        for type_ in list(self.types.values()):
+        for type_ in [self.types[name] for name in types]:
             if type_.kind == "INPUT_OBJECT" and type_ not in state:
                 visit(type_, [])
 
@@ -38613,6 +38366,8 @@ class GraphQLService:
         self.lock = threading.RLock()
         self.registrations, self.working = [], []
         self.broken = []
+        #: The last schema that was made to see whether registrations fit together.
+        self.trial = None
         #: Messages about the broken, and whether they are told at once: not while more scripts are to come.
         self.faults, self.loading = [], False
         self.texts = {}
@@ -38666,22 +38421,37 @@ class GraphQLService:
             if is_field and (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
                 refuse(f'The {item.kind} "{item.name}" is already registered by '
                        f'{known.owner or "another script"}.')
-        others = [known for known in others if (known.kind, known.name) != (item.kind, item.name)]
+        broken = set(self.broken)
+        others = [known for known in others if known not in broken]
         try:
             item.parsed = self.parse(item.sdl)
         except GraphQLSchemaError as error:
             message, line, column, _none = error.problems[0]
             raise GraphQLSchemaError([(f"{item.label}: {message}", *item.place(line, column), item)]) from None
+        extra = [field for name, field in item.parsed.roots[item.kind].items() if name != item.name] if item.inset else ()
+        if extra and item.name in item.parsed.roots[item.kind]:
+            raise self.schema_error([(f'The SDL of the field "{item.name}" has another field, "{extra[0].name}". '
+                                      f'Register it by a call of its own.', extra[0].start, item)], item)
         if not is_field and not (item.parsed.types or item.parsed.extensions or item.parsed.directives):
             refuse("registerTypes: the SDL defines no type. Root fields are registered by registerQuery, "
                    "registerMutation and registerSubscription.")
-        broken = set(self.broken)
-        schema = GraphQLSchema([known for known in others if known not in broken] + [item],
-                               core=_CORE_SCHEMA)
+        self.check_fit(item, others, complete)
+        return item
+
+    def check_fit(self, item, others, complete):
+        """Raises GraphQLSchemaError if a registration does not fit others, one of which it may replace."""
+        old = next((known for known in others if (known.kind, known.name) == (item.kind, item.name)), None)
+        trial, self.trial = self.trial, None
+        if trial is not None and trial.registrations == others and (
+                trial.take(item) if old is None else old.parsed is item.parsed and trial.replace(old, item)) \
+                and not (complete and trial.missing):
+            self.trial = trial
+            return
+        schema = GraphQLSchema([known for known in others if known is not old] + [item], core=_CORE_SCHEMA)
         problems = schema.problems + (schema.missing if complete else [])
         if problems:
             raise self.schema_error(problems, item)
-        return item
+        self.trial = schema
 
     def parse(self, sdl):
         """The sorted SDL of a text; scripts often register many fields with the same text."""
@@ -38699,6 +38469,7 @@ class GraphQLService:
         for message, offset, registration in found:
             place = _location_of(registration.sdl, offset)
             label = item.label if registration.sdl == item.sdl else _owner_of(registration)
+            message = message() if callable(message) else message
             problems.append((f"{label}: {message}", *registration.place(place["line"], place["column"]), registration))
         problems.sort(key=lambda problem: problem[3] is not item)
         return GraphQLSchemaError(problems)
@@ -38722,8 +38493,11 @@ class GraphQLService:
         """Works out which registrations fit together, and forgets what was made from the old ones."""
         working, broken, messages = list(self.registrations), [], []
         while True:
-            schema = GraphQLSchema(working, core=_CORE_SCHEMA)
-            problems = schema.problems + schema.missing
+            schema = self.trial
+            if schema is None or schema.registrations != working:
+                schema = self.trial = GraphQLSchema(working, core=_CORE_SCHEMA)
+            order = {item: index for index, item in enumerate(working)}
+            problems = sorted(schema.problems + schema.missing, key=lambda problem: (order[problem[2]], problem[1]))
             bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
                 break
@@ -39422,12 +39196,6 @@ def is_whole(value, low, high):
         and value == value // 1
 
 
-def nearest(word, candidates):
-    """The candidate most like a word, if one is like it at all."""
-    found = difflib.get_close_matches(word, list(candidates), 1, 0.6)
-    return found[0] if found else None
-
-
 # -- routeRegistry -----------------------------------------------------------------------
 
 
@@ -39575,8 +39343,7 @@ def broadcast(host, function, path, data, filter_json, options):
     if stream is not None:
         delivery = host.app.relay.send(stream, text, filter, function, fields)
         return f"Broadcast to '{path}': {delivery.sentence()}"
-    close = nearest(path, host.stream_paths())
-    hint = f"; did you mean '{close}'?" if close else ""
+    hint = meant(path, host.stream_paths())
     host.warn_once(f"{function}: no stream is registered at '{path}'{hint}")
     return f"Broadcast to '{path}': {Delivery().sentence()} (no stream is registered at '{path}'{hint})"
 
@@ -39672,8 +39439,7 @@ def broadcast_subscription(host, function, name, data, filter):
         delivery = Delivery()           # nobody can have subscribed yet
     if delivery is not None:
         return f"Broadcast to subscription '{name}': {delivery.sentence()}"
-    close = nearest(name, host.app.graphql.subscriptions())
-    hint = f"; did you mean '{close}'?" if close else ""
+    hint = meant(name, host.app.graphql.subscriptions())
     host.warn_once(f"{function}: no subscription '{name}' is registered{hint}")
     return (f"Broadcast to subscription '{name}': {Delivery().sentence()} "
             f"(no subscription of this name is registered{hint})")
@@ -41507,10 +41273,8 @@ REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 DURATIONS_KEPT = 128
-#: How many paths are suggested instead of one that does not exist, how alike they must be, and how much less
-#: alike than the best of them.
+#: How many paths are suggested instead of one that does not exist, and how much less alike than the best.
 MAX_SUGGESTIONS = 3
-SUGGESTED_LIKENESS = 0.6
 SUGGESTED_BESIDE = 0.1
 #: Pages that may listen for changes at the same time, and what they learn about a failure to load.
 MAX_LIVE_PAGES = 1000
@@ -41520,20 +41284,14 @@ LIVE_PATH = "/engine/live"
 MAX_WATCHED_FILES = 10_000
 WATCH_SHARE = 20
 
+#: Files that look like scripts and are none, and what to do about them.
+NOT_YET_SCRIPTS = re.compile(r"(?<!\.d)\.(?:ts|tsx|mts|cts|jsx|mjs|cjs)$")
+ONLY_JAVASCRIPT = "scripts are JavaScript in files that end with .js, so take types and JSX out and rename it"
+
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
 _COLOURS = {"warn": "33", "error": "31", "debug": "2"}
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-
 
 # -- Log ---------------------------------------------------------------------------------
-
-
-def printable(text):
-    """A text with control characters made visible, so that no message can pass for another line or
-    command the terminal; line breaks and tabs stay."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}" if found[0] < "\x80"
-                        else f"\\u{ord(found[0]):04x}",
-                        text)
 
 
 class LogWriter:
@@ -41710,36 +41468,269 @@ def console_takes_escapes(stream):
         return False
 
 
-# -- Errors of scripts -------------------------------------------------------------------
+# -- Code frames -------------------------------------------------------------------------
 
 
-def code_frame(source, line, column, around=2):
-    """The lines around a place, the line itself marked, and a caret under the column."""
+def code_frame(source, line, column, around=2, opening=None):
+    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
+    an `opening`, that line is shown and marked as well."""
     lines = source.removesuffix("\n").split("\n")
+    if line is not None and line == len(lines) + 1:     # the end of the text
+        line, column = len(lines), len(lines[-1]) + 1
     if line is None or not 1 <= line <= len(lines):
         return ""
-    width = len(str(min(line + around, len(lines))))
+    last = min(line + around, len(lines))
+    numbers = list(range(max(1, line - around), last + 1))
+    marks = {line: column}
+    if opening is not None and opening[0] != line:
+        marks[opening[0]] = opening[1]
+        numbers = sorted({*numbers, opening[0]})
     shown = []
-    for number in range(max(1, line - around), min(line + around, len(lines)) + 1):
+    for before, number in zip([numbers[0] - 1, *numbers], numbers):
         text = lines[number - 1].rstrip("\r").replace("\t", " ")
-        start = 0 if number != line or not column or column < 100 else column - 80
-        mark = ">" if number == line else " "
-        shown.append(f"{mark} {number:>{width}} | {text[start:start + 160]}".rstrip())
-        if number == line and column:
-            shown.append(" " * (width + 4) + " " * (column - start) + "^")
+        if number != before + 1:
+            shown.append("  …")
+        shown += marked_line(text, number, len(str(last)), marks.get(number), number in marks)
     return "\n".join(shown)
 
 
+def marked_line(text, number, width, column, marked):
+    """A line of a code frame, and a caret under its column if there is one."""
+    start = column - 80 if column and column >= 100 else 0
+    shown = [f"{'>' if marked else ' '} {number:>{width}} | {text[start:start + 160]}".rstrip()]
+    return [*shown, " " * (width + 4) + " " * (column - start) + "^"] if column else shown
+
+
+# -- Causes of errors --------------------------------------------------------------------
+#
+# What a reader of an error wants to know besides its place: which bracket was left open, and what is written
+# here in place of what other servers and browsers have. Looked up when an error is shown, and never before.
+
+#: Pieces of a script as far as brackets need them: a comment, a string, a bracket or backtick, a word or number,
+#: a slash, white space, any other character.
+_PIECE = (r"""(?P<skip>//[^\n]*|/\*[\s\S]*?\*/|\s+)|(?P<comment>/\*)|(?P<string>"(?:\\[\s\S]|[^"\\\n])*"?"""
+          r"""|'(?:\\[\s\S]|[^'\\\n])*'?)|(?P<open>[(\[{`])|(?P<close>[)\]}])|(?P<word>[\w$]+)|(?P<slash>/)"""
+          r"""|(?P<other>.)""")
+_REGEXP_LITERAL = r"/(?![*/])(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/\w*"
+_TEMPLATE_TEXT = r"(?:[^`\\$]|\\[\s\S]|\$(?!\{))*(\$\{|`)?"
+_PARTNERS = {")": "(", "]": "[", "}": "{"}
+#: Words that a value follows: a slash behind them begins a regular expression.
+_BEFORE_VALUES = frozenset("return typeof case do else in of instanceof new void delete throw await yield".split())
+
+
+#: What was opened at an offset and is not closed: `text` is a bracket, a backtick or `/*`.
+OpenPlace = collections.namedtuple("OpenPlace", "text offset")
+
+
+def _indentation(source, offset):
+    """(columns before the first character of the line of an offset, whether that character is there)."""
+    start = source.rfind("\n", 0, offset) + 1
+    line = source[start:offset]
+    return len(source[start:]) - len(source[start:].lstrip(" \t")), not line.strip()
+
+
+def open_places(source, end):
+    """(what is open at an offset of a script, outermost first; the innermost brace that seems to lack its partner:
+    the brace that closed it stands further left than its line). Reads no more than needs be to find brackets."""
+    places, suspect, value, at = [], None, False, 0
+    pieces, literals, texts = map(re.compile, (_PIECE, _REGEXP_LITERAL, _TEMPLATE_TEXT))
+    while at < end:
+        if places and places[-1].text == "`":
+            found = texts.match(source, at)
+            at = found.end()
+            if found[1] == "${":
+                places.append(OpenPlace("${", at - 2))
+            elif found[1] and at <= end:
+                places.pop()
+            value = bool(found[1] == "`")
+            continue
+        found = pieces.match(source, at)
+        kind, start, at = found.lastgroup, at, found.end()
+        if kind == "slash" and not value and (literal := literals.match(source, start)):
+            at, value = literal.end(), True
+        elif kind == "comment":
+            return [*places, OpenPlace("/*", start)], suspect
+        elif kind == "open":
+            places.append(OpenPlace(found[0], start))
+            value = False
+        elif kind == "close":
+            if not places or places[-1].text.lstrip("$") != _PARTNERS[found[0]]:
+                break
+            opening = places.pop()
+            (outer, _), (inner, first) = _indentation(source, opening.offset), _indentation(source, start)
+            if first and inner < outer and suspect is None and "\n" in source[opening.offset:start]:
+                suspect = opening
+            value = found[0] != "}" or opening.text == "${"
+        elif kind != "skip":
+            value = kind == "string" or kind == "word" and found[0] not in _BEFORE_VALUES
+    return places, suspect
+
+
+#: Messages of errors that come from something that was opened and is not closed, wherever they are noticed.
+_ENDED_INSIDE = "Unexpected end of input|Unterminated template literal"
+_AFTER_OPEN = r"Unexpected token|missing \)"
+
+
+def position_of(source, offset):
+    """(line, column) of an offset, from 1."""
+    return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
+
+
+def opening_of(error, source):
+    """(sentence, line, column) of what is not closed, if that explains a syntax error; or None."""
+    lines = source.split("\n")
+    if error.phase != "parse" or error.line is None or error.line > len(lines):
+        return None
+    message, offset = error.message, sum(map(len, lines[:error.line - 1])) + error.line - 1 + (error.column or 1) - 1
+    places, suspect = open_places(source, offset)
+    innermost, here, perhaps = places[-1] if places else None, source[offset:offset + 1], False
+    if message == "Invalid or unexpected token" and here in ("'", '"'):
+        return f"The text has no {here} at its end: it ends on the line where it begins", None, None
+    if here in ("}", ")", "]") and not places and message.startswith("Unexpected token"):
+        return f"No {_PARTNERS[here]} is open here: there is one {here} too many", None, None
+    if source.startswith("/*", offset) and message.startswith("Invalid"):
+        opening = OpenPlace("/*", offset)
+    elif innermost is None:
+        return None
+    elif innermost.text == "{" and (suspect or _indentation(source, innermost.offset)[0] >= _indentation(source, offset)[0]
+                                    and "\n" in source[innermost.offset:offset].strip()):
+        opening, perhaps = suspect or innermost, suspect is not None or message != "Unexpected end of input"
+    elif message.startswith("Missing }"):
+        opening = next((place for place in reversed(places) if place.text == "${"), innermost)
+    elif re.match(_ENDED_INSIDE, message):
+        opening = innermost
+    elif innermost.text in ("(", "[") and (here == ";" or here in _PARTNERS) and re.match(_AFTER_OPEN, message):
+        opening = innermost
+    elif innermost.text == "(" and message.startswith("missing )") and "\n" in source[innermost.offset:offset]:
+        opening, perhaps = innermost, True
+    else:
+        return None
+    line, column = position_of(source, opening.offset)
+    what = f"{ {'/*': 'comment', '`': 'template'}.get(opening.text, opening.text)} of line {line} is not closed"
+    return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
+
+
+#: Something that other servers or browsers have: errors whose message matches `message` where the line at fault
+#: has `code` (READ stands for the property that was asked for in vain), and code that matches `warned` and is worth a warning when a script is loaded. `says` is one
+#: sentence, `write` what does it here.
+Habit = collections.namedtuple("Habit", "message code says write warned", defaults=("",))
+
+_ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
+HABITS = (
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|better-sqlite3|redis)\b",
+          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          'sharedStorage.setItem("notes", JSON.stringify(notes));'),
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|socket\.io|cors)\b",
+          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+    Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
+          'import { greet } from "./lib/greet.js";'),
+    Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
+          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+    Habit(r"(?:module|exports) is not defined", "",
+          "Files share what they export by name, and a script names its handlers when it registers them.",
+          'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
+    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined", "",
+          "A script has no process and no environment; keep settings in a file of the folder.",
+          'import settings from "./settings.json" with { type: "json" };'),
+    Habit(r"(?:localStorage|sessionStorage) is not defined", "",
+          "This runs on the server, where sharedStorage keeps texts.", 'sharedStorage.setItem("name", "Ada");'),
+    Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
+          "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
+          '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
+    Habit(r"(?:app|express|router|server|http) is not defined", "",
+          "There is no app to make: a script registers its routes at the server that runs it.", _ROUTE_LINE),
+    Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined", "",
+          "A script opens a stream that pages listen to, and sends to all of them at once.",
+          'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: "Hello" });'),
+    Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined", "",
+          "A script has no network; a page can fetch, and post to a route what it got.",
+          'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
+    Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.", _ROUTE_LINE),
+    Habit(r"(?:Response|Headers) is not defined", "", "A handler returns a text, an object, or these properties.",
+          'return { status: 201, headers: { "X-Made-By": "me" }, body: "Hello" };'),
+    Habit(r"Buffer is not defined", "", "Texts become bytes with TextEncoder, and btoa makes base64.",
+          'const bytes = new TextEncoder().encode("Hello");'),
+    Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined",
+          r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|writeHead|setHeader)\b",
+          "A handler gets one argument, the context, and returns its answer.",
+          "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
+          r"\(\s*req(?:uest)?\s*,\s*res(?:ponse)?\s*[,)]"),
+    Habit(r"(?:req|request) is not defined", "", "The argument of a handler is the context, which has the request.",
+          "({ request }) => request.query.name"),
+    Habit(r"Cannot (?:read|destructure) propert\w+ .*undefined",
+          r"\breq(?:uest)?\.(?:body|query|params|headers|cookies|form|json)(?:\??\.READ\b|\[|\s*(?:;|\)|,|$))",
+          "The argument of a handler is the context, which has the request.", "({ request }) => request.query.name"),
+    Habit(r".*\b(?:query|params|headers|form|cookies)\.(?:get|has) is not a function", "",
+          "Parameters, header fields and form fields are properties of plain objects.", "const { name } = request.query;"),
+    Habit(r".*\b(?:json|text|formData|arrayBuffer|blob) is not a function",
+          r"\b(?:request|req)\.(?:json|text|formData|arrayBuffer|blob)\s*\(",
+          "request.json, request.form and request.body are values that are there already, not functions.",
+          "const { title } = request.json;", r"\brequest\.(?:json|text|formData)\s*\("),
+    Habit(r"Cannot (?:read|destructure) propert\w+ .*null", r"\bjson\b",
+          "request.json is null when the request does not say that it sends JSON.",
+          'fetch("/notes", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(note) })'),
+    Habit(r"Cannot read properties of undefined", r"\brequest\.body\.\w+\??\.READ\b",
+          "request.body is text; the fields of JSON are in request.json, those of a form in request.form.",
+          "const { title } = request.json;",
+          r"\brequest\.body\.(?!(?:length|at|char\w+|code\w+|concat|ends\w+|includes|indexOf|lastIndexOf|locale\w+|match\w*|"
+          r"normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|trim\w*|valueOf)\b)[A-Za-z_$]"
+          r"|\}\s*=\s*request\.body\b"),
+    Habit(r"await is only valid in async functions", "", "At the top of a script there is no await; in an async init there is.",
+          "async function init() { data = await load(); }"),
+)
+#: Code whose exports nobody reads; comments and strings.
+_EXPORT_DEFAULT = r"^export\s+default\b"
+_NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
+_EXPORTED = Habit("", "", "The server does not use what a script exports: it registers its handlers.", _ROUTE_LINE)
+_NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?\*/|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
+
+
+def habit_of(error, source):
+    """The Habit that an error shows, or None."""
+    lines = source.split("\n")
+    line = lines[error.line - 1] if error.line and error.line <= len(lines) else ""
+    read = re.search(r"\(reading '([^']+)'\)$", error.message)
+    read = re.escape(read[1]) if read else r"\w+"
+    return next((habit for habit in HABITS if re.match(habit.message, error.message)
+                 and (not habit.code or re.search(habit.code.replace("READ", read), line))), None)
+
+
+def habits_in(source, registers):
+    """Warnings about a script that was loaded: what does nothing here, each with its place. `registers` tells
+    whether the script registered anything."""
+    if not any(re.search(habit.warned, source) for habit in HABITS if habit.warned) \
+            and (registers or not re.search(_EXPORT_DEFAULT, source, re.M)):
+        return []
+    code = re.sub(_NOT_CODE, lambda found: re.sub(r"[^\n]", " ", found[0]), source)
+    found = [(habit, re.search(habit.warned, code)) for habit in HABITS if habit.warned]
+    if not registers:
+        found.append((_EXPORTED, re.search(_EXPORT_DEFAULT, code, re.M)))
+    return [f"{habit.says}\n{code_frame(source, *position_of(code, match.start()), 0)}\nWrite: {habit.write}"
+            for habit, match in found if match]
+
+
+def advice(habit):
+    """A Habit in two lines."""
+    return f"{habit.says}\nWrite: {habit.write}"
+
+
+# -- Errors of scripts -------------------------------------------------------------------
+
+
+#: A line of error.stack: function or None, file, line, column or None.
+STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
+
+
 def error_report(error, sources):
-    """A JSError as text for people: place, message, code frame, stack. `sources` maps file names to
-    source texts."""
-    name, message = error.name, error.message
-    headline = f"{name}: {message}" if name else f"Uncaught {message}"
+    """A JSError as text for people: place, message, code frame, stack, and what may help. `sources` maps file
+    names to source texts."""
+    locate(error, sources)
+    headline, opening, advice = explained(error, sources)
     if error.filename is None or error.line is None:
         stack = error.stack or ""
-        return stack if stack.startswith(headline) else headline
+        return "\n".join([stack if stack.startswith(headline) else headline, *advice])
     place = f"{error.filename}:{error.line}" + (f":{error.column}" if error.column else "")
-    frame = code_frame(sources.get(error.filename, ""), error.line, error.column)
+    frame = code_frame(sources.get(error.filename, ""), error.line, error.column, opening=opening)
     calls = [line for line in (error.stack or "").split("\n") if line.startswith("    at ")]
     parts = [f"{place}  {headline}"]
     if frame:
@@ -41748,7 +41739,31 @@ def error_report(error, sources):
         parts += calls[:MAX_REPORTED_CALLS]
         if len(calls) > MAX_REPORTED_CALLS:
             parts.append(f"    … {len(calls) - MAX_REPORTED_CALLS} more")
-    return "\n".join(parts)
+    return "\n".join([*parts, *advice])
+
+
+def explained(error, sources):
+    """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an error."""
+    name, message = error.name, error.message
+    headline = f"{name}: {message}" if name else f"Uncaught {message}"
+    source = sources.get(error.filename, "")
+    says, *opening = opening_of(error, source) or ("", None)
+    habit = habit_of(error, source) or (_NO_ERROR if not name and error.line is None else None)
+    return (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
+            [advice(habit)] if habit is not None else [])
+
+
+def locate(error, sources):
+    """Gives an error that knows no place in the sources the one from which it was thrown, if that can be told: for
+    values that are not errors, and for errors in texts that `eval` got."""
+    if error.filename in sources and error.line is not None or isinstance(error, ScriptTimeout):
+        return
+    calls = [found.groups()[1:] for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
+    places = [(code.co_filename, *frame_position(code, lasti)) for code, lasti in frames_of_traceback(error.__traceback__)]
+    for name, line, column in [*calls, *places]:
+        if name in sources:
+            error._facts = (error.name, error.message, error.stack, name, int(line), column and int(column))
+            return
 
 
 def trouble_mark(error):
@@ -42265,8 +42280,11 @@ class ScriptHost:
 
     def report_uncaught(self, error, prefix):
         """An error in a timer, or of a promise, that no code was there to catch."""
-        frame = code_frame({**self.app.sources(), **self.sources}.get(error.filename, ""), error.line, error.column)
-        self.app.keep_error(self, error, f"{prefix} {error.stack}" + (f"\n{frame}" if frame else ""))
+        sources = {**self.app.sources(), **self.sources}
+        locate(error, sources)
+        frame = code_frame(sources.get(error.filename, ""), error.line, error.column)
+        parts = [f"{prefix} {error.stack}", *([frame] if frame else []), *explained(error, sources)[2]]
+        self.app.keep_error(self, error, "\n".join(parts))
 
     def note_ignored(self, name, values):
         """Extra arguments are ignored, as JavaScript does; one that looks like a wish is worth a warning."""
@@ -42543,7 +42561,9 @@ class ScriptHost:
             if handler is not None:
                 self.resolve(handler, what)
         except MissingHandler as error:
-            return [str(error)]
+            named = re.search(rf"""(["'`]){re.escape(handler)}\1""", self.source)
+            frame = code_frame(self.source, *position_of(self.source, named.start()), 0) if named else ""
+            return [f"{error}\n{frame}".rstrip()]
         except JSError:                 # it was unloaded, which has been told
             pass
         return []
@@ -42572,10 +42592,7 @@ class LoadFailure:
     @property
     def headline(self):
         """The first words about it: `TypeError: x is not a function`."""
-        error = self.error
-        if error is None:
-            return self.text.split("\n")[0]
-        return f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}"
+        return self.text.split("\n")[0] if self.error is None else explained(self.error, self.sources)[0]
 
 
 # -- All scripts -------------------------------------------------------------------------
@@ -42683,6 +42700,10 @@ class Application:
             for name, path in self.script_files().items():
                 self._stamps[name] = file_stamp(path)
                 self.change({name: path}, again=False)
+        if self.path.is_dir():
+            for name in sorted(os.listdir(self.path)):
+                if NOT_YET_SCRIPTS.search(name):
+                    self.log.write("warn", f"{name} is not run: {ONLY_JAVASCRIPT}", name)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -42741,7 +42762,8 @@ class Application:
         for failure in failures.values():
             self._fail(failure)
         for name in loaded:
-            for problem in self.hosts[name].missing_handlers():
+            host = self.hosts[name]
+            for problem in [*host.missing_handlers(), *habits_in(host.source, bool(host.routes or host.streams))]:
                 self.log.write("warn", problem, name)
         return loaded
 
@@ -42997,12 +43019,9 @@ class Application:
 
     def suggestions(self, path):
         """Registered paths that look like one that is not: the best, and those about as good."""
-        known = [path for path in self.table.paths()] + list(self.stream_routes)
-        lower = {other.lower(): other for other in known}
-        found = difflib.get_close_matches(path.lower(), list(lower), MAX_SUGGESTIONS, SUGGESTED_LIKENESS)
-        matcher = difflib.SequenceMatcher(None, "", path.lower())
-        likeness = [(matcher.set_seq1(item), matcher.ratio())[1] for item in found]
-        return [lower[item] for item, ratio in zip(found, likeness) if ratio > likeness[0] - SUGGESTED_BESIDE]
+        found = nearest_names(path, [*self.table.paths(), *self.stream_routes], MAX_SUGGESTIONS)
+        likeness = likeness_to(path)
+        return [item for item in found if likeness(item) > likeness(found[0]) - SUGGESTED_BESIDE]
 
     def close(self):
         """Ends timers and streams."""
@@ -44010,12 +44029,16 @@ def is_address(name):
 
 def is_same_origin(head):
     """Was a request made by a page of this server, or by no page at all? What a browser says of itself in
-    Sec-Fetch-Site no page can forge, and it is right behind a proxy too, which may change the Host."""
+    Sec-Fetch-Site no page can forge, and it is right behind a proxy too, which may change the Host. Nor can a
+    page of another site send X-Forwarded-Host, as it takes a preflight."""
     site = head.fields.get("sec-fetch-site", "none").lower()
     if head.origin is None or site == "same-origin":
         return site in ("none", "same-origin")
     origin = _ABSOLUTE.match(head.origin)
-    return origin is not None and head.host is not None and origin[1].lower() == head.host.lower()
+    if origin is None or head.host is None:
+        return False
+    hosts = [head.host, *head.fields.get("x-forwarded-host", "").split(",")]
+    return origin[1].lower() in [host.strip().lower() for host in hosts]
 
 
 class Gate:
@@ -44044,6 +44067,10 @@ class Gate:
         if head.method not in ("GET", "HEAD", "OPTIONS") and not self._same_site(head):
             hint = "" if head.origin == "null" else \
                 f". If it should, start the server with --cors {head.origin or 'ORIGIN'}"
+            if head.origin and "sec-fetch-site" not in head.fields:
+                hint = (f": this server was called as {head.host}, by a page of {head.origin}. If a proxy changed that "
+                        "name, let it keep the Host header, or send X-Forwarded-Host. If it is another site that "
+                        f"should, start the server with --cors {head.origin}")
             return Refusal(403, "A page of another site may not do this" + hint)
         return None
 
@@ -44311,8 +44338,7 @@ def parse_chaos(text):
 
 def _setting_reader(name):
     if name not in CHAOS_SETTINGS:
-        close = nearest(name, CHAOS_SETTINGS)
-        raise ChaosMistake(f"{name} is not a setting" + (f"; did you mean {close}?" if close else ".")
+        raise ChaosMistake(f"{name} is not a setting" + (meant(name, CHAOS_SETTINGS) or ".")
                            + f" There are {', '.join(CHAOS_SETTINGS)} and seed")
     return CHAOS_SETTINGS[name]
 
@@ -45533,7 +45559,7 @@ class ScriptCaller(RequestAnswerer):
         else:
             text = str(error) if isinstance(error, MissingHandler) else f"{what}: {error}"
             self.app.log.write("error", text if here else f"{text} (error {mark})", host.name)
-            status, facts = 500, {"name": type(error).__name__, "message": text, "stack": ""}
+            status, facts = 500, {"name": "Error", "message": text if here else "The handler failed", "stack": ""}
         if not here:
             del facts["stack"]
             facts["id"] = mark
@@ -45546,15 +45572,26 @@ class ScriptCaller(RequestAnswerer):
     def thrown_answer(self, host, what, error):
         """What was thrown with a status from 400 to 599 is an answer: an error is raised as Refusal, of a
         response with a body the Response is returned. None for everything else."""
-        realm = host.realm
-        status, message, body = (realm.peek(error.value, key) for key in ("status", "message", "body"))
+        realm, thrown = host.realm, error.value
+
+        def ask(read):
+            """What only the script can tell, read(realm), or None if that fails."""
+            try:
+                return realm.run(realm.new_function(ignore_result, "throw"), None, timeout=self.app.handler_timeout,
+                                 convert=converter(realm, lambda realm, _: read(realm)))
+            except JSError:
+                return None
+
+        parts = [realm.peek(thrown, key, LATER) for key in ("status", "message", "body")]
+        if parts[0] is not undefined and any(part is LATER for part in parts):
+            parts = ask(lambda realm: realm.get_all(thrown, ("status", "message", "body"))) or [undefined] * 3
+        status, message, body = parts
         if not is_whole(status, 400, 599):
             return None
         if status >= 500:
             self.app.report_error(host, error, f"{what}: the handler threw status {int(status)}")
         if not error.name and body is not undefined:
-            response = realm.run(realm.new_function(ignore_result, "throw"), None, timeout=self.app.handler_timeout,
-                                 convert=converter(realm, lambda realm, _: response_from(realm, error.value)))
+            response = ask(lambda realm: response_from(realm, thrown))
             if isinstance(response, Response):
                 return response
         if not isinstance(message, str):
@@ -46598,10 +46635,6 @@ def page(name):
     return register
 
 
-def esc(value):
-    """Text as HTML."""
-    return html.escape(printable(str(value)))
-
 
 # -- Page kit ----------------------------------------------------------------------------
 #
@@ -46990,8 +47023,6 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
 #: With the live script.
 _LIVE_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
                 "worker-src 'self'; frame-ancestors 'none'")
-#: A line of error.stack: function or None, file, line, column or None.
-STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
 #: Of what is shown: lines around a place, frames with their source, paths, and the start of a body.
 SOURCE_AROUND = 5
 MAX_SHOWN_FRAMES = 30
@@ -47071,13 +47102,14 @@ def render_frames(error, sources, unnamed="anonymous function"):
               for name, file, line, column in frames[:MAX_SHOWN_FRAMES]]
     place = (error.filename, error.line, error.column)
     if error.filename and error.line and (not frames or error.phase == "parse"):
-        frames = [(None, *place)]
+        opening = explained(error, sources)[1]
+        frames = [(None, *place), *([("opened here", error.filename, *opening)] if opening else [])]
     items = []
     for name, file, line, column in frames:
         excerpt = render_source(sources.get(file, ""), line, column)
         title = (f"<span>{esc(name or ('source text' if error.phase == 'parse' else unnamed))}</span>"
                  f'<span class="place">{esc(file)}:{line}{f":{column}" if column else ""}</span>')
-        opened = " open" if excerpt and not any("<details" in item for item in items) else ""
+        opened = " open" if excerpt and (name == "opened here" or not any("<details" in item for item in items)) else ""
         items.append(f"<details{opened}><summary>{title}</summary>{excerpt}</details>" if excerpt
                      else f"<p>{title}</p>")
     return f'<div class="frames">{"".join(items)}</div>' if items else ""
@@ -47120,12 +47152,19 @@ def render_failure(app, failure):
         parts.append('<p class="soft">The version before goes on serving.</p>')
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
-    parts.append(f"<p>{render_headline(error.name or 'Uncaught', error.message)}</p>")
-    return "\n".join([*parts, render_frames(error, failure.sources, "top level")])
+    parts.append(f"<p>{render_headline(error, failure.sources)}</p>")
+    return "\n".join([*parts, render_advice(error, failure.sources), render_frames(error, failure.sources, "top level")])
 
 
-def render_headline(name, message):
-    return f'<span class="kind bad">{esc(name)}:</span> {esc(message)}'
+def render_headline(error, sources):
+    name, message = explained(error, sources)[0].split(" ", 1)
+    return f'<span class="kind bad">{esc(name)}</span> {esc(message)}'
+
+
+def render_advice(error, sources):
+    """What to write instead, where an error shows a habit of other servers."""
+    habit = habit_of(error, sources.get(error.filename, ""))
+    return "" if habit is None else f'<p class="advice">{esc(habit.says)}</p>\n{render_lines(habit.write)}'
 
 
 @page("notice")
@@ -47182,12 +47221,8 @@ def nearest_first(path, known):
     known = sorted(known, key=lambda entry: (entry[1], entry[0]))
     if len(known) > 2 * MAX_SHOWN_PATHS:
         return known
-    matcher = difflib.SequenceMatcher(None, "", path.lower()[:MAX_PATH_LENGTH])
-
-    def unlikeness(entry):
-        matcher.set_seq1(entry[1].lower())
-        return -round(matcher.ratio(), 2)
-    return sorted(known, key=unlikeness)
+    likeness = likeness_to(path[:MAX_PATH_LENGTH])
+    return sorted(known, key=lambda entry: -round(likeness(entry[1]), 2))
 
 
 @page("error")
@@ -47196,8 +47231,8 @@ def error_page(server, head, status, facts, error, body=b""):
     parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>']
     if isinstance(error, JSError):
         title = f"{facts['name']}: {facts['message']}"
-        parts += [f"<h1>{render_headline(error.name or 'Uncaught', error.message)}</h1>", *render_notice(server),
-                  render_frames(error, server.app.sources())]
+        parts += [f"<h1>{render_headline(error, server.app.sources())}</h1>", *render_notice(server),
+                  render_advice(error, server.app.sources()), render_frames(error, server.app.sources())]
         if facts["stack"]:
             parts.append('<details class="more"><summary>Stack as text</summary>'
                          + render_lines(facts["stack"]) + "</details>")
@@ -47498,13 +47533,17 @@ def error_facts(failure):
     """An error with its place, the lines around it as [number, text, whether it is the one], and stack."""
     error = failure.error
     facts = {"time": failure.time, "headline": headline_of(failure), "text": clip(failure.text, MAX_DETAIL),
-             "file": None, "line": None, "column": None, "frame": [], "stack": ""}
+             "advice": "", "file": None, "line": None, "column": None, "frame": [], "stack": ""}
     if error is not None and error.filename and error.line:
         lines = failure.sources.get(error.filename, "").removesuffix("\n").split("\n")
-        first = max(1, error.line - 4)
-        facts.update(file=error.filename, line=error.line, column=error.column, frame=[
-            [number, lines[number - 1].rstrip("\r")[:300], number == error.line]
-            for number in range(first, min(error.line + 4, len(lines)) + 1)])
+        line = min(error.line, len(lines))      # one more is the end of the text
+        _, opening, advice = explained(error, failure.sources)
+        frame = {number: [number, lines[number - 1].rstrip("\r")[:300], number == line]
+                 for number in range(max(1, line - 4), min(line + 4, len(lines)) + 1)}
+        if opening is not None and opening[0] != line:
+            frame[opening[0]] = [opening[0], lines[opening[0] - 1].rstrip("\r")[:300], True, opening[1]]
+        facts.update(file=error.filename, line=line, column=error.column, advice="".join(advice),
+                     frame=[frame[number] for number in sorted(frame)])
     if error is not None and error.phase != "parse":
         facts["stack"] = clip(error.stack or "", MAX_SHOWN_TEXT)
     return facts
@@ -48310,6 +48349,7 @@ DASHBOARD_BODY = r"""
     <div class="head"><h2 id="trouble-headline" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
     <div class="body">
       <code id="trouble-place"></code>
+      <pre id="trouble-advice"></pre>
       <div class="frame" id="trouble-frame"></div>
       <pre class="soft" id="trouble-stack"></pre>
     </div>
@@ -48888,11 +48928,13 @@ function renderTrouble(error, loads) {
   $("trouble-when").textContent = (loads ? "last error, " : "while loading, ") + clock(error.time);
   const place = [error.file, error.line, error.column].filter(Boolean);
   $("trouble-place").textContent = place.join(":");
+  $("trouble-advice").textContent = error.advice;
   $("trouble-frame").hidden = !error.frame.length;
   $("trouble-frame").replaceChildren(...error.frame.flatMap((line) => frameLine(line, error.column)));
   $("trouble-stack").textContent = error.frame.length ? error.stack : error.text;
 }
-function frameLine([line, code, here], column) {
+function frameLine([line, code, here, opening], column) {
+  column = opening ?? column;
   const shown = el("div", { class: here ? "here" : null }, el("i", { text: line }), code);
   if (!here || !column || column > 200) return [shown];
   return [shown, el("div", { class: "bad" }, el("i"), " ".repeat(column - 1) + "^")];
@@ -50681,6 +50723,8 @@ def trouble_with(scripts, options):
         except (OSError, ValueError) as error:
             return f"{scripts} cannot be read: {error}"
         return None
+    if NOT_YET_SCRIPTS.search(scripts.name):
+        return f"{scripts} is not run: {ONLY_JAVASCRIPT}"
     return None if scripts.suffix == ".js" else f"{scripts} is not a .js file"
 
 
