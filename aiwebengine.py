@@ -15,11 +15,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            377
      2  Limits of scripts                                                                 22
-     3  ERRORS, TEXT AND NUMBERS                                                         388
-          Long texts                                                                     124
+     3  ERRORS, TEXT AND NUMBERS                                                         417
+          Long texts                                                                     148
           Lengths and numbers                                                             39
-          Escaping, and names that were meant                                             42
-     4  JavaScript lexer                                                                 459
+          Escaping, and names that were meant                                             48
+     4  JavaScript lexer                                                                 461
      5  Syntax tree                                                                      414
           Program and statements                                                          93
           Functions and classes                                                           39
@@ -27,19 +27,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     93
           Patterns                                                                        19
           Modules                                                                         57
-     6  Parser                                                                         2,328
+     6  Parser                                                                         2,324
           Parser: names and scopes                                                       251
-          Parser: statements                                                             478
+          Parser: statements                                                             476
           Parser: functions                                                              173
           Parser: classes                                                                200
-          Parser: expressions                                                            448
+          Parser: expressions                                                            446
           Parser: literals                                                               218
           Parser: patterns                                                               182
           Parser: modules                                                                217
           Parsing a source text                                                          101
-     7  Scope analysis                                                                 1,152
+     7  Scope analysis                                                                 1,154
           Variables and scopes                                                           106
-          Resolving names                                                                714
+          Resolving names                                                                716
           Types of variables                                                             321
      8  Values and objects                                                             1,197
           Property descriptors                                                           164
@@ -69,7 +69,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          141
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,484
+    11  Built-ins of the language                                                      8,439
           Helpers shared by the built-ins                                                 95
           Object                                                                         365
           Function                                                                       141
@@ -99,11 +99,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterator prototypes                                                             10
           Array                                                                          147
           Array: callbacks                                                               109
-          Array: order                                                                   157
+          Array: order                                                                   125
           Array: prototype methods                                                       643
           Array: constructor                                                              93
           Array iterators                                                                 44
-          Map and Set                                                                    468
+          Map and Set                                                                    459
           Iterators of Map and Set                                                       156
           WeakMap and WeakSet                                                            107
           WeakRef and FinalizationRegistry                                               113
@@ -117,7 +117,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                181
-          JSON: parsing                                                                  405
+          JSON: parsing                                                                  401
           JSON: writing                                                                  343
           Reflect                                                                         81
           Proxy                                                                          272
@@ -163,17 +163,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,696
+    15  Realm, jobs and timers                                                         3,734
           Helpers of generated code: any realm                                           347
           Helpers of generated code: one realm                                           762
           The global object                                                              120
           Modules                                                                        413
-          Deadlines                                                                      297
+          Deadlines                                                                      333
           Values for a reader that chooses                                                90
           Output and compiled texts                                                       55
-          Threads for scripts                                                            147
+          Threads for scripts                                                            148
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   426
+          Realm: objects, errors, jobs                                                   427
           Realm: running code, values in and out                                         439
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
@@ -194,7 +194,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,018
+    18  GraphQL                                                                        5,024
           GraphQL errors                                                                 170
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -207,14 +207,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL schema                                                                 614
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
-          GraphQL plans                                                                  506
+          GraphQL plans                                                                  512
           GraphQL documents                                                              140
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
           GraphQL service                                                                703
-    19  Host API                                                                       2,254
-          Arguments                                                                      152
+    19  Host API                                                                       2,264
+          Arguments                                                                      162
           routeRegistry                                                                  175
           graphQLRegistry                                                                 98
           ResponseBuilder                                                                140
@@ -234,10 +234,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     373
           All scripts                                                                    587
           Live pages                                                                     122
-    21  HTTP server                                                                    3,294
+    21  HTTP server                                                                    3,299
           Request heads                                                                  200
           Request bodies                                                                 247
-          Responses of handlers                                                          149
+          Responses of handlers                                                          154
           Who may ask                                                                    188
           The last requests                                                               32
           Fault injection                                                                334
@@ -540,18 +540,17 @@ def poll_interrupt():
         raise Interrupted
 
 
-def interruptible(values):
-    """A Python iterator over many values that looks now and then whether the script shall stop."""
-    if len(values) < 1000:
-        return values
-    return interruptible_slowly(values)
-
-
-def interruptible_slowly(values):
+def with_polls(values):
+    """Values that may be many, with a look now and then whether the script shall stop."""
     for count, value in enumerate(values):
-        if not count & 511:
+        if not count & 1023:
             poll_interrupt()
         yield value
+
+
+def interruptible(values):
+    """with_polls() of a collection, if it is large."""
+    return values if len(values) < 1000 else with_polls(values)
 
 
 class MemoryLimit:
@@ -654,19 +653,43 @@ def matches_in_slices(pattern, text):
             at = max(at, whole)
 
 
-def with_polls(values):
-    """Values that may be many, with a look now and then whether the script shall stop."""
-    for index, value in enumerate(values):
-        if not index & 4095:
-            poll_interrupt()
-        yield value
-
-
 def sliced(values):
     """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
     for start in range(0, len(values), SLICE_LENGTH):
         poll_interrupt()
         yield values[start:start + SLICE_LENGTH]
+
+
+def sort_in_slices(values, key=None):
+    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
+    sorted in runs, which are then merged piece by piece."""
+    if len(values) <= SLICE_LENGTH << 2:
+        return sorted(values, key=key)
+    runs = [sorted(piece, key=key) for piece in sliced(values)]
+    result = []
+    for piece in merged_runs(runs, key):
+        result += piece
+    return result
+
+
+def merged_runs(runs, key=None):
+    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
+    get_key = key or (lambda value: value)
+    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
+    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
+    starts = [0] * len(runs)
+    for bound in bounds + [None]:
+        items = []
+        for index, run in enumerate(runs):
+            poll_interrupt()
+            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
+            items += run[starts[index]:end]
+            starts[index] = end
+        yield sorted(items, key=key)
+        for index, run in enumerate(runs if bound is not None else ()):     # all alike
+            end = bisect.bisect_right(run, bound, starts[index], key=key)
+            yield list(run[starts[index]:end])
+            starts[index] = end
 
 
 def comparisons_at_once(value):
@@ -767,9 +790,15 @@ def nearest(word, candidates, likeness=0.6):
     return found[0] if found else None
 
 
+#: Characters of a word that may be a slip of the pen: comparing longer ones takes its time.
+MAX_MEANT_CHARACTERS = 200
+
+
 def nearest_names(word, candidates, most, likeness=0.6):
     """The candidates most like a word, whatever the case of letters, the best first."""
-    lower = {other.lower(): other for other in candidates}
+    if len(word) > MAX_MEANT_CHARACTERS:
+        return []
+    lower = {other.lower(): other for other in candidates if len(other) <= MAX_MEANT_CHARACTERS}
     return [lower[item] for item in difflib.get_close_matches(word.lower(), list(lower), most, likeness)]
 
 
@@ -831,7 +860,7 @@ _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1
                  for quote in ("'", '"')}
 _TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
 _REGEXP_PARTS = re.compile("(?:[^/\\\\\\[\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]"
-                           "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029])*\\]){1,10000}").match
+                           "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]){0,65536}\\]){1,10000}").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})"
                      r"|([0-3][0-7]{0,2}|[4-7][0-7]?)|(\r\n|[\s\S]))")
@@ -980,6 +1009,8 @@ class JSLexer:
             if kind == 2:
                 self.start, self.pos = match.span(2)
                 self.type = match[2]
+                if STOPPED_THREADS:     # whatever is long holds many of these
+                    poll_interrupt()
                 return
             if kind == 5:
                 if STOPPED_THREADS:
@@ -1067,7 +1098,7 @@ class JSLexer:
         if "\\" in text:
             self.escaped_at = self.start
             text = _NAME_ESCAPE.sub(self._name_escape, text)
-        for index, char in enumerate(text):
+        for index, char in enumerate(interruptible(text)):
             if not (is_identifier_part(char) if index else is_identifier_start(char)):
                 if not index or "\\" in match[0]:
                     raise self.error("Invalid or unexpected token", start)
@@ -1147,6 +1178,8 @@ class JSLexer:
         following = self.source[end:end + 1]
         if following and (following == "\\" or is_identifier_part(following)):
             raise self.error("Invalid or unexpected token", start)
+        if end - start > MAX_INTEGER_DIGITS:
+            raise self.error("Numeric literal is too long", start)
         self.type, self.pos = "bigint" if big else "number", end
         if "_" in text:
             self._check_separators(text, start, legacy)
@@ -1196,8 +1229,6 @@ class JSLexer:
         if whole and whole[0] == "0" and len(whole) > 1:
             self._legacy_octal("Decimals with leading zeros are not allowed in strict mode.")
         if fraction is None and exponent is None:
-            if len(whole) > MAX_INTEGER_DIGITS:
-                raise self.error("Numeric literal is too long", start)
             self.value = parse_integer(whole.replace("_", ""))
             return
         value = float(((whole or "0") + (fraction or "") + (exponent or "")).replace("_", ""))
@@ -2020,8 +2051,6 @@ class StatementParser(NameParser):
         handler = _STATEMENTS.get(self.type)
         if handler is None:
             return self.parse_expression_statement()
-        if STOPPED_THREADS:
-            poll_interrupt()
         self.depth = depth = self.depth + 1
         if depth > MAX_NESTING:
             raise self.too_deep()
@@ -2840,8 +2869,6 @@ class ExpressionParser(ClassParser):
 
     def parse_assignment(self, no_in=False, stop_at_question=False):
         """Read an AssignmentExpression; with stop_at_question leave a `?` behind it to the caller."""
-        if STOPPED_THREADS:
-            poll_interrupt()
         self.arrow_at = self.start
         self.no_in = no_in
         left = self.parse_private_in(no_in) if self.type == "private" else self.parse_unary()
@@ -4141,6 +4168,8 @@ class ScopeAnalyzer:
                             self.visit(item)
 
     def visit_list(self, nodes):
+        if STOPPED_THREADS:
+            poll_interrupt()
         for node in nodes:
             if node is not None:
                 self.visit(node)
@@ -5393,7 +5422,7 @@ def array_index(key):
 def order_keys(keys):
     """Integer indices ascending, then strings, then symbols (10.1.11.1); no private names."""
     strings, symbols, indices, last, ascending = [], [], [], -1, True
-    for key in keys:
+    for key in keys if len(keys) < 1000 else with_polls(keys):
         if type(key) is str:
             if key and key[0] in "0123456789" and (index := array_index(key)) >= 0:
                 indices.append(key)
@@ -5404,7 +5433,7 @@ def order_keys(keys):
         elif type(key) is JSSymbol:
             symbols.append(key)
     if not ascending:
-        indices.sort(key=int)           # millions would hold up all threads
+        indices = sort_in_slices(indices, int)
     if indices:
         strings = indices + strings
     return strings + symbols if symbols else strings
@@ -11093,7 +11122,7 @@ def group_values(realm, items, callback, make_key):
     groups = {}
     iterator = iterate(realm, items)
     try:
-        for index, value in enumerate(iterator):
+        for index, value in enumerate(with_polls(iterator)):
             key = make_key(callback.fn(undefined, value, index))
             groups.setdefault(key, []).append(value)
     except BaseException as error:
@@ -11330,7 +11359,7 @@ def object_from_entries(realm, this, entries=undefined, *_):
     obj = JSObject(realm.ObjectPrototype)
     iterator = iterate(realm, entries)
     try:
-        for entry in iterator:
+        for entry in with_polls(iterator):
             if not isinstance(entry, JSObject):
                 raise JSTypeError(f"Iterator value {display(entry)} is not an entry object")
             key = entry.get("0")
@@ -14034,7 +14063,7 @@ def string_raw(realm, this, template=undefined, *substitutions):
     literals = to_object(realm, to_object(realm, template).get("raw"))
     length = length_of_array_like(literals)
     pieces, total = [], 0
-    for index in range(length):
+    for index in interruptible(range(length)):
         piece = to_string(substitutions[index - 1]) if 0 < index <= len(substitutions) else ""
         # The literal is read only after the substitution before it was converted.
         piece += to_string(literals.get(str(index)))
@@ -14421,38 +14450,6 @@ def sort_texts(texts):
     return result
 
 
-def sort_in_slices(values, key=None):
-    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
-    sorted in runs, which are then merged piece by piece."""
-    if len(values) <= SLICE_LENGTH << 2:
-        return sorted(values, key=key)
-    runs = [sorted(piece, key=key) for piece in sliced(values)]
-    result = []
-    for piece in merged_runs(runs, key):
-        result += piece
-    return result
-
-
-def merged_runs(runs, key=None):
-    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
-    get_key = key or (lambda value: value)
-    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
-    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
-    starts = [0] * len(runs)
-    for bound in bounds + [None]:
-        items = []
-        for index, run in enumerate(runs):
-            poll_interrupt()
-            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
-            items += run[starts[index]:end]
-            starts[index] = end
-        yield sorted(items, key=key)
-        for index, run in enumerate(runs if bound is not None else ()):     # all alike
-            end = bisect.bisect_right(run, bound, starts[index], key=key)
-            yield list(run[starts[index]:end])
-            starts[index] = end
-
-
 def make_comparison(function):
     """A comparison for cmp_to_key, which asks only whether the result is below zero."""
     def compare(x, y):
@@ -14828,7 +14825,7 @@ def array_push(realm, this, *values):
     if length + len(values) > MAX_SAFE:
         raise JSTypeError(f"Pushing {len(values)} elements on an array-like of length {length} "
                           "is disallowed by ECMA-262")
-    for index, value in enumerate(values, length):
+    for index, value in enumerate(interruptible(values), length):
         obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length + len(values))
     return length + len(values)
@@ -14952,7 +14949,7 @@ def array_sort(realm, this, comparator=undefined, *_):
     if is_dense(obj) and len(obj.items) == len(values):
         obj.items[:] = values
         return obj
-    for index, value in enumerate(values):
+    for index, value in enumerate(interruptible(values)):
         obj.set_or_throw(str(index), value)
     for index in range(len(values), length):
         if not index & 4095:
@@ -15000,7 +14997,7 @@ def splice_in_place(realm, obj, length, start, deleted, items):
             if not index & 4095:
                 realm.poll()
             obj.delete_or_throw(str(index))
-    for index, value in enumerate(items, start):
+    for index, value in enumerate(interruptible(items), start):
         obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length - deleted + count)
 
@@ -15074,7 +15071,7 @@ def array_unshift(realm, this, *values):
     if count:
         check_safe_length(length + count)
         move_elements(realm, obj, 0, count, length, True)
-        for index, value in enumerate(values):
+        for index, value in enumerate(interruptible(values)):
             obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length + count)
     return length + count
@@ -15100,7 +15097,7 @@ def array_with(realm, this, index=undefined, value=undefined, *_):
     check_array_length(length)
     index = int(index)
     values = copied_items(realm, obj, length) if is_dense(obj) else [
-        undefined if at == index else obj.get(str(at)) for at in range(length)]
+        undefined if at == index else obj.get(str(at)) for at in interruptible(range(length))]
     values[index] = value
     return realm.new_array(values)
 
@@ -15190,7 +15187,7 @@ def array_of(realm, this, *items):
     if this is realm.Array or not is_constructor(this):
         return realm.new_array(list(items))
     target = construct(this, (len(items),))
-    for index, value in enumerate(items):
+    for index, value in enumerate(interruptible(items)):
         target.create_data_property_or_throw(str(index), value)
     set_length_or_throw(target, len(items))
     return target
@@ -15417,15 +15414,6 @@ def moved_position(position, era):
     return position, era
 
 
-def polled(realm, values):
-    """The same values, with a look at the clock now and then: for loops that may not call any
-    generated code."""
-    for count, value in enumerate(values):
-        if not count & 4095:
-            realm.poll()
-        yield value
-
-
 def add_all(realm, target, iterable, adder_name, adder_info, add_directly, add):
     """Fills a new collection from the constructor's argument by its method `adder_name`:
     `add(adder, item)`, or `add_directly(item)` while that method is the built-in one."""
@@ -15438,7 +15426,7 @@ def add_all(realm, target, iterable, adder_name, adder_info, add_directly, add):
     direct = getattr(adder, "info", None) is adder_info
     iterator = fast_iterator(realm, iterable) or iterate(realm, iterable)
     try:
-        for item in polled(realm, iterator):
+        for item in with_polls(iterator):
             if direct:
                 add_directly(item)
             else:
@@ -15478,7 +15466,7 @@ def map_clear(realm, this, *_):
 @MAP.method("forEach", 1)
 def map_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     run = require_callable(callback).fn
-    for position in polled(realm, this.positions()):
+    for position in with_polls(this.positions()):
         run(this_arg, this.values[position], this.keys[position], this)
     return undefined
 
@@ -15567,7 +15555,7 @@ def set_clear(realm, this, *_):
 @SET.method("forEach", 1)
 def set_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     run = require_callable(callback).fn
-    for position in polled(realm, this.positions()):
+    for position in with_polls(this.positions()):
         key = this.keys[position]
         run(this_arg, key, key, this)
     return undefined
@@ -15628,11 +15616,11 @@ def set_difference(realm, this, other=undefined, *_):
     record = SetRecord(other)
     result = copy_of_set(realm, this)
     if len(this.index) <= record.size:
-        for key in polled(realm, iterate_set(this)):
+        for key in with_polls(iterate_set(this)):
             if record.contains(key):
                 result.remove(key)
     else:
-        for key in polled(realm, record.iterator()):
+        for key in with_polls(record.iterator()):
             result.remove(key)
     return result
 
@@ -15642,11 +15630,11 @@ def set_intersection(realm, this, other=undefined, *_):
     record = SetRecord(other)
     result = JSSet(realm.SetPrototype)
     if len(this.index) <= record.size:
-        for key in polled(realm, iterate_set(this)):
+        for key in with_polls(iterate_set(this)):
             if record.contains(key):
                 result.add_key(key)
     else:
-        for key in polled(realm, record.iterator()):
+        for key in with_polls(record.iterator()):
             if this.has_key(key):
                 result.add_key(key)
     return result
@@ -15656,9 +15644,9 @@ def set_intersection(realm, this, other=undefined, *_):
 def set_is_disjoint_from(realm, this, other=undefined, *_):
     record = SetRecord(other)
     if len(this.index) <= record.size:
-        return not any(record.contains(key) for key in polled(realm, iterate_set(this)))
+        return not any(record.contains(key) for key in with_polls(iterate_set(this)))
     iterator = record.iterator()
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         if this.has_key(key):
             iterator.close()
             return False
@@ -15669,7 +15657,7 @@ def set_is_disjoint_from(realm, this, other=undefined, *_):
 def set_is_subset_of(realm, this, other=undefined, *_):
     record = SetRecord(other)
     return len(this.index) <= record.size \
-        and all(record.contains(key) for key in polled(realm, iterate_set(this)))
+        and all(record.contains(key) for key in with_polls(iterate_set(this)))
 
 
 @SET.method("isSupersetOf", 1)
@@ -15678,7 +15666,7 @@ def set_is_superset_of(realm, this, other=undefined, *_):
     if len(this.index) < record.size:
         return False
     iterator = record.iterator()
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         if not this.has_key(key):
             iterator.close()
             return False
@@ -15689,7 +15677,7 @@ def set_is_superset_of(realm, this, other=undefined, *_):
 def set_symmetric_difference(realm, this, other=undefined, *_):
     iterator = SetRecord(other).iterator()
     result = copy_of_set(realm, this)
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         if this.has_key(key):
             result.remove(key)
         else:
@@ -15701,7 +15689,7 @@ def set_symmetric_difference(realm, this, other=undefined, *_):
 def set_union(realm, this, other=undefined, *_):
     iterator = SetRecord(other).iterator()
     result = copy_of_set(realm, this)
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         result.add_key(key)
     return result
 
@@ -16516,7 +16504,7 @@ def visit_elements(realm, this, callback, this_arg, backwards=False):
     """Calls back for every element; yields (index, value, result)."""
     run = require_callable(callback).fn
     indices = range(len(this.view))
-    for index in polled(realm, reversed(indices) if backwards else indices):
+    for index in with_polls(reversed(indices) if backwards else indices):
         value = this.get_index(index)
         yield index, value, run(this_arg, value, index, this)
 
@@ -16545,7 +16533,7 @@ def typed_array_filter(realm, this, callback=undefined, this_arg=undefined, *_):
     kept = [value for _, value, result in visit_elements(realm, this, callback, this_arg)
             if to_boolean(result)]
     result = typed_array_species_create(realm, this, (len(kept),), "%TypedArray%.prototype.filter")
-    for index, value in enumerate(kept):
+    for index, value in enumerate(interruptible(kept)):
         result.set_index(index, value)
     return result
 
@@ -16589,7 +16577,7 @@ def typed_array_includes(realm, this, value=undefined, start=undefined, *_):
         return value is undefined
     if value != value:
         return this.kind.is_float and any(
-            item != item for item in polled(realm, (this.view[i] for i in range(first, length))))
+            item != item for item in with_polls((this.view[i] for i in range(first, length))))
     return find_forwards(realm, this, value, first) >= 0
 
 
@@ -16640,7 +16628,7 @@ def typed_array_last_index_of(realm, this, value=undefined, *start):
         return -1
     last = to_integer_or_infinity(start[0]) if start else length - 1
     last = int(max(length + last, -1) if last < 0 else min(last, length - 1))
-    for index in polled(realm, range(min(last, len(this.view) - 1), -1, -1)):
+    for index in with_polls(range(min(last, len(this.view) - 1), -1, -1)):
         if strict_equal(this.get_index(index), value):
             return index
     return -1
@@ -16675,7 +16663,7 @@ def fold_elements(realm, this, callback, initial, backwards):
         indices = indices[1:]
     else:
         raise JSTypeError("Reduce of empty array with no initial value")
-    for index in polled(realm, indices):
+    for index in with_polls(indices):
         total = run(undefined, total, this.get_index(index), index, this)
     return total
 
@@ -16718,7 +16706,7 @@ def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
         if set(map(type, values)) <= NUMBER_TYPES:
             this.store(values, start)
             return undefined
-    for index in polled(realm, range(length)):
+    for index in with_polls(range(length)):
         this.set_index(start + index, source.get(str(index)))
     return undefined
 
@@ -16776,7 +16764,7 @@ def slice_over_itself(realm, result, source, first, count):
     """Byte after byte, from the start, as the specification asks of overlapping slices."""
     data, size = source.buffer.data, source.kind.size
     start, to = source.offset + first * size, result.offset
-    for position in polled(realm, range(count * size)):
+    for position in with_polls(range(count * size)):
         data[to + position] = data[start + position]
 
 
@@ -16855,7 +16843,7 @@ def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
 @typed_array_method("toLocaleString", 0)
 def typed_array_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
     parts = []
-    for index in polled(realm, range(len(this.view))):
+    for index in with_polls(range(len(this.view))):
         value = this.get_index(index)
         parts.append("" if value is undefined else to_string(
             invoke(realm, value, "toLocaleString", locales, options)))
@@ -16919,7 +16907,7 @@ def typed_array_from(realm, this, source=undefined, mapper=undefined, this_arg=u
         require_callable(mapper)
     values = values_of_source(realm, source)
     result = typed_array_create(this, (len(values),), "%TypedArray%.from")
-    for index in polled(realm, range(len(values))):
+    for index in with_polls(range(len(values))):
         value = values[index]
         if mapper is not undefined:
             value = mapper.fn(this_arg, value, index)
@@ -16949,7 +16937,7 @@ def values_of_source(realm, source):
         if type(source) is JSArray and not source.props and source.attrs is None \
                 and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched():
             return list(source.items)
-        return limited_list(polled(realm, iterator_from_method(source, method)))
+        return limited_list(with_polls(iterator_from_method(source, method)))
     values = ArrayLikeValues(to_object(realm, source))
     if values.length > MAX_BUFFER_BYTES:
         raise JSRangeError(f"Invalid typed array length: {values.length}")
@@ -16958,7 +16946,7 @@ def values_of_source(realm, source):
 
 def limited_list(iterator):
     values = []
-    for value in iterator:
+    for value in with_polls(iterator):
         values.append(value)
         if len(values) > MAX_ARRAY_ITEMS:
             raise JSRangeError("Invalid typed array length")
@@ -16970,7 +16958,7 @@ def typed_array_of(realm, this, *items):
     if not is_constructor(this):
         raise JSTypeError(f"{display(this)} is not a constructor")
     result = typed_array_create(this, (len(items),), "%TypedArray%.of")
-    for index, value in enumerate(items):
+    for index, value in enumerate(interruptible(items)):
         result.set_or_throw(str(index), value)
     return result
 
@@ -17001,7 +16989,7 @@ def construct_typed_array(realm, kind, new_target, source, offset, length):
     if type(values) is list:
         result.store(values)
     else:
-        for index in polled(realm, range(len(values))):
+        for index in with_polls(range(len(values))):
             result.set_index(index, values[index])
     return result
 
@@ -17061,7 +17049,7 @@ def iterate_typed_array(realm, array):
             or SYM_ITERATOR in array.proto.props \
             or not is_builtin_property(realm.TypedArrayPrototype, SYM_ITERATOR, TYPED_VALUES_INFO):
         return None
-    return polled(realm, live_elements(array))
+    return with_polls(live_elements(array))
 
 
 def live_elements(array):
@@ -18099,7 +18087,7 @@ JSON = Namespace("JSON", tag="JSON")
 
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_JSON_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
+_JSON_CHARACTERS = re.compile(r'(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
 _JSON_LITERALS = {"t": "true", "f": "false", "n": "null"}
 _MINUS_ZERO = re.compile("-0(?![0-9.eE])")
 #: An error message quotes this many characters before and after the place.
@@ -18215,8 +18203,8 @@ def json_parse(realm, text):
 _JSON_TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 #: Characters of a JSON text that are decoded without a look whether the script shall stop.
 JSON_PART_CHARACTERS = 1 << 16
-#: Values of a text that is decoded at once all the same: some 60 ms.
-MIN_JSON_VALUES_IN_PARTS = 1 << 19
+#: Values of a text that is decoded at once all the same: 15 ms, of small arrays 100.
+MIN_JSON_VALUES_IN_PARTS = 1 << 17
 
 
 def _json_part(depth):
@@ -18299,7 +18287,9 @@ def _decode_parts(parser, text, at, place):
 
 
 def parse_plain_json(text):
-    """A JSON text, as clients send it, as plain Python. Raises JSSyntaxError, in V8's words."""
+    """A JSON text, as clients and scripts send it, as plain Python. Raises JSSyntaxError, in V8's words."""
+    if has_too_many_values(text):
+        raise JSSyntaxError(f"it has more than {MAX_JSON_VALUES:,} values")
     try:
         return _PLAIN_JSON.decode(text)
     except RecursionError:
@@ -18321,7 +18311,7 @@ _JSON_TEXT_OR_VALUE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[,\[{]', r
 
 def has_too_many_values(text):
     """Whether a JSON text has more than MAX_JSON_VALUES: each takes many times its characters of memory."""
-    if text.count(",") + text.count("[") + text.count("{") <= MAX_JSON_VALUES:
+    if len(text) <= MAX_JSON_VALUES or text.count(",") + text.count("[") + text.count("{") <= MAX_JSON_VALUES:
         return False
     separators = (1 for found in _JSON_TEXT_OR_VALUE.finditer(text) if found[0][0] != '"')
     return sum(itertools.islice(separators, MAX_JSON_VALUES + 1)) > MAX_JSON_VALUES
@@ -18395,8 +18385,11 @@ def json_token_error(text, position):
     """(None, position after it) for a string, number or literal, else (message, position)."""
     char = text[position:position + 1]
     if char == '"':
-        match = _JSON_STRING.match(text, position)
-        return (None, match.end()) if match else json_string_error(text, position + 1)
+        position += 1
+        while end := _JSON_CHARACTERS.match(text, position, position + SLICE_LENGTH).end() - position:
+            poll_interrupt()
+            position += end
+        return (None, position + 1) if text[position:position + 1] == '"' else json_string_error(text, position)
     if char and char in "-0123456789":
         return json_number_error(text, position)
     literal = _JSON_LITERALS.get(char, "")
@@ -18407,25 +18400,16 @@ def json_token_error(text, position):
 
 
 def json_string_error(text, position):
-    """The message and position for a string literal that has an error somewhere."""
-    while position < len(text):
-        char = text[position]
-        if char == "\\":
-            escape = text[position + 1:position + 2]
-            if not escape:
-                return "", len(text)
-            if escape == "u":
-                for index in range(position + 2, position + 6):
-                    if index >= len(text) or text[index] not in "0123456789abcdefABCDEF":
-                        return "Bad Unicode escape in JSON", index
-                position += 4
-            elif escape not in '"\\/bfnrt':
-                return "Bad escaped character in JSON", position + 1
-            position += 1
-        elif char < " ":
-            return "Bad control character in string literal in JSON", position
-        position += 1
-    return "Unterminated string in JSON", len(text)
+    """The message and position for a string literal that has an error here."""
+    char, escape = text[position:position + 1], text[position + 1:position + 2]
+    if char == "\\" and escape == "u":
+        return "Bad Unicode escape in JSON", next(
+            (index for index in range(position + 2, position + 6)
+             if text[index:index + 1] not in "0123456789abcdefABCDEF" or index >= len(text)))
+    if char == "\\":
+        return ("Bad escaped character in JSON", position + 1) if escape else ("", len(text))
+    return ("Bad control character in string literal in JSON", position) if char \
+        else ("Unterminated string in JSON", len(text))
 
 
 def json_number_error(text, position):
@@ -18482,8 +18466,8 @@ def internalize(holder, name, reviver):
         if is_array(value):
             keys = map(str, range(length_of_array_like(value)))
         else:
-            keys = [key for key in value.own_keys() if type(key) is str and is_enumerable(value, key)]
-        for key in keys:
+            keys = [key for key in interruptible(value.own_keys()) if type(key) is str and is_enumerable(value, key)]
+        for key in with_polls(keys):
             element = internalize(value, key, reviver)
             if element is undefined:
                 value.delete(key)
@@ -18743,7 +18727,7 @@ class JSONWriter:
         if keys is None:
             keys = [key for key in value.own_keys() if type(key) is str]
             if value.exotic or value.attrs is not None:
-                keys = [key for key in keys if is_enumerable(value, key)]
+                keys = [key for key in interruptible(keys) if is_enumerable(value, key)]
         colon = ": " if self.gap else ":"
         parts = []
         for key in keys:
@@ -19990,6 +19974,8 @@ class PatternParser:
     """Reads a pattern (22.2.1 with B.1.2); raises JSSyntaxError with the reason as V8 words it."""
 
     def __init__(self, source, flags):
+        if len(source) > MAX_PATTERN_LENGTH:
+            self.fail("Regular expression too large")
         self.sets = "v" in flags
         self.unicode = self.sets or "u" in flags
         self.ignore_case = "i" in flags
@@ -20009,8 +19995,6 @@ class PatternParser:
 
     def parse(self):
         """The tree of the whole pattern."""
-        if len(self.text) > MAX_PATTERN_LENGTH:
-            self.fail("Regular expression too large")
         tree = self.disjunction()
         if self.pos < len(self.text):
             self.fail("Unmatched ')'")
@@ -21614,7 +21598,7 @@ class CodePointView:
 
     def locate(self):
         """Notes where the astral characters are, once a position within the text is asked for."""
-        self.astral = [m.start() for m in interruptible_slowly(_ASTRAL_CHARACTER.finditer(self.points))]
+        self.astral = [m.start() for m in with_polls(_ASTRAL_CHARACTER.finditer(self.points))]
         self.astral_units = [index + i for i, index in enumerate(self.astral)]
 
     def to_point(self, unit):
@@ -21812,7 +21796,7 @@ REGEXP_FLAGS = "dgimsuvy"
 
 def are_flags(flags):
     """Whether a string is made of flags, each at most once, and not both of u and v."""
-    return len(set(flags)) == len(flags) and set(flags) <= set(REGEXP_FLAGS) \
+    return len(flags) <= len(REGEXP_FLAGS) and len(set(flags)) == len(flags) and set(flags) <= set(REGEXP_FLAGS) \
         and not ("u" in flags and "v" in flags)
 
 
@@ -24845,7 +24829,7 @@ def string_list(realm, iterable):
         return []
     iterator = iterate(realm, iterable)
     items = []
-    for item in iterator:
+    for item in with_polls(iterator):
         if type(item) is not str:
             error = JSTypeError("Iterable yielded a non-String value")
             abandon_iterator(iterator, error)
@@ -26706,7 +26690,7 @@ def params_construct(realm, new_target, init=undefined, *_):
     if method is not undefined:
         return JSURLSearchParams(proto, pairs_from_sequence(realm, init))
     pairs = {}
-    for key in init.own_keys():
+    for key in interruptible(init.own_keys()):
         if type(key) is str:
             own = init.get_own(key)
             if own is not None and own.enumerable:
@@ -27004,7 +26988,7 @@ class Cloner:
 
     def clone_properties(self, value, copy):
         """The own enumerable properties with string keys."""
-        for key in value.own_keys():
+        for key in interruptible(value.own_keys()):
             if type(key) is str:
                 own = value.get_own(key)
                 if own is not None and own.enumerable:
@@ -28900,6 +28884,40 @@ def give_back_memory():
     ask_glibc("malloc_trim", ctypes.c_size_t(0) if ctypes else 0)
 
 
+class CollectorPauses:
+    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is not
+    looked at again before `collect_all`. A callback of the gc module.
+
+    has_kept    is there something that is not looked at?
+    is_stale    has a realm been closed since, which may be among it?
+    """
+
+    #: Seconds of a collection after which that is worth it.
+    LONG = 0.1
+
+    def __init__(self):
+        self.began = 0.0
+        self.has_kept = self.is_stale = False
+
+    def __call__(self, phase, info):
+        if info["generation"] < 2:
+            return
+        if phase == "start":
+            self.began = time.thread_time()
+        elif time.thread_time() - self.began > self.LONG:
+            gc.freeze()
+            self.has_kept = True
+
+    def collect_all(self):
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+        self.has_kept = self.is_stale = False
+
+
+COLLECTOR_PAUSES = CollectorPauses()
+
+
 def share_one_arena():
     """Lets all threads allocate from one arena of glibc (M_ARENA_MAX): they do so under Python's lock anyway,
     and each further arena takes memory of its own."""
@@ -29004,6 +29022,8 @@ class Watchdog:
                 idle = 0 if self.watches or self.ended else idle + 1
                 if not idle:
                     self.check(time.monotonic() - due)
+                elif idle == 10 and COLLECTOR_PAUSES.is_stale:
+                    self.collect()
                 asleep = self.asleep = idle > 40
                 wait = None if asleep else self.next_wait()
                 due = time.monotonic() + (wait or 0.0)
@@ -29101,7 +29121,7 @@ class Watchdog:
     def collect(self):
         """Collects garbage and gives what is free back to the system; the bytes by which the process shrank."""
         before = memory_used()
-        gc.collect()
+        COLLECTOR_PAUSES.collect_all()
         give_back_memory()
         self.collected = time.monotonic()
         self.memory = self.clean_memory = memory_used()
@@ -29267,7 +29287,7 @@ def compile_cached(source, filename):
 
 
 #: Errors of Python's own that generated code may raise, and what they are in JavaScript.
-_UNBOUND = re.compile("'([^']*)'")
+_UNBOUND = re.compile("'([^']*)")     # Python cuts long names off
 _EMPTY_CELL = re.compile("^v$|Cell' object has no attribute 'v'$")
 
 
@@ -29426,6 +29446,7 @@ def prepare_interpreter():
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+    gc.callbacks.append(COLLECTOR_PAUSES)
 
 
 # -- Outcomes of calls -------------------------------------------------------------------
@@ -29915,6 +29936,7 @@ class RealmBase:
     def close(self):
         """Cancels timers; later entries fail."""
         self.closed = True
+        COLLECTOR_PAUSES.is_stale = COLLECTOR_PAUSES.has_kept
         self.timers.close()
 
     def unload(self, reason):
@@ -30237,14 +30259,14 @@ class Realm(RealmBase):
 
     def _object_to_python(self, value, around):
         if isinstance(value, JSArray):
-            return [self._to_python(item, around) for item in list_from_array_like(value)]
+            return [self._to_python(item, around) for item in interruptible(list_from_array_like(value))]
         if isinstance(value, JSPrimitiveObject):
             return self._to_python(value.value, around)
         to_json = value.get("toJSON")
         if is_callable(to_json):
             return self._to_python(to_json.fn(value, ""), around)
         result = {}
-        for key in value.own_keys():
+        for key in interruptible(value.own_keys()):
             if type(key) is str:
                 desc = value.get_own(key)
                 if desc is not None and desc.enumerable:
@@ -30298,8 +30320,8 @@ class Realm(RealmBase):
     def keys(self, obj):
         """The names of an object's own enumerable properties."""
         names = [key for key in obj.own_keys() if type(key) is str]
-        found = [(key, obj.get_own(key)) for key in names]
-        return [python_text(key) for key, desc in found if desc is not None and desc.enumerable]
+        found = [(key, obj.get_own(key)) for key in interruptible(names)]
+        return [python_text(key) for key, desc in interruptible(found) if desc is not None and desc.enumerable]
 
     def elements(self, array):
         """The elements of an array, as a list."""
@@ -37478,8 +37500,8 @@ def _text_completer(project):
             return None
         if isinstance(value, str):
             try:
-                value = json.loads(value)
-            except ValueError:
+                value = parse_plain_json(value)
+            except JSSyntaxError:
                 raise GraphQLError("The message is not JSON, so a selection set cannot be applied to it: "
                                    + _inspect_value(value[:80])) from None
         return project(value)
@@ -37522,6 +37544,18 @@ def _list_completer(item_complete, plan, item_type):
     return complete
 
 
+def _value_of_text(text, plan):
+    """What the JSON text that a resolver gave stands for; None where it is no JSON. Raises GraphQLError when it
+    holds too much."""
+    if has_too_many_values(text):
+        raise GraphQLError(f'The JSON text for field "{plan.parent}.{plan.name}" has more than '
+                           f"{MAX_JSON_VALUES:,} values; give what it stands for instead.")
+    try:
+        return parse_plain_json(text)
+    except JSSyntaxError:
+        return None
+
+
 def _list_source(value, run, plan, path):
     """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
     there is none."""
@@ -37530,10 +37564,7 @@ def _list_source(value, run, plan, path):
         if value is None or value is run.absent:
             return None
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+        value = _value_of_text(value, plan)
     if isinstance(value, (list, tuple)):
         return value
     raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
@@ -37560,10 +37591,7 @@ def _object_source(value, run, plan, type_, path):
         if value is None or value is run.absent:
             return None
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+        value = _value_of_text(value, plan)
     if isinstance(value, dict):
         return value
     raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
@@ -37765,8 +37793,8 @@ def _payload_value(text, type_, selected):
                                                            or named.name in ("String", "ID")):
         return text
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse_plain_json(text)
+    except JSSyntaxError:
         if named.is_leaf and not selected:
             return text
         raise GraphQLError(f"The message is not JSON: {_inspect_value(text[:80])}") from None
@@ -39113,10 +39141,17 @@ def check_handler(host, function, value, what="handler"):
     if not isinstance(value, str):
         raise HostError(f"{function}: the {what} must be a function or the name of one, "
                         f"not {describe_value(host.realm, value)}")
+    if len(value) > MAX_PATH_LENGTH:
+        raise HostError(f"{function}: the name of the {what} has {len(value):,} characters; it may have "
+                        f"{MAX_PATH_LENGTH}")
     name = host.realm.to_python(value).strip()
     if not name:
         raise HostError(f"{function}: the name of the {what} is empty")
     return name
+
+
+#: Characters of a filter: of so many metadata no client can tell.
+MAX_FILTER_CHARACTERS = 1 << 20
 
 
 def check_filter(host, function, value):
@@ -39125,6 +39160,9 @@ def check_filter(host, function, value):
     if value is undefined or value is null or value == "":
         return None
     if isinstance(value, str):
+        if len(value) > MAX_FILTER_CHARACTERS:
+            raise HostError(f"{function}: filterJson has {len(value):,} characters; it may have "
+                            f"{MAX_FILTER_CHARACTERS:,}")
         try:
             pairs = parse_plain_json(realm.to_python(value))
         except JSSyntaxError as error:
@@ -43966,7 +44004,7 @@ def header_pairs(realm, headers):
         items = header_items(realm, headers)
     except ValueError as error:
         raise HandlerMistake(f"the handler's response: {error}") from None
-    pairs, kind = [], None
+    pairs, kind, size = [], None, 0
     for name, value in items:
         if not _HEADER_NAME.match(name):
             raise HandlerMistake(f"{json.dumps(name[:60])} is not the name of a header")
@@ -43977,6 +44015,9 @@ def header_pairs(realm, headers):
             value = realm.elements(value)
         for item in value if isinstance(value, list) else [value]:
             text = header_value(realm, name, item)
+            size += len(name) + len(text)
+            if size > MAX_HEAD_BYTES:
+                raise HandlerMistake(f"the headers are larger than {MAX_HEAD_BYTES >> 10} KiB")
             if lower == "content-type":
                 kind = text
             elif item is not null and item is not undefined:
@@ -43992,6 +44033,8 @@ def header_value(realm, name, value):
         raise HandlerMistake(f"the value of the header {name} must be a string, not "
                              f"{describe_value(realm, value)}")
     text = plain_text(realm, value)
+    if len(text) > MAX_HEAD_BYTES:
+        raise HandlerMistake(f"the value of the header {name} is larger than {MAX_HEAD_BYTES >> 10} KiB")
     if _CONTROL_IN_HEADER.search(text):
         raise HandlerMistake(f"the value of the header {name} contains a line break or control character")
     if name.lower() == "location":
@@ -44002,8 +44045,8 @@ def header_value(realm, name, value):
 def decode_base64(realm, value):
     text = realm.to_python(value) if isinstance(value, str) else None
     try:
-        return base64.b64decode(re.sub(r"\s", "", text), validate=True)
-    except (ValueError, TypeError):
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (ValueError, AttributeError):
         raise HandlerMistake("bodyBase64 is not valid base64") from None
 
 
