@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            379
+     1  This page: contents, imports, version                                            381
      2  Limits of scripts                                                                 22
      3  ERRORS, TEXT AND NUMBERS                                                         388
           Long texts                                                                     124
@@ -250,7 +250,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        133
           Requests as scripts see them                                                   176
           The server                                                                     571
-    22  Pages                                                                          3,909
+    22  Pages                                                                          3,910
           Page kit                                                                       124
           Live pages                                                                     207
           Errors                                                                         288
@@ -258,7 +258,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: facts                                                               312
           Dashboard: the live channel                                                    174
           Dashboard: actions                                                             230
-          Dashboard: the look                                                            307
+          Dashboard: the look                                                            308
           Dashboard: the script                                                          750
           QR codes                                                                       150
           For other devices                                                               34
@@ -267,8 +267,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   2,717
-          Options                                                                        332
+    23  Command line                                                                   3,024
+          Options                                                                        192
+          Documentation                                                                  302
+          The program                                                                    145
           The map of this file                                                            58
           Serving                                                                        164
           Script tests                                                                   390
@@ -48290,6 +48292,7 @@ DASHBOARD_BODY = r"""
     <a href="#/" id="nav-overview">Overview</a>
     <a href="#/requests" id="nav-requests">Requests</a>
     <a href="#/script/server" id="nav-log">Server log</a>
+    <a href="engine/docs">Docs</a>
   </nav>
   <span id="live" role="status" data-state="wait"><span class="dot"></span><span id="live-text">connecting</span></span>
 </header>
@@ -50903,6 +50906,311 @@ def own_command():
     return f"{shell_word(python)} {shell_word(sys.argv[0])}" if sys.argv[0].endswith(".py") else "aiwebengine"
 
 
+# -- Documentation -----------------------------------------------------------------------
+#
+# What travels with this file: --docs and /engine/docs. All of it is Markdown: the host API made from the tables that
+# also make the types, the command line from its options, and one page on streams, GraphQL and tests.
+
+GUIDE = """\
+# Streams, GraphQL and tests
+
+After this page you can send live events to the clients that should get them, answer GraphQL, and test both.
+
+## Streams
+
+A script opens a stream, pages listen to it, and what the script sends arrives at all of them.
+
+```javascript chat.js
+routeRegistry.registerStreamRoute("/chat/events");
+routeRegistry.registerRoute("/chat/send", "send", "POST");
+
+function send({ request }) {
+  const { name, room, text } = request.form;
+  return routeRegistry.sendStreamMessageFiltered("/chat/events", { name, text }, { room });
+}
+```
+
+```javascript in a page
+const source = new EventSource("/chat/events?name=Ada&room=lobby");
+source.onmessage = (event) => console.log(JSON.parse(event.data).text);
+```
+
+- **Metadata** of a connection are the parameters of its URL: here `name` and `room`.
+- **A filter** reaches the connections that have all of its pairs. `{}` reaches everyone. Values are compared as text.
+- **Data** that is a string is sent as it is, anything else as JSON.
+- **A name** for an event: `sendStreamMessage(path, data, { event: "score" })`. A page hears it with
+  `source.addEventListener("score", …)`, not with `onmessage`.
+- **Who comes back** gets what it missed: a stream keeps its last 256 messages (option `history`). If some of them are gone,
+  an event named `gap` comes first.
+- **A browser** opens six connections to one server. Five live tabs work; close a stream that you do not need.
+
+Anyone can write what they like into a URL. `onConnect` decides what counts, or refuses with `false`:
+
+```javascript notes.js
+routeRegistry.registerStreamRoute("/notes/events", {
+  onConnect({ request, connection }) {
+    if (request.query.key !== "secret") return false;
+    connection.send({ hello: request.query.name });     // to this client alone
+    return { name: request.query.name, role: "reader" };
+  },
+  onDisconnect: ({ connection }) => console.log(connection.metadata.name, "has gone"),
+});
+```
+
+## GraphQL
+
+Each field is registered with its SDL and the function that answers. The schema is merged from all scripts.
+
+```javascript ticks.js
+let count = 0;
+graphQLRegistry.registerTypes("type Tick { number: Int! at: String! }");
+graphQLRegistry.registerQuery("hello", "hello(name: String!): String!", ({ args }) => `Hello ${args.name}`);
+graphQLRegistry.registerMutation("tick", "tick(by: Int = 1): Tick!", ({ args }) => {
+  const tick = { number: count += args.by, at: new Date().toISOString() };
+  graphQLRegistry.sendSubscriptionMessage("ticks", tick);
+  return tick;
+});
+graphQLRegistry.registerSubscription("ticks", "ticks: Tick!", () => null);
+```
+
+Open `/graphql` in a browser to try it. A page without a library asks and listens like this:
+
+```javascript in a page
+const answer = await fetch("/graphql", {
+  method: "POST",
+  headers: { "Content-Type": "application/json" },
+  body: JSON.stringify({ query: "query ($name: String!) { hello(name: $name) }", variables: { name: "Ada" } }),
+});
+console.log((await answer.json()).data.hello);
+const query = encodeURIComponent("subscription { ticks { number } }");
+new EventSource("/graphql/sse?query=" + query).onmessage = (event) => console.log(JSON.parse(event.data).data.ticks);
+```
+
+- A resolver gets `{ args, request }`. What it throws becomes a GraphQL error.
+- A subscription's resolver is called when a client subscribes. What it returns is sent first; throwing refuses.
+- `sendSubscriptionMessageFiltered(name, data, filter)` reaches subscribers by the scalar arguments of their subscription and
+  by the other parameters of their URL.
+
+## Tests
+
+A file `chat.test.js` beside `chat.js` holds its tests. `--test` runs them, without a browser and without a port.
+
+```javascript chat.test.js
+test("a message stays in its room", async () => {
+  const ada = connect("/chat/events?name=Ada&room=lobby");
+  const ben = connect("/chat/events?name=Ben&room=garden");
+  await request("POST", "/chat/send", { form: { name: "Ada", room: "lobby", text: "Hello" } });
+  assert.equal((await ada.next()).data.text, "Hello");
+  assert.deepEqual(ben.messages, []);
+});
+
+test("a tick reaches the subscribers", async () => {
+  const client = subscribe("subscription { ticks { number } }");
+  const { data } = await graphql("mutation { tick(by: 3) { number } }");
+  assert.equal((await client.next()).data.data.ticks.number, data.tick.number);
+});
+```
+
+- `await request(method, path, { query, headers, form, json, body })` gives `{ status, ok, headers, body, json }`.
+- `connect(path)` is a client of a stream: `await client.next()`, `client.messages`, `close()`, `reconnect()`.
+- Time stands still in a test. `await clock.advance(1000)` lets a second pass and runs the timers that are due.
+- Each file of tests has the scripts for itself, newly loaded.
+"""
+
+_DECLARATION = re.compile(
+    r"(?:/\*\*(?P<doc>(?:[^*]|\*(?!/))*)\*/\n)?"
+    r"(?P<code>(?:declare \w+|interface|type) (?P<name>\w+)(?:: (?P<type>\w+);|.*?))\n(?=\n|/\*\*|declare |type |interface |\Z)", re.S)
+_MEMBER = re.compile(r"  (?:/\*\*(?P<doc>(?:[^*]|\*(?!/))*)\*/\n  )?(?P<code>\S[^\n]*(?:\n {4}[^\n]*)*)\n")
+
+
+def plain_doc(text):
+    """A documentation comment without what its lines begin with."""
+    return " ".join(re.sub(r"\n\s*\* ?", "\n", text or "").split())
+
+
+def host_api_markdown():
+    """The host API as a page: from type_declarations(), and so from HOST_API."""
+    parts = ["# Host API", "After this page you know every call that a script has, what it takes and what it gives. `--types` "
+             "prints the same for editors."]
+    texts = re.split(r"^// What [^\n]*\n", type_declarations().partition("\n\n")[2], flags=re.M)
+    for title, text in zip(("Scripts", "Of the web", "In test files"), texts):
+        found = list(_DECLARATION.finditer(text))
+        values = {match["type"]: match for match in found if match["type"]}      # by what they are instances of
+        functions = [match for match in found if match["code"].startswith("declare function")]
+        for match in found:
+            if match["name"] in values and match["code"].startswith("interface"):
+                value = values[match["name"]]
+                parts += [f"## {value['name']}", plain_doc(value["doc"]), *members_markdown(match["code"], value["name"])]
+        for number, match in enumerate(functions):
+            parts += [f"## {title}: functions"] * (not number) + [f"### {match['name']}", plain_doc(match["doc"])]
+            parts.append(f"```ts\n{match['code'].removeprefix('declare function ')}\n```")
+        rest = [match for match in found if not match["type"] and match not in functions and match["name"] not in values]
+        parts += [f"## {title}: shapes"] * bool(rest)
+        for match in rest:
+            if match["code"].startswith("declare var"):     # what belongs to the class whose instances stand above
+                parts[-1] += "\n" + "\n".join(members_markdown(match["code"], None)).replace(
+                    "- `new (", f"- `new {match['name']}(").replace("- `", f"- `{match['name']}.").replace(
+                    f"{match['name']}.new ", "new ")
+            else:
+                members = members_markdown(match["code"], None) if "{\n" in match["code"] else []
+                parts += [f"### {match['name']}", plain_doc(match["doc"]), *(members or [f"```ts\n{match['code']}\n```"])]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def members_markdown(code, owner):
+    """The members of an interface. Those of an object have headings of their own, where something is said of them."""
+    parts, lines = [], []
+    for match in _MEMBER.finditer(code.partition("{\n")[2]):
+        member, doc = " ".join(match["code"].rstrip(";").removeprefix("readonly ").split()), plain_doc(match["doc"])
+        if owner is None or not doc:
+            lines.append(f"- `{member}`" + (f" {doc}" if doc else ""))
+            continue
+        name = re.match(r"\w*", member)[0]
+        parts += [f"### {owner}.{name}" if name else f"### {owner}()", f"```ts\n{member}\n```", doc]
+    return ["\n".join(lines), *parts] if lines else parts
+
+
+def options_markdown():
+    """The command line as a page: from OPTIONS."""
+    parts = ["# Command line", "After this page you can start, test and tune the server.",
+             "```text\npython aiwebengine.py [SCRIPTS] [options]\n```", "SCRIPTS is a folder of `.js` files, or one file; `scripts/` if it "
+             "is left out."]
+    for group, options in OPTIONS.items():
+        lines = []
+        for names, settings in options:
+            value = settings.get("metavar") or "|".join(settings.get("choices", ())) or (
+                "" if "action" in settings else names[0].lstrip("-").upper())
+            shown = f"{', '.join(names)}{f' [{value}]' if value and 'nargs' in settings else f' {value}' if value else ''}"
+            lines.append(f"- `{shown}` {settings.get('help', 'print the version').replace('%%', '%')}")
+        parts += [f"## {group[0].upper()}{group[1:]}", "\n".join(lines)]
+    return "\n\n".join([*parts, "## Fault injection", f"```text\n{CHAOS_SYNTAX.rstrip()}\n```"]) + "\n"
+
+
+#: The pages of --docs by name.
+DOCS = {"guide": lambda: GUIDE, "host-api": host_api_markdown, "options": options_markdown}
+
+
+def show_docs(name):
+    """--docs: everything, or a page, or the parts whose heading or option has the name."""
+    if name in ("", *DOCS):
+        print("\n".join(make() for page, make in DOCS.items() if name in ("", page)), end="")
+        return EXIT_OK
+    headings, found = [], []
+    for make in DOCS.values():
+        for part in re.split(r"^(?=#+ )", make(), flags=re.M):
+            heading = part.partition("\n")[0].lstrip("# ")
+            headings += [heading, heading.rpartition(".")[2]]
+            if name.lower() in (heading.lower(), heading.rpartition(".")[2].lower()):
+                found.append(part)
+            found += [f"{part.partition(chr(10))[0]}\n\n{line}" for line in part.split("\n") if re.match(rf"- `(?:--)?{re.escape(name)}(?![\w-])", line)]
+    if not found:
+        near = nearest(name, [*DOCS, *headings])
+        print(f"aiwebengine: nothing in the documentation is named {printable(name)}"
+              + (f"; did you mean {near}?" if near else "; --docs alone shows all"), file=sys.stderr)
+        return EXIT_USAGE
+    print("\n\n".join(part.strip() for part in found))
+    return EXIT_OK
+
+
+_INLINE = re.compile(r"`(?P<code>[^`]+)`|\*\*(?P<bold>.+?)\*\*|(?P<text>[^`*]+|.)")
+
+
+def inline_html(text):
+    """Code and bold words of a line of Markdown."""
+    tags = {"code": "code", "bold": "strong"}
+    return "".join(f"<{tags[kind]}>{esc(found[kind])}</{tags[kind]}>" if (kind := found.lastgroup) in tags else esc(found[0])
+                   for found in _INLINE.finditer(text))
+
+
+def markdown_html(text):
+    """Markdown as HTML, as far as the pages of --docs use it: headings, paragraphs, lists, code. Each heading begins
+    a section."""
+    parts, opened = [], False
+    for block in re.findall(r"^```.*?^```$|[^\n](?:(?!\n\n).)*", text, re.S | re.M):
+        heading = re.match(r"(#+) (.*)", block)
+        if heading:
+            level = len(heading[1])
+            slug = re.sub(r"\W+", "-", heading[2]).strip("-")
+            parts.append(f'{"</section>" if opened else ""}<section data-level="{level}" id="{esc(slug)}">'
+                         f"<h{level + 1}>{inline_html(heading[2])}</h{level + 1}>")
+            opened = True
+        elif block.startswith("```"):
+            info, _, code = block[3:-3].partition("\n")
+            label = info.partition(" ")[2]
+            parts.append((f'<p class="label">{esc(label)}</p>' if label else "") + f'<pre tabindex="0">{esc(code.rstrip())}</pre>')
+        elif block.startswith("- "):
+            items = re.split(r"\n(?=- )", block)
+            parts.append("<ul>" + "".join(f"<li>{inline_html(' '.join(item[2:].split()))}</li>" for item in items) + "</ul>")
+        else:
+            parts.append(f"<p>{inline_html(' '.join(block.split()))}</p>")
+    return "\n".join(parts) + ("</section>" if opened else "")
+
+
+DOCS_STYLE = r"""
+header { position: sticky; top: 0; z-index: 1; }
+header input { max-width: 22rem; margin-left: auto; }
+.columns { display: grid; grid-template-columns: minmax(11rem, 16rem) minmax(0, 1fr); max-width: 76rem; margin: 0 auto; }
+nav { position: sticky; top: 3.4rem; align-self: start; max-height: calc(100vh - 3.4rem); overflow: auto; padding: 1rem; font-size: .9rem; }
+nav a { display: block; padding: .1rem 0; overflow-wrap: anywhere; }
+nav a.sub { padding-left: .8rem; color: var(--soft); }
+main { padding: 1rem 1.25rem 4rem; min-width: 0; }
+section { scroll-margin-top: 4.5rem; }
+h1 { padding-top: 1rem; }
+h2 { font-size: 1.35rem; margin: 2.2rem 0 .4rem; }
+h3 { font-size: 1.1rem; margin: 1.8rem 0 .4rem; }
+h4 { font: 600 .95rem/1.4 var(--mono); margin: 1.2rem 0 .3rem; overflow-wrap: anywhere; }
+pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: .6rem .9rem; margin: .3rem 0 .7rem; overflow-x: auto; }
+ul { padding-left: 1.2rem; } li { margin: .25rem 0; overflow-wrap: anywhere; }
+code { background: var(--chip); border-radius: 4px; padding: 0 .25rem; }
+.label { color: var(--soft); font-size: .85rem; margin: .6rem 0 0; }
+@media (max-width: 46rem) { .columns { grid-template-columns: minmax(0, 1fr); } nav { display: none; }
+  header input { max-width: none; } }
+"""
+DOCS_SCRIPT = r"""
+const parts = [...document.querySelectorAll("main section")];
+const texts = parts.map((part) => part.textContent.toLowerCase());
+for (const part of parts) {
+  if (part.dataset.level > 2) continue;
+  $("contents").append(el("a", { href: "#" + part.id, text: part.firstChild.textContent, class: part.dataset.level > 1 ? "sub" : null }));
+}
+function search() {
+  const words = $("q").value.toLowerCase().split(/\s+/).filter(Boolean);
+  let shown = 0;
+  parts.forEach((part, index) => {
+    part.hidden = !words.every((word) => texts[index].includes(word));
+    shown += !part.hidden;
+  });
+  setText($("found"), words.length ? (shown ? shown + " found" : "Nothing has all of these words.") : "");
+}
+$("q").addEventListener("input", search);
+addEventListener("keydown", (event) => {
+  if (event.key === "/" && document.activeElement !== $("q")) { event.preventDefault(); $("q").focus(); }
+});
+"""
+DOCS_BODY = """\
+<header><a class="name" href="../engine">aiwebengine<span>documentation</span></a>
+<input type="search" id="q" aria-label="Search" placeholder="Search: press /"><span id="found" role="status" class="small soft"></span></header>
+<div class="columns"><nav id="contents" aria-label="Contents"></nav><main><h1>What scripts can do</h1>
+{text}</main></div>"""
+
+
+@functools.cache
+def docs_page():
+    """(text, Content-Security-Policy) of /engine/docs."""
+    text = "\n".join(markdown_html(make()) for make in DOCS.values())
+    return render_program("Documentation", "M3 2.5h7l3 3v8H3z", DOCS_STYLE, DOCS_BODY.replace("{text}", text), DOCS_SCRIPT)
+
+
+@local_page("GET", "/engine/docs")
+def docs_answer(handler, head, body):
+    """The documentation as a page that can be searched."""
+    text, policy = docs_page()
+    return html_response(200, text, policy=policy)
+
+
+# -- The program -------------------------------------------------------------------------
+
+
 def escape_what_streams_lack():
     """Lets nothing fail that is printed: characters that the terminal's encoding lacks are escaped, and a
     process that was started without a terminal prints nowhere."""
@@ -50939,6 +51247,8 @@ def main(argv=None):
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
+    if options.docs is not None:
+        return show_docs(options.docs)
     if options.outline is not None:
         return show_outline(options.outline)
     WATCHDOG.max_memory = options.max_memory << 20
@@ -50968,7 +51278,7 @@ def main(argv=None):
 
 #: Options that say what is done in place of serving, and those of them that use SCRIPTS.
 MODES = {"-e": "code", "--run": "run", "--repl": "repl", "--dump-python": "dump_python", "--check": "check",
-         "--test": "test", "--init": "init", "--types": "types", "--outline": "outline"}
+         "--test": "test", "--init": "init", "--types": "types", "--docs": "docs", "--outline": "outline"}
 MODES_OF_SCRIPTS = ("--run", "--check", "--test")
 
 

@@ -496,6 +496,10 @@ def write_contents():
     return 0
 
 
+#: A page of the documentation that is made from the tables of the host API: --host-api writes it.
+HOST_API_PAGE = EXAMPLES / "docs" / "host-api.md"
+
+
 # -- Cases of conformance ----------------------------------------------------------------
 #
 # A case is a few lines of JavaScript under the clause of the specification that it is about, then "=> " and
@@ -16371,6 +16375,69 @@ class QRCodeTest(unittest.TestCase):
             aiwebengine.qr_code("x" * 107)
 
 
+class DocsTest(ServerCase):
+    """--docs and /engine/docs."""
+
+    def docs(self, name=""):
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = aiwebengine.main(["--docs", name] if name else ["--docs"])
+        return code, out.getvalue(), err.getvalue()
+
+    def test_everything_that_scripts_can_call_is_there_with_what_is_said_of_it(self):
+        text = self.docs()[1]
+        for entry in aiwebengine.HOST_API.values():
+            code = f"```ts\n{entry.name.rpartition('.')[2]}({entry.parameters}): {entry.returns}"
+            part = text.partition(f"### {entry.name}\n")[2].partition("\n### ")[0]
+            self.assertIn(code, part)
+            self.assertIn(entry.doc, part)
+        for name in ("setTimeout", "URLSearchParams", "HttpRequest", "TestClient", "clock"):
+            self.assertIn(f"\n### {name}\n", text)
+
+    def test_every_member_of_every_shape_of_the_types_is_there(self):
+        page = re.sub(r"\s+", " ", aiwebengine.host_api_markdown())
+        members = re.findall(r"^  (?:readonly )?((?!new )\w+\??(?:<.*?>)?[(:].*?);$", aiwebengine.type_declarations(), re.M)
+        self.assertGreater(len(members), 150)
+        for member in members:
+            self.assertIn(member, page)
+
+    def test_every_option_is_there_with_what_is_said_of_it(self):
+        text = self.docs("options")[1]
+        for action in aiwebengine.option_parser()._actions:
+            for name in action.option_strings:
+                self.assertRegex(text, rf"`(?:-h, )?{re.escape(name)}\b")
+            if action.option_strings and action.dest != "version":
+                self.assertIn(action.help.replace("%%", "%"), text)
+
+    def test_a_name_shows_its_part_alone_and_a_wrong_one_what_was_meant(self):
+        for name in ("registerRoute", "routeRegistry.registerRoute"):
+            text = self.docs(name)[1]
+            self.assertTrue(text.startswith("### routeRegistry.registerRoute\n\n```ts\nregisterRoute("), text)
+            self.assertEqual(text.count("###"), 1)
+        self.assertTrue(self.docs("streams")[1].startswith("## Streams\n"))
+        self.assertTrue(self.docs("rate-limit")[1].startswith("## Networks and deployment\n\n- `--rate-limit N/s` POSTs"))
+        self.assertEqual(self.docs("registerRout"), (
+            2, "", "aiwebengine: nothing in the documentation is named registerRout; did you mean registerRoute?\n"))
+
+    def test_the_page_on_streams_graphql_and_tests_is_short(self):
+        self.assertLess(aiwebengine.GUIDE.count("\n"), 150)
+
+    def test_the_page_of_the_host_api_is_made_from_the_tables(self):
+        self.assertEqual(HOST_API_PAGE.read_text(encoding="utf-8"), aiwebengine.host_api_markdown(),
+                         "python test_aiwebengine.py --host-api writes it anew")
+
+    def test_the_page_shows_all_of_it_and_needs_no_network(self):
+        self.serve("")
+        status, headers, text = self.get("/engine/docs")
+        self.assertEqual(status, 200)
+        self.assertIn("default-src 'none'", headers["content-security-policy"])
+        for part in ("routeRegistry.registerRoute", "<code>--handler-timeout S</code>", "A filter", '<input type="search"'):
+            self.assertIn(part, text)
+        self.assertEqual(re.findall(r'(?:src|href)="(?:https?:)?//', text), [])
+        self.assertNotIn("```", text)
+        self.assertEqual(self.get("/engine/docs", Host="192.168.1.2")[0], 403)
+
+
 class ChaosOptionTest(unittest.TestCase):
 
     def test_a_mistake_is_one_line_and_the_rules_are_in_the_help(self):
@@ -21541,6 +21608,9 @@ def main(argv):
     """Runs the tests or the benchmarks; returns the exit code."""
     if "--contents" in argv:
         return write_contents()
+    if "--host-api" in argv:
+        HOST_API_PAGE.write_bytes(aiwebengine.host_api_markdown().encode())
+        return 0
     for selector in ("poll", "select"):
         if f"--{selector}" in argv:
             return run_with_less(selector, [word for word in argv if word != f"--{selector}"])
