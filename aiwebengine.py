@@ -14546,16 +14546,6 @@ def move_elements(realm, obj, start, to, count, backwards):
             obj.delete_or_throw(key)
 
 
-@ARRAY.method("every", 1)
-def array_every(realm, this, callback=undefined, receiver=undefined, *_):
-    obj, length = array_and_length(realm, this)
-    test = require_callable(callback).fn
-    for index, value in present_items(realm, obj, range(length)):
-        if not to_boolean(test(receiver, value, index, obj)):
-            return False
-    return True
-
-
 @ARRAY.method("fill", 1)
 def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_):
     obj, length = array_and_length(realm, this)
@@ -14602,31 +14592,6 @@ def array_filter(realm, this, callback=undefined, receiver=undefined, *_):
     return target
 
 
-def find_via_predicate(realm, this, callback, receiver, backwards):
-    """FindViaPredicate (23.1.3.12.1): (index, value), or (-1, undefined)."""
-    obj, length = array_and_length(realm, this)
-    test = require_callable(callback).fn
-    indices = range(length - 1, -1, -1) if backwards else range(length)
-    for index, value in all_items(realm, obj, indices):
-        if to_boolean(test(receiver, value, index, obj)):
-            return index, value
-    return -1, undefined
-
-
-ARRAY.method("find", 1)(
-    lambda realm, this, callback=undefined, receiver=undefined, *_:
-    find_via_predicate(realm, this, callback, receiver, False)[1])
-ARRAY.method("findIndex", 1)(
-    lambda realm, this, callback=undefined, receiver=undefined, *_:
-    find_via_predicate(realm, this, callback, receiver, False)[0])
-ARRAY.method("findLast", 1)(
-    lambda realm, this, callback=undefined, receiver=undefined, *_:
-    find_via_predicate(realm, this, callback, receiver, True)[1])
-ARRAY.method("findLastIndex", 1)(
-    lambda realm, this, callback=undefined, receiver=undefined, *_:
-    find_via_predicate(realm, this, callback, receiver, True)[0])
-
-
 @ARRAY.method("flat")
 def array_flat(realm, this, depth=undefined, *_):
     obj, length = array_and_length(realm, this)
@@ -14660,15 +14625,6 @@ def flatten_into(realm, target, source, length, count, depth, mapper=None):
             append_element(target, count, value)
             count += 1
     return count
-
-
-@ARRAY.method("forEach", 1)
-def array_for_each(realm, this, callback=undefined, receiver=undefined, *_):
-    obj, length = array_and_length(realm, this)
-    run = require_callable(callback).fn
-    for index, value in present_items(realm, obj, range(visit_values(obj, length, run, receiver), length)):
-        run(receiver, value, index, obj)
-    return undefined
 
 
 def list_position(items, value, start, end):
@@ -14829,37 +14785,6 @@ def array_push(realm, this, *values):
     return length + len(values)
 
 
-def reduce_items(realm, this, callback, initial, backwards):
-    """The common part of reduce and reduceRight."""
-    obj, length = array_and_length(realm, this)
-    run = require_callable(callback).fn
-    start = 0
-    if type(obj) is JSArray and obj.items and not backwards and takes_at_most(run, 2):
-        result, start = reduce_values(obj, length, run, initial)
-        initial = [result]
-    items = present_items(realm, obj, range(length - 1, -1, -1) if backwards else range(start, length))
-    if initial:
-        result = initial[0]
-    else:
-        _, result = next(items, (0, HOLE))
-        if result is HOLE:
-            raise JSTypeError("Reduce of empty array with no initial value")
-    for index, value in items:
-        result = run(undefined, result, value, index, obj)
-    return result
-
-
-ARRAY.methods(
-    entries=lambda realm, this, *_:
-        JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), "entries"),
-    keys=lambda realm, this, *_:
-        JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), "keys"),
-    reduce=lambda realm, this, callback=undefined, *initial:
-        reduce_items(realm, this, callback, initial, False),
-    reduceRight=lambda realm, this, callback=undefined, *initial:
-        reduce_items(realm, this, callback, initial, True))
-
-
 @ARRAY.method("reverse")
 def array_reverse(realm, this, *_):
     obj, length = array_and_length(realm, this)
@@ -14928,16 +14853,6 @@ def copy_range(realm, target, source, start, end):
         append_element(target, index - start, value)
 
 
-@ARRAY.method("some", 1)
-def array_some(realm, this, callback=undefined, receiver=undefined, *_):
-    obj, length = array_and_length(realm, this)
-    test = require_callable(callback).fn
-    for index, value in present_items(realm, obj, range(length)):
-        if to_boolean(test(receiver, value, index, obj)):
-            return True
-    return False
-
-
 @ARRAY.method("sort", 1)
 def array_sort(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
@@ -14998,17 +14913,6 @@ def splice_in_place(realm, obj, length, start, deleted, items):
     for index, value in enumerate(items, start):
         obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length - deleted + count)
-
-
-@ARRAY.method("toLocaleString")
-def array_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
-    obj, length = array_and_length(realm, this)
-
-    def text(value):
-        if value is undefined or value is null:
-            return ""
-        return to_string(invoke(realm, value, "toLocaleString", locales, options))
-    return join_elements(realm, obj, length, ",", text)
 
 
 def copied_items(realm, obj, length):
@@ -15105,6 +15009,83 @@ ARRAY.value(SYM_UNSCOPABLES, lambda realm: JSObject(None, dict.fromkeys((
     "at", "copyWithin", "entries", "fill", "find", "findIndex", "findLast", "findLastIndex", "flat",
     "flatMap", "includes", "keys", "toReversed", "toSorted", "toSpliced", "values"), True)),
     CONFIGURABLE)
+
+
+# -- Array: methods that typed arrays share ----------------------------------------------
+
+#: name -> (what the callback must say of an element, whether the search begins at the end, whether holes
+#: count, the answer from the first such element's index and value: -1 and undefined if there is none).
+SEARCHES = {
+    "every": (False, False, False, lambda index, value: index < 0),
+    "some": (True, False, False, lambda index, value: index >= 0),
+    "find": (True, False, True, lambda index, value: value),
+    "findIndex": (True, False, True, lambda index, value: index),
+    "findLast": (True, True, True, lambda index, value: value),
+    "findLastIndex": (True, True, True, lambda index, value: index)}
+
+
+def declare_shared_methods(method, receive, every_item, items_present, kinds):
+    """Declares, with the decorator `method`, what Array and typed arrays share: `receive(realm, this)` gives the
+    object and its length; `every_item` and `items_present` walk along indices and yield (index, value)."""
+    for name, (*search, holes, answer) in SEARCHES.items():
+        declare_search(method(name, 1), receive, every_item if holes else items_present, *search, answer)
+    declare_reduction(method("reduce", 1), receive, items_present, False)
+    declare_reduction(method("reduceRight", 1), receive, items_present, True)
+    for kind in kinds:
+        method(kind, 0)(lambda realm, this, *_, kind=kind:
+                        JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), kind))
+
+    @method("forEach", 1)
+    def for_each(realm, this, callback=undefined, receiver=undefined, *_):
+        obj, length = receive(realm, this)
+        run = require_callable(callback).fn
+        for index, value in items_present(realm, obj, range(visit_values(obj, length, run, receiver), length)):
+            run(receiver, value, index, obj)
+        return undefined
+
+    @method("toLocaleString", 0)
+    def to_locale_string(realm, this, locales=undefined, options=undefined, *_):
+        def text(value):
+            if value is undefined or value is null:
+                return ""
+            return to_string(invoke(realm, value, "toLocaleString", locales, options))
+        return join_elements(realm, *receive(realm, this), ",", text)
+
+
+def declare_search(declare, receive, walk, outcome, backwards, answer):
+    """FindViaPredicate (23.1.3.12.1) and its kin."""
+    def search(realm, this, callback=undefined, receiver=undefined, *_):
+        obj, length = receive(realm, this)
+        test = require_callable(callback).fn
+        for index, value in walk(realm, obj, range(length - 1, -1, -1) if backwards else range(length)):
+            if to_boolean(test(receiver, value, index, obj)) is outcome:
+                return answer(index, value)
+        return answer(-1, undefined)
+    declare(search)
+
+
+def declare_reduction(declare, receive, walk, backwards):
+    def reduce_items(realm, this, callback=undefined, *initial):
+        obj, length = receive(realm, this)
+        run = require_callable(callback).fn
+        start = 0
+        if type(obj) is JSArray and obj.items and not backwards and takes_at_most(run, 2):
+            result, start = reduce_values(obj, length, run, initial)
+            initial = [result]
+        items = walk(realm, obj, range(length - 1, -1, -1) if backwards else range(start, length))
+        if initial:
+            result = initial[0]
+        else:
+            _, result = next(items, (0, HOLE))
+            if result is HOLE:
+                raise JSTypeError("Reduce of empty array with no initial value")
+        for index, value in items:
+            result = run(undefined, result, value, index, obj)
+        return result
+    declare(reduce_items)
+
+
+declare_shared_methods(ARRAY.method, array_and_length, all_items, present_items, ("entries", "keys"))
 
 
 # -- Array: constructor (23.1.1, 23.1.2) -------------------------------------------------
@@ -16483,6 +16464,17 @@ def typed_array_method(key, length):
     return declare
 
 
+def element_items(realm, array, indices):
+    """(index, element) of a typed array for each of `indices`; undefined for those that are gone."""
+    for index in polled(realm, indices):
+        yield index, array.get_index(index)
+
+
+declare_shared_methods(typed_array_method, lambda realm, this: (this, len(this.view)), element_items, element_items,
+                       ("entries", "keys", "values"))
+TYPED_ARRAY.alias(SYM_ITERATOR, "values")
+
+
 @typed_array_method("at", 1)
 def typed_array_at(realm, this, index=undefined, *_):
     length = len(this.view)
@@ -16503,24 +16495,6 @@ def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=
     return this
 
 
-typed_array_method("entries", 0)(
-    lambda realm, this, *_: JSArrayIterator(realm.ArrayIteratorPrototype, this, "entries"))
-
-
-def visit_elements(realm, this, callback, this_arg, backwards=False):
-    """Calls back for every element; yields (index, value, result)."""
-    run = require_callable(callback).fn
-    indices = range(len(this.view))
-    for index in polled(realm, reversed(indices) if backwards else indices):
-        value = this.get_index(index)
-        yield index, value, run(this_arg, value, index, this)
-
-
-typed_array_method("every", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    all(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg)))
-
-
 @typed_array_method("fill", 1)
 def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_):
     length = len(this.view)
@@ -16537,41 +16511,13 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
 
 @typed_array_method("filter", 1)
 def typed_array_filter(realm, this, callback=undefined, this_arg=undefined, *_):
-    kept = [value for _, value, result in visit_elements(realm, this, callback, this_arg)
-            if to_boolean(result)]
+    test = require_callable(callback).fn
+    kept = [value for index, value in element_items(realm, this, range(len(this.view)))
+            if to_boolean(test(this_arg, value, index, this))]
     result = typed_array_species_create(realm, this, (len(kept),), "%TypedArray%.prototype.filter")
     for index, value in enumerate(kept):
         result.set_index(index, value)
     return result
-
-
-def find_element(realm, this, callback, this_arg, backwards):
-    """FindViaPredicate (23.1.3.12.1): (index, value)."""
-    for index, value, result in visit_elements(realm, this, callback, this_arg, backwards):
-        if to_boolean(result):
-            return index, value
-    return -1, undefined
-
-
-typed_array_method("find", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    find_element(realm, this, callback, this_arg, False)[1])
-typed_array_method("findIndex", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    find_element(realm, this, callback, this_arg, False)[0])
-typed_array_method("findLast", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    find_element(realm, this, callback, this_arg, True)[1])
-typed_array_method("findLastIndex", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    find_element(realm, this, callback, this_arg, True)[0])
-
-
-@typed_array_method("forEach", 1)
-def typed_array_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
-    for _visit in visit_elements(realm, this, callback, this_arg):
-        pass
-    return undefined
 
 
 @typed_array_method("includes", 1)
@@ -16624,10 +16570,6 @@ def typed_array_join(realm, this, separator=undefined, *_):
     return checked_text(separator.join(parts))
 
 
-typed_array_method("keys", 0)(
-    lambda realm, this, *_: JSArrayIterator(realm.ArrayIteratorPrototype, this, "keys"))
-
-
 @typed_array_method("lastIndexOf", 1)
 def typed_array_last_index_of(realm, this, value=undefined, *start):
     length = len(this.view)
@@ -16635,10 +16577,7 @@ def typed_array_last_index_of(realm, this, value=undefined, *start):
         return -1
     last = to_integer_or_infinity(start[0]) if start else length - 1
     last = int(max(length + last, -1) if last < 0 else min(last, length - 1))
-    for index in polled(realm, range(min(last, len(this.view) - 1), -1, -1)):
-        if strict_equal(this.get_index(index), value):
-            return index
-    return -1
+    return first_equal(realm, element_items(realm, this, range(min(last, len(this.view) - 1), -1, -1)), value)
 
 
 TYPED_ARRAY.getters(
@@ -16650,35 +16589,12 @@ TYPED_ARRAY.getters(
 
 @typed_array_method("map", 1)
 def typed_array_map(realm, this, callback=undefined, this_arg=undefined, *_):
-    require_callable(callback)
+    run = require_callable(callback).fn
     length = len(this.view)
     result = typed_array_species_create(realm, this, (length,), "%TypedArray%.prototype.map")
-    for index, _, value in visit_elements(realm, this, callback, this_arg):
-        result.set_index(index, value)
+    for index, value in element_items(realm, this, range(length)):
+        result.set_index(index, run(this_arg, value, index, this))
     return result
-
-
-def fold_elements(realm, this, callback, initial, backwards):
-    run = require_callable(callback).fn
-    indices = range(len(this.view))
-    if backwards:
-        indices = indices[::-1]
-    if initial:
-        total = initial[0]
-    elif indices:
-        total = this.get_index(indices[0])
-        indices = indices[1:]
-    else:
-        raise JSTypeError("Reduce of empty array with no initial value")
-    for index in polled(realm, indices):
-        total = run(undefined, total, this.get_index(index), index, this)
-    return total
-
-
-typed_array_method("reduce", 1)(
-    lambda realm, this, callback=undefined, *initial: fold_elements(realm, this, callback, initial, False))
-typed_array_method("reduceRight", 1)(
-    lambda realm, this, callback=undefined, *initial: fold_elements(realm, this, callback, initial, True))
 
 
 @typed_array_method("reverse", 0)
@@ -16775,11 +16691,6 @@ def slice_over_itself(realm, result, source, first, count):
         data[to + position] = data[start + position]
 
 
-typed_array_method("some", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    any(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg)))
-
-
 def sorted_elements(realm, this, comparator):
     """The elements in the order of a comparator."""
     check_array_length(len(this.view))
@@ -16847,16 +16758,6 @@ def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
                                       "%TypedArray%.prototype.subarray")
 
 
-@typed_array_method("toLocaleString", 0)
-def typed_array_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
-    parts = []
-    for index in polled(realm, range(len(this.view))):
-        value = this.get_index(index)
-        parts.append("" if value is undefined else to_string(
-            invoke(realm, value, "toLocaleString", locales, options)))
-    return checked_text(",".join(parts))
-
-
 @typed_array_method("toReversed", 0)
 def typed_array_to_reversed(realm, this, *_):
     result = new_typed_array(realm, this.kind, len(this.view))
@@ -16878,11 +16779,6 @@ def typed_array_to_sorted(realm, this, comparator=undefined, *_):
 
 
 TYPED_ARRAY.value("toString", lambda realm: realm.ArrayPrototype.get("toString"))
-typed_array_method("values", 0)(
-    lambda realm, this, *_: JSArrayIterator(realm.ArrayIteratorPrototype, this, "values"))
-TYPED_ARRAY.alias(SYM_ITERATOR, "values")
-
-
 @typed_array_method("with", 2)
 def typed_array_with(realm, this, index=undefined, value=undefined, *_):
     length = len(this.view)
