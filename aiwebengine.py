@@ -11603,30 +11603,28 @@ declare_function_class("AsyncFunction", "async", None)
 declare_function_class("AsyncGeneratorFunction", "asyncgenerator", "AsyncGeneratorPrototype")
 
 
+def this_value_of(name, *kinds):
+    """ThisBooleanValue and its kin (20.3.3.3.1): a function that gives the primitive of a receiver, of one of the
+    Python types `kinds`, and raises a TypeError for other receivers, with the name of the method."""
+    def primitive(this, method):
+        if type(this) in kinds:
+            return this
+        if isinstance(this, JSPrimitiveObject) and type(this.value) in kinds:
+            return this.value
+        raise JSTypeError(f"{name}.prototype{method} requires that 'this' be a {name}")
+    return primitive
+
+
 # -- Boolean -----------------------------------------------------------------------------
 
 BOOLEAN = BuiltinClass("Boolean", prototype=lambda realm, proto: JSPrimitiveObject(proto, False))
-
-
-def this_boolean(value, method):
-    """ThisBooleanValue (20.3.3.3.1)."""
-    if type(value) is bool:
-        return value
-    if isinstance(value, JSPrimitiveObject) and type(value.value) is bool:
-        return value.value
-    raise JSTypeError(f"Boolean.prototype.{method} requires that 'this' be a Boolean")
-
-
+this_boolean = this_value_of("Boolean", bool)
 BOOLEAN.methods(
-    toString=lambda realm, this, *_: "true" if this_boolean(this, "toString") else "false",
-    valueOf=lambda realm, this, *_: this_boolean(this, "valueOf"))
+    toString=lambda realm, this, *_: "true" if this_boolean(this, ".toString") else "false",
+    valueOf=lambda realm, this, *_: this_boolean(this, ".valueOf"))
 
 
-def boolean_call(realm, this, value=undefined, *_):
-    return to_boolean(value)
-
-
-@BOOLEAN.constructor(1, call=boolean_call)
+@BOOLEAN.constructor(1, call=lambda realm, this, value=undefined, *_: to_boolean(value))
 def boolean_construct(realm, new_target, value=undefined, *_):
     value = to_boolean(value)
     return JSPrimitiveObject(proto_from(realm, new_target, "BooleanPrototype"), value)
@@ -11635,24 +11633,14 @@ def boolean_construct(realm, new_target, value=undefined, *_):
 # -- Symbol ------------------------------------------------------------------------------
 
 SYMBOL = BuiltinClass("Symbol", tag="Symbol")
-
-
-def this_symbol(value, method):
-    """ThisSymbolValue (20.4.3.4.1)."""
-    if type(value) is JSSymbol:
-        return value
-    if isinstance(value, JSPrimitiveObject) and type(value.value) is JSSymbol:
-        return value.value
-    raise JSTypeError(f"{method} requires that 'this' be a Symbol")
-
-
+this_symbol = this_value_of("Symbol", JSSymbol)
 SYMBOL.methods(
-    toString=lambda realm, this, *_: repr(this_symbol(this, "Symbol.prototype.toString")),
-    valueOf=lambda realm, this, *_: this_symbol(this, "Symbol.prototype.valueOf"))
+    toString=lambda realm, this, *_: repr(this_symbol(this, ".toString")),
+    valueOf=lambda realm, this, *_: this_symbol(this, ".valueOf"))
 SYMBOL.getters(
-    description=lambda realm, this, *_: this_symbol(this, "Symbol.prototype.description").description)
+    description=lambda realm, this, *_: this_symbol(this, ".description").description)
 SYMBOL.method(SYM_TO_PRIMITIVE, 1, flags=CONFIGURABLE)(
-    lambda realm, this, *_: this_symbol(this, "Symbol.prototype [ @@toPrimitive ]"))
+    lambda realm, this, *_: this_symbol(this, " [ @@toPrimitive ]"))
 
 
 def symbol_call(realm, this, description=undefined, *_):
@@ -12003,6 +11991,7 @@ def aggregate_error_construct(realm, new_target, errors=undefined, message=undef
 # -- Number (21.1) -----------------------------------------------------------------------
 
 NUMBER = BuiltinClass("Number", prototype=lambda realm, proto: JSPrimitiveObject(proto, 0))
+number_value = this_value_of("Number", *NUMBER_TYPES)
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _DECIMAL_PREFIX = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
@@ -12022,15 +12011,6 @@ class SharedFunction:
 
     def install(self, realm):
         setattr(realm, self.info.name, realm.bind(self.impl, self.info))
-
-
-def number_value(this, name):
-    """ThisNumberValue (21.1.3.7.1)."""
-    if type(this) in NUMBER_TYPES:
-        return this
-    if isinstance(this, JSPrimitiveObject) and type(this.value) in NUMBER_TYPES:
-        return this.value
-    raise JSTypeError(f"Number.prototype.{name} requires that 'this' be a Number")
 
 
 def is_finite(value):
@@ -12173,7 +12153,7 @@ def radix_argument(radix):
 
 @NUMBER.method("toExponential", 1)
 def number_to_exponential(realm, this, digits=undefined, *_):
-    value = number_value(this, "toExponential")
+    value = number_value(this, ".toExponential")
     count = to_integer_or_infinity(digits)
     if not is_finite(value):
         return number_to_string(value)
@@ -12189,7 +12169,7 @@ def number_to_exponential(realm, this, digits=undefined, *_):
 
 @NUMBER.method("toFixed", 1)
 def number_to_fixed(realm, this, digits=undefined, *_):
-    value = number_value(this, "toFixed")
+    value = number_value(this, ".toFixed")
     count = to_integer_or_infinity(digits)
     if not 0 <= count <= 100:
         raise JSRangeError("toFixed() digits argument must be between 0 and 100")
@@ -12207,7 +12187,7 @@ def fixed_text(value, count):
 
 @NUMBER.method("toPrecision", 1)
 def number_to_precision(realm, this, precision=undefined, *_):
-    value = number_value(this, "toPrecision")
+    value = number_value(this, ".toPrecision")
     if precision is undefined:
         return number_to_string(value)
     count = to_integer_or_infinity(precision)
@@ -12228,12 +12208,12 @@ def number_to_precision(realm, this, precision=undefined, *_):
 
 @NUMBER.method("toString", 1)
 def number_proto_to_string(realm, this, radix=undefined, *_):
-    value = number_value(this, "toString")
+    value = number_value(this, ".toString")
     radix = radix_argument(radix)
     return number_to_string(value) if radix == 10 else number_in_radix(value, radix)
 
 
-NUMBER.methods(valueOf=lambda realm, this, *_: number_value(this, "valueOf"))
+NUMBER.methods(valueOf=lambda realm, this, *_: number_value(this, ".valueOf"))
 
 
 def to_number_argument(values):
@@ -12325,25 +12305,17 @@ NUMBER.static.value("parseInt", lambda realm: realm.parseInt)
 # -- BigInt (21.2) -----------------------------------------------------------------------
 
 BIGINT = BuiltinClass("BigInt", tag="BigInt")
-
-
-def bigint_value(this, name):
-    """ThisBigIntValue (21.2.3.4.1)."""
-    if type(this) is JSBigInt:
-        return this
-    if isinstance(this, JSPrimitiveObject) and type(this.value) is JSBigInt:
-        return this.value
-    raise JSTypeError(f"BigInt.prototype.{name} requires that 'this' be a BigInt")
+bigint_value = this_value_of("BigInt", JSBigInt)
 
 
 @BIGINT.method("toString", 0)
 def bigint_to_string(realm, this, radix=undefined, *_):
-    value = int(bigint_value(this, "toString"))
+    value = int(bigint_value(this, ".toString"))
     radix = radix_argument(radix)
     return ("-" if value < 0 else "") + integer_in_radix(abs(value), radix)
 
 
-BIGINT.methods(valueOf=lambda realm, this, *_: bigint_value(this, "valueOf"))
+BIGINT.methods(valueOf=lambda realm, this, *_: bigint_value(this, ".valueOf"))
 
 
 @BIGINT.constructor(1, call=True)
@@ -15172,11 +15144,7 @@ def array_of(realm, this, *items):
     return target
 
 
-@ARRAY.static.getter(SYM_SPECIES)
-def array_species(realm, this, *_):
-    return this
-
-
+ARRAY.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 #: Tells the built-in getter of Array[Symbol.species] from any other.
 _SPECIES_INFO = ARRAY.static.entries[-1][3]
 
@@ -15350,11 +15318,6 @@ class JSMap(JSCollection):
         JSCollection.__init__(self, proto)
         self.values = []
 
-    def get_value(self, key):
-        """The value of a key, or undefined."""
-        position = self.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
-        return undefined if position is None else self.values[position]
-
     def set_value(self, key, value):
         wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
         position = self.index.get(wrapped)
@@ -15402,26 +15365,39 @@ def polled(realm, values):
         yield value
 
 
-def add_all(realm, target, iterable, adder_name, adder_info, add_directly, add):
-    """Fills a new collection from the constructor's argument by its method `adder_name`:
-    `add(adder, item)`, or `add_directly(item)` while that method is the built-in one."""
-    if iterable is undefined or iterable is null:
-        return
-    adder = target.get(adder_name)
-    if not is_callable(adder):
-        raise JSTypeError(f"'{display(adder)}' returned for property '{adder_name}' of object "
-                          f"'{object_text(target)}' is not a function")
-    direct = getattr(adder, "info", None) is adder_info
-    iterator = fast_iterator(realm, iterable) or iterate(realm, iterable)
-    try:
-        for item in polled(realm, iterator):
-            if direct:
-                add_directly(item)
-            else:
-                add(adder, item)
-    except Exception as exc:
-        abandon_iterator(iterator, exc)
-        raise
+def declared_info(table, key):
+    """The FunctionInfo that all realms share of one function in a table. Comparing it tells a
+    built-in function from what a script may have put in its place."""
+    return next(entry[3] for entry in table.entries if entry[1] == key)
+
+
+def declare_filling(table, adder_name, quick_adder, has_entries):
+    """Declares the constructor of a collection, which is filled from an iterable by its method `adder_name`, or by
+    quick_adder(realm, target) while that is the built-in one. `has_entries`: the items are keys with values."""
+    info = declared_info(table, adder_name)
+
+    @table.constructor(0)
+    def construct_collection(realm, new_target, iterable=undefined, *_):
+        target = table.receiver(proto_from(realm, new_target, table.name + "Prototype"))
+        if iterable is undefined or iterable is null:
+            return target
+        adder = target.get(adder_name)
+        if not is_callable(adder):
+            raise JSTypeError(f"'{display(adder)}' returned for property '{adder_name}' of object "
+                              f"'{object_text(target)}' is not a function")
+        is_builtin = getattr(adder, "info", None) is info
+        add = quick_adder(realm, target) if is_builtin else functools.partial(adder.fn, target)
+        iterator = fast_iterator(realm, iterable) or iterate(realm, iterable)
+        try:
+            for item in polled(realm, iterator):
+                if has_entries:
+                    add(*entry_of(item))
+                else:
+                    add(item)
+        except Exception as exc:
+            abandon_iterator(iterator, exc)
+            raise
+        return target
 
 
 def entry_of(item):
@@ -15433,22 +15409,39 @@ def entry_of(item):
     return item.get("0"), item.get("1")
 
 
-def require_map(this, method):
-    """The receiver check of the methods that must be fast, for what is not exactly a JSMap."""
-    raise JSTypeError(f"Method Map.prototype.{method} called on incompatible receiver {display(this)}")
+def refuse_receiver(table, method, this):
+    """The receiver check of the methods that must be fast, for what is not exactly of the class."""
+    raise JSTypeError(f"Method {table.target}.{method} called on incompatible receiver {display(this)}")
 
 
-def require_set(this, method):
-    raise JSTypeError(f"Method Set.prototype.{method} called on incompatible receiver {display(this)}")
+def declare_collection(table, kinds, make_iterator):
+    """Declares what Map and Set share; make_iterator(realm, this, kind) for each of `kinds`."""
+    collection = table.receiver
+
+    @table.method("clear", 0)
+    def clear(realm, this, *_):
+        this.remove_all()
+        return undefined
+
+    @table.method("has", 1, receiver=False)
+    def has(realm, this, key=undefined, *_):
+        if type(this) is not collection:
+            refuse_receiver(table, "has", this)
+        return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
+
+    table.methods(delete=lambda realm, this, key=undefined, *_: this.remove(key))
+    table.getters(size=lambda realm, this, *_: len(this.index))
+    for kind in kinds:
+        table.method(kind, 0)(lambda realm, this, *_, kind=kind: make_iterator(realm, this, kind))
+    table.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 MAP = BuiltinClass("Map", JSMap, tag="Map")
 
 
-@MAP.method("clear", 0)
-def map_clear(realm, this, *_):
-    this.remove_all()
-    return undefined
+declare_collection(MAP, ("entries", "keys", "values"),
+                   lambda realm, this, kind: JSMapIterator(realm.MapIteratorPrototype, this, kind))
+MAP.alias(SYM_ITERATOR, "entries")
 
 
 @MAP.method("forEach", 1)
@@ -15462,22 +15455,15 @@ def map_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
 @MAP.method("get", 1, receiver=False)
 def map_get(realm, this, key=undefined, *_):
     if type(this) is not JSMap:
-        require_map(this, "get")
+        refuse_receiver(MAP, "get", this)
     position = this.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
     return undefined if position is None else this.values[position]
-
-
-@MAP.method("has", 1, receiver=False)
-def map_has(realm, this, key=undefined, *_):
-    if type(this) is not JSMap:
-        require_map(this, "has")
-    return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
 
 
 @MAP.method("set", 2, receiver=False)
 def map_set(realm, this, key=undefined, value=undefined, *_):
     if type(this) is not JSMap:
-        require_map(this, "set")
+        refuse_receiver(MAP, "set", this)
     wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
     position = this.index.get(wrapped)
     if position is None:
@@ -15488,22 +15474,7 @@ def map_set(realm, this, key=undefined, value=undefined, *_):
     return this
 
 
-MAP.getters(size=lambda realm, this, *_: len(this.index))
-MAP.methods(
-    delete=lambda realm, this, key=undefined, *_: this.remove(key),
-    entries=lambda realm, this, *_: JSMapIterator(realm.MapIteratorPrototype, this, "entries"),
-    keys=lambda realm, this, *_: JSMapIterator(realm.MapIteratorPrototype, this, "keys"),
-    values=lambda realm, this, *_: JSMapIterator(realm.MapIteratorPrototype, this, "values"))
-MAP.alias(SYM_ITERATOR, "entries")
-
-
-@MAP.constructor(0)
-def map_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSMap(prototype_for(new_target, lambda: realm.MapPrototype))
-    add_all(realm, target, iterable, "set", MAP_SET_INFO,
-            lambda item: target.set_value(*entry_of(item)),
-            lambda adder, item: adder.fn(target, *entry_of(item)))
-    return target
+declare_filling(MAP, "set", lambda realm, target: target.set_value, True)
 
 
 @MAP.static.method("groupBy", 2)
@@ -15518,26 +15489,24 @@ def map_group_by(realm, this, items=undefined, callback=undefined, *_):
     return groups
 
 
-MAP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
-
-
 SET = BuiltinClass("Set", JSSet, tag="Set")
 
 
 @SET.method("add", 1, receiver=False)
 def set_add(realm, this, key=undefined, *_):
     if type(this) is not JSSet:
-        require_set(this, "add")
+        refuse_receiver(SET, "add", this)
     wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
     if wrapped not in this.index:
         this.append_key(wrapped, key)
     return this
 
 
-@SET.method("clear", 0)
-def set_clear(realm, this, *_):
-    this.remove_all()
-    return undefined
+declare_filling(SET, "add", lambda realm, target: target.add_key, False)
+declare_collection(SET, ("entries", "values"),
+                   lambda realm, this, kind: JSSetIterator(realm.SetIteratorPrototype, this, kind))
+SET.alias("keys", "values")
+SET.alias(SYM_ITERATOR, "values")
 
 
 @SET.method("forEach", 1)
@@ -15547,22 +15516,6 @@ def set_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
         key = this.keys[position]
         run(this_arg, key, key, this)
     return undefined
-
-
-@SET.method("has", 1, receiver=False)
-def set_has(realm, this, key=undefined, *_):
-    if type(this) is not JSSet:
-        require_set(this, "has")
-    return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
-
-
-SET.getters(size=lambda realm, this, *_: len(this.index))
-SET.methods(
-    delete=lambda realm, this, key=undefined, *_: this.remove(key),
-    entries=lambda realm, this, *_: JSSetIterator(realm.SetIteratorPrototype, this, "entries"),
-    values=lambda realm, this, *_: JSSetIterator(realm.SetIteratorPrototype, this, "values"))
-SET.alias("keys", "values")
-SET.alias(SYM_ITERATOR, "values")
 
 
 class SetRecord:
@@ -15682,17 +15635,6 @@ def set_union(realm, this, other=undefined, *_):
     return result
 
 
-@SET.constructor(0)
-def set_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSSet(prototype_for(new_target, lambda: realm.SetPrototype))
-    add_all(realm, target, iterable, "add", SET_ADD_INFO, target.add_key,
-            lambda adder, item: adder.fn(target, item))
-    return target
-
-
-SET.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
-
-
 # -- Iterators of Map and Set ------------------------------------------------------------
 
 class JSCollectionIterator(JSObject):
@@ -15773,16 +15715,8 @@ def collection_iterator_next(realm, this, *_):
     return realm.iter_result(this.item(realm, position), False)
 
 
-def declared_info(table, key):
-    """The FunctionInfo that all realms share of one function in a table. Comparing it tells a
-    built-in function from what a script may have put in its place."""
-    return next(entry[3] for entry in table.entries if entry[1] == key)
-
-
-MAP_SET_INFO = declared_info(MAP, "set")
 MAP_ENTRIES_INFO = declared_info(MAP, "entries")
 MAP_NEXT_INFO = declared_info(MAP_ITERATOR, "next")
-SET_ADD_INFO = declared_info(SET, "add")
 SET_VALUES_INFO = declared_info(SET, "values")
 SET_NEXT_INFO = declared_info(SET_ITERATOR, "next")
 ITERATOR_ITERATOR_INFO = declared_info(ITERATOR, SYM_ITERATOR)
@@ -15895,6 +15829,14 @@ def can_be_held_weakly(realm, value):
     return type(value) is JSSymbol and realm.symbols.get(value.description) is not value
 
 
+def declare_weak_collection(table, adder_name, add, has_entries):
+    """Declares what WeakMap and WeakSet share."""
+    table.methods(
+        delete=lambda realm, this, key=undefined, *_: this.entries.pop(id(key), None) is not None,
+        has=lambda realm, this, key=undefined, *_: id(key) in this.entries)
+    declare_filling(table, adder_name, lambda realm, target: functools.partial(add, realm, target), has_entries)
+
+
 WEAK_MAP = BuiltinClass("WeakMap", JSWeakMap, tag="WeakMap")
 
 
@@ -15902,11 +15844,6 @@ WEAK_MAP = BuiltinClass("WeakMap", JSWeakMap, tag="WeakMap")
 def weak_map_get(realm, this, key=undefined, *_):
     entry = this.entries.get(id(key))
     return undefined if entry is None else entry[1]
-
-
-WEAK_MAP.methods(
-    delete=lambda realm, this, key=undefined, *_: this.entries.pop(id(key), None) is not None,
-    has=lambda realm, this, key=undefined, *_: id(key) in this.entries)
 
 
 @WEAK_MAP.method("set", 2)
@@ -15917,16 +15854,7 @@ def weak_map_set(realm, this, key=undefined, value=undefined, *_):
     return this
 
 
-@WEAK_MAP.constructor(0)
-def weak_map_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSWeakMap(prototype_for(new_target, lambda: realm.WeakMapPrototype))
-    add_all(realm, target, iterable, "set", WEAK_MAP_SET_INFO,
-            lambda item: weak_map_set(realm, target, *entry_of(item)),
-            lambda adder, item: adder.fn(target, *entry_of(item)))
-    return target
-
-
-WEAK_MAP_SET_INFO = declared_info(WEAK_MAP, "set")
+declare_weak_collection(WEAK_MAP, "set", weak_map_set, True)
 
 WEAK_SET = BuiltinClass("WeakSet", JSWeakSet, tag="WeakSet")
 
@@ -15939,21 +15867,7 @@ def weak_set_add(realm, this, key=undefined, *_):
     return this
 
 
-WEAK_SET.methods(
-    delete=lambda realm, this, key=undefined, *_: this.entries.pop(id(key), None) is not None,
-    has=lambda realm, this, key=undefined, *_: id(key) in this.entries)
-
-
-@WEAK_SET.constructor(0)
-def weak_set_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSWeakSet(prototype_for(new_target, lambda: realm.WeakSetPrototype))
-    add_all(realm, target, iterable, "add", WEAK_SET_ADD_INFO,
-            lambda item: weak_set_add(realm, target, item),
-            lambda adder, item: adder.fn(target, item))
-    return target
-
-
-WEAK_SET_ADD_INFO = declared_info(WEAK_SET, "add")
+declare_weak_collection(WEAK_SET, "add", weak_set_add, False)
 
 
 # -- WeakRef and FinalizationRegistry ----------------------------------------------------
@@ -16466,7 +16380,9 @@ def typed_array_method(key, length):
 
 def element_items(realm, array, indices):
     """(index, element) of a typed array for each of `indices`; undefined for those that are gone."""
-    for index in polled(realm, indices):
+    for index in indices:
+        if not index & 4095:
+            realm.poll()
         yield index, array.get_index(index)
 
 
@@ -24078,10 +23994,10 @@ def number_to_locale_text(realm, value, locales, options):
 
 NUMBER.method("toLocaleString", 0)(
     lambda realm, this, locales=undefined, options=undefined, *_:
-    number_to_locale_text(realm, number_value(this, "toLocaleString"), locales, options))
+    number_to_locale_text(realm, number_value(this, ".toLocaleString"), locales, options))
 BIGINT.method("toLocaleString", 0)(
     lambda realm, this, locales=undefined, options=undefined, *_:
-    number_to_locale_text(realm, bigint_value(this, "toLocaleString"), locales, options))
+    number_to_locale_text(realm, bigint_value(this, ".toLocaleString"), locales, options))
 
 
 # -- Intl.DateTimeFormat -----------------------------------------------------------------
