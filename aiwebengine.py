@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            375
+     1  This page: contents, imports, version                                            377
      2  Limits of scripts                                                                 22
      3  ERRORS, TEXT AND NUMBERS                                                         388
           Long texts                                                                     124
@@ -54,12 +54,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              89
           Arithmetic                                                                     217
           Iteration                                                                      150
-    10  Code generator                                                                 3,457
+    10  Code generator                                                                 3,460
           Nodes of Python                                                                123
           Functions and their variables                                                  388
           Statements                                                                     153
           Loops, jumps and try                                                           410
-          Destructuring                                                                  149
+          Destructuring                                                                  152
           Expressions                                                                    246
           Classes                                                                        180
           Operators                                                                      345
@@ -163,9 +163,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,692
-          Helpers of generated code: any realm                                           345
-          Helpers of generated code: one realm                                           763
+    15  Realm, jobs and timers                                                         3,696
+          Helpers of generated code: any realm                                           347
+          Helpers of generated code: one realm                                           762
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
@@ -173,18 +173,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       55
           Threads for scripts                                                            147
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   425
-          Realm: running code, values in and out                                         437
+          Realm: objects, errors, jobs                                                   426
+          Realm: running code, values in and out                                         439
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         17
           Realms of a terminal                                                            93
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,664
+    16  js2py, and the choice of an engine                                             1,666
           js2py: the private copy                                                        304
           js2py: from JavaScript to Python                                               462
           js2py: hardening                                                               235
-          js2py: realm                                                                   622
+          js2py: realm                                                                   624
           Engines                                                                         32
     17  Streams: registry, connections, broadcaster                                    1,410
           Messages of streams                                                            112
@@ -194,7 +194,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        4,939
+    18  GraphQL                                                                        5,018
           GraphQL errors                                                                 170
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -203,8 +203,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    231
-          GraphQL schema                                                                 558
+          GraphQL registrations, and their SDL in one                                    233
+          GraphQL schema                                                                 614
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
           GraphQL plans                                                                  506
@@ -212,7 +212,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                682
+          GraphQL service                                                                703
     19  Host API                                                                       2,254
           Arguments                                                                      152
           routeRegistry                                                                  175
@@ -223,48 +223,50 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                1,808
+    20  Scripts: loading and hot reload                                                2,073
           Log                                                                            177
-          Errors of scripts                                                               60
+          Code frames                                                                     33
+          Causes of errors                                                               213
+          Errors of scripts                                                               71
           Calls                                                                          214
           Routes                                                                         164
           Imported files                                                                  59
-          One script                                                                     374
-          All scripts                                                                    582
+          One script                                                                     373
+          All scripts                                                                    587
           Live pages                                                                     122
-    21  HTTP server                                                                    3,274
+    21  HTTP server                                                                    3,294
           Request heads                                                                  200
-          Request bodies                                                                 242
-          Responses of handlers                                                          148
-          Who may ask                                                                    180
+          Request bodies                                                                 247
+          Responses of handlers                                                          149
+          Who may ask                                                                    188
           The last requests                                                               32
           Fault injection                                                                334
           Live pages                                                                      45
           Static files                                                                   261
           One connection: reading                                                        215
           One connection: answering                                                      284
-          One connection: GraphQL and routes of scripts                                  222
+          One connection: GraphQL and routes of scripts                                  233
           One connection: streams                                                        124
           One connection: writing                                                        133
-          Requests as scripts see them                                                   176
+          Requests as scripts see them                                                   171
           The server                                                                     571
-    22  Pages                                                                          3,712
+    22  Pages                                                                          3,725
           Page kit                                                                       124
           Live pages                                                                     207
-          Errors                                                                         282
+          Errors                                                                         288
           For monitors                                                                   116
-          Dashboard: facts                                                               308
+          Dashboard: facts                                                               312
           Dashboard: the live channel                                                    174
           Dashboard: actions                                                             230
-          Dashboard: the look                                                            306
-          Dashboard: the script                                                          748
+          Dashboard: the look                                                            307
+          Dashboard: the script                                                          750
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     185
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   2,594
-          Options                                                                        257
+    23  Command line                                                                   2,596
+          Options                                                                        259
           The map of this file                                                            58
           Serving                                                                        139
           Script tests                                                                   378
@@ -5651,10 +5653,16 @@ class JSLazyObject(JSObject):
     """A plain object that makes properties when they are read. As soon as more is wanted of it than to read
     some of them it makes them all, and becomes an ordinary object.
 
-    Until then `props` holds LATER in the place of a property, and `attrs` what makes one: make(key).
+    Until then `props` holds LATER in the place of a property, and `attrs` what makes one: (makers, realm,
+    subject) for makers[key](realm, subject).
     """
 
     __slots__ = ()
+
+    def __init__(self, proto, props, makers):
+        self.proto = proto
+        _PUT_PROPS(self, props)
+        _PUT_ATTRS(self, makers)
 
     def get(self, key, receiver=None):
         props = _PROPS(self)
@@ -5662,14 +5670,15 @@ class JSLazyObject(JSObject):
             return JSObject.get(self, key, receiver)
         value = props[key]
         if value is LATER:
-            value = props[key] = _ATTRS(self)(key)
+            makers, realm, subject = _ATTRS(self)
+            value = props[key] = makers[key](realm, subject)
         return value
 
     def complete(self):
-        props, make = _PROPS(self), _ATTRS(self)
+        props, (makers, realm, subject) = _PROPS(self), _ATTRS(self)
         for key, value in props.items():
             if value is LATER:
-                props[key] = make(key)
+                props[key] = makers[key](realm, subject)
         self.__class__ = JSObject
         self.attrs = None
 
@@ -5684,15 +5693,8 @@ class JSLazyObject(JSObject):
         return None
 
 
-_PROPS, _ATTRS = JSObject.props.__get__, JSObject.attrs.__get__
-
-
-def lazy_object(proto, props, make):
-    """An object with a new dict of properties, of which those that are LATER are make(key)."""
-    obj = JSObject(proto, props)
-    obj.attrs = make
-    obj.__class__ = JSLazyObject
-    return obj
+_PROPS, _PUT_PROPS = JSObject.props.__get__, JSObject.props.__set__
+_ATTRS, _PUT_ATTRS = JSObject.attrs.__get__, JSObject.attrs.__set__
 
 
 class JSProxyBase(JSObject):
@@ -8595,7 +8597,10 @@ class DestructuringEmitter(LoopEmitter):
         self.emit_assign(source, value)
         first = pattern.properties[0] if pattern.properties else None
         named = [self.const(property_name(first.key))] if isinstance(first, Property) and not first.computed else []
-        self.emit_value(self.call("object_for_destructuring", self.name(source), *named))
+        refused = self.collect(lambda: self.emit_value(
+            self.call("refuse_destructuring", self.name(source), *named)))
+        self.emit_if(self.any_of(self.compare(self.name(source), _IS, self.name("undefined")),
+                                 self.compare(self.name(source), _IS, self.name("null"))), refused)
         used = []
         for prop in pattern.properties:
             self.at(prop)
@@ -11011,15 +11016,15 @@ def proto_from(realm, new_target, intrinsic):
     return prototype_for(new_target, lambda: getattr(realm, intrinsic))
 
 
-def peek(obj, key):
-    """The value of a data property, own or inherited, without running any script: undefined
+def peek(obj, key, hidden=undefined):
+    """The value of a data property, own or inherited, without running any script: `hidden`
     where there is an accessor or a Proxy."""
     while obj is not None and not isinstance(obj, JSProxyBase):
         own = obj.get_own(key)
         if own is not None:
-            return undefined if own.is_accessor() else own.value
+            return hidden if own.is_accessor() else own.value
         obj = obj.get_proto()
-    return undefined
+    return undefined if obj is None else hidden
 
 
 def is_array(value):
@@ -27154,6 +27159,8 @@ def meant_name(name, known):
     """`. Did you mean X?` when one of the known names is almost this one, else ""."""
     others = (other for other in itertools.islice(known, MAX_MEANT_NAMES)
               if len(other) <= 60 and other not in ("constructor", "undefined"))
+    if len(name) == 3:                  # with two letters of three alike, anything could be meant
+        others = (other for other in others if len(other) != 3 or sorted(other.lower()) == sorted(name.lower()))
     found = nearest(name, others, MEANT_LIKENESS) if len(name) > 2 else None
     return f". Did you mean {found}?" if found else ""
 
@@ -27886,11 +27893,10 @@ def object_rest(realm, source, used):
 
 
 @runtime_helper
-def object_for_destructuring(realm, value, first=None):
+def refuse_destructuring(realm, value, first=None):
     """Object patterns refuse undefined and null (13.15.5.2); `first` is the property they ask for first."""
-    if value is undefined or value is null:
-        asked = "" if first is None else f"property '{first}' of "
-        raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
+    asked = "" if first is None else f"property '{first}' of "
+    raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
 
 
 @runtime_helper
@@ -29439,9 +29445,10 @@ class RealmBase:
     def new_object(self, props=None):
         return JSObject(self.ObjectPrototype, props)
 
-    def lazy_object(self, props, make):
-        """An object of which the properties that are LATER in `props` are make(key) when they are read."""
-        return lazy_object(self.ObjectPrototype, props, make)
+    def lazy_object(self, props, makers, subject=None):
+        """An object of which the properties that are LATER in the new dict `props` are
+        makers[key](realm, subject) when they are read."""
+        return JSLazyObject(self.ObjectPrototype, props, (makers, self, subject))
 
     def new_array(self, items):
         return JSArray(self.ArrayPrototype, items)
@@ -29891,10 +29898,10 @@ class Realm(RealmBase):
 
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
-        return self.begin(
-            lambda: self.awaitable(call(function, undefined, *[
-                arg if isinstance(arg, JSObject) else self.from_python(arg) for arg in args])),
-            timeout, convert or self.to_python)
+        def work():
+            value = call(function, undefined, *map(self.from_python, args))
+            return self.awaitable(value) if isinstance(value, JSObject) else value
+        return self.begin(work, timeout, convert or self.to_python)
 
     def awaitable(self, value):
         """What `await` would wait for: an object with a method `then` as a promise (27.2.1.3.2)."""
@@ -30058,6 +30065,8 @@ class Realm(RealmBase):
 
     def from_python(self, value):
         """Plain Python as a JavaScript value; JavaScript values pass."""
+        if isinstance(value, JSObject):
+            return value
         kind = type(value)
         if kind is str:
             return utf16(value)
@@ -30072,7 +30081,7 @@ class Realm(RealmBase):
                             {utf16(str(key)): self.from_python(item) for key, item in value.items()})
         if kind is list or kind is tuple:
             return JSArray(self.ArrayPrototype, [self.from_python(item) for item in value])
-        if isinstance(value, (JSObject, JSUndefined, JSSymbol, JSBigInt)):
+        if isinstance(value, (JSUndefined, JSSymbol, JSBigInt)):
             return value
         if isinstance(value, (bytes, bytearray)):
             return construct(self.Uint8Array, (self.new_array(list(value)),))
@@ -30094,9 +30103,9 @@ class Realm(RealmBase):
         """The properties of an object with these names, which are ASCII."""
         return [*map(obj.get, keys)]
 
-    def peek(self, value, key):
-        """A property's value without running a script: undefined for a getter, and of what is no object."""
-        return peek(value, utf16(key)) if isinstance(value, JSObject) else undefined
+    def peek(self, value, key, hidden=undefined):
+        """A property's value without running a script: `hidden` for a getter, undefined of what is no object."""
+        return peek(value, utf16(key), hidden) if isinstance(value, JSObject) else undefined
 
     def keys(self, obj):
         """The names of an object's own enumerable properties."""
@@ -31932,13 +31941,14 @@ class Js2PyRealm:
         return python_text(text.value) if isinstance(text, self.values.PyJsString) else None
 
     @staticmethod
-    def property_at(obj, key):
-        """The value of a property, own or inherited, without running a getter, or None."""
+    def property_at(obj, key, hidden=None):
+        """The value of a property, own or inherited, without running a getter (that is `hidden`), or None."""
         for _ in range(_MAX_PEEK_DEPTH):
             if obj is None or key in obj.own:
                 break
             obj = obj.prototype
-        return None if obj is None else obj.own.get(key, {}).get("value")
+        found = {} if obj is None else obj.own.get(key, {})
+        return hidden if "get" in found else found.get("value")
 
     def places(self, trace):
         """Where a traceback was in the script, deepest first: (function name, file name, line)."""
@@ -32192,8 +32202,9 @@ class Js2PyRealm:
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
 
-    def lazy_object(self, props, make):
-        return self.from_python({key: make(key) if value is LATER else value for key, value in props.items()})
+    def lazy_object(self, props, makers, subject=None):
+        return self.from_python({key: makers[key](self, subject) if value is LATER else value
+                                 for key, value in props.items()})
 
     def to_python(self, value):
         """A raw value as plain Python: undefined stays, null is None, arrays are lists, plain objects dicts,
@@ -32260,9 +32271,9 @@ class Js2PyRealm:
     def get_all(self, obj, keys):
         return [self.get(obj, key) for key in keys]
 
-    def peek(self, value, key):
-        found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key)
-        return undefined if found is None else self.outward(found)
+    def peek(self, value, key, hidden=undefined):
+        found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key, hidden)
+        return undefined if found is None else found if found is hidden else self.outward(found)
 
     def keys(self, obj):
         return [python_text(key.value) for key in obj.object]
@@ -35482,6 +35493,9 @@ class _SdlMerge:
                              f'{_owner_of(known[1])}.',
                              node.name_start, registration)
 
+    def cannot_extend(self, name):
+        return f'Cannot extend type "{name}" because it is not defined.' + _graphql_did_you_mean(name, self.types)
+
     def take_extensions(self, registration):
         parsed = registration.parsed
         if id(parsed) in self.seen_texts:
@@ -35490,8 +35504,7 @@ class _SdlMerge:
         for node in parsed.extensions:
             known = self.types.get(node.name)
             if known is None:
-                self.missing.append((f'Cannot extend type "{node.name}" because it is not defined.'
-                                     + _graphql_did_you_mean(node.name, self.types), node.name_start, registration))
+                self.missing.append((functools.partial(self.cannot_extend, node.name), node.name_start, registration))
             elif known.kind != node.kind:
                 self.problem(f'Cannot extend non-{_KIND_WORDS[node.kind]} type "{node.name}".',
                              node.name_start, registration)
@@ -35517,14 +35530,24 @@ class GraphQLSchema:
     """Types, directives and root types made from a list of registrations.
 
     `visible` are the registrations whose root fields show; types that only others need are left out.
+    None makes a schema that is only to tell whether registrations fit together; it can `take` more.
     Problems are collected in `problems` (message, offset, registration), not raised; `missing` are those
-    that a later registration may mend, because it defines what is not there yet.
+    that a later registration may mend, because it defines what is not there yet. A message may be a function
+    that makes it: looking for similar names takes long.
     """
 
     def __init__(self, registrations, visible=None, core=None):
-        visible = registrations if visible is None else visible
+        shown = visible is not None
+        visible = visible if shown else registrations
         self.core = core
+        #: All of them, and those of which not all is checked, because a type is missing.
+        self.registrations, self.unchecked = list(registrations), list(registrations)
         self.merge = _SdlMerge(registrations)
+        #: Name of a missing type -> the registrations that want it.
+        self.wanting = collections.defaultdict(set)
+        for _message, _offset, registration in self.merge.missing:
+            for node in registration.parsed.extensions:
+                self.wanting[node.name].add(registration)
         self.problems, self.missing = self.merge.problems, self.merge.missing
         self.types = dict(core.types) if core else {}
         self.directives = {}
@@ -35536,15 +35559,49 @@ class GraphQLSchema:
         self._introspection = None
         if core is None:
             self._add_scalars()
-        self._create_types()
+        self._create_types(self.merge.types)
         self._fill_directives()
-        self._fill_types()
-        self._add_roots([item for item in visible if item.kind != "types"])
-        if not self.missing:
-            self._check_types()
-        if core:
+        self._fill_types(self.merge.types)
+        self._add_roots(visible)
+        self._check_unchecked()
+        if core and shown:
             self._keep_reachable(visible)
         self._collect_possible()
+
+    def take(self, item):
+        """Takes one more registration into a schema without problems, in time that does not depend on how many
+        there are. False where only a new schema of all can tell whether it fits; this one is spoiled then."""
+        parsed = item.parsed
+        if parsed.extensions or parsed.directives or any(node.name in self.types and node.name not in self.merge.types
+                                                         for node in parsed.types):
+            return False
+        self.registrations.append(item)
+        self.unchecked.append(item)
+        self.merge.take_definitions(item)
+        fresh = self._types_of([item])
+        again = {registration for name in fresh for registration in self.wanting.pop(name, ())}
+        if self.problems or again and any(registration.parsed.extensions for registration in self.registrations):
+            return False
+        if again:
+            self.missing[:] = [problem for problem in self.missing if problem[2] not in again]
+        self._create_types(fresh)
+        self._fill_types({**fresh, **self._types_of(again)})
+        self._add_roots([item, *again])
+        self._check_unchecked()
+        return not self.problems
+
+    def replace(self, old, item):
+        """Lets a registration stand for another with the same text; False where something is missing."""
+        if self.missing:
+            return False
+        self.registrations.remove(old)
+        self.registrations.append(item)
+        return True
+
+    def _types_of(self, registrations):
+        """The types that registrations were the first to define: name -> _SdlMergedType."""
+        merged = [(self.merge.types[node.name], item) for item in registrations for node in item.parsed.types]
+        return {type_.name: type_ for type_, item in merged if type_.registration is item}
 
     # -- building ----
 
@@ -35556,8 +35613,8 @@ class GraphQLSchema:
             type_ = self.types[name] = GraphQLNamedType("SCALAR", name, description, True)
             type_.serialize, type_.parse, type_.parse_literal = serialize, parse, parse_literal
 
-    def _create_types(self):
-        for name, merged in self.merge.types.items():
+    def _create_types(self, types):
+        for name, merged in types.items():
             known = self.types.get(name)
             if self.core and name.startswith("__"):
                 self._check_name(name, merged.node.name_start, merged.registration, name)
@@ -35568,8 +35625,8 @@ class GraphQLSchema:
                 self.types[name] = GraphQLNamedType(_KIND_OF_KEYWORD[merged.kind], name,
                                                     merged.description, not self.core)
 
-    def _fill_types(self):
-        for name, merged in self.merge.types.items():
+    def _fill_types(self, types):
+        for name, merged in types.items():
             type_ = self.types[name]
             if type_.builtin and self.core:
                 continue
@@ -35611,6 +35668,9 @@ class GraphQLSchema:
                          'introspection.',
                          offset, registration)
 
+    def unknown_type(self, name):
+        return f'Unknown type "{name}".' + _graphql_did_you_mean(name, self.types)
+
     def _reference(self, node, registration):
         """The type that a reference node names; None, and a problem, when it is unknown."""
         if isinstance(node, GqlNamedType):
@@ -35619,8 +35679,8 @@ class GraphQLSchema:
                 operation = registration.parsed.operation_of.get(node.name)
                 if operation:
                     return self.root_shell(operation)
-                self.missing.append((f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.types),
-                                     node.start, registration))
+                self.missing.append((functools.partial(self.unknown_type, node.name), node.start, registration))
+                self.wanting[node.name].add(registration)
             return type_
         inner = self._reference(node.of, registration)
         if inner is None:
@@ -35663,8 +35723,9 @@ class GraphQLSchema:
                          node.start, registration)
         return item
 
-    def _add_roots(self, visible):
+    def _add_roots(self, registrations):
         first, place = {}, {}
+        visible = [item for item in registrations if item.kind != "types"]
         for index, registration in enumerate(visible):
             rank = first.setdefault(id(registration.parsed), index)
             names = list(registration.parsed.roots[registration.kind])
@@ -35691,8 +35752,12 @@ class GraphQLSchema:
 
     # -- checks of spec 3 ----
 
-    def _check_types(self):
-        for name, merged in self.merge.types.items():
+    def _check_unchecked(self):
+        """Checks what has not been, as soon as no type is missing."""
+        if self.wanting:
+            return
+        types, registrations = self._types_of(self.unchecked), {*self.unchecked}
+        for name, merged in types.items():
             type_ = self.types[name]
             if type_.builtin and self.core:
                 continue
@@ -35701,11 +35766,13 @@ class GraphQLSchema:
             if merged.kind != "scalar" and not (type_.fields or type_.values or type_.possible):
                 self.problem(f"Type {name} must define one or more {what}.", offset, registration)
             self._check_merged(type_, merged)
-        for node, registration in self.merge.directives.values():
+        directives = {name: found for name, found in self.merge.directives.items() if found[1] in registrations}
+        for node, registration in directives.values():
             for item in node.arguments:
                 self._check_directives(item.directives, "ARGUMENT_DEFINITION", registration)
-        self._check_defaults()
-        self._check_input_cycles()
+        self._check_defaults(types, directives)
+        self._check_input_cycles(types)
+        self.unchecked = []
 
     def _check_merged(self, type_, merged):
         place = "OBJECT" if merged.kind == "type" else _KIND_OF_KEYWORD[merged.kind]
@@ -35798,13 +35865,13 @@ class GraphQLSchema:
                         _LiteralWalk(report=report).value(argument.value, known[argument.name].type)
             _check_directive(node, directive, place, report, check_values)
 
-    def _check_defaults(self):
+    def _check_defaults(self, types, directives):
         def check(item, registration):
             if item.default is not None:
                 def report(message, offset):
                     self.problem(f'Default value of "{item.name}": {message}', offset, registration)
                 _LiteralWalk(report=report).value(item.default, item.type)
-        for name, merged in self.merge.types.items():
+        for name, merged in types.items():
             type_ = self.types[name]
             for member, (_node, registration) in merged.members.items():
                 field = type_.fields.get(member)
@@ -35813,23 +35880,25 @@ class GraphQLSchema:
                         check(item, registration)
                 elif field is not None:
                     check(field, registration)
-        for root in self.roots.values():
-            for field in root.fields.values():
-                for item in field.arguments.values():
-                    check(item, field.registration)
-        for name, (_node, registration) in self.merge.directives.items():
+        for registration in self.unchecked:
+            root = self.roots.get(registration.kind)
+            field = root and root.fields.get(registration.name)
+            for item in field.arguments.values() if field else ():
+                check(item, registration)
+        for name, (_node, registration) in directives.items():
             for item in self.directives[name].arguments.values():
                 check(item, registration)
 
-    def _check_input_cycles(self):
-        """An input type that needs itself through non-null fields can never be given (spec 3.10)."""
+    def _check_input_cycles(self, types):
+        """An input type that needs itself through non-null fields can never be given (spec 3.10). No other types
+        than these refer to these."""
         state = {}
 
         def visit(type_, trail):
             state[type_] = "open"
             for field in type_.fields.values():
                 inner = field.type.of if field.type.kind == "NON_NULL" else None
-                if inner is None or inner.kind != "INPUT_OBJECT":
+                if inner is None or inner.kind != "INPUT_OBJECT" or inner.name not in types:
                     continue
                 step = trail + [field.name]
                 if state.get(inner) == "open":
@@ -35841,7 +35910,7 @@ class GraphQLSchema:
                     visit(inner, step)
             state[type_] = "done"
 
-        for type_ in list(self.types.values()):
+        for type_ in [self.types[name] for name in types]:
             if type_.kind == "INPUT_OBJECT" and type_ not in state:
                 visit(type_, [])
 
@@ -38109,6 +38178,8 @@ class GraphQLService:
         self.lock = threading.RLock()
         self.registrations, self.working = [], []
         self.broken = []
+        #: The last schema that was made to see whether registrations fit together.
+        self.trial = None
         #: Messages about the broken, and whether they are told at once: not while more scripts are to come.
         self.faults, self.loading = [], False
         self.texts = {}
@@ -38162,22 +38233,37 @@ class GraphQLService:
             if is_field and (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
                 refuse(f'The {item.kind} "{item.name}" is already registered by '
                        f'{known.owner or "another script"}.')
-        others = [known for known in others if (known.kind, known.name) != (item.kind, item.name)]
+        broken = set(self.broken)
+        others = [known for known in others if known not in broken]
         try:
             item.parsed = self.parse(item.sdl)
         except GraphQLSchemaError as error:
             message, line, column, _none = error.problems[0]
             raise GraphQLSchemaError([(f"{item.label}: {message}", *item.place(line, column), item)]) from None
+        extra = [field for name, field in item.parsed.roots[item.kind].items() if name != item.name] if item.inset else ()
+        if extra and item.name in item.parsed.roots[item.kind]:
+            raise self.schema_error([(f'The SDL of the field "{item.name}" has another field, "{extra[0].name}". '
+                                      f'Register it by a call of its own.', extra[0].start, item)], item)
         if not is_field and not (item.parsed.types or item.parsed.extensions or item.parsed.directives):
             refuse("registerTypes: the SDL defines no type. Root fields are registered by registerQuery, "
                    "registerMutation and registerSubscription.")
-        broken = set(self.broken)
-        schema = GraphQLSchema([known for known in others if known not in broken] + [item],
-                               core=_CORE_SCHEMA)
+        self.check_fit(item, others, complete)
+        return item
+
+    def check_fit(self, item, others, complete):
+        """Raises GraphQLSchemaError if a registration does not fit others, one of which it may replace."""
+        old = next((known for known in others if (known.kind, known.name) == (item.kind, item.name)), None)
+        trial, self.trial = self.trial, None
+        if trial is not None and trial.registrations == others and (
+                trial.take(item) if old is None else old.parsed is item.parsed and trial.replace(old, item)) \
+                and not (complete and trial.missing):
+            self.trial = trial
+            return
+        schema = GraphQLSchema([known for known in others if known is not old] + [item], core=_CORE_SCHEMA)
         problems = schema.problems + (schema.missing if complete else [])
         if problems:
             raise self.schema_error(problems, item)
-        return item
+        self.trial = schema
 
     def parse(self, sdl):
         """The sorted SDL of a text; scripts often register many fields with the same text."""
@@ -38195,6 +38281,7 @@ class GraphQLService:
         for message, offset, registration in found:
             place = _location_of(registration.sdl, offset)
             label = item.label if registration.sdl == item.sdl else _owner_of(registration)
+            message = message() if callable(message) else message
             problems.append((f"{label}: {message}", *registration.place(place["line"], place["column"]), registration))
         problems.sort(key=lambda problem: problem[3] is not item)
         return GraphQLSchemaError(problems)
@@ -38218,8 +38305,11 @@ class GraphQLService:
         """Works out which registrations fit together, and forgets what was made from the old ones."""
         working, broken, messages = list(self.registrations), [], []
         while True:
-            schema = GraphQLSchema(working, core=_CORE_SCHEMA)
-            problems = schema.problems + schema.missing
+            schema = self.trial
+            if schema is None or schema.registrations != working:
+                schema = self.trial = GraphQLSchema(working, core=_CORE_SCHEMA)
+            order = {item: index for index, item in enumerate(working)}
+            problems = sorted(schema.problems + schema.missing, key=lambda problem: (order[problem[2]], problem[1]))
             bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
                 break
@@ -41006,6 +41096,10 @@ LIVE_PATH = "/engine/live"
 MAX_WATCHED_FILES = 10_000
 WATCH_SHARE = 20
 
+#: Files that look like scripts and are none, and what to do about them.
+NOT_YET_SCRIPTS = re.compile(r"(?<!\.d)\.(?:ts|tsx|mts|cts|jsx|mjs|cjs)$")
+ONLY_JAVASCRIPT = "scripts are JavaScript in files that end with .js, so take types and JSX out and rename it"
+
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
 _COLOURS = {"warn": "33", "error": "31", "debug": "2"}
 
@@ -41186,36 +41280,269 @@ def console_takes_escapes(stream):
         return False
 
 
-# -- Errors of scripts -------------------------------------------------------------------
+# -- Code frames -------------------------------------------------------------------------
 
 
-def code_frame(source, line, column, around=2):
-    """The lines around a place, the line itself marked, and a caret under the column."""
+def code_frame(source, line, column, around=2, opening=None):
+    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
+    an `opening`, that line is shown and marked as well."""
     lines = source.removesuffix("\n").split("\n")
+    if line is not None and line == len(lines) + 1:     # the end of the text
+        line, column = len(lines), len(lines[-1]) + 1
     if line is None or not 1 <= line <= len(lines):
         return ""
-    width = len(str(min(line + around, len(lines))))
+    last = min(line + around, len(lines))
+    numbers = list(range(max(1, line - around), last + 1))
+    marks = {line: column}
+    if opening is not None and opening[0] != line:
+        marks[opening[0]] = opening[1]
+        numbers = sorted({*numbers, opening[0]})
     shown = []
-    for number in range(max(1, line - around), min(line + around, len(lines)) + 1):
+    for before, number in zip([numbers[0] - 1, *numbers], numbers):
         text = lines[number - 1].rstrip("\r").replace("\t", " ")
-        start = 0 if number != line or not column or column < 100 else column - 80
-        mark = ">" if number == line else " "
-        shown.append(f"{mark} {number:>{width}} | {text[start:start + 160]}".rstrip())
-        if number == line and column:
-            shown.append(" " * (width + 4) + " " * (column - start) + "^")
+        if number != before + 1:
+            shown.append("  …")
+        shown += marked_line(text, number, len(str(last)), marks.get(number), number in marks)
     return "\n".join(shown)
 
 
+def marked_line(text, number, width, column, marked):
+    """A line of a code frame, and a caret under its column if there is one."""
+    start = column - 80 if column and column >= 100 else 0
+    shown = [f"{'>' if marked else ' '} {number:>{width}} | {text[start:start + 160]}".rstrip()]
+    return [*shown, " " * (width + 4) + " " * (column - start) + "^"] if column else shown
+
+
+# -- Causes of errors --------------------------------------------------------------------
+#
+# What a reader of an error wants to know besides its place: which bracket was left open, and what is written
+# here in place of what other servers and browsers have. Looked up when an error is shown, and never before.
+
+#: Pieces of a script as far as brackets need them: a comment, a string, a bracket or backtick, a word or number,
+#: a slash, white space, any other character.
+_PIECE = (r"""(?P<skip>//[^\n]*|/\*[\s\S]*?\*/|\s+)|(?P<comment>/\*)|(?P<string>"(?:\\[\s\S]|[^"\\\n])*"?"""
+          r"""|'(?:\\[\s\S]|[^'\\\n])*'?)|(?P<open>[(\[{`])|(?P<close>[)\]}])|(?P<word>[\w$]+)|(?P<slash>/)"""
+          r"""|(?P<other>.)""")
+_REGEXP_LITERAL = r"/(?![*/])(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/\w*"
+_TEMPLATE_TEXT = r"(?:[^`\\$]|\\[\s\S]|\$(?!\{))*(\$\{|`)?"
+_PARTNERS = {")": "(", "]": "[", "}": "{"}
+#: Words that a value follows: a slash behind them begins a regular expression.
+_BEFORE_VALUES = frozenset("return typeof case do else in of instanceof new void delete throw await yield".split())
+
+
+#: What was opened at an offset and is not closed: `text` is a bracket, a backtick or `/*`.
+OpenPlace = collections.namedtuple("OpenPlace", "text offset")
+
+
+def _indentation(source, offset):
+    """(columns before the first character of the line of an offset, whether that character is there)."""
+    start = source.rfind("\n", 0, offset) + 1
+    line = source[start:offset]
+    return len(source[start:]) - len(source[start:].lstrip(" \t")), not line.strip()
+
+
+def open_places(source, end):
+    """(what is open at an offset of a script, outermost first; the innermost brace that seems to lack its partner:
+    the brace that closed it stands further left than its line). Reads no more than needs be to find brackets."""
+    places, suspect, value, at = [], None, False, 0
+    pieces, literals, texts = map(re.compile, (_PIECE, _REGEXP_LITERAL, _TEMPLATE_TEXT))
+    while at < end:
+        if places and places[-1].text == "`":
+            found = texts.match(source, at)
+            at = found.end()
+            if found[1] == "${":
+                places.append(OpenPlace("${", at - 2))
+            elif found[1] and at <= end:
+                places.pop()
+            value = bool(found[1] == "`")
+            continue
+        found = pieces.match(source, at)
+        kind, start, at = found.lastgroup, at, found.end()
+        if kind == "slash" and not value and (literal := literals.match(source, start)):
+            at, value = literal.end(), True
+        elif kind == "comment":
+            return [*places, OpenPlace("/*", start)], suspect
+        elif kind == "open":
+            places.append(OpenPlace(found[0], start))
+            value = False
+        elif kind == "close":
+            if not places or places[-1].text.lstrip("$") != _PARTNERS[found[0]]:
+                break
+            opening = places.pop()
+            (outer, _), (inner, first) = _indentation(source, opening.offset), _indentation(source, start)
+            if first and inner < outer and suspect is None and "\n" in source[opening.offset:start]:
+                suspect = opening
+            value = found[0] != "}" or opening.text == "${"
+        elif kind != "skip":
+            value = kind == "string" or kind == "word" and found[0] not in _BEFORE_VALUES
+    return places, suspect
+
+
+#: Messages of errors that come from something that was opened and is not closed, wherever they are noticed.
+_ENDED_INSIDE = "Unexpected end of input|Unterminated template literal"
+_AFTER_OPEN = r"Unexpected token|missing \)"
+
+
+def position_of(source, offset):
+    """(line, column) of an offset, from 1."""
+    return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
+
+
+def opening_of(error, source):
+    """(sentence, line, column) of what is not closed, if that explains a syntax error; or None."""
+    lines = source.split("\n")
+    if error.phase != "parse" or error.line is None or error.line > len(lines):
+        return None
+    message, offset = error.message, sum(map(len, lines[:error.line - 1])) + error.line - 1 + (error.column or 1) - 1
+    places, suspect = open_places(source, offset)
+    innermost, here, perhaps = places[-1] if places else None, source[offset:offset + 1], False
+    if message == "Invalid or unexpected token" and here in ("'", '"'):
+        return f"The text has no {here} at its end: it ends on the line where it begins", None, None
+    if here in ("}", ")", "]") and not places and message.startswith("Unexpected token"):
+        return f"No {_PARTNERS[here]} is open here: there is one {here} too many", None, None
+    if source.startswith("/*", offset) and message.startswith("Invalid"):
+        opening = OpenPlace("/*", offset)
+    elif innermost is None:
+        return None
+    elif innermost.text == "{" and (suspect or _indentation(source, innermost.offset)[0] >= _indentation(source, offset)[0]
+                                    and "\n" in source[innermost.offset:offset].strip()):
+        opening, perhaps = suspect or innermost, suspect is not None or message != "Unexpected end of input"
+    elif message.startswith("Missing }"):
+        opening = next((place for place in reversed(places) if place.text == "${"), innermost)
+    elif re.match(_ENDED_INSIDE, message):
+        opening = innermost
+    elif innermost.text in ("(", "[") and (here == ";" or here in _PARTNERS) and re.match(_AFTER_OPEN, message):
+        opening = innermost
+    elif innermost.text == "(" and message.startswith("missing )") and "\n" in source[innermost.offset:offset]:
+        opening, perhaps = innermost, True
+    else:
+        return None
+    line, column = position_of(source, opening.offset)
+    what = f"{ {'/*': 'comment', '`': 'template'}.get(opening.text, opening.text)} of line {line} is not closed"
+    return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
+
+
+#: Something that other servers or browsers have: errors whose message matches `message` where the line at fault
+#: has `code` (READ stands for the property that was asked for in vain), and code that matches `warned` and is worth a warning when a script is loaded. `says` is one
+#: sentence, `write` what does it here.
+Habit = collections.namedtuple("Habit", "message code says write warned", defaults=("",))
+
+_ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
+HABITS = (
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|better-sqlite3|redis)\b",
+          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          'sharedStorage.setItem("notes", JSON.stringify(notes));'),
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|socket\.io|cors)\b",
+          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+    Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
+          'import { greet } from "./lib/greet.js";'),
+    Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
+          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+    Habit(r"(?:module|exports) is not defined", "",
+          "Files share what they export by name, and a script names its handlers when it registers them.",
+          'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
+    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined", "",
+          "A script has no process and no environment; keep settings in a file of the folder.",
+          'import settings from "./settings.json" with { type: "json" };'),
+    Habit(r"(?:localStorage|sessionStorage) is not defined", "",
+          "This runs on the server, where sharedStorage keeps texts.", 'sharedStorage.setItem("name", "Ada");'),
+    Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
+          "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
+          '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
+    Habit(r"(?:app|express|router|server|http) is not defined", "",
+          "There is no app to make: a script registers its routes at the server that runs it.", _ROUTE_LINE),
+    Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined", "",
+          "A script opens a stream that pages listen to, and sends to all of them at once.",
+          'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: "Hello" });'),
+    Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined", "",
+          "A script has no network; a page can fetch, and post to a route what it got.",
+          'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
+    Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.", _ROUTE_LINE),
+    Habit(r"(?:Response|Headers) is not defined", "", "A handler returns a text, an object, or these properties.",
+          'return { status: 201, headers: { "X-Made-By": "me" }, body: "Hello" };'),
+    Habit(r"Buffer is not defined", "", "Texts become bytes with TextEncoder, and btoa makes base64.",
+          'const bytes = new TextEncoder().encode("Hello");'),
+    Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined",
+          r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|writeHead|setHeader)\b",
+          "A handler gets one argument, the context, and returns its answer.",
+          "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
+          r"\(\s*req(?:uest)?\s*,\s*res(?:ponse)?\s*[,)]"),
+    Habit(r"(?:req|request) is not defined", "", "The argument of a handler is the context, which has the request.",
+          "({ request }) => request.query.name"),
+    Habit(r"Cannot (?:read|destructure) propert\w+ .*undefined",
+          r"\breq(?:uest)?\.(?:body|query|params|headers|cookies|form|json)(?:\??\.READ\b|\[|\s*(?:;|\)|,|$))",
+          "The argument of a handler is the context, which has the request.", "({ request }) => request.query.name"),
+    Habit(r".*\b(?:query|params|headers|form|cookies)\.(?:get|has) is not a function", "",
+          "Parameters, header fields and form fields are properties of plain objects.", "const { name } = request.query;"),
+    Habit(r".*\b(?:json|text|formData|arrayBuffer|blob) is not a function",
+          r"\b(?:request|req)\.(?:json|text|formData|arrayBuffer|blob)\s*\(",
+          "request.json, request.form and request.body are values that are there already, not functions.",
+          "const { title } = request.json;", r"\brequest\.(?:json|text|formData)\s*\("),
+    Habit(r"Cannot (?:read|destructure) propert\w+ .*null", r"\bjson\b",
+          "request.json is null when the request does not say that it sends JSON.",
+          'fetch("/notes", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(note) })'),
+    Habit(r"Cannot read properties of undefined", r"\brequest\.body\.\w+\??\.READ\b",
+          "request.body is text; the fields of JSON are in request.json, those of a form in request.form.",
+          "const { title } = request.json;",
+          r"\brequest\.body\.(?!(?:length|at|char\w+|code\w+|concat|ends\w+|includes|indexOf|lastIndexOf|locale\w+|match\w*|"
+          r"normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|trim\w*|valueOf)\b)[A-Za-z_$]"
+          r"|\}\s*=\s*request\.body\b"),
+    Habit(r"await is only valid in async functions", "", "At the top of a script there is no await; in an async init there is.",
+          "async function init() { data = await load(); }"),
+)
+#: Code whose exports nobody reads; comments and strings.
+_EXPORT_DEFAULT = r"^export\s+default\b"
+_NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
+_EXPORTED = Habit("", "", "The server does not use what a script exports: it registers its handlers.", _ROUTE_LINE)
+_NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?\*/|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
+
+
+def habit_of(error, source):
+    """The Habit that an error shows, or None."""
+    lines = source.split("\n")
+    line = lines[error.line - 1] if error.line and error.line <= len(lines) else ""
+    read = re.search(r"\(reading '([^']+)'\)$", error.message)
+    read = re.escape(read[1]) if read else r"\w+"
+    return next((habit for habit in HABITS if re.match(habit.message, error.message)
+                 and (not habit.code or re.search(habit.code.replace("READ", read), line))), None)
+
+
+def habits_in(source, registers):
+    """Warnings about a script that was loaded: what does nothing here, each with its place. `registers` tells
+    whether the script registered anything."""
+    if not any(re.search(habit.warned, source) for habit in HABITS if habit.warned) \
+            and (registers or not re.search(_EXPORT_DEFAULT, source, re.M)):
+        return []
+    code = re.sub(_NOT_CODE, lambda found: re.sub(r"[^\n]", " ", found[0]), source)
+    found = [(habit, re.search(habit.warned, code)) for habit in HABITS if habit.warned]
+    if not registers:
+        found.append((_EXPORTED, re.search(_EXPORT_DEFAULT, code, re.M)))
+    return [f"{habit.says}\n{code_frame(source, *position_of(code, match.start()), 0)}\nWrite: {habit.write}"
+            for habit, match in found if match]
+
+
+def advice(habit):
+    """A Habit in two lines."""
+    return f"{habit.says}\nWrite: {habit.write}"
+
+
+# -- Errors of scripts -------------------------------------------------------------------
+
+
+#: A line of error.stack: function or None, file, line, column or None.
+STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
+
+
 def error_report(error, sources):
-    """A JSError as text for people: place, message, code frame, stack. `sources` maps file names to
-    source texts."""
-    name, message = error.name, error.message
-    headline = f"{name}: {message}" if name else f"Uncaught {message}"
+    """A JSError as text for people: place, message, code frame, stack, and what may help. `sources` maps file
+    names to source texts."""
+    locate(error, sources)
+    headline, opening, advice = explained(error, sources)
     if error.filename is None or error.line is None:
         stack = error.stack or ""
-        return stack if stack.startswith(headline) else headline
+        return "\n".join([stack if stack.startswith(headline) else headline, *advice])
     place = f"{error.filename}:{error.line}" + (f":{error.column}" if error.column else "")
-    frame = code_frame(sources.get(error.filename, ""), error.line, error.column)
+    frame = code_frame(sources.get(error.filename, ""), error.line, error.column, opening=opening)
     calls = [line for line in (error.stack or "").split("\n") if line.startswith("    at ")]
     parts = [f"{place}  {headline}"]
     if frame:
@@ -41224,7 +41551,31 @@ def error_report(error, sources):
         parts += calls[:MAX_REPORTED_CALLS]
         if len(calls) > MAX_REPORTED_CALLS:
             parts.append(f"    … {len(calls) - MAX_REPORTED_CALLS} more")
-    return "\n".join(parts)
+    return "\n".join([*parts, *advice])
+
+
+def explained(error, sources):
+    """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an error."""
+    name, message = error.name, error.message
+    headline = f"{name}: {message}" if name else f"Uncaught {message}"
+    source = sources.get(error.filename, "")
+    says, *opening = opening_of(error, source) or ("", None)
+    habit = habit_of(error, source) or (_NO_ERROR if not name and error.line is None else None)
+    return (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
+            [advice(habit)] if habit is not None else [])
+
+
+def locate(error, sources):
+    """Gives an error that knows no place in the sources the one from which it was thrown, if that can be told: for
+    values that are not errors, and for errors in texts that `eval` got."""
+    if error.filename in sources and error.line is not None or isinstance(error, ScriptTimeout):
+        return
+    calls = [found.groups()[1:] for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
+    places = [(code.co_filename, *frame_position(code, lasti)) for code, lasti in frames_of_traceback(error.__traceback__)]
+    for name, line, column in [*calls, *places]:
+        if name in sources:
+            error._facts = (error.name, error.message, error.stack, name, int(line), column and int(column))
+            return
 
 
 def trouble_mark(error):
@@ -41688,6 +42039,10 @@ def read_import(path, specifier, referrer):
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
 MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
 _DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
+#: The parts of a handler's argument that are made when they are read, each of a realm and (request, args, meta).
+_CONTEXT_PARTS_OF = {"request": lambda realm, parts: parts[0].object(realm),
+                     "args": lambda realm, parts: realm.new_object(dict(parts[1])),
+                     "meta": lambda realm, parts: realm.new_object(dict(parts[2]))}
 
 
 class ScriptHost:
@@ -41737,8 +42092,11 @@ class ScriptHost:
 
     def report_uncaught(self, error, prefix):
         """An error in a timer, or of a promise, that no code was there to catch."""
-        frame = code_frame({**self.app.sources(), **self.sources}.get(error.filename, ""), error.line, error.column)
-        self.app.keep_error(self, error, f"{prefix} {error.stack}" + (f"\n{frame}" if frame else ""))
+        sources = {**self.app.sources(), **self.sources}
+        locate(error, sources)
+        frame = code_frame(sources.get(error.filename, ""), error.line, error.column)
+        parts = [f"{prefix} {error.stack}", *([frame] if frame else []), *explained(error, sources)[2]]
+        self.app.keep_error(self, error, "\n".join(parts))
 
     def note_ignored(self, name, values):
         """Extra arguments are ignored, as JavaScript does; one that looks like a wish is worth a warning."""
@@ -41949,19 +42307,12 @@ class ScriptHost:
         """The one argument of handlers, whose parts are made when they are read. `request` has a method `object`
         that makes it a script's object; `args` are values of the script, by name. Older scripts expect them in
         the context itself, so each is also a property there where its name is free."""
-        realm = self.realm
-
-        def make(key):
-            if key == "request":
-                return request.object(realm)
-            return realm.new_object(dict(self.meta) if key == "meta" else dict(args or ()))
-
         parts = {"kind": kind, "request": null if request is None else LATER, "args": LATER, "meta": LATER}
         if connection is not None:
-            parts["connection"] = realm.from_python(connection)
+            parts["connection"] = self.realm.from_python(connection)
         for key in args or ():
             parts.setdefault(key, args[key])
-        return realm.lazy_object(parts, make)
+        return self.realm.lazy_object(parts, _CONTEXT_PARTS_OF, (request, args or (), self.meta))
 
     # -- life ----
 
@@ -42022,7 +42373,9 @@ class ScriptHost:
             if handler is not None:
                 self.resolve(handler, what)
         except MissingHandler as error:
-            return [str(error)]
+            named = re.search(rf"""(["'`]){re.escape(handler)}\1""", self.source)
+            frame = code_frame(self.source, *position_of(self.source, named.start()), 0) if named else ""
+            return [f"{error}\n{frame}".rstrip()]
         except JSError:                 # it was unloaded, which has been told
             pass
         return []
@@ -42051,10 +42404,7 @@ class LoadFailure:
     @property
     def headline(self):
         """The first words about it: `TypeError: x is not a function`."""
-        error = self.error
-        if error is None:
-            return self.text.split("\n")[0]
-        return f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}"
+        return self.text.split("\n")[0] if self.error is None else explained(self.error, self.sources)[0]
 
 
 # -- All scripts -------------------------------------------------------------------------
@@ -42162,6 +42512,10 @@ class Application:
             for name, path in self.script_files().items():
                 self._stamps[name] = file_stamp(path)
                 self.change({name: path}, again=False)
+        if self.path.is_dir():
+            for name in sorted(os.listdir(self.path)):
+                if NOT_YET_SCRIPTS.search(name):
+                    self.log.write("warn", f"{name} is not run: {ONLY_JAVASCRIPT}", name)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -42220,7 +42574,8 @@ class Application:
         for failure in failures.values():
             self._fail(failure)
         for name in loaded:
-            for problem in self.hosts[name].missing_handlers():
+            host = self.hosts[name]
+            for problem in [*host.missing_handlers(), *habits_in(host.source, bool(host.routes or host.streams))]:
                 self.log.write("warn", problem, name)
         return loaded
 
@@ -43205,14 +43560,19 @@ def is_json_type(content_type):
     return content_type in ("application/json", "text/json") or content_type.endswith("+json")
 
 
+@functools.lru_cache(64)
+def text_coding(header, content_type):
+    """(is text declared, its charset, Python's codec for that or None) of a Content-Type."""
+    charset = parameter(header, "charset") or "utf-8"
+    return bool(_TEXT_TYPES.match(content_type)), charset, _CHARSETS.get(charset.lower())
+
+
 def body_text(head, body):
     """(text, is it text) of a body. A declared text that cannot be decoded is refused; anything else
     that is not UTF-8 gets replacement characters."""
     if not body:
         return "", True
-    declared = bool(_TEXT_TYPES.match(head.content_type))
-    charset = parameter(head.fields.get("content-type", ""), "charset") or "utf-8"
-    codec = _CHARSETS.get(charset.lower())
+    declared, charset, codec = text_coding(head.fields.get("content-type", ""), head.content_type)
     if codec is None:
         if declared:
             raise Refusal(415, f"The charset {charset[:40]!r} is not supported; send UTF-8")
@@ -43340,10 +43700,11 @@ def response_from(realm, value):
                              "{ status: 200, body: \"text\" }, a string, or data to be sent as JSON")
     if realm.is_array(value):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
-    data = realm.bytes_of(value)
-    if data is not None:
-        return Response(200, BYTES, data)
-    refuse_emptied(realm, value, "the handler returned")
+    if realm.class_of(value) != "Object":
+        data = realm.bytes_of(value)
+        if data is not None:
+            return Response(200, BYTES, data)
+        refuse_emptied(realm, value, "the handler returned")
     parts = realm.get_all(value, _RESPONSE_KEYS)
     for part in parts:
         if part is not undefined:
@@ -43480,12 +43841,16 @@ def is_address(name):
 
 def is_same_origin(head):
     """Was a request made by a page of this server, or by no page at all? What a browser says of itself in
-    Sec-Fetch-Site no page can forge, and it is right behind a proxy too, which may change the Host."""
+    Sec-Fetch-Site no page can forge, and it is right behind a proxy too, which may change the Host. Nor can a
+    page of another site send X-Forwarded-Host, as it takes a preflight."""
     site = head.fields.get("sec-fetch-site", "none").lower()
     if head.origin is None or site == "same-origin":
         return site in ("none", "same-origin")
     origin = _ABSOLUTE.match(head.origin)
-    return origin is not None and head.host is not None and origin[1].lower() == head.host.lower()
+    if origin is None or head.host is None:
+        return False
+    hosts = [head.host, *head.fields.get("x-forwarded-host", "").split(",")]
+    return origin[1].lower() in [host.strip().lower() for host in hosts]
 
 
 class Gate:
@@ -43514,6 +43879,10 @@ class Gate:
         if head.method not in ("GET", "HEAD", "OPTIONS") and not self._same_site(head):
             hint = "" if head.origin == "null" else \
                 f". If it should, start the server with --cors {head.origin or 'ORIGIN'}"
+            if head.origin and "sec-fetch-site" not in head.fields:
+                hint = (f": this server was called as {head.host}, by a page of {head.origin}. If a proxy changed that "
+                        "name, let it keep the Host header, or send X-Forwarded-Host. If it is another site that "
+                        f"should, start the server with --cors {head.origin}")
             return Refusal(403, "A page of another site may not do this" + hint)
         return None
 
@@ -45002,7 +45371,7 @@ class ScriptCaller(RequestAnswerer):
         else:
             text = str(error) if isinstance(error, MissingHandler) else f"{what}: {error}"
             self.app.log.write("error", text if here else f"{text} (error {mark})", host.name)
-            status, facts = 500, {"name": type(error).__name__, "message": text, "stack": ""}
+            status, facts = 500, {"name": "Error", "message": text if here else "The handler failed", "stack": ""}
         if not here:
             del facts["stack"]
             facts["id"] = mark
@@ -45015,15 +45384,26 @@ class ScriptCaller(RequestAnswerer):
     def thrown_answer(self, host, what, error):
         """What was thrown with a status from 400 to 599 is an answer: an error is raised as Refusal, of a
         response with a body the Response is returned. None for everything else."""
-        realm = host.realm
-        status, message, body = (realm.peek(error.value, key) for key in ("status", "message", "body"))
+        realm, thrown = host.realm, error.value
+
+        def ask(read):
+            """What only the script can tell, read(realm), or None if that fails."""
+            try:
+                return realm.run(realm.new_function(ignore_result, "throw"), None, timeout=self.app.handler_timeout,
+                                 convert=converter(realm, lambda realm, _: read(realm)))
+            except JSError:
+                return None
+
+        parts = [realm.peek(thrown, key, LATER) for key in ("status", "message", "body")]
+        if parts[0] is not undefined and any(part is LATER for part in parts):
+            parts = ask(lambda realm: realm.get_all(thrown, ("status", "message", "body"))) or [undefined] * 3
+        status, message, body = parts
         if not is_whole(status, 400, 599):
             return None
         if status >= 500:
             self.app.report_error(host, error, f"{what}: the handler threw status {int(status)}")
         if not error.name and body is not undefined:
-            response = realm.run(realm.new_function(ignore_result, "throw"), None, timeout=self.app.handler_timeout,
-                                 convert=converter(realm, lambda realm, _: response_from(realm, error.value)))
+            response = ask(lambda realm: response_from(realm, thrown))
             if isinstance(response, Response):
                 return response
         if not isinstance(message, str):
@@ -45340,7 +45720,7 @@ class Request:
         parts["method"], parts["ip"] = head.method, self.address
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
-        request = realm.lazy_object(parts, lambda key: _REQUEST_PARTS_OF[key](self, realm))
+        request = realm.lazy_object(parts, _REQUEST_PARTS_OF, self)
         if self.broken:
             realm.put_getter(request, "json", lambda: self.parse_again(realm))
         return request
@@ -45355,26 +45735,26 @@ class Request:
             raise problem from None
 
 
-def pairs_of(request, realm, pairs):
+def pairs_of(realm, request, pairs):
     """A script's object with parts of the head."""
-    return (plain_object if request.head.plain else text_object)(realm, pairs)
+    return realm.new_object(dict(pairs or ())) if request.head.plain else text_object(realm, pairs)
 
 
-#: The parts of `context.request` that are made when they are read, each of a Request and a realm.
+#: The parts of `context.request` that are made when they are read, each of a realm and a Request.
 _REQUEST_PARTS_OF = {
-    "path": lambda request, realm: script_text(realm, request.head.path),
-    "url": lambda request, realm: script_text(realm, request.head.target),
-    "query": lambda request, realm: pairs_of(request, realm, request.head.query),
-    "queryAll": lambda request, realm: list_object(realm, request.head.query_all),
-    "params": lambda request, realm: pairs_of(request, realm, request.params),
-    "headers": lambda request, realm: pairs_of(request, realm, request.head.fields),
-    "body": lambda request, realm: script_text(realm, request.text),
-    "form": lambda request, realm: text_object(realm, request.form and last_values(request.form)),
-    "formAll": lambda request, realm: list_object(realm, request.form),
-    "files": lambda request, realm: realm.from_python(list(request.files)),
-    "json": lambda request, realm: null if request.json is None else realm.from_python(request.json),
-    "cookies": lambda request, realm: pairs_of(request, realm, request.head.cookies),
-    "auth": lambda request, realm: realm.new_object(dict(_AUTH))}
+    "path": lambda realm, request: script_text(realm, request.head.path),
+    "url": lambda realm, request: script_text(realm, request.head.target),
+    "query": lambda realm, request: pairs_of(realm, request, request.head.query),
+    "queryAll": lambda realm, request: list_object(realm, request.head.query_all),
+    "params": lambda realm, request: pairs_of(realm, request, request.params),
+    "headers": lambda realm, request: pairs_of(realm, request, request.head.fields),
+    "body": lambda realm, request: script_text(realm, request.text),
+    "form": lambda realm, request: text_object(realm, request.form and last_values(request.form)),
+    "formAll": lambda realm, request: list_object(realm, request.form),
+    "files": lambda realm, request: realm.from_python(list(request.files)),
+    "json": lambda realm, request: null if request.json is None else realm.from_python(request.json),
+    "cookies": lambda realm, request: pairs_of(realm, request, request.head.cookies),
+    "auth": lambda realm, _request: realm.new_object(dict(_AUTH))}
 #: All of them, in the order in which scripts find them.
 _REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if key != "auth"}, "ip": "",
                   "auth": LATER}
@@ -45383,11 +45763,6 @@ _REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if ke
 def script_text(realm, text):
     """A script's string. ASCII is the same in and outside of the engine."""
     return text if text.isascii() else realm.from_python(text)
-
-
-def plain_object(realm, pairs):
-    """A script's object with string properties, all of them ASCII."""
-    return realm.new_object(dict(pairs or ()))
 
 
 def text_object(realm, pairs):
@@ -46460,8 +46835,6 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
 #: With the live script.
 _LIVE_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
                 "worker-src 'self'; frame-ancestors 'none'")
-#: A line of error.stack: function or None, file, line, column or None.
-STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
 #: Of what is shown: lines around a place, frames with their source, paths, and the start of a body.
 SOURCE_AROUND = 5
 MAX_SHOWN_FRAMES = 30
@@ -46541,13 +46914,14 @@ def render_frames(error, sources, unnamed="anonymous function"):
               for name, file, line, column in frames[:MAX_SHOWN_FRAMES]]
     place = (error.filename, error.line, error.column)
     if error.filename and error.line and (not frames or error.phase == "parse"):
-        frames = [(None, *place)]
+        opening = explained(error, sources)[1]
+        frames = [(None, *place), *([("opened here", error.filename, *opening)] if opening else [])]
     items = []
     for name, file, line, column in frames:
         excerpt = render_source(sources.get(file, ""), line, column)
         title = (f"<span>{esc(name or ('source text' if error.phase == 'parse' else unnamed))}</span>"
                  f'<span class="place">{esc(file)}:{line}{f":{column}" if column else ""}</span>')
-        opened = " open" if excerpt and not any("<details" in item for item in items) else ""
+        opened = " open" if excerpt and (name == "opened here" or not any("<details" in item for item in items)) else ""
         items.append(f"<details{opened}><summary>{title}</summary>{excerpt}</details>" if excerpt
                      else f"<p>{title}</p>")
     return f'<div class="frames">{"".join(items)}</div>' if items else ""
@@ -46590,12 +46964,19 @@ def render_failure(app, failure):
         parts.append('<p class="soft">The version before goes on serving.</p>')
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
-    parts.append(f"<p>{render_headline(error.name or 'Uncaught', error.message)}</p>")
-    return "\n".join([*parts, render_frames(error, failure.sources, "top level")])
+    parts.append(f"<p>{render_headline(error, failure.sources)}</p>")
+    return "\n".join([*parts, render_advice(error, failure.sources), render_frames(error, failure.sources, "top level")])
 
 
-def render_headline(name, message):
-    return f'<span class="kind bad">{esc(name)}:</span> {esc(message)}'
+def render_headline(error, sources):
+    name, message = explained(error, sources)[0].split(" ", 1)
+    return f'<span class="kind bad">{esc(name)}</span> {esc(message)}'
+
+
+def render_advice(error, sources):
+    """What to write instead, where an error shows a habit of other servers."""
+    habit = habit_of(error, sources.get(error.filename, ""))
+    return "" if habit is None else f'<p class="advice">{esc(habit.says)}</p>\n{render_lines(habit.write)}'
 
 
 @page("notice")
@@ -46662,8 +47043,8 @@ def error_page(server, head, status, facts, error, body=b""):
     parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>']
     if isinstance(error, JSError):
         title = f"{facts['name']}: {facts['message']}"
-        parts += [f"<h1>{render_headline(error.name or 'Uncaught', error.message)}</h1>", *render_notice(server),
-                  render_frames(error, server.app.sources())]
+        parts += [f"<h1>{render_headline(error, server.app.sources())}</h1>", *render_notice(server),
+                  render_advice(error, server.app.sources()), render_frames(error, server.app.sources())]
         if facts["stack"]:
             parts.append('<details class="more"><summary>Stack as text</summary>'
                          + render_lines(facts["stack"]) + "</details>")
@@ -46964,13 +47345,17 @@ def error_facts(failure):
     """An error with its place, the lines around it as [number, text, whether it is the one], and stack."""
     error = failure.error
     facts = {"time": failure.time, "headline": headline_of(failure), "text": clip(failure.text, MAX_DETAIL),
-             "file": None, "line": None, "column": None, "frame": [], "stack": ""}
+             "advice": "", "file": None, "line": None, "column": None, "frame": [], "stack": ""}
     if error is not None and error.filename and error.line:
         lines = failure.sources.get(error.filename, "").removesuffix("\n").split("\n")
-        first = max(1, error.line - 4)
-        facts.update(file=error.filename, line=error.line, column=error.column, frame=[
-            [number, lines[number - 1].rstrip("\r")[:300], number == error.line]
-            for number in range(first, min(error.line + 4, len(lines)) + 1)])
+        line = min(error.line, len(lines))      # one more is the end of the text
+        _, opening, advice = explained(error, failure.sources)
+        frame = {number: [number, lines[number - 1].rstrip("\r")[:300], number == line]
+                 for number in range(max(1, line - 4), min(line + 4, len(lines)) + 1)}
+        if opening is not None and opening[0] != line:
+            frame[opening[0]] = [opening[0], lines[opening[0] - 1].rstrip("\r")[:300], True, opening[1]]
+        facts.update(file=error.filename, line=line, column=error.column, advice="".join(advice),
+                     frame=[frame[number] for number in sorted(frame)])
     if error is not None and error.phase != "parse":
         facts["stack"] = clip(error.stack or "", MAX_SHOWN_TEXT)
     return facts
@@ -47776,6 +48161,7 @@ DASHBOARD_BODY = r"""
     <div class="head"><h2 id="trouble-headline" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
     <div class="body">
       <code id="trouble-place"></code>
+      <pre id="trouble-advice"></pre>
       <div class="frame" id="trouble-frame"></div>
       <pre class="soft" id="trouble-stack"></pre>
     </div>
@@ -48354,11 +48740,13 @@ function renderTrouble(error, loads) {
   $("trouble-when").textContent = (loads ? "last error, " : "while loading, ") + clock(error.time);
   const place = [error.file, error.line, error.column].filter(Boolean);
   $("trouble-place").textContent = place.join(":");
+  $("trouble-advice").textContent = error.advice;
   $("trouble-frame").hidden = !error.frame.length;
   $("trouble-frame").replaceChildren(...error.frame.flatMap((line) => frameLine(line, error.column)));
   $("trouble-stack").textContent = error.frame.length ? error.stack : error.text;
 }
-function frameLine([line, code, here], column) {
+function frameLine([line, code, here, opening], column) {
+  column = opening ?? column;
   const shown = el("div", { class: here ? "here" : null }, el("i", { text: line }), code);
   if (!here || !column || column > 200) return [shown];
   return [shown, el("div", { class: "bad" }, el("i"), " ".repeat(column - 1) + "^")];
@@ -50147,6 +50535,8 @@ def trouble_with(scripts, options):
         except (OSError, ValueError) as error:
             return f"{scripts} cannot be read: {error}"
         return None
+    if NOT_YET_SCRIPTS.search(scripts.name):
+        return f"{scripts} is not run: {ONLY_JAVASCRIPT}"
     return None if scripts.suffix == ".js" else f"{scripts} is not a .js file"
 
 
