@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            377
+     1  This page: contents, imports, version                                            378
      2  Limits of scripts                                                                 22
      3  ERRORS, TEXT AND NUMBERS                                                         388
           Long texts                                                                     124
@@ -69,16 +69,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          141
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,484
+    11  Built-ins of the language                                                      8,296
           Helpers shared by the built-ins                                                 95
           Object                                                                         365
-          Function                                                                       141
-          Boolean                                                                         29
-          Symbol                                                                          55
+          Function                                                                       153
+          Boolean                                                                         15
+          Symbol                                                                          45
           Call stacks                                                                     69
           Error                                                                          244
-          Number                                                                         322
-          BigInt                                                                          58
+          Number                                                                         314
+          BigInt                                                                          50
           Math                                                                           153
           Date                                                                            46
           Date: arithmetic                                                                78
@@ -100,16 +100,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array                                                                          147
           Array: callbacks                                                               109
           Array: order                                                                   157
-          Array: prototype methods                                                       643
-          Array: constructor                                                              93
+          Array: prototype methods                                                       547
+          Array: methods that typed arrays share                                          77
+          Array: constructor                                                              89
           Array iterators                                                                 44
-          Map and Set                                                                    468
-          Iterators of Map and Set                                                       156
-          WeakMap and WeakSet                                                            107
+          Map and Set                                                                    442
+          Iterators of Map and Set                                                       148
+          WeakMap and WeakSet                                                             87
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
           Element types                                                                   99
-          Typed arrays                                                                   663
+          Typed arrays                                                                   580
           Constructors of the element types                                               94
           DataView                                                                        98
           Promise                                                                        449
