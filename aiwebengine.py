@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            375
+     1  This page: contents, imports, version                                            378
      2  Limits of scripts                                                                 22
      3  ERRORS, TEXT AND NUMBERS                                                         388
           Long texts                                                                     124
@@ -54,12 +54,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              89
           Arithmetic                                                                     217
           Iteration                                                                      150
-    10  Code generator                                                                 3,457
+    10  Code generator                                                                 3,460
           Nodes of Python                                                                123
           Functions and their variables                                                  388
           Statements                                                                     153
           Loops, jumps and try                                                           410
-          Destructuring                                                                  149
+          Destructuring                                                                  152
           Expressions                                                                    246
           Classes                                                                        180
           Operators                                                                      345
@@ -69,16 +69,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          141
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,484
+    11  Built-ins of the language                                                      8,296
           Helpers shared by the built-ins                                                 95
           Object                                                                         365
-          Function                                                                       141
-          Boolean                                                                         29
-          Symbol                                                                          55
+          Function                                                                       153
+          Boolean                                                                         15
+          Symbol                                                                          45
           Call stacks                                                                     69
           Error                                                                          244
-          Number                                                                         322
-          BigInt                                                                          58
+          Number                                                                         314
+          BigInt                                                                          50
           Math                                                                           153
           Date                                                                            46
           Date: arithmetic                                                                78
@@ -100,16 +100,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array                                                                          147
           Array: callbacks                                                               109
           Array: order                                                                   157
-          Array: prototype methods                                                       643
-          Array: constructor                                                              93
+          Array: prototype methods                                                       547
+          Array: methods that typed arrays share                                          77
+          Array: constructor                                                              89
           Array iterators                                                                 44
-          Map and Set                                                                    468
-          Iterators of Map and Set                                                       156
-          WeakMap and WeakSet                                                            107
+          Map and Set                                                                    442
+          Iterators of Map and Set                                                       148
+          WeakMap and WeakSet                                                             87
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
           Element types                                                                   99
-          Typed arrays                                                                   663
+          Typed arrays                                                                   580
           Constructors of the element types                                               94
           DataView                                                                        98
           Promise                                                                        449
@@ -163,9 +164,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,692
-          Helpers of generated code: any realm                                           345
-          Helpers of generated code: one realm                                           763
+    15  Realm, jobs and timers                                                         3,696
+          Helpers of generated code: any realm                                           347
+          Helpers of generated code: one realm                                           762
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
@@ -173,18 +174,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       55
           Threads for scripts                                                            147
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   425
-          Realm: running code, values in and out                                         437
+          Realm: objects, errors, jobs                                                   426
+          Realm: running code, values in and out                                         439
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         17
           Realms of a terminal                                                            93
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,665
+    16  js2py, and the choice of an engine                                             1,666
           js2py: the private copy                                                        304
           js2py: from JavaScript to Python                                               462
           js2py: hardening                                                               235
-          js2py: realm                                                                   623
+          js2py: realm                                                                   624
           Engines                                                                         32
     17  Streams: registry, connections, broadcaster                                    1,410
           Messages of streams                                                            112
@@ -223,19 +224,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                1,808
+    20  Scripts: loading and hot reload                                                2,073
           Log                                                                            177
-          Errors of scripts                                                               60
+          Code frames                                                                     33
+          Causes of errors                                                               213
+          Errors of scripts                                                               71
           Calls                                                                          214
           Routes                                                                         164
           Imported files                                                                  59
-          One script                                                                     374
-          All scripts                                                                    582
+          One script                                                                     373
+          All scripts                                                                    587
           Live pages                                                                     122
-    21  HTTP server                                                                    3,293
+    21  HTTP server                                                                    3,294
           Request heads                                                                  200
-          Request bodies                                                                 242
-          Responses of handlers                                                          148
+          Request bodies                                                                 247
+          Responses of handlers                                                          149
           Who may ask                                                                    188
           The last requests                                                               32
           Fault injection                                                                334
@@ -246,25 +249,25 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: GraphQL and routes of scripts                                  233
           One connection: streams                                                        124
           One connection: writing                                                        133
-          Requests as scripts see them                                                   176
+          Requests as scripts see them                                                   171
           The server                                                                     571
-    22  Pages                                                                          3,712
+    22  Pages                                                                          3,725
           Page kit                                                                       124
           Live pages                                                                     207
-          Errors                                                                         282
+          Errors                                                                         288
           For monitors                                                                   116
-          Dashboard: facts                                                               308
+          Dashboard: facts                                                               312
           Dashboard: the live channel                                                    174
           Dashboard: actions                                                             230
-          Dashboard: the look                                                            306
-          Dashboard: the script                                                          748
+          Dashboard: the look                                                            307
+          Dashboard: the script                                                          750
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     185
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   2,594
-          Options                                                                        257
+    23  Command line                                                                   2,596
+          Options                                                                        259
           The map of this file                                                            58
           Serving                                                                        139
           Script tests                                                                   378
@@ -5651,10 +5654,16 @@ class JSLazyObject(JSObject):
     """A plain object that makes properties when they are read. As soon as more is wanted of it than to read
     some of them it makes them all, and becomes an ordinary object.
 
-    Until then `props` holds LATER in the place of a property, and `attrs` what makes one: make(key).
+    Until then `props` holds LATER in the place of a property, and `attrs` what makes one: (makers, realm,
+    subject) for makers[key](realm, subject).
     """
 
     __slots__ = ()
+
+    def __init__(self, proto, props, makers):
+        self.proto = proto
+        _PUT_PROPS(self, props)
+        _PUT_ATTRS(self, makers)
 
     def get(self, key, receiver=None):
         props = _PROPS(self)
@@ -5662,14 +5671,15 @@ class JSLazyObject(JSObject):
             return JSObject.get(self, key, receiver)
         value = props[key]
         if value is LATER:
-            value = props[key] = _ATTRS(self)(key)
+            makers, realm, subject = _ATTRS(self)
+            value = props[key] = makers[key](realm, subject)
         return value
 
     def complete(self):
-        props, make = _PROPS(self), _ATTRS(self)
+        props, (makers, realm, subject) = _PROPS(self), _ATTRS(self)
         for key, value in props.items():
             if value is LATER:
-                props[key] = make(key)
+                props[key] = makers[key](realm, subject)
         self.__class__ = JSObject
         self.attrs = None
 
@@ -5684,15 +5694,8 @@ class JSLazyObject(JSObject):
         return None
 
 
-_PROPS, _ATTRS = JSObject.props.__get__, JSObject.attrs.__get__
-
-
-def lazy_object(proto, props, make):
-    """An object with a new dict of properties, of which those that are LATER are make(key)."""
-    obj = JSObject(proto, props)
-    obj.attrs = make
-    obj.__class__ = JSLazyObject
-    return obj
+_PROPS, _PUT_PROPS = JSObject.props.__get__, JSObject.props.__set__
+_ATTRS, _PUT_ATTRS = JSObject.attrs.__get__, JSObject.attrs.__set__
 
 
 class JSProxyBase(JSObject):
@@ -8595,7 +8598,10 @@ class DestructuringEmitter(LoopEmitter):
         self.emit_assign(source, value)
         first = pattern.properties[0] if pattern.properties else None
         named = [self.const(property_name(first.key))] if isinstance(first, Property) and not first.computed else []
-        self.emit_value(self.call("object_for_destructuring", self.name(source), *named))
+        refused = self.collect(lambda: self.emit_value(
+            self.call("refuse_destructuring", self.name(source), *named)))
+        self.emit_if(self.any_of(self.compare(self.name(source), _IS, self.name("undefined")),
+                                 self.compare(self.name(source), _IS, self.name("null"))), refused)
         used = []
         for prop in pattern.properties:
             self.at(prop)
@@ -11603,30 +11609,28 @@ declare_function_class("AsyncFunction", "async", None)
 declare_function_class("AsyncGeneratorFunction", "asyncgenerator", "AsyncGeneratorPrototype")
 
 
+def this_value_of(name, *kinds):
+    """ThisBooleanValue and its kin (20.3.3.3.1): a function that gives the primitive of a receiver, of one of the
+    Python types `kinds`, and raises a TypeError for other receivers, with the name of the method."""
+    def primitive(this, method):
+        if type(this) in kinds:
+            return this
+        if isinstance(this, JSPrimitiveObject) and type(this.value) in kinds:
+            return this.value
+        raise JSTypeError(f"{name}.prototype{method} requires that 'this' be a {name}")
+    return primitive
+
+
 # -- Boolean -----------------------------------------------------------------------------
 
 BOOLEAN = BuiltinClass("Boolean", prototype=lambda realm, proto: JSPrimitiveObject(proto, False))
-
-
-def this_boolean(value, method):
-    """ThisBooleanValue (20.3.3.3.1)."""
-    if type(value) is bool:
-        return value
-    if isinstance(value, JSPrimitiveObject) and type(value.value) is bool:
-        return value.value
-    raise JSTypeError(f"Boolean.prototype.{method} requires that 'this' be a Boolean")
-
-
+this_boolean = this_value_of("Boolean", bool)
 BOOLEAN.methods(
-    toString=lambda realm, this, *_: "true" if this_boolean(this, "toString") else "false",
-    valueOf=lambda realm, this, *_: this_boolean(this, "valueOf"))
+    toString=lambda realm, this, *_: "true" if this_boolean(this, ".toString") else "false",
+    valueOf=lambda realm, this, *_: this_boolean(this, ".valueOf"))
 
 
-def boolean_call(realm, this, value=undefined, *_):
-    return to_boolean(value)
-
-
-@BOOLEAN.constructor(1, call=boolean_call)
+@BOOLEAN.constructor(1, call=lambda realm, this, value=undefined, *_: to_boolean(value))
 def boolean_construct(realm, new_target, value=undefined, *_):
     value = to_boolean(value)
     return JSPrimitiveObject(proto_from(realm, new_target, "BooleanPrototype"), value)
@@ -11635,24 +11639,14 @@ def boolean_construct(realm, new_target, value=undefined, *_):
 # -- Symbol ------------------------------------------------------------------------------
 
 SYMBOL = BuiltinClass("Symbol", tag="Symbol")
-
-
-def this_symbol(value, method):
-    """ThisSymbolValue (20.4.3.4.1)."""
-    if type(value) is JSSymbol:
-        return value
-    if isinstance(value, JSPrimitiveObject) and type(value.value) is JSSymbol:
-        return value.value
-    raise JSTypeError(f"{method} requires that 'this' be a Symbol")
-
-
+this_symbol = this_value_of("Symbol", JSSymbol)
 SYMBOL.methods(
-    toString=lambda realm, this, *_: repr(this_symbol(this, "Symbol.prototype.toString")),
-    valueOf=lambda realm, this, *_: this_symbol(this, "Symbol.prototype.valueOf"))
+    toString=lambda realm, this, *_: repr(this_symbol(this, ".toString")),
+    valueOf=lambda realm, this, *_: this_symbol(this, ".valueOf"))
 SYMBOL.getters(
-    description=lambda realm, this, *_: this_symbol(this, "Symbol.prototype.description").description)
+    description=lambda realm, this, *_: this_symbol(this, ".description").description)
 SYMBOL.method(SYM_TO_PRIMITIVE, 1, flags=CONFIGURABLE)(
-    lambda realm, this, *_: this_symbol(this, "Symbol.prototype [ @@toPrimitive ]"))
+    lambda realm, this, *_: this_symbol(this, " [ @@toPrimitive ]"))
 
 
 def symbol_call(realm, this, description=undefined, *_):
@@ -12003,6 +11997,7 @@ def aggregate_error_construct(realm, new_target, errors=undefined, message=undef
 # -- Number (21.1) -----------------------------------------------------------------------
 
 NUMBER = BuiltinClass("Number", prototype=lambda realm, proto: JSPrimitiveObject(proto, 0))
+number_value = this_value_of("Number", *NUMBER_TYPES)
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _DECIMAL_PREFIX = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
@@ -12022,15 +12017,6 @@ class SharedFunction:
 
     def install(self, realm):
         setattr(realm, self.info.name, realm.bind(self.impl, self.info))
-
-
-def number_value(this, name):
-    """ThisNumberValue (21.1.3.7.1)."""
-    if type(this) in NUMBER_TYPES:
-        return this
-    if isinstance(this, JSPrimitiveObject) and type(this.value) in NUMBER_TYPES:
-        return this.value
-    raise JSTypeError(f"Number.prototype.{name} requires that 'this' be a Number")
 
 
 def is_finite(value):
@@ -12173,7 +12159,7 @@ def radix_argument(radix):
 
 @NUMBER.method("toExponential", 1)
 def number_to_exponential(realm, this, digits=undefined, *_):
-    value = number_value(this, "toExponential")
+    value = number_value(this, ".toExponential")
     count = to_integer_or_infinity(digits)
     if not is_finite(value):
         return number_to_string(value)
@@ -12189,7 +12175,7 @@ def number_to_exponential(realm, this, digits=undefined, *_):
 
 @NUMBER.method("toFixed", 1)
 def number_to_fixed(realm, this, digits=undefined, *_):
-    value = number_value(this, "toFixed")
+    value = number_value(this, ".toFixed")
     count = to_integer_or_infinity(digits)
     if not 0 <= count <= 100:
         raise JSRangeError("toFixed() digits argument must be between 0 and 100")
@@ -12207,7 +12193,7 @@ def fixed_text(value, count):
 
 @NUMBER.method("toPrecision", 1)
 def number_to_precision(realm, this, precision=undefined, *_):
-    value = number_value(this, "toPrecision")
+    value = number_value(this, ".toPrecision")
     if precision is undefined:
         return number_to_string(value)
     count = to_integer_or_infinity(precision)
@@ -12228,12 +12214,12 @@ def number_to_precision(realm, this, precision=undefined, *_):
 
 @NUMBER.method("toString", 1)
 def number_proto_to_string(realm, this, radix=undefined, *_):
-    value = number_value(this, "toString")
+    value = number_value(this, ".toString")
     radix = radix_argument(radix)
     return number_to_string(value) if radix == 10 else number_in_radix(value, radix)
 
 
-NUMBER.methods(valueOf=lambda realm, this, *_: number_value(this, "valueOf"))
+NUMBER.methods(valueOf=lambda realm, this, *_: number_value(this, ".valueOf"))
 
 
 def to_number_argument(values):
@@ -12325,25 +12311,17 @@ NUMBER.static.value("parseInt", lambda realm: realm.parseInt)
 # -- BigInt (21.2) -----------------------------------------------------------------------
 
 BIGINT = BuiltinClass("BigInt", tag="BigInt")
-
-
-def bigint_value(this, name):
-    """ThisBigIntValue (21.2.3.4.1)."""
-    if type(this) is JSBigInt:
-        return this
-    if isinstance(this, JSPrimitiveObject) and type(this.value) is JSBigInt:
-        return this.value
-    raise JSTypeError(f"BigInt.prototype.{name} requires that 'this' be a BigInt")
+bigint_value = this_value_of("BigInt", JSBigInt)
 
 
 @BIGINT.method("toString", 0)
 def bigint_to_string(realm, this, radix=undefined, *_):
-    value = int(bigint_value(this, "toString"))
+    value = int(bigint_value(this, ".toString"))
     radix = radix_argument(radix)
     return ("-" if value < 0 else "") + integer_in_radix(abs(value), radix)
 
 
-BIGINT.methods(valueOf=lambda realm, this, *_: bigint_value(this, "valueOf"))
+BIGINT.methods(valueOf=lambda realm, this, *_: bigint_value(this, ".valueOf"))
 
 
 @BIGINT.constructor(1, call=True)
@@ -14546,16 +14524,6 @@ def move_elements(realm, obj, start, to, count, backwards):
             obj.delete_or_throw(key)
 
 
-@ARRAY.method("every", 1)
-def array_every(realm, this, callback=undefined, receiver=undefined, *_):
-    obj, length = array_and_length(realm, this)
-    test = require_callable(callback).fn
-    for index, value in present_items(realm, obj, range(length)):
-        if not to_boolean(test(receiver, value, index, obj)):
-            return False
-    return True
-
-
 @ARRAY.method("fill", 1)
 def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_):
     obj, length = array_and_length(realm, this)
@@ -14602,31 +14570,6 @@ def array_filter(realm, this, callback=undefined, receiver=undefined, *_):
     return target
 
 
-def find_via_predicate(realm, this, callback, receiver, backwards):
-    """FindViaPredicate (23.1.3.12.1): (index, value), or (-1, undefined)."""
-    obj, length = array_and_length(realm, this)
-    test = require_callable(callback).fn
-    indices = range(length - 1, -1, -1) if backwards else range(length)
-    for index, value in all_items(realm, obj, indices):
-        if to_boolean(test(receiver, value, index, obj)):
-            return index, value
-    return -1, undefined
-
-
-ARRAY.method("find", 1)(
-    lambda realm, this, callback=undefined, receiver=undefined, *_:
-    find_via_predicate(realm, this, callback, receiver, False)[1])
-ARRAY.method("findIndex", 1)(
-    lambda realm, this, callback=undefined, receiver=undefined, *_:
-    find_via_predicate(realm, this, callback, receiver, False)[0])
-ARRAY.method("findLast", 1)(
-    lambda realm, this, callback=undefined, receiver=undefined, *_:
-    find_via_predicate(realm, this, callback, receiver, True)[1])
-ARRAY.method("findLastIndex", 1)(
-    lambda realm, this, callback=undefined, receiver=undefined, *_:
-    find_via_predicate(realm, this, callback, receiver, True)[0])
-
-
 @ARRAY.method("flat")
 def array_flat(realm, this, depth=undefined, *_):
     obj, length = array_and_length(realm, this)
@@ -14660,15 +14603,6 @@ def flatten_into(realm, target, source, length, count, depth, mapper=None):
             append_element(target, count, value)
             count += 1
     return count
-
-
-@ARRAY.method("forEach", 1)
-def array_for_each(realm, this, callback=undefined, receiver=undefined, *_):
-    obj, length = array_and_length(realm, this)
-    run = require_callable(callback).fn
-    for index, value in present_items(realm, obj, range(visit_values(obj, length, run, receiver), length)):
-        run(receiver, value, index, obj)
-    return undefined
 
 
 def list_position(items, value, start, end):
@@ -14829,37 +14763,6 @@ def array_push(realm, this, *values):
     return length + len(values)
 
 
-def reduce_items(realm, this, callback, initial, backwards):
-    """The common part of reduce and reduceRight."""
-    obj, length = array_and_length(realm, this)
-    run = require_callable(callback).fn
-    start = 0
-    if type(obj) is JSArray and obj.items and not backwards and takes_at_most(run, 2):
-        result, start = reduce_values(obj, length, run, initial)
-        initial = [result]
-    items = present_items(realm, obj, range(length - 1, -1, -1) if backwards else range(start, length))
-    if initial:
-        result = initial[0]
-    else:
-        _, result = next(items, (0, HOLE))
-        if result is HOLE:
-            raise JSTypeError("Reduce of empty array with no initial value")
-    for index, value in items:
-        result = run(undefined, result, value, index, obj)
-    return result
-
-
-ARRAY.methods(
-    entries=lambda realm, this, *_:
-        JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), "entries"),
-    keys=lambda realm, this, *_:
-        JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), "keys"),
-    reduce=lambda realm, this, callback=undefined, *initial:
-        reduce_items(realm, this, callback, initial, False),
-    reduceRight=lambda realm, this, callback=undefined, *initial:
-        reduce_items(realm, this, callback, initial, True))
-
-
 @ARRAY.method("reverse")
 def array_reverse(realm, this, *_):
     obj, length = array_and_length(realm, this)
@@ -14928,16 +14831,6 @@ def copy_range(realm, target, source, start, end):
         append_element(target, index - start, value)
 
 
-@ARRAY.method("some", 1)
-def array_some(realm, this, callback=undefined, receiver=undefined, *_):
-    obj, length = array_and_length(realm, this)
-    test = require_callable(callback).fn
-    for index, value in present_items(realm, obj, range(length)):
-        if to_boolean(test(receiver, value, index, obj)):
-            return True
-    return False
-
-
 @ARRAY.method("sort", 1)
 def array_sort(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
@@ -14998,17 +14891,6 @@ def splice_in_place(realm, obj, length, start, deleted, items):
     for index, value in enumerate(items, start):
         obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length - deleted + count)
-
-
-@ARRAY.method("toLocaleString")
-def array_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
-    obj, length = array_and_length(realm, this)
-
-    def text(value):
-        if value is undefined or value is null:
-            return ""
-        return to_string(invoke(realm, value, "toLocaleString", locales, options))
-    return join_elements(realm, obj, length, ",", text)
 
 
 def copied_items(realm, obj, length):
@@ -15107,6 +14989,83 @@ ARRAY.value(SYM_UNSCOPABLES, lambda realm: JSObject(None, dict.fromkeys((
     CONFIGURABLE)
 
 
+# -- Array: methods that typed arrays share ----------------------------------------------
+
+#: name -> (what the callback must say of an element, whether the search begins at the end, whether holes
+#: count, the answer from the first such element's index and value: -1 and undefined if there is none).
+SEARCHES = {
+    "every": (False, False, False, lambda index, value: index < 0),
+    "some": (True, False, False, lambda index, value: index >= 0),
+    "find": (True, False, True, lambda index, value: value),
+    "findIndex": (True, False, True, lambda index, value: index),
+    "findLast": (True, True, True, lambda index, value: value),
+    "findLastIndex": (True, True, True, lambda index, value: index)}
+
+
+def declare_shared_methods(method, receive, every_item, items_present, kinds):
+    """Declares, with the decorator `method`, what Array and typed arrays share: `receive(realm, this)` gives the
+    object and its length; `every_item` and `items_present` walk along indices and yield (index, value)."""
+    for name, (*search, holes, answer) in SEARCHES.items():
+        declare_search(method(name, 1), receive, every_item if holes else items_present, *search, answer)
+    declare_reduction(method("reduce", 1), receive, items_present, False)
+    declare_reduction(method("reduceRight", 1), receive, items_present, True)
+    for kind in kinds:
+        method(kind, 0)(lambda realm, this, *_, kind=kind:
+                        JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), kind))
+
+    @method("forEach", 1)
+    def for_each(realm, this, callback=undefined, receiver=undefined, *_):
+        obj, length = receive(realm, this)
+        run = require_callable(callback).fn
+        for index, value in items_present(realm, obj, range(visit_values(obj, length, run, receiver), length)):
+            run(receiver, value, index, obj)
+        return undefined
+
+    @method("toLocaleString", 0)
+    def to_locale_string(realm, this, locales=undefined, options=undefined, *_):
+        def text(value):
+            if value is undefined or value is null:
+                return ""
+            return to_string(invoke(realm, value, "toLocaleString", locales, options))
+        return join_elements(realm, *receive(realm, this), ",", text)
+
+
+def declare_search(declare, receive, walk, outcome, backwards, answer):
+    """FindViaPredicate (23.1.3.12.1) and its kin."""
+    def search(realm, this, callback=undefined, receiver=undefined, *_):
+        obj, length = receive(realm, this)
+        test = require_callable(callback).fn
+        for index, value in walk(realm, obj, range(length - 1, -1, -1) if backwards else range(length)):
+            if to_boolean(test(receiver, value, index, obj)) is outcome:
+                return answer(index, value)
+        return answer(-1, undefined)
+    declare(search)
+
+
+def declare_reduction(declare, receive, walk, backwards):
+    def reduce_items(realm, this, callback=undefined, *initial):
+        obj, length = receive(realm, this)
+        run = require_callable(callback).fn
+        start = 0
+        if type(obj) is JSArray and obj.items and not backwards and takes_at_most(run, 2):
+            result, start = reduce_values(obj, length, run, initial)
+            initial = [result]
+        items = walk(realm, obj, range(length - 1, -1, -1) if backwards else range(start, length))
+        if initial:
+            result = initial[0]
+        else:
+            _, result = next(items, (0, HOLE))
+            if result is HOLE:
+                raise JSTypeError("Reduce of empty array with no initial value")
+        for index, value in items:
+            result = run(undefined, result, value, index, obj)
+        return result
+    declare(reduce_items)
+
+
+declare_shared_methods(ARRAY.method, array_and_length, all_items, present_items, ("entries", "keys"))
+
+
 # -- Array: constructor (23.1.1, 23.1.2) -------------------------------------------------
 
 @ARRAY.constructor(1, call=True)
@@ -15191,11 +15150,7 @@ def array_of(realm, this, *items):
     return target
 
 
-@ARRAY.static.getter(SYM_SPECIES)
-def array_species(realm, this, *_):
-    return this
-
-
+ARRAY.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 #: Tells the built-in getter of Array[Symbol.species] from any other.
 _SPECIES_INFO = ARRAY.static.entries[-1][3]
 
@@ -15369,11 +15324,6 @@ class JSMap(JSCollection):
         JSCollection.__init__(self, proto)
         self.values = []
 
-    def get_value(self, key):
-        """The value of a key, or undefined."""
-        position = self.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
-        return undefined if position is None else self.values[position]
-
     def set_value(self, key, value):
         wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
         position = self.index.get(wrapped)
@@ -15421,26 +15371,39 @@ def polled(realm, values):
         yield value
 
 
-def add_all(realm, target, iterable, adder_name, adder_info, add_directly, add):
-    """Fills a new collection from the constructor's argument by its method `adder_name`:
-    `add(adder, item)`, or `add_directly(item)` while that method is the built-in one."""
-    if iterable is undefined or iterable is null:
-        return
-    adder = target.get(adder_name)
-    if not is_callable(adder):
-        raise JSTypeError(f"'{display(adder)}' returned for property '{adder_name}' of object "
-                          f"'{object_text(target)}' is not a function")
-    direct = getattr(adder, "info", None) is adder_info
-    iterator = fast_iterator(realm, iterable) or iterate(realm, iterable)
-    try:
-        for item in polled(realm, iterator):
-            if direct:
-                add_directly(item)
-            else:
-                add(adder, item)
-    except Exception as exc:
-        abandon_iterator(iterator, exc)
-        raise
+def declared_info(table, key):
+    """The FunctionInfo that all realms share of one function in a table. Comparing it tells a
+    built-in function from what a script may have put in its place."""
+    return next(entry[3] for entry in table.entries if entry[1] == key)
+
+
+def declare_filling(table, adder_name, quick_adder, has_entries):
+    """Declares the constructor of a collection, which is filled from an iterable by its method `adder_name`, or by
+    quick_adder(realm, target) while that is the built-in one. `has_entries`: the items are keys with values."""
+    info = declared_info(table, adder_name)
+
+    @table.constructor(0)
+    def construct_collection(realm, new_target, iterable=undefined, *_):
+        target = table.receiver(proto_from(realm, new_target, table.name + "Prototype"))
+        if iterable is undefined or iterable is null:
+            return target
+        adder = target.get(adder_name)
+        if not is_callable(adder):
+            raise JSTypeError(f"'{display(adder)}' returned for property '{adder_name}' of object "
+                              f"'{object_text(target)}' is not a function")
+        is_builtin = getattr(adder, "info", None) is info
+        add = quick_adder(realm, target) if is_builtin else functools.partial(adder.fn, target)
+        iterator = fast_iterator(realm, iterable) or iterate(realm, iterable)
+        try:
+            for item in polled(realm, iterator):
+                if has_entries:
+                    add(*entry_of(item))
+                else:
+                    add(item)
+        except Exception as exc:
+            abandon_iterator(iterator, exc)
+            raise
+        return target
 
 
 def entry_of(item):
@@ -15452,22 +15415,39 @@ def entry_of(item):
     return item.get("0"), item.get("1")
 
 
-def require_map(this, method):
-    """The receiver check of the methods that must be fast, for what is not exactly a JSMap."""
-    raise JSTypeError(f"Method Map.prototype.{method} called on incompatible receiver {display(this)}")
+def refuse_receiver(table, method, this):
+    """The receiver check of the methods that must be fast, for what is not exactly of the class."""
+    raise JSTypeError(f"Method {table.target}.{method} called on incompatible receiver {display(this)}")
 
 
-def require_set(this, method):
-    raise JSTypeError(f"Method Set.prototype.{method} called on incompatible receiver {display(this)}")
+def declare_collection(table, kinds, make_iterator):
+    """Declares what Map and Set share; make_iterator(realm, this, kind) for each of `kinds`."""
+    collection = table.receiver
+
+    @table.method("clear", 0)
+    def clear(realm, this, *_):
+        this.remove_all()
+        return undefined
+
+    @table.method("has", 1, receiver=False)
+    def has(realm, this, key=undefined, *_):
+        if type(this) is not collection:
+            refuse_receiver(table, "has", this)
+        return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
+
+    table.methods(delete=lambda realm, this, key=undefined, *_: this.remove(key))
+    table.getters(size=lambda realm, this, *_: len(this.index))
+    for kind in kinds:
+        table.method(kind, 0)(lambda realm, this, *_, kind=kind: make_iterator(realm, this, kind))
+    table.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 MAP = BuiltinClass("Map", JSMap, tag="Map")
 
 
-@MAP.method("clear", 0)
-def map_clear(realm, this, *_):
-    this.remove_all()
-    return undefined
+declare_collection(MAP, ("entries", "keys", "values"),
+                   lambda realm, this, kind: JSMapIterator(realm.MapIteratorPrototype, this, kind))
+MAP.alias(SYM_ITERATOR, "entries")
 
 
 @MAP.method("forEach", 1)
@@ -15481,22 +15461,15 @@ def map_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
 @MAP.method("get", 1, receiver=False)
 def map_get(realm, this, key=undefined, *_):
     if type(this) is not JSMap:
-        require_map(this, "get")
+        refuse_receiver(MAP, "get", this)
     position = this.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
     return undefined if position is None else this.values[position]
-
-
-@MAP.method("has", 1, receiver=False)
-def map_has(realm, this, key=undefined, *_):
-    if type(this) is not JSMap:
-        require_map(this, "has")
-    return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
 
 
 @MAP.method("set", 2, receiver=False)
 def map_set(realm, this, key=undefined, value=undefined, *_):
     if type(this) is not JSMap:
-        require_map(this, "set")
+        refuse_receiver(MAP, "set", this)
     wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
     position = this.index.get(wrapped)
     if position is None:
@@ -15507,22 +15480,7 @@ def map_set(realm, this, key=undefined, value=undefined, *_):
     return this
 
 
-MAP.getters(size=lambda realm, this, *_: len(this.index))
-MAP.methods(
-    delete=lambda realm, this, key=undefined, *_: this.remove(key),
-    entries=lambda realm, this, *_: JSMapIterator(realm.MapIteratorPrototype, this, "entries"),
-    keys=lambda realm, this, *_: JSMapIterator(realm.MapIteratorPrototype, this, "keys"),
-    values=lambda realm, this, *_: JSMapIterator(realm.MapIteratorPrototype, this, "values"))
-MAP.alias(SYM_ITERATOR, "entries")
-
-
-@MAP.constructor(0)
-def map_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSMap(prototype_for(new_target, lambda: realm.MapPrototype))
-    add_all(realm, target, iterable, "set", MAP_SET_INFO,
-            lambda item: target.set_value(*entry_of(item)),
-            lambda adder, item: adder.fn(target, *entry_of(item)))
-    return target
+declare_filling(MAP, "set", lambda realm, target: target.set_value, True)
 
 
 @MAP.static.method("groupBy", 2)
@@ -15537,26 +15495,24 @@ def map_group_by(realm, this, items=undefined, callback=undefined, *_):
     return groups
 
 
-MAP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
-
-
 SET = BuiltinClass("Set", JSSet, tag="Set")
 
 
 @SET.method("add", 1, receiver=False)
 def set_add(realm, this, key=undefined, *_):
     if type(this) is not JSSet:
-        require_set(this, "add")
+        refuse_receiver(SET, "add", this)
     wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
     if wrapped not in this.index:
         this.append_key(wrapped, key)
     return this
 
 
-@SET.method("clear", 0)
-def set_clear(realm, this, *_):
-    this.remove_all()
-    return undefined
+declare_filling(SET, "add", lambda realm, target: target.add_key, False)
+declare_collection(SET, ("entries", "values"),
+                   lambda realm, this, kind: JSSetIterator(realm.SetIteratorPrototype, this, kind))
+SET.alias("keys", "values")
+SET.alias(SYM_ITERATOR, "values")
 
 
 @SET.method("forEach", 1)
@@ -15566,22 +15522,6 @@ def set_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
         key = this.keys[position]
         run(this_arg, key, key, this)
     return undefined
-
-
-@SET.method("has", 1, receiver=False)
-def set_has(realm, this, key=undefined, *_):
-    if type(this) is not JSSet:
-        require_set(this, "has")
-    return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
-
-
-SET.getters(size=lambda realm, this, *_: len(this.index))
-SET.methods(
-    delete=lambda realm, this, key=undefined, *_: this.remove(key),
-    entries=lambda realm, this, *_: JSSetIterator(realm.SetIteratorPrototype, this, "entries"),
-    values=lambda realm, this, *_: JSSetIterator(realm.SetIteratorPrototype, this, "values"))
-SET.alias("keys", "values")
-SET.alias(SYM_ITERATOR, "values")
 
 
 class SetRecord:
@@ -15701,17 +15641,6 @@ def set_union(realm, this, other=undefined, *_):
     return result
 
 
-@SET.constructor(0)
-def set_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSSet(prototype_for(new_target, lambda: realm.SetPrototype))
-    add_all(realm, target, iterable, "add", SET_ADD_INFO, target.add_key,
-            lambda adder, item: adder.fn(target, item))
-    return target
-
-
-SET.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
-
-
 # -- Iterators of Map and Set ------------------------------------------------------------
 
 class JSCollectionIterator(JSObject):
@@ -15792,16 +15721,8 @@ def collection_iterator_next(realm, this, *_):
     return realm.iter_result(this.item(realm, position), False)
 
 
-def declared_info(table, key):
-    """The FunctionInfo that all realms share of one function in a table. Comparing it tells a
-    built-in function from what a script may have put in its place."""
-    return next(entry[3] for entry in table.entries if entry[1] == key)
-
-
-MAP_SET_INFO = declared_info(MAP, "set")
 MAP_ENTRIES_INFO = declared_info(MAP, "entries")
 MAP_NEXT_INFO = declared_info(MAP_ITERATOR, "next")
-SET_ADD_INFO = declared_info(SET, "add")
 SET_VALUES_INFO = declared_info(SET, "values")
 SET_NEXT_INFO = declared_info(SET_ITERATOR, "next")
 ITERATOR_ITERATOR_INFO = declared_info(ITERATOR, SYM_ITERATOR)
@@ -15914,6 +15835,14 @@ def can_be_held_weakly(realm, value):
     return type(value) is JSSymbol and realm.symbols.get(value.description) is not value
 
 
+def declare_weak_collection(table, adder_name, add, has_entries):
+    """Declares what WeakMap and WeakSet share."""
+    table.methods(
+        delete=lambda realm, this, key=undefined, *_: this.entries.pop(id(key), None) is not None,
+        has=lambda realm, this, key=undefined, *_: id(key) in this.entries)
+    declare_filling(table, adder_name, lambda realm, target: functools.partial(add, realm, target), has_entries)
+
+
 WEAK_MAP = BuiltinClass("WeakMap", JSWeakMap, tag="WeakMap")
 
 
@@ -15921,11 +15850,6 @@ WEAK_MAP = BuiltinClass("WeakMap", JSWeakMap, tag="WeakMap")
 def weak_map_get(realm, this, key=undefined, *_):
     entry = this.entries.get(id(key))
     return undefined if entry is None else entry[1]
-
-
-WEAK_MAP.methods(
-    delete=lambda realm, this, key=undefined, *_: this.entries.pop(id(key), None) is not None,
-    has=lambda realm, this, key=undefined, *_: id(key) in this.entries)
 
 
 @WEAK_MAP.method("set", 2)
@@ -15936,16 +15860,7 @@ def weak_map_set(realm, this, key=undefined, value=undefined, *_):
     return this
 
 
-@WEAK_MAP.constructor(0)
-def weak_map_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSWeakMap(prototype_for(new_target, lambda: realm.WeakMapPrototype))
-    add_all(realm, target, iterable, "set", WEAK_MAP_SET_INFO,
-            lambda item: weak_map_set(realm, target, *entry_of(item)),
-            lambda adder, item: adder.fn(target, *entry_of(item)))
-    return target
-
-
-WEAK_MAP_SET_INFO = declared_info(WEAK_MAP, "set")
+declare_weak_collection(WEAK_MAP, "set", weak_map_set, True)
 
 WEAK_SET = BuiltinClass("WeakSet", JSWeakSet, tag="WeakSet")
 
@@ -15958,21 +15873,7 @@ def weak_set_add(realm, this, key=undefined, *_):
     return this
 
 
-WEAK_SET.methods(
-    delete=lambda realm, this, key=undefined, *_: this.entries.pop(id(key), None) is not None,
-    has=lambda realm, this, key=undefined, *_: id(key) in this.entries)
-
-
-@WEAK_SET.constructor(0)
-def weak_set_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSWeakSet(prototype_for(new_target, lambda: realm.WeakSetPrototype))
-    add_all(realm, target, iterable, "add", WEAK_SET_ADD_INFO,
-            lambda item: weak_set_add(realm, target, item),
-            lambda adder, item: adder.fn(target, item))
-    return target
-
-
-WEAK_SET_ADD_INFO = declared_info(WEAK_SET, "add")
+declare_weak_collection(WEAK_SET, "add", weak_set_add, False)
 
 
 # -- WeakRef and FinalizationRegistry ----------------------------------------------------
@@ -16483,6 +16384,19 @@ def typed_array_method(key, length):
     return declare
 
 
+def element_items(realm, array, indices):
+    """(index, element) of a typed array for each of `indices`; undefined for those that are gone."""
+    for index in indices:
+        if not index & 4095:
+            realm.poll()
+        yield index, array.get_index(index)
+
+
+declare_shared_methods(typed_array_method, lambda realm, this: (this, len(this.view)), element_items, element_items,
+                       ("entries", "keys", "values"))
+TYPED_ARRAY.alias(SYM_ITERATOR, "values")
+
+
 @typed_array_method("at", 1)
 def typed_array_at(realm, this, index=undefined, *_):
     length = len(this.view)
@@ -16503,24 +16417,6 @@ def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=
     return this
 
 
-typed_array_method("entries", 0)(
-    lambda realm, this, *_: JSArrayIterator(realm.ArrayIteratorPrototype, this, "entries"))
-
-
-def visit_elements(realm, this, callback, this_arg, backwards=False):
-    """Calls back for every element; yields (index, value, result)."""
-    run = require_callable(callback).fn
-    indices = range(len(this.view))
-    for index in polled(realm, reversed(indices) if backwards else indices):
-        value = this.get_index(index)
-        yield index, value, run(this_arg, value, index, this)
-
-
-typed_array_method("every", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    all(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg)))
-
-
 @typed_array_method("fill", 1)
 def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_):
     length = len(this.view)
@@ -16537,41 +16433,13 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
 
 @typed_array_method("filter", 1)
 def typed_array_filter(realm, this, callback=undefined, this_arg=undefined, *_):
-    kept = [value for _, value, result in visit_elements(realm, this, callback, this_arg)
-            if to_boolean(result)]
+    test = require_callable(callback).fn
+    kept = [value for index, value in element_items(realm, this, range(len(this.view)))
+            if to_boolean(test(this_arg, value, index, this))]
     result = typed_array_species_create(realm, this, (len(kept),), "%TypedArray%.prototype.filter")
     for index, value in enumerate(kept):
         result.set_index(index, value)
     return result
-
-
-def find_element(realm, this, callback, this_arg, backwards):
-    """FindViaPredicate (23.1.3.12.1): (index, value)."""
-    for index, value, result in visit_elements(realm, this, callback, this_arg, backwards):
-        if to_boolean(result):
-            return index, value
-    return -1, undefined
-
-
-typed_array_method("find", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    find_element(realm, this, callback, this_arg, False)[1])
-typed_array_method("findIndex", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    find_element(realm, this, callback, this_arg, False)[0])
-typed_array_method("findLast", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    find_element(realm, this, callback, this_arg, True)[1])
-typed_array_method("findLastIndex", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    find_element(realm, this, callback, this_arg, True)[0])
-
-
-@typed_array_method("forEach", 1)
-def typed_array_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
-    for _visit in visit_elements(realm, this, callback, this_arg):
-        pass
-    return undefined
 
 
 @typed_array_method("includes", 1)
@@ -16624,10 +16492,6 @@ def typed_array_join(realm, this, separator=undefined, *_):
     return checked_text(separator.join(parts))
 
 
-typed_array_method("keys", 0)(
-    lambda realm, this, *_: JSArrayIterator(realm.ArrayIteratorPrototype, this, "keys"))
-
-
 @typed_array_method("lastIndexOf", 1)
 def typed_array_last_index_of(realm, this, value=undefined, *start):
     length = len(this.view)
@@ -16635,10 +16499,7 @@ def typed_array_last_index_of(realm, this, value=undefined, *start):
         return -1
     last = to_integer_or_infinity(start[0]) if start else length - 1
     last = int(max(length + last, -1) if last < 0 else min(last, length - 1))
-    for index in polled(realm, range(min(last, len(this.view) - 1), -1, -1)):
-        if strict_equal(this.get_index(index), value):
-            return index
-    return -1
+    return first_equal(realm, element_items(realm, this, range(min(last, len(this.view) - 1), -1, -1)), value)
 
 
 TYPED_ARRAY.getters(
@@ -16650,35 +16511,12 @@ TYPED_ARRAY.getters(
 
 @typed_array_method("map", 1)
 def typed_array_map(realm, this, callback=undefined, this_arg=undefined, *_):
-    require_callable(callback)
+    run = require_callable(callback).fn
     length = len(this.view)
     result = typed_array_species_create(realm, this, (length,), "%TypedArray%.prototype.map")
-    for index, _, value in visit_elements(realm, this, callback, this_arg):
-        result.set_index(index, value)
+    for index, value in element_items(realm, this, range(length)):
+        result.set_index(index, run(this_arg, value, index, this))
     return result
-
-
-def fold_elements(realm, this, callback, initial, backwards):
-    run = require_callable(callback).fn
-    indices = range(len(this.view))
-    if backwards:
-        indices = indices[::-1]
-    if initial:
-        total = initial[0]
-    elif indices:
-        total = this.get_index(indices[0])
-        indices = indices[1:]
-    else:
-        raise JSTypeError("Reduce of empty array with no initial value")
-    for index in polled(realm, indices):
-        total = run(undefined, total, this.get_index(index), index, this)
-    return total
-
-
-typed_array_method("reduce", 1)(
-    lambda realm, this, callback=undefined, *initial: fold_elements(realm, this, callback, initial, False))
-typed_array_method("reduceRight", 1)(
-    lambda realm, this, callback=undefined, *initial: fold_elements(realm, this, callback, initial, True))
 
 
 @typed_array_method("reverse", 0)
@@ -16775,11 +16613,6 @@ def slice_over_itself(realm, result, source, first, count):
         data[to + position] = data[start + position]
 
 
-typed_array_method("some", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    any(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg)))
-
-
 def sorted_elements(realm, this, comparator):
     """The elements in the order of a comparator."""
     check_array_length(len(this.view))
@@ -16847,16 +16680,6 @@ def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
                                       "%TypedArray%.prototype.subarray")
 
 
-@typed_array_method("toLocaleString", 0)
-def typed_array_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
-    parts = []
-    for index in polled(realm, range(len(this.view))):
-        value = this.get_index(index)
-        parts.append("" if value is undefined else to_string(
-            invoke(realm, value, "toLocaleString", locales, options)))
-    return checked_text(",".join(parts))
-
-
 @typed_array_method("toReversed", 0)
 def typed_array_to_reversed(realm, this, *_):
     result = new_typed_array(realm, this.kind, len(this.view))
@@ -16878,11 +16701,6 @@ def typed_array_to_sorted(realm, this, comparator=undefined, *_):
 
 
 TYPED_ARRAY.value("toString", lambda realm: realm.ArrayPrototype.get("toString"))
-typed_array_method("values", 0)(
-    lambda realm, this, *_: JSArrayIterator(realm.ArrayIteratorPrototype, this, "values"))
-TYPED_ARRAY.alias(SYM_ITERATOR, "values")
-
-
 @typed_array_method("with", 2)
 def typed_array_with(realm, this, index=undefined, value=undefined, *_):
     length = len(this.view)
@@ -24182,10 +24000,10 @@ def number_to_locale_text(realm, value, locales, options):
 
 NUMBER.method("toLocaleString", 0)(
     lambda realm, this, locales=undefined, options=undefined, *_:
-    number_to_locale_text(realm, number_value(this, "toLocaleString"), locales, options))
+    number_to_locale_text(realm, number_value(this, ".toLocaleString"), locales, options))
 BIGINT.method("toLocaleString", 0)(
     lambda realm, this, locales=undefined, options=undefined, *_:
-    number_to_locale_text(realm, bigint_value(this, "toLocaleString"), locales, options))
+    number_to_locale_text(realm, bigint_value(this, ".toLocaleString"), locales, options))
 
 
 # -- Intl.DateTimeFormat -----------------------------------------------------------------
@@ -27342,6 +27160,8 @@ def meant_name(name, known):
     """`. Did you mean X?` when one of the known names is almost this one, else ""."""
     others = (other for other in itertools.islice(known, MAX_MEANT_NAMES)
               if len(other) <= 60 and other not in ("constructor", "undefined"))
+    if len(name) == 3:                  # with two letters of three alike, anything could be meant
+        others = (other for other in others if len(other) != 3 or sorted(other.lower()) == sorted(name.lower()))
     found = nearest(name, others, MEANT_LIKENESS) if len(name) > 2 else None
     return f". Did you mean {found}?" if found else ""
 
@@ -28074,11 +27894,10 @@ def object_rest(realm, source, used):
 
 
 @runtime_helper
-def object_for_destructuring(realm, value, first=None):
+def refuse_destructuring(realm, value, first=None):
     """Object patterns refuse undefined and null (13.15.5.2); `first` is the property they ask for first."""
-    if value is undefined or value is null:
-        asked = "" if first is None else f"property '{first}' of "
-        raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
+    asked = "" if first is None else f"property '{first}' of "
+    raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
 
 
 @runtime_helper
@@ -29627,9 +29446,10 @@ class RealmBase:
     def new_object(self, props=None):
         return JSObject(self.ObjectPrototype, props)
 
-    def lazy_object(self, props, make):
-        """An object of which the properties that are LATER in `props` are make(key) when they are read."""
-        return lazy_object(self.ObjectPrototype, props, make)
+    def lazy_object(self, props, makers, subject=None):
+        """An object of which the properties that are LATER in the new dict `props` are
+        makers[key](realm, subject) when they are read."""
+        return JSLazyObject(self.ObjectPrototype, props, (makers, self, subject))
 
     def new_array(self, items):
         return JSArray(self.ArrayPrototype, items)
@@ -30079,10 +29899,10 @@ class Realm(RealmBase):
 
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
-        return self.begin(
-            lambda: self.awaitable(call(function, undefined, *[
-                arg if isinstance(arg, JSObject) else self.from_python(arg) for arg in args])),
-            timeout, convert or self.to_python)
+        def work():
+            value = call(function, undefined, *map(self.from_python, args))
+            return self.awaitable(value) if isinstance(value, JSObject) else value
+        return self.begin(work, timeout, convert or self.to_python)
 
     def awaitable(self, value):
         """What `await` would wait for: an object with a method `then` as a promise (27.2.1.3.2)."""
@@ -30246,6 +30066,8 @@ class Realm(RealmBase):
 
     def from_python(self, value):
         """Plain Python as a JavaScript value; JavaScript values pass."""
+        if isinstance(value, JSObject):
+            return value
         kind = type(value)
         if kind is str:
             return utf16(value)
@@ -30260,7 +30082,7 @@ class Realm(RealmBase):
                             {utf16(str(key)): self.from_python(item) for key, item in value.items()})
         if kind is list or kind is tuple:
             return JSArray(self.ArrayPrototype, [self.from_python(item) for item in value])
-        if isinstance(value, (JSObject, JSUndefined, JSSymbol, JSBigInt)):
+        if isinstance(value, (JSUndefined, JSSymbol, JSBigInt)):
             return value
         if isinstance(value, (bytes, bytearray)):
             return construct(self.Uint8Array, (self.new_array(list(value)),))
@@ -32381,8 +32203,9 @@ class Js2PyRealm:
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
 
-    def lazy_object(self, props, make):
-        return self.from_python({key: make(key) if value is LATER else value for key, value in props.items()})
+    def lazy_object(self, props, makers, subject=None):
+        return self.from_python({key: makers[key](self, subject) if value is LATER else value
+                                 for key, value in props.items()})
 
     def to_python(self, value):
         """A raw value as plain Python: undefined stays, null is None, arrays are lists, plain objects dicts,
@@ -41276,6 +41099,10 @@ LIVE_PATH = "/engine/live"
 MAX_WATCHED_FILES = 10_000
 WATCH_SHARE = 20
 
+#: Files that look like scripts and are none, and what to do about them.
+NOT_YET_SCRIPTS = re.compile(r"(?<!\.d)\.(?:ts|tsx|mts|cts|jsx|mjs|cjs)$")
+ONLY_JAVASCRIPT = "scripts are JavaScript in files that end with .js, so take types and JSX out and rename it"
+
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
 _COLOURS = {"warn": "33", "error": "31", "debug": "2"}
 
@@ -41456,36 +41283,269 @@ def console_takes_escapes(stream):
         return False
 
 
-# -- Errors of scripts -------------------------------------------------------------------
+# -- Code frames -------------------------------------------------------------------------
 
 
-def code_frame(source, line, column, around=2):
-    """The lines around a place, the line itself marked, and a caret under the column."""
+def code_frame(source, line, column, around=2, opening=None):
+    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
+    an `opening`, that line is shown and marked as well."""
     lines = source.removesuffix("\n").split("\n")
+    if line is not None and line == len(lines) + 1:     # the end of the text
+        line, column = len(lines), len(lines[-1]) + 1
     if line is None or not 1 <= line <= len(lines):
         return ""
-    width = len(str(min(line + around, len(lines))))
+    last = min(line + around, len(lines))
+    numbers = list(range(max(1, line - around), last + 1))
+    marks = {line: column}
+    if opening is not None and opening[0] != line:
+        marks[opening[0]] = opening[1]
+        numbers = sorted({*numbers, opening[0]})
     shown = []
-    for number in range(max(1, line - around), min(line + around, len(lines)) + 1):
+    for before, number in zip([numbers[0] - 1, *numbers], numbers):
         text = lines[number - 1].rstrip("\r").replace("\t", " ")
-        start = 0 if number != line or not column or column < 100 else column - 80
-        mark = ">" if number == line else " "
-        shown.append(f"{mark} {number:>{width}} | {text[start:start + 160]}".rstrip())
-        if number == line and column:
-            shown.append(" " * (width + 4) + " " * (column - start) + "^")
+        if number != before + 1:
+            shown.append("  …")
+        shown += marked_line(text, number, len(str(last)), marks.get(number), number in marks)
     return "\n".join(shown)
 
 
+def marked_line(text, number, width, column, marked):
+    """A line of a code frame, and a caret under its column if there is one."""
+    start = column - 80 if column and column >= 100 else 0
+    shown = [f"{'>' if marked else ' '} {number:>{width}} | {text[start:start + 160]}".rstrip()]
+    return [*shown, " " * (width + 4) + " " * (column - start) + "^"] if column else shown
+
+
+# -- Causes of errors --------------------------------------------------------------------
+#
+# What a reader of an error wants to know besides its place: which bracket was left open, and what is written
+# here in place of what other servers and browsers have. Looked up when an error is shown, and never before.
+
+#: Pieces of a script as far as brackets need them: a comment, a string, a bracket or backtick, a word or number,
+#: a slash, white space, any other character.
+_PIECE = (r"""(?P<skip>//[^\n]*|/\*[\s\S]*?\*/|\s+)|(?P<comment>/\*)|(?P<string>"(?:\\[\s\S]|[^"\\\n])*"?"""
+          r"""|'(?:\\[\s\S]|[^'\\\n])*'?)|(?P<open>[(\[{`])|(?P<close>[)\]}])|(?P<word>[\w$]+)|(?P<slash>/)"""
+          r"""|(?P<other>.)""")
+_REGEXP_LITERAL = r"/(?![*/])(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/\w*"
+_TEMPLATE_TEXT = r"(?:[^`\\$]|\\[\s\S]|\$(?!\{))*(\$\{|`)?"
+_PARTNERS = {")": "(", "]": "[", "}": "{"}
+#: Words that a value follows: a slash behind them begins a regular expression.
+_BEFORE_VALUES = frozenset("return typeof case do else in of instanceof new void delete throw await yield".split())
+
+
+#: What was opened at an offset and is not closed: `text` is a bracket, a backtick or `/*`.
+OpenPlace = collections.namedtuple("OpenPlace", "text offset")
+
+
+def _indentation(source, offset):
+    """(columns before the first character of the line of an offset, whether that character is there)."""
+    start = source.rfind("\n", 0, offset) + 1
+    line = source[start:offset]
+    return len(source[start:]) - len(source[start:].lstrip(" \t")), not line.strip()
+
+
+def open_places(source, end):
+    """(what is open at an offset of a script, outermost first; the innermost brace that seems to lack its partner:
+    the brace that closed it stands further left than its line). Reads no more than needs be to find brackets."""
+    places, suspect, value, at = [], None, False, 0
+    pieces, literals, texts = map(re.compile, (_PIECE, _REGEXP_LITERAL, _TEMPLATE_TEXT))
+    while at < end:
+        if places and places[-1].text == "`":
+            found = texts.match(source, at)
+            at = found.end()
+            if found[1] == "${":
+                places.append(OpenPlace("${", at - 2))
+            elif found[1] and at <= end:
+                places.pop()
+            value = bool(found[1] == "`")
+            continue
+        found = pieces.match(source, at)
+        kind, start, at = found.lastgroup, at, found.end()
+        if kind == "slash" and not value and (literal := literals.match(source, start)):
+            at, value = literal.end(), True
+        elif kind == "comment":
+            return [*places, OpenPlace("/*", start)], suspect
+        elif kind == "open":
+            places.append(OpenPlace(found[0], start))
+            value = False
+        elif kind == "close":
+            if not places or places[-1].text.lstrip("$") != _PARTNERS[found[0]]:
+                break
+            opening = places.pop()
+            (outer, _), (inner, first) = _indentation(source, opening.offset), _indentation(source, start)
+            if first and inner < outer and suspect is None and "\n" in source[opening.offset:start]:
+                suspect = opening
+            value = found[0] != "}" or opening.text == "${"
+        elif kind != "skip":
+            value = kind == "string" or kind == "word" and found[0] not in _BEFORE_VALUES
+    return places, suspect
+
+
+#: Messages of errors that come from something that was opened and is not closed, wherever they are noticed.
+_ENDED_INSIDE = "Unexpected end of input|Unterminated template literal"
+_AFTER_OPEN = r"Unexpected token|missing \)"
+
+
+def position_of(source, offset):
+    """(line, column) of an offset, from 1."""
+    return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
+
+
+def opening_of(error, source):
+    """(sentence, line, column) of what is not closed, if that explains a syntax error; or None."""
+    lines = source.split("\n")
+    if error.phase != "parse" or error.line is None or error.line > len(lines):
+        return None
+    message, offset = error.message, sum(map(len, lines[:error.line - 1])) + error.line - 1 + (error.column or 1) - 1
+    places, suspect = open_places(source, offset)
+    innermost, here, perhaps = places[-1] if places else None, source[offset:offset + 1], False
+    if message == "Invalid or unexpected token" and here in ("'", '"'):
+        return f"The text has no {here} at its end: it ends on the line where it begins", None, None
+    if here in ("}", ")", "]") and not places and message.startswith("Unexpected token"):
+        return f"No {_PARTNERS[here]} is open here: there is one {here} too many", None, None
+    if source.startswith("/*", offset) and message.startswith("Invalid"):
+        opening = OpenPlace("/*", offset)
+    elif innermost is None:
+        return None
+    elif innermost.text == "{" and (suspect or _indentation(source, innermost.offset)[0] >= _indentation(source, offset)[0]
+                                    and "\n" in source[innermost.offset:offset].strip()):
+        opening, perhaps = suspect or innermost, suspect is not None or message != "Unexpected end of input"
+    elif message.startswith("Missing }"):
+        opening = next((place for place in reversed(places) if place.text == "${"), innermost)
+    elif re.match(_ENDED_INSIDE, message):
+        opening = innermost
+    elif innermost.text in ("(", "[") and (here == ";" or here in _PARTNERS) and re.match(_AFTER_OPEN, message):
+        opening = innermost
+    elif innermost.text == "(" and message.startswith("missing )") and "\n" in source[innermost.offset:offset]:
+        opening, perhaps = innermost, True
+    else:
+        return None
+    line, column = position_of(source, opening.offset)
+    what = f"{ {'/*': 'comment', '`': 'template'}.get(opening.text, opening.text)} of line {line} is not closed"
+    return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
+
+
+#: Something that other servers or browsers have: errors whose message matches `message` where the line at fault
+#: has `code` (READ stands for the property that was asked for in vain), and code that matches `warned` and is worth a warning when a script is loaded. `says` is one
+#: sentence, `write` what does it here.
+Habit = collections.namedtuple("Habit", "message code says write warned", defaults=("",))
+
+_ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
+HABITS = (
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|better-sqlite3|redis)\b",
+          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          'sharedStorage.setItem("notes", JSON.stringify(notes));'),
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|socket\.io|cors)\b",
+          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+    Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
+          'import { greet } from "./lib/greet.js";'),
+    Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
+          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+    Habit(r"(?:module|exports) is not defined", "",
+          "Files share what they export by name, and a script names its handlers when it registers them.",
+          'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
+    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined", "",
+          "A script has no process and no environment; keep settings in a file of the folder.",
+          'import settings from "./settings.json" with { type: "json" };'),
+    Habit(r"(?:localStorage|sessionStorage) is not defined", "",
+          "This runs on the server, where sharedStorage keeps texts.", 'sharedStorage.setItem("name", "Ada");'),
+    Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
+          "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
+          '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
+    Habit(r"(?:app|express|router|server|http) is not defined", "",
+          "There is no app to make: a script registers its routes at the server that runs it.", _ROUTE_LINE),
+    Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined", "",
+          "A script opens a stream that pages listen to, and sends to all of them at once.",
+          'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: "Hello" });'),
+    Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined", "",
+          "A script has no network; a page can fetch, and post to a route what it got.",
+          'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
+    Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.", _ROUTE_LINE),
+    Habit(r"(?:Response|Headers) is not defined", "", "A handler returns a text, an object, or these properties.",
+          'return { status: 201, headers: { "X-Made-By": "me" }, body: "Hello" };'),
+    Habit(r"Buffer is not defined", "", "Texts become bytes with TextEncoder, and btoa makes base64.",
+          'const bytes = new TextEncoder().encode("Hello");'),
+    Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined",
+          r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|writeHead|setHeader)\b",
+          "A handler gets one argument, the context, and returns its answer.",
+          "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
+          r"\(\s*req(?:uest)?\s*,\s*res(?:ponse)?\s*[,)]"),
+    Habit(r"(?:req|request) is not defined", "", "The argument of a handler is the context, which has the request.",
+          "({ request }) => request.query.name"),
+    Habit(r"Cannot (?:read|destructure) propert\w+ .*undefined",
+          r"\breq(?:uest)?\.(?:body|query|params|headers|cookies|form|json)(?:\??\.READ\b|\[|\s*(?:;|\)|,|$))",
+          "The argument of a handler is the context, which has the request.", "({ request }) => request.query.name"),
+    Habit(r".*\b(?:query|params|headers|form|cookies)\.(?:get|has) is not a function", "",
+          "Parameters, header fields and form fields are properties of plain objects.", "const { name } = request.query;"),
+    Habit(r".*\b(?:json|text|formData|arrayBuffer|blob) is not a function",
+          r"\b(?:request|req)\.(?:json|text|formData|arrayBuffer|blob)\s*\(",
+          "request.json, request.form and request.body are values that are there already, not functions.",
+          "const { title } = request.json;", r"\brequest\.(?:json|text|formData)\s*\("),
+    Habit(r"Cannot (?:read|destructure) propert\w+ .*null", r"\bjson\b",
+          "request.json is null when the request does not say that it sends JSON.",
+          'fetch("/notes", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(note) })'),
+    Habit(r"Cannot read properties of undefined", r"\brequest\.body\.\w+\??\.READ\b",
+          "request.body is text; the fields of JSON are in request.json, those of a form in request.form.",
+          "const { title } = request.json;",
+          r"\brequest\.body\.(?!(?:length|at|char\w+|code\w+|concat|ends\w+|includes|indexOf|lastIndexOf|locale\w+|match\w*|"
+          r"normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|trim\w*|valueOf)\b)[A-Za-z_$]"
+          r"|\}\s*=\s*request\.body\b"),
+    Habit(r"await is only valid in async functions", "", "At the top of a script there is no await; in an async init there is.",
+          "async function init() { data = await load(); }"),
+)
+#: Code whose exports nobody reads; comments and strings.
+_EXPORT_DEFAULT = r"^export\s+default\b"
+_NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
+_EXPORTED = Habit("", "", "The server does not use what a script exports: it registers its handlers.", _ROUTE_LINE)
+_NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?\*/|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
+
+
+def habit_of(error, source):
+    """The Habit that an error shows, or None."""
+    lines = source.split("\n")
+    line = lines[error.line - 1] if error.line and error.line <= len(lines) else ""
+    read = re.search(r"\(reading '([^']+)'\)$", error.message)
+    read = re.escape(read[1]) if read else r"\w+"
+    return next((habit for habit in HABITS if re.match(habit.message, error.message)
+                 and (not habit.code or re.search(habit.code.replace("READ", read), line))), None)
+
+
+def habits_in(source, registers):
+    """Warnings about a script that was loaded: what does nothing here, each with its place. `registers` tells
+    whether the script registered anything."""
+    if not any(re.search(habit.warned, source) for habit in HABITS if habit.warned) \
+            and (registers or not re.search(_EXPORT_DEFAULT, source, re.M)):
+        return []
+    code = re.sub(_NOT_CODE, lambda found: re.sub(r"[^\n]", " ", found[0]), source)
+    found = [(habit, re.search(habit.warned, code)) for habit in HABITS if habit.warned]
+    if not registers:
+        found.append((_EXPORTED, re.search(_EXPORT_DEFAULT, code, re.M)))
+    return [f"{habit.says}\n{code_frame(source, *position_of(code, match.start()), 0)}\nWrite: {habit.write}"
+            for habit, match in found if match]
+
+
+def advice(habit):
+    """A Habit in two lines."""
+    return f"{habit.says}\nWrite: {habit.write}"
+
+
+# -- Errors of scripts -------------------------------------------------------------------
+
+
+#: A line of error.stack: function or None, file, line, column or None.
+STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
+
+
 def error_report(error, sources):
-    """A JSError as text for people: place, message, code frame, stack. `sources` maps file names to
-    source texts."""
-    name, message = error.name, error.message
-    headline = f"{name}: {message}" if name else f"Uncaught {message}"
+    """A JSError as text for people: place, message, code frame, stack, and what may help. `sources` maps file
+    names to source texts."""
+    locate(error, sources)
+    headline, opening, advice = explained(error, sources)
     if error.filename is None or error.line is None:
         stack = error.stack or ""
-        return stack if stack.startswith(headline) else headline
+        return "\n".join([stack if stack.startswith(headline) else headline, *advice])
     place = f"{error.filename}:{error.line}" + (f":{error.column}" if error.column else "")
-    frame = code_frame(sources.get(error.filename, ""), error.line, error.column)
+    frame = code_frame(sources.get(error.filename, ""), error.line, error.column, opening=opening)
     calls = [line for line in (error.stack or "").split("\n") if line.startswith("    at ")]
     parts = [f"{place}  {headline}"]
     if frame:
@@ -41494,7 +41554,31 @@ def error_report(error, sources):
         parts += calls[:MAX_REPORTED_CALLS]
         if len(calls) > MAX_REPORTED_CALLS:
             parts.append(f"    … {len(calls) - MAX_REPORTED_CALLS} more")
-    return "\n".join(parts)
+    return "\n".join([*parts, *advice])
+
+
+def explained(error, sources):
+    """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an error."""
+    name, message = error.name, error.message
+    headline = f"{name}: {message}" if name else f"Uncaught {message}"
+    source = sources.get(error.filename, "")
+    says, *opening = opening_of(error, source) or ("", None)
+    habit = habit_of(error, source) or (_NO_ERROR if not name and error.line is None else None)
+    return (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
+            [advice(habit)] if habit is not None else [])
+
+
+def locate(error, sources):
+    """Gives an error that knows no place in the sources the one from which it was thrown, if that can be told: for
+    values that are not errors, and for errors in texts that `eval` got."""
+    if error.filename in sources and error.line is not None or isinstance(error, ScriptTimeout):
+        return
+    calls = [found.groups()[1:] for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
+    places = [(code.co_filename, *frame_position(code, lasti)) for code, lasti in frames_of_traceback(error.__traceback__)]
+    for name, line, column in [*calls, *places]:
+        if name in sources:
+            error._facts = (error.name, error.message, error.stack, name, int(line), column and int(column))
+            return
 
 
 def trouble_mark(error):
@@ -41958,6 +42042,10 @@ def read_import(path, specifier, referrer):
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
 MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
 _DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
+#: The parts of a handler's argument that are made when they are read, each of a realm and (request, args, meta).
+_CONTEXT_PARTS_OF = {"request": lambda realm, parts: parts[0].object(realm),
+                     "args": lambda realm, parts: realm.new_object(dict(parts[1])),
+                     "meta": lambda realm, parts: realm.new_object(dict(parts[2]))}
 
 
 class ScriptHost:
@@ -42007,8 +42095,11 @@ class ScriptHost:
 
     def report_uncaught(self, error, prefix):
         """An error in a timer, or of a promise, that no code was there to catch."""
-        frame = code_frame({**self.app.sources(), **self.sources}.get(error.filename, ""), error.line, error.column)
-        self.app.keep_error(self, error, f"{prefix} {error.stack}" + (f"\n{frame}" if frame else ""))
+        sources = {**self.app.sources(), **self.sources}
+        locate(error, sources)
+        frame = code_frame(sources.get(error.filename, ""), error.line, error.column)
+        parts = [f"{prefix} {error.stack}", *([frame] if frame else []), *explained(error, sources)[2]]
+        self.app.keep_error(self, error, "\n".join(parts))
 
     def note_ignored(self, name, values):
         """Extra arguments are ignored, as JavaScript does; one that looks like a wish is worth a warning."""
@@ -42219,19 +42310,12 @@ class ScriptHost:
         """The one argument of handlers, whose parts are made when they are read. `request` has a method `object`
         that makes it a script's object; `args` are values of the script, by name. Older scripts expect them in
         the context itself, so each is also a property there where its name is free."""
-        realm = self.realm
-
-        def make(key):
-            if key == "request":
-                return request.object(realm)
-            return realm.new_object(dict(self.meta) if key == "meta" else dict(args or ()))
-
         parts = {"kind": kind, "request": null if request is None else LATER, "args": LATER, "meta": LATER}
         if connection is not None:
-            parts["connection"] = realm.from_python(connection)
+            parts["connection"] = self.realm.from_python(connection)
         for key in args or ():
             parts.setdefault(key, args[key])
-        return realm.lazy_object(parts, make)
+        return self.realm.lazy_object(parts, _CONTEXT_PARTS_OF, (request, args or (), self.meta))
 
     # -- life ----
 
@@ -42292,7 +42376,9 @@ class ScriptHost:
             if handler is not None:
                 self.resolve(handler, what)
         except MissingHandler as error:
-            return [str(error)]
+            named = re.search(rf"""(["'`]){re.escape(handler)}\1""", self.source)
+            frame = code_frame(self.source, *position_of(self.source, named.start()), 0) if named else ""
+            return [f"{error}\n{frame}".rstrip()]
         except JSError:                 # it was unloaded, which has been told
             pass
         return []
@@ -42321,10 +42407,7 @@ class LoadFailure:
     @property
     def headline(self):
         """The first words about it: `TypeError: x is not a function`."""
-        error = self.error
-        if error is None:
-            return self.text.split("\n")[0]
-        return f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}"
+        return self.text.split("\n")[0] if self.error is None else explained(self.error, self.sources)[0]
 
 
 # -- All scripts -------------------------------------------------------------------------
@@ -42432,6 +42515,10 @@ class Application:
             for name, path in self.script_files().items():
                 self._stamps[name] = file_stamp(path)
                 self.change({name: path}, again=False)
+        if self.path.is_dir():
+            for name in sorted(os.listdir(self.path)):
+                if NOT_YET_SCRIPTS.search(name):
+                    self.log.write("warn", f"{name} is not run: {ONLY_JAVASCRIPT}", name)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -42490,7 +42577,8 @@ class Application:
         for failure in failures.values():
             self._fail(failure)
         for name in loaded:
-            for problem in self.hosts[name].missing_handlers():
+            host = self.hosts[name]
+            for problem in [*host.missing_handlers(), *habits_in(host.source, bool(host.routes or host.streams))]:
                 self.log.write("warn", problem, name)
         return loaded
 
@@ -43475,14 +43563,19 @@ def is_json_type(content_type):
     return content_type in ("application/json", "text/json") or content_type.endswith("+json")
 
 
+@functools.lru_cache(64)
+def text_coding(header, content_type):
+    """(is text declared, its charset, Python's codec for that or None) of a Content-Type."""
+    charset = parameter(header, "charset") or "utf-8"
+    return bool(_TEXT_TYPES.match(content_type)), charset, _CHARSETS.get(charset.lower())
+
+
 def body_text(head, body):
     """(text, is it text) of a body. A declared text that cannot be decoded is refused; anything else
     that is not UTF-8 gets replacement characters."""
     if not body:
         return "", True
-    declared = bool(_TEXT_TYPES.match(head.content_type))
-    charset = parameter(head.fields.get("content-type", ""), "charset") or "utf-8"
-    codec = _CHARSETS.get(charset.lower())
+    declared, charset, codec = text_coding(head.fields.get("content-type", ""), head.content_type)
     if codec is None:
         if declared:
             raise Refusal(415, f"The charset {charset[:40]!r} is not supported; send UTF-8")
@@ -43612,10 +43705,11 @@ def response_from(realm, value):
                              "{ status: 200, body: \"text\" }, a string, or data to be sent as JSON")
     if realm.is_array(value):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
-    data = realm.bytes_of(value)
-    if data is not None:
-        return Response(200, BYTES, data)
-    refuse_emptied(realm, value, "the handler returned")
+    if realm.class_of(value) != "Object":
+        data = realm.bytes_of(value)
+        if data is not None:
+            return Response(200, BYTES, data)
+        refuse_emptied(realm, value, "the handler returned")
     parts = realm.get_all(value, _RESPONSE_KEYS)
     for part in parts:
         if part is not undefined:
@@ -45635,7 +45729,7 @@ class Request:
         parts["method"], parts["ip"] = head.method, self.address
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
-        request = realm.lazy_object(parts, lambda key: _REQUEST_PARTS_OF[key](self, realm))
+        request = realm.lazy_object(parts, _REQUEST_PARTS_OF, self)
         if self.broken:
             realm.put_getter(request, "json", lambda: self.parse_again(realm))
         return request
@@ -45650,26 +45744,26 @@ class Request:
             raise problem from None
 
 
-def pairs_of(request, realm, pairs):
+def pairs_of(realm, request, pairs):
     """A script's object with parts of the head."""
-    return (plain_object if request.head.plain else text_object)(realm, pairs)
+    return realm.new_object(dict(pairs or ())) if request.head.plain else text_object(realm, pairs)
 
 
-#: The parts of `context.request` that are made when they are read, each of a Request and a realm.
+#: The parts of `context.request` that are made when they are read, each of a realm and a Request.
 _REQUEST_PARTS_OF = {
-    "path": lambda request, realm: script_text(realm, request.head.path),
-    "url": lambda request, realm: script_text(realm, request.head.target),
-    "query": lambda request, realm: pairs_of(request, realm, request.head.query),
-    "queryAll": lambda request, realm: list_object(realm, request.head.query_all),
-    "params": lambda request, realm: pairs_of(request, realm, request.params),
-    "headers": lambda request, realm: pairs_of(request, realm, request.head.fields),
-    "body": lambda request, realm: script_text(realm, request.text),
-    "form": lambda request, realm: text_object(realm, request.form and last_values(request.form)),
-    "formAll": lambda request, realm: list_object(realm, request.form),
-    "files": lambda request, realm: realm.from_python(list(request.files)),
-    "json": lambda request, realm: null if request.json is None else realm.from_python(request.json),
-    "cookies": lambda request, realm: pairs_of(request, realm, request.head.cookies),
-    "auth": lambda request, realm: realm.new_object(dict(_AUTH))}
+    "path": lambda realm, request: script_text(realm, request.head.path),
+    "url": lambda realm, request: script_text(realm, request.head.target),
+    "query": lambda realm, request: pairs_of(realm, request, request.head.query),
+    "queryAll": lambda realm, request: list_object(realm, request.head.query_all),
+    "params": lambda realm, request: pairs_of(realm, request, request.params),
+    "headers": lambda realm, request: pairs_of(realm, request, request.head.fields),
+    "body": lambda realm, request: script_text(realm, request.text),
+    "form": lambda realm, request: text_object(realm, request.form and last_values(request.form)),
+    "formAll": lambda realm, request: list_object(realm, request.form),
+    "files": lambda realm, request: realm.from_python(list(request.files)),
+    "json": lambda realm, request: null if request.json is None else realm.from_python(request.json),
+    "cookies": lambda realm, request: pairs_of(realm, request, request.head.cookies),
+    "auth": lambda realm, _request: realm.new_object(dict(_AUTH))}
 #: All of them, in the order in which scripts find them.
 _REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if key != "auth"}, "ip": "",
                   "auth": LATER}
@@ -45678,11 +45772,6 @@ _REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if ke
 def script_text(realm, text):
     """A script's string. ASCII is the same in and outside of the engine."""
     return text if text.isascii() else realm.from_python(text)
-
-
-def plain_object(realm, pairs):
-    """A script's object with string properties, all of them ASCII."""
-    return realm.new_object(dict(pairs or ()))
 
 
 def text_object(realm, pairs):
@@ -46755,8 +46844,6 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
 #: With the live script.
 _LIVE_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
                 "worker-src 'self'; frame-ancestors 'none'")
-#: A line of error.stack: function or None, file, line, column or None.
-STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
 #: Of what is shown: lines around a place, frames with their source, paths, and the start of a body.
 SOURCE_AROUND = 5
 MAX_SHOWN_FRAMES = 30
@@ -46836,13 +46923,14 @@ def render_frames(error, sources, unnamed="anonymous function"):
               for name, file, line, column in frames[:MAX_SHOWN_FRAMES]]
     place = (error.filename, error.line, error.column)
     if error.filename and error.line and (not frames or error.phase == "parse"):
-        frames = [(None, *place)]
+        opening = explained(error, sources)[1]
+        frames = [(None, *place), *([("opened here", error.filename, *opening)] if opening else [])]
     items = []
     for name, file, line, column in frames:
         excerpt = render_source(sources.get(file, ""), line, column)
         title = (f"<span>{esc(name or ('source text' if error.phase == 'parse' else unnamed))}</span>"
                  f'<span class="place">{esc(file)}:{line}{f":{column}" if column else ""}</span>')
-        opened = " open" if excerpt and not any("<details" in item for item in items) else ""
+        opened = " open" if excerpt and (name == "opened here" or not any("<details" in item for item in items)) else ""
         items.append(f"<details{opened}><summary>{title}</summary>{excerpt}</details>" if excerpt
                      else f"<p>{title}</p>")
     return f'<div class="frames">{"".join(items)}</div>' if items else ""
@@ -46885,12 +46973,19 @@ def render_failure(app, failure):
         parts.append('<p class="soft">The version before goes on serving.</p>')
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
-    parts.append(f"<p>{render_headline(error.name or 'Uncaught', error.message)}</p>")
-    return "\n".join([*parts, render_frames(error, failure.sources, "top level")])
+    parts.append(f"<p>{render_headline(error, failure.sources)}</p>")
+    return "\n".join([*parts, render_advice(error, failure.sources), render_frames(error, failure.sources, "top level")])
 
 
-def render_headline(name, message):
-    return f'<span class="kind bad">{esc(name)}:</span> {esc(message)}'
+def render_headline(error, sources):
+    name, message = explained(error, sources)[0].split(" ", 1)
+    return f'<span class="kind bad">{esc(name)}</span> {esc(message)}'
+
+
+def render_advice(error, sources):
+    """What to write instead, where an error shows a habit of other servers."""
+    habit = habit_of(error, sources.get(error.filename, ""))
+    return "" if habit is None else f'<p class="advice">{esc(habit.says)}</p>\n{render_lines(habit.write)}'
 
 
 @page("notice")
@@ -46957,8 +47052,8 @@ def error_page(server, head, status, facts, error, body=b""):
     parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>']
     if isinstance(error, JSError):
         title = f"{facts['name']}: {facts['message']}"
-        parts += [f"<h1>{render_headline(error.name or 'Uncaught', error.message)}</h1>", *render_notice(server),
-                  render_frames(error, server.app.sources())]
+        parts += [f"<h1>{render_headline(error, server.app.sources())}</h1>", *render_notice(server),
+                  render_advice(error, server.app.sources()), render_frames(error, server.app.sources())]
         if facts["stack"]:
             parts.append('<details class="more"><summary>Stack as text</summary>'
                          + render_lines(facts["stack"]) + "</details>")
@@ -47259,13 +47354,17 @@ def error_facts(failure):
     """An error with its place, the lines around it as [number, text, whether it is the one], and stack."""
     error = failure.error
     facts = {"time": failure.time, "headline": headline_of(failure), "text": clip(failure.text, MAX_DETAIL),
-             "file": None, "line": None, "column": None, "frame": [], "stack": ""}
+             "advice": "", "file": None, "line": None, "column": None, "frame": [], "stack": ""}
     if error is not None and error.filename and error.line:
         lines = failure.sources.get(error.filename, "").removesuffix("\n").split("\n")
-        first = max(1, error.line - 4)
-        facts.update(file=error.filename, line=error.line, column=error.column, frame=[
-            [number, lines[number - 1].rstrip("\r")[:300], number == error.line]
-            for number in range(first, min(error.line + 4, len(lines)) + 1)])
+        line = min(error.line, len(lines))      # one more is the end of the text
+        _, opening, advice = explained(error, failure.sources)
+        frame = {number: [number, lines[number - 1].rstrip("\r")[:300], number == line]
+                 for number in range(max(1, line - 4), min(line + 4, len(lines)) + 1)}
+        if opening is not None and opening[0] != line:
+            frame[opening[0]] = [opening[0], lines[opening[0] - 1].rstrip("\r")[:300], True, opening[1]]
+        facts.update(file=error.filename, line=line, column=error.column, advice="".join(advice),
+                     frame=[frame[number] for number in sorted(frame)])
     if error is not None and error.phase != "parse":
         facts["stack"] = clip(error.stack or "", MAX_SHOWN_TEXT)
     return facts
@@ -48071,6 +48170,7 @@ DASHBOARD_BODY = r"""
     <div class="head"><h2 id="trouble-headline" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
     <div class="body">
       <code id="trouble-place"></code>
+      <pre id="trouble-advice"></pre>
       <div class="frame" id="trouble-frame"></div>
       <pre class="soft" id="trouble-stack"></pre>
     </div>
@@ -48649,11 +48749,13 @@ function renderTrouble(error, loads) {
   $("trouble-when").textContent = (loads ? "last error, " : "while loading, ") + clock(error.time);
   const place = [error.file, error.line, error.column].filter(Boolean);
   $("trouble-place").textContent = place.join(":");
+  $("trouble-advice").textContent = error.advice;
   $("trouble-frame").hidden = !error.frame.length;
   $("trouble-frame").replaceChildren(...error.frame.flatMap((line) => frameLine(line, error.column)));
   $("trouble-stack").textContent = error.frame.length ? error.stack : error.text;
 }
-function frameLine([line, code, here], column) {
+function frameLine([line, code, here, opening], column) {
+  column = opening ?? column;
   const shown = el("div", { class: here ? "here" : null }, el("i", { text: line }), code);
   if (!here || !column || column > 200) return [shown];
   return [shown, el("div", { class: "bad" }, el("i"), " ".repeat(column - 1) + "^")];
@@ -50460,6 +50562,8 @@ def trouble_with(scripts, options):
         except (OSError, ValueError) as error:
             return f"{scripts} cannot be read: {error}"
         return None
+    if NOT_YET_SCRIPTS.search(scripts.name):
+        return f"{scripts} is not run: {ONLY_JAVASCRIPT}"
     return None if scripts.suffix == ".js" else f"{scripts} is not a .js file"
 
 
