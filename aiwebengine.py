@@ -214,11 +214,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
           GraphQL service                                                                703
-    19  Host API                                                                       2,254
+    19  Host API                                                                       2,256
           Arguments                                                                      152
           routeRegistry                                                                  175
           graphQLRegistry                                                                 98
-          ResponseBuilder                                                                140
+          ResponseBuilder                                                                142
           sharedStorage                                                                   87
           Storage in a file                                                              300
           Relays                                                                          44
@@ -235,10 +235,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     373
           All scripts                                                                    587
           Live pages                                                                     122
-    21  HTTP server                                                                    3,294
+    21  HTTP server                                                                    3,300
           Request heads                                                                  200
           Request bodies                                                                 247
-          Responses of handlers                                                          149
+          Responses of handlers                                                          154
           Who may ask                                                                    188
           The last requests                                                               32
           Fault injection                                                                334
@@ -246,7 +246,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Static files                                                                   261
           One connection: reading                                                        215
           One connection: answering                                                      284
-          One connection: GraphQL and routes of scripts                                  233
+          One connection: GraphQL and routes of scripts                                  234
           One connection: streams                                                        124
           One connection: writing                                                        133
           Requests as scripts see them                                                   171
@@ -266,8 +266,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   2,596
-          Options                                                                        259
+    23  Command line                                                                   2,614
+          Options                                                                        277
           The map of this file                                                            58
           Serving                                                                        139
           Script tests                                                                   378
