@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            381
+     1  This page: contents, imports, version                                            382
      2  Limits of scripts                                                                 22
      3  ERRORS, TEXT AND NUMBERS                                                         388
           Long texts                                                                     124
@@ -54,12 +54,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              89
           Arithmetic                                                                     217
           Iteration                                                                      150
-    10  Code generator                                                                 3,457
+    10  Code generator                                                                 3,460
           Nodes of Python                                                                123
           Functions and their variables                                                  388
           Statements                                                                     153
           Loops, jumps and try                                                           410
-          Destructuring                                                                  149
+          Destructuring                                                                  152
           Expressions                                                                    246
           Classes                                                                        180
           Operators                                                                      345
@@ -69,16 +69,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          141
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,484
+    11  Built-ins of the language                                                      8,296
           Helpers shared by the built-ins                                                 95
           Object                                                                         365
-          Function                                                                       141
-          Boolean                                                                         29
-          Symbol                                                                          55
+          Function                                                                       153
+          Boolean                                                                         15
+          Symbol                                                                          45
           Call stacks                                                                     69
           Error                                                                          244
-          Number                                                                         322
-          BigInt                                                                          58
+          Number                                                                         314
+          BigInt                                                                          50
           Math                                                                           153
           Date                                                                            46
           Date: arithmetic                                                                78
@@ -100,16 +100,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array                                                                          147
           Array: callbacks                                                               109
           Array: order                                                                   157
-          Array: prototype methods                                                       643
-          Array: constructor                                                              93
+          Array: prototype methods                                                       547
+          Array: methods that typed arrays share                                          77
+          Array: constructor                                                              89
           Array iterators                                                                 44
-          Map and Set                                                                    468
-          Iterators of Map and Set                                                       156
-          WeakMap and WeakSet                                                            107
+          Map and Set                                                                    442
+          Iterators of Map and Set                                                       148
+          WeakMap and WeakSet                                                             87
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
           Element types                                                                   99
-          Typed arrays                                                                   663
+          Typed arrays                                                                   580
           Constructors of the element types                                               94
           DataView                                                                        98
           Promise                                                                        449
@@ -163,9 +164,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,694
+    15  Realm, jobs and timers                                                         3,696
           Helpers of generated code: any realm                                           347
-          Helpers of generated code: one realm                                           763
+          Helpers of generated code: one realm                                           762
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
@@ -173,18 +174,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       55
           Threads for scripts                                                            147
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   425
-          Realm: running code, values in and out                                         437
+          Realm: objects, errors, jobs                                                   426
+          Realm: running code, values in and out                                         439
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         17
           Realms of a terminal                                                            93
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,665
+    16  js2py, and the choice of an engine                                             1,666
           js2py: the private copy                                                        304
           js2py: from JavaScript to Python                                               462
           js2py: hardening                                                               235
-          js2py: realm                                                                   623
+          js2py: realm                                                                   624
           Engines                                                                         32
     17  Streams: registry, connections, broadcaster                                    1,410
           Messages of streams                                                            112
@@ -213,17 +214,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
           GraphQL service                                                                703
-    19  Host API                                                                       2,254
+    19  Host API                                                                       2,256
           Arguments                                                                      152
           routeRegistry                                                                  175
           graphQLRegistry                                                                 98
-          ResponseBuilder                                                                140
+          ResponseBuilder                                                                142
           sharedStorage                                                                   87
           Storage in a file                                                              300
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,091
+    20  Scripts: loading and hot reload                                                2,088
           Log                                                                            191
           Code frames                                                                     33
           Causes of errors                                                               213
@@ -231,13 +232,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Calls                                                                          214
           Routes                                                                         164
           Imported files                                                                  59
-          One script                                                                     376
+          One script                                                                     373
           All scripts                                                                    587
           Live pages                                                                     122
-    21  HTTP server                                                                    3,330
+    21  HTTP server                                                                    3,337
           Request heads                                                                  200
-          Request bodies                                                                 242
-          Responses of handlers                                                          148
+          Request bodies                                                                 247
+          Responses of handlers                                                          154
           Who may ask                                                                    225
           The last requests                                                               32
           Fault injection                                                                334
@@ -245,10 +246,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Static files                                                                   261
           One connection: reading                                                        215
           One connection: answering                                                      284
-          One connection: GraphQL and routes of scripts                                  233
+          One connection: GraphQL and routes of scripts                                  234
           One connection: streams                                                        124
           One connection: writing                                                        133
-          Requests as scripts see them                                                   176
+          Requests as scripts see them                                                   171
           The server                                                                     571
     22  Pages                                                                          3,910
           Page kit                                                                       124
@@ -267,8 +268,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,024
-          Options                                                                        192
+    23  Command line                                                                   3,042
+          Options                                                                        210
           Documentation                                                                  302
           The program                                                                    145
           The map of this file                                                            58
@@ -5657,10 +5658,16 @@ class JSLazyObject(JSObject):
     """A plain object that makes properties when they are read. As soon as more is wanted of it than to read
     some of them it makes them all, and becomes an ordinary object.
 
-    Until then `props` holds LATER in the place of a property, and `attrs` what makes one: make(key).
+    Until then `props` holds LATER in the place of a property, and `attrs` what makes one: (makers, realm,
+    subject) for makers[key](realm, subject).
     """
 
     __slots__ = ()
+
+    def __init__(self, proto, props, makers):
+        self.proto = proto
+        _PUT_PROPS(self, props)
+        _PUT_ATTRS(self, makers)
 
     def get(self, key, receiver=None):
         props = _PROPS(self)
@@ -5668,14 +5675,15 @@ class JSLazyObject(JSObject):
             return JSObject.get(self, key, receiver)
         value = props[key]
         if value is LATER:
-            value = props[key] = _ATTRS(self)(key)
+            makers, realm, subject = _ATTRS(self)
+            value = props[key] = makers[key](realm, subject)
         return value
 
     def complete(self):
-        props, make = _PROPS(self), _ATTRS(self)
+        props, (makers, realm, subject) = _PROPS(self), _ATTRS(self)
         for key, value in props.items():
             if value is LATER:
-                props[key] = make(key)
+                props[key] = makers[key](realm, subject)
         self.__class__ = JSObject
         self.attrs = None
 
@@ -5690,15 +5698,8 @@ class JSLazyObject(JSObject):
         return None
 
 
-_PROPS, _ATTRS = JSObject.props.__get__, JSObject.attrs.__get__
-
-
-def lazy_object(proto, props, make):
-    """An object with a new dict of properties, of which those that are LATER are make(key)."""
-    obj = JSObject(proto, props)
-    obj.attrs = make
-    obj.__class__ = JSLazyObject
-    return obj
+_PROPS, _PUT_PROPS = JSObject.props.__get__, JSObject.props.__set__
+_ATTRS, _PUT_ATTRS = JSObject.attrs.__get__, JSObject.attrs.__set__
 
 
 class JSProxyBase(JSObject):
@@ -8601,7 +8602,10 @@ class DestructuringEmitter(LoopEmitter):
         self.emit_assign(source, value)
         first = pattern.properties[0] if pattern.properties else None
         named = [self.const(property_name(first.key))] if isinstance(first, Property) and not first.computed else []
-        self.emit_value(self.call("object_for_destructuring", self.name(source), *named))
+        refused = self.collect(lambda: self.emit_value(
+            self.call("refuse_destructuring", self.name(source), *named)))
+        self.emit_if(self.any_of(self.compare(self.name(source), _IS, self.name("undefined")),
+                                 self.compare(self.name(source), _IS, self.name("null"))), refused)
         used = []
         for prop in pattern.properties:
             self.at(prop)
@@ -11609,30 +11613,28 @@ declare_function_class("AsyncFunction", "async", None)
 declare_function_class("AsyncGeneratorFunction", "asyncgenerator", "AsyncGeneratorPrototype")
 
 
+def this_value_of(name, *kinds):
+    """ThisBooleanValue and its kin (20.3.3.3.1): a function that gives the primitive of a receiver, of one of the
+    Python types `kinds`, and raises a TypeError for other receivers, with the name of the method."""
+    def primitive(this, method):
+        if type(this) in kinds:
+            return this
+        if isinstance(this, JSPrimitiveObject) and type(this.value) in kinds:
+            return this.value
+        raise JSTypeError(f"{name}.prototype{method} requires that 'this' be a {name}")
+    return primitive
+
+
 # -- Boolean -----------------------------------------------------------------------------
 
 BOOLEAN = BuiltinClass("Boolean", prototype=lambda realm, proto: JSPrimitiveObject(proto, False))
-
-
-def this_boolean(value, method):
-    """ThisBooleanValue (20.3.3.3.1)."""
-    if type(value) is bool:
-        return value
-    if isinstance(value, JSPrimitiveObject) and type(value.value) is bool:
-        return value.value
-    raise JSTypeError(f"Boolean.prototype.{method} requires that 'this' be a Boolean")
-
-
+this_boolean = this_value_of("Boolean", bool)
 BOOLEAN.methods(
-    toString=lambda realm, this, *_: "true" if this_boolean(this, "toString") else "false",
-    valueOf=lambda realm, this, *_: this_boolean(this, "valueOf"))
+    toString=lambda realm, this, *_: "true" if this_boolean(this, ".toString") else "false",
+    valueOf=lambda realm, this, *_: this_boolean(this, ".valueOf"))
 
 
-def boolean_call(realm, this, value=undefined, *_):
-    return to_boolean(value)
-
-
-@BOOLEAN.constructor(1, call=boolean_call)
+@BOOLEAN.constructor(1, call=lambda realm, this, value=undefined, *_: to_boolean(value))
 def boolean_construct(realm, new_target, value=undefined, *_):
     value = to_boolean(value)
     return JSPrimitiveObject(proto_from(realm, new_target, "BooleanPrototype"), value)
@@ -11641,24 +11643,14 @@ def boolean_construct(realm, new_target, value=undefined, *_):
 # -- Symbol ------------------------------------------------------------------------------
 
 SYMBOL = BuiltinClass("Symbol", tag="Symbol")
-
-
-def this_symbol(value, method):
-    """ThisSymbolValue (20.4.3.4.1)."""
-    if type(value) is JSSymbol:
-        return value
-    if isinstance(value, JSPrimitiveObject) and type(value.value) is JSSymbol:
-        return value.value
-    raise JSTypeError(f"{method} requires that 'this' be a Symbol")
-
-
+this_symbol = this_value_of("Symbol", JSSymbol)
 SYMBOL.methods(
-    toString=lambda realm, this, *_: repr(this_symbol(this, "Symbol.prototype.toString")),
-    valueOf=lambda realm, this, *_: this_symbol(this, "Symbol.prototype.valueOf"))
+    toString=lambda realm, this, *_: repr(this_symbol(this, ".toString")),
+    valueOf=lambda realm, this, *_: this_symbol(this, ".valueOf"))
 SYMBOL.getters(
-    description=lambda realm, this, *_: this_symbol(this, "Symbol.prototype.description").description)
+    description=lambda realm, this, *_: this_symbol(this, ".description").description)
 SYMBOL.method(SYM_TO_PRIMITIVE, 1, flags=CONFIGURABLE)(
-    lambda realm, this, *_: this_symbol(this, "Symbol.prototype [ @@toPrimitive ]"))
+    lambda realm, this, *_: this_symbol(this, " [ @@toPrimitive ]"))
 
 
 def symbol_call(realm, this, description=undefined, *_):
@@ -12009,6 +12001,7 @@ def aggregate_error_construct(realm, new_target, errors=undefined, message=undef
 # -- Number (21.1) -----------------------------------------------------------------------
 
 NUMBER = BuiltinClass("Number", prototype=lambda realm, proto: JSPrimitiveObject(proto, 0))
+number_value = this_value_of("Number", *NUMBER_TYPES)
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _DECIMAL_PREFIX = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
@@ -12028,15 +12021,6 @@ class SharedFunction:
 
     def install(self, realm):
         setattr(realm, self.info.name, realm.bind(self.impl, self.info))
-
-
-def number_value(this, name):
-    """ThisNumberValue (21.1.3.7.1)."""
-    if type(this) in NUMBER_TYPES:
-        return this
-    if isinstance(this, JSPrimitiveObject) and type(this.value) in NUMBER_TYPES:
-        return this.value
-    raise JSTypeError(f"Number.prototype.{name} requires that 'this' be a Number")
 
 
 def is_finite(value):
@@ -12179,7 +12163,7 @@ def radix_argument(radix):
 
 @NUMBER.method("toExponential", 1)
 def number_to_exponential(realm, this, digits=undefined, *_):
-    value = number_value(this, "toExponential")
+    value = number_value(this, ".toExponential")
     count = to_integer_or_infinity(digits)
     if not is_finite(value):
         return number_to_string(value)
@@ -12195,7 +12179,7 @@ def number_to_exponential(realm, this, digits=undefined, *_):
 
 @NUMBER.method("toFixed", 1)
 def number_to_fixed(realm, this, digits=undefined, *_):
-    value = number_value(this, "toFixed")
+    value = number_value(this, ".toFixed")
     count = to_integer_or_infinity(digits)
     if not 0 <= count <= 100:
         raise JSRangeError("toFixed() digits argument must be between 0 and 100")
@@ -12213,7 +12197,7 @@ def fixed_text(value, count):
 
 @NUMBER.method("toPrecision", 1)
 def number_to_precision(realm, this, precision=undefined, *_):
-    value = number_value(this, "toPrecision")
+    value = number_value(this, ".toPrecision")
     if precision is undefined:
         return number_to_string(value)
     count = to_integer_or_infinity(precision)
@@ -12234,12 +12218,12 @@ def number_to_precision(realm, this, precision=undefined, *_):
 
 @NUMBER.method("toString", 1)
 def number_proto_to_string(realm, this, radix=undefined, *_):
-    value = number_value(this, "toString")
+    value = number_value(this, ".toString")
     radix = radix_argument(radix)
     return number_to_string(value) if radix == 10 else number_in_radix(value, radix)
 
 
-NUMBER.methods(valueOf=lambda realm, this, *_: number_value(this, "valueOf"))
+NUMBER.methods(valueOf=lambda realm, this, *_: number_value(this, ".valueOf"))
 
 
 def to_number_argument(values):
@@ -12331,25 +12315,17 @@ NUMBER.static.value("parseInt", lambda realm: realm.parseInt)
 # -- BigInt (21.2) -----------------------------------------------------------------------
 
 BIGINT = BuiltinClass("BigInt", tag="BigInt")
-
-
-def bigint_value(this, name):
-    """ThisBigIntValue (21.2.3.4.1)."""
-    if type(this) is JSBigInt:
-        return this
-    if isinstance(this, JSPrimitiveObject) and type(this.value) is JSBigInt:
-        return this.value
-    raise JSTypeError(f"BigInt.prototype.{name} requires that 'this' be a BigInt")
+bigint_value = this_value_of("BigInt", JSBigInt)
 
 
 @BIGINT.method("toString", 0)
 def bigint_to_string(realm, this, radix=undefined, *_):
-    value = int(bigint_value(this, "toString"))
+    value = int(bigint_value(this, ".toString"))
     radix = radix_argument(radix)
     return ("-" if value < 0 else "") + integer_in_radix(abs(value), radix)
 
 
-BIGINT.methods(valueOf=lambda realm, this, *_: bigint_value(this, "valueOf"))
+BIGINT.methods(valueOf=lambda realm, this, *_: bigint_value(this, ".valueOf"))
 
 
 @BIGINT.constructor(1, call=True)
@@ -14552,16 +14528,6 @@ def move_elements(realm, obj, start, to, count, backwards):
             obj.delete_or_throw(key)
 
 
-@ARRAY.method("every", 1)
-def array_every(realm, this, callback=undefined, receiver=undefined, *_):
-    obj, length = array_and_length(realm, this)
-    test = require_callable(callback).fn
-    for index, value in present_items(realm, obj, range(length)):
-        if not to_boolean(test(receiver, value, index, obj)):
-            return False
-    return True
-
-
 @ARRAY.method("fill", 1)
 def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_):
     obj, length = array_and_length(realm, this)
@@ -14608,31 +14574,6 @@ def array_filter(realm, this, callback=undefined, receiver=undefined, *_):
     return target
 
 
-def find_via_predicate(realm, this, callback, receiver, backwards):
-    """FindViaPredicate (23.1.3.12.1): (index, value), or (-1, undefined)."""
-    obj, length = array_and_length(realm, this)
-    test = require_callable(callback).fn
-    indices = range(length - 1, -1, -1) if backwards else range(length)
-    for index, value in all_items(realm, obj, indices):
-        if to_boolean(test(receiver, value, index, obj)):
-            return index, value
-    return -1, undefined
-
-
-ARRAY.method("find", 1)(
-    lambda realm, this, callback=undefined, receiver=undefined, *_:
-    find_via_predicate(realm, this, callback, receiver, False)[1])
-ARRAY.method("findIndex", 1)(
-    lambda realm, this, callback=undefined, receiver=undefined, *_:
-    find_via_predicate(realm, this, callback, receiver, False)[0])
-ARRAY.method("findLast", 1)(
-    lambda realm, this, callback=undefined, receiver=undefined, *_:
-    find_via_predicate(realm, this, callback, receiver, True)[1])
-ARRAY.method("findLastIndex", 1)(
-    lambda realm, this, callback=undefined, receiver=undefined, *_:
-    find_via_predicate(realm, this, callback, receiver, True)[0])
-
-
 @ARRAY.method("flat")
 def array_flat(realm, this, depth=undefined, *_):
     obj, length = array_and_length(realm, this)
@@ -14666,15 +14607,6 @@ def flatten_into(realm, target, source, length, count, depth, mapper=None):
             append_element(target, count, value)
             count += 1
     return count
-
-
-@ARRAY.method("forEach", 1)
-def array_for_each(realm, this, callback=undefined, receiver=undefined, *_):
-    obj, length = array_and_length(realm, this)
-    run = require_callable(callback).fn
-    for index, value in present_items(realm, obj, range(visit_values(obj, length, run, receiver), length)):
-        run(receiver, value, index, obj)
-    return undefined
 
 
 def list_position(items, value, start, end):
@@ -14835,37 +14767,6 @@ def array_push(realm, this, *values):
     return length + len(values)
 
 
-def reduce_items(realm, this, callback, initial, backwards):
-    """The common part of reduce and reduceRight."""
-    obj, length = array_and_length(realm, this)
-    run = require_callable(callback).fn
-    start = 0
-    if type(obj) is JSArray and obj.items and not backwards and takes_at_most(run, 2):
-        result, start = reduce_values(obj, length, run, initial)
-        initial = [result]
-    items = present_items(realm, obj, range(length - 1, -1, -1) if backwards else range(start, length))
-    if initial:
-        result = initial[0]
-    else:
-        _, result = next(items, (0, HOLE))
-        if result is HOLE:
-            raise JSTypeError("Reduce of empty array with no initial value")
-    for index, value in items:
-        result = run(undefined, result, value, index, obj)
-    return result
-
-
-ARRAY.methods(
-    entries=lambda realm, this, *_:
-        JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), "entries"),
-    keys=lambda realm, this, *_:
-        JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), "keys"),
-    reduce=lambda realm, this, callback=undefined, *initial:
-        reduce_items(realm, this, callback, initial, False),
-    reduceRight=lambda realm, this, callback=undefined, *initial:
-        reduce_items(realm, this, callback, initial, True))
-
-
 @ARRAY.method("reverse")
 def array_reverse(realm, this, *_):
     obj, length = array_and_length(realm, this)
@@ -14934,16 +14835,6 @@ def copy_range(realm, target, source, start, end):
         append_element(target, index - start, value)
 
 
-@ARRAY.method("some", 1)
-def array_some(realm, this, callback=undefined, receiver=undefined, *_):
-    obj, length = array_and_length(realm, this)
-    test = require_callable(callback).fn
-    for index, value in present_items(realm, obj, range(length)):
-        if to_boolean(test(receiver, value, index, obj)):
-            return True
-    return False
-
-
 @ARRAY.method("sort", 1)
 def array_sort(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
@@ -15004,17 +14895,6 @@ def splice_in_place(realm, obj, length, start, deleted, items):
     for index, value in enumerate(items, start):
         obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length - deleted + count)
-
-
-@ARRAY.method("toLocaleString")
-def array_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
-    obj, length = array_and_length(realm, this)
-
-    def text(value):
-        if value is undefined or value is null:
-            return ""
-        return to_string(invoke(realm, value, "toLocaleString", locales, options))
-    return join_elements(realm, obj, length, ",", text)
 
 
 def copied_items(realm, obj, length):
@@ -15113,6 +14993,83 @@ ARRAY.value(SYM_UNSCOPABLES, lambda realm: JSObject(None, dict.fromkeys((
     CONFIGURABLE)
 
 
+# -- Array: methods that typed arrays share ----------------------------------------------
+
+#: name -> (what the callback must say of an element, whether the search begins at the end, whether holes
+#: count, the answer from the first such element's index and value: -1 and undefined if there is none).
+SEARCHES = {
+    "every": (False, False, False, lambda index, value: index < 0),
+    "some": (True, False, False, lambda index, value: index >= 0),
+    "find": (True, False, True, lambda index, value: value),
+    "findIndex": (True, False, True, lambda index, value: index),
+    "findLast": (True, True, True, lambda index, value: value),
+    "findLastIndex": (True, True, True, lambda index, value: index)}
+
+
+def declare_shared_methods(method, receive, every_item, items_present, kinds):
+    """Declares, with the decorator `method`, what Array and typed arrays share: `receive(realm, this)` gives the
+    object and its length; `every_item` and `items_present` walk along indices and yield (index, value)."""
+    for name, (*search, holes, answer) in SEARCHES.items():
+        declare_search(method(name, 1), receive, every_item if holes else items_present, *search, answer)
+    declare_reduction(method("reduce", 1), receive, items_present, False)
+    declare_reduction(method("reduceRight", 1), receive, items_present, True)
+    for kind in kinds:
+        method(kind, 0)(lambda realm, this, *_, kind=kind:
+                        JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), kind))
+
+    @method("forEach", 1)
+    def for_each(realm, this, callback=undefined, receiver=undefined, *_):
+        obj, length = receive(realm, this)
+        run = require_callable(callback).fn
+        for index, value in items_present(realm, obj, range(visit_values(obj, length, run, receiver), length)):
+            run(receiver, value, index, obj)
+        return undefined
+
+    @method("toLocaleString", 0)
+    def to_locale_string(realm, this, locales=undefined, options=undefined, *_):
+        def text(value):
+            if value is undefined or value is null:
+                return ""
+            return to_string(invoke(realm, value, "toLocaleString", locales, options))
+        return join_elements(realm, *receive(realm, this), ",", text)
+
+
+def declare_search(declare, receive, walk, outcome, backwards, answer):
+    """FindViaPredicate (23.1.3.12.1) and its kin."""
+    def search(realm, this, callback=undefined, receiver=undefined, *_):
+        obj, length = receive(realm, this)
+        test = require_callable(callback).fn
+        for index, value in walk(realm, obj, range(length - 1, -1, -1) if backwards else range(length)):
+            if to_boolean(test(receiver, value, index, obj)) is outcome:
+                return answer(index, value)
+        return answer(-1, undefined)
+    declare(search)
+
+
+def declare_reduction(declare, receive, walk, backwards):
+    def reduce_items(realm, this, callback=undefined, *initial):
+        obj, length = receive(realm, this)
+        run = require_callable(callback).fn
+        start = 0
+        if type(obj) is JSArray and obj.items and not backwards and takes_at_most(run, 2):
+            result, start = reduce_values(obj, length, run, initial)
+            initial = [result]
+        items = walk(realm, obj, range(length - 1, -1, -1) if backwards else range(start, length))
+        if initial:
+            result = initial[0]
+        else:
+            _, result = next(items, (0, HOLE))
+            if result is HOLE:
+                raise JSTypeError("Reduce of empty array with no initial value")
+        for index, value in items:
+            result = run(undefined, result, value, index, obj)
+        return result
+    declare(reduce_items)
+
+
+declare_shared_methods(ARRAY.method, array_and_length, all_items, present_items, ("entries", "keys"))
+
+
 # -- Array: constructor (23.1.1, 23.1.2) -------------------------------------------------
 
 @ARRAY.constructor(1, call=True)
@@ -15197,11 +15154,7 @@ def array_of(realm, this, *items):
     return target
 
 
-@ARRAY.static.getter(SYM_SPECIES)
-def array_species(realm, this, *_):
-    return this
-
-
+ARRAY.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 #: Tells the built-in getter of Array[Symbol.species] from any other.
 _SPECIES_INFO = ARRAY.static.entries[-1][3]
 
@@ -15375,11 +15328,6 @@ class JSMap(JSCollection):
         JSCollection.__init__(self, proto)
         self.values = []
 
-    def get_value(self, key):
-        """The value of a key, or undefined."""
-        position = self.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
-        return undefined if position is None else self.values[position]
-
     def set_value(self, key, value):
         wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
         position = self.index.get(wrapped)
@@ -15427,26 +15375,39 @@ def polled(realm, values):
         yield value
 
 
-def add_all(realm, target, iterable, adder_name, adder_info, add_directly, add):
-    """Fills a new collection from the constructor's argument by its method `adder_name`:
-    `add(adder, item)`, or `add_directly(item)` while that method is the built-in one."""
-    if iterable is undefined or iterable is null:
-        return
-    adder = target.get(adder_name)
-    if not is_callable(adder):
-        raise JSTypeError(f"'{display(adder)}' returned for property '{adder_name}' of object "
-                          f"'{object_text(target)}' is not a function")
-    direct = getattr(adder, "info", None) is adder_info
-    iterator = fast_iterator(realm, iterable) or iterate(realm, iterable)
-    try:
-        for item in polled(realm, iterator):
-            if direct:
-                add_directly(item)
-            else:
-                add(adder, item)
-    except Exception as exc:
-        abandon_iterator(iterator, exc)
-        raise
+def declared_info(table, key):
+    """The FunctionInfo that all realms share of one function in a table. Comparing it tells a
+    built-in function from what a script may have put in its place."""
+    return next(entry[3] for entry in table.entries if entry[1] == key)
+
+
+def declare_filling(table, adder_name, quick_adder, has_entries):
+    """Declares the constructor of a collection, which is filled from an iterable by its method `adder_name`, or by
+    quick_adder(realm, target) while that is the built-in one. `has_entries`: the items are keys with values."""
+    info = declared_info(table, adder_name)
+
+    @table.constructor(0)
+    def construct_collection(realm, new_target, iterable=undefined, *_):
+        target = table.receiver(proto_from(realm, new_target, table.name + "Prototype"))
+        if iterable is undefined or iterable is null:
+            return target
+        adder = target.get(adder_name)
+        if not is_callable(adder):
+            raise JSTypeError(f"'{display(adder)}' returned for property '{adder_name}' of object "
+                              f"'{object_text(target)}' is not a function")
+        is_builtin = getattr(adder, "info", None) is info
+        add = quick_adder(realm, target) if is_builtin else functools.partial(adder.fn, target)
+        iterator = fast_iterator(realm, iterable) or iterate(realm, iterable)
+        try:
+            for item in polled(realm, iterator):
+                if has_entries:
+                    add(*entry_of(item))
+                else:
+                    add(item)
+        except Exception as exc:
+            abandon_iterator(iterator, exc)
+            raise
+        return target
 
 
 def entry_of(item):
@@ -15458,22 +15419,39 @@ def entry_of(item):
     return item.get("0"), item.get("1")
 
 
-def require_map(this, method):
-    """The receiver check of the methods that must be fast, for what is not exactly a JSMap."""
-    raise JSTypeError(f"Method Map.prototype.{method} called on incompatible receiver {display(this)}")
+def refuse_receiver(table, method, this):
+    """The receiver check of the methods that must be fast, for what is not exactly of the class."""
+    raise JSTypeError(f"Method {table.target}.{method} called on incompatible receiver {display(this)}")
 
 
-def require_set(this, method):
-    raise JSTypeError(f"Method Set.prototype.{method} called on incompatible receiver {display(this)}")
+def declare_collection(table, kinds, make_iterator):
+    """Declares what Map and Set share; make_iterator(realm, this, kind) for each of `kinds`."""
+    collection = table.receiver
+
+    @table.method("clear", 0)
+    def clear(realm, this, *_):
+        this.remove_all()
+        return undefined
+
+    @table.method("has", 1, receiver=False)
+    def has(realm, this, key=undefined, *_):
+        if type(this) is not collection:
+            refuse_receiver(table, "has", this)
+        return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
+
+    table.methods(delete=lambda realm, this, key=undefined, *_: this.remove(key))
+    table.getters(size=lambda realm, this, *_: len(this.index))
+    for kind in kinds:
+        table.method(kind, 0)(lambda realm, this, *_, kind=kind: make_iterator(realm, this, kind))
+    table.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 MAP = BuiltinClass("Map", JSMap, tag="Map")
 
 
-@MAP.method("clear", 0)
-def map_clear(realm, this, *_):
-    this.remove_all()
-    return undefined
+declare_collection(MAP, ("entries", "keys", "values"),
+                   lambda realm, this, kind: JSMapIterator(realm.MapIteratorPrototype, this, kind))
+MAP.alias(SYM_ITERATOR, "entries")
 
 
 @MAP.method("forEach", 1)
@@ -15487,22 +15465,15 @@ def map_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
 @MAP.method("get", 1, receiver=False)
 def map_get(realm, this, key=undefined, *_):
     if type(this) is not JSMap:
-        require_map(this, "get")
+        refuse_receiver(MAP, "get", this)
     position = this.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
     return undefined if position is None else this.values[position]
-
-
-@MAP.method("has", 1, receiver=False)
-def map_has(realm, this, key=undefined, *_):
-    if type(this) is not JSMap:
-        require_map(this, "has")
-    return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
 
 
 @MAP.method("set", 2, receiver=False)
 def map_set(realm, this, key=undefined, value=undefined, *_):
     if type(this) is not JSMap:
-        require_map(this, "set")
+        refuse_receiver(MAP, "set", this)
     wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
     position = this.index.get(wrapped)
     if position is None:
@@ -15513,22 +15484,7 @@ def map_set(realm, this, key=undefined, value=undefined, *_):
     return this
 
 
-MAP.getters(size=lambda realm, this, *_: len(this.index))
-MAP.methods(
-    delete=lambda realm, this, key=undefined, *_: this.remove(key),
-    entries=lambda realm, this, *_: JSMapIterator(realm.MapIteratorPrototype, this, "entries"),
-    keys=lambda realm, this, *_: JSMapIterator(realm.MapIteratorPrototype, this, "keys"),
-    values=lambda realm, this, *_: JSMapIterator(realm.MapIteratorPrototype, this, "values"))
-MAP.alias(SYM_ITERATOR, "entries")
-
-
-@MAP.constructor(0)
-def map_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSMap(prototype_for(new_target, lambda: realm.MapPrototype))
-    add_all(realm, target, iterable, "set", MAP_SET_INFO,
-            lambda item: target.set_value(*entry_of(item)),
-            lambda adder, item: adder.fn(target, *entry_of(item)))
-    return target
+declare_filling(MAP, "set", lambda realm, target: target.set_value, True)
 
 
 @MAP.static.method("groupBy", 2)
@@ -15543,26 +15499,24 @@ def map_group_by(realm, this, items=undefined, callback=undefined, *_):
     return groups
 
 
-MAP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
-
-
 SET = BuiltinClass("Set", JSSet, tag="Set")
 
 
 @SET.method("add", 1, receiver=False)
 def set_add(realm, this, key=undefined, *_):
     if type(this) is not JSSet:
-        require_set(this, "add")
+        refuse_receiver(SET, "add", this)
     wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
     if wrapped not in this.index:
         this.append_key(wrapped, key)
     return this
 
 
-@SET.method("clear", 0)
-def set_clear(realm, this, *_):
-    this.remove_all()
-    return undefined
+declare_filling(SET, "add", lambda realm, target: target.add_key, False)
+declare_collection(SET, ("entries", "values"),
+                   lambda realm, this, kind: JSSetIterator(realm.SetIteratorPrototype, this, kind))
+SET.alias("keys", "values")
+SET.alias(SYM_ITERATOR, "values")
 
 
 @SET.method("forEach", 1)
@@ -15572,22 +15526,6 @@ def set_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
         key = this.keys[position]
         run(this_arg, key, key, this)
     return undefined
-
-
-@SET.method("has", 1, receiver=False)
-def set_has(realm, this, key=undefined, *_):
-    if type(this) is not JSSet:
-        require_set(this, "has")
-    return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
-
-
-SET.getters(size=lambda realm, this, *_: len(this.index))
-SET.methods(
-    delete=lambda realm, this, key=undefined, *_: this.remove(key),
-    entries=lambda realm, this, *_: JSSetIterator(realm.SetIteratorPrototype, this, "entries"),
-    values=lambda realm, this, *_: JSSetIterator(realm.SetIteratorPrototype, this, "values"))
-SET.alias("keys", "values")
-SET.alias(SYM_ITERATOR, "values")
 
 
 class SetRecord:
@@ -15707,17 +15645,6 @@ def set_union(realm, this, other=undefined, *_):
     return result
 
 
-@SET.constructor(0)
-def set_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSSet(prototype_for(new_target, lambda: realm.SetPrototype))
-    add_all(realm, target, iterable, "add", SET_ADD_INFO, target.add_key,
-            lambda adder, item: adder.fn(target, item))
-    return target
-
-
-SET.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
-
-
 # -- Iterators of Map and Set ------------------------------------------------------------
 
 class JSCollectionIterator(JSObject):
@@ -15798,16 +15725,8 @@ def collection_iterator_next(realm, this, *_):
     return realm.iter_result(this.item(realm, position), False)
 
 
-def declared_info(table, key):
-    """The FunctionInfo that all realms share of one function in a table. Comparing it tells a
-    built-in function from what a script may have put in its place."""
-    return next(entry[3] for entry in table.entries if entry[1] == key)
-
-
-MAP_SET_INFO = declared_info(MAP, "set")
 MAP_ENTRIES_INFO = declared_info(MAP, "entries")
 MAP_NEXT_INFO = declared_info(MAP_ITERATOR, "next")
-SET_ADD_INFO = declared_info(SET, "add")
 SET_VALUES_INFO = declared_info(SET, "values")
 SET_NEXT_INFO = declared_info(SET_ITERATOR, "next")
 ITERATOR_ITERATOR_INFO = declared_info(ITERATOR, SYM_ITERATOR)
@@ -15920,6 +15839,14 @@ def can_be_held_weakly(realm, value):
     return type(value) is JSSymbol and realm.symbols.get(value.description) is not value
 
 
+def declare_weak_collection(table, adder_name, add, has_entries):
+    """Declares what WeakMap and WeakSet share."""
+    table.methods(
+        delete=lambda realm, this, key=undefined, *_: this.entries.pop(id(key), None) is not None,
+        has=lambda realm, this, key=undefined, *_: id(key) in this.entries)
+    declare_filling(table, adder_name, lambda realm, target: functools.partial(add, realm, target), has_entries)
+
+
 WEAK_MAP = BuiltinClass("WeakMap", JSWeakMap, tag="WeakMap")
 
 
@@ -15927,11 +15854,6 @@ WEAK_MAP = BuiltinClass("WeakMap", JSWeakMap, tag="WeakMap")
 def weak_map_get(realm, this, key=undefined, *_):
     entry = this.entries.get(id(key))
     return undefined if entry is None else entry[1]
-
-
-WEAK_MAP.methods(
-    delete=lambda realm, this, key=undefined, *_: this.entries.pop(id(key), None) is not None,
-    has=lambda realm, this, key=undefined, *_: id(key) in this.entries)
 
 
 @WEAK_MAP.method("set", 2)
@@ -15942,16 +15864,7 @@ def weak_map_set(realm, this, key=undefined, value=undefined, *_):
     return this
 
 
-@WEAK_MAP.constructor(0)
-def weak_map_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSWeakMap(prototype_for(new_target, lambda: realm.WeakMapPrototype))
-    add_all(realm, target, iterable, "set", WEAK_MAP_SET_INFO,
-            lambda item: weak_map_set(realm, target, *entry_of(item)),
-            lambda adder, item: adder.fn(target, *entry_of(item)))
-    return target
-
-
-WEAK_MAP_SET_INFO = declared_info(WEAK_MAP, "set")
+declare_weak_collection(WEAK_MAP, "set", weak_map_set, True)
 
 WEAK_SET = BuiltinClass("WeakSet", JSWeakSet, tag="WeakSet")
 
@@ -15964,21 +15877,7 @@ def weak_set_add(realm, this, key=undefined, *_):
     return this
 
 
-WEAK_SET.methods(
-    delete=lambda realm, this, key=undefined, *_: this.entries.pop(id(key), None) is not None,
-    has=lambda realm, this, key=undefined, *_: id(key) in this.entries)
-
-
-@WEAK_SET.constructor(0)
-def weak_set_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSWeakSet(prototype_for(new_target, lambda: realm.WeakSetPrototype))
-    add_all(realm, target, iterable, "add", WEAK_SET_ADD_INFO,
-            lambda item: weak_set_add(realm, target, item),
-            lambda adder, item: adder.fn(target, item))
-    return target
-
-
-WEAK_SET_ADD_INFO = declared_info(WEAK_SET, "add")
+declare_weak_collection(WEAK_SET, "add", weak_set_add, False)
 
 
 # -- WeakRef and FinalizationRegistry ----------------------------------------------------
@@ -16489,6 +16388,19 @@ def typed_array_method(key, length):
     return declare
 
 
+def element_items(realm, array, indices):
+    """(index, element) of a typed array for each of `indices`; undefined for those that are gone."""
+    for index in indices:
+        if not index & 4095:
+            realm.poll()
+        yield index, array.get_index(index)
+
+
+declare_shared_methods(typed_array_method, lambda realm, this: (this, len(this.view)), element_items, element_items,
+                       ("entries", "keys", "values"))
+TYPED_ARRAY.alias(SYM_ITERATOR, "values")
+
+
 @typed_array_method("at", 1)
 def typed_array_at(realm, this, index=undefined, *_):
     length = len(this.view)
@@ -16509,24 +16421,6 @@ def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=
     return this
 
 
-typed_array_method("entries", 0)(
-    lambda realm, this, *_: JSArrayIterator(realm.ArrayIteratorPrototype, this, "entries"))
-
-
-def visit_elements(realm, this, callback, this_arg, backwards=False):
-    """Calls back for every element; yields (index, value, result)."""
-    run = require_callable(callback).fn
-    indices = range(len(this.view))
-    for index in polled(realm, reversed(indices) if backwards else indices):
-        value = this.get_index(index)
-        yield index, value, run(this_arg, value, index, this)
-
-
-typed_array_method("every", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    all(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg)))
-
-
 @typed_array_method("fill", 1)
 def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_):
     length = len(this.view)
@@ -16543,41 +16437,13 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
 
 @typed_array_method("filter", 1)
 def typed_array_filter(realm, this, callback=undefined, this_arg=undefined, *_):
-    kept = [value for _, value, result in visit_elements(realm, this, callback, this_arg)
-            if to_boolean(result)]
+    test = require_callable(callback).fn
+    kept = [value for index, value in element_items(realm, this, range(len(this.view)))
+            if to_boolean(test(this_arg, value, index, this))]
     result = typed_array_species_create(realm, this, (len(kept),), "%TypedArray%.prototype.filter")
     for index, value in enumerate(kept):
         result.set_index(index, value)
     return result
-
-
-def find_element(realm, this, callback, this_arg, backwards):
-    """FindViaPredicate (23.1.3.12.1): (index, value)."""
-    for index, value, result in visit_elements(realm, this, callback, this_arg, backwards):
-        if to_boolean(result):
-            return index, value
-    return -1, undefined
-
-
-typed_array_method("find", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    find_element(realm, this, callback, this_arg, False)[1])
-typed_array_method("findIndex", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    find_element(realm, this, callback, this_arg, False)[0])
-typed_array_method("findLast", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    find_element(realm, this, callback, this_arg, True)[1])
-typed_array_method("findLastIndex", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    find_element(realm, this, callback, this_arg, True)[0])
-
-
-@typed_array_method("forEach", 1)
-def typed_array_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
-    for _visit in visit_elements(realm, this, callback, this_arg):
-        pass
-    return undefined
 
 
 @typed_array_method("includes", 1)
@@ -16630,10 +16496,6 @@ def typed_array_join(realm, this, separator=undefined, *_):
     return checked_text(separator.join(parts))
 
 
-typed_array_method("keys", 0)(
-    lambda realm, this, *_: JSArrayIterator(realm.ArrayIteratorPrototype, this, "keys"))
-
-
 @typed_array_method("lastIndexOf", 1)
 def typed_array_last_index_of(realm, this, value=undefined, *start):
     length = len(this.view)
@@ -16641,10 +16503,7 @@ def typed_array_last_index_of(realm, this, value=undefined, *start):
         return -1
     last = to_integer_or_infinity(start[0]) if start else length - 1
     last = int(max(length + last, -1) if last < 0 else min(last, length - 1))
-    for index in polled(realm, range(min(last, len(this.view) - 1), -1, -1)):
-        if strict_equal(this.get_index(index), value):
-            return index
-    return -1
+    return first_equal(realm, element_items(realm, this, range(min(last, len(this.view) - 1), -1, -1)), value)
 
 
 TYPED_ARRAY.getters(
@@ -16656,35 +16515,12 @@ TYPED_ARRAY.getters(
 
 @typed_array_method("map", 1)
 def typed_array_map(realm, this, callback=undefined, this_arg=undefined, *_):
-    require_callable(callback)
+    run = require_callable(callback).fn
     length = len(this.view)
     result = typed_array_species_create(realm, this, (length,), "%TypedArray%.prototype.map")
-    for index, _, value in visit_elements(realm, this, callback, this_arg):
-        result.set_index(index, value)
+    for index, value in element_items(realm, this, range(length)):
+        result.set_index(index, run(this_arg, value, index, this))
     return result
-
-
-def fold_elements(realm, this, callback, initial, backwards):
-    run = require_callable(callback).fn
-    indices = range(len(this.view))
-    if backwards:
-        indices = indices[::-1]
-    if initial:
-        total = initial[0]
-    elif indices:
-        total = this.get_index(indices[0])
-        indices = indices[1:]
-    else:
-        raise JSTypeError("Reduce of empty array with no initial value")
-    for index in polled(realm, indices):
-        total = run(undefined, total, this.get_index(index), index, this)
-    return total
-
-
-typed_array_method("reduce", 1)(
-    lambda realm, this, callback=undefined, *initial: fold_elements(realm, this, callback, initial, False))
-typed_array_method("reduceRight", 1)(
-    lambda realm, this, callback=undefined, *initial: fold_elements(realm, this, callback, initial, True))
 
 
 @typed_array_method("reverse", 0)
@@ -16781,11 +16617,6 @@ def slice_over_itself(realm, result, source, first, count):
         data[to + position] = data[start + position]
 
 
-typed_array_method("some", 1)(
-    lambda realm, this, callback=undefined, this_arg=undefined, *_:
-    any(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg)))
-
-
 def sorted_elements(realm, this, comparator):
     """The elements in the order of a comparator."""
     check_array_length(len(this.view))
@@ -16853,16 +16684,6 @@ def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
                                       "%TypedArray%.prototype.subarray")
 
 
-@typed_array_method("toLocaleString", 0)
-def typed_array_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
-    parts = []
-    for index in polled(realm, range(len(this.view))):
-        value = this.get_index(index)
-        parts.append("" if value is undefined else to_string(
-            invoke(realm, value, "toLocaleString", locales, options)))
-    return checked_text(",".join(parts))
-
-
 @typed_array_method("toReversed", 0)
 def typed_array_to_reversed(realm, this, *_):
     result = new_typed_array(realm, this.kind, len(this.view))
@@ -16884,11 +16705,6 @@ def typed_array_to_sorted(realm, this, comparator=undefined, *_):
 
 
 TYPED_ARRAY.value("toString", lambda realm: realm.ArrayPrototype.get("toString"))
-typed_array_method("values", 0)(
-    lambda realm, this, *_: JSArrayIterator(realm.ArrayIteratorPrototype, this, "values"))
-TYPED_ARRAY.alias(SYM_ITERATOR, "values")
-
-
 @typed_array_method("with", 2)
 def typed_array_with(realm, this, index=undefined, value=undefined, *_):
     length = len(this.view)
@@ -24188,10 +24004,10 @@ def number_to_locale_text(realm, value, locales, options):
 
 NUMBER.method("toLocaleString", 0)(
     lambda realm, this, locales=undefined, options=undefined, *_:
-    number_to_locale_text(realm, number_value(this, "toLocaleString"), locales, options))
+    number_to_locale_text(realm, number_value(this, ".toLocaleString"), locales, options))
 BIGINT.method("toLocaleString", 0)(
     lambda realm, this, locales=undefined, options=undefined, *_:
-    number_to_locale_text(realm, bigint_value(this, "toLocaleString"), locales, options))
+    number_to_locale_text(realm, bigint_value(this, ".toLocaleString"), locales, options))
 
 
 # -- Intl.DateTimeFormat -----------------------------------------------------------------
@@ -28082,11 +27898,10 @@ def object_rest(realm, source, used):
 
 
 @runtime_helper
-def object_for_destructuring(realm, value, first=None):
+def refuse_destructuring(realm, value, first=None):
     """Object patterns refuse undefined and null (13.15.5.2); `first` is the property they ask for first."""
-    if value is undefined or value is null:
-        asked = "" if first is None else f"property '{first}' of "
-        raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
+    asked = "" if first is None else f"property '{first}' of "
+    raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
 
 
 @runtime_helper
@@ -29635,9 +29450,10 @@ class RealmBase:
     def new_object(self, props=None):
         return JSObject(self.ObjectPrototype, props)
 
-    def lazy_object(self, props, make):
-        """An object of which the properties that are LATER in `props` are make(key) when they are read."""
-        return lazy_object(self.ObjectPrototype, props, make)
+    def lazy_object(self, props, makers, subject=None):
+        """An object of which the properties that are LATER in the new dict `props` are
+        makers[key](realm, subject) when they are read."""
+        return JSLazyObject(self.ObjectPrototype, props, (makers, self, subject))
 
     def new_array(self, items):
         return JSArray(self.ArrayPrototype, items)
@@ -30087,10 +29903,10 @@ class Realm(RealmBase):
 
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
-        return self.begin(
-            lambda: self.awaitable(call(function, undefined, *[
-                arg if isinstance(arg, JSObject) else self.from_python(arg) for arg in args])),
-            timeout, convert or self.to_python)
+        def work():
+            value = call(function, undefined, *map(self.from_python, args))
+            return self.awaitable(value) if isinstance(value, JSObject) else value
+        return self.begin(work, timeout, convert or self.to_python)
 
     def awaitable(self, value):
         """What `await` would wait for: an object with a method `then` as a promise (27.2.1.3.2)."""
@@ -30254,6 +30070,8 @@ class Realm(RealmBase):
 
     def from_python(self, value):
         """Plain Python as a JavaScript value; JavaScript values pass."""
+        if isinstance(value, JSObject):
+            return value
         kind = type(value)
         if kind is str:
             return utf16(value)
@@ -30268,7 +30086,7 @@ class Realm(RealmBase):
                             {utf16(str(key)): self.from_python(item) for key, item in value.items()})
         if kind is list or kind is tuple:
             return JSArray(self.ArrayPrototype, [self.from_python(item) for item in value])
-        if isinstance(value, (JSObject, JSUndefined, JSSymbol, JSBigInt)):
+        if isinstance(value, (JSUndefined, JSSymbol, JSBigInt)):
             return value
         if isinstance(value, (bytes, bytearray)):
             return construct(self.Uint8Array, (self.new_array(list(value)),))
@@ -32389,8 +32207,9 @@ class Js2PyRealm:
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
 
-    def lazy_object(self, props, make):
-        return self.from_python({key: make(key) if value is LATER else value for key, value in props.items()})
+    def lazy_object(self, props, makers, subject=None):
+        return self.from_python({key: makers[key](self, subject) if value is LATER else value
+                                 for key, value in props.items()})
 
     def to_python(self, value):
         """A raw value as plain Python: undefined stays, null is None, arrays are lists, plain objects dicts,
@@ -39584,6 +39403,8 @@ def response_error(host, status=undefined, message=undefined, options=undefined)
 @host_function("ResponseBuilder.redirect", "url: string, " + _RESPONSE_OPTIONS, "HttpResponse",
                "Sends the client to another address, with 302 unless given.")
 def response_redirect(host, url=undefined, options=undefined):
+    if is_options(host.realm, url) and host.realm.class_of(url) == "URL":
+        url = host.realm.get(url, "href")
     if not isinstance(url, str) or not url:
         raise HostError(f"ResponseBuilder.redirect: the address must be a string, "
                         f"not {describe_value(host.realm, url)}")
@@ -42240,6 +42061,10 @@ def read_import(path, specifier, referrer):
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
 MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
 _DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
+#: The parts of a handler's argument that are made when they are read, each of a realm and (request, args, meta).
+_CONTEXT_PARTS_OF = {"request": lambda realm, parts: parts[0].object(realm),
+                     "args": lambda realm, parts: realm.new_object(dict(parts[1])),
+                     "meta": lambda realm, parts: realm.new_object(dict(parts[2]))}
 
 
 class ScriptHost:
@@ -42504,19 +42329,12 @@ class ScriptHost:
         """The one argument of handlers, whose parts are made when they are read. `request` has a method `object`
         that makes it a script's object; `args` are values of the script, by name. Older scripts expect them in
         the context itself, so each is also a property there where its name is free."""
-        realm = self.realm
-
-        def make(key):
-            if key == "request":
-                return request.object(realm)
-            return realm.new_object(dict(self.meta) if key == "meta" else dict(args or ()))
-
         parts = {"kind": kind, "request": null if request is None else LATER, "args": LATER, "meta": LATER}
         if connection is not None:
-            parts["connection"] = realm.from_python(connection)
+            parts["connection"] = self.realm.from_python(connection)
         for key in args or ():
             parts.setdefault(key, args[key])
-        return realm.lazy_object(parts, make)
+        return self.realm.lazy_object(parts, _CONTEXT_PARTS_OF, (request, args or (), self.meta))
 
     # -- life ----
 
@@ -43764,14 +43582,19 @@ def is_json_type(content_type):
     return content_type in ("application/json", "text/json") or content_type.endswith("+json")
 
 
+@functools.lru_cache(64)
+def text_coding(header, content_type):
+    """(is text declared, its charset, Python's codec for that or None) of a Content-Type."""
+    charset = parameter(header, "charset") or "utf-8"
+    return bool(_TEXT_TYPES.match(content_type)), charset, _CHARSETS.get(charset.lower())
+
+
 def body_text(head, body):
     """(text, is it text) of a body. A declared text that cannot be decoded is refused; anything else
     that is not UTF-8 gets replacement characters."""
     if not body:
         return "", True
-    declared = bool(_TEXT_TYPES.match(head.content_type))
-    charset = parameter(head.fields.get("content-type", ""), "charset") or "utf-8"
-    codec = _CHARSETS.get(charset.lower())
+    declared, charset, codec = text_coding(head.fields.get("content-type", ""), head.content_type)
     if codec is None:
         if declared:
             raise Refusal(415, f"The charset {charset[:40]!r} is not supported; send UTF-8")
@@ -43875,6 +43698,8 @@ _RESPONSE_KEYS = ("status", "body", "bodyBase64", "contentType", "headers")
 #: The server frames messages itself.
 _OWN_HEADERS = frozenset(("content-length", "transfer-encoding", "connection", "keep-alive", "upgrade",
                           "trailer"))
+#: Characters of a header that a handler sets: clients refuse more.
+MAX_HEADER_VALUE = 60_000
 _CONTROL_IN_HEADER = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _NO_BODY = frozenset((204, 205, 304))
 TEXT, JSON_TYPE, HTML = "text/plain; charset=UTF-8", "application/json", "text/html; charset=UTF-8"
@@ -43899,10 +43724,11 @@ def response_from(realm, value):
                              "{ status: 200, body: \"text\" }, a string, or data to be sent as JSON")
     if realm.is_array(value):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
-    data = realm.bytes_of(value)
-    if data is not None:
-        return Response(200, BYTES, data)
-    refuse_emptied(realm, value, "the handler returned")
+    if realm.class_of(value) != "Object":
+        data = realm.bytes_of(value)
+        if data is not None:
+            return Response(200, BYTES, data)
+        refuse_emptied(realm, value, "the handler returned")
     parts = realm.get_all(value, _RESPONSE_KEYS)
     for part in parts:
         if part is not undefined:
@@ -43940,7 +43766,7 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     if isinstance(content_type, str) and content_type in _KNOWN_TYPES:
         header_type = content_type
     elif content_type is not undefined and content_type is not null:
-        header_type = header_value(realm, "contentType", content_type)
+        header_type = header_value(realm, "Content-Type (contentType)", content_type)
     if base64_body is not undefined and base64_body is not null:
         data, default = decode_base64(realm, base64_body), BYTES
     elif body is undefined or body is null:
@@ -44002,6 +43828,9 @@ def header_value(realm, name, value):
         raise HandlerMistake(f"the value of the header {name} must be a string, not "
                              f"{describe_value(realm, value)}")
     text = plain_text(realm, value)
+    if len(text) > MAX_HEADER_VALUE:
+        raise HandlerMistake(f"the value of the header {name} has {len(text):,} characters; clients read no more than "
+                             f"{MAX_HEADER_VALUE:,}. Send it in the body")
     if _CONTROL_IN_HEADER.search(text):
         raise HandlerMistake(f"the value of the header {name} contains a line break or control character")
     if name.lower() == "location":
@@ -45432,8 +45261,9 @@ class ScriptCaller(RequestAnswerer):
         elif path == GRAPHQL_SSE_PATH:
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
+            method = "GET" if head.method == "HEAD" else head.method
             self.ask_resolvers(context, body,
-                               lambda: service.sse(head.method, head.fields, head.query, body, context),
+                               lambda: service.sse(method, head.fields, head.query, body, context),
                                functools.partial(self.graphql_stream, head))
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
             return self.graphql_plain(head, path[len(GRAPHQL_SUBSCRIPTION_PATH):])
@@ -45955,7 +45785,7 @@ class Request:
         parts["method"], parts["ip"] = head.method, self.address
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
-        request = realm.lazy_object(parts, lambda key: _REQUEST_PARTS_OF[key](self, realm))
+        request = realm.lazy_object(parts, _REQUEST_PARTS_OF, self)
         if self.broken:
             realm.put_getter(request, "json", lambda: self.parse_again(realm))
         return request
@@ -45970,26 +45800,26 @@ class Request:
             raise problem from None
 
 
-def pairs_of(request, realm, pairs):
+def pairs_of(realm, request, pairs):
     """A script's object with parts of the head."""
-    return (plain_object if request.head.plain else text_object)(realm, pairs)
+    return realm.new_object(dict(pairs or ())) if request.head.plain else text_object(realm, pairs)
 
 
-#: The parts of `context.request` that are made when they are read, each of a Request and a realm.
+#: The parts of `context.request` that are made when they are read, each of a realm and a Request.
 _REQUEST_PARTS_OF = {
-    "path": lambda request, realm: script_text(realm, request.head.path),
-    "url": lambda request, realm: script_text(realm, request.head.target),
-    "query": lambda request, realm: pairs_of(request, realm, request.head.query),
-    "queryAll": lambda request, realm: list_object(realm, request.head.query_all),
-    "params": lambda request, realm: pairs_of(request, realm, request.params),
-    "headers": lambda request, realm: pairs_of(request, realm, request.head.fields),
-    "body": lambda request, realm: script_text(realm, request.text),
-    "form": lambda request, realm: text_object(realm, request.form and last_values(request.form)),
-    "formAll": lambda request, realm: list_object(realm, request.form),
-    "files": lambda request, realm: realm.from_python(list(request.files)),
-    "json": lambda request, realm: null if request.json is None else realm.from_python(request.json),
-    "cookies": lambda request, realm: pairs_of(request, realm, request.head.cookies),
-    "auth": lambda request, realm: realm.new_object(dict(_AUTH))}
+    "path": lambda realm, request: script_text(realm, request.head.path),
+    "url": lambda realm, request: script_text(realm, request.head.target),
+    "query": lambda realm, request: pairs_of(realm, request, request.head.query),
+    "queryAll": lambda realm, request: list_object(realm, request.head.query_all),
+    "params": lambda realm, request: pairs_of(realm, request, request.params),
+    "headers": lambda realm, request: pairs_of(realm, request, request.head.fields),
+    "body": lambda realm, request: script_text(realm, request.text),
+    "form": lambda realm, request: text_object(realm, request.form and last_values(request.form)),
+    "formAll": lambda realm, request: list_object(realm, request.form),
+    "files": lambda realm, request: realm.from_python(list(request.files)),
+    "json": lambda realm, request: null if request.json is None else realm.from_python(request.json),
+    "cookies": lambda realm, request: pairs_of(realm, request, request.head.cookies),
+    "auth": lambda realm, _request: realm.new_object(dict(_AUTH))}
 #: All of them, in the order in which scripts find them.
 _REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if key != "auth"}, "ip": "",
                   "auth": LATER}
@@ -45998,11 +45828,6 @@ _REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if ke
 def script_text(realm, text):
     """A script's string. ASCII is the same in and outside of the engine."""
     return text if text.isascii() else realm.from_python(text)
-
-
-def plain_object(realm, pairs):
-    """A script's object with string properties, all of them ASCII."""
-    return realm.new_object(dict(pairs or ()))
 
 
 def text_object(realm, pairs):
@@ -50754,9 +50579,19 @@ _HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*|\[[\da-f:.]+\]", re.ASCII | re.IGNOR
 
 def base_path(text):
     path = "/" + text.strip("/") if text.strip("/") else ""
-    if not re.fullmatch(r"[\w/.~%-]*", path, re.ASCII) or "//" in path:
+    if not re.fullmatch(r"[\w/.~%-]*", path, re.ASCII) or "//" in path or re.search(r"/\.\.?(/|$)", path):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /app")
+    if any((path + "/").startswith(owned + "/") for owned in RESERVED_PATHS):
+        raise argparse.ArgumentTypeError(f"{text!r} is the path of pages of the server itself; choose another, such as /app")
     return path
+
+
+def listen_host(text):
+    host = text.strip().removeprefix("[").removesuffix("]")
+    if not _HOST_NAME.fullmatch(host) and not is_address(host.partition("%")[0]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name or address of this machine: write it alone, such as "
+                                         "localhost or 0.0.0.0 (all addresses); the port belongs to --port")
+    return host
 
 
 def origins(text):
@@ -50801,7 +50636,7 @@ def shell_word(text):
 #: The options of the command line by group: names and what argparse is told. `--docs options` shows them, too.
 OPTIONS = {
     "serving": (
-        (("--host",), dict(default=DEFAULT_HOST, help=f"address to listen on ({DEFAULT_HOST}: this machine only)")),
+        (("--host",), dict(type=listen_host, default=DEFAULT_HOST, help=f"address to listen on ({DEFAULT_HOST}: this machine only)")),
         (("--port",), dict(type=port_number, default=DEFAULT_PORT, help=f"port ({DEFAULT_PORT}); 0 takes any free one")),
         (("--open",), dict(action="store_true", help="open the first page in the browser")),
         (("--share",), dict(action="store_true",
@@ -50869,6 +50704,14 @@ class OptionParser(argparse.ArgumentParser):
 
     def error(self, message):
         self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
+
+    def parse_known_args(self, args=None, namespace=None):
+        """What follows --trust-proxy is its number only if it is one: SCRIPTS may follow too."""
+        args = list(sys.argv[1:] if args is None else args)
+        for index, (option, value) in enumerate(zip(args, args[1:])):
+            if option == "--trust-proxy" and not re.fullmatch(r"-?\d+", value):
+                args[index] += "=1"
+        return super().parse_known_args(args, namespace)
 
     def parse_args(self, args=None, namespace=None):
         options, unknown = self.parse_known_args(args, namespace)
