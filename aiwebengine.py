@@ -235,11 +235,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     373
           All scripts                                                                    587
           Live pages                                                                     122
-    21  HTTP server                                                                    3,337
+    21  HTTP server                                                                    3,327
           Request heads                                                                  200
           Request bodies                                                                 247
           Responses of handlers                                                          154
-          Who may ask                                                                    225
+          Who may ask                                                                    215
           The last requests                                                               32
           Fault injection                                                                334
           Live pages                                                                      45
@@ -43895,23 +43895,13 @@ def own_addresses(version_6=False):
         found.append(probe.getsockname()[0])
     with contextlib.suppress(OSError, UnicodeError):
         found += [item[4][0] for item in socket.getaddrinfo(socket.gethostname(), None, family)]
-    if sys.platform == "linux" and not version_6:
-        found += interface_addresses()
+    if sys.platform == "linux" and not version_6:       # where the name of the machine leads to one address only
+        with contextlib.suppress(OSError):
+            routes = pathlib.Path("/proc/net/fib_trie").read_text(encoding="ascii")
+            found += re.findall(r"\|-- ([\d.]+)\n +/32 host LOCAL", routes)
     usable = [text for text in dict.fromkeys(address.partition("%")[0] for address in found)
               if not (ipaddress.ip_address(text).is_loopback or ipaddress.ip_address(text).is_link_local)]
     return usable
-
-
-def interface_addresses():
-    """The IPv4 address of each interface that Linux has."""
-    import fcntl
-    found = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        for _, name in socket.if_nameindex():
-            with contextlib.suppress(OSError):      # it has none
-                answer = fcntl.ioctl(probe.fileno(), 0x8915, struct.pack("256s", name.encode()[:15]))   # SIOCGIFADDR
-                found.append(socket.inet_ntoa(answer[20:24]))
-    return found
 
 
 class Gate:
@@ -50860,7 +50850,7 @@ test("a tick reaches the subscribers", async () => {
 - Each file of tests has the scripts for itself, newly loaded.
 """
 
-_DECLARATION = re.compile(
+_DECLARED_TYPE = re.compile(
     r"(?:/\*\*(?P<doc>(?:[^*]|\*(?!/))*)\*/\n)?"
     r"(?P<code>(?:declare \w+|interface|type) (?P<name>\w+)(?:: (?P<type>\w+);|.*?))\n(?=\n|/\*\*|declare |type |interface |\Z)", re.S)
 _MEMBER = re.compile(r"  (?:/\*\*(?P<doc>(?:[^*]|\*(?!/))*)\*/\n  )?(?P<code>\S[^\n]*(?:\n {4}[^\n]*)*)\n")
@@ -50877,7 +50867,7 @@ def host_api_markdown():
              "prints the same for editors."]
     texts = re.split(r"^// What [^\n]*\n", type_declarations().partition("\n\n")[2], flags=re.M)
     for title, text in zip(("Scripts", "Of the web", "In test files"), texts):
-        found = list(_DECLARATION.finditer(text))
+        found = list(_DECLARED_TYPE.finditer(text))
         values = {match["type"]: match for match in found if match["type"]}      # by what they are instances of
         functions = [match for match in found if match["code"].startswith("declare function")]
         for match in found:
