@@ -214,11 +214,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
           GraphQL service                                                                703
-    19  Host API                                                                       2,254
+    19  Host API                                                                       2,256
           Arguments                                                                      152
           routeRegistry                                                                  175
           graphQLRegistry                                                                 98
-          ResponseBuilder                                                                140
+          ResponseBuilder                                                                142
           sharedStorage                                                                   87
           Storage in a file                                                              300
           Relays                                                                          44
@@ -235,10 +235,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     373
           All scripts                                                                    587
           Live pages                                                                     122
-    21  HTTP server                                                                    3,294
+    21  HTTP server                                                                    3,300
           Request heads                                                                  200
           Request bodies                                                                 247
-          Responses of handlers                                                          149
+          Responses of handlers                                                          154
           Who may ask                                                                    188
           The last requests                                                               32
           Fault injection                                                                334
@@ -246,7 +246,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Static files                                                                   261
           One connection: reading                                                        215
           One connection: answering                                                      284
-          One connection: GraphQL and routes of scripts                                  233
+          One connection: GraphQL and routes of scripts                                  234
           One connection: streams                                                        124
           One connection: writing                                                        133
           Requests as scripts see them                                                   171
@@ -266,8 +266,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   2,596
-          Options                                                                        259
+    23  Command line                                                                   2,614
+          Options                                                                        277
           The map of this file                                                            58
           Serving                                                                        139
           Script tests                                                                   378
@@ -39325,6 +39325,8 @@ def response_error(host, status=undefined, message=undefined, options=undefined)
 @host_function("ResponseBuilder.redirect", "url: string, " + _RESPONSE_OPTIONS, "HttpResponse",
                "Sends the client to another address, with 302 unless given.")
 def response_redirect(host, url=undefined, options=undefined):
+    if is_options(host.realm, url) and host.realm.class_of(url) == "URL":
+        url = host.realm.get(url, "href")
     if not isinstance(url, str) or not url:
         raise HostError(f"ResponseBuilder.redirect: the address must be a string, "
                         f"not {describe_value(host.realm, url)}")
@@ -43603,6 +43605,8 @@ _RESPONSE_KEYS = ("status", "body", "bodyBase64", "contentType", "headers")
 #: The server frames messages itself.
 _OWN_HEADERS = frozenset(("content-length", "transfer-encoding", "connection", "keep-alive", "upgrade",
                           "trailer"))
+#: Characters of a header that a handler sets: clients refuse more.
+MAX_HEADER_VALUE = 60_000
 _CONTROL_IN_HEADER = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _NO_BODY = frozenset((204, 205, 304))
 TEXT, JSON_TYPE, HTML = "text/plain; charset=UTF-8", "application/json", "text/html; charset=UTF-8"
@@ -43669,7 +43673,7 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     if isinstance(content_type, str) and content_type in _KNOWN_TYPES:
         header_type = content_type
     elif content_type is not undefined and content_type is not null:
-        header_type = header_value(realm, "contentType", content_type)
+        header_type = header_value(realm, "Content-Type (contentType)", content_type)
     if base64_body is not undefined and base64_body is not null:
         data, default = decode_base64(realm, base64_body), BYTES
     elif body is undefined or body is null:
@@ -43731,6 +43735,9 @@ def header_value(realm, name, value):
         raise HandlerMistake(f"the value of the header {name} must be a string, not "
                              f"{describe_value(realm, value)}")
     text = plain_text(realm, value)
+    if len(text) > MAX_HEADER_VALUE:
+        raise HandlerMistake(f"the value of the header {name} has {len(text):,} characters; clients read no more than "
+                             f"{MAX_HEADER_VALUE:,}. Send it in the body")
     if _CONTROL_IN_HEADER.search(text):
         raise HandlerMistake(f"the value of the header {name} contains a line break or control character")
     if name.lower() == "location":
@@ -45124,8 +45131,9 @@ class ScriptCaller(RequestAnswerer):
         elif path == GRAPHQL_SSE_PATH:
             self.graphql_limit(head)
             context = self.graphql_context(head, body)
+            method = "GET" if head.method == "HEAD" else head.method
             self.ask_resolvers(context, body,
-                               lambda: service.sse(head.method, head.fields, head.query, body, context),
+                               lambda: service.sse(method, head.fields, head.query, body, context),
                                functools.partial(self.graphql_stream, head))
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
             return self.graphql_plain(head, path[len(GRAPHQL_SUBSCRIPTION_PATH):])
@@ -50217,6 +50225,14 @@ class OptionParser(argparse.ArgumentParser):
     def error(self, message):
         self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
 
+    def parse_known_args(self, args=None, namespace=None):
+        """What follows --trust-proxy is its number only if it is one: SCRIPTS may follow too."""
+        args = list(sys.argv[1:] if args is None else args)
+        for index, (option, value) in enumerate(zip(args, args[1:])):
+            if option == "--trust-proxy" and not re.fullmatch(r"-?\d+", value):
+                args[index] += "=1"
+        return super().parse_known_args(args, namespace)
+
 
 def option_parser():
     parser = OptionParser(
@@ -50225,7 +50241,7 @@ def option_parser():
         epilog="Without SCRIPTS the folder scripts/ is served.\n\n" + CHAOS_SYNTAX)
     add = parser.add_argument
     add("scripts", metavar="SCRIPTS", nargs="?", help="a folder of .js files, or one file")
-    add("--host", default=DEFAULT_HOST, help=f"address to listen on ({DEFAULT_HOST}: this machine only)")
+    add("--host", type=listen_host, default=DEFAULT_HOST, help=f"address to listen on ({DEFAULT_HOST}: this machine only)")
     add("--port", type=port_number, default=DEFAULT_PORT, help=f"port ({DEFAULT_PORT}); 0 takes any free one")
     add("--check", action="store_true", help="load the scripts, say what they register, and exit")
     add("--no-reload", action="store_true", help="do not watch the files for changes")
@@ -50309,9 +50325,19 @@ _HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)*|\[[\da-f:.]+\]", re.ASCII | re.IGNOR
 
 def base_path(text):
     path = "/" + text.strip("/") if text.strip("/") else ""
-    if not re.fullmatch(r"[\w/.~%-]*", path, re.ASCII) or "//" in path:
+    if not re.fullmatch(r"[\w/.~%-]*", path, re.ASCII) or "//" in path or re.search(r"/\.\.?(/|$)", path):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /app")
+    if any((path + "/").startswith(owned + "/") for owned in RESERVED_PATHS):
+        raise argparse.ArgumentTypeError(f"{text!r} is the path of pages of the server itself; choose another, such as /app")
     return path
+
+
+def listen_host(text):
+    host = text.strip().removeprefix("[").removesuffix("]")
+    if not _HOST_NAME.fullmatch(host) and not is_address(host.partition("%")[0]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name or address of this machine: write it alone, such as "
+                                         "localhost or 0.0.0.0 (all addresses); the port belongs to --port")
+    return host
 
 
 def origins(text):

@@ -12873,6 +12873,7 @@ class ResponseTest(ServerCase):
                 ("redirect('/y', { status: 301, headers: { 'Set-Cookie': 'a=1' } })", 301,
                  {"location": "/y", "set-cookie": "a=1"}),
                 ("redirect('/y', { headers: [['Set-Cookie', 'a=1']] })", 302, {"location": "/y", "set-cookie": "a=1"}),
+                ("redirect(new URL('/y?z', 'http://a.test'))", 302, {"location": "http://a.test/y?z"}),
                 ("error({ status: 404 })", 404, {}), ("error('gone', { status: 410, headers: { 'X-A': 'b' } })", 410, {"x-a": "b"}),
                 ("json(1, { headers: { 'content-type': 'application/problem+json' } })", 200,
                  {"content-type": "application/problem+json"}),
@@ -12971,7 +12972,7 @@ class ResponseTest(ServerCase):
         for code, part in (("{ 'Set-Cookie': { a: 1 } }", "header Set-Cookie must be a string, not an object"),
                            ("[['a']]", "must be a pair"), ("[['a', 'b'], 5]", "item 1"), ("'a: b'", "not a string"),
                            ("[[1, 'a']]", "name of a header"), ("{ 'X-A': [{}] }", "not an object"),
-                           ("new Map([['a', 'b']])", "not a Map"), ("() => 1", "not a function"),
+                           ("new Map([['a', 'b']])", "not a Map"), ("() => 1", "not a function"), ("{ 'X-A': 'x'.repeat(70000) }", "70,000 characters; clients read no more"),
                            ("{ 'X-A': Symbol() }", "not a symbol"), ("{ 'X-A': null, 'X-B': [[]] }", "not an array")):
             status, _, text = self.answer(f"return {{ headers: {code} }}")
             self.assertEqual((status, part in text), (500, True), text)
@@ -13595,7 +13596,7 @@ class StreamsOverHttpTest(ServerCase):
 
     def test_head_of_a_stream_answers_as_get_would_without_a_length(self):
         self.serve(self.NAMED)
-        for path, status in (("/s?name=a", 200), ("/s?refuse=1", 403), ("/plain", 200), ("/none", 404)):
+        for path, status in (("/s?name=a", 200), ("/s?refuse=1", 403), ("/plain", 200), ("/none", 404), ("/graphql/sse?a=b", 200)):
             found, headers, _ = self.request("HEAD", path)
             self.assertEqual((path, found), (path, status))
             if status == 200:
@@ -15883,6 +15884,22 @@ class CommandLineTest(ServerCase):
                 parser.parse_args([option, text])
         gate = aiwebengine.Gate(cors=parser.parse_args(["--cors", "https://x.y:443/", "--cors", "http://x.y:443"]).cors)
         self.assertEqual(gate.cors, {"https://x.y", "http://x.y:443"})
+
+    def test_the_number_of_proxies_and_the_scripts_are_told_apart(self):
+        for given, expected in (("--trust-proxy app/", (1, "app/")), ("app/ --trust-proxy", (1, "app/")), ("--trust-proxy 2 app/", (2, "app/")),
+                                ("app/ --trust-proxy 3 --check", (3, "app/")), ("--trust-proxy --check app/", (1, "app/")), ("app/", (0, "app/"))):
+            options = aiwebengine.option_parser().parse_args(given.split())
+            self.assertEqual((options.trust_proxy, options.scripts), expected, given)
+
+    def test_addresses_to_listen_on(self):
+        for given, expected in (("[::1]", "::1"), (" 127.0.0.1 ", "127.0.0.1"), ("fe80::1%eth0", "fe80::1%eth0"), ("my-host.local", "my-host.local")):
+            self.assertEqual(aiwebengine.option_parser().parse_args(["--host", given]).host, expected)
+        for option, given, part in (("--host", "", "the port belongs to --port"), ("--host", "*", "name or address"), ("--host", "localhost:80", "--port"),
+                                    ("--host", "http://localhost", "name or address"), ("--base-path", "/a/../b", "not a path"),
+                                    ("--base-path", "engine/x", "pages of the server"), ("--trust-proxy", "0", "not a number")):
+            with self.subTest(given), mock.patch("sys.stderr", io.StringIO()) as errors, self.assertRaises(SystemExit):
+                aiwebengine.option_parser().parse_args([option, given])
+            self.assertIn(part, errors.getvalue())
 
     def test_wrong_arguments_are_one_line(self):
         for arguments in (["/nowhere/at/all"], [__file__], ["--port", "70000"], ["--handler-timeout", "x"], ["--nonsense"]):
