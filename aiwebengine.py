@@ -141,16 +141,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         35
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,348
+    13  Intl                                                                           2,274
           Intl: the table of locales                                                     819
-          Intl (ECMA-402): locales                                                       294
+          Intl (ECMA-402): locales                                                       297
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              434
-          Intl.DateTimeFormat                                                            444
-          Intl.Collator                                                                  118
-          Intl.PluralRules                                                                42
-          Intl.ListFormat                                                                 77
-          Intl.RelativeTimeFormat                                                         84
+          Intl.NumberFormat                                                              413
+          Intl.DateTimeFormat                                                            431
+          Intl.Collator                                                                  106
+          Intl.PluralRules                                                                31
+          Intl.ListFormat                                                                 68
+          Intl.RelativeTimeFormat                                                         73
     14  Functions of the web                                                           2,229
           Inspection                                                                     603
           console: formatting                                                             85
