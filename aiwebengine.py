@@ -141,16 +141,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         35
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,348
+    13  Intl                                                                           2,274
           Intl: the table of locales                                                     819
-          Intl (ECMA-402): locales                                                       294
+          Intl (ECMA-402): locales                                                       297
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              434
-          Intl.DateTimeFormat                                                            444
-          Intl.Collator                                                                  118
-          Intl.PluralRules                                                                42
-          Intl.ListFormat                                                                 77
-          Intl.RelativeTimeFormat                                                         84
+          Intl.NumberFormat                                                              413
+          Intl.DateTimeFormat                                                            431
+          Intl.Collator                                                                  106
+          Intl.PluralRules                                                                31
+          Intl.ListFormat                                                                 68
+          Intl.RelativeTimeFormat                                                         73
     14  Functions of the web                                                           2,229
           Inspection                                                                     603
           console: formatting                                                             85
@@ -23354,48 +23354,63 @@ class JSIntlObject(JSObject):
         self.bound = None
 
 
-class JSNumberFormat(JSIntlObject):
-    __slots__ = ()
+def intl_options(realm, options):
+    """CoerceOptionsToObject (9.2.10)."""
+    return JSObject(None) if options is undefined else to_object(realm, options)
 
 
-class JSDateTimeFormat(JSIntlObject):
-    __slots__ = ()
+def object_options(realm, options):
+    """GetOptionsObject (9.2.9), of the classes that came later."""
+    if options is not undefined and not isinstance(options, JSObject):
+        raise JSTypeError("Incorrect options: expected an object")
+    return JSObject(None) if options is undefined else options
 
 
-class JSCollator(JSIntlObject):
-    __slots__ = ()
+class IntlSettings:
+    """What the options of a formatter came to, under their names there.
+
+    CHOICES   option -> (the texts that it may be, its default), for choose()
+    SHOWN     the properties of resolvedOptions() in their order; those that are None are left out
+    """
+
+    CHOICES = {}
+    numberingSystem = "latn"
+    coerce = staticmethod(intl_options)
+
+    def choose(self, option, *names):
+        """Reads options in this order."""
+        for name in names:
+            setattr(self, name, option(name, *self.CHOICES[name]))
+
+    def resolved(self, realm):
+        """{property: value} for resolvedOptions()."""
+        values = {name: getattr(self, name) for name in self.SHOWN}
+        return {name: realm.new_array(value) if type(value) is list else value
+                for name, value in values.items() if value is not None}
 
 
-class JSPluralRules(JSIntlObject):
-    __slots__ = ()
-
-
-class JSListFormat(JSIntlObject):
-    __slots__ = ()
-
-
-class JSRelativeTimeFormat(JSIntlObject):
-    __slots__ = ()
-
-
-def intl_class(name, receiver):
-    """The table of Intl.<name>, with the static method that all of them have."""
+def intl_class(name, settings, **constructor):
+    """The table of Intl.<name>, with what all of them have. Its instances keep settings(locales, options), the
+    options object being what settings.coerce(realm, value) makes of the argument."""
+    receiver = type("JS" + name, (JSIntlObject,), {"__slots__": ()})
     table = BuiltinClass(name, receiver, tag=f"Intl.{name}", is_global=False)
     table.target = f"Intl.{name}.prototype"
     INTL.value(name, lambda realm: getattr(realm, name))
+
+    @table.constructor(0, **constructor)
+    def construct_formatter(realm, new_target, locales=undefined, options=undefined, *_):
+        result = receiver(proto_from(realm, new_target, name + "Prototype"), None)
+        result.settings = settings(locale_list(realm, locales), settings.coerce(realm, options))
+        return result
 
     @table.static.method("supportedLocalesOf", 1)
     def supported_locales_of(realm, this, locales=undefined, options=undefined, *_):
         tags = locale_list(realm, locales)
         locale_matcher(option_reader(intl_options(realm, options)))
         return realm.new_array([tag for tag in tags if available_locale(split_extension(tag)[0])])
+
+    table.methods(resolvedOptions=lambda realm, this, *_: realm.new_object(this.settings.resolved(realm)))
     return table
-
-
-def new_intl_object(realm, make, new_target, intrinsic, settings):
-    if new_target is undefined:
-        return make(getattr(realm, intrinsic), settings)
-    return make(prototype_for(new_target, lambda: getattr(realm, intrinsic)), settings)
 
 
 def locale_list(realm, locales):
@@ -23489,18 +23504,6 @@ def keyword_option(option, name):
     if value is not None and not re.fullmatch("[a-zA-Z0-9]{3,8}(-[a-zA-Z0-9]{3,8})*", value):
         raise JSRangeError(f"Invalid {name} : {value}")
     return value and value.lower()
-
-
-def intl_options(realm, options):
-    """CoerceOptionsToObject (9.2.10)."""
-    return JSObject(None) if options is undefined else to_object(realm, options)
-
-
-def object_options(options):
-    """GetOptionsObject (9.2.9), of the classes that came later."""
-    if options is not undefined and not isinstance(options, JSObject):
-        raise JSTypeError("Incorrect options: expected an object")
-    return JSObject(None) if options is undefined else options
 
 
 def number_option(options, name, low, high, default):
@@ -23616,30 +23619,44 @@ MAX_DECIMAL_TEXT = 1000
 _ROUNDING = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
 
 
-class NumberSettings:
-    """The resolved options of Intl.NumberFormat, under their names there; reads an options object
-    as its constructor does."""
+class NumberSettings(IntlSettings):
+    """The options of Intl.NumberFormat; reads an options object as its constructor does."""
 
-    def __init__(self, options, locales):
+    CHOICES = {
+        "style": (("decimal", "percent", "currency", "unit"), "decimal"),
+        "currencyDisplay": (("code", "symbol", "narrowSymbol", "name"), "symbol"),
+        "currencySign": (("standard", "accounting"), "standard"),
+        "unitDisplay": (("short", "narrow", "long"), "short"),
+        "notation": (("standard", "scientific", "engineering", "compact"), "standard"),
+        "roundingMode": (ROUNDING_MODES, "halfExpand"),
+        "roundingPriority": (("auto", "morePrecision", "lessPrecision"), "auto"),
+        "trailingZeroDisplay": (("auto", "stripIfInteger"), "auto"),
+        "compactDisplay": (("short", "long"), "short"),
+        "signDisplay": (("auto", "never", "always", "exceptZero", "negative"), "auto")}
+    DIGITS = ("minimumIntegerDigits", "minimumFractionDigits", "maximumFractionDigits", "minimumSignificantDigits",
+              "maximumSignificantDigits")
+    ROUNDING = ("roundingIncrement", "roundingMode", "roundingPriority", "trailingZeroDisplay")
+    SHOWN = ("locale", "numberingSystem", "style", "currency", "currencyDisplay", "currencySign", "unit",
+             "unitDisplay", *DIGITS, "useGrouping", "notation", "compactDisplay", "signDisplay", *ROUNDING)
+
+    def __init__(self, locales, options):
         option = option_reader(options)
         locale_matcher(option)
         system = keyword_option(option, "numberingSystem")
         self.locale, self.data, _ = resolve_locale(locales, {"nu": ("latn",)}, {"nu": system})
-        self.style = option("style", ("decimal", "percent", "currency", "unit"), "decimal")
+        self.choose(option, "style")
         self.read_currency(option)
         self.read_unit(option)
-        self.notation = option("notation", ("standard", "scientific", "engineering", "compact"),
-                               "standard")
+        self.choose(option, "notation")
         digits = (0, 3)
         if self.style == "percent":
             digits = (0, 0)
         if self.style == "currency" and self.notation == "standard":
             digits = (CURRENCY_DIGITS.get(self.currency, 2),) * 2
         self.read_digits(options, option, *digits)
-        self.compact_display = option("compactDisplay", ("short", "long"), "short")
+        self.choose(option, "compactDisplay")
         self.read_grouping(options)
-        self.sign_display = option(
-            "signDisplay", ("auto", "never", "always", "exceptZero", "negative"), "auto")
+        self.choose(option, "signDisplay")
 
     def read_currency(self, option):
         currency = option("currency", None, None)
@@ -23648,9 +23665,7 @@ class NumberSettings:
         if currency is None and self.style == "currency":
             raise JSTypeError("Currency code is required with currency style.")
         self.currency = currency and currency.upper()
-        self.currency_display = option(
-            "currencyDisplay", ("code", "symbol", "narrowSymbol", "name"), "symbol")
-        self.currency_sign = option("currencySign", ("standard", "accounting"), "standard")
+        self.choose(option, "currencyDisplay", "currencySign")
 
     def read_unit(self, option):
         unit = option("unit", None, None)
@@ -23659,29 +23674,27 @@ class NumberSettings:
             error = JSTypeError if unit is None else JSRangeError
             raise error(f"Invalid unit argument for Intl.NumberFormat() '{unit or ''}'")
         self.unit = unit
-        self.unit_display = option("unitDisplay", ("short", "narrow", "long"), "short")
+        self.choose(option, "unitDisplay")
 
     def read_digits(self, options, option, low, high):
         """SetNumberFormatDigitOptions (ECMA-402, 15.1.3)."""
-        self.min_integer = number_option(options, "minimumIntegerDigits", 1, 21, 1)
+        self.minimumIntegerDigits = number_option(options, "minimumIntegerDigits", 1, 21, 1)
         min_fraction = number_option(options, "minimumFractionDigits", 0, 100, None)
         max_fraction = number_option(options, "maximumFractionDigits", 0, 100, None)
         min_digits = number_option(options, "minimumSignificantDigits", 1, 21, None)
         max_digits = number_option(options, "maximumSignificantDigits", min_digits or 1, 21, None)
-        self.increment = number_option(options, "roundingIncrement", 1, 5000, 1)
-        if self.increment not in ROUNDING_INCREMENTS:
+        self.roundingIncrement = number_option(options, "roundingIncrement", 1, 5000, 1)
+        if self.roundingIncrement not in ROUNDING_INCREMENTS:
             raise JSRangeError("roundingIncrement value is out of range.")
-        self.rounding_mode = option("roundingMode", ROUNDING_MODES, "halfExpand")
-        priority = option("roundingPriority", ("auto", "morePrecision", "lessPrecision"), "auto")
-        self.trailing_zeros = option("trailingZeroDisplay", ("auto", "stripIfInteger"), "auto")
+        self.choose(option, "roundingMode", "roundingPriority", "trailingZeroDisplay")
         significant = min_digits is not None or max_digits is not None
         fraction = min_fraction is not None or max_fraction is not None
-        if self.increment != 1:
-            if significant or priority != "auto":
+        if self.roundingIncrement != 1:
+            if significant or self.roundingPriority != "auto":
                 raise JSTypeError("roundingIncrement cannot be combined with significant digits or roundingPriority")
             low = high
         if self.notation == "compact" and not significant and not fraction:
-            min_digits, max_digits, priority, low, high = 1, 2, "morePrecision", 0, 0
+            min_digits, max_digits, self.roundingPriority, low, high = 1, 2, "morePrecision", 0, 0
             significant = True
         if max_fraction is None:
             max_fraction = max(high, min_fraction or 0)
@@ -23689,59 +23702,36 @@ class NumberSettings:
             min_fraction = min(low, max_fraction)
         if min_fraction > max_fraction:
             raise JSRangeError("maximumFractionDigits value is out of range.")
-        if self.increment != 1 and min_fraction != max_fraction:
+        if self.roundingIncrement != 1 and min_fraction != max_fraction:
             raise JSRangeError("roundingIncrement needs equal minimumFractionDigits and maximumFractionDigits")
-        self.min_fraction, self.max_fraction = min_fraction, max_fraction
-        self.min_digits = (min_digits or 1) if significant else None
-        self.max_digits = (max_digits or 21) if significant else None
-        self.priority = priority
+        self.minimumFractionDigits, self.maximumFractionDigits = min_fraction, max_fraction
+        self.minimumSignificantDigits = (min_digits or 1) if significant else None
+        self.maximumSignificantDigits = (max_digits or 21) if significant else None
 
     def read_grouping(self, options):
         default = "min2" if self.notation == "compact" else "auto"
         value = options.get("useGrouping")
         if value is undefined:
-            self.grouping = default
+            self.useGrouping = default
         elif value is True:
-            self.grouping = "always"
+            self.useGrouping = "always"
         elif not to_boolean(value):
-            self.grouping = False
+            self.useGrouping = False
         else:
             value = to_string(value)
             if value not in ("min2", "auto", "always", "true", "false"):
                 raise JSRangeError(
                     f"Value {value} out of range for Intl.NumberFormat options property useGrouping")
-            self.grouping = default if value in ("true", "false") else value
+            self.useGrouping = default if value in ("true", "false") else value
 
-    def resolved(self):
-        """The properties of resolvedOptions(), in their order."""
-        props = {"locale": self.locale, "numberingSystem": "latn", "style": self.style}
-        if self.style == "currency":
-            props.update(currency=self.currency, currencyDisplay=self.currency_display,
-                         currencySign=self.currency_sign)
-        if self.style == "unit":
-            props.update(unit=self.unit, unitDisplay=self.unit_display)
-        props.update(self.resolved_digits())
-        props["useGrouping"] = self.grouping
-        props["notation"] = self.notation
-        if self.notation == "compact":
-            props["compactDisplay"] = self.compact_display
-        props["signDisplay"] = self.sign_display
-        props.update(self.resolved_rounding())
-        return props
-
-    def resolved_digits(self):
-        props = {"minimumIntegerDigits": self.min_integer, "minimumFractionDigits": self.min_fraction,
-                 "maximumFractionDigits": self.max_fraction}
-        if self.min_digits is not None:
-            if self.priority == "auto":
-                del props["minimumFractionDigits"], props["maximumFractionDigits"]
-            props["minimumSignificantDigits"] = self.min_digits
-            props["maximumSignificantDigits"] = self.max_digits
-        return props
-
-    def resolved_rounding(self):
-        return {"roundingIncrement": self.increment, "roundingMode": self.rounding_mode,
-                "roundingPriority": self.priority, "trailingZeroDisplay": self.trailing_zeros}
+    def resolved(self, realm):
+        hidden = () if self.style == "currency" else ("currency", "currencyDisplay", "currencySign")
+        hidden += () if self.style == "unit" else ("unit", "unitDisplay")
+        hidden += () if self.notation == "compact" else ("compactDisplay",)
+        if self.minimumSignificantDigits is not None and self.roundingPriority == "auto":
+            hidden += ("minimumFractionDigits", "maximumFractionDigits")
+        props = IntlSettings.resolved(self, realm)
+        return {name: value for name, value in props.items() if name not in hidden}
 
 
 def decimal_value(value):
@@ -23760,28 +23750,28 @@ def decimal_value(value):
 def round_decimal(value, settings):
     """The digits of a finite Decimal: (text of the integer part, text of the fraction)."""
     exponent = value.adjusted() if value else 0
-    place, fewest = -settings.max_fraction, settings.min_fraction
-    if settings.max_digits is not None:
-        by_digits = exponent - settings.max_digits + 1
-        if settings.priority == "auto" or (by_digits < place) is (settings.priority == "morePrecision"):
+    place, fewest = -settings.maximumFractionDigits, settings.minimumFractionDigits
+    if settings.maximumSignificantDigits is not None:
+        by_digits = exponent - settings.maximumSignificantDigits + 1
+        if settings.roundingPriority == "auto" or (by_digits < place) is (settings.roundingPriority == "morePrecision"):
             place, fewest = by_digits, None
-    mode = ROUNDING_MODES[settings.rounding_mode]
+    mode = ROUNDING_MODES[settings.roundingMode]
     if mode is None:
-        upwards = (settings.rounding_mode == "halfCeil") is not value.is_signed()
+        upwards = (settings.roundingMode == "halfCeil") is not value.is_signed()
         mode = decimal.ROUND_HALF_UP if upwards else decimal.ROUND_HALF_DOWN
-    if settings.increment != 1:
-        step = _ROUNDING.scaleb(decimal.Decimal(settings.increment), place)
+    if settings.roundingIncrement != 1:
+        step = _ROUNDING.scaleb(decimal.Decimal(settings.roundingIncrement), place)
         value = _ROUNDING.multiply(_ROUNDING.divide(value, step).quantize(decimal.Decimal(1), mode, _ROUNDING), step)
     elif value.as_tuple().exponent < place:
         value = value.quantize(_ROUNDING.scaleb(decimal.Decimal(1), place), mode, _ROUNDING)
     whole, _, fraction = format(value.copy_abs(), "f").partition(".")
     if fewest is None:
         exponent = value.adjusted() if value else 0
-        fewest = max(0, settings.min_digits - 1 - exponent)
+        fewest = max(0, settings.minimumSignificantDigits - 1 - exponent)
     fraction = fraction.rstrip("0").ljust(fewest, "0")
-    if settings.trailing_zeros == "stripIfInteger" and not fraction.strip("0"):
+    if settings.trailingZeroDisplay == "stripIfInteger" and not fraction.strip("0"):
         fraction = ""
-    return whole.rjust(settings.min_integer, "0"), fraction
+    return whole.rjust(settings.minimumIntegerDigits, "0"), fraction
 
 
 def scale_number(value, settings):
@@ -23792,7 +23782,7 @@ def scale_number(value, settings):
 
     def power_of(exponent):
         if settings.notation == "compact":
-            return compact_power(settings.data, settings.compact_display, exponent)[0]
+            return compact_power(settings.data, settings.compactDisplay, exponent)[0]
         return exponent // step * step
     power = power_of(value.adjusted())
     whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
@@ -23806,8 +23796,8 @@ def scale_number(value, settings):
 def grouped_parts(whole, settings):
     """The integer part in groups: of three digits, in India of two before the last three."""
     rows = settings.data.list("number")
-    fewest = {"always": 1, "min2": max(2, int(rows[5]))}.get(settings.grouping, int(rows[5]))
-    if not settings.grouping or len(whole) < 3 + fewest:
+    fewest = {"always": 1, "min2": max(2, int(rows[5]))}.get(settings.useGrouping, int(rows[5]))
+    if not settings.useGrouping or len(whole) < 3 + fewest:
         return [("integer", whole)]
     size = 2 if "#,##,##" in rows[7] else 3
     ends = list(range(len(whole) - 3, 0, -size))[::-1]
@@ -23855,9 +23845,9 @@ def compact_parts(settings, power, category):
     """The word of the compact notation for a power of ten: K, million, Mio."""
     if not power:
         return []
-    forms = settings.data.map(settings.compact_display)
+    forms = settings.data.map(settings.compactDisplay)
     for exponent in range(power, power + 4):
-        scale, form = compact_power(settings.data, settings.compact_display, exponent)
+        scale, form = compact_power(settings.data, settings.compactDisplay, exponent)
         if form and scale == power:
             break
     word = settings.data.plural_form(form, category).replace("0", "")
@@ -23881,9 +23871,9 @@ def affix_parts(text, settings, sign):
 def currency_symbol(settings):
     code = settings.currency
     symbol, _, narrow = settings.data.map("symbols").get(code, code).partition(";")
-    if settings.currency_display == "code":
+    if settings.currencyDisplay == "code":
         return code
-    return narrow or symbol if settings.currency_display == "narrowSymbol" else symbol
+    return narrow or symbol if settings.currencyDisplay == "narrowSymbol" else symbol
 
 
 def format_number_parts(value, settings):
@@ -23894,14 +23884,14 @@ def format_number_parts(value, settings):
     negative = value.is_signed() and not value.is_nan()
     digits, is_zero, category = magnitude_parts(value, settings)
     rows = settings.data.list("number")
-    sign = shown_sign(settings.sign_display, negative, is_zero)
+    sign = shown_sign(settings.signDisplay, negative, is_zero)
     sign = {"-": ("minusSign", rows[2]), "+": ("plusSign", rows[3])}.get(sign)
     if settings.style == "unit":
         digits += unit_parts(settings, category)
-    if settings.style == "currency" and settings.currency_display == "name":
+    if settings.style == "currency" and settings.currencyDisplay == "name":
         digits = currency_name_parts(([sign] if sign else []) + digits, settings, category)
         return digits
-    accounting = settings.style == "currency" and settings.currency_sign == "accounting"
+    accounting = settings.style == "currency" and settings.currencySign == "accounting"
     pattern = {"percent": rows[7], "currency": rows[9 if accounting else 8]}.get(settings.style, "#")
     return signed_parts(digits, pattern, settings, sign, accounting)
 
@@ -23946,10 +23936,10 @@ def unit_parts(settings, category):
     """The unit behind a number."""
     is_one = category == "one"
     unit, per = (settings.unit.split("-per-", 1) + [None])[:2]
-    if settings.unit_display == "long":
+    if settings.unitDisplay == "long":
         name = unit_name(unit, is_one) + (f" per {unit_name(per, True)}" if per else "")
         return [("literal", " "), ("unit", name)]
-    narrow = settings.unit_display == "narrow"
+    narrow = settings.unitDisplay == "narrow"
 
     def form(unit):
         short, tiny = UNIT_FORMS[unit].split("|")
@@ -23968,7 +23958,7 @@ def unit_name(unit, is_one):
     return UNIT_PLURALS.get(unit, unit + "s")
 
 
-NUMBER_FORMAT = intl_class("NumberFormat", JSNumberFormat)
+NUMBER_FORMAT = intl_class("NumberFormat", NumberSettings, call=True)
 
 
 def numeric_value(value):
@@ -23984,21 +23974,13 @@ def number_format(realm, this, value=undefined, *_):
 NUMBER_FORMAT.getters(format=lambda realm, this, *_: bound_format(realm, this, number_format))
 NUMBER_FORMAT.methods(
     formatToParts=lambda realm, this, value=undefined, *_:
-        parts_to_array(realm, format_number_parts(numeric_value(value), this.settings)),
-    resolvedOptions=lambda realm, this, *_: realm.new_object(this.settings.resolved()))
-
-
-@NUMBER_FORMAT.constructor(0, call=True)
-def number_format_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    result = new_intl_object(realm, JSNumberFormat, new_target, "NumberFormatPrototype", None)
-    result.settings = NumberSettings(intl_options(realm, options), locale_list(realm, locales))
-    return result
+        parts_to_array(realm, format_number_parts(numeric_value(value), this.settings)))
 
 
 def number_to_locale_text(realm, value, locales, options):
     if locales is undefined and options is undefined and type(value) is int:
         return f"{value:,}"
-    settings = NumberSettings(intl_options(realm, options), locale_list(realm, locales))
+    settings = NumberSettings(locale_list(realm, locales), intl_options(realm, options))
     return join_parts(format_number_parts(value, settings))
 
 
@@ -24043,14 +24025,22 @@ def find_zone(name):
     return zone.key, lambda value: zone_facts(zone, value)
 
 
-class DateSettings:
-    """The resolved options of Intl.DateTimeFormat. `fields` maps names to widths.
+class DateSettings(IntlSettings):
+    """The options of Intl.DateTimeFormat. `fields` maps names to widths.
 
     `required` and `defaults` ("date", "time", "any" or "all") say which fields must be there and
     which are shown when none of them is (ToDateTimeOptions).
     """
 
-    def __init__(self, options, locales, required="any", defaults="date"):
+    CHOICES = {"formatMatcher": (("basic", "best fit"), "best fit"), "dateStyle": (DATE_STYLES, None),
+               "timeStyle": (DATE_STYLES, None)}
+    SHOWN = ("locale", "calendar", "numberingSystem", "timeZone", "hourCycle", "hour12", "dateStyle", "timeStyle")
+    calendar = "gregory"
+    timeZone = property(lambda self: self.zone_name or local_zone_name())
+    hourCycle = property(lambda self: self.hour_cycle if self.has_hour else None)
+    hour12 = property(lambda self: self.hour_cycle in ("h11", "h12") if self.has_hour else None)
+
+    def __init__(self, locales, options, required="any", defaults="date"):
         option = option_reader(options)
         locale_matcher(option)
         wanted = {"ca": keyword_option(option, "calendar"), "nu": keyword_option(option, "numberingSystem")}
@@ -24070,10 +24060,8 @@ class DateSettings:
                 if name == "fractionalSecondDigits" else option(name, FIELD_VALUES[name], None)
         self.fields = {name: width for name, width in fields.items() if width is not None}
         self.has_hour = False
-        option("formatMatcher", ("basic", "best fit"), "best fit")
-        self.date_style = option("dateStyle", DATE_STYLES, None)
-        self.time_style = option("timeStyle", DATE_STYLES, None)
-        if self.date_style or self.time_style:
+        self.choose(option, "formatMatcher", "dateStyle", "timeStyle")
+        if self.dateStyle or self.timeStyle:
             self.use_styles(required)
         else:
             self.add_defaults(required, defaults)
@@ -24088,15 +24076,15 @@ class DateSettings:
 
     def use_styles(self, required):
         for name in self.fields:
-            style = "dateStyle" if self.date_style else "timeStyle"
+            style = "dateStyle" if self.dateStyle else "timeStyle"
             raise JSTypeError(f"Can't set option {name} when {style} is used")
-        if required == "date" and self.time_style:
+        if required == "date" and self.timeStyle:
             raise JSTypeError("Invalid option : timeStyle")
-        if required == "time" and self.date_style:
+        if required == "time" and self.dateStyle:
             raise JSTypeError("Invalid option : dateStyle")
         data, pattern = self.data, None
-        if self.time_style:
-            pattern = data.list("times")[DATE_STYLES.index(self.time_style)]
+        if self.timeStyle:
+            pattern = data.list("times")[DATE_STYLES.index(self.timeStyle)]
             self.has_hour = True
             usual = data.list("hours")[0]
             if self.hour_cycle != usual and (self.hour_cycle in ("h11", "h12")) is not (usual in ("h11", "h12")):
@@ -24105,8 +24093,8 @@ class DateSettings:
                     (wanted.pop("h", None) or wanted.pop("H"))[:1].replace("h", "H")
                 pattern = composed_pattern(data, wanted)
             pattern = set_hours(pattern, _HOUR_LETTERS[self.hour_cycle])
-        if self.date_style:
-            place = DATE_STYLES.index(self.date_style)
+        if self.dateStyle:
+            place = DATE_STYLES.index(self.dateStyle)
             date = data.list("dates")[place]
             pattern = joined(data.list("joints")[place], pattern, date) if pattern else date
         self.pattern = pattern
@@ -24144,20 +24132,9 @@ class DateSettings:
         if defaults in ("time", "all"):
             self.fields.update(hour="numeric", minute="numeric", second="numeric")
 
-    def resolved(self):
-        """The properties of resolvedOptions(), in their order."""
-        props = {"locale": self.locale, "calendar": "gregory", "numberingSystem": "latn",
-                 "timeZone": self.zone_name or local_zone_name()}
-        if self.has_hour:
-            props["hourCycle"] = self.hour_cycle
-            props["hour12"] = self.hour_cycle in ("h11", "h12")
-        if self.date_style or self.time_style:
-            styles = {"dateStyle": self.date_style, "timeStyle": self.time_style}
-            props.update({name: style for name, style in styles.items() if style})
-        else:
-            props.update({name: self.fields[name] for name in FIELD_VALUES
-                          if name in self.fields})
-        return props
+    def resolved(self, realm):
+        shown = {name: self.fields[name] for name in FIELD_VALUES if name in self.fields}
+        return {**IntlSettings.resolved(self, realm), **shown}
 
 
 #: The letters of patterns (UTS #35, part 4) by field, for each width of the options.
@@ -24397,7 +24374,7 @@ def formatted_date(value, settings):
     return join_parts(format_date_parts(value, settings)).replace("\u202f", " ")
 
 
-DATE_TIME_FORMAT = intl_class("DateTimeFormat", JSDateTimeFormat)
+DATE_TIME_FORMAT = intl_class("DateTimeFormat", DateSettings, call=True)
 
 
 def date_argument(realm, value):
@@ -24428,21 +24405,13 @@ def date_time_format_range(realm, this, start=undefined, end=undefined, *_):
 
 DATE_TIME_FORMAT.methods(
     formatToParts=lambda realm, this, date=undefined, *_:
-        parts_to_array(realm, format_date_parts(date_argument(realm, date), this.settings)),
-    resolvedOptions=lambda realm, this, *_: realm.new_object(this.settings.resolved()))
-
-
-@DATE_TIME_FORMAT.constructor(0, call=True)
-def date_time_format_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    result = new_intl_object(realm, JSDateTimeFormat, new_target, "DateTimeFormatPrototype", None)
-    result.settings = DateSettings(intl_options(realm, options), locale_list(realm, locales))
-    return result
+        parts_to_array(realm, format_date_parts(date_argument(realm, date), this.settings)))
 
 
 def locale_date_method(name, required, defaults):
     """Declares Date.prototype.toLocaleString and its kin."""
     def to_locale_text(realm, this, locales=undefined, options=undefined, *_):
-        settings = DateSettings(intl_options(realm, options), locale_list(realm, locales), required, defaults)
+        settings = DateSettings(locale_list(realm, locales), intl_options(realm, options), required, defaults)
         if this.value != this.value:
             return "Invalid Date"
         return formatted_date(this.value, settings)
@@ -24456,38 +24425,18 @@ locale_date_method("toLocaleTimeString", "time", "time")
 
 # -- Intl.Collator -----------------------------------------------------------------------
 
-COLLATOR = intl_class("Collator", JSCollator)
-
-
-def collator_compare(realm, this, x=undefined, y=undefined, *_):
-    x = to_string(x)
-    return compare_text(x, to_string(y), this.settings)
-
-
-@COLLATOR.getter("compare")
-def collator_compare_getter(realm, this, *_):
-    if this.bound is None:
-        this.bound = realm.function(lambda _, *pair: collator_compare(realm, this, *pair), "", 2)
-    return this.bound
-
-
-@COLLATOR.method("resolvedOptions", 0)
-def collator_resolved_options(realm, this, *_):
-    settings = this.settings
-    return realm.new_object({
-        "locale": settings.locale, "usage": settings.usage, "sensitivity": settings.sensitivity,
-        "ignorePunctuation": settings.ignore_punctuation, "collation": "default",
-        "numeric": settings.numeric, "caseFirst": "upper" if settings.upper_first else "false"})
-
-
-class CollatorSettings(CollationOptions):
+class CollatorSettings(IntlSettings, CollationOptions):
     """The options of Intl.Collator and localeCompare()."""
 
-    __slots__ = ("locale", "usage")
+    CHOICES = {"usage": (("sort", "search"), "sort")}
+    SHOWN = ("locale", "usage", "sensitivity", "ignorePunctuation", "collation", "numeric", "caseFirst")
+    collation = "default"
+    ignorePunctuation = property(lambda self: self.ignore_punctuation)
+    caseFirst = property(lambda self: "upper" if self.upper_first else "false")
 
     def __init__(self, locales, options):
         option = option_reader(options)
-        self.usage = option("usage", ("sort", "search"), "sort")
+        self.choose(option, "usage")
         locale_matcher(option)
         keyword_option(option, "collation")
         numeric = options.get("numeric")
@@ -24500,6 +24449,21 @@ class CollatorSettings(CollationOptions):
         CollationOptions.__init__(self, values["kn"] == "true", sensitivity, values["kf"] == "upper",
                                   punctuation is not undefined and to_boolean(punctuation))
         self.tailored = tailoring(data)
+
+
+COLLATOR = intl_class("Collator", CollatorSettings, call=True)
+
+
+def collator_compare(realm, this, x=undefined, y=undefined, *_):
+    x = to_string(x)
+    return compare_text(x, to_string(y), this.settings)
+
+
+@COLLATOR.getter("compare")
+def collator_compare_getter(realm, this, *_):
+    if this.bound is None:
+        this.bound = realm.function(lambda _, *pair: collator_compare(realm, this, *pair), "", 2)
+    return this.bound
 
 
 def tailoring(data):
@@ -24565,29 +24529,28 @@ def string_to_locale_upper_case(realm, this, locales=undefined, *_):
     return string_to_upper_case(realm, text)
 
 
-@COLLATOR.constructor(0, call=True)
-def collator_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    result = new_intl_object(realm, JSCollator, new_target, "CollatorPrototype", None)
-    result.settings = CollatorSettings(locale_list(realm, locales), intl_options(realm, options))
-    return result
-
-
 # -- Intl.PluralRules --------------------------------------------------------------------
 
 class PluralSettings(NumberSettings):
     """The options of Intl.PluralRules: its type, and how the number would be written."""
 
-    def __init__(self, options, locales):
+    CHOICES = {**NumberSettings.CHOICES, "type": (("cardinal", "ordinal"), "cardinal")}
+    SHOWN = ("locale", "type", *NumberSettings.DIGITS, "pluralCategories", *NumberSettings.ROUNDING)
+    style = None
+
+    def __init__(self, locales, options):
         option = option_reader(options)
         locale_matcher(option)
         self.locale, self.data, _ = resolve_locale(locales)
-        self.type = option("type", ("cardinal", "ordinal"), "cardinal")
+        self.choose(option, "type")
         self.notation = "standard"
         self.read_digits(options, option, 0, 3)
         self.rules = self.data.list("plural" if self.type == "cardinal" else "ordinal")
+        names = [rule.split(":")[0] for rule in self.rules if rule] + ["other"]
+        self.pluralCategories = sorted(names, key=PLURAL_CATEGORIES.index)
 
 
-PLURAL_RULES = intl_class("PluralRules", JSPluralRules)
+PLURAL_RULES = intl_class("PluralRules", PluralSettings)
 
 
 @PLURAL_RULES.method("select", 1)
@@ -24597,37 +24560,24 @@ def plural_rules_select(realm, this, value=undefined, *_):
         if is_finite(value) else "other"
 
 
-@PLURAL_RULES.method("resolvedOptions", 0)
-def plural_rules_resolved_options(realm, this, *_):
-    settings = this.settings
-    names = [rule.split(":")[0] for rule in settings.rules if rule] + ["other"]
-    props = {"locale": settings.locale, "type": settings.type, **settings.resolved_digits(),
-             "pluralCategories": realm.new_array(sorted(names, key=PLURAL_CATEGORIES.index)),
-             **settings.resolved_rounding()}
-    return realm.new_object(props)
-
-
-@PLURAL_RULES.constructor(0)
-def plural_rules_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    result = new_intl_object(realm, JSPluralRules, new_target, "PluralRulesPrototype", None)
-    result.settings = PluralSettings(intl_options(realm, options), locale_list(realm, locales))
-    return result
-
-
 # -- Intl.ListFormat ---------------------------------------------------------------------
 
-LIST_FORMAT = intl_class("ListFormat", JSListFormat)
-
-
-class ListSettings:
+class ListSettings(IntlSettings):
     """The options of Intl.ListFormat."""
+
+    CHOICES = {"type": (("conjunction", "disjunction", "unit"), "conjunction"),
+               "style": (("long", "short", "narrow"), "long")}
+    SHOWN = ("locale", "type", "style")
+    coerce = staticmethod(object_options)
 
     def __init__(self, locales, options):
         option = option_reader(options)
         locale_matcher(option)
         self.locale, self.data, _ = resolve_locale(locales)
-        self.type = option("type", ("conjunction", "disjunction", "unit"), "conjunction")
-        self.style = option("style", ("long", "short", "narrow"), "long")
+        self.choose(option, "type", "style")
+
+
+LIST_FORMAT = intl_class("ListFormat", ListSettings)
 
 
 def list_parts(items, settings):
@@ -24678,37 +24628,24 @@ LIST_FORMAT.methods(
         parts_to_array(realm, list_parts(string_list(realm, items), this.settings)))
 
 
-@LIST_FORMAT.method("resolvedOptions", 0)
-def list_format_resolved_options(realm, this, *_):
-    settings = this.settings
-    return realm.new_object({"locale": settings.locale, "type": settings.type, "style": settings.style})
-
-
-@LIST_FORMAT.constructor(0)
-def list_format_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    result = new_intl_object(realm, JSListFormat, new_target, "ListFormatPrototype", None)
-    result.settings = ListSettings(locale_list(realm, locales), object_options(options))
-    return result
-
-
 # -- Intl.RelativeTimeFormat -------------------------------------------------------------
-
-RELATIVE_TIME_FORMAT = intl_class("RelativeTimeFormat", JSRelativeTimeFormat)
 
 RELATIVE_UNITS = ("second", "minute", "hour", "day", "week", "month", "quarter", "year")
 
 
-class RelativeSettings:
+class RelativeSettings(IntlSettings):
     """The options of Intl.RelativeTimeFormat."""
+
+    CHOICES = {"style": (("long", "short", "narrow"), "long"), "numeric": (("always", "auto"), "always")}
+    SHOWN = ("locale", "style", "numeric", "numberingSystem")
 
     def __init__(self, locales, options):
         option = option_reader(options)
         locale_matcher(option)
         system = keyword_option(option, "numberingSystem")
         self.locale, self.data, _ = resolve_locale(locales, {"nu": ("latn",)}, {"nu": system})
-        self.style = option("style", ("long", "short", "narrow"), "long")
-        self.numeric = option("numeric", ("always", "auto"), "always")
-        self.number = NumberSettings(JSObject(None), [self.locale])
+        self.choose(option, "style", "numeric")
+        self.number = NumberSettings([self.locale], JSObject(None))
 
     def map(self, stem):
         """The forms of the style; a shorter style has only what differs from the longer one."""
@@ -24717,6 +24654,9 @@ class RelativeSettings:
             result.update(self.data.map(f"{stem}-{style}"))
             if style == self.style:
                 return result
+
+
+RELATIVE_TIME_FORMAT = intl_class("RelativeTimeFormat", RelativeSettings)
 
 
 def relative_parts(value, unit, settings):
@@ -24759,20 +24699,6 @@ def relative_time_format_to_parts(realm, this, value=undefined, unit=undefined, 
     return realm.new_array([
         realm.new_object({"type": kind, "value": text, **({"unit": single} if of_number else {})})
         for kind, text, of_number in relative_parts(value, unit, this.settings)])
-
-
-@RELATIVE_TIME_FORMAT.method("resolvedOptions", 0)
-def relative_time_format_resolved_options(realm, this, *_):
-    settings = this.settings
-    return realm.new_object({"locale": settings.locale, "style": settings.style, "numeric": settings.numeric,
-                             "numberingSystem": "latn"})
-
-
-@RELATIVE_TIME_FORMAT.constructor(0)
-def relative_time_format_construct(realm, new_target, locales=undefined, options=undefined, *_):
-    result = new_intl_object(realm, JSRelativeTimeFormat, new_target, "RelativeTimeFormatPrototype", None)
-    result.settings = RelativeSettings(locale_list(realm, locales), intl_options(realm, options))
-    return result
 
 
 # ======================================================================================
