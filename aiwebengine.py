@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            375
+     1  This page: contents, imports, version                                            378
      2  Limits of scripts                                                                 22
      3  ERRORS, TEXT AND NUMBERS                                                         388
           Long texts                                                                     124
@@ -54,12 +54,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              89
           Arithmetic                                                                     217
           Iteration                                                                      150
-    10  Code generator                                                                 3,457
+    10  Code generator                                                                 3,460
           Nodes of Python                                                                123
           Functions and their variables                                                  388
           Statements                                                                     153
           Loops, jumps and try                                                           410
-          Destructuring                                                                  149
+          Destructuring                                                                  152
           Expressions                                                                    246
           Classes                                                                        180
           Operators                                                                      345
@@ -69,60 +69,61 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          141
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,728
+    11  Built-ins of the language                                                      8,280
           Helpers shared by the built-ins                                                 95
-          Object                                                                         395
-          Function                                                                       142
-          Boolean                                                                         34
-          Symbol                                                                          66
+          Object                                                                         365
+          Function                                                                       153
+          Boolean                                                                         15
+          Symbol                                                                          45
           Call stacks                                                                     69
           Error                                                                          244
-          Number                                                                         336
-          BigInt                                                                          60
-          Math                                                                           167
+          Number                                                                         314
+          BigInt                                                                          50
+          Math                                                                           153
           Date                                                                            46
           Date: arithmetic                                                                78
           Date: local time                                                               151
           Date: text                                                                      33
           Date: parsing                                                                  171
-          Date: getters and setters                                                      112
-          Date: methods that make text                                                    62
-          Date: constructor                                                               37
+          Date: getters and setters                                                       96
+          Date: methods that make text                                                    55
+          Date: constructor                                                               28
           String                                                                         114
           String: access, search, parts                                                  142
-          String: changed copies                                                         210
+          String: changed copies                                                         205
           String: patterns                                                               145
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                33
-          String: constructor                                                             52
-          Iterator prototypes                                                             16
+          String: constructor                                                             51
+          Iterator prototypes                                                             10
           Array                                                                          144
           Array: callbacks                                                               109
           Array: order                                                                   157
-          Array: prototype methods                                                       658
-          Array: constructor                                                              91
+          Array: prototype methods                                                       547
+          Array: methods that typed arrays share                                          77
+          Array: constructor                                                              87
           Array iterators                                                                 44
-          Map and Set                                                                    506
-          Iterators of Map and Set                                                       124
-          WeakMap and WeakSet                                                            117
+          Map and Set                                                                    442
+          Iterators of Map and Set                                                       114
+          WeakMap and WeakSet                                                             87
           WeakRef and FinalizationRegistry                                               113
-          ArrayBuffer                                                                    133
+          ArrayBuffer                                                                    123
           Element types                                                                   99
-          Typed arrays                                                                   696
+          Typed arrays                                                                   580
           Constructors of the element types                                               93
-          DataView                                                                       100
-          Promise                                                                        445
-          Generators and async functions                                                 160
+          DataView                                                                        98
+          Promise                                                                        442
+          Generators and async functions                                                 150
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                181
           JSON: parsing                                                                  405
           JSON: writing                                                                  343
-          Reflect                                                                         93
+          Reflect                                                                         81
           Proxy                                                                          272
-          Global functions and values                                                    108
-    12  Regular expressions                                                            3,289
+          Global functions and values                                                     93
+    12  Regular expressions                                                            3,287
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -137,35 +138,35 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp.prototype                                                               149
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
-          RegExp: the constructor                                                         37
+          RegExp: the constructor                                                         35
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,367
+    13  Intl                                                                           2,348
           Intl: the table of locales                                                     819
           Intl (ECMA-402): locales                                                       294
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              444
-          Intl.DateTimeFormat                                                            450
+          Intl.NumberFormat                                                              434
+          Intl.DateTimeFormat                                                            444
           Intl.Collator                                                                  118
           Intl.PluralRules                                                                42
-          Intl.ListFormat                                                                 80
+          Intl.ListFormat                                                                 77
           Intl.RelativeTimeFormat                                                         84
-    14  Functions of the web                                                           2,276
+    14  Functions of the web                                                           2,229
           Inspection                                                                     603
           console: formatting                                                             85
           console: tables                                                                 78
           console                                                                        191
-          URL                                                                            603
-          URLSearchParams                                                                249
-          DOMException                                                                    48
-          TextEncoder and TextDecoder                                                    143
+          URL                                                                            597
+          URLSearchParams                                                                235
+          DOMException                                                                    47
+          TextEncoder and TextDecoder                                                    131
           Base64                                                                          32
           structuredClone                                                                138
-          crypto and performance                                                          45
-          Timers and microtasks                                                           52
-    15  Realm, jobs and timers                                                         3,667
-          Helpers of generated code: any realm                                           345
-          Helpers of generated code: one realm                                           763
+          crypto and performance                                                          36
+          Timers and microtasks                                                           47
+    15  Realm, jobs and timers                                                         3,671
+          Helpers of generated code: any realm                                           347
+          Helpers of generated code: one realm                                           762
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
@@ -173,18 +174,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       55
           Threads for scripts                                                            147
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   426
-          Realm: running code, values in and out                                         411
+          Realm: objects, errors, jobs                                                   427
+          Realm: running code, values in and out                                         413
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         17
           Realms of a terminal                                                            93
           The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,664
+    16  js2py, and the choice of an engine                                             1,666
           js2py: the private copy                                                        304
           js2py: from JavaScript to Python                                               462
           js2py: hardening                                                               235
-          js2py: realm                                                                   622
+          js2py: realm                                                                   624
           Engines                                                                         32
     17  Streams: registry, connections, broadcaster                                    1,410
           Messages of streams                                                            112
@@ -194,7 +195,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        4,939
+    18  GraphQL                                                                        5,018
           GraphQL errors                                                                 170
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -203,8 +204,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    231
-          GraphQL schema                                                                 558
+          GraphQL registrations, and their SDL in one                                    233
+          GraphQL schema                                                                 614
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
           GraphQL plans                                                                  506
@@ -212,7 +213,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                682
+          GraphQL service                                                                703
     19  Host API                                                                       2,254
           Arguments                                                                      152
           routeRegistry                                                                  175
@@ -223,48 +224,50 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                1,808
+    20  Scripts: loading and hot reload                                                2,073
           Log                                                                            177
-          Errors of scripts                                                               60
+          Code frames                                                                     33
+          Causes of errors                                                               213
+          Errors of scripts                                                               71
           Calls                                                                          214
           Routes                                                                         164
           Imported files                                                                  59
-          One script                                                                     374
-          All scripts                                                                    582
+          One script                                                                     373
+          All scripts                                                                    587
           Live pages                                                                     122
-    21  HTTP server                                                                    3,274
+    21  HTTP server                                                                    3,294
           Request heads                                                                  200
-          Request bodies                                                                 242
-          Responses of handlers                                                          148
-          Who may ask                                                                    180
+          Request bodies                                                                 247
+          Responses of handlers                                                          149
+          Who may ask                                                                    188
           The last requests                                                               32
           Fault injection                                                                334
           Live pages                                                                      45
           Static files                                                                   261
           One connection: reading                                                        215
           One connection: answering                                                      284
-          One connection: GraphQL and routes of scripts                                  222
+          One connection: GraphQL and routes of scripts                                  233
           One connection: streams                                                        124
           One connection: writing                                                        133
-          Requests as scripts see them                                                   176
+          Requests as scripts see them                                                   171
           The server                                                                     571
-    22  Pages                                                                          3,712
+    22  Pages                                                                          3,725
           Page kit                                                                       124
           Live pages                                                                     207
-          Errors                                                                         282
+          Errors                                                                         288
           For monitors                                                                   116
-          Dashboard: facts                                                               308
+          Dashboard: facts                                                               312
           Dashboard: the live channel                                                    174
           Dashboard: actions                                                             230
-          Dashboard: the look                                                            306
-          Dashboard: the script                                                          748
+          Dashboard: the look                                                            307
+          Dashboard: the script                                                          750
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     185
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   2,594
-          Options                                                                        257
+    23  Command line                                                                   2,596
+          Options                                                                        259
           The map of this file                                                            58
           Serving                                                                        139
           Script tests                                                                   378
@@ -5626,6 +5629,8 @@ class JSObject:
                         return True
                     if not flags & WRITABLE:
                         return False
+                    if flags != DEFAULT_ATTRS and obj is receiver and isinstance(attrs, ProtectedAttrs):
+                        attrs.note_change(key)
                     break
             obj = obj.proto
             if obj is None:
@@ -5688,10 +5693,16 @@ class JSLazyObject(JSObject):
     """A plain object that makes properties when they are read. As soon as more is wanted of it than to read
     some of them it makes them all, and becomes an ordinary object.
 
-    Until then `props` holds LATER in the place of a property, and `attrs` what makes one: make(key).
+    Until then `props` holds LATER in the place of a property, and `attrs` what makes one: (makers, realm,
+    subject) for makers[key](realm, subject).
     """
 
     __slots__ = ()
+
+    def __init__(self, proto, props, makers):
+        self.proto = proto
+        _PUT_PROPS(self, props)
+        _PUT_ATTRS(self, makers)
 
     def get(self, key, receiver=None):
         props = _PROPS(self)
@@ -5699,14 +5710,15 @@ class JSLazyObject(JSObject):
             return JSObject.get(self, key, receiver)
         value = props[key]
         if value is LATER:
-            value = props[key] = _ATTRS(self)(key)
+            makers, realm, subject = _ATTRS(self)
+            value = props[key] = makers[key](realm, subject)
         return value
 
     def complete(self):
-        props, make = _PROPS(self), _ATTRS(self)
+        props, (makers, realm, subject) = _PROPS(self), _ATTRS(self)
         for key, value in props.items():
             if value is LATER:
-                props[key] = make(key)
+                props[key] = makers[key](realm, subject)
         self.__class__ = JSObject
         self.attrs = None
 
@@ -5721,15 +5733,8 @@ class JSLazyObject(JSObject):
         return None
 
 
-_PROPS, _ATTRS = JSObject.props.__get__, JSObject.attrs.__get__
-
-
-def lazy_object(proto, props, make):
-    """An object with a new dict of properties, of which those that are LATER are make(key)."""
-    obj = JSObject(proto, props)
-    obj.attrs = make
-    obj.__class__ = JSLazyObject
-    return obj
+_PROPS, _PUT_PROPS = JSObject.props.__get__, JSObject.props.__set__
+_ATTRS, _PUT_ATTRS = JSObject.attrs.__get__, JSObject.attrs.__set__
 
 
 class JSProxyBase(JSObject):
@@ -5814,8 +5819,6 @@ def validate_property(current, desc, extensible):
 def set_on_receiver(holder, key, value, receiver):
     """The end of OrdinarySet: a writable data property was found on `holder`, or none (None)."""
     if holder is receiver and not receiver.exotic:
-        if isinstance(receiver.attrs, ProtectedAttrs):
-            receiver.attrs.note_change(key)
         receiver.props[key] = value
         return True
     if not isinstance(receiver, JSObject):
@@ -8636,7 +8639,10 @@ class DestructuringEmitter(LoopEmitter):
         self.emit_assign(source, value)
         first = pattern.properties[0] if pattern.properties else None
         named = [self.const(property_name(first.key))] if isinstance(first, Property) and not first.computed else []
-        self.emit_value(self.call("object_for_destructuring", self.name(source), *named))
+        refused = self.collect(lambda: self.emit_value(
+            self.call("refuse_destructuring", self.name(source), *named)))
+        self.emit_if(self.any_of(self.compare(self.name(source), _IS, self.name("undefined")),
+                                 self.compare(self.name(source), _IS, self.name("null"))), refused)
         used = []
         for prop in pattern.properties:
             self.at(prop)
@@ -10930,6 +10936,17 @@ class BuiltinTable:
             return impl
         return declare
 
+    def methods(self, **impls):
+        """Declares functions that are one expression each: name=lambda realm, this, …. The length is the number
+        of named arguments."""
+        for key, impl in impls.items():
+            self.method(key, impl.__code__.co_argcount - 2)(impl)
+
+    def getters(self, **impls):
+        """The same for getters: name=lambda realm, this, *_: …."""
+        for key, impl in impls.items():
+            self.getter(key)(impl)
+
     def value(self, key, value, flags=HIDDEN_ATTRS):
         """Declares a plain value, or make(realm) if `value` is a Python function."""
         self.entries.append(("value", key, value, None, flags))
@@ -11070,15 +11087,15 @@ def proto_from(realm, new_target, intrinsic):
     return prototype_for(new_target, lambda: getattr(realm, intrinsic))
 
 
-def peek(obj, key):
-    """The value of a data property, own or inherited, without running any script: undefined
+def peek(obj, key, hidden=undefined):
+    """The value of a data property, own or inherited, without running any script: `hidden`
     where there is an accessor or a Proxy."""
     while obj is not None and not isinstance(obj, JSProxyBase):
         own = obj.get_own(key)
         if own is not None:
-            return undefined if own.is_accessor() else own.value
+            return hidden if own.is_accessor() else own.value
         obj = obj.get_proto()
-    return undefined
+    return undefined if obj is None else hidden
 
 
 def is_array(value):
@@ -11197,16 +11214,6 @@ def object_to_string(realm, this, *_):
     return f"[object {tag if type(tag) is str else builtin}]"
 
 
-@OBJECT.method("toLocaleString")
-def object_to_locale_string(realm, this, *_):
-    return invoke(realm, this, "toString")
-
-
-@OBJECT.method("valueOf")
-def object_value_of(realm, this, *_):
-    return to_object(realm, this)
-
-
 @OBJECT.method("hasOwnProperty", 1)
 def object_has_own_property(realm, this, key=undefined, *_):
     key = to_property_key(key)
@@ -11291,14 +11298,11 @@ def find_accessor(realm, this, key, field):
     return undefined
 
 
-@OBJECT.method("__lookupGetter__", 1)
-def object_lookup_getter(realm, this, key=undefined, *_):
-    return find_accessor(realm, this, key, "get")
-
-
-@OBJECT.method("__lookupSetter__", 1)
-def object_lookup_setter(realm, this, key=undefined, *_):
-    return find_accessor(realm, this, key, "set")
+OBJECT.methods(
+    toLocaleString=lambda realm, this, *_: invoke(realm, this, "toString"),
+    valueOf=lambda realm, this, *_: to_object(realm, this),
+    __lookupGetter__=lambda realm, this, key=undefined, *_: find_accessor(realm, this, key, "get"),
+    __lookupSetter__=lambda realm, this, key=undefined, *_: find_accessor(realm, this, key, "set"))
 
 
 @OBJECT.constructor(1, call=True)
@@ -11388,22 +11392,6 @@ def enumerable_own(realm, value, pick):
             if own is not None and own.enumerable:
                 found.append(key if pick is None else pick(key, obj.get(key)))
     return found
-
-
-@OBJECT.static.method("keys", 1)
-def object_keys(realm, this, value=undefined, *_):
-    return realm.new_array(enumerable_own(realm, value, None))
-
-
-@OBJECT.static.method("values", 1)
-def object_values(realm, this, value=undefined, *_):
-    return realm.new_array(enumerable_own(realm, value, lambda key, item: item))
-
-
-@OBJECT.static.method("entries", 1)
-def object_entries(realm, this, value=undefined, *_):
-    return realm.new_array(
-        enumerable_own(realm, value, lambda key, item: realm.new_array([key, item])))
 
 
 @OBJECT.static.method("fromEntries", 1)
@@ -11519,19 +11507,18 @@ def object_is(realm, this, x=undefined, y=undefined, *_):
     return same_value(x, y)
 
 
-@OBJECT.static.method("isExtensible", 1)
-def object_is_extensible(realm, this, value=undefined, *_):
-    return isinstance(value, JSObject) and value.is_extensible()
-
-
-@OBJECT.static.method("isFrozen", 1)
-def object_is_frozen(realm, this, value=undefined, *_):
-    return not isinstance(value, JSObject) or has_integrity(value, True)
-
-
-@OBJECT.static.method("isSealed", 1)
-def object_is_sealed(realm, this, value=undefined, *_):
-    return not isinstance(value, JSObject) or has_integrity(value, False)
+OBJECT.static.methods(
+    keys=lambda realm, this, value=undefined, *_: realm.new_array(enumerable_own(realm, value, None)),
+    values=lambda realm, this, value=undefined, *_:
+        realm.new_array(enumerable_own(realm, value, lambda key, item: item)),
+    entries=lambda realm, this, value=undefined, *_:
+        realm.new_array(enumerable_own(realm, value, lambda key, item: realm.new_array([key, item]))),
+    isExtensible=lambda realm, this, value=undefined, *_:
+        isinstance(value, JSObject) and value.is_extensible(),
+    isFrozen=lambda realm, this, value=undefined, *_:
+        not isinstance(value, JSObject) or has_integrity(value, True),
+    isSealed=lambda realm, this, value=undefined, *_:
+        not isinstance(value, JSObject) or has_integrity(value, False))
 
 
 @OBJECT.static.method("preventExtensions", 1)
@@ -11633,9 +11620,8 @@ def function_to_string(realm, this, *_):
     return f"function {this.info.name}() {{ [native code] }}"
 
 
-@FUNCTION.method(SYM_HAS_INSTANCE, 1, flags=0)
-def function_has_instance(realm, this, value=undefined, *_):
-    return ordinary_has_instance(this, value)
+FUNCTION.method(SYM_HAS_INSTANCE, 1, flags=0)(
+    lambda realm, this, value=undefined, *_: ordinary_has_instance(this, value))
 
 
 class IntrinsicObject:
@@ -11693,35 +11679,28 @@ declare_function_class("AsyncFunction", "async", None)
 declare_function_class("AsyncGeneratorFunction", "asyncgenerator", "AsyncGeneratorPrototype")
 
 
+def this_value_of(name, *kinds):
+    """ThisBooleanValue and its kin (20.3.3.3.1): a function that gives the primitive of a receiver, of one of the
+    Python types `kinds`, and raises a TypeError for other receivers, with the name of the method."""
+    def primitive(this, method):
+        if type(this) in kinds:
+            return this
+        if isinstance(this, JSPrimitiveObject) and type(this.value) in kinds:
+            return this.value
+        raise JSTypeError(f"{name}.prototype{method} requires that 'this' be a {name}")
+    return primitive
+
+
 # -- Boolean -----------------------------------------------------------------------------
 
 BOOLEAN = BuiltinClass("Boolean", prototype=lambda realm, proto: JSPrimitiveObject(proto, False))
+this_boolean = this_value_of("Boolean", bool)
+BOOLEAN.methods(
+    toString=lambda realm, this, *_: "true" if this_boolean(this, ".toString") else "false",
+    valueOf=lambda realm, this, *_: this_boolean(this, ".valueOf"))
 
 
-def this_boolean(value, method):
-    """ThisBooleanValue (20.3.3.3.1)."""
-    if type(value) is bool:
-        return value
-    if isinstance(value, JSPrimitiveObject) and type(value.value) is bool:
-        return value.value
-    raise JSTypeError(f"Boolean.prototype.{method} requires that 'this' be a Boolean")
-
-
-@BOOLEAN.method("toString")
-def boolean_to_string(realm, this, *_):
-    return "true" if this_boolean(this, "toString") else "false"
-
-
-@BOOLEAN.method("valueOf")
-def boolean_value_of(realm, this, *_):
-    return this_boolean(this, "valueOf")
-
-
-def boolean_call(realm, this, value=undefined, *_):
-    return to_boolean(value)
-
-
-@BOOLEAN.constructor(1, call=boolean_call)
+@BOOLEAN.constructor(1, call=lambda realm, this, value=undefined, *_: to_boolean(value))
 def boolean_construct(realm, new_target, value=undefined, *_):
     value = to_boolean(value)
     return JSPrimitiveObject(proto_from(realm, new_target, "BooleanPrototype"), value)
@@ -11730,35 +11709,14 @@ def boolean_construct(realm, new_target, value=undefined, *_):
 # -- Symbol ------------------------------------------------------------------------------
 
 SYMBOL = BuiltinClass("Symbol", tag="Symbol")
-
-
-def this_symbol(value, method):
-    """ThisSymbolValue (20.4.3.4.1)."""
-    if type(value) is JSSymbol:
-        return value
-    if isinstance(value, JSPrimitiveObject) and type(value.value) is JSSymbol:
-        return value.value
-    raise JSTypeError(f"{method} requires that 'this' be a Symbol")
-
-
-@SYMBOL.method("toString")
-def symbol_to_string(realm, this, *_):
-    return repr(this_symbol(this, "Symbol.prototype.toString"))
-
-
-@SYMBOL.method("valueOf")
-def symbol_value_of(realm, this, *_):
-    return this_symbol(this, "Symbol.prototype.valueOf")
-
-
-@SYMBOL.getter("description")
-def symbol_description(realm, this, *_):
-    return this_symbol(this, "Symbol.prototype.description").description
-
-
-@SYMBOL.method(SYM_TO_PRIMITIVE, 1, flags=CONFIGURABLE)
-def symbol_to_primitive(realm, this, *_):
-    return this_symbol(this, "Symbol.prototype [ @@toPrimitive ]")
+this_symbol = this_value_of("Symbol", JSSymbol)
+SYMBOL.methods(
+    toString=lambda realm, this, *_: repr(this_symbol(this, ".toString")),
+    valueOf=lambda realm, this, *_: this_symbol(this, ".valueOf"))
+SYMBOL.getters(
+    description=lambda realm, this, *_: this_symbol(this, ".description").description)
+SYMBOL.method(SYM_TO_PRIMITIVE, 1, flags=CONFIGURABLE)(
+    lambda realm, this, *_: this_symbol(this, " [ @@toPrimitive ]"))
 
 
 def symbol_call(realm, this, description=undefined, *_):
@@ -12109,6 +12067,7 @@ def aggregate_error_construct(realm, new_target, errors=undefined, message=undef
 # -- Number (21.1) -----------------------------------------------------------------------
 
 NUMBER = BuiltinClass("Number", prototype=lambda realm, proto: JSPrimitiveObject(proto, 0))
+number_value = this_value_of("Number", *NUMBER_TYPES)
 
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _DECIMAL_PREFIX = re.compile(r"[+-]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)")
@@ -12128,15 +12087,6 @@ class SharedFunction:
 
     def install(self, realm):
         setattr(realm, self.info.name, realm.bind(self.impl, self.info))
-
-
-def number_value(this, name):
-    """ThisNumberValue (21.1.3.7.1)."""
-    if type(this) in NUMBER_TYPES:
-        return this
-    if isinstance(this, JSPrimitiveObject) and type(this.value) in NUMBER_TYPES:
-        return this.value
-    raise JSTypeError(f"Number.prototype.{name} requires that 'this' be a Number")
 
 
 def is_finite(value):
@@ -12279,7 +12229,7 @@ def radix_argument(radix):
 
 @NUMBER.method("toExponential", 1)
 def number_to_exponential(realm, this, digits=undefined, *_):
-    value = number_value(this, "toExponential")
+    value = number_value(this, ".toExponential")
     count = to_integer_or_infinity(digits)
     if not is_finite(value):
         return number_to_string(value)
@@ -12295,7 +12245,7 @@ def number_to_exponential(realm, this, digits=undefined, *_):
 
 @NUMBER.method("toFixed", 1)
 def number_to_fixed(realm, this, digits=undefined, *_):
-    value = number_value(this, "toFixed")
+    value = number_value(this, ".toFixed")
     count = to_integer_or_infinity(digits)
     if not 0 <= count <= 100:
         raise JSRangeError("toFixed() digits argument must be between 0 and 100")
@@ -12313,7 +12263,7 @@ def fixed_text(value, count):
 
 @NUMBER.method("toPrecision", 1)
 def number_to_precision(realm, this, precision=undefined, *_):
-    value = number_value(this, "toPrecision")
+    value = number_value(this, ".toPrecision")
     if precision is undefined:
         return number_to_string(value)
     count = to_integer_or_infinity(precision)
@@ -12334,14 +12284,12 @@ def number_to_precision(realm, this, precision=undefined, *_):
 
 @NUMBER.method("toString", 1)
 def number_proto_to_string(realm, this, radix=undefined, *_):
-    value = number_value(this, "toString")
+    value = number_value(this, ".toString")
     radix = radix_argument(radix)
     return number_to_string(value) if radix == 10 else number_in_radix(value, radix)
 
 
-@NUMBER.method("valueOf", 0)
-def number_value_of(realm, this, *_):
-    return number_value(this, "valueOf")
+NUMBER.methods(valueOf=lambda realm, this, *_: number_value(this, ".valueOf"))
 
 
 def to_number_argument(values):
@@ -12365,24 +12313,12 @@ for _key, _value in (("EPSILON", 2.0 ** -52), ("MAX_SAFE_INTEGER", MAX_SAFE),
     NUMBER.static.value(_key, _value, 0)
 
 
-@NUMBER.static.method("isFinite", 1)
-def number_is_finite(realm, this, value=undefined, *_):
-    return type(value) in NUMBER_TYPES and is_finite(value)
-
-
-@NUMBER.static.method("isInteger", 1)
-def number_is_integer(realm, this, value=undefined, *_):
-    return is_integral(value)
-
-
-@NUMBER.static.method("isNaN", 1)
-def number_is_nan(realm, this, value=undefined, *_):
-    return value != value
-
-
-@NUMBER.static.method("isSafeInteger", 1)
-def number_is_safe_integer(realm, this, value=undefined, *_):
-    return is_integral(value) and -MAX_SAFE <= value <= MAX_SAFE
+NUMBER.static.methods(
+    isFinite=lambda realm, this, value=undefined, *_: type(value) in NUMBER_TYPES and is_finite(value),
+    isInteger=lambda realm, this, value=undefined, *_: is_integral(value),
+    isNaN=lambda realm, this, value=undefined, *_: value != value,
+    isSafeInteger=lambda realm, this, value=undefined, *_:
+        is_integral(value) and -MAX_SAFE <= value <= MAX_SAFE)
 
 
 @SharedFunction("parseFloat", 1)
@@ -12445,27 +12381,17 @@ NUMBER.static.value("parseInt", lambda realm: realm.parseInt)
 # -- BigInt (21.2) -----------------------------------------------------------------------
 
 BIGINT = BuiltinClass("BigInt", tag="BigInt")
-
-
-def bigint_value(this, name):
-    """ThisBigIntValue (21.2.3.4.1)."""
-    if type(this) is JSBigInt:
-        return this
-    if isinstance(this, JSPrimitiveObject) and type(this.value) is JSBigInt:
-        return this.value
-    raise JSTypeError(f"BigInt.prototype.{name} requires that 'this' be a BigInt")
+bigint_value = this_value_of("BigInt", JSBigInt)
 
 
 @BIGINT.method("toString", 0)
 def bigint_to_string(realm, this, radix=undefined, *_):
-    value = int(bigint_value(this, "toString"))
+    value = int(bigint_value(this, ".toString"))
     radix = radix_argument(radix)
     return ("-" if value < 0 else "") + integer_in_radix(abs(value), radix)
 
 
-@BIGINT.method("valueOf", 0)
-def bigint_value_of(realm, this, *_):
-    return bigint_value(this, "valueOf")
+BIGINT.methods(valueOf=lambda realm, this, *_: bigint_value(this, ".valueOf"))
 
 
 @BIGINT.constructor(1, call=True)
@@ -12585,25 +12511,10 @@ rounding_function("round", round_half_up)
 rounding_function("trunc", math.trunc)
 
 
-@MATH.method("abs", 1)
-def math_abs(realm, this, value=undefined, *_):
-    return abs(to_number(value))
-
-
 @MATH.method("atan2", 2)
 def math_atan2(realm, this, y=undefined, x=undefined, *_):
     y = to_number(y)
     return math.atan2(y, to_number(x))
-
-
-@MATH.method("clz32", 1)
-def math_clz32(realm, this, value=undefined, *_):
-    return 32 - to_uint32(value).bit_length()
-
-
-@MATH.method("fround", 1)
-def math_fround(realm, this, value=undefined, *_):
-    return round_to_float32(to_number(value))
 
 
 def round_to_float32(value):
@@ -12614,9 +12525,8 @@ def round_to_float32(value):
         return math.copysign(INFINITY, value)
 
 
-@MATH.method("hypot", 2)
-def math_hypot(realm, this, *values):
-    return math.hypot(*[to_number(value) for value in values]) if values else 0
+MATH.method("hypot", 2)(
+    lambda realm, this, *values: math.hypot(*[to_number(value) for value in values]) if values else 0)
 
 
 @MATH.method("imul", 2)
@@ -12658,9 +12568,11 @@ def math_pow(realm, this, base=undefined, exponent=undefined, *_):
     return number_power(base, to_number(exponent))
 
 
-@MATH.method("random", 0)
-def math_random(realm, this, *_):
-    return random.random()
+MATH.methods(
+    abs=lambda realm, this, value=undefined, *_: abs(to_number(value)),
+    clz32=lambda realm, this, value=undefined, *_: 32 - to_uint32(value).bit_length(),
+    fround=lambda realm, this, value=undefined, *_: round_to_float32(to_number(value)),
+    random=lambda realm, this, *_: random.random())
 
 
 @MATH.method("sign", 1)
@@ -13202,29 +13114,13 @@ for _index, _name in enumerate(_DATE_PARTS):
     date_setter(_name, _index, _SETTER_ARGUMENTS[_index])
 
 
-@DATE.method("getDay", 0)
-def date_get_day(realm, this, *_):
-    return week_day(local_time(this.value)) if this.value == this.value else NAN
-
-
-@DATE.method("getUTCDay", 0)
-def date_get_utc_day(realm, this, *_):
-    return week_day(this.value) if this.value == this.value else NAN
-
-
-@DATE.method("getTime", 0)
-def date_get_time(realm, this, *_):
-    return this.value
-
-
-@DATE.method("valueOf", 0)
-def date_value_of(realm, this, *_):
-    return this.value
-
-
-@DATE.method("getTimezoneOffset", 0)
-def date_get_timezone_offset(realm, this, *_):
-    return int(-local_facts(this.value)[0] / 60000) if this.value == this.value else NAN
+DATE.methods(
+    getDay=lambda realm, this, *_: week_day(local_time(this.value)) if this.value == this.value else NAN,
+    getUTCDay=lambda realm, this, *_: week_day(this.value) if this.value == this.value else NAN,
+    getTime=lambda realm, this, *_: this.value,
+    valueOf=lambda realm, this, *_: this.value,
+    getTimezoneOffset=lambda realm, this, *_:
+        int(-local_facts(this.value)[0] / 60000) if this.value == this.value else NAN)
 
 
 @DATE.method("getYear", 0)
@@ -13262,11 +13158,6 @@ def full_year(year):
 
 # -- Date: methods that make text --------------------------------------------------------
 
-@DATE.method("toDateString", 0)
-def date_to_date_string(realm, this, *_):
-    return date_text(local_time(this.value)) if this.value == this.value else "Invalid Date"
-
-
 @DATE.method("toISOString", 0)
 def date_to_iso_string(realm, this, *_):
     if this.value != this.value:
@@ -13283,14 +13174,12 @@ def date_to_json(realm, this, *_):
     return invoke(realm, obj, "toISOString")
 
 
-@DATE.method("toString", 0)
-def date_to_string(realm, this, *_):
-    return date_to_text(this.value)
-
-
-@DATE.method("toTimeString", 0)
-def date_to_time_string(realm, this, *_):
-    return clock_text(this.value) if this.value == this.value else "Invalid Date"
+DATE.methods(
+    toDateString=lambda realm, this, *_:
+        date_text(local_time(this.value)) if this.value == this.value else "Invalid Date",
+    toString=lambda realm, this, *_: date_to_text(this.value),
+    toTimeString=lambda realm, this, *_:
+        clock_text(this.value) if this.value == this.value else "Invalid Date")
 
 
 @DATE.method("toUTCString", 0)
@@ -13344,19 +13233,10 @@ def date_construct(realm, new_target, *values):
     return JSDate(prototype_for(new_target, lambda: realm.DatePrototype), value)
 
 
-@DATE.static.method("now", 0)
-def date_now(realm, this, *_):
-    return realm.clock.now()
-
-
-@DATE.static.method("parse", 1)
-def date_parse(realm, this, text=undefined, *_):
-    return parse_date(to_string(text))
-
-
-@DATE.static.method("UTC", 7)
-def date_utc(realm, this, *values):
-    return time_clip(date_arguments(values or (undefined,)))
+DATE.static.methods(
+    now=lambda realm, this, *_: realm.clock.now(),
+    parse=lambda realm, this, text=undefined, *_: parse_date(to_string(text)))
+DATE.static.method("UTC", 7)(lambda realm, this, *values: time_clip(date_arguments(values or (undefined,))))
 
 
 # -- String (22.1) -----------------------------------------------------------------------
@@ -13815,14 +13695,9 @@ def string_value(this, name):
     raise JSTypeError(f"String.prototype.{name} requires that 'this' be a String")
 
 
-@STRING.method("toString", 0)
-def string_to_string(realm, this, *_):
-    return string_value(this, "toString")
-
-
-@STRING.method("valueOf", 0)
-def string_value_of(realm, this, *_):
-    return string_value(this, "valueOf")
+STRING.methods(
+    toString=lambda realm, this, *_: string_value(this, "toString"),
+    valueOf=lambda realm, this, *_: string_value(this, "valueOf"))
 
 
 # -- String: patterns --------------------------------------------------------------------
@@ -14159,9 +14034,9 @@ def string_iterator_next(realm, this, *_):
     return realm.iter_result(point, False)
 
 
-@STRING.method(SYM_ITERATOR, 0)
-def string_iterator(realm, this, *_):
-    return JSStringIterator(realm.StringIteratorPrototype, this_text(this, "[Symbol.iterator]"))
+STRING.method(SYM_ITERATOR, 0)(
+    lambda realm, this, *_:
+    JSStringIterator(realm.StringIteratorPrototype, this_text(this, "[Symbol.iterator]")))
 
 
 # -- String: constructor -----------------------------------------------------------------
@@ -14179,9 +14054,8 @@ def string_construct(realm, new_target, *values):
     return JSStringObject(prototype_for(new_target, lambda: realm.StringPrototype), text)
 
 
-@STRING.static.method("fromCharCode", 1)
-def string_from_char_code(realm, this, *codes):
-    return "".join([chr(to_uint32(code) & 0xFFFF) for code in interruptible(codes)])
+STRING.static.method("fromCharCode", 1)(
+    lambda realm, this, *codes: "".join([chr(to_uint32(code) & 0xFFFF) for code in interruptible(codes)]))
 
 
 @STRING.static.method("fromCodePoint", 1)
@@ -14222,14 +14096,8 @@ ITERATOR = BuiltinClass("Iterator", is_global=False)
 ASYNC_ITERATOR = BuiltinClass("AsyncIterator", is_global=False)
 
 
-@ITERATOR.method(SYM_ITERATOR)
-def iterator_iterator(realm, this, *_):
-    return this
-
-
-@ASYNC_ITERATOR.method(SYM_ASYNC_ITERATOR)
-def async_iterator_iterator(realm, this, *_):
-    return this
+ITERATOR.method(SYM_ITERATOR)(lambda realm, this, *_: this)
+ASYNC_ITERATOR.method(SYM_ASYNC_ITERATOR)(lambda realm, this, *_: this)
 
 
 # -- Array (23.1) ------------------------------------------------------------------------
@@ -14724,21 +14592,6 @@ def move_elements(realm, obj, start, to, count, backwards):
             obj.delete_or_throw(key)
 
 
-@ARRAY.method("entries")
-def array_entries(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), "entries")
-
-
-@ARRAY.method("every", 1)
-def array_every(realm, this, callback=undefined, receiver=undefined, *_):
-    obj, length = array_and_length(realm, this)
-    test = require_callable(callback).fn
-    for index, value in present_items(realm, obj, range(length)):
-        if not to_boolean(test(receiver, value, index, obj)):
-            return False
-    return True
-
-
 @ARRAY.method("fill", 1)
 def array_fill(realm, this, value=undefined, start=undefined, end=undefined, *_):
     obj, length = array_and_length(realm, this)
@@ -14785,37 +14638,6 @@ def array_filter(realm, this, callback=undefined, receiver=undefined, *_):
     return target
 
 
-def find_via_predicate(realm, this, callback, receiver, backwards):
-    """FindViaPredicate (23.1.3.12.1): (index, value), or (-1, undefined)."""
-    obj, length = array_and_length(realm, this)
-    test = require_callable(callback).fn
-    indices = range(length - 1, -1, -1) if backwards else range(length)
-    for index, value in all_items(realm, obj, indices):
-        if to_boolean(test(receiver, value, index, obj)):
-            return index, value
-    return -1, undefined
-
-
-@ARRAY.method("find", 1)
-def array_find(realm, this, callback=undefined, receiver=undefined, *_):
-    return find_via_predicate(realm, this, callback, receiver, False)[1]
-
-
-@ARRAY.method("findIndex", 1)
-def array_find_index(realm, this, callback=undefined, receiver=undefined, *_):
-    return find_via_predicate(realm, this, callback, receiver, False)[0]
-
-
-@ARRAY.method("findLast", 1)
-def array_find_last(realm, this, callback=undefined, receiver=undefined, *_):
-    return find_via_predicate(realm, this, callback, receiver, True)[1]
-
-
-@ARRAY.method("findLastIndex", 1)
-def array_find_last_index(realm, this, callback=undefined, receiver=undefined, *_):
-    return find_via_predicate(realm, this, callback, receiver, True)[0]
-
-
 @ARRAY.method("flat")
 def array_flat(realm, this, depth=undefined, *_):
     obj, length = array_and_length(realm, this)
@@ -14849,15 +14671,6 @@ def flatten_into(realm, target, source, length, count, depth, mapper=None):
             append_element(target, count, value)
             count += 1
     return count
-
-
-@ARRAY.method("forEach", 1)
-def array_for_each(realm, this, callback=undefined, receiver=undefined, *_):
-    obj, length = array_and_length(realm, this)
-    run = require_callable(callback).fn
-    for index, value in present_items(realm, obj, range(visit_values(obj, length, run, receiver), length)):
-        run(receiver, value, index, obj)
-    return undefined
 
 
 def list_position(items, value, start, end):
@@ -14963,11 +14776,6 @@ def join_elements(realm, obj, length, separator, make_text):
         joining.pop()
 
 
-@ARRAY.method("keys")
-def array_keys(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), "keys")
-
-
 @ARRAY.method("map", 1)
 def array_map(realm, this, callback=undefined, receiver=undefined, *_):
     obj, length = array_and_length(realm, this)
@@ -15021,36 +14829,6 @@ def array_push(realm, this, *values):
         obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length + len(values))
     return length + len(values)
-
-
-def reduce_items(realm, this, callback, initial, backwards):
-    """The common part of reduce and reduceRight."""
-    obj, length = array_and_length(realm, this)
-    run = require_callable(callback).fn
-    start = 0
-    if type(obj) is JSArray and obj.items and not backwards and takes_at_most(run, 2):
-        result, start = reduce_values(obj, length, run, initial)
-        initial = [result]
-    items = present_items(realm, obj, range(length - 1, -1, -1) if backwards else range(start, length))
-    if initial:
-        result = initial[0]
-    else:
-        _, result = next(items, (0, HOLE))
-        if result is HOLE:
-            raise JSTypeError("Reduce of empty array with no initial value")
-    for index, value in items:
-        result = run(undefined, result, value, index, obj)
-    return result
-
-
-@ARRAY.method("reduce", 1)
-def array_reduce(realm, this, callback=undefined, *initial):
-    return reduce_items(realm, this, callback, initial, False)
-
-
-@ARRAY.method("reduceRight", 1)
-def array_reduce_right(realm, this, callback=undefined, *initial):
-    return reduce_items(realm, this, callback, initial, True)
 
 
 @ARRAY.method("reverse")
@@ -15121,16 +14899,6 @@ def copy_range(realm, target, source, start, end):
         append_element(target, index - start, value)
 
 
-@ARRAY.method("some", 1)
-def array_some(realm, this, callback=undefined, receiver=undefined, *_):
-    obj, length = array_and_length(realm, this)
-    test = require_callable(callback).fn
-    for index, value in present_items(realm, obj, range(length)):
-        if to_boolean(test(receiver, value, index, obj)):
-            return True
-    return False
-
-
 @ARRAY.method("sort", 1)
 def array_sort(realm, this, comparator=undefined, *_):
     require_comparator(comparator)
@@ -15191,17 +14959,6 @@ def splice_in_place(realm, obj, length, start, deleted, items):
     for index, value in enumerate(items, start):
         obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length - deleted + count)
-
-
-@ARRAY.method("toLocaleString")
-def array_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
-    obj, length = array_and_length(realm, this)
-
-    def text(value):
-        if value is undefined or value is null:
-            return ""
-        return to_string(invoke(realm, value, "toLocaleString", locales, options))
-    return join_elements(realm, obj, length, ",", text)
 
 
 def copied_items(realm, obj, length):
@@ -15300,6 +15057,83 @@ ARRAY.value(SYM_UNSCOPABLES, lambda realm: JSObject(None, dict.fromkeys((
     CONFIGURABLE)
 
 
+# -- Array: methods that typed arrays share ----------------------------------------------
+
+#: name -> (what the callback must say of an element, whether the search begins at the end, whether holes
+#: count, the answer from the first such element's index and value: -1 and undefined if there is none).
+SEARCHES = {
+    "every": (False, False, False, lambda index, value: index < 0),
+    "some": (True, False, False, lambda index, value: index >= 0),
+    "find": (True, False, True, lambda index, value: value),
+    "findIndex": (True, False, True, lambda index, value: index),
+    "findLast": (True, True, True, lambda index, value: value),
+    "findLastIndex": (True, True, True, lambda index, value: index)}
+
+
+def declare_shared_methods(method, receive, every_item, items_present, kinds):
+    """Declares, with the decorator `method`, what Array and typed arrays share: `receive(realm, this)` gives the
+    object and its length; `every_item` and `items_present` walk along indices and yield (index, value)."""
+    for name, (*search, holes, answer) in SEARCHES.items():
+        declare_search(method(name, 1), receive, every_item if holes else items_present, *search, answer)
+    declare_reduction(method("reduce", 1), receive, items_present, False)
+    declare_reduction(method("reduceRight", 1), receive, items_present, True)
+    for kind in kinds:
+        method(kind, 0)(lambda realm, this, *_, kind=kind:
+                        JSArrayIterator(realm.ArrayIteratorPrototype, to_object(realm, this), kind))
+
+    @method("forEach", 1)
+    def for_each(realm, this, callback=undefined, receiver=undefined, *_):
+        obj, length = receive(realm, this)
+        run = require_callable(callback).fn
+        for index, value in items_present(realm, obj, range(visit_values(obj, length, run, receiver), length)):
+            run(receiver, value, index, obj)
+        return undefined
+
+    @method("toLocaleString", 0)
+    def to_locale_string(realm, this, locales=undefined, options=undefined, *_):
+        def text(value):
+            if value is undefined or value is null:
+                return ""
+            return to_string(invoke(realm, value, "toLocaleString", locales, options))
+        return join_elements(realm, *receive(realm, this), ",", text)
+
+
+def declare_search(declare, receive, walk, outcome, backwards, answer):
+    """FindViaPredicate (23.1.3.12.1) and its kin."""
+    def search(realm, this, callback=undefined, receiver=undefined, *_):
+        obj, length = receive(realm, this)
+        test = require_callable(callback).fn
+        for index, value in walk(realm, obj, range(length - 1, -1, -1) if backwards else range(length)):
+            if to_boolean(test(receiver, value, index, obj)) is outcome:
+                return answer(index, value)
+        return answer(-1, undefined)
+    declare(search)
+
+
+def declare_reduction(declare, receive, walk, backwards):
+    def reduce_items(realm, this, callback=undefined, *initial):
+        obj, length = receive(realm, this)
+        run = require_callable(callback).fn
+        start = 0
+        if type(obj) is JSArray and obj.items and not backwards and takes_at_most(run, 2):
+            result, start = reduce_values(obj, length, run, initial)
+            initial = [result]
+        items = walk(realm, obj, range(length - 1, -1, -1) if backwards else range(start, length))
+        if initial:
+            result = initial[0]
+        else:
+            _, result = next(items, (0, HOLE))
+            if result is HOLE:
+                raise JSTypeError("Reduce of empty array with no initial value")
+        for index, value in items:
+            result = run(undefined, result, value, index, obj)
+        return result
+    declare(reduce_items)
+
+
+declare_shared_methods(ARRAY.method, array_and_length, all_items, present_items, ("entries", "keys"))
+
+
 # -- Array: constructor (23.1.1, 23.1.2) -------------------------------------------------
 
 @ARRAY.constructor(1, call=True)
@@ -15370,9 +15204,7 @@ def array_from_array_like(realm, ctor, source, mapper, receiver):
     return target
 
 
-@ARRAY.static.method("isArray", 1)
-def array_is_array(realm, this, value=undefined, *_):
-    return is_array(value)
+ARRAY.static.methods(isArray=lambda realm, this, value=undefined, *_: is_array(value))
 
 
 @ARRAY.static.method("of")
@@ -15386,9 +15218,7 @@ def array_of(realm, this, *items):
     return target
 
 
-@ARRAY.static.getter(SYM_SPECIES)
-def array_species(realm, this, *_):
-    return this
+ARRAY.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 # -- Array iterators ---------------------------------------------------------------------
@@ -15560,11 +15390,6 @@ class JSMap(JSCollection):
         JSCollection.__init__(self, proto)
         self.values = []
 
-    def get_value(self, key):
-        """The value of a key, or undefined."""
-        position = self.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
-        return undefined if position is None else self.values[position]
-
     def set_value(self, key, value):
         wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
         position = self.index.get(wrapped)
@@ -15612,26 +15437,39 @@ def polled(realm, values):
         yield value
 
 
-def add_all(realm, target, iterable, adder_name, adder_info, add_directly, add):
-    """Fills a new collection from the constructor's argument by its method `adder_name`:
-    `add(adder, item)`, or `add_directly(item)` while that method is the built-in one."""
-    if iterable is undefined or iterable is null:
-        return
-    adder = target.get(adder_name)
-    if not is_callable(adder):
-        raise JSTypeError(f"'{display(adder)}' returned for property '{adder_name}' of object "
-                          f"'{object_text(target)}' is not a function")
-    direct = getattr(adder, "info", None) is adder_info
-    iterator = fast_iterator(realm, iterable) or iterate(realm, iterable)
-    try:
-        for item in polled(realm, iterator):
-            if direct:
-                add_directly(item)
-            else:
-                add(adder, item)
-    except Exception as exc:
-        abandon_iterator(iterator, exc)
-        raise
+def declared_info(table, key):
+    """The FunctionInfo that all realms share of one function in a table. Comparing it tells a
+    built-in function from what a script may have put in its place."""
+    return next(entry[3] for entry in table.entries if entry[1] == key)
+
+
+def declare_filling(table, adder_name, quick_adder, has_entries):
+    """Declares the constructor of a collection, which is filled from an iterable by its method `adder_name`, or by
+    quick_adder(realm, target) while that is the built-in one. `has_entries`: the items are keys with values."""
+    info = declared_info(table, adder_name)
+
+    @table.constructor(0)
+    def construct_collection(realm, new_target, iterable=undefined, *_):
+        target = table.receiver(proto_from(realm, new_target, table.name + "Prototype"))
+        if iterable is undefined or iterable is null:
+            return target
+        adder = target.get(adder_name)
+        if not is_callable(adder):
+            raise JSTypeError(f"'{display(adder)}' returned for property '{adder_name}' of object "
+                              f"'{object_text(target)}' is not a function")
+        is_builtin = getattr(adder, "info", None) is info
+        add = quick_adder(realm, target) if is_builtin else functools.partial(adder.fn, target)
+        iterator = fast_iterator(realm, iterable) or iterate(realm, iterable)
+        try:
+            for item in polled(realm, iterator):
+                if has_entries:
+                    add(*entry_of(item))
+                else:
+                    add(item)
+        except Exception as exc:
+            abandon_iterator(iterator, exc)
+            raise
+        return target
 
 
 def entry_of(item):
@@ -15643,32 +15481,39 @@ def entry_of(item):
     return item.get("0"), item.get("1")
 
 
-def require_map(this, method):
-    """The receiver check of the methods that must be fast, for what is not exactly a JSMap."""
-    raise JSTypeError(f"Method Map.prototype.{method} called on incompatible receiver {display(this)}")
+def refuse_receiver(table, method, this):
+    """The receiver check of the methods that must be fast, for what is not exactly of the class."""
+    raise JSTypeError(f"Method {table.target}.{method} called on incompatible receiver {display(this)}")
 
 
-def require_set(this, method):
-    raise JSTypeError(f"Method Set.prototype.{method} called on incompatible receiver {display(this)}")
+def declare_collection(table, kinds, make_iterator):
+    """Declares what Map and Set share; make_iterator(realm, this, kind) for each of `kinds`."""
+    collection = table.receiver
+
+    @table.method("clear", 0)
+    def clear(realm, this, *_):
+        this.remove_all()
+        return undefined
+
+    @table.method("has", 1, receiver=False)
+    def has(realm, this, key=undefined, *_):
+        if type(this) is not collection:
+            refuse_receiver(table, "has", this)
+        return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
+
+    table.methods(delete=lambda realm, this, key=undefined, *_: this.remove(key))
+    table.getters(size=lambda realm, this, *_: len(this.index))
+    for kind in kinds:
+        table.method(kind, 0)(lambda realm, this, *_, kind=kind: make_iterator(realm, this, kind))
+    table.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 MAP = BuiltinClass("Map", JSMap, tag="Map")
 
 
-@MAP.method("clear", 0)
-def map_clear(realm, this, *_):
-    this.remove_all()
-    return undefined
-
-
-@MAP.method("delete", 1)
-def map_delete(realm, this, key=undefined, *_):
-    return this.remove(key)
-
-
-@MAP.method("entries", 0)
-def map_entries(realm, this, *_):
-    return JSMapIterator(realm.MapIteratorPrototype, this, "entries")
+declare_collection(MAP, ("entries", "keys", "values"),
+                   lambda realm, this, kind: JSMapIterator(realm.MapIteratorPrototype, this, kind))
+MAP.alias(SYM_ITERATOR, "entries")
 
 
 @MAP.method("forEach", 1)
@@ -15682,27 +15527,15 @@ def map_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
 @MAP.method("get", 1, receiver=False)
 def map_get(realm, this, key=undefined, *_):
     if type(this) is not JSMap:
-        require_map(this, "get")
+        refuse_receiver(MAP, "get", this)
     position = this.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
     return undefined if position is None else this.values[position]
-
-
-@MAP.method("has", 1, receiver=False)
-def map_has(realm, this, key=undefined, *_):
-    if type(this) is not JSMap:
-        require_map(this, "has")
-    return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
-
-
-@MAP.method("keys", 0)
-def map_keys(realm, this, *_):
-    return JSMapIterator(realm.MapIteratorPrototype, this, "keys")
 
 
 @MAP.method("set", 2, receiver=False)
 def map_set(realm, this, key=undefined, value=undefined, *_):
     if type(this) is not JSMap:
-        require_map(this, "set")
+        refuse_receiver(MAP, "set", this)
     wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
     position = this.index.get(wrapped)
     if position is None:
@@ -15713,26 +15546,7 @@ def map_set(realm, this, key=undefined, value=undefined, *_):
     return this
 
 
-@MAP.getter("size")
-def map_size(realm, this, *_):
-    return len(this.index)
-
-
-@MAP.method("values", 0)
-def map_values(realm, this, *_):
-    return JSMapIterator(realm.MapIteratorPrototype, this, "values")
-
-
-MAP.alias(SYM_ITERATOR, "entries")
-
-
-@MAP.constructor(0)
-def map_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSMap(prototype_for(new_target, lambda: realm.MapPrototype))
-    add_all(realm, target, iterable, "set", MAP_SET_INFO,
-            lambda item: target.set_value(*entry_of(item)),
-            lambda adder, item: adder.fn(target, *entry_of(item)))
-    return target
+declare_filling(MAP, "set", lambda realm, target: target.set_value, True)
 
 
 @MAP.static.method("groupBy", 2)
@@ -15747,38 +15561,24 @@ def map_group_by(realm, this, items=undefined, callback=undefined, *_):
     return groups
 
 
-@MAP.static.getter(SYM_SPECIES)
-def map_species(realm, this, *_):
-    return this
-
-
 SET = BuiltinClass("Set", JSSet, tag="Set")
 
 
 @SET.method("add", 1, receiver=False)
 def set_add(realm, this, key=undefined, *_):
     if type(this) is not JSSet:
-        require_set(this, "add")
+        refuse_receiver(SET, "add", this)
     wrapped = collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key
     if wrapped not in this.index:
         this.append_key(wrapped, key)
     return this
 
 
-@SET.method("clear", 0)
-def set_clear(realm, this, *_):
-    this.remove_all()
-    return undefined
-
-
-@SET.method("delete", 1)
-def set_delete(realm, this, key=undefined, *_):
-    return this.remove(key)
-
-
-@SET.method("entries", 0)
-def set_entries(realm, this, *_):
-    return JSSetIterator(realm.SetIteratorPrototype, this, "entries")
+declare_filling(SET, "add", lambda realm, target: target.add_key, False)
+declare_collection(SET, ("entries", "values"),
+                   lambda realm, this, kind: JSSetIterator(realm.SetIteratorPrototype, this, kind))
+SET.alias("keys", "values")
+SET.alias(SYM_ITERATOR, "values")
 
 
 @SET.method("forEach", 1)
@@ -15788,27 +15588,6 @@ def set_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
         key = this.keys[position]
         run(this_arg, key, key, this)
     return undefined
-
-
-@SET.method("has", 1, receiver=False)
-def set_has(realm, this, key=undefined, *_):
-    if type(this) is not JSSet:
-        require_set(this, "has")
-    return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in this.index
-
-
-@SET.getter("size")
-def set_size(realm, this, *_):
-    return len(this.index)
-
-
-@SET.method("values", 0)
-def set_values(realm, this, *_):
-    return JSSetIterator(realm.SetIteratorPrototype, this, "values")
-
-
-SET.alias("keys", "values")
-SET.alias(SYM_ITERATOR, "values")
 
 
 class SetRecord:
@@ -15928,19 +15707,6 @@ def set_union(realm, this, other=undefined, *_):
     return result
 
 
-@SET.constructor(0)
-def set_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSSet(prototype_for(new_target, lambda: realm.SetPrototype))
-    add_all(realm, target, iterable, "add", SET_ADD_INFO, target.add_key,
-            lambda adder, item: adder.fn(target, item))
-    return target
-
-
-@SET.static.getter(SYM_SPECIES)
-def set_species(realm, this, *_):
-    return this
-
-
 # -- Iterators of Map and Set ------------------------------------------------------------
 
 class JSCollectionIterator(JSObject):
@@ -16019,16 +15785,6 @@ def collection_iterator_next(realm, this, *_):
     if position is None:
         return realm.iter_result(undefined, True)
     return realm.iter_result(this.item(realm, position), False)
-
-
-def declared_info(table, key):
-    """The FunctionInfo that all realms share of one function in a table. Comparing it tells a
-    built-in function from what a script may have put in its place."""
-    return next(entry[3] for entry in table.entries if entry[1] == key)
-
-
-MAP_SET_INFO = declared_info(MAP, "set")
-SET_ADD_INFO = declared_info(SET, "add")
 
 
 def iterate_map(realm, source):
@@ -16111,23 +15867,21 @@ def can_be_held_weakly(realm, value):
     return type(value) is JSSymbol and realm.symbols.get(value.description) is not value
 
 
+def declare_weak_collection(table, adder_name, add, has_entries):
+    """Declares what WeakMap and WeakSet share."""
+    table.methods(
+        delete=lambda realm, this, key=undefined, *_: this.entries.pop(id(key), None) is not None,
+        has=lambda realm, this, key=undefined, *_: id(key) in this.entries)
+    declare_filling(table, adder_name, lambda realm, target: functools.partial(add, realm, target), has_entries)
+
+
 WEAK_MAP = BuiltinClass("WeakMap", JSWeakMap, tag="WeakMap")
-
-
-@WEAK_MAP.method("delete", 1)
-def weak_map_delete(realm, this, key=undefined, *_):
-    return this.entries.pop(id(key), None) is not None
 
 
 @WEAK_MAP.method("get", 1)
 def weak_map_get(realm, this, key=undefined, *_):
     entry = this.entries.get(id(key))
     return undefined if entry is None else entry[1]
-
-
-@WEAK_MAP.method("has", 1)
-def weak_map_has(realm, this, key=undefined, *_):
-    return id(key) in this.entries
 
 
 @WEAK_MAP.method("set", 2)
@@ -16138,16 +15892,7 @@ def weak_map_set(realm, this, key=undefined, value=undefined, *_):
     return this
 
 
-@WEAK_MAP.constructor(0)
-def weak_map_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSWeakMap(prototype_for(new_target, lambda: realm.WeakMapPrototype))
-    add_all(realm, target, iterable, "set", WEAK_MAP_SET_INFO,
-            lambda item: weak_map_set(realm, target, *entry_of(item)),
-            lambda adder, item: adder.fn(target, *entry_of(item)))
-    return target
-
-
-WEAK_MAP_SET_INFO = declared_info(WEAK_MAP, "set")
+declare_weak_collection(WEAK_MAP, "set", weak_map_set, True)
 
 WEAK_SET = BuiltinClass("WeakSet", JSWeakSet, tag="WeakSet")
 
@@ -16160,26 +15905,7 @@ def weak_set_add(realm, this, key=undefined, *_):
     return this
 
 
-@WEAK_SET.method("delete", 1)
-def weak_set_delete(realm, this, key=undefined, *_):
-    return this.entries.pop(id(key), None) is not None
-
-
-@WEAK_SET.method("has", 1)
-def weak_set_has(realm, this, key=undefined, *_):
-    return id(key) in this.entries
-
-
-@WEAK_SET.constructor(0)
-def weak_set_constructor(realm, new_target, iterable=undefined, *_):
-    target = JSWeakSet(prototype_for(new_target, lambda: realm.WeakSetPrototype))
-    add_all(realm, target, iterable, "add", WEAK_SET_ADD_INFO,
-            lambda item: weak_set_add(realm, target, item),
-            lambda adder, item: adder.fn(target, item))
-    return target
-
-
-WEAK_SET_ADD_INFO = declared_info(WEAK_SET, "add")
+declare_weak_collection(WEAK_SET, "add", weak_set_add, False)
 
 
 # -- WeakRef and FinalizationRegistry ----------------------------------------------------
@@ -16364,14 +16090,9 @@ def clamp_range(length, start, end):
 ARRAY_BUFFER = BuiltinClass("ArrayBuffer", JSArrayBuffer, tag="ArrayBuffer")
 
 
-@ARRAY_BUFFER.getter("byteLength")
-def array_buffer_byte_length(realm, this, *_):
-    return 0 if this.data is None else len(this.data)
-
-
-@ARRAY_BUFFER.getter("detached")
-def array_buffer_detached(realm, this, *_):
-    return this.data is None
+ARRAY_BUFFER.getters(
+    byteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data),
+    detached=lambda realm, this, *_: this.data is None)
 
 
 @ARRAY_BUFFER.method("slice", 2)
@@ -16418,14 +16139,9 @@ def array_buffer_construct(realm, new_target, length=undefined, *_):
     return JSArrayBuffer(proto, allocate_bytes(size))
 
 
-@ARRAY_BUFFER.static.method("isView", 1)
-def array_buffer_is_view(realm, this, value=undefined, *_):
-    return isinstance(value, (JSTypedArray, JSDataView))
-
-
-@ARRAY_BUFFER.static.getter(SYM_SPECIES)
-def array_buffer_species(realm, this, *_):
-    return this
+ARRAY_BUFFER.static.methods(
+    isView=lambda realm, this, value=undefined, *_: isinstance(value, (JSTypedArray, JSDataView)))
+ARRAY_BUFFER.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 # -- Element types -----------------------------------------------------------------------
@@ -16700,27 +16416,25 @@ def typed_array_method(key, length):
     return declare
 
 
+def element_items(realm, array, indices):
+    """(index, element) of a typed array for each of `indices`; undefined for those that are gone."""
+    for index in indices:
+        if not index & 4095:
+            realm.poll()
+        yield index, array.get_index(index)
+
+
+declare_shared_methods(typed_array_method, lambda realm, this: (this, len(this.view)), element_items, element_items,
+                       ("entries", "keys", "values"))
+TYPED_ARRAY.alias(SYM_ITERATOR, "values")
+
+
 @typed_array_method("at", 1)
 def typed_array_at(realm, this, index=undefined, *_):
     length = len(this.view)
     index = to_integer_or_infinity(index)
     index = length + index if index < 0 else index
     return this.get_index(index) if 0 <= index < length else undefined
-
-
-@TYPED_ARRAY.getter("buffer")
-def typed_array_buffer(realm, this, *_):
-    return this.buffer
-
-
-@TYPED_ARRAY.getter("byteLength")
-def typed_array_byte_length(realm, this, *_):
-    return this.byte_length()
-
-
-@TYPED_ARRAY.getter("byteOffset")
-def typed_array_byte_offset(realm, this, *_):
-    return 0 if this.buffer.data is None else this.offset
 
 
 @typed_array_method("copyWithin", 2)
@@ -16733,25 +16447,6 @@ def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=
         require_attached(this.buffer, "%TypedArray%.prototype.copyWithin")
         this.view[to:to + count] = this.view[first:first + count]
     return this
-
-
-@typed_array_method("entries", 0)
-def typed_array_entries(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, this, "entries")
-
-
-def visit_elements(realm, this, callback, this_arg, backwards=False):
-    """Calls back for every element; yields (index, value, result)."""
-    run = require_callable(callback).fn
-    indices = range(len(this.view))
-    for index in polled(realm, reversed(indices) if backwards else indices):
-        value = this.get_index(index)
-        yield index, value, run(this_arg, value, index, this)
-
-
-@typed_array_method("every", 1)
-def typed_array_every(realm, this, callback=undefined, this_arg=undefined, *_):
-    return all(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg))
 
 
 @typed_array_method("fill", 1)
@@ -16770,47 +16465,13 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
 
 @typed_array_method("filter", 1)
 def typed_array_filter(realm, this, callback=undefined, this_arg=undefined, *_):
-    kept = [value for _, value, result in visit_elements(realm, this, callback, this_arg)
-            if to_boolean(result)]
+    test = require_callable(callback).fn
+    kept = [value for index, value in element_items(realm, this, range(len(this.view)))
+            if to_boolean(test(this_arg, value, index, this))]
     result = typed_array_species_create(realm, this, (len(kept),), "%TypedArray%.prototype.filter")
     for index, value in enumerate(kept):
         result.set_index(index, value)
     return result
-
-
-def find_element(realm, this, callback, this_arg, backwards):
-    """FindViaPredicate (23.1.3.12.1): (index, value)."""
-    for index, value, result in visit_elements(realm, this, callback, this_arg, backwards):
-        if to_boolean(result):
-            return index, value
-    return -1, undefined
-
-
-@typed_array_method("find", 1)
-def typed_array_find(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(realm, this, callback, this_arg, False)[1]
-
-
-@typed_array_method("findIndex", 1)
-def typed_array_find_index(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(realm, this, callback, this_arg, False)[0]
-
-
-@typed_array_method("findLast", 1)
-def typed_array_find_last(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(realm, this, callback, this_arg, True)[1]
-
-
-@typed_array_method("findLastIndex", 1)
-def typed_array_find_last_index(realm, this, callback=undefined, this_arg=undefined, *_):
-    return find_element(realm, this, callback, this_arg, True)[0]
-
-
-@typed_array_method("forEach", 1)
-def typed_array_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
-    for _visit in visit_elements(realm, this, callback, this_arg):
-        pass
-    return undefined
 
 
 @typed_array_method("includes", 1)
@@ -16863,11 +16524,6 @@ def typed_array_join(realm, this, separator=undefined, *_):
     return checked_text(separator.join(parts))
 
 
-@typed_array_method("keys", 0)
-def typed_array_keys(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, this, "keys")
-
-
 @typed_array_method("lastIndexOf", 1)
 def typed_array_last_index_of(realm, this, value=undefined, *start):
     length = len(this.view)
@@ -16875,52 +16531,24 @@ def typed_array_last_index_of(realm, this, value=undefined, *start):
         return -1
     last = to_integer_or_infinity(start[0]) if start else length - 1
     last = int(max(length + last, -1) if last < 0 else min(last, length - 1))
-    for index in polled(realm, range(min(last, len(this.view) - 1), -1, -1)):
-        if strict_equal(this.get_index(index), value):
-            return index
-    return -1
+    return first_equal(realm, element_items(realm, this, range(min(last, len(this.view) - 1), -1, -1)), value)
 
 
-@TYPED_ARRAY.getter("length")
-def typed_array_length(realm, this, *_):
-    return len(this.view)
+TYPED_ARRAY.getters(
+    buffer=lambda realm, this, *_: this.buffer,
+    byteLength=lambda realm, this, *_: this.byte_length(),
+    byteOffset=lambda realm, this, *_: 0 if this.buffer.data is None else this.offset,
+    length=lambda realm, this, *_: len(this.view))
 
 
 @typed_array_method("map", 1)
 def typed_array_map(realm, this, callback=undefined, this_arg=undefined, *_):
-    require_callable(callback)
+    run = require_callable(callback).fn
     length = len(this.view)
     result = typed_array_species_create(realm, this, (length,), "%TypedArray%.prototype.map")
-    for index, _, value in visit_elements(realm, this, callback, this_arg):
-        result.set_index(index, value)
+    for index, value in element_items(realm, this, range(length)):
+        result.set_index(index, run(this_arg, value, index, this))
     return result
-
-
-def fold_elements(realm, this, callback, initial, backwards):
-    run = require_callable(callback).fn
-    indices = range(len(this.view))
-    if backwards:
-        indices = indices[::-1]
-    if initial:
-        total = initial[0]
-    elif indices:
-        total = this.get_index(indices[0])
-        indices = indices[1:]
-    else:
-        raise JSTypeError("Reduce of empty array with no initial value")
-    for index in polled(realm, indices):
-        total = run(undefined, total, this.get_index(index), index, this)
-    return total
-
-
-@typed_array_method("reduce", 1)
-def typed_array_reduce(realm, this, callback=undefined, *initial):
-    return fold_elements(realm, this, callback, initial, False)
-
-
-@typed_array_method("reduceRight", 1)
-def typed_array_reduce_right(realm, this, callback=undefined, *initial):
-    return fold_elements(realm, this, callback, initial, True)
 
 
 @typed_array_method("reverse", 0)
@@ -17017,11 +16645,6 @@ def slice_over_itself(realm, result, source, first, count):
         data[to + position] = data[start + position]
 
 
-@typed_array_method("some", 1)
-def typed_array_some(realm, this, callback=undefined, this_arg=undefined, *_):
-    return any(to_boolean(result) for _, _, result in visit_elements(realm, this, callback, this_arg))
-
-
 def sorted_elements(realm, this, comparator):
     """The elements in the order of a comparator."""
     check_array_length(len(this.view))
@@ -17089,16 +16712,6 @@ def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
                                       "%TypedArray%.prototype.subarray")
 
 
-@typed_array_method("toLocaleString", 0)
-def typed_array_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
-    parts = []
-    for index in polled(realm, range(len(this.view))):
-        value = this.get_index(index)
-        parts.append("" if value is undefined else to_string(
-            invoke(realm, value, "toLocaleString", locales, options)))
-    return checked_text(",".join(parts))
-
-
 @typed_array_method("toReversed", 0)
 def typed_array_to_reversed(realm, this, *_):
     result = new_typed_array(realm, this.kind, len(this.view))
@@ -17120,16 +16733,6 @@ def typed_array_to_sorted(realm, this, comparator=undefined, *_):
 
 
 TYPED_ARRAY.value("toString", lambda realm: realm.ArrayPrototype.get("toString"))
-
-
-@typed_array_method("values", 0)
-def typed_array_values(realm, this, *_):
-    return JSArrayIterator(realm.ArrayIteratorPrototype, this, "values")
-
-
-TYPED_ARRAY.alias(SYM_ITERATOR, "values")
-
-
 @typed_array_method("with", 2)
 def typed_array_with(realm, this, index=undefined, value=undefined, *_):
     length = len(this.view)
@@ -17144,9 +16747,8 @@ def typed_array_with(realm, this, index=undefined, value=undefined, *_):
     return result
 
 
-@TYPED_ARRAY.getter(SYM_TO_STRING_TAG, receiver=False)
-def typed_array_tag(realm, this, *_):
-    return this.kind.name if isinstance(this, JSTypedArray) else undefined
+TYPED_ARRAY.getter(SYM_TO_STRING_TAG, receiver=False)(
+    lambda realm, this, *_: this.kind.name if isinstance(this, JSTypedArray) else undefined)
 
 
 @TYPED_ARRAY.constructor(0, call=True)
@@ -17218,9 +16820,7 @@ def typed_array_of(realm, this, *items):
     return result
 
 
-@TYPED_ARRAY.static.getter(SYM_SPECIES)
-def typed_array_species(realm, this, *_):
-    return this
+TYPED_ARRAY.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 # -- Constructors of the element types ---------------------------------------------------
@@ -17341,9 +16941,7 @@ class JSDataView(JSObject):
 DATA_VIEW = BuiltinClass("DataView", JSDataView, tag="DataView")
 
 
-@DATA_VIEW.getter("buffer")
-def data_view_buffer(realm, this, *_):
-    return this.buffer
+DATA_VIEW.getters(buffer=lambda realm, this, *_: this.buffer)
 
 
 @DATA_VIEW.getter("byteLength")
@@ -17660,9 +17258,8 @@ def derived_capability(realm, promise):
 PROMISE = BuiltinClass("Promise", JSPromise, tag="Promise")
 
 
-@PROMISE.method("catch", 1, receiver=False)
-def promise_catch(realm, this, on_rejected=undefined, *_):
-    return invoke(realm, this, "then", undefined, on_rejected)
+PROMISE.method("catch", 1, receiver=False)(
+    lambda realm, this, on_rejected=undefined, *_: invoke(realm, this, "then", undefined, on_rejected))
 
 
 @PROMISE.method("finally", 1, receiver=False)
@@ -17851,9 +17448,7 @@ def promise_with_resolvers(realm, this, *_):
                              "reject": capability.reject_function})
 
 
-@PROMISE.static.getter(SYM_SPECIES)
-def promise_species(realm, this, *_):
-    return this
+PROMISE.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 #: They tell the built-in functions from what a script may have put in their place.
@@ -17952,21 +17547,11 @@ GENERATOR = BuiltinClass("Generator", JSGenerator, parent="IteratorPrototype", t
 GENERATOR.target = "[Generator]"
 iteration_protector("generator_iteration_untouched", "GeneratorPrototype")
 GENERATOR.value("constructor", lambda realm: realm.GeneratorFunctionPrototype, CONFIGURABLE)
-
-
-@GENERATOR.method("next", 1)
-def generator_next(realm, this, value=undefined, *_):
-    return generator_result(realm, this.resume, value)
-
-
-@GENERATOR.method("return", 1)
-def generator_return(realm, this, value=undefined, *_):
-    return generator_result(realm, this.throw, GeneratorReturn(value))
-
-
-@GENERATOR.method("throw", 1)
-def generator_throw(realm, this, value=undefined, *_):
-    return generator_result(realm, this.throw, JSError(value))
+GENERATOR.method("return", 1)(
+    lambda realm, this, value=undefined, *_: generator_result(realm, this.throw, GeneratorReturn(value)))
+GENERATOR.methods(
+    next=lambda realm, this, value=undefined, *_: generator_result(realm, this.resume, value),
+    throw=lambda realm, this, value=undefined, *_: generator_result(realm, this.throw, JSError(value)))
 
 
 class GeneratorLoop(IteratorRecord):
@@ -19089,9 +18674,9 @@ def indentation(space):
     return space[:MAX_JSON_INDENT] if type(space) is str else ""
 
 
-@JSON.method("stringify", 3)
-def json_stringify_function(realm, this, value=undefined, replacer=undefined, space=undefined, *_):
-    return json_stringify(realm, value, replacer, space)
+JSON.methods(
+    stringify=lambda realm, this, value=undefined, replacer=undefined, space=undefined, *_:
+        json_stringify(realm, value, replacer, space))
 
 
 # -- Reflect -----------------------------------------------------------------------------
@@ -19128,11 +18713,6 @@ def reflect_define_property(realm, this, target=undefined, key=undefined, attrib
     return target.define_own(key, to_property_descriptor(attributes))
 
 
-@REFLECT.method("deleteProperty", 2)
-def reflect_delete_property(realm, this, target=undefined, key=undefined, *_):
-    return require_target(target, "deleteProperty").delete(to_property_key(key))
-
-
 @REFLECT.method("get", 2)
 def reflect_get(realm, this, target=undefined, key=undefined, *receiver):
     require_target(target, "get")
@@ -19152,24 +18732,17 @@ def reflect_get_prototype_of(realm, this, target=undefined, *_):
     return null if proto is None else proto
 
 
-@REFLECT.method("has", 2)
-def reflect_has(realm, this, target=undefined, key=undefined, *_):
-    return require_target(target, "has").has(to_property_key(key))
-
-
-@REFLECT.method("isExtensible", 1)
-def reflect_is_extensible(realm, this, target=undefined, *_):
-    return require_target(target, "isExtensible").is_extensible()
-
-
-@REFLECT.method("ownKeys", 1)
-def reflect_own_keys(realm, this, target=undefined, *_):
-    return realm.new_array(list(require_target(target, "ownKeys").own_keys()))
-
-
-@REFLECT.method("preventExtensions", 1)
-def reflect_prevent_extensions(realm, this, target=undefined, *_):
-    return require_target(target, "preventExtensions").prevent_extensions()
+REFLECT.methods(
+    deleteProperty=lambda realm, this, target=undefined, key=undefined, *_:
+        require_target(target, "deleteProperty").delete(to_property_key(key)),
+    has=lambda realm, this, target=undefined, key=undefined, *_:
+        require_target(target, "has").has(to_property_key(key)),
+    isExtensible=lambda realm, this, target=undefined, *_:
+        require_target(target, "isExtensible").is_extensible(),
+    ownKeys=lambda realm, this, target=undefined, *_:
+        realm.new_array(list(require_target(target, "ownKeys").own_keys())),
+    preventExtensions=lambda realm, this, target=undefined, *_:
+        require_target(target, "preventExtensions").prevent_extensions())
 
 
 @REFLECT.method("set", 3)
@@ -19475,11 +19048,6 @@ _PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
-@GLOBAL_FUNCTIONS.method("isFinite", 1)
-def global_is_finite(realm, this, value=undefined, *_):
-    return is_finite(to_number(value))
-
-
 @GLOBAL_FUNCTIONS.method("isNaN", 1)
 def global_is_nan(realm, this, value=undefined, *_):
     value = to_number(value)
@@ -19531,24 +19099,14 @@ def decode_except(escaped, decoded, preserved):
     return "".join(pieces)
 
 
-@GLOBAL_FUNCTIONS.method("decodeURI", 1)
-def global_decode_uri(realm, this, uri=undefined, *_):
-    return decode_uri(to_string(uri), URI_RESERVED)
-
-
-@GLOBAL_FUNCTIONS.method("decodeURIComponent", 1)
-def global_decode_uri_component(realm, this, component=undefined, *_):
-    return decode_uri(to_string(component), frozenset())
-
-
-@GLOBAL_FUNCTIONS.method("encodeURI", 1)
-def global_encode_uri(realm, this, uri=undefined, *_):
-    return encode_uri(to_string(uri), URI_CHANGED)
-
-
-@GLOBAL_FUNCTIONS.method("encodeURIComponent", 1)
-def global_encode_uri_component(realm, this, component=undefined, *_):
-    return encode_uri(to_string(component), URI_COMPONENT_CHANGED)
+GLOBAL_FUNCTIONS.methods(
+    isFinite=lambda realm, this, value=undefined, *_: is_finite(to_number(value)),
+    decodeURI=lambda realm, this, uri=undefined, *_: decode_uri(to_string(uri), URI_RESERVED),
+    decodeURIComponent=lambda realm, this, component=undefined, *_:
+        decode_uri(to_string(component), frozenset()),
+    encodeURI=lambda realm, this, uri=undefined, *_: encode_uri(to_string(uri), URI_CHANGED),
+    encodeURIComponent=lambda realm, this, component=undefined, *_:
+        encode_uri(to_string(component), URI_COMPONENT_CHANGED))
 
 
 @GLOBAL_FUNCTIONS.method("escape", 1)
@@ -22782,9 +22340,7 @@ def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_
     return regexp_initialize(JSRegExp(proto, None), pattern, flags)
 
 
-@REGEXP.static.getter(SYM_SPECIES)
-def regexp_species(realm, this, *_):
-    return this
+REGEXP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 
 # -- RegExp: legacy properties -----------------------------------------------------------
@@ -23959,9 +23515,9 @@ def join_parts(parts):
     return "".join([text for _, text in parts])
 
 
-@INTL.method("getCanonicalLocales", 1)
-def intl_get_canonical_locales(realm, this, locales=undefined, *_):
-    return realm.new_array(locale_list(realm, locales))
+INTL.methods(
+    getCanonicalLocales=lambda realm, this, locales=undefined, *_:
+        realm.new_array(locale_list(realm, locales)))
 
 
 @INTL.method("supportedValuesOf", 1)
@@ -24410,19 +23966,11 @@ def number_format(realm, this, value=undefined, *_):
     return join_parts(format_number_parts(numeric_value(value), this.settings))
 
 
-@NUMBER_FORMAT.getter("format")
-def number_format_format(realm, this, *_):
-    return bound_format(realm, this, number_format)
-
-
-@NUMBER_FORMAT.method("formatToParts", 1)
-def number_format_to_parts(realm, this, value=undefined, *_):
-    return parts_to_array(realm, format_number_parts(numeric_value(value), this.settings))
-
-
-@NUMBER_FORMAT.method("resolvedOptions", 0)
-def number_format_resolved_options(realm, this, *_):
-    return realm.new_object(this.settings.resolved())
+NUMBER_FORMAT.getters(format=lambda realm, this, *_: bound_format(realm, this, number_format))
+NUMBER_FORMAT.methods(
+    formatToParts=lambda realm, this, value=undefined, *_:
+        parts_to_array(realm, format_number_parts(numeric_value(value), this.settings)),
+    resolvedOptions=lambda realm, this, *_: realm.new_object(this.settings.resolved()))
 
 
 @NUMBER_FORMAT.constructor(0, call=True)
@@ -24439,14 +23987,12 @@ def number_to_locale_text(realm, value, locales, options):
     return join_parts(format_number_parts(value, settings))
 
 
-@NUMBER.method("toLocaleString", 0)
-def number_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
-    return number_to_locale_text(realm, number_value(this, "toLocaleString"), locales, options)
-
-
-@BIGINT.method("toLocaleString", 0)
-def bigint_to_locale_string(realm, this, locales=undefined, options=undefined, *_):
-    return number_to_locale_text(realm, bigint_value(this, "toLocaleString"), locales, options)
+NUMBER.method("toLocaleString", 0)(
+    lambda realm, this, locales=undefined, options=undefined, *_:
+    number_to_locale_text(realm, number_value(this, ".toLocaleString"), locales, options))
+BIGINT.method("toLocaleString", 0)(
+    lambda realm, this, locales=undefined, options=undefined, *_:
+    number_to_locale_text(realm, bigint_value(this, ".toLocaleString"), locales, options))
 
 
 # -- Intl.DateTimeFormat -----------------------------------------------------------------
@@ -24853,14 +24399,7 @@ def date_time_format(realm, this, date=undefined, *_):
     return formatted_date(date_argument(realm, date), this.settings)
 
 
-@DATE_TIME_FORMAT.getter("format")
-def date_time_format_format(realm, this, *_):
-    return bound_format(realm, this, date_time_format)
-
-
-@DATE_TIME_FORMAT.method("formatToParts", 1)
-def date_time_format_to_parts(realm, this, date=undefined, *_):
-    return parts_to_array(realm, format_date_parts(date_argument(realm, date), this.settings))
+DATE_TIME_FORMAT.getters(format=lambda realm, this, *_: bound_format(realm, this, date_time_format))
 
 
 @DATE_TIME_FORMAT.method("formatRange", 2)
@@ -24872,9 +24411,10 @@ def date_time_format_range(realm, this, start=undefined, end=undefined, *_):
     return start if start == end else f"{start} – {end}"
 
 
-@DATE_TIME_FORMAT.method("resolvedOptions", 0)
-def date_time_format_resolved_options(realm, this, *_):
-    return realm.new_object(this.settings.resolved())
+DATE_TIME_FORMAT.methods(
+    formatToParts=lambda realm, this, date=undefined, *_:
+        parts_to_array(realm, format_date_parts(date_argument(realm, date), this.settings)),
+    resolvedOptions=lambda realm, this, *_: realm.new_object(this.settings.resolved()))
 
 
 @DATE_TIME_FORMAT.constructor(0, call=True)
@@ -25116,14 +24656,11 @@ def string_list(realm, iterable):
     return items
 
 
-@LIST_FORMAT.method("format", 1)
-def list_format_format(realm, this, items=undefined, *_):
-    return join_parts(list_parts(string_list(realm, items), this.settings))
-
-
-@LIST_FORMAT.method("formatToParts", 1)
-def list_format_to_parts(realm, this, items=undefined, *_):
-    return parts_to_array(realm, list_parts(string_list(realm, items), this.settings))
+LIST_FORMAT.methods(
+    format=lambda realm, this, items=undefined, *_:
+        join_parts(list_parts(string_list(realm, items), this.settings)),
+    formatToParts=lambda realm, this, items=undefined, *_:
+        parts_to_array(realm, list_parts(string_list(realm, items), this.settings)))
 
 
 @LIST_FORMAT.method("resolvedOptions", 0)
@@ -26698,14 +26235,8 @@ def write_hash(url, text):
     url.fragment = percent_encode(text[1:] if text[0] == "#" else text, SAFE_FRAGMENT) if text else None
 
 
-@URL.method("toString", 0, flags=DEFAULT_ATTRS)
-def url_to_string(realm, this, *_):
-    return utf16(this.record.href())
-
-
-@URL.method("toJSON", 0, flags=DEFAULT_ATTRS)
-def url_to_json(realm, this, *_):
-    return utf16(this.record.href())
+URL.method("toString", 0, flags=DEFAULT_ATTRS)(lambda realm, this, *_: utf16(this.record.href()))
+URL.method("toJSON", 0, flags=DEFAULT_ATTRS)(lambda realm, this, *_: utf16(this.record.href()))
 
 
 def url_href(realm, this, *_):
@@ -26940,9 +26471,7 @@ def params_sort(realm, this, *_):
     return undefined
 
 
-@params_method("toString", 0)
-def params_to_string(realm, this, *_):
-    return this.text()
+params_method("toString", 0)(lambda realm, this, *_: this.text())
 
 
 @params_method("forEach", 1)
@@ -26956,27 +26485,15 @@ def params_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     return undefined
 
 
-@params_method("entries", 0)
-def params_entries(realm, this, *_):
-    return JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "entries")
-
-
-@params_method("keys", 0)
-def params_keys(realm, this, *_):
-    return JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "keys")
-
-
-@params_method("values", 0)
-def params_values(realm, this, *_):
-    return JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "values")
-
-
+params_method("entries", 0)(
+    lambda realm, this, *_:
+    JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "entries"))
+params_method("keys", 0)(
+    lambda realm, this, *_: JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "keys"))
+params_method("values", 0)(
+    lambda realm, this, *_: JSURLSearchParamsIterator(realm.URLSearchParamsIteratorPrototype, this, "values"))
 URL_SEARCH_PARAMS.alias(SYM_ITERATOR, "entries")
-
-
-@URL_SEARCH_PARAMS.getter("size", flags=WEB_GETTER_ATTRS)
-def params_size(realm, this, *_):
-    return len(this.pairs)
+URL_SEARCH_PARAMS.getter("size", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: len(this.pairs))
 
 
 @URL_SEARCH_PARAMS.constructor(0)
@@ -27070,9 +26587,8 @@ DOM_EXCEPTION = BuiltinClass("DOMException", JSDOMException, parent="ErrorProtot
                              tag="DOMException")
 
 
-@DOM_EXCEPTION.getter("code", flags=WEB_GETTER_ATTRS)
-def dom_exception_code(realm, this, *_):
-    return _DOM_EXCEPTION_CODES.get(peek(this, "name"), 0)
+DOM_EXCEPTION.getter("code", flags=WEB_GETTER_ATTRS)(
+    lambda realm, this, *_: _DOM_EXCEPTION_CODES.get(peek(this, "name"), 0))
 
 
 @DOM_EXCEPTION.constructor(0)
@@ -27113,9 +26629,7 @@ class JSTextEncoder(JSObject):
 TEXT_ENCODER = BuiltinClass("TextEncoder", JSTextEncoder, tag="TextEncoder")
 
 
-@TEXT_ENCODER.getter("encoding", flags=WEB_GETTER_ATTRS)
-def text_encoder_encoding(realm, this, *_):
-    return "utf-8"
+TEXT_ENCODER.getter("encoding", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: "utf-8")
 
 
 @TEXT_ENCODER.method("encode", 0, flags=DEFAULT_ATTRS)
@@ -27179,19 +26693,9 @@ class JSTextDecoder(JSObject):
 TEXT_DECODER = BuiltinClass("TextDecoder", JSTextDecoder, tag="TextDecoder")
 
 
-@TEXT_DECODER.getter("encoding", flags=WEB_GETTER_ATTRS)
-def text_decoder_encoding(realm, this, *_):
-    return this.encoding
-
-
-@TEXT_DECODER.getter("fatal", flags=WEB_GETTER_ATTRS)
-def text_decoder_fatal(realm, this, *_):
-    return this.fatal
-
-
-@TEXT_DECODER.getter("ignoreBOM", flags=WEB_GETTER_ATTRS)
-def text_decoder_ignore_bom(realm, this, *_):
-    return this.ignore_bom
+TEXT_DECODER.getter("encoding", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: this.encoding)
+TEXT_DECODER.getter("fatal", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: this.fatal)
+TEXT_DECODER.getter("ignoreBOM", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: this.ignore_bom)
 
 
 @TEXT_DECODER.method("decode", 0, flags=DEFAULT_ATTRS)
@@ -27424,9 +26928,7 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
     return array
 
 
-@CRYPTO.method("randomUUID", 0)
-def crypto_random_uuid(realm, this, *_):
-    return str(uuid.UUID(bytes=secrets.token_bytes(16), version=4))
+CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)))
 
 
 #: When the clock of performance.now() stood at zero: of that clock, and in milliseconds of Unix time.
@@ -27435,16 +26937,9 @@ _TIME_ORIGIN_UNIX = time.time() * 1000
 
 PERFORMANCE = Namespace("performance", tag="Performance")
 PERFORMANCE.value("timeOrigin", _TIME_ORIGIN_UNIX, ENUMERABLE | CONFIGURABLE)
-
-
-@PERFORMANCE.method("now", 0)
-def performance_now(realm, this, *_):
-    return realm.clock.elapsed()
-
-
-@PERFORMANCE.method("toJSON", 0)
-def performance_to_json(realm, this, *_):
-    return realm.new_object({"timeOrigin": _TIME_ORIGIN_UNIX})
+PERFORMANCE.methods(
+    now=lambda realm, this, *_: realm.clock.elapsed(),
+    toJSON=lambda realm, this, *_: realm.new_object({"timeOrigin": _TIME_ORIGIN_UNIX}))
 
 
 # -- Timers and microtasks ---------------------------------------------------------------
@@ -27463,19 +26958,14 @@ def start_timer(realm, handler, delay, args, repeat):
     return realm.set_timer(lambda: handler.fn(undefined, *args), delay, repeat)
 
 
-@GLOBAL_FUNCTIONS.method("setTimeout", 1)
-def global_set_timeout(realm, this, handler=undefined, delay=undefined, *args):
-    return start_timer(realm, handler, delay, args, False)
-
-
-@GLOBAL_FUNCTIONS.method("setInterval", 1)
-def global_set_interval(realm, this, handler=undefined, delay=undefined, *args):
-    return start_timer(realm, handler, delay, args, True)
-
-
-@GLOBAL_FUNCTIONS.method("setImmediate", 1)
-def global_set_immediate(realm, this, handler=undefined, *args):
-    return start_timer(realm, handler, 1, args, False)
+GLOBAL_FUNCTIONS.method("setTimeout", 1)(
+    lambda realm, this, handler=undefined, delay=undefined, *args:
+    start_timer(realm, handler, delay, args, False))
+GLOBAL_FUNCTIONS.method("setInterval", 1)(
+    lambda realm, this, handler=undefined, delay=undefined, *args:
+    start_timer(realm, handler, delay, args, True))
+GLOBAL_FUNCTIONS.methods(
+    setImmediate=lambda realm, this, handler=undefined, *args: start_timer(realm, handler, 1, args, False))
 
 
 def clear_timer(realm, this, number=undefined, *_):
@@ -27659,6 +27149,8 @@ def meant_name(name, known):
     """`. Did you mean X?` when one of the known names is almost this one, else ""."""
     others = (other for other in itertools.islice(known, MAX_MEANT_NAMES)
               if len(other) <= 60 and other not in ("constructor", "undefined"))
+    if len(name) == 3:                  # with two letters of three alike, anything could be meant
+        others = (other for other in others if len(other) != 3 or sorted(other.lower()) == sorted(name.lower()))
     found = nearest(name, others, MEANT_LIKENESS) if len(name) > 2 else None
     return f". Did you mean {found}?" if found else ""
 
@@ -28391,11 +27883,10 @@ def object_rest(realm, source, used):
 
 
 @runtime_helper
-def object_for_destructuring(realm, value, first=None):
+def refuse_destructuring(realm, value, first=None):
     """Object patterns refuse undefined and null (13.15.5.2); `first` is the property they ask for first."""
-    if value is undefined or value is null:
-        asked = "" if first is None else f"property '{first}' of "
-        raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
+    asked = "" if first is None else f"property '{first}' of "
+    raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
 
 
 @runtime_helper
@@ -29945,9 +29436,10 @@ class RealmBase:
     def new_object(self, props=None):
         return JSObject(self.ObjectPrototype, props)
 
-    def lazy_object(self, props, make):
-        """An object of which the properties that are LATER in `props` are make(key) when they are read."""
-        return lazy_object(self.ObjectPrototype, props, make)
+    def lazy_object(self, props, makers, subject=None):
+        """An object of which the properties that are LATER in the new dict `props` are
+        makers[key](realm, subject) when they are read."""
+        return JSLazyObject(self.ObjectPrototype, props, (makers, self, subject))
 
     def new_array(self, items):
         return JSArray(self.ArrayPrototype, items)
@@ -30397,10 +29889,10 @@ class Realm(RealmBase):
 
     def start(self, function, *args, timeout=None, convert=None):
         """run() that waits for nothing: where the outcome depends on a promise, a Pending."""
-        return self.begin(
-            lambda: self.awaitable(call(function, undefined, *[
-                arg if isinstance(arg, JSObject) else self.from_python(arg) for arg in args])),
-            timeout, convert or self.to_python)
+        def work():
+            value = call(function, undefined, *map(self.from_python, args))
+            return self.awaitable(value) if isinstance(value, JSObject) else value
+        return self.begin(work, timeout, convert or self.to_python)
 
     def awaitable(self, value):
         """What `await` would wait for: an object with a method `then` as a promise (27.2.1.3.2)."""
@@ -30564,6 +30056,8 @@ class Realm(RealmBase):
 
     def from_python(self, value):
         """Plain Python as a JavaScript value; JavaScript values pass."""
+        if isinstance(value, JSObject):
+            return value
         kind = type(value)
         if kind is str:
             return utf16(value)
@@ -30578,7 +30072,7 @@ class Realm(RealmBase):
                             {utf16(str(key)): self.from_python(item) for key, item in value.items()})
         if kind is list or kind is tuple:
             return JSArray(self.ArrayPrototype, [self.from_python(item) for item in value])
-        if isinstance(value, (JSObject, JSUndefined, JSSymbol, JSBigInt)):
+        if isinstance(value, (JSUndefined, JSSymbol, JSBigInt)):
             return value
         if isinstance(value, (bytes, bytearray)):
             return construct(self.Uint8Array, (self.new_array(list(value)),))
@@ -30600,9 +30094,9 @@ class Realm(RealmBase):
         """The properties of an object with these names, which are ASCII."""
         return [*map(obj.get, keys)]
 
-    def peek(self, value, key):
-        """A property's value without running a script: undefined for a getter, and of what is no object."""
-        return peek(value, utf16(key)) if isinstance(value, JSObject) else undefined
+    def peek(self, value, key, hidden=undefined):
+        """A property's value without running a script: `hidden` for a getter, undefined of what is no object."""
+        return peek(value, utf16(key), hidden) if isinstance(value, JSObject) else undefined
 
     def keys(self, obj):
         """The names of an object's own enumerable properties."""
@@ -32412,13 +31906,14 @@ class Js2PyRealm:
         return python_text(text.value) if isinstance(text, self.values.PyJsString) else None
 
     @staticmethod
-    def property_at(obj, key):
-        """The value of a property, own or inherited, without running a getter, or None."""
+    def property_at(obj, key, hidden=None):
+        """The value of a property, own or inherited, without running a getter (that is `hidden`), or None."""
         for _ in range(_MAX_PEEK_DEPTH):
             if obj is None or key in obj.own:
                 break
             obj = obj.prototype
-        return None if obj is None else obj.own.get(key, {}).get("value")
+        found = {} if obj is None else obj.own.get(key, {})
+        return hidden if "get" in found else found.get("value")
 
     def places(self, trace):
         """Where a traceback was in the script, deepest first: (function name, file name, line)."""
@@ -32672,8 +32167,9 @@ class Js2PyRealm:
     def new_object(self, props=None):
         return self.from_python(dict(props or {}))
 
-    def lazy_object(self, props, make):
-        return self.from_python({key: make(key) if value is LATER else value for key, value in props.items()})
+    def lazy_object(self, props, makers, subject=None):
+        return self.from_python({key: makers[key](self, subject) if value is LATER else value
+                                 for key, value in props.items()})
 
     def to_python(self, value):
         """A raw value as plain Python: undefined stays, null is None, arrays are lists, plain objects dicts,
@@ -32740,9 +32236,9 @@ class Js2PyRealm:
     def get_all(self, obj, keys):
         return [self.get(obj, key) for key in keys]
 
-    def peek(self, value, key):
-        found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key)
-        return undefined if found is None else self.outward(found)
+    def peek(self, value, key, hidden=undefined):
+        found = self.property_at(value.object if isinstance(value, Js2PyValue) else None, key, hidden)
+        return undefined if found is None else found if found is hidden else self.outward(found)
 
     def keys(self, obj):
         return [python_text(key.value) for key in obj.object]
@@ -35962,6 +35458,9 @@ class _SdlMerge:
                              f'{_owner_of(known[1])}.',
                              node.name_start, registration)
 
+    def cannot_extend(self, name):
+        return f'Cannot extend type "{name}" because it is not defined.' + _graphql_did_you_mean(name, self.types)
+
     def take_extensions(self, registration):
         parsed = registration.parsed
         if id(parsed) in self.seen_texts:
@@ -35970,8 +35469,7 @@ class _SdlMerge:
         for node in parsed.extensions:
             known = self.types.get(node.name)
             if known is None:
-                self.missing.append((f'Cannot extend type "{node.name}" because it is not defined.'
-                                     + _graphql_did_you_mean(node.name, self.types), node.name_start, registration))
+                self.missing.append((functools.partial(self.cannot_extend, node.name), node.name_start, registration))
             elif known.kind != node.kind:
                 self.problem(f'Cannot extend non-{_KIND_WORDS[node.kind]} type "{node.name}".',
                              node.name_start, registration)
@@ -35997,14 +35495,24 @@ class GraphQLSchema:
     """Types, directives and root types made from a list of registrations.
 
     `visible` are the registrations whose root fields show; types that only others need are left out.
+    None makes a schema that is only to tell whether registrations fit together; it can `take` more.
     Problems are collected in `problems` (message, offset, registration), not raised; `missing` are those
-    that a later registration may mend, because it defines what is not there yet.
+    that a later registration may mend, because it defines what is not there yet. A message may be a function
+    that makes it: looking for similar names takes long.
     """
 
     def __init__(self, registrations, visible=None, core=None):
-        visible = registrations if visible is None else visible
+        shown = visible is not None
+        visible = visible if shown else registrations
         self.core = core
+        #: All of them, and those of which not all is checked, because a type is missing.
+        self.registrations, self.unchecked = list(registrations), list(registrations)
         self.merge = _SdlMerge(registrations)
+        #: Name of a missing type -> the registrations that want it.
+        self.wanting = collections.defaultdict(set)
+        for _message, _offset, registration in self.merge.missing:
+            for node in registration.parsed.extensions:
+                self.wanting[node.name].add(registration)
         self.problems, self.missing = self.merge.problems, self.merge.missing
         self.types = dict(core.types) if core else {}
         self.directives = {}
@@ -36016,15 +35524,49 @@ class GraphQLSchema:
         self._introspection = None
         if core is None:
             self._add_scalars()
-        self._create_types()
+        self._create_types(self.merge.types)
         self._fill_directives()
-        self._fill_types()
-        self._add_roots([item for item in visible if item.kind != "types"])
-        if not self.missing:
-            self._check_types()
-        if core:
+        self._fill_types(self.merge.types)
+        self._add_roots(visible)
+        self._check_unchecked()
+        if core and shown:
             self._keep_reachable(visible)
         self._collect_possible()
+
+    def take(self, item):
+        """Takes one more registration into a schema without problems, in time that does not depend on how many
+        there are. False where only a new schema of all can tell whether it fits; this one is spoiled then."""
+        parsed = item.parsed
+        if parsed.extensions or parsed.directives or any(node.name in self.types and node.name not in self.merge.types
+                                                         for node in parsed.types):
+            return False
+        self.registrations.append(item)
+        self.unchecked.append(item)
+        self.merge.take_definitions(item)
+        fresh = self._types_of([item])
+        again = {registration for name in fresh for registration in self.wanting.pop(name, ())}
+        if self.problems or again and any(registration.parsed.extensions for registration in self.registrations):
+            return False
+        if again:
+            self.missing[:] = [problem for problem in self.missing if problem[2] not in again]
+        self._create_types(fresh)
+        self._fill_types({**fresh, **self._types_of(again)})
+        self._add_roots([item, *again])
+        self._check_unchecked()
+        return not self.problems
+
+    def replace(self, old, item):
+        """Lets a registration stand for another with the same text; False where something is missing."""
+        if self.missing:
+            return False
+        self.registrations.remove(old)
+        self.registrations.append(item)
+        return True
+
+    def _types_of(self, registrations):
+        """The types that registrations were the first to define: name -> _SdlMergedType."""
+        merged = [(self.merge.types[node.name], item) for item in registrations for node in item.parsed.types]
+        return {type_.name: type_ for type_, item in merged if type_.registration is item}
 
     # -- building ----
 
@@ -36036,8 +35578,8 @@ class GraphQLSchema:
             type_ = self.types[name] = GraphQLNamedType("SCALAR", name, description, True)
             type_.serialize, type_.parse, type_.parse_literal = serialize, parse, parse_literal
 
-    def _create_types(self):
-        for name, merged in self.merge.types.items():
+    def _create_types(self, types):
+        for name, merged in types.items():
             known = self.types.get(name)
             if self.core and name.startswith("__"):
                 self._check_name(name, merged.node.name_start, merged.registration, name)
@@ -36048,8 +35590,8 @@ class GraphQLSchema:
                 self.types[name] = GraphQLNamedType(_KIND_OF_KEYWORD[merged.kind], name,
                                                     merged.description, not self.core)
 
-    def _fill_types(self):
-        for name, merged in self.merge.types.items():
+    def _fill_types(self, types):
+        for name, merged in types.items():
             type_ = self.types[name]
             if type_.builtin and self.core:
                 continue
@@ -36091,6 +35633,9 @@ class GraphQLSchema:
                          'introspection.',
                          offset, registration)
 
+    def unknown_type(self, name):
+        return f'Unknown type "{name}".' + _graphql_did_you_mean(name, self.types)
+
     def _reference(self, node, registration):
         """The type that a reference node names; None, and a problem, when it is unknown."""
         if isinstance(node, GqlNamedType):
@@ -36099,8 +35644,8 @@ class GraphQLSchema:
                 operation = registration.parsed.operation_of.get(node.name)
                 if operation:
                     return self.root_shell(operation)
-                self.missing.append((f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.types),
-                                     node.start, registration))
+                self.missing.append((functools.partial(self.unknown_type, node.name), node.start, registration))
+                self.wanting[node.name].add(registration)
             return type_
         inner = self._reference(node.of, registration)
         if inner is None:
@@ -36143,8 +35688,9 @@ class GraphQLSchema:
                          node.start, registration)
         return item
 
-    def _add_roots(self, visible):
+    def _add_roots(self, registrations):
         first, place = {}, {}
+        visible = [item for item in registrations if item.kind != "types"]
         for index, registration in enumerate(visible):
             rank = first.setdefault(id(registration.parsed), index)
             names = list(registration.parsed.roots[registration.kind])
@@ -36171,8 +35717,12 @@ class GraphQLSchema:
 
     # -- checks of spec 3 ----
 
-    def _check_types(self):
-        for name, merged in self.merge.types.items():
+    def _check_unchecked(self):
+        """Checks what has not been, as soon as no type is missing."""
+        if self.wanting:
+            return
+        types, registrations = self._types_of(self.unchecked), {*self.unchecked}
+        for name, merged in types.items():
             type_ = self.types[name]
             if type_.builtin and self.core:
                 continue
@@ -36181,11 +35731,13 @@ class GraphQLSchema:
             if merged.kind != "scalar" and not (type_.fields or type_.values or type_.possible):
                 self.problem(f"Type {name} must define one or more {what}.", offset, registration)
             self._check_merged(type_, merged)
-        for node, registration in self.merge.directives.values():
+        directives = {name: found for name, found in self.merge.directives.items() if found[1] in registrations}
+        for node, registration in directives.values():
             for item in node.arguments:
                 self._check_directives(item.directives, "ARGUMENT_DEFINITION", registration)
-        self._check_defaults()
-        self._check_input_cycles()
+        self._check_defaults(types, directives)
+        self._check_input_cycles(types)
+        self.unchecked = []
 
     def _check_merged(self, type_, merged):
         place = "OBJECT" if merged.kind == "type" else _KIND_OF_KEYWORD[merged.kind]
@@ -36278,13 +35830,13 @@ class GraphQLSchema:
                         _LiteralWalk(report=report).value(argument.value, known[argument.name].type)
             _check_directive(node, directive, place, report, check_values)
 
-    def _check_defaults(self):
+    def _check_defaults(self, types, directives):
         def check(item, registration):
             if item.default is not None:
                 def report(message, offset):
                     self.problem(f'Default value of "{item.name}": {message}', offset, registration)
                 _LiteralWalk(report=report).value(item.default, item.type)
-        for name, merged in self.merge.types.items():
+        for name, merged in types.items():
             type_ = self.types[name]
             for member, (_node, registration) in merged.members.items():
                 field = type_.fields.get(member)
@@ -36293,23 +35845,25 @@ class GraphQLSchema:
                         check(item, registration)
                 elif field is not None:
                     check(field, registration)
-        for root in self.roots.values():
-            for field in root.fields.values():
-                for item in field.arguments.values():
-                    check(item, field.registration)
-        for name, (_node, registration) in self.merge.directives.items():
+        for registration in self.unchecked:
+            root = self.roots.get(registration.kind)
+            field = root and root.fields.get(registration.name)
+            for item in field.arguments.values() if field else ():
+                check(item, registration)
+        for name, (_node, registration) in directives.items():
             for item in self.directives[name].arguments.values():
                 check(item, registration)
 
-    def _check_input_cycles(self):
-        """An input type that needs itself through non-null fields can never be given (spec 3.10)."""
+    def _check_input_cycles(self, types):
+        """An input type that needs itself through non-null fields can never be given (spec 3.10). No other types
+        than these refer to these."""
         state = {}
 
         def visit(type_, trail):
             state[type_] = "open"
             for field in type_.fields.values():
                 inner = field.type.of if field.type.kind == "NON_NULL" else None
-                if inner is None or inner.kind != "INPUT_OBJECT":
+                if inner is None or inner.kind != "INPUT_OBJECT" or inner.name not in types:
                     continue
                 step = trail + [field.name]
                 if state.get(inner) == "open":
@@ -36321,7 +35875,7 @@ class GraphQLSchema:
                     visit(inner, step)
             state[type_] = "done"
 
-        for type_ in list(self.types.values()):
+        for type_ in [self.types[name] for name in types]:
             if type_.kind == "INPUT_OBJECT" and type_ not in state:
                 visit(type_, [])
 
@@ -38589,6 +38143,8 @@ class GraphQLService:
         self.lock = threading.RLock()
         self.registrations, self.working = [], []
         self.broken = []
+        #: The last schema that was made to see whether registrations fit together.
+        self.trial = None
         #: Messages about the broken, and whether they are told at once: not while more scripts are to come.
         self.faults, self.loading = [], False
         self.texts = {}
@@ -38642,22 +38198,37 @@ class GraphQLService:
             if is_field and (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
                 refuse(f'The {item.kind} "{item.name}" is already registered by '
                        f'{known.owner or "another script"}.')
-        others = [known for known in others if (known.kind, known.name) != (item.kind, item.name)]
+        broken = set(self.broken)
+        others = [known for known in others if known not in broken]
         try:
             item.parsed = self.parse(item.sdl)
         except GraphQLSchemaError as error:
             message, line, column, _none = error.problems[0]
             raise GraphQLSchemaError([(f"{item.label}: {message}", *item.place(line, column), item)]) from None
+        extra = [field for name, field in item.parsed.roots[item.kind].items() if name != item.name] if item.inset else ()
+        if extra and item.name in item.parsed.roots[item.kind]:
+            raise self.schema_error([(f'The SDL of the field "{item.name}" has another field, "{extra[0].name}". '
+                                      f'Register it by a call of its own.', extra[0].start, item)], item)
         if not is_field and not (item.parsed.types or item.parsed.extensions or item.parsed.directives):
             refuse("registerTypes: the SDL defines no type. Root fields are registered by registerQuery, "
                    "registerMutation and registerSubscription.")
-        broken = set(self.broken)
-        schema = GraphQLSchema([known for known in others if known not in broken] + [item],
-                               core=_CORE_SCHEMA)
+        self.check_fit(item, others, complete)
+        return item
+
+    def check_fit(self, item, others, complete):
+        """Raises GraphQLSchemaError if a registration does not fit others, one of which it may replace."""
+        old = next((known for known in others if (known.kind, known.name) == (item.kind, item.name)), None)
+        trial, self.trial = self.trial, None
+        if trial is not None and trial.registrations == others and (
+                trial.take(item) if old is None else old.parsed is item.parsed and trial.replace(old, item)) \
+                and not (complete and trial.missing):
+            self.trial = trial
+            return
+        schema = GraphQLSchema([known for known in others if known is not old] + [item], core=_CORE_SCHEMA)
         problems = schema.problems + (schema.missing if complete else [])
         if problems:
             raise self.schema_error(problems, item)
-        return item
+        self.trial = schema
 
     def parse(self, sdl):
         """The sorted SDL of a text; scripts often register many fields with the same text."""
@@ -38675,6 +38246,7 @@ class GraphQLService:
         for message, offset, registration in found:
             place = _location_of(registration.sdl, offset)
             label = item.label if registration.sdl == item.sdl else _owner_of(registration)
+            message = message() if callable(message) else message
             problems.append((f"{label}: {message}", *registration.place(place["line"], place["column"]), registration))
         problems.sort(key=lambda problem: problem[3] is not item)
         return GraphQLSchemaError(problems)
@@ -38698,8 +38270,11 @@ class GraphQLService:
         """Works out which registrations fit together, and forgets what was made from the old ones."""
         working, broken, messages = list(self.registrations), [], []
         while True:
-            schema = GraphQLSchema(working, core=_CORE_SCHEMA)
-            problems = schema.problems + schema.missing
+            schema = self.trial
+            if schema is None or schema.registrations != working:
+                schema = self.trial = GraphQLSchema(working, core=_CORE_SCHEMA)
+            order = {item: index for index, item in enumerate(working)}
+            problems = sorted(schema.problems + schema.missing, key=lambda problem: (order[problem[2]], problem[1]))
             bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
                 break
@@ -41486,6 +41061,10 @@ LIVE_PATH = "/engine/live"
 MAX_WATCHED_FILES = 10_000
 WATCH_SHARE = 20
 
+#: Files that look like scripts and are none, and what to do about them.
+NOT_YET_SCRIPTS = re.compile(r"(?<!\.d)\.(?:ts|tsx|mts|cts|jsx|mjs|cjs)$")
+ONLY_JAVASCRIPT = "scripts are JavaScript in files that end with .js, so take types and JSX out and rename it"
+
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
 _COLOURS = {"warn": "33", "error": "31", "debug": "2"}
 
@@ -41666,36 +41245,269 @@ def console_takes_escapes(stream):
         return False
 
 
-# -- Errors of scripts -------------------------------------------------------------------
+# -- Code frames -------------------------------------------------------------------------
 
 
-def code_frame(source, line, column, around=2):
-    """The lines around a place, the line itself marked, and a caret under the column."""
+def code_frame(source, line, column, around=2, opening=None):
+    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
+    an `opening`, that line is shown and marked as well."""
     lines = source.removesuffix("\n").split("\n")
+    if line is not None and line == len(lines) + 1:     # the end of the text
+        line, column = len(lines), len(lines[-1]) + 1
     if line is None or not 1 <= line <= len(lines):
         return ""
-    width = len(str(min(line + around, len(lines))))
+    last = min(line + around, len(lines))
+    numbers = list(range(max(1, line - around), last + 1))
+    marks = {line: column}
+    if opening is not None and opening[0] != line:
+        marks[opening[0]] = opening[1]
+        numbers = sorted({*numbers, opening[0]})
     shown = []
-    for number in range(max(1, line - around), min(line + around, len(lines)) + 1):
+    for before, number in zip([numbers[0] - 1, *numbers], numbers):
         text = lines[number - 1].rstrip("\r").replace("\t", " ")
-        start = 0 if number != line or not column or column < 100 else column - 80
-        mark = ">" if number == line else " "
-        shown.append(f"{mark} {number:>{width}} | {text[start:start + 160]}".rstrip())
-        if number == line and column:
-            shown.append(" " * (width + 4) + " " * (column - start) + "^")
+        if number != before + 1:
+            shown.append("  …")
+        shown += marked_line(text, number, len(str(last)), marks.get(number), number in marks)
     return "\n".join(shown)
 
 
+def marked_line(text, number, width, column, marked):
+    """A line of a code frame, and a caret under its column if there is one."""
+    start = column - 80 if column and column >= 100 else 0
+    shown = [f"{'>' if marked else ' '} {number:>{width}} | {text[start:start + 160]}".rstrip()]
+    return [*shown, " " * (width + 4) + " " * (column - start) + "^"] if column else shown
+
+
+# -- Causes of errors --------------------------------------------------------------------
+#
+# What a reader of an error wants to know besides its place: which bracket was left open, and what is written
+# here in place of what other servers and browsers have. Looked up when an error is shown, and never before.
+
+#: Pieces of a script as far as brackets need them: a comment, a string, a bracket or backtick, a word or number,
+#: a slash, white space, any other character.
+_PIECE = (r"""(?P<skip>//[^\n]*|/\*[\s\S]*?\*/|\s+)|(?P<comment>/\*)|(?P<string>"(?:\\[\s\S]|[^"\\\n])*"?"""
+          r"""|'(?:\\[\s\S]|[^'\\\n])*'?)|(?P<open>[(\[{`])|(?P<close>[)\]}])|(?P<word>[\w$]+)|(?P<slash>/)"""
+          r"""|(?P<other>.)""")
+_REGEXP_LITERAL = r"/(?![*/])(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/\w*"
+_TEMPLATE_TEXT = r"(?:[^`\\$]|\\[\s\S]|\$(?!\{))*(\$\{|`)?"
+_PARTNERS = {")": "(", "]": "[", "}": "{"}
+#: Words that a value follows: a slash behind them begins a regular expression.
+_BEFORE_VALUES = frozenset("return typeof case do else in of instanceof new void delete throw await yield".split())
+
+
+#: What was opened at an offset and is not closed: `text` is a bracket, a backtick or `/*`.
+OpenPlace = collections.namedtuple("OpenPlace", "text offset")
+
+
+def _indentation(source, offset):
+    """(columns before the first character of the line of an offset, whether that character is there)."""
+    start = source.rfind("\n", 0, offset) + 1
+    line = source[start:offset]
+    return len(source[start:]) - len(source[start:].lstrip(" \t")), not line.strip()
+
+
+def open_places(source, end):
+    """(what is open at an offset of a script, outermost first; the innermost brace that seems to lack its partner:
+    the brace that closed it stands further left than its line). Reads no more than needs be to find brackets."""
+    places, suspect, value, at = [], None, False, 0
+    pieces, literals, texts = map(re.compile, (_PIECE, _REGEXP_LITERAL, _TEMPLATE_TEXT))
+    while at < end:
+        if places and places[-1].text == "`":
+            found = texts.match(source, at)
+            at = found.end()
+            if found[1] == "${":
+                places.append(OpenPlace("${", at - 2))
+            elif found[1] and at <= end:
+                places.pop()
+            value = bool(found[1] == "`")
+            continue
+        found = pieces.match(source, at)
+        kind, start, at = found.lastgroup, at, found.end()
+        if kind == "slash" and not value and (literal := literals.match(source, start)):
+            at, value = literal.end(), True
+        elif kind == "comment":
+            return [*places, OpenPlace("/*", start)], suspect
+        elif kind == "open":
+            places.append(OpenPlace(found[0], start))
+            value = False
+        elif kind == "close":
+            if not places or places[-1].text.lstrip("$") != _PARTNERS[found[0]]:
+                break
+            opening = places.pop()
+            (outer, _), (inner, first) = _indentation(source, opening.offset), _indentation(source, start)
+            if first and inner < outer and suspect is None and "\n" in source[opening.offset:start]:
+                suspect = opening
+            value = found[0] != "}" or opening.text == "${"
+        elif kind != "skip":
+            value = kind == "string" or kind == "word" and found[0] not in _BEFORE_VALUES
+    return places, suspect
+
+
+#: Messages of errors that come from something that was opened and is not closed, wherever they are noticed.
+_ENDED_INSIDE = "Unexpected end of input|Unterminated template literal"
+_AFTER_OPEN = r"Unexpected token|missing \)"
+
+
+def position_of(source, offset):
+    """(line, column) of an offset, from 1."""
+    return source.count("\n", 0, offset) + 1, offset - source.rfind("\n", 0, offset)
+
+
+def opening_of(error, source):
+    """(sentence, line, column) of what is not closed, if that explains a syntax error; or None."""
+    lines = source.split("\n")
+    if error.phase != "parse" or error.line is None or error.line > len(lines):
+        return None
+    message, offset = error.message, sum(map(len, lines[:error.line - 1])) + error.line - 1 + (error.column or 1) - 1
+    places, suspect = open_places(source, offset)
+    innermost, here, perhaps = places[-1] if places else None, source[offset:offset + 1], False
+    if message == "Invalid or unexpected token" and here in ("'", '"'):
+        return f"The text has no {here} at its end: it ends on the line where it begins", None, None
+    if here in ("}", ")", "]") and not places and message.startswith("Unexpected token"):
+        return f"No {_PARTNERS[here]} is open here: there is one {here} too many", None, None
+    if source.startswith("/*", offset) and message.startswith("Invalid"):
+        opening = OpenPlace("/*", offset)
+    elif innermost is None:
+        return None
+    elif innermost.text == "{" and (suspect or _indentation(source, innermost.offset)[0] >= _indentation(source, offset)[0]
+                                    and "\n" in source[innermost.offset:offset].strip()):
+        opening, perhaps = suspect or innermost, suspect is not None or message != "Unexpected end of input"
+    elif message.startswith("Missing }"):
+        opening = next((place for place in reversed(places) if place.text == "${"), innermost)
+    elif re.match(_ENDED_INSIDE, message):
+        opening = innermost
+    elif innermost.text in ("(", "[") and (here == ";" or here in _PARTNERS) and re.match(_AFTER_OPEN, message):
+        opening = innermost
+    elif innermost.text == "(" and message.startswith("missing )") and "\n" in source[innermost.offset:offset]:
+        opening, perhaps = innermost, True
+    else:
+        return None
+    line, column = position_of(source, opening.offset)
+    what = f"{ {'/*': 'comment', '`': 'template'}.get(opening.text, opening.text)} of line {line} is not closed"
+    return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
+
+
+#: Something that other servers or browsers have: errors whose message matches `message` where the line at fault
+#: has `code` (READ stands for the property that was asked for in vain), and code that matches `warned` and is worth a warning when a script is loaded. `says` is one
+#: sentence, `write` what does it here.
+Habit = collections.namedtuple("Habit", "message code says write warned", defaults=("",))
+
+_ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
+HABITS = (
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|better-sqlite3|redis)\b",
+          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          'sharedStorage.setItem("notes", JSON.stringify(notes));'),
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|socket\.io|cors)\b",
+          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+    Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
+          'import { greet } from "./lib/greet.js";'),
+    Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
+          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+    Habit(r"(?:module|exports) is not defined", "",
+          "Files share what they export by name, and a script names its handlers when it registers them.",
+          'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
+    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined", "",
+          "A script has no process and no environment; keep settings in a file of the folder.",
+          'import settings from "./settings.json" with { type: "json" };'),
+    Habit(r"(?:localStorage|sessionStorage) is not defined", "",
+          "This runs on the server, where sharedStorage keeps texts.", 'sharedStorage.setItem("name", "Ada");'),
+    Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
+          "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
+          '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
+    Habit(r"(?:app|express|router|server|http) is not defined", "",
+          "There is no app to make: a script registers its routes at the server that runs it.", _ROUTE_LINE),
+    Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined", "",
+          "A script opens a stream that pages listen to, and sends to all of them at once.",
+          'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: "Hello" });'),
+    Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined", "",
+          "A script has no network; a page can fetch, and post to a route what it got.",
+          'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
+    Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.", _ROUTE_LINE),
+    Habit(r"(?:Response|Headers) is not defined", "", "A handler returns a text, an object, or these properties.",
+          'return { status: 201, headers: { "X-Made-By": "me" }, body: "Hello" };'),
+    Habit(r"Buffer is not defined", "", "Texts become bytes with TextEncoder, and btoa makes base64.",
+          'const bytes = new TextEncoder().encode("Hello");'),
+    Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined",
+          r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|writeHead|setHeader)\b",
+          "A handler gets one argument, the context, and returns its answer.",
+          "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
+          r"\(\s*req(?:uest)?\s*,\s*res(?:ponse)?\s*[,)]"),
+    Habit(r"(?:req|request) is not defined", "", "The argument of a handler is the context, which has the request.",
+          "({ request }) => request.query.name"),
+    Habit(r"Cannot (?:read|destructure) propert\w+ .*undefined",
+          r"\breq(?:uest)?\.(?:body|query|params|headers|cookies|form|json)(?:\??\.READ\b|\[|\s*(?:;|\)|,|$))",
+          "The argument of a handler is the context, which has the request.", "({ request }) => request.query.name"),
+    Habit(r".*\b(?:query|params|headers|form|cookies)\.(?:get|has) is not a function", "",
+          "Parameters, header fields and form fields are properties of plain objects.", "const { name } = request.query;"),
+    Habit(r".*\b(?:json|text|formData|arrayBuffer|blob) is not a function",
+          r"\b(?:request|req)\.(?:json|text|formData|arrayBuffer|blob)\s*\(",
+          "request.json, request.form and request.body are values that are there already, not functions.",
+          "const { title } = request.json;", r"\brequest\.(?:json|text|formData)\s*\("),
+    Habit(r"Cannot (?:read|destructure) propert\w+ .*null", r"\bjson\b",
+          "request.json is null when the request does not say that it sends JSON.",
+          'fetch("/notes", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(note) })'),
+    Habit(r"Cannot read properties of undefined", r"\brequest\.body\.\w+\??\.READ\b",
+          "request.body is text; the fields of JSON are in request.json, those of a form in request.form.",
+          "const { title } = request.json;",
+          r"\brequest\.body\.(?!(?:length|at|char\w+|code\w+|concat|ends\w+|includes|indexOf|lastIndexOf|locale\w+|match\w*|"
+          r"normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|trim\w*|valueOf)\b)[A-Za-z_$]"
+          r"|\}\s*=\s*request\.body\b"),
+    Habit(r"await is only valid in async functions", "", "At the top of a script there is no await; in an async init there is.",
+          "async function init() { data = await load(); }"),
+)
+#: Code whose exports nobody reads; comments and strings.
+_EXPORT_DEFAULT = r"^export\s+default\b"
+_NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
+_EXPORTED = Habit("", "", "The server does not use what a script exports: it registers its handlers.", _ROUTE_LINE)
+_NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?\*/|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
+
+
+def habit_of(error, source):
+    """The Habit that an error shows, or None."""
+    lines = source.split("\n")
+    line = lines[error.line - 1] if error.line and error.line <= len(lines) else ""
+    read = re.search(r"\(reading '([^']+)'\)$", error.message)
+    read = re.escape(read[1]) if read else r"\w+"
+    return next((habit for habit in HABITS if re.match(habit.message, error.message)
+                 and (not habit.code or re.search(habit.code.replace("READ", read), line))), None)
+
+
+def habits_in(source, registers):
+    """Warnings about a script that was loaded: what does nothing here, each with its place. `registers` tells
+    whether the script registered anything."""
+    if not any(re.search(habit.warned, source) for habit in HABITS if habit.warned) \
+            and (registers or not re.search(_EXPORT_DEFAULT, source, re.M)):
+        return []
+    code = re.sub(_NOT_CODE, lambda found: re.sub(r"[^\n]", " ", found[0]), source)
+    found = [(habit, re.search(habit.warned, code)) for habit in HABITS if habit.warned]
+    if not registers:
+        found.append((_EXPORTED, re.search(_EXPORT_DEFAULT, code, re.M)))
+    return [f"{habit.says}\n{code_frame(source, *position_of(code, match.start()), 0)}\nWrite: {habit.write}"
+            for habit, match in found if match]
+
+
+def advice(habit):
+    """A Habit in two lines."""
+    return f"{habit.says}\nWrite: {habit.write}"
+
+
+# -- Errors of scripts -------------------------------------------------------------------
+
+
+#: A line of error.stack: function or None, file, line, column or None.
+STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
+
+
 def error_report(error, sources):
-    """A JSError as text for people: place, message, code frame, stack. `sources` maps file names to
-    source texts."""
-    name, message = error.name, error.message
-    headline = f"{name}: {message}" if name else f"Uncaught {message}"
+    """A JSError as text for people: place, message, code frame, stack, and what may help. `sources` maps file
+    names to source texts."""
+    locate(error, sources)
+    headline, opening, advice = explained(error, sources)
     if error.filename is None or error.line is None:
         stack = error.stack or ""
-        return stack if stack.startswith(headline) else headline
+        return "\n".join([stack if stack.startswith(headline) else headline, *advice])
     place = f"{error.filename}:{error.line}" + (f":{error.column}" if error.column else "")
-    frame = code_frame(sources.get(error.filename, ""), error.line, error.column)
+    frame = code_frame(sources.get(error.filename, ""), error.line, error.column, opening=opening)
     calls = [line for line in (error.stack or "").split("\n") if line.startswith("    at ")]
     parts = [f"{place}  {headline}"]
     if frame:
@@ -41704,7 +41516,31 @@ def error_report(error, sources):
         parts += calls[:MAX_REPORTED_CALLS]
         if len(calls) > MAX_REPORTED_CALLS:
             parts.append(f"    … {len(calls) - MAX_REPORTED_CALLS} more")
-    return "\n".join(parts)
+    return "\n".join([*parts, *advice])
+
+
+def explained(error, sources):
+    """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an error."""
+    name, message = error.name, error.message
+    headline = f"{name}: {message}" if name else f"Uncaught {message}"
+    source = sources.get(error.filename, "")
+    says, *opening = opening_of(error, source) or ("", None)
+    habit = habit_of(error, source) or (_NO_ERROR if not name and error.line is None else None)
+    return (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
+            [advice(habit)] if habit is not None else [])
+
+
+def locate(error, sources):
+    """Gives an error that knows no place in the sources the one from which it was thrown, if that can be told: for
+    values that are not errors, and for errors in texts that `eval` got."""
+    if error.filename in sources and error.line is not None or isinstance(error, ScriptTimeout):
+        return
+    calls = [found.groups()[1:] for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
+    places = [(code.co_filename, *frame_position(code, lasti)) for code, lasti in frames_of_traceback(error.__traceback__)]
+    for name, line, column in [*calls, *places]:
+        if name in sources:
+            error._facts = (error.name, error.message, error.stack, name, int(line), column and int(column))
+            return
 
 
 def trouble_mark(error):
@@ -42168,6 +42004,10 @@ def read_import(path, specifier, referrer):
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
 MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
 _DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
+#: The parts of a handler's argument that are made when they are read, each of a realm and (request, args, meta).
+_CONTEXT_PARTS_OF = {"request": lambda realm, parts: parts[0].object(realm),
+                     "args": lambda realm, parts: realm.new_object(dict(parts[1])),
+                     "meta": lambda realm, parts: realm.new_object(dict(parts[2]))}
 
 
 class ScriptHost:
@@ -42217,8 +42057,11 @@ class ScriptHost:
 
     def report_uncaught(self, error, prefix):
         """An error in a timer, or of a promise, that no code was there to catch."""
-        frame = code_frame({**self.app.sources(), **self.sources}.get(error.filename, ""), error.line, error.column)
-        self.app.keep_error(self, error, f"{prefix} {error.stack}" + (f"\n{frame}" if frame else ""))
+        sources = {**self.app.sources(), **self.sources}
+        locate(error, sources)
+        frame = code_frame(sources.get(error.filename, ""), error.line, error.column)
+        parts = [f"{prefix} {error.stack}", *([frame] if frame else []), *explained(error, sources)[2]]
+        self.app.keep_error(self, error, "\n".join(parts))
 
     def note_ignored(self, name, values):
         """Extra arguments are ignored, as JavaScript does; one that looks like a wish is worth a warning."""
@@ -42429,19 +42272,12 @@ class ScriptHost:
         """The one argument of handlers, whose parts are made when they are read. `request` has a method `object`
         that makes it a script's object; `args` are values of the script, by name. Older scripts expect them in
         the context itself, so each is also a property there where its name is free."""
-        realm = self.realm
-
-        def make(key):
-            if key == "request":
-                return request.object(realm)
-            return realm.new_object(dict(self.meta) if key == "meta" else dict(args or ()))
-
         parts = {"kind": kind, "request": null if request is None else LATER, "args": LATER, "meta": LATER}
         if connection is not None:
-            parts["connection"] = realm.from_python(connection)
+            parts["connection"] = self.realm.from_python(connection)
         for key in args or ():
             parts.setdefault(key, args[key])
-        return realm.lazy_object(parts, make)
+        return self.realm.lazy_object(parts, _CONTEXT_PARTS_OF, (request, args or (), self.meta))
 
     # -- life ----
 
@@ -42502,7 +42338,9 @@ class ScriptHost:
             if handler is not None:
                 self.resolve(handler, what)
         except MissingHandler as error:
-            return [str(error)]
+            named = re.search(rf"""(["'`]){re.escape(handler)}\1""", self.source)
+            frame = code_frame(self.source, *position_of(self.source, named.start()), 0) if named else ""
+            return [f"{error}\n{frame}".rstrip()]
         except JSError:                 # it was unloaded, which has been told
             pass
         return []
@@ -42531,10 +42369,7 @@ class LoadFailure:
     @property
     def headline(self):
         """The first words about it: `TypeError: x is not a function`."""
-        error = self.error
-        if error is None:
-            return self.text.split("\n")[0]
-        return f"{error.name}: {error.message}" if error.name else f"Uncaught {error.message}"
+        return self.text.split("\n")[0] if self.error is None else explained(self.error, self.sources)[0]
 
 
 # -- All scripts -------------------------------------------------------------------------
@@ -42642,6 +42477,10 @@ class Application:
             for name, path in self.script_files().items():
                 self._stamps[name] = file_stamp(path)
                 self.change({name: path}, again=False)
+        if self.path.is_dir():
+            for name in sorted(os.listdir(self.path)):
+                if NOT_YET_SCRIPTS.search(name):
+                    self.log.write("warn", f"{name} is not run: {ONLY_JAVASCRIPT}", name)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -42700,7 +42539,8 @@ class Application:
         for failure in failures.values():
             self._fail(failure)
         for name in loaded:
-            for problem in self.hosts[name].missing_handlers():
+            host = self.hosts[name]
+            for problem in [*host.missing_handlers(), *habits_in(host.source, bool(host.routes or host.streams))]:
                 self.log.write("warn", problem, name)
         return loaded
 
@@ -43685,14 +43525,19 @@ def is_json_type(content_type):
     return content_type in ("application/json", "text/json") or content_type.endswith("+json")
 
 
+@functools.lru_cache(64)
+def text_coding(header, content_type):
+    """(is text declared, its charset, Python's codec for that or None) of a Content-Type."""
+    charset = parameter(header, "charset") or "utf-8"
+    return bool(_TEXT_TYPES.match(content_type)), charset, _CHARSETS.get(charset.lower())
+
+
 def body_text(head, body):
     """(text, is it text) of a body. A declared text that cannot be decoded is refused; anything else
     that is not UTF-8 gets replacement characters."""
     if not body:
         return "", True
-    declared = bool(_TEXT_TYPES.match(head.content_type))
-    charset = parameter(head.fields.get("content-type", ""), "charset") or "utf-8"
-    codec = _CHARSETS.get(charset.lower())
+    declared, charset, codec = text_coding(head.fields.get("content-type", ""), head.content_type)
     if codec is None:
         if declared:
             raise Refusal(415, f"The charset {charset[:40]!r} is not supported; send UTF-8")
@@ -43820,10 +43665,11 @@ def response_from(realm, value):
                              "{ status: 200, body: \"text\" }, a string, or data to be sent as JSON")
     if realm.is_array(value):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
-    data = realm.bytes_of(value)
-    if data is not None:
-        return Response(200, BYTES, data)
-    refuse_emptied(realm, value, "the handler returned")
+    if realm.class_of(value) != "Object":
+        data = realm.bytes_of(value)
+        if data is not None:
+            return Response(200, BYTES, data)
+        refuse_emptied(realm, value, "the handler returned")
     parts = realm.get_all(value, _RESPONSE_KEYS)
     for part in parts:
         if part is not undefined:
@@ -43960,12 +43806,16 @@ def is_address(name):
 
 def is_same_origin(head):
     """Was a request made by a page of this server, or by no page at all? What a browser says of itself in
-    Sec-Fetch-Site no page can forge, and it is right behind a proxy too, which may change the Host."""
+    Sec-Fetch-Site no page can forge, and it is right behind a proxy too, which may change the Host. Nor can a
+    page of another site send X-Forwarded-Host, as it takes a preflight."""
     site = head.fields.get("sec-fetch-site", "none").lower()
     if head.origin is None or site == "same-origin":
         return site in ("none", "same-origin")
     origin = _ABSOLUTE.match(head.origin)
-    return origin is not None and head.host is not None and origin[1].lower() == head.host.lower()
+    if origin is None or head.host is None:
+        return False
+    hosts = [head.host, *head.fields.get("x-forwarded-host", "").split(",")]
+    return origin[1].lower() in [host.strip().lower() for host in hosts]
 
 
 class Gate:
@@ -43994,6 +43844,10 @@ class Gate:
         if head.method not in ("GET", "HEAD", "OPTIONS") and not self._same_site(head):
             hint = "" if head.origin == "null" else \
                 f". If it should, start the server with --cors {head.origin or 'ORIGIN'}"
+            if head.origin and "sec-fetch-site" not in head.fields:
+                hint = (f": this server was called as {head.host}, by a page of {head.origin}. If a proxy changed that "
+                        "name, let it keep the Host header, or send X-Forwarded-Host. If it is another site that "
+                        f"should, start the server with --cors {head.origin}")
             return Refusal(403, "A page of another site may not do this" + hint)
         return None
 
@@ -45482,7 +45336,7 @@ class ScriptCaller(RequestAnswerer):
         else:
             text = str(error) if isinstance(error, MissingHandler) else f"{what}: {error}"
             self.app.log.write("error", text if here else f"{text} (error {mark})", host.name)
-            status, facts = 500, {"name": type(error).__name__, "message": text, "stack": ""}
+            status, facts = 500, {"name": "Error", "message": text if here else "The handler failed", "stack": ""}
         if not here:
             del facts["stack"]
             facts["id"] = mark
@@ -45495,15 +45349,26 @@ class ScriptCaller(RequestAnswerer):
     def thrown_answer(self, host, what, error):
         """What was thrown with a status from 400 to 599 is an answer: an error is raised as Refusal, of a
         response with a body the Response is returned. None for everything else."""
-        realm = host.realm
-        status, message, body = (realm.peek(error.value, key) for key in ("status", "message", "body"))
+        realm, thrown = host.realm, error.value
+
+        def ask(read):
+            """What only the script can tell, read(realm), or None if that fails."""
+            try:
+                return realm.run(realm.new_function(ignore_result, "throw"), None, timeout=self.app.handler_timeout,
+                                 convert=converter(realm, lambda realm, _: read(realm)))
+            except JSError:
+                return None
+
+        parts = [realm.peek(thrown, key, LATER) for key in ("status", "message", "body")]
+        if parts[0] is not undefined and any(part is LATER for part in parts):
+            parts = ask(lambda realm: realm.get_all(thrown, ("status", "message", "body"))) or [undefined] * 3
+        status, message, body = parts
         if not is_whole(status, 400, 599):
             return None
         if status >= 500:
             self.app.report_error(host, error, f"{what}: the handler threw status {int(status)}")
         if not error.name and body is not undefined:
-            response = realm.run(realm.new_function(ignore_result, "throw"), None, timeout=self.app.handler_timeout,
-                                 convert=converter(realm, lambda realm, _: response_from(realm, error.value)))
+            response = ask(lambda realm: response_from(realm, thrown))
             if isinstance(response, Response):
                 return response
         if not isinstance(message, str):
@@ -45820,7 +45685,7 @@ class Request:
         parts["method"], parts["ip"] = head.method, self.address
         if self.bytes is not None:
             parts["bodyBase64"] = self.bytes
-        request = realm.lazy_object(parts, lambda key: _REQUEST_PARTS_OF[key](self, realm))
+        request = realm.lazy_object(parts, _REQUEST_PARTS_OF, self)
         if self.broken:
             realm.put_getter(request, "json", lambda: self.parse_again(realm))
         return request
@@ -45835,26 +45700,26 @@ class Request:
             raise problem from None
 
 
-def pairs_of(request, realm, pairs):
+def pairs_of(realm, request, pairs):
     """A script's object with parts of the head."""
-    return (plain_object if request.head.plain else text_object)(realm, pairs)
+    return realm.new_object(dict(pairs or ())) if request.head.plain else text_object(realm, pairs)
 
 
-#: The parts of `context.request` that are made when they are read, each of a Request and a realm.
+#: The parts of `context.request` that are made when they are read, each of a realm and a Request.
 _REQUEST_PARTS_OF = {
-    "path": lambda request, realm: script_text(realm, request.head.path),
-    "url": lambda request, realm: script_text(realm, request.head.target),
-    "query": lambda request, realm: pairs_of(request, realm, request.head.query),
-    "queryAll": lambda request, realm: list_object(realm, request.head.query_all),
-    "params": lambda request, realm: pairs_of(request, realm, request.params),
-    "headers": lambda request, realm: pairs_of(request, realm, request.head.fields),
-    "body": lambda request, realm: script_text(realm, request.text),
-    "form": lambda request, realm: text_object(realm, request.form and last_values(request.form)),
-    "formAll": lambda request, realm: list_object(realm, request.form),
-    "files": lambda request, realm: realm.from_python(list(request.files)),
-    "json": lambda request, realm: null if request.json is None else realm.from_python(request.json),
-    "cookies": lambda request, realm: pairs_of(request, realm, request.head.cookies),
-    "auth": lambda request, realm: realm.new_object(dict(_AUTH))}
+    "path": lambda realm, request: script_text(realm, request.head.path),
+    "url": lambda realm, request: script_text(realm, request.head.target),
+    "query": lambda realm, request: pairs_of(realm, request, request.head.query),
+    "queryAll": lambda realm, request: list_object(realm, request.head.query_all),
+    "params": lambda realm, request: pairs_of(realm, request, request.params),
+    "headers": lambda realm, request: pairs_of(realm, request, request.head.fields),
+    "body": lambda realm, request: script_text(realm, request.text),
+    "form": lambda realm, request: text_object(realm, request.form and last_values(request.form)),
+    "formAll": lambda realm, request: list_object(realm, request.form),
+    "files": lambda realm, request: realm.from_python(list(request.files)),
+    "json": lambda realm, request: null if request.json is None else realm.from_python(request.json),
+    "cookies": lambda realm, request: pairs_of(realm, request, request.head.cookies),
+    "auth": lambda realm, _request: realm.new_object(dict(_AUTH))}
 #: All of them, in the order in which scripts find them.
 _REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if key != "auth"}, "ip": "",
                   "auth": LATER}
@@ -45863,11 +45728,6 @@ _REQUEST_PARTS = {"method": "", **{key: LATER for key in _REQUEST_PARTS_OF if ke
 def script_text(realm, text):
     """A script's string. ASCII is the same in and outside of the engine."""
     return text if text.isascii() else realm.from_python(text)
-
-
-def plain_object(realm, pairs):
-    """A script's object with string properties, all of them ASCII."""
-    return realm.new_object(dict(pairs or ()))
 
 
 def text_object(realm, pairs):
@@ -46940,8 +46800,6 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
 #: With the live script.
 _LIVE_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
                 "worker-src 'self'; frame-ancestors 'none'")
-#: A line of error.stack: function or None, file, line, column or None.
-STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
 #: Of what is shown: lines around a place, frames with their source, paths, and the start of a body.
 SOURCE_AROUND = 5
 MAX_SHOWN_FRAMES = 30
@@ -47021,13 +46879,14 @@ def render_frames(error, sources, unnamed="anonymous function"):
               for name, file, line, column in frames[:MAX_SHOWN_FRAMES]]
     place = (error.filename, error.line, error.column)
     if error.filename and error.line and (not frames or error.phase == "parse"):
-        frames = [(None, *place)]
+        opening = explained(error, sources)[1]
+        frames = [(None, *place), *([("opened here", error.filename, *opening)] if opening else [])]
     items = []
     for name, file, line, column in frames:
         excerpt = render_source(sources.get(file, ""), line, column)
         title = (f"<span>{esc(name or ('source text' if error.phase == 'parse' else unnamed))}</span>"
                  f'<span class="place">{esc(file)}:{line}{f":{column}" if column else ""}</span>')
-        opened = " open" if excerpt and not any("<details" in item for item in items) else ""
+        opened = " open" if excerpt and (name == "opened here" or not any("<details" in item for item in items)) else ""
         items.append(f"<details{opened}><summary>{title}</summary>{excerpt}</details>" if excerpt
                      else f"<p>{title}</p>")
     return f'<div class="frames">{"".join(items)}</div>' if items else ""
@@ -47070,12 +46929,19 @@ def render_failure(app, failure):
         parts.append('<p class="soft">The version before goes on serving.</p>')
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
-    parts.append(f"<p>{render_headline(error.name or 'Uncaught', error.message)}</p>")
-    return "\n".join([*parts, render_frames(error, failure.sources, "top level")])
+    parts.append(f"<p>{render_headline(error, failure.sources)}</p>")
+    return "\n".join([*parts, render_advice(error, failure.sources), render_frames(error, failure.sources, "top level")])
 
 
-def render_headline(name, message):
-    return f'<span class="kind bad">{esc(name)}:</span> {esc(message)}'
+def render_headline(error, sources):
+    name, message = explained(error, sources)[0].split(" ", 1)
+    return f'<span class="kind bad">{esc(name)}</span> {esc(message)}'
+
+
+def render_advice(error, sources):
+    """What to write instead, where an error shows a habit of other servers."""
+    habit = habit_of(error, sources.get(error.filename, ""))
+    return "" if habit is None else f'<p class="advice">{esc(habit.says)}</p>\n{render_lines(habit.write)}'
 
 
 @page("notice")
@@ -47142,8 +47008,8 @@ def error_page(server, head, status, facts, error, body=b""):
     parts = [f'<p class="eyebrow">{status} {esc(STATUS_TEXT.get(status, ""))}</p>']
     if isinstance(error, JSError):
         title = f"{facts['name']}: {facts['message']}"
-        parts += [f"<h1>{render_headline(error.name or 'Uncaught', error.message)}</h1>", *render_notice(server),
-                  render_frames(error, server.app.sources())]
+        parts += [f"<h1>{render_headline(error, server.app.sources())}</h1>", *render_notice(server),
+                  render_advice(error, server.app.sources()), render_frames(error, server.app.sources())]
         if facts["stack"]:
             parts.append('<details class="more"><summary>Stack as text</summary>'
                          + render_lines(facts["stack"]) + "</details>")
@@ -47444,13 +47310,17 @@ def error_facts(failure):
     """An error with its place, the lines around it as [number, text, whether it is the one], and stack."""
     error = failure.error
     facts = {"time": failure.time, "headline": headline_of(failure), "text": clip(failure.text, MAX_DETAIL),
-             "file": None, "line": None, "column": None, "frame": [], "stack": ""}
+             "advice": "", "file": None, "line": None, "column": None, "frame": [], "stack": ""}
     if error is not None and error.filename and error.line:
         lines = failure.sources.get(error.filename, "").removesuffix("\n").split("\n")
-        first = max(1, error.line - 4)
-        facts.update(file=error.filename, line=error.line, column=error.column, frame=[
-            [number, lines[number - 1].rstrip("\r")[:300], number == error.line]
-            for number in range(first, min(error.line + 4, len(lines)) + 1)])
+        line = min(error.line, len(lines))      # one more is the end of the text
+        _, opening, advice = explained(error, failure.sources)
+        frame = {number: [number, lines[number - 1].rstrip("\r")[:300], number == line]
+                 for number in range(max(1, line - 4), min(line + 4, len(lines)) + 1)}
+        if opening is not None and opening[0] != line:
+            frame[opening[0]] = [opening[0], lines[opening[0] - 1].rstrip("\r")[:300], True, opening[1]]
+        facts.update(file=error.filename, line=line, column=error.column, advice="".join(advice),
+                     frame=[frame[number] for number in sorted(frame)])
     if error is not None and error.phase != "parse":
         facts["stack"] = clip(error.stack or "", MAX_SHOWN_TEXT)
     return facts
@@ -48256,6 +48126,7 @@ DASHBOARD_BODY = r"""
     <div class="head"><h2 id="trouble-headline" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
     <div class="body">
       <code id="trouble-place"></code>
+      <pre id="trouble-advice"></pre>
       <div class="frame" id="trouble-frame"></div>
       <pre class="soft" id="trouble-stack"></pre>
     </div>
@@ -48834,11 +48705,13 @@ function renderTrouble(error, loads) {
   $("trouble-when").textContent = (loads ? "last error, " : "while loading, ") + clock(error.time);
   const place = [error.file, error.line, error.column].filter(Boolean);
   $("trouble-place").textContent = place.join(":");
+  $("trouble-advice").textContent = error.advice;
   $("trouble-frame").hidden = !error.frame.length;
   $("trouble-frame").replaceChildren(...error.frame.flatMap((line) => frameLine(line, error.column)));
   $("trouble-stack").textContent = error.frame.length ? error.stack : error.text;
 }
-function frameLine([line, code, here], column) {
+function frameLine([line, code, here, opening], column) {
+  column = opening ?? column;
   const shown = el("div", { class: here ? "here" : null }, el("i", { text: line }), code);
   if (!here || !column || column > 200) return [shown];
   return [shown, el("div", { class: "bad" }, el("i"), " ".repeat(column - 1) + "^")];
@@ -50627,6 +50500,8 @@ def trouble_with(scripts, options):
         except (OSError, ValueError) as error:
             return f"{scripts} cannot be read: {error}"
         return None
+    if NOT_YET_SCRIPTS.search(scripts.name):
+        return f"{scripts} is not run: {ONLY_JAVASCRIPT}"
     return None if scripts.suffix == ".js" else f"{scripts} is not a .js file"
 
 
