@@ -41,9 +41,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           106
           Resolving names                                                                714
           Types of variables                                                             321
-     8  Values and objects                                                             1,238
-          Property descriptors                                                           197
-          Ordinary objects                                                               415
+     8  Values and objects                                                             1,255
+          Property descriptors                                                           212
+          Ordinary objects                                                               417
           Functions                                                                      137
           Arrays                                                                         314
           Wrappers of primitives                                                          67
@@ -5381,31 +5381,46 @@ class SealedAttrs(dict):
     __slots__ = ()
 
 
+class ProtectedFlags(int):
+    """The attribute bits of a property on which the engine relies."""
+
+    __slots__ = ()
+
+
 class ProtectedAttrs(dict):
-    """The `attrs` of an intrinsic on which the engine relies: where a script changes a property, the attributes
+    """The `attrs` of an intrinsic on which the engine relies. Where a script changes a property, the attributes
     of the realm that `relied_on` has for its key become False."""
 
-    __slots__ = ("realm", "relied_on")
+    __slots__ = ("owner", "realm", "relied_on", "originals")
 
-    def protecting(self, realm, relied_on):
-        self.realm, self.relied_on = realm, relied_on
-        return self
+    def __init__(self, attrs, owner, realm, relied_on):
+        super().__init__(attrs)
+        self.owner, self.realm, self.relied_on = owner, realm, relied_on
+        self.originals = {key: self.value(key) for key in relied_on}
+        for key in relied_on.keys() & attrs.keys():
+            self[key] = attrs[key]
 
-    def note_change(self, *keys):
-        for name in itertools.chain.from_iterable(self.relied_on.get(key, ()) for key in keys):
-            setattr(self.realm, name, False)
+    def value(self, key):
+        flags = self.get(key)
+        return flags.getter if type(flags) is Accessor else self.owner.props.get(key)
+
+    def note(self, key, value):
+        """A property gets a value or getter."""
+        if value is not self.originals.get(key):
+            for name in self.relied_on.get(key, ()):
+                setattr(self.realm, name, False)
 
     def __setitem__(self, key, flags):
-        self.note_change(key)
-        dict.__setitem__(self, key, flags)
+        dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int and key in self.relied_on else flags)
+        self.note(key, self.value(key))
 
     def __delitem__(self, key):
-        self.note_change(key)
         dict.__delitem__(self, key)
+        self.note(key, ABSENT)
 
-    def replaced_by(self, attrs):
+    def replaced_by(self, kind, attrs):
         """Other attributes of the same object, as well protected."""
-        return attrs.protecting(self.realm, self.relied_on)
+        return kind(attrs, self.owner, self.realm, self.relied_on)
 
 
 class SealedProtectedAttrs(ProtectedAttrs, SealedAttrs):
@@ -5491,7 +5506,8 @@ class JSObject:
         self.proto = proto
         note_prototype(proto)
         if isinstance(self.attrs, ProtectedAttrs):
-            self.attrs.note_change(*self.attrs.relied_on)
+            for key in self.attrs.relied_on:
+                self.attrs.note(key, ABSENT)
         return True
 
     def is_extensible(self):
@@ -5499,7 +5515,7 @@ class JSObject:
 
     def prevent_extensions(self):
         attrs = self.special_attrs()
-        self.attrs = attrs.replaced_by(SealedProtectedAttrs(attrs)) if isinstance(attrs, ProtectedAttrs) \
+        self.attrs = attrs.replaced_by(SealedProtectedAttrs, attrs) if isinstance(attrs, ProtectedAttrs) \
             else SealedAttrs(attrs)
         return True
 
@@ -5622,15 +5638,16 @@ class JSObject:
             else:
                 flags = attrs.get(key)
                 if flags is not None:
-                    if type(flags) is Accessor:
-                        if flags.setter is undefined:
-                            return False
-                        flags.setter.fn(receiver, value)
-                        return True
+                    if type(flags) is not int:
+                        if type(flags) is Accessor:
+                            if flags.setter is undefined:
+                                return False
+                            flags.setter.fn(receiver, value)
+                            return True
+                        if obj is receiver and flags & WRITABLE:
+                            attrs.note(key, value)
                     if not flags & WRITABLE:
                         return False
-                    if flags != DEFAULT_ATTRS and obj is receiver and isinstance(attrs, ProtectedAttrs):
-                        attrs.note_change(key)
                     break
             obj = obj.proto
             if obj is None:
@@ -6046,7 +6063,7 @@ class JSArray(JSObject):
         self.attrs.update(named_attrs if named_attrs is not None
                           else {k: DEFAULT_ATTRS for k in named if type(k) is not PrivateKey})
         if isinstance(named_attrs, ProtectedAttrs):
-            self.attrs = named_attrs.replaced_by(ProtectedAttrs(self.attrs))
+            self.attrs = named_attrs.replaced_by(ProtectedAttrs, self.attrs)
         self.items = []
         self.__class__ = DictArray
 
@@ -10887,7 +10904,7 @@ def protect(realm, *intrinsics):
     """Puts new intrinsics under their protectors."""
     for name in RELIED_ON.keys() & intrinsics:
         intrinsic = realm.__dict__[name]
-        intrinsic.attrs = ProtectedAttrs(intrinsic.special_attrs()).protecting(realm, RELIED_ON[name])
+        intrinsic.attrs = ProtectedAttrs(intrinsic.special_attrs(), intrinsic, realm, RELIED_ON[name])
 
 
 def any_arguments(impl):

@@ -4959,7 +4959,19 @@ result = String((() => { let n=0; Object.prototype.return=function(){n++; return
 # Set: no Symbol.iterator
 result = String((() => { const P=Set.prototype; delete P[Symbol.iterator]; try { for (const x of new Set([1])) ; return "no" } catch (e) { return e.name } })())
 => TypeError
+# what is frozen, or written as it was, stays quick
+result = String((() => { const P = Array.prototype; P.push = P.push; P[Symbol.iterator] = P[Symbol.iterator]; Object.freeze(P); Object.freeze(Array); return [...[1]].map(x => x) })())
+=> 1
 """)
+
+    def test_intrinsics_that_are_frozen_or_get_their_own_methods_again_stay_under_their_protectors(self):
+        realm = aiwebengine.Realm()
+        realm.evaluate("""const P = Array.prototype; P.push = P.push; P[Symbol.iterator] = P[Symbol.iterator]; P.own = 1
+            Object.freeze(P); Object.freeze(Array); P.push = 1; Object.seal(Map.prototype); [...[1]].map(x => x)""")
+        self.assertTrue(realm.push_untouched and realm.array_iteration_untouched and realm.array_species_untouched)
+        realm.evaluate("Map.prototype[Symbol.iterator] = Map.prototype.keys")
+        self.assertTrue(realm.set_iteration_untouched)
+        self.assertFalse(realm.map_iteration_untouched)
 
 
 class LastMatchTest(unittest.TestCase):
