@@ -11385,12 +11385,6 @@ def has_integrity(obj, frozen):
     return True
 
 
-@OBJECT.static.method("getOwnPropertyDescriptor", 2)
-def object_get_own_property_descriptor(realm, this, value=undefined, key=undefined, *_):
-    obj = to_object(realm, value)
-    return from_property_descriptor(realm, obj.get_own(to_property_key(key)))
-
-
 @OBJECT.static.method("getOwnPropertyDescriptors", 1)
 def object_get_own_property_descriptors(realm, this, value=undefined, *_):
     obj = to_object(realm, value)
@@ -11402,34 +11396,10 @@ def object_get_own_property_descriptors(realm, this, value=undefined, *_):
     return result
 
 
-@OBJECT.static.method("getOwnPropertyNames", 1)
-def object_get_own_property_names(realm, this, value=undefined, *_):
-    keys = to_object(realm, value).own_keys()
-    return realm.new_array([key for key in keys if type(key) is str])
-
-
-@OBJECT.static.method("getOwnPropertySymbols", 1)
-def object_get_own_property_symbols(realm, this, value=undefined, *_):
-    keys = to_object(realm, value).own_keys()
-    return realm.new_array([key for key in keys if type(key) is JSSymbol])
-
-
-@OBJECT.static.method("getPrototypeOf", 1)
-def object_get_prototype_of(realm, this, value=undefined, *_):
-    proto = to_object(realm, value).get_proto()
-    return null if proto is None else proto
-
-
 @OBJECT.static.method("groupBy", 2)
 def object_group_by(realm, this, items=undefined, callback=undefined, *_):
     groups = group_values(realm, items, callback, to_property_key)
     return JSObject(None, {key: realm.new_array(values) for key, values in groups})
-
-
-@OBJECT.static.method("hasOwn", 2)
-def object_has_own(realm, this, value=undefined, key=undefined, *_):
-    obj = to_object(realm, value)
-    return obj.get_own(to_property_key(key)) is not None
 
 
 @OBJECT.static.method("is", 2)
@@ -11438,6 +11408,15 @@ def object_is(realm, this, x=undefined, y=undefined, *_):
 
 
 OBJECT.static.methods(
+    getOwnPropertyDescriptor=lambda realm, this, value=undefined, key=undefined, *_:
+        from_property_descriptor(realm, to_object(realm, value).get_own(to_property_key(key))),
+    getOwnPropertyNames=lambda realm, this, value=undefined, *_:
+        realm.new_array([key for key in to_object(realm, value).own_keys() if type(key) is str]),
+    getOwnPropertySymbols=lambda realm, this, value=undefined, *_:
+        realm.new_array([key for key in to_object(realm, value).own_keys() if type(key) is JSSymbol]),
+    getPrototypeOf=lambda realm, this, value=undefined, *_: to_object(realm, value).get_proto() or null,
+    hasOwn=lambda realm, this, value=undefined, key=undefined, *_:
+        to_object(realm, value).get_own(to_property_key(key)) is not None,
     keys=lambda realm, this, value=undefined, *_: realm.new_array(enumerable_own(realm, value, None)),
     values=lambda realm, this, value=undefined, *_:
         realm.new_array(enumerable_own(realm, value, lambda key, item: item)),
@@ -12441,12 +12420,6 @@ rounding_function("round", round_half_up)
 rounding_function("trunc", math.trunc)
 
 
-@MATH.method("atan2", 2)
-def math_atan2(realm, this, y=undefined, x=undefined, *_):
-    y = to_number(y)
-    return math.atan2(y, to_number(x))
-
-
 def round_to_float32(value):
     """The nearest single precision number."""
     try:
@@ -12457,12 +12430,6 @@ def round_to_float32(value):
 
 MATH.method("hypot", 2)(
     lambda realm, this, *values: math.hypot(*[to_number(value) for value in values]) if values else 0)
-
-
-@MATH.method("imul", 2)
-def math_imul(realm, this, x=undefined, y=undefined, *_):
-    x = to_int32(x)
-    return to_int32(x * to_int32(y))
 
 
 def extreme(values, choose, zero_sign):
@@ -12492,13 +12459,11 @@ def math_min(realm, this, *values):
     return extreme(values, min, -1) if values else INFINITY
 
 
-@MATH.method("pow", 2)
-def math_pow(realm, this, base=undefined, exponent=undefined, *_):
-    base = to_number(base)
-    return number_power(base, to_number(exponent))
-
-
 MATH.methods(
+    atan2=lambda realm, this, y=undefined, x=undefined, *_: math.atan2(to_number(y), to_number(x)),
+    imul=lambda realm, this, x=undefined, y=undefined, *_: to_int32(to_int32(x) * to_int32(y)),
+    pow=lambda realm, this, base=undefined, exponent=undefined, *_:
+        number_power(to_number(base), to_number(exponent)),
     abs=lambda realm, this, value=undefined, *_: abs(to_number(value)),
     clz32=lambda realm, this, value=undefined, *_: 32 - to_uint32(value).bit_length(),
     fround=lambda realm, this, value=undefined, *_: round_to_float32(to_number(value)),
@@ -13050,13 +13015,9 @@ DATE.methods(
     getTime=lambda realm, this, *_: this.value,
     valueOf=lambda realm, this, *_: this.value,
     getTimezoneOffset=lambda realm, this, *_:
-        int(-local_facts(this.value)[0] / 60000) if this.value == this.value else NAN)
-
-
-@DATE.method("getYear", 0)
-def date_get_year(realm, this, *_):
-    value = this.value
-    return split_time(local_time(value))[0] - 1900 if value == value else NAN
+        int(-local_facts(this.value)[0] / 60000) if this.value == this.value else NAN,
+    getYear=lambda realm, this, *_:
+        split_time(local_time(this.value))[0] - 1900 if this.value == this.value else NAN)
 
 
 @DATE.method("setTime", 1)
@@ -13495,16 +13456,12 @@ def stands_alone(char):
         and not ("\u1160" <= first <= "\u11ff" or "\ud7b0" <= first <= "\ud7ff")
 
 
-@STRING.method("padEnd", 1)
-def string_pad_end(realm, this, length=undefined, filler=undefined, *_):
-    text = this_text(this, "padEnd")
-    return text + padding(text, length, filler)
-
-
-@STRING.method("padStart", 1)
-def string_pad_start(realm, this, length=undefined, filler=undefined, *_):
-    text = this_text(this, "padStart")
-    return padding(text, length, filler) + text
+STRING.method("padEnd", 1)(
+    lambda realm, this, length=undefined, filler=undefined, *_:
+    (text := this_text(this, "padEnd")) + padding(text, length, filler))
+STRING.method("padStart", 1)(
+    lambda realm, this, length=undefined, filler=undefined, *_:
+    padding(text := this_text(this, "padStart"), length, filler) + text)
 
 
 def padding(text, length, filler):
@@ -15846,10 +15803,7 @@ def declare_weak_collection(table, adder_name, add, has_entries):
 WEAK_MAP = BuiltinClass("WeakMap", JSWeakMap, tag="WeakMap")
 
 
-@WEAK_MAP.method("get", 1)
-def weak_map_get(realm, this, key=undefined, *_):
-    entry = this.entries.get(id(key))
-    return undefined if entry is None else entry[1]
+WEAK_MAP.methods(get=lambda realm, this, key=undefined, *_: this.entries.get(id(key), (None, undefined))[1])
 
 
 @WEAK_MAP.method("set", 2)
@@ -18666,12 +18620,6 @@ def require_target(value, method):
     return value
 
 
-@REFLECT.method("apply", 3)
-def reflect_apply(realm, this, function=undefined, receiver=undefined, args=undefined, *_):
-    require_callable(function)
-    return function.fn(receiver, *list_from_array_like(args))
-
-
 @REFLECT.method("construct", 2)
 def reflect_construct(realm, this, ctor=undefined, args=undefined, *new_target):
     new_target = new_target[0] if new_target else ctor
@@ -18697,17 +18645,15 @@ def reflect_get(realm, this, target=undefined, key=undefined, *receiver):
 
 @REFLECT.method("getOwnPropertyDescriptor", 2)
 def reflect_get_own_property_descriptor(realm, this, target=undefined, key=undefined, *_):
-    require_target(target, "getOwnPropertyDescriptor")
-    return from_property_descriptor(realm, target.get_own(to_property_key(key)))
-
-
-@REFLECT.method("getPrototypeOf", 1)
-def reflect_get_prototype_of(realm, this, target=undefined, *_):
-    proto = require_target(target, "getPrototypeOf").get_proto()
-    return null if proto is None else proto
+    own = require_target(target, "getOwnPropertyDescriptor").get_own(to_property_key(key))
+    return from_property_descriptor(realm, own)
 
 
 REFLECT.methods(
+    apply=lambda realm, this, function=undefined, receiver=undefined, args=undefined, *_:
+        require_callable(function).fn(receiver, *list_from_array_like(args)),
+    getPrototypeOf=lambda realm, this, target=undefined, *_:
+        require_target(target, "getPrototypeOf").get_proto() or null,
     deleteProperty=lambda realm, this, target=undefined, key=undefined, *_:
         require_target(target, "deleteProperty").delete(to_property_key(key)),
     has=lambda realm, this, target=undefined, key=undefined, *_:
@@ -19023,12 +18969,6 @@ _PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
-@GLOBAL_FUNCTIONS.method("isNaN", 1)
-def global_is_nan(realm, this, value=undefined, *_):
-    value = to_number(value)
-    return value != value
-
-
 @GLOBAL_FUNCTIONS.method("eval", 1)
 def global_eval(realm, this, source=undefined, *_):
     """Indirect eval (19.2.1): the text runs as a script of its own."""
@@ -19075,6 +19015,7 @@ def decode_except(escaped, decoded, preserved):
 
 
 GLOBAL_FUNCTIONS.methods(
+    isNaN=lambda realm, this, value=undefined, *_: (number := to_number(value)) != number,
     isFinite=lambda realm, this, value=undefined, *_: is_finite(to_number(value)),
     decodeURI=lambda realm, this, uri=undefined, *_: decode_uri(to_string(uri), URI_RESERVED),
     decodeURIComponent=lambda realm, this, component=undefined, *_:
@@ -24682,10 +24623,9 @@ def relative_parts(value, unit, settings):
     return [("literal", before, False)] * bool(before) + parts + [("literal", after, False)] * bool(after)
 
 
-@RELATIVE_TIME_FORMAT.method("format", 2)
-def relative_time_format(realm, this, value=undefined, unit=undefined, *_):
-    value = to_number(value)
-    return "".join([part[1] for part in relative_parts(value, to_string(unit), this.settings)])
+RELATIVE_TIME_FORMAT.methods(
+    format=lambda realm, this, value=undefined, unit=undefined, *_:
+        "".join([part[1] for part in relative_parts(to_number(value), to_string(unit), this.settings)]))
 
 
 @RELATIVE_TIME_FORMAT.method("formatToParts", 2)
@@ -26343,6 +26283,12 @@ def param_strings(args, count, name):
     return [utf16(text) for text in web_arguments(args, count, f"URLSearchParams.{name}")]
 
 
+def values_of_name(this, args, method):
+    """The values of the name that `get` and `getAll` are called with."""
+    [name] = param_strings(args, 1, method)
+    return [value for key, value in this.pairs if key == name]
+
+
 def second_string(args):
     """The optional second argument of `delete` and `has`: a string or None."""
     return None if len(args) < 2 or args[1] is undefined else utf16(web_text(args[1]))
@@ -26365,16 +26311,8 @@ def params_delete(realm, this, *args):
     return undefined
 
 
-@params_method("get", 1)
-def params_get(realm, this, *args):
-    [name] = param_strings(args, 1, "get")
-    return next((value for key, value in this.pairs if key == name), null)
-
-
-@params_method("getAll", 1)
-def params_get_all(realm, this, *args):
-    [name] = param_strings(args, 1, "getAll")
-    return realm.new_array([value for key, value in this.pairs if key == name])
+params_method("get", 1)(lambda realm, this, *args: next(iter(values_of_name(this, args, "get")), null))
+params_method("getAll", 1)(lambda realm, this, *args: realm.new_array(values_of_name(this, args, "getAll")))
 
 
 @params_method("has", 1)
@@ -26567,12 +26505,9 @@ TEXT_ENCODER = BuiltinClass("TextEncoder", JSTextEncoder, tag="TextEncoder")
 
 
 TEXT_ENCODER.getter("encoding", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: "utf-8")
-
-
-@TEXT_ENCODER.method("encode", 0, flags=DEFAULT_ATTRS)
-def text_encoder_encode(realm, this, text=undefined, *_):
-    text = "" if text is undefined else web_text(text)
-    return new_uint8_array(realm, text.encode("utf-8"))
+TEXT_ENCODER.method("encode", 0, flags=DEFAULT_ATTRS)(
+    lambda realm, this, text=undefined, *_:
+    new_uint8_array(realm, b"" if text is undefined else web_text(text).encode("utf-8")))
 
 
 @TEXT_ENCODER.method("encodeInto", 2, flags=DEFAULT_ATTRS)
