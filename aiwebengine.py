@@ -45079,13 +45079,15 @@ class RequestAnswerer(RequestReader):
         if not allowed:
             self.not_found(head)
             return
-        headers = [("Allow", ", ".join(allowed))]
-        if head.origin is not None and self.server.gate.allows_origin(head.origin):
-            headers += [("Access-Control-Allow-Methods", ", ".join(allowed)),
-                        ("Access-Control-Allow-Headers",
-                         head.fields.get("access-control-request-headers", "Content-Type")),
-                        ("Access-Control-Max-Age", "600")]
-        self.reply(Response(204, None, b"", headers))
+        self.reply(Response(204, None, b"", [("Allow", ", ".join(allowed)), *self.preflight_headers(head, allowed)]))
+
+    def preflight_headers(self, head, allowed):
+        """What a browser asks before it lets a page of another site send a request."""
+        if head.origin is None or not self.server.gate.allows_origin(head.origin):
+            return []
+        return [("Access-Control-Allow-Methods", ", ".join(allowed)),
+                ("Access-Control-Allow-Headers", head.fields.get("access-control-request-headers", "Content-Type")),
+                ("Access-Control-Max-Age", "600")]
 
     def find_route(self, head):
         """(Route, params) for a request, or (None, {}). No route hides what is the server's own."""
@@ -45342,12 +45344,16 @@ class ScriptCaller(RequestAnswerer):
             stats.record(time.perf_counter() - self.started)
             problem = requests[0].problem if requests else None
             if problem is not None and isinstance(response, JSError) and response.message == problem:
-                raise Refusal(400, f"The body is not valid JSON: {problem}")
+                raise Refusal(400, problem if problem == requests[0].broken else f"The body is not valid JSON: {problem}")
             self.handler_failed(route.host, what, head, response, body)
             return
         stats.calls += 1
         if self.app.live is not None:
             enliven(self.app.live, head, response)
+        if head.method == "OPTIONS" and "access-control-request-method" in head.fields:
+            given = {name.lower() for name, _ in response.headers}
+            response.headers = [*response.headers, *[pair for pair in self.preflight_headers(head, self.allowed(head))
+                                                     if pair[0].lower() not in given]]
         if response.untyped and _PAGE_START.match(response.body[:100].lstrip()):
             route.host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it is "
                            "sent as plain text; return ResponseBuilder.html(text), or contentType: \"text/html\"")
@@ -45698,7 +45704,7 @@ class Request:
         self.form = self.json = self.bytes = self.calls = None
         self.position = 0
         self.files = ()
-        self.broken = False             # is the body no JSON, though it should be?
+        self.broken = False             # is the body no JSON, though it should be? Why, where that is known
         self.problem = None             # what a script was told about that, when it asked
         if body:
             self._read(head, body)
@@ -45708,14 +45714,20 @@ class Request:
             self.form, self.files = parse_multipart(head.fields["content-type"], body)
             self.text = body.decode("utf-8", "replace")
             return
-        text, proper = body_text(head, body)
+        is_json = is_json_type(head.content_type)
+        try:
+            text, proper = body_text(head, body)
+        except Refusal as refusal:
+            if not is_json or refusal.status != 400:
+                raise
+            self.broken, text = refusal.message, body.decode("utf-8", "replace")
         self.text = text
         if head.content_type == "application/x-www-form-urlencoded":
             self.form = parse_pairs(text if text.isascii() else text.encode().decode("latin-1"), "form")
-        elif is_json_type(head.content_type):
+        elif is_json and not self.broken:
             self.json, valid = parse_json_body(text)
             self.broken = not valid
-        elif not proper:
+        elif not is_json and not proper:
             self.bytes = base64.b64encode(body).decode()
 
     def made_here(self):
@@ -45737,6 +45749,8 @@ class Request:
     def parse_again(self, realm):
         """What `request.json` does of a broken body: JSON.parse says what is wrong with it."""
         try:
+            if self.broken is not True:
+                raise JSSyntaxError(self.broken)
             return realm.parse_json(self.text)
         except (JSNativeError, RecursionError) as error:
             problem = error if isinstance(error, JSSyntaxError) else JSSyntaxError("the JSON is nested too deeply")

@@ -12767,6 +12767,13 @@ class OtherOriginsTest(ServerCase):
 
     def test_preflights(self):
         self.serve(ECHO, cors=["http://a.test"])
+        self.serve(ECHO + "routeRegistry.registerRoute('/own', () => ({ status: 204, headers: { 'Access-Control-Max-Age': 5 } }), 'OPTIONS');"
+                          "routeRegistry.registerRoute('/own', () => 1, 'PATCH')", cors=["http://a.test"])
+        asks = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "x-a"}
+        headers = self.request("OPTIONS", "/own", None, {"Origin": "http://a.test", **asks})[1]
+        self.assertEqual([headers["access-control-" + name] for name in ("allow-methods", "allow-headers", "max-age")],
+                         ["PATCH, OPTIONS", "x-a", "5"])
+        self.assertNotIn("access-control-allow-methods", self.request("OPTIONS", "/own", None, {"Origin": "http://b.test", **asks})[1])
         for path, methods in (("/graphql/sse", ("PUT", "DELETE", "POST", "GET")), ("/echo", ("PUT", "PATCH", "DELETE"))):
             headers = self.request("OPTIONS", path, None, {"Origin": "http://a.test", "Access-Control-Request-Method": "PUT"})[1]
             for method in methods:
@@ -12995,6 +13002,9 @@ class ResponseTest(ServerCase):
         self.assertEqual(send("context.request.json = 5; return '' + context.request.json")[2], "5")
         self.assertEqual(send("try { context.request.json } catch {} throw new SyntaxError('mine')")[0], 500)
         self.assertEqual(send("return context.request.json", "\ufeff[1]")[2], "[1]")
+        self.assertEqual(send("return 'unread ' + context.request.body", b'["\xff"]')[:3:2], (200, 'unread ["\ufffd"]'))
+        status, _, text = send("return context.request.json", b'["\xff"]')
+        self.assertEqual((status, "The body is not valid utf-8: byte 2 is 0xff" in text), (400, True), text)
         self.assertEqual(send("return [context.request.json > 1e300]", "9" * 5000)[2], "[true]")
         for body in ("'a'", "{'a': 1}", "[1,]", "NaN", "[" * 9999, "\x00", '"\n"', "01"):
             text = send("return context.request.json", body)[2]
