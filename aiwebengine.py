@@ -38784,7 +38784,11 @@ class GraphQLService:
 def graphql_registration_sentence(item):
     """What a script is told: `Registered query "users": [User!]! (external)`."""
     if item.kind == "types":
-        return f"Registered types: {', '.join(dict.fromkeys(item.parsed.order)) or 'directives only'}"
+        names = [name for name in dict.fromkeys(item.parsed.order) if name not in _ROOT_NAMES.values()]
+        left = [f"{field.name} (register{kind.capitalize()} does)" for kind, fields in item.parsed.roots.items()
+                for field in fields.values()]
+        return f"Registered types: {', '.join(names) or 'directives only'}" \
+            + (f"; this does not register the fields {', '.join(left)}" if left else "")
     field = item.parsed.roots[item.kind][item.name]
     text = f'Registered {item.kind} "{item.name}": {_print_type(field.type)} ({item.visibility})'
     return text + (f" on {GRAPHQL_SUBSCRIPTION_PATH}{item.name}" if item.kind == "subscription" else "")
@@ -39110,7 +39114,7 @@ def event_text(realm, function, options, name):
         value = plain_text(realm, value)
     text = realm.to_python(value) if isinstance(value, str) else None
     if not text or len(text) > MAX_EVENT_TEXT or re.search("[\r\n\0]", text):
-        shown = json.dumps(text[:40], ensure_ascii=False) if text else describe_value(realm, value)
+        shown = json.dumps(text[:40], ensure_ascii=False) if text is not None else describe_value(realm, value)
         raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
                         f"line breaks, not {shown}")
     if name == "id" and parse_event_id(text):
