@@ -195,7 +195,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,018
+    18  GraphQL                                                                        5,022
           GraphQL errors                                                                 170
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -213,7 +213,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                703
+          GraphQL service                                                                707
     19  Host API                                                                       2,256
           Arguments                                                                      152
           routeRegistry                                                                  175
@@ -235,7 +235,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     373
           All scripts                                                                    587
           Live pages                                                                     122
-    21  HTTP server                                                                    3,327
+    21  HTTP server                                                                    3,341
           Request heads                                                                  200
           Request bodies                                                                 247
           Responses of handlers                                                          154
@@ -245,11 +245,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Live pages                                                                      45
           Static files                                                                   261
           One connection: reading                                                        215
-          One connection: answering                                                      284
-          One connection: GraphQL and routes of scripts                                  234
+          One connection: answering                                                      286
+          One connection: GraphQL and routes of scripts                                  238
           One connection: streams                                                        124
           One connection: writing                                                        133
-          Requests as scripts see them                                                   171
+          Requests as scripts see them                                                   179
           The server                                                                     571
     22  Pages                                                                          3,910
           Page kit                                                                       124
