@@ -69,9 +69,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          141
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,296
+    11  Built-ins of the language                                                      8,237
           Helpers shared by the built-ins                                                 95
-          Object                                                                         365
+          Object                                                                         344
           Function                                                                       153
           Boolean                                                                         15
           Symbol                                                                          45
@@ -79,18 +79,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Error                                                                          244
           Number                                                                         314
           BigInt                                                                          50
-          Math                                                                           153
+          Math                                                                           139
           Date                                                                            46
           Date: arithmetic                                                                78
           Date: local time                                                               151
           Date: text                                                                      33
           Date: parsing                                                                  171
-          Date: getters and setters                                                       96
+          Date: getters and setters                                                       92
           Date: methods that make text                                                    55
           Date: constructor                                                               28
           String                                                                         113
           String: access, search, parts                                                  142
-          String: changed copies                                                         205
+          String: changed copies                                                         201
           String: patterns                                                               145
           String: order of text                                                          139
           String: HTML methods                                                            22
@@ -106,7 +106,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array iterators                                                                 44
           Map and Set                                                                    442
           Iterators of Map and Set                                                       148
-          WeakMap and WeakSet                                                             87
+          WeakMap and WeakSet                                                             84
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
           Element types                                                                   99
@@ -120,9 +120,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async iteration                                                                181
           JSON: parsing                                                                  405
           JSON: writing                                                                  343
-          Reflect                                                                         81
+          Reflect                                                                         73
           Proxy                                                                          272
-          Global functions and values                                                     93
+          Global functions and values                                                     88
     12  Regular expressions                                                            3,323
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
@@ -141,7 +141,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         35
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,274
+    13  Intl                                                                           2,273
           Intl: the table of locales                                                     819
           Intl (ECMA-402): locales                                                       297
           Plural rules                                                                    28
@@ -150,16 +150,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
-          Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,229
+          Intl.RelativeTimeFormat                                                         72
+    14  Functions of the web                                                           2,224
           Inspection                                                                     603
           console: formatting                                                             85
           console: tables                                                                 78
           console                                                                        191
           URL                                                                            597
-          URLSearchParams                                                                235
+          URLSearchParams                                                                233
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    131
+          TextEncoder and TextDecoder                                                    128
           Base64                                                                          32
           structuredClone                                                                138
           crypto and performance                                                          36
