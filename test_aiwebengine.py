@@ -30,6 +30,7 @@ import hashlib
 import http.client
 import importlib.util
 import io
+import ipaddress
 import itertools
 import json
 import math
@@ -443,7 +444,7 @@ class StructureTest(unittest.TestCase):
         self.assertLessEqual(at_top, set(sys.stdlib_module_names))
         late = [alias.name for node in ast.walk(self.tree) if isinstance(node, (ast.Import, ast.ImportFrom))
                 and node not in self.tree.body for alias in node.names]
-        self.assertLessEqual({name.split(".")[0] for name in late}, {"ctypes", "js2py", "redis", "readline", "resource", "sqlite3", "winreg", "msvcrt"})
+        self.assertLessEqual({name.split(".")[0] for name in late}, {"ctypes", "js2py", "redis", "readline", "resource", "sqlite3", "webbrowser", "winreg", "msvcrt"})
 
     def test_starts_with_a_shebang_and_inline_metadata(self):
         lines = self.source.splitlines()
@@ -503,6 +504,10 @@ def write_contents():
     source = MODULE.read_text(encoding="utf-8")
     MODULE.write_text(with_contents(source), encoding="utf-8")
     return 0
+
+
+#: A page of the documentation that is made from the tables of the host API: --host-api writes it.
+HOST_API_PAGE = EXAMPLES / "docs" / "host-api.md"
 
 
 # -- Cases of conformance ----------------------------------------------------------------
@@ -12831,6 +12836,13 @@ class OtherOriginsTest(ServerCase):
 
     def test_preflights(self):
         self.serve(ECHO, cors=["http://a.test"])
+        self.serve(ECHO + "routeRegistry.registerRoute('/own', () => ({ status: 204, headers: { 'Access-Control-Max-Age': 5 } }), 'OPTIONS');"
+                          "routeRegistry.registerRoute('/own', () => 1, 'PATCH')", cors=["http://a.test"])
+        asks = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "x-a"}
+        headers = self.request("OPTIONS", "/own", None, {"Origin": "http://a.test", **asks})[1]
+        self.assertEqual([headers["access-control-" + name] for name in ("allow-methods", "allow-headers", "max-age")],
+                         ["PATCH, OPTIONS", "x-a", "5"])
+        self.assertNotIn("access-control-allow-methods", self.request("OPTIONS", "/own", None, {"Origin": "http://b.test", **asks})[1])
         for path, methods in (("/graphql/sse", ("PUT", "DELETE", "POST", "GET")), ("/echo", ("PUT", "PATCH", "DELETE"))):
             headers = self.request("OPTIONS", path, None, {"Origin": "http://a.test", "Access-Control-Request-Method": "PUT"})[1]
             for method in methods:
@@ -12937,6 +12949,7 @@ class ResponseTest(ServerCase):
                 ("redirect('/y', { status: 301, headers: { 'Set-Cookie': 'a=1' } })", 301,
                  {"location": "/y", "set-cookie": "a=1"}),
                 ("redirect('/y', { headers: [['Set-Cookie', 'a=1']] })", 302, {"location": "/y", "set-cookie": "a=1"}),
+                ("redirect(new URL('/y?z', 'http://a.test'))", 302, {"location": "http://a.test/y?z"}),
                 ("error({ status: 404 })", 404, {}), ("error('gone', { status: 410, headers: { 'X-A': 'b' } })", 410, {"x-a": "b"}),
                 ("json(1, { headers: { 'content-type': 'application/problem+json' } })", 200,
                  {"content-type": "application/problem+json"}),
@@ -13035,7 +13048,7 @@ class ResponseTest(ServerCase):
         for code, part in (("{ 'Set-Cookie': { a: 1 } }", "header Set-Cookie must be a string, not an object"),
                            ("[['a']]", "must be a pair"), ("[['a', 'b'], 5]", "item 1"), ("'a: b'", "not a string"),
                            ("[[1, 'a']]", "name of a header"), ("{ 'X-A': [{}] }", "not an object"),
-                           ("new Map([['a', 'b']])", "not a Map"), ("() => 1", "not a function"),
+                           ("new Map([['a', 'b']])", "not a Map"), ("() => 1", "not a function"), ("{ 'X-A': 'x'.repeat(70000) }", "70,000 characters; clients read no more"),
                            ("{ 'X-A': Symbol() }", "not a symbol"), ("{ 'X-A': null, 'X-B': [[]] }", "not an array")):
             status, _, text = self.answer(f"return {{ headers: {code} }}")
             self.assertEqual((status, part in text), (500, True), text)
@@ -13058,6 +13071,9 @@ class ResponseTest(ServerCase):
         self.assertEqual(send("context.request.json = 5; return '' + context.request.json")[2], "5")
         self.assertEqual(send("try { context.request.json } catch {} throw new SyntaxError('mine')")[0], 500)
         self.assertEqual(send("return context.request.json", "\ufeff[1]")[2], "[1]")
+        self.assertEqual(send("return 'unread ' + context.request.body", b'["\xff"]')[:3:2], (200, 'unread ["\ufffd"]'))
+        status, _, text = send("return context.request.json", b'["\xff"]')
+        self.assertEqual((status, "The body is not valid utf-8: byte 2 is 0xff" in text), (400, True), text)
         self.assertEqual(send("return [context.request.json > 1e300]", "9" * 5000)[2], "[true]")
         for body in ("'a'", "{'a': 1}", "[1,]", "NaN", "[" * 9999, "\x00", '"\n"', "01"):
             text = send("return context.request.json", body)[2]
@@ -13659,7 +13675,7 @@ class StreamsOverHttpTest(ServerCase):
 
     def test_head_of_a_stream_answers_as_get_would_without_a_length(self):
         self.serve(self.NAMED)
-        for path, status in (("/s?name=a", 200), ("/s?refuse=1", 403), ("/plain", 200), ("/none", 404)):
+        for path, status in (("/s?name=a", 200), ("/s?refuse=1", 403), ("/plain", 200), ("/none", 404), ("/graphql/sse?a=b", 200)):
             found, headers, _ = self.request("HEAD", path)
             self.assertEqual((path, found), (path, status))
             if status == 200:
@@ -15948,6 +15964,22 @@ class CommandLineTest(ServerCase):
         gate = aiwebengine.Gate(cors=parser.parse_args(["--cors", "https://x.y:443/", "--cors", "http://x.y:443"]).cors)
         self.assertEqual(gate.cors, {"https://x.y", "http://x.y:443"})
 
+    def test_the_number_of_proxies_and_the_scripts_are_told_apart(self):
+        for given, expected in (("--trust-proxy app/", (1, "app/")), ("app/ --trust-proxy", (1, "app/")), ("--trust-proxy 2 app/", (2, "app/")),
+                                ("app/ --trust-proxy 3 --check", (3, "app/")), ("--trust-proxy --check app/", (1, "app/")), ("app/", (0, "app/"))):
+            options = aiwebengine.option_parser().parse_args(given.split())
+            self.assertEqual((options.trust_proxy, options.scripts), expected, given)
+
+    def test_addresses_to_listen_on(self):
+        for given, expected in (("[::1]", "::1"), (" 127.0.0.1 ", "127.0.0.1"), ("fe80::1%eth0", "fe80::1%eth0"), ("my-host.local", "my-host.local")):
+            self.assertEqual(aiwebengine.option_parser().parse_args(["--host", given]).host, expected)
+        for option, given, part in (("--host", "", "the port belongs to --port"), ("--host", "*", "name or address"), ("--host", "localhost:80", "--port"),
+                                    ("--host", "http://localhost", "name or address"), ("--base-path", "/a/../b", "not a path"),
+                                    ("--base-path", "engine/x", "pages of the server"), ("--trust-proxy", "0", "not a number")):
+            with self.subTest(given), mock.patch("sys.stderr", io.StringIO()) as errors, self.assertRaises(SystemExit):
+                aiwebengine.option_parser().parse_args([option, given])
+            self.assertIn(part, errors.getvalue())
+
     def test_wrong_arguments_are_one_line(self):
         for arguments in (["/nowhere/at/all"], [__file__], ["--port", "70000"], ["--handler-timeout", "x"], ["--nonsense"]):
             with self.subTest(arguments):
@@ -16256,6 +16288,256 @@ class OutlineTest(unittest.TestCase):
         self.assertEqual(code, 0)
         self.assertRegex(out, r"STREAMS.*\n.*class Broadcaster\n.*def _heartbeat_of\n\Z|STREAMS[^\0]*_heartbeat_of\n\Z")
         self.assertEqual(run_command("--outline", "no such name")[0], 1)
+
+
+class FirstWordsTest(ServerCase):
+    """What the command line says to somebody who does not know it yet."""
+
+    def say(self, *arguments, folder=None):
+        """(exit code, standard output, standard error) of the command, run in a folder."""
+        out, err, here = io.StringIO(), io.StringIO(), os.getcwd()
+        os.chdir(folder or self.enterTemporary())
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                code = aiwebengine.main(list(arguments))
+        except SystemExit as ended:
+            code = ended.code
+        finally:
+            os.chdir(here)
+        return code, out.getvalue(), err.getvalue()
+
+    def test_without_a_folder_it_says_what_to_do_and_offers_a_starter(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "demo" / "a.js", "")
+        self.write(folder / "pictures" / "a.png", "")
+        code, out, text = self.say(folder=folder)
+        self.assertEqual((code, out), (aiwebengine.EXIT_USAGE, ""))
+        self.assertIn("name the folder that has your scripts", text)
+        self.assertRegex(text, r"--init mypoll +write a starter")
+        self.assertRegex(text, r" demo +serve the scripts of this folder")
+        self.assertNotIn("pictures", text)
+
+    def test_a_folder_that_is_not_there_is_answered_with_one_like_it_and_a_starter(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "mypoll" / "a.js", "")
+        _, _, text = self.say("mypol", folder=folder)
+        self.assertIn("mypol does not exist; did you mean mypoll?\n", text)
+        self.assertRegex(text, "--init mypol +write a starter")
+        self.assertEqual(self.say("a.js")[2], "aiwebengine: a.js does not exist\n")
+
+    def test_an_unknown_option_is_answered_with_the_one_that_was_meant(self):
+        for given, meant in (("--prot", "--port"), ("--prot=3", "--port"), ("--hots", "--host"), ("--no-relaod", "--no-reload"),
+                             ("--tests", "--test")):
+            self.assertEqual(self.say("x", given), (2, "", f"aiwebengine: there is no option {given.partition('=')[0]}; "
+                                                           f"did you mean {meant}?\n"))
+        self.assertEqual(self.say("--zzz")[2], "aiwebengine: there is no option --zzz; --help lists the options\n")
+        self.assertIn("b is one too many: SCRIPTS is one folder, or one file", self.say("a", "b")[2])
+
+    def test_help_begins_with_three_examples_and_has_groups(self):
+        code, text, _ = self.say("--help")
+        self.assertEqual(code, 0)
+        examples, usage, rest = text.partition("\n\nusage: ")
+        self.assertEqual(len(examples.split("\n")), 3)
+        self.assertTrue(usage)
+        for group in aiwebengine.OPTIONS:
+            self.assertIn(f"\n\n{group}:\n", rest)
+
+    def test_requests_are_logged_after_the_banner(self):
+        self.serve({"a.js": "console.log('loaded');"})
+        self.server.stop()
+        self.server = aiwebengine.Server(self.folder, port=0, reload=False, log=aiwebengine.Log("debug", self.output, False))
+        self.addCleanup(self.server.stop)
+        self.server.start(hold_log=True)
+        self.get("/early")
+        self.eventually(lambda: self.server.app.log._held)
+        self.assertIn("loaded", self.output.getvalue())
+        self.assertNotIn("/early", self.output.getvalue())
+        self.server.app.log.release()
+        self.assertIn("GET    /early  404", self.output.getvalue())
+
+    def test_open_shows_the_first_page_that_there_is(self):
+        for files, path in (({"a.js": "", "public/index.html": ""}, "/"), ({"a.js": "", "public/b.html": ""}, "/b.html"),
+                            ({"a.js": "routeRegistry.registerRoute('/x/:id', 'f'); routeRegistry.registerRoute('/hi', 'f');"},
+                             "/hi"), ({}, "/engine")):
+            self.serve(files)
+            opened = queue.SimpleQueue()
+            with unittest.mock.patch("webbrowser.open", opened.put):
+                aiwebengine.open_browser(self.server)
+                self.assertEqual(opened.get(timeout=STUCK), self.server.url + path)
+
+
+class ShareTest(ServerCase):
+    """--host 0.0.0.0 and --share: for the other devices of the room."""
+
+    def test_the_banner_has_every_address_and_a_code_for_the_first(self):
+        self.serve("", host="0.0.0.0")
+        options = aiwebengine.option_parser().parse_args(["x", "--share"])
+        options.host = "0.0.0.0"
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), unittest.mock.patch.object(aiwebengine, "own_addresses",
+                                                                          lambda v6: ["192.168.1.23", "10.0.0.7"]):
+            aiwebengine.print_banner(self.server, options)
+        text = out.getvalue()
+        first = f"http://192.168.1.23:{self.server.port}/"
+        self.assertIn(f"  other devices      {first}\n                     http://10.0.0.7:{self.server.port}/\n", text)
+        lines = [line for line in text.split("\n") if set(line) & set("▀▄█")]
+        rows = [[int(line[x] not in (light, "█")) for x in range(len(line))] for line in lines for light in "▀▄"]
+        self.assertEqual(read_qr([row[4:-4] for row in rows[4:4 + len(rows[0]) - 8]]), first)
+
+    def test_a_server_of_this_machine_alone_shows_no_address(self):
+        self.serve("")
+        self.assertEqual(aiwebengine.share_addresses(self.server.http), [])
+        self.assertIn("Only this machine can reach the server", self.get("/engine/share")[2])
+
+    def test_addresses_are_those_that_others_can_use(self):
+        for address in aiwebengine.own_addresses():
+            self.assertFalse(ipaddress.ip_address(address).is_loopback, address)
+
+    def test_the_machines_own_names_are_allowed_when_others_may_come(self):
+        name = aiwebengine.socket.gethostname().lower().partition(".")[0] + ".local"
+        self.serve({"a.js": "", "public/a.txt": "x"}, host="0.0.0.0")
+        self.assertEqual(self.get("/a.txt", Host=f"{name}:80")[0], 200)
+        self.assertEqual(self.get("/a.txt", Host="evil.example")[0], 421)
+        self.serve({"a.js": "", "public/a.txt": "x"})
+        self.assertEqual(self.get("/a.txt", Host=f"{name}:80")[0], 421)
+
+    def test_the_page_for_the_projector_is_for_this_machine_alone(self):
+        self.serve("", host="0.0.0.0")
+        with unittest.mock.patch.object(aiwebengine, "own_addresses", lambda v6: ["192.168.1.23"]):
+            status, _, text = self.get("/engine/share")
+        self.assertEqual(status, 200)
+        self.assertIn(f'<p class="address">http://192.168.1.23:{self.server.port}/</p>', text)
+        width = int(re.search(r'viewBox="0 0 (\d+) ', text)[1]) - 8
+        rows = [[0] * width for _ in range(width)]
+        for x, y in re.findall(r"M(\d+) (\d+)h1v1h-1z", text):
+            rows[int(y) - 4][int(x) - 4] = 1
+        self.assertEqual(read_qr(rows), f"http://192.168.1.23:{self.server.port}/")
+        self.assertEqual(self.get("/engine/share", Host="192.168.1.23",
+                                  Authorization=f"Bearer {self.server.key.token}")[0], 403)
+
+
+def read_qr(rows):
+    """The text of a QR code of bytes with error correction M: a reader that shares nothing with the encoder. Raises
+    ValueError when a block has an error."""
+    width = len(rows)
+    version = (width - 17) // 4
+    form = int("".join(str(rows[8][x]) for x in (0, 1, 2, 3, 4, 5, 7, 8)) + "".join(str(rows[y][8]) for y in (7, 5, 4, 3, 2, 1, 0)),
+               2) ^ 0b101010000010010
+    other = int("".join(str(rows[width - 1 - y][8]) for y in range(7)) + "".join(str(rows[8][width - 8 + x]) for x in range(8)),
+                2) ^ 0b101010000010010
+    if form != other or form >> 13 or rows[width - 8][8] != 1:
+        raise ValueError("the format is damaged")
+    mask = form >> 10 & 7
+    inverted = [lambda i, j: (i + j) % 2 == 0, lambda i, j: i % 2 == 0, lambda i, j: j % 3 == 0, lambda i, j: (i + j) % 3 == 0,
+                lambda i, j: (i // 2 + j // 3) % 2 == 0, lambda i, j: i * j % 2 + i * j % 3 == 0,
+                lambda i, j: (i * j % 2 + i * j % 3) % 2 == 0, lambda i, j: ((i + j) % 2 + i * j % 3) % 2 == 0][mask]
+
+    def is_data(i, j):
+        corner = i < 9 and (j < 9 or j >= width - 8) or j < 9 and i >= width - 8
+        alignment = version > 1 and width - 9 <= i < width - 4 and width - 9 <= j < width - 4
+        return not (corner or alignment or i == 6 or j == 6)
+
+    bits, upward, j = [], True, width - 1
+    while j > 0:
+        j -= j == 6
+        for i in range(width - 1, -1, -1) if upward else range(width):
+            bits += [rows[i][k] ^ inverted(i, k) for k in (j, j - 1) if is_data(i, k)]
+        upward, j = not upward, j - 2
+    words = [int("".join(map(str, bits[at:at + 8])), 2) for at in range(0, len(bits) - 7, 8)]
+    size, correction, blocks = [(16, 10, 1), (28, 16, 1), (44, 26, 1), (32, 18, 2), (43, 24, 2), (27, 16, 4)][version - 1]
+    powers = [1]
+    while len(powers) < 255:
+        powers.append(powers[-1] << 1 ^ (285 if powers[-1] & 128 else 0))
+    logs = {power: exponent for exponent, power in enumerate(powers)}
+    data = []
+    for block in range(blocks):
+        code = words[block:size * blocks:blocks] + words[size * blocks + block:(size + correction) * blocks:blocks]
+        for root in range(correction):
+            value = 0
+            for word in code:
+                value = word ^ (powers[(logs[value] + root) % 255] if value else 0)
+            if value:
+                raise ValueError("a block has an error")
+        data += code[:size]
+    text = "".join(f"{word:08b}" for word in data)
+    if text[:4] != "0100":
+        raise ValueError("not a text of bytes")
+    return bytes(int(text[12 + at:20 + at], 2) for at in range(0, 8 * int(text[4:12], 2), 8)).decode()
+
+
+class QRCodeTest(unittest.TestCase):
+
+    TEXTS = ("http://192.168.1.23:3000/", "a", "http://[fe80::1]:3000/app/", "é" * 20,
+             *("x" * length for length in (14, 15, 26, 27, 42, 43, 62, 63, 84, 85, 106)))
+
+    def test_a_reader_finds_what_was_written_in_every_version(self):
+        for text in self.TEXTS:
+            self.assertEqual(read_qr(aiwebengine.qr_code(text)), text)
+        with self.assertRaises(ValueError):
+            aiwebengine.qr_code("x" * 107)
+
+
+class DocsTest(ServerCase):
+    """--docs and /engine/docs."""
+
+    def docs(self, name=""):
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = aiwebengine.main(["--docs", name] if name else ["--docs"])
+        return code, out.getvalue(), err.getvalue()
+
+    def test_everything_that_scripts_can_call_is_there_with_what_is_said_of_it(self):
+        text = self.docs()[1]
+        for entry in aiwebengine.HOST_API.values():
+            code = f"```ts\n{entry.name.rpartition('.')[2]}({entry.parameters}): {entry.returns}"
+            part = text.partition(f"### {entry.name}\n")[2].partition("\n### ")[0]
+            self.assertIn(code, part)
+            self.assertIn(entry.doc, part)
+        for name in ("setTimeout", "URLSearchParams", "HttpRequest", "TestClient", "clock"):
+            self.assertIn(f"\n### {name}\n", text)
+
+    def test_every_member_of_every_shape_of_the_types_is_there(self):
+        page = re.sub(r"\s+", " ", aiwebengine.host_api_markdown())
+        members = re.findall(r"^  (?:readonly )?((?!new )\w+\??(?:<.*?>)?[(:].*?);$", aiwebengine.type_declarations(), re.M)
+        self.assertGreater(len(members), 150)
+        for member in members:
+            self.assertIn(member, page)
+
+    def test_every_option_is_there_with_what_is_said_of_it(self):
+        text = self.docs("options")[1]
+        for action in aiwebengine.option_parser()._actions:
+            for name in action.option_strings:
+                self.assertRegex(text, rf"`(?:-h, )?{re.escape(name)}\b")
+            if action.option_strings and action.dest != "version":
+                self.assertIn(action.help.replace("%%", "%"), text)
+
+    def test_a_name_shows_its_part_alone_and_a_wrong_one_what_was_meant(self):
+        for name in ("registerRoute", "routeRegistry.registerRoute"):
+            text = self.docs(name)[1]
+            self.assertTrue(text.startswith("### routeRegistry.registerRoute\n\n```ts\nregisterRoute("), text)
+            self.assertEqual(text.count("###"), 1)
+        self.assertTrue(self.docs("streams")[1].startswith("## Streams\n"))
+        self.assertTrue(self.docs("rate-limit")[1].startswith("## Networks and deployment\n\n- `--rate-limit N/s` POSTs"))
+        self.assertEqual(self.docs("registerRout"), (
+            2, "", "aiwebengine: nothing in the documentation is named registerRout; did you mean registerRoute?\n"))
+
+    def test_the_page_on_streams_graphql_and_tests_is_short(self):
+        self.assertLess(aiwebengine.GUIDE.count("\n"), 150)
+
+    def test_the_page_of_the_host_api_is_made_from_the_tables(self):
+        self.assertEqual(HOST_API_PAGE.read_text(encoding="utf-8"), aiwebengine.host_api_markdown(),
+                         "python test_aiwebengine.py --host-api writes it anew")
+
+    def test_the_page_shows_all_of_it_and_needs_no_network(self):
+        self.serve("")
+        status, headers, text = self.get("/engine/docs")
+        self.assertEqual(status, 200)
+        self.assertIn("default-src 'none'", headers["content-security-policy"])
+        for part in ("routeRegistry.registerRoute", "<code>--handler-timeout S</code>", "A filter", '<input type="search"'):
+            self.assertIn(part, text)
+        self.assertEqual(re.findall(r'(?:src|href)="(?:https?:)?//', text), [])
+        self.assertNotIn("```", text)
+        self.assertEqual(self.get("/engine/docs", Host="192.168.1.2")[0], 403)
 
 
 class ChaosOptionTest(unittest.TestCase):
@@ -16766,10 +17048,14 @@ class ScriptTestsTest(ServerCase):
         self.assertRegex(text, r"chat\.js:\d+:\d+\n[^✗]*Uncaught \(in promise\) Error: in a promise")
         self.assertRegex(text, r"a\.test\.js:4:\d+\n[^✗]*Uncaught \(in promise\) RangeError: of the test")
 
-    def test_an_error_in_a_handler_is_told_with_the_test(self):
-        text = self.check("assert.equal((await request('/broken')).status, 500);")
+    def test_an_error_in_a_handler_is_told_with_the_test_that_did_not_expect_it(self):
+        text = self.check("await request('/broken');")
         self.assertIn("handler is broken", text)
         self.assertIn("route GET /broken: the handler failed", text)
+        for look in ("assert.equal((await request('/broken')).status, 500)", "assert(!(await request('/broken')).ok)",
+                     "assert.match((await request('/broken')).body, /is broken/)"):
+            self.assertNotIn("handler failed", self.check(look))
+        self.assertIn("handler failed", self.check("await request('/broken'); " + look))
 
     def test_what_scripts_log_is_shown_when_a_test_fails(self):
         script = "routeRegistry.registerRoute('/a', () => { console.log('from the script'); return 'ok' });"
@@ -18796,6 +19082,26 @@ class NodeClientsTest(ClientCase):
                   const {take} = require("{package}");
                   new EventSource(process.env.ADDRESS + "/events").onmessage = ({{ data }}) => say(data);"""),
                             from_the_start=package != "eventsource")
+
+    def test_a_reader_of_npm_finds_the_text_of_a_qr_code(self):
+        self.needs("jsqr")
+        codes = [[text, aiwebengine.qr_code(text)] for text in QRCodeTest.TEXTS]
+        self.start()
+        next_line = self.node("""
+          const jsQR = require("jsqr");
+          for (const [text, rows] of %s) {
+            const width = (rows.length + 8) * 3, picture = new Uint8ClampedArray(width * width * 4).fill(255);
+            rows.forEach((row, y) => row.forEach((dark, x) => {
+              for (let i = 0; dark && i < 9; i++) {
+                const at = (((y + 4) * 3 + Math.floor(i / 3)) * width + (x + 4) * 3 + i %% 3) * 4;
+                picture.fill(0, at, at + 3);
+              }
+            }));
+            const found = jsQR(picture, width, width);
+            if (found?.data !== text) throw new Error("not found: " + text);
+          }
+          say("all");""" % json.dumps(codes))
+        self.assertEqual(next_line(), '"all"')
 
     def test_fetch_event_source(self):
         self.needs("@microsoft/fetch-event-source")
@@ -21406,6 +21712,9 @@ def main(argv):
     """Runs the tests or the benchmarks; returns the exit code."""
     if "--contents" in argv:
         return write_contents()
+    if "--host-api" in argv:
+        HOST_API_PAGE.write_bytes(aiwebengine.host_api_markdown().encode())
+        return 0
     for selector in ("poll", "select"):
         if f"--{selector}" in argv:
             return run_with_less(selector, [word for word in argv if word != f"--{selector}"])
