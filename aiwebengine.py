@@ -13,9 +13,9 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            382
+     1  This page: contents, imports, version                                            381
      2  Limits of scripts                                                                 22
-     3  ERRORS, TEXT AND NUMBERS                                                         388
+     3  ERRORS, TEXT AND NUMBERS                                                         418
           Long texts                                                                     124
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             42
@@ -195,8 +195,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,022
-          GraphQL errors                                                                 170
+    18  GraphQL                                                                        5,033
+          GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
           GraphQL parser                                                                 384
@@ -204,7 +204,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    233
+          GraphQL registrations, and their SDL in one                                    238
           GraphQL schema                                                                 614
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
@@ -213,7 +213,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                707
+          GraphQL service                                                                708
     19  Host API                                                                       2,256
           Arguments                                                                      152
           routeRegistry                                                                  175
@@ -224,9 +224,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,088
+    20  Scripts: loading and hot reload                                                2,055
           Log                                                                            191
-          Code frames                                                                     33
           Causes of errors                                                               213
           Errors of scripts                                                               71
           Calls                                                                          214
@@ -268,12 +267,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,042
+    23  Command line                                                                   3,048
           Options                                                                        210
-          Documentation                                                                  302
+          Documentation                                                                  304
           The program                                                                    145
           The map of this file                                                            58
-          Serving                                                                        164
+          Serving                                                                        168
           Script tests                                                                   390
           Script tests: requests and streams                                             176
           Script tests: one file                                                         414
@@ -411,6 +410,36 @@ FRAME_BYTES = 8 * 1024
 # them into JavaScript error objects where a script (or the API) catches them.
 # What may not be caught by any script (a timeout, a generator's return) is a BaseException.
 # ======================================================================================
+
+
+def code_frame(source, line, column, around=2, opening=None):
+    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
+    an `opening`, that line is shown and marked as well."""
+    lines = source.removesuffix("\n").split("\n")
+    if line is not None and line == len(lines) + 1:     # the end of the text
+        line, column = len(lines), len(lines[-1]) + 1
+    if line is None or not 1 <= line <= len(lines):
+        return ""
+    last = min(line + around, len(lines))
+    numbers = list(range(max(1, line - around), last + 1))
+    marks = {line: column}
+    if opening is not None and opening[0] != line:
+        marks[opening[0]] = opening[1]
+        numbers = sorted({*numbers, opening[0]})
+    shown = []
+    for before, number in zip([numbers[0] - 1, *numbers], numbers):
+        text = lines[number - 1].rstrip("\r").replace("\t", " ")
+        if number != before + 1:
+            shown.append("  …")
+        shown += marked_line(text, number, len(str(last)), marks.get(number), number in marks)
+    return "\n".join(shown)
+
+
+def marked_line(text, number, width, column, marked):
+    """A line of a code frame, and a caret under its column if there is one."""
+    start = column - 80 if column and column >= 100 else 0
+    shown = [f"{'>' if marked else ' '} {number:>{width}} | {text[start:start + 160]}".rstrip()]
+    return [*shown, " " * (width + 4) + " " * (column - start) + "^"] if column else shown
 
 
 class JSNativeError(Exception):
@@ -33714,6 +33743,11 @@ class GraphQLSchemaError(Exception):
         self.message = first + where + rest
         super().__init__(self.message)
 
+    @property
+    def frame(self):
+        """The lines of the SDL around the place, or ""."""
+        return code_frame(self.registration.text, self.line, self.column, 1) if self.registration and self.line else ""
+
 
 class _NullBubble(Exception):
     """A null that a non-null type forbids, on its way up to the next nullable field; `error` is located."""
@@ -35155,6 +35189,11 @@ class GraphQLRegistration:
     @property
     def label(self):
         return "registerTypes" if self.kind == "types" else f'register{self.kind.capitalize()}("{self.name}")'
+
+    @property
+    def text(self):
+        """The SDL as the script wrote it."""
+        return self.sdl[self.inset:-2] if self.inset else self.sdl
 
     def place(self, line, column):
         """A place in `sdl` as one in the script's text."""
@@ -38150,7 +38189,7 @@ class GraphQLService:
 
     def changed(self):
         """Works out which registrations fit together, and forgets what was made from the old ones."""
-        working, broken, messages = list(self.registrations), [], []
+        working, broken, frames = list(self.registrations), [], {}
         while True:
             schema = self.trial
             if schema is None or schema.registrations != working:
@@ -38160,18 +38199,19 @@ class GraphQLService:
             bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
                 break
-            messages += [f"{item.owner}: {self.schema_error(problems, item).message}" if item.owner else
-                         self.schema_error(problems, item).message for item in bad.values()]
+            for item in bad.values():
+                error = self.schema_error(problems, item)
+                frames[f"{item.owner}: {error.message}" if item.owner else error.message] = error.frame
             broken += bad.values()
             working = [item for item in working if id(item) not in bad]
         self.use(working, broken)
         if not self.loading:
-            for message in messages:
+            for message, frame in frames.items():
                 if message not in self.faults:
                     self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} This is switched off "
-                                         "until it fits.")
-            self.faults = messages
-        return messages
+                                         f"until it fits.\n{frame}".rstrip())
+            self.faults = list(frames)
+        return list(frames)
 
     @contextlib.contextmanager
     def all_loading(self):
@@ -41146,39 +41186,6 @@ def console_takes_escapes(stream):
                     and (mode.value & 4 or kernel.SetConsoleMode(handle, mode.value | 4)))
     except (OSError, ValueError, AttributeError):
         return False
-
-
-# -- Code frames -------------------------------------------------------------------------
-
-
-def code_frame(source, line, column, around=2, opening=None):
-    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
-    an `opening`, that line is shown and marked as well."""
-    lines = source.removesuffix("\n").split("\n")
-    if line is not None and line == len(lines) + 1:     # the end of the text
-        line, column = len(lines), len(lines[-1]) + 1
-    if line is None or not 1 <= line <= len(lines):
-        return ""
-    last = min(line + around, len(lines))
-    numbers = list(range(max(1, line - around), last + 1))
-    marks = {line: column}
-    if opening is not None and opening[0] != line:
-        marks[opening[0]] = opening[1]
-        numbers = sorted({*numbers, opening[0]})
-    shown = []
-    for before, number in zip([numbers[0] - 1, *numbers], numbers):
-        text = lines[number - 1].rstrip("\r").replace("\t", " ")
-        if number != before + 1:
-            shown.append("  …")
-        shown += marked_line(text, number, len(str(last)), marks.get(number), number in marks)
-    return "\n".join(shown)
-
-
-def marked_line(text, number, width, column, marked):
-    """A line of a code frame, and a caret under its column if there is one."""
-    start = column - 80 if column and column >= 100 else 0
-    shown = [f"{'>' if marked else ' '} {number:>{width}} | {text[start:start + 160]}".rstrip()]
-    return [*shown, " " * (width + 4) + " " * (column - start) + "^"] if column else shown
 
 
 # -- Causes of errors --------------------------------------------------------------------
@@ -50818,12 +50825,14 @@ def inline_html(text):
 def markdown_html(text):
     """Markdown as HTML, as far as the pages of --docs use it: headings, paragraphs, lists, code. Each heading begins
     a section."""
-    parts, opened = [], False
+    parts, opened, known = [], False, set()
     for block in re.findall(r"^```.*?^```$|[^\n](?:(?!\n\n).)*", text, re.S | re.M):
         heading = re.match(r"(#+) (.*)", block)
         if heading:
             level = len(heading[1])
             slug = re.sub(r"\W+", "-", heading[2]).strip("-")
+            slug += "-2" if slug in known else ""
+            known.add(slug)
             parts.append(f'{"</section>" if opened else ""}<section data-level="{level}" id="{esc(slug)}">'
                          f"<h{level + 1}>{inline_html(heading[2])}</h{level + 1}>")
             opened = True
@@ -50890,7 +50899,7 @@ DOCS_BODY = """\
 @functools.cache
 def docs_page():
     """(text, Content-Security-Policy) of /engine/docs."""
-    text = "\n".join(markdown_html(make()) for make in DOCS.values())
+    text = markdown_html("\n".join(make() for make in DOCS.values()))
     return render_program("Documentation", "M3 2.5h7l3 3v8H3z", DOCS_STYLE, DOCS_BODY.replace("{text}", text), DOCS_SCRIPT)
 
 
@@ -51141,7 +51150,11 @@ def serve(scripts, options):
 
 
 def open_browser(server):
-    """--open: shows the first page that there is."""
+    """--open: shows the first page that there is, where there is a screen: a browser in the terminal would take it
+    away from the log."""
+    if not (os.name == "nt" or sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))):
+        server.app.log.write("warn", "--open: no browser can be shown here")
+        return
     import webbrowser
     pages = ["/index.html"] if (server.app.public / "index.html").is_file() else []
     pages += [path for method, path, _, link in known_paths(server.app) if link and method != "stream"] + ["/engine"]
