@@ -34,32 +34,32 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               182
           Parser: modules                                                                217
           Parsing a source text                                                          101
-     7  Scope analysis                                                                 1,152
+     7  Scope analysis                                                                 1,174
           Variables and scopes                                                           106
           Resolving names                                                                714
-          Types of variables                                                             321
+          Types of variables                                                             343
      8  Values and objects                                                             1,211
           Property descriptors                                                           164
           Ordinary objects                                                               409
           Functions                                                                      137
           Arrays                                                                         326
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,042
+     9  Conversions and operators                                                      1,068
           Numbers and text                                                               153
           Type conversion                                                                252
           Objects                                                                        153
-          Equality and order                                                              89
-          Arithmetic                                                                     217
+          Equality and order                                                              86
+          Arithmetic                                                                     246
           Iteration                                                                      151
-    10  Code generator                                                                 3,457
-          Nodes of Python                                                                123
-          Functions and their variables                                                  388
+    10  Code generator                                                                 3,521
+          Nodes of Python                                                                125
+          Functions and their variables                                                  393
           Statements                                                                     153
           Loops, jumps and try                                                           410
           Destructuring                                                                  149
           Expressions                                                                    246
-          Classes                                                                        180
-          Operators                                                                      345
+          Classes                                                                        181
+          Operators                                                                      398
           Assignments                                                                    230
           Members and calls                                                              318
           Members as targets                                                             104
@@ -4730,8 +4730,8 @@ def has_expression(pattern):
 
 # -- Types of variables ------------------------------------------------------------------
 #
-# A type is None (anything), "bool", "str", "num" (int or float) or a pair (low, high): an int in that
-# range. Counters are taken to stay within ±COUNTER_BOUND: no loop turns often enough to
+# A type is None (anything), "bool", "str", "num" (int or float), "float" or a pair (low, high): an int in
+# that range. Counters are taken to stay within ±COUNTER_BOUND: no loop turns often enough to
 # leave it within any time limit.
 
 COUNTER_BOUND = 2 ** 48
@@ -4754,9 +4754,7 @@ def infer_types(variables):
     for turn in range(6):
         changed = False
         for variable in candidates:
-            new = BOTTOM
-            for source in variable.sources:
-                new = join_types(new, source_type(variable, source))
+            new = joined_sources(variable)
             if turn >= 2 and type(new) is tuple and type(variable.type) is tuple \
                     and new != variable.type:
                 new = "num"
@@ -4771,6 +4769,26 @@ def infer_types(variables):
     for variable in candidates:
         if variable.type == BOTTOM:
             variable.type = None
+
+
+def joined_sources(variable):
+    """The type that holds whatever a variable is set to. Where that is always a float, but for some literals,
+    these are floats as well: JavaScript cannot tell 0 from 0.0."""
+    result, literals = BOTTOM, []
+    for source in variable.sources:
+        literal = source.argument if type(source) is UnaryExpression and source.operator == "-" else source
+        if type(literal) is NumericLiteral:
+            literals.append(literal)
+        else:
+            result = join_types(result, source_type(variable, source))
+    if result == "float":
+        for literal in literals:
+            literal.value = float(literal.value)
+        return result
+    if literals:
+        for source in variable.sources:
+            result = join_types(result, source_type(variable, source))
+    return result
 
 
 def join_types(a, b):
@@ -4799,7 +4817,7 @@ def source_type(variable, source):
     if isinstance(source, UpdateExpression):
         if type(variable.type) is tuple or variable.type == BOTTOM:
             return counter_range(variable, 1 if source.operator == "++" else -1)
-        return "num" if variable.type == "num" else None
+        return variable.type if variable.type in ("num", "float") else None
     step = source.right
     if source.operator in ("+=", "-=") and isinstance(step, NumericLiteral) \
             and type(step.value) is int and step.value < 2 ** 16 and is_counter(variable):
@@ -4904,7 +4922,7 @@ def infer(node):
     kind = type(node)
     if kind is NumericLiteral:
         value = node.value
-        return (value, value) if type(value) is int else "num"
+        return (value, value) if type(value) is int else "float"
     if kind is Identifier:
         variable = node.scope
         if type(variable) is Variable:
@@ -4960,10 +4978,10 @@ def unary_type(node):
     if node.operator == "-" and type(inner) is tuple:
         return (-inner[1], -inner[0]) if not inner[0] <= 0 <= inner[1] else "num"
     if node.operator == "+":
-        return inner if type(inner) is tuple else "num"
+        return inner if is_numeric(inner) else "num"
     if node.operator == "-":
-        return "num" if inner == "num" or type(inner) is tuple else None
-    if node.operator == "~" and (inner == "num" or type(inner) is tuple):
+        return inner if inner == "float" else "num" if is_numeric(inner) else None
+    if node.operator == "~" and is_numeric(inner):
         return INT32
     return None
 
@@ -4975,7 +4993,7 @@ COMPARISONS = frozenset(("<", ">", "<=", ">=", "==", "!=", "===", "!==", "in", "
 
 
 def is_numeric(kind):
-    return kind == "num" or type(kind) is tuple
+    return kind == "num" or kind == "float" or type(kind) is tuple
 
 
 def binary_type(operator, left, right):
@@ -4989,19 +5007,23 @@ def binary_type(operator, left, right):
             return "str"
         if type(left) is tuple and type(right) is tuple:
             return add_range(left, right)
-        return "num" if is_numeric(left) and is_numeric(right) else None
+        if is_numeric(left) and is_numeric(right):
+            return "float" if left == "float" or right == "float" else "num"
+        return None
     if not (is_numeric(left) and is_numeric(right)):
         # A BigInt on both sides gives a BigInt; with a Number on one side it is an error.
-        return number_result(operator) if is_numeric(left) or is_numeric(right) else None
+        return number_result(operator, left, right) if is_numeric(left) or is_numeric(right) else None
     if type(left) is tuple and type(right) is tuple:
         ranged = RANGE_RULES.get(operator)
         if ranged is not None:
             return ranged(left, right)
-    return number_result(operator)
+    return number_result(operator, left, right)
 
 
-def number_result(operator):
+def number_result(operator, left, right):
     """The type of an operator whose operands can only be Numbers."""
+    if operator == "/" or operator in ("-", "*", "%") and (left == "float" or right == "float"):
+        return "float"
     if operator in ("&", "|", "^", "<<", ">>"):
         return INT32
     return UINT32 if operator == ">>>" else "num"
@@ -6275,7 +6297,7 @@ RUNTIME = {
     "undefined": undefined, "null": null, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, str, bool, len)}}
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -6914,24 +6936,21 @@ def less(x, y, left_first=True):
         (int(x) if type(x) is JSBigInt else x) < (int(y) if type(y) is JSBigInt else y)
 
 
-@runtime_helper
-def lt(x, y):
-    return less(x, y) is True
+def relation(name, compare, slow):
+    """The function of a relational operator: Numbers are compared as Python does it."""
+    def operator(x, y):
+        tx, ty = type(x), type(y)
+        if (tx is float or tx is int) and (ty is float or ty is int) or tx is ty is str:
+            return compare(x, y)
+        return slow(x, y)
+    operator.__name__ = operator.__qualname__ = name
+    return runtime_helper(operator)
 
 
-@runtime_helper
-def gt(x, y):
-    return less(y, x, False) is True
-
-
-@runtime_helper
-def le(x, y):
-    return less(y, x, False) is False
-
-
-@runtime_helper
-def ge(x, y):
-    return less(x, y) is False
+lt = relation("lt", operator.lt, lambda x, y: less(x, y) is True)
+gt = relation("gt", operator.gt, lambda x, y: less(y, x, False) is True)
+le = relation("le", operator.le, lambda x, y: less(y, x, False) is False)
+ge = relation("ge", operator.ge, lambda x, y: less(x, y) is False)
 
 
 # -- Arithmetic (6.1.6, 13.15.3) ---------------------------------------------------------
@@ -6940,13 +6959,20 @@ def ge(x, y):
 def add(x, y):
     """The + operator."""
     tx, ty = type(x), type(y)
-    if tx is int and ty is int:
-        total = x + y
-        return total if -MAX_SAFE <= total <= MAX_SAFE else float(total)
-    if tx is str and ty is str:
-        return concat(x, y)
-    if tx is float and (ty is float or ty is int) or tx is int and ty is float:
-        return x + y
+    if tx is float:
+        if ty is float or ty is int:
+            return x + y
+    elif tx is str:
+        if ty is str:
+            return concat(x, y)
+        if ty is int:
+            return concat(x, str(y))
+    elif tx is int:
+        if ty is float:
+            return x + y
+        if ty is int:
+            total = x + y
+            return total if -MAX_SAFE <= total <= MAX_SAFE else float(total)
     x = to_primitive(x)
     y = to_primitive(y)
     if type(x) is str:
@@ -7102,10 +7128,21 @@ def bigint_unsigned_shift(x, y):
     raise JSTypeError("BigInts have no unsigned right shift, use >> instead")
 
 
+def floats_first(slow, operate):
+    """The operator `slow` with a quick way for a float on one side, and a Number on the other."""
+    def operator(x, y):
+        tx, ty = type(x), type(y)
+        if tx is float and (ty is float or ty is int) or ty is float and tx is int:
+            return operate(x, y)
+        return slow(x, y)
+    operator.__name__ = operator.__qualname__ = slow.__name__
+    return operator
+
+
 big_add = binary_numeric("add", lambda x, y: number_sum(x + y), lambda x, y: bigint(x + y))
-sub = binary_numeric("sub", lambda x, y: number_sum(x - y), lambda x, y: bigint(x - y))
-mul = binary_numeric("mul", number_multiply, lambda x, y: bigint(x * y))
-div = binary_numeric("div", number_divide, bigint_divide)
+sub = floats_first(binary_numeric("sub", lambda x, y: number_sum(x - y), lambda x, y: bigint(x - y)), operator.sub)
+mul = floats_first(binary_numeric("mul", number_multiply, lambda x, y: bigint(x * y)), operator.mul)
+slow_div = binary_numeric("div", number_divide, bigint_divide)
 mod = binary_numeric("mod", number_remainder, bigint_remainder)
 power = binary_numeric("power", number_power, bigint_power)
 bit_and = binary_numeric("bit_and", lambda x, y: to_int32(x) & to_int32(y),
@@ -7120,7 +7157,18 @@ shift_right = binary_numeric(
     "shift_right", lambda x, y: to_int32(x) >> (to_uint32(y) & 31), lambda x, y: bigint_shift(x, -y))
 shift_right_unsigned = binary_numeric(
     "shift_right_unsigned", lambda x, y: to_uint32(x) >> (to_uint32(y) & 31), bigint_unsigned_shift)
-for _operator in (sub, mul, div, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right, shift_right_unsigned):
+
+
+@runtime_helper
+def div(x, y):
+    """The / operator."""
+    tx, ty = type(x), type(y)
+    if y and (tx is float or tx is int) and (ty is float or ty is int):
+        return x / y
+    return slow_div(x, y)
+
+
+for _operator in (sub, mul, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right, shift_right_unsigned):
     runtime_helper(_operator)
 
 
@@ -7328,6 +7376,8 @@ MAX_EXPRESSION_DEPTH = 100
 _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%": ast.Mod(),
             "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(), "<<": ast.LShift(),
             ">>": ast.RShift()}
+#: What a text has that computes with fractions: there, operators expect floats.
+_FRACTIONS = re.compile(r"\d\.\d|\bMath\.(?!floor|max|min|abs|imul)|[\w)\]] /=? [\w(]|[\w)\]]/\d")
 _COMPARE_OPS = {"<": ast.Lt(), ">": ast.Gt(), "<=": ast.LtE(), ">=": ast.GtE()}
 _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "power",
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
@@ -7369,6 +7419,7 @@ class Unit:
         self.free_globals = set()
         self.function_count = 0
         self.has_lifts = False
+        self.has_fractions = _FRACTIONS.search(source) is not None
         #: Whether a finally block is_copied_much().
         self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
@@ -7449,6 +7500,8 @@ class NodeMaker:
         self.constructor = None       # None, "base" or "derived"
         self.is_async = self.is_generator = False
         self.jump_codes = 0
+        #: Whether operands of unknown type are taken for floats first, then for ints.
+        self.expects_floats = False
 
     def node(self, kind, *fields):
         """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
@@ -7574,6 +7627,9 @@ class FunctionEmitter(NodeMaker):
             return self.assign_value(variable, made, declares=True)
         return made
 
+    #: Whether a class that computes with fractions is being translated.
+    in_fractions = False
+
     def knows_itself(self, scope):
         """Whether a function may be asked for `arguments.callee`: then it gets itself as a keyword argument."""
         return scope.uses_arguments and not scope.strict and scope.node.simple_params and "callee" in self.unit.source
@@ -7612,6 +7668,8 @@ class FunctionEmitter(NodeMaker):
         self.unit.function_count += 1
         python = f"{name}_f{self.unit.function_count}"
         inner = emitter or Emitter(self.unit, scope, self)
+        inner.expects_floats = self.unit.has_fractions and (
+            self.in_fractions or _FRACTIONS.search(self.unit.source, node.start, node.end) is not None)
         definition = inner.function_definition(node, python)
         if not scope.loop_variables:
             self.emit(definition)
@@ -8925,6 +8983,7 @@ class ClassEmitter(ExpressionEmitter):
         scope = node.scope
         outer, self.block = self.block, scope
         outer_strict, self.scope.strict = self.scope.strict, True       # all parts of a class are (11.2.2)
+        self.in_fractions = self.unit.has_fractions and _FRACTIONS.search(self.unit.source, node.start, node.end) is not None
         own_name = node.id.name if node.id is not None else name
         self.class_privates(node, scope)
         for variable in scope.names.values():
@@ -8949,7 +9008,7 @@ class ClassEmitter(ExpressionEmitter):
             self.emit_store(scope.names[node.id.name], self.name(klass), True)
         for emit_static in statics:
             emit_static()
-        self.block, self.scope.strict = outer, outer_strict
+        self.block, self.scope.strict, self.in_fractions = outer, outer_strict, False
         self.line, self.column = outer_position
         return self.name(klass)
 
@@ -9100,8 +9159,12 @@ class OperatorEmitter(ClassEmitter):
             if isinstance(value, ast.Constant) and type(value.value) in (int, float):
                 zero = -0.0 if math.copysign(1, value.value) > 0 else 0
                 return self.const(-value.value if value.value else zero)
-            if type(kind) is tuple and not kind[0] <= 0 <= kind[1]:
+            if kind == "float" or type(kind) is tuple and not kind[0] <= 0 <= kind[1]:
                 return self.node(ast.UnaryOp, ast.USub(), value)
+            if self.expects_floats and not isinstance(value, ast.Constant):
+                a, first = self.reusable(value)
+                return self.either(self.type_is(first, "float"), self.node(ast.UnaryOp, ast.USub(), a),
+                                   self.call("negate", a))
             return self.call("negate", value)
         if operator == "+":
             return value if is_numeric(kind) else self.call("to_number", value)
@@ -9202,25 +9265,27 @@ class OperatorEmitter(ClassEmitter):
         if ranged and operator == ">>" and in_int32(left_kind) and 0 <= right_kind[0] and right_kind[1] < 32:
             return self.operate(left, operator, right)
         if is_numeric(left_kind) and is_numeric(right_kind):
+            if result == "float" and operator in ("+", "-", "*"):
+                return self.operate(left, operator, right)
             inline = self.numeric_inline(operator, left, right)
             if inline is not None:
                 return inline
-        elif operator in ("+", "-", "*", "%", "&", "|"):
+        elif operator in ("+", "-", "*", "/", "%", "&", "|"):
             return self.guarded_arithmetic(operator, left, left_kind, right, right_kind)
         return self.call(_HELPERS[operator], left, right)
 
     def numeric_inline(self, operator, left, right):
         """Both operands are Numbers: Python's operator, and a check of the result."""
+        temp = self.temporary()
         if operator in ("+", "-"):
-            temp = self.temporary()
-            return self.either(
-                self.chain(self.const(-MAX_SAFE), (ast.LtE(), self.walrus(temp, self.operate(left, operator, right))),
-                           (ast.LtE(), self.const(MAX_SAFE))),
+            value = self.walrus(temp, self.operate(left, operator, right))
+            return self.either(self.unless_float(value, temp, lambda value: self.chain(
+                self.const(-MAX_SAFE), (ast.LtE(), value), (ast.LtE(), self.const(MAX_SAFE)))),
                 self.name(temp), self.call("fix_number", self.name(temp)))
         if operator == "*":
             a, left, b, right = self.pair(left, right)
-            temp = self.temporary()
-            return self.either(self.safe_product(temp, self.operate(left, "*", right)),
+            value = self.walrus(temp, self.operate(left, "*", right))
+            return self.either(self.unless_float(value, temp, lambda value: self.safe_product(temp, value)),
                                self.name(temp), self.call("mul", a, b))
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
             a, left = self.reusable(left)
@@ -9229,13 +9294,21 @@ class OperatorEmitter(ClassEmitter):
         if operator == "/":
             if isinstance(right, ast.Constant) and right.value:
                 return self.operate(left, "/", right)
-            b, right = self.reusable(right)
-            temp = self.temporary()
-            # The divisor is looked at first but evaluated second.
-            return self.either(self.last_of(self.walrus(temp, left), right),
-                               self.operate(self.name(temp), "/", b),
-                               self.call("div", self.name(temp), b))
+            a, left, b, right = self.pair(left, right)
+            return self.either(self.evaluated(left, right), self.operate(a, "/", b), self.call("div", a, b))
         return None
+
+    def unless_float(self, value, temp, check):
+        """check(value) for what is kept in `temp`; where floats are expected these pass at once."""
+        if not self.expects_floats:
+            return check(value)
+        return self.any_of(self.type_is(value, "float"), check(self.name(temp)))
+
+    def evaluated(self, left, right):
+        """A condition that evaluates both operands, and holds if the right one is true."""
+        if isinstance(left, (ast.Name, ast.Constant)):
+            return right
+        return self.both(self.compare(left, _IS_NOT, self.const(None)), right)
 
     def reusable(self, value):
         """-> (code to use again, code to use first)."""
@@ -9274,22 +9347,29 @@ class OperatorEmitter(ClassEmitter):
             return self.either(check, self.operate(left, "%", b), self.call("mod", left, b))
         if operator == "%" and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
-        a, left, b, right = self.pair(left, right)
-        if type(right_kind) is tuple:
-            if not isinstance(right, (ast.Name, ast.Constant)):
-                return self.call(_HELPERS[operator], left, right)
-            check = self.type_is(left, "int")
-        elif type(left_kind) is tuple:
-            if not isinstance(left, (ast.Name, ast.Constant)):      # perhaps just put into a temporary
-                return self.call(_HELPERS[operator], left, right)
-            check = self.type_is(right, "int")
-        else:
-            check = self.chain(self.call("type", left), (_IS, self.call("type", right)),
-                               (_IS, self.name("int")))
+        a, first, b, second = self.pair(left, right)
         helper = self.call(_HELPERS[operator], a, b)
+        tests = self.number_tests((a, first, left_kind), (b, second, right_kind))
+        if operator == "/":
+            check = tests("float") or tests("int")
+            return self.either(self.both(check, b), self.operate(a, "/", b), helper)
+        order = ("float", "int") if self.expects_floats else ("int", "float")
+        if operator not in ("+", "-", "*") or not self.unit.has_fractions:
+            order = ("int",)
+        arms = []
+        for kind in order:
+            check = tests(kind)
+            if check is not None:
+                arms.append((check, self.operate(a, operator, b)) if kind == "float" else
+                            self.int_arm(check, operator, a, b, right_kind))
+        for check, value in reversed(arms):
+            helper = self.either(check, value, helper)
+        return helper
+
+    def int_arm(self, check, operator, a, b, right_kind):
+        """-> (a condition for ints, of which `check` tests the types; the result of the operator)"""
         if operator == "%":
-            return self.either(self.both(check, self.compare(a, ast.GtE(), self.const(0))),
-                               self.operate(a, "%", b), helper)
+            return self.both(check, self.compare(a, ast.GtE(), self.const(0))), self.operate(a, "%", b)
         temp = self.temporary()
         inside = self.walrus(temp, self.operate(a, operator, b))
         if operator in ("&", "|"):
@@ -9297,7 +9377,7 @@ class OperatorEmitter(ClassEmitter):
             checks = [check, mask]
             if not isinstance(b, ast.Constant):
                 checks.append(self.chain(self.const(-2 ** 31), (ast.LtE(), b), (ast.Lt(), self.const(2 ** 31))))
-            return self.either(self.both(*checks), self.operate(a, operator, b), helper)
+            return self.both(*checks), self.operate(a, operator, b)
         if operator == "*":
             limit = self.safe_product(temp, self.operate(a, "*", b))
         elif type(right_kind) is tuple and right_kind[0] >= 0:
@@ -9305,7 +9385,35 @@ class OperatorEmitter(ClassEmitter):
                      self.compare(inside, ast.GtE(), self.const(-MAX_SAFE)))
         else:
             limit = self.chain(self.const(-MAX_SAFE), (ast.LtE(), inside), (ast.LtE(), self.const(MAX_SAFE)))
-        return self.either(self.both(check, limit), self.name(temp), helper)
+        return self.both(check, limit), self.name(temp)
+
+    def number_tests(self, left, right):
+        """A function of "int" or "float" that makes the condition for both operands to be of that type, or for
+        one to be a float and the other known to be a Number; None where they cannot be. The first condition
+        evaluates the operands, in order and in any case. An operand is (code to use again, code to use first,
+        inferred type)."""
+        (a, first, left_kind), (b, second, right_kind) = left, right
+
+        def tests(kind):
+            nonlocal first, second
+            if kind == "int":
+                if left_kind == "float" or right_kind == "float":
+                    return None
+                wanted = type(left_kind) is not tuple, type(right_kind) is not tuple
+            else:
+                wanted = not is_numeric(left_kind), not is_numeric(right_kind)
+            left, right, first, second = first, second, a, b
+            calm_left, calm_right = left is a, right is b
+            if not calm_left and not calm_right:
+                return self.chain(self.call("type", left), (_IS, self.call("type", right)), (_IS, self.name(kind)))
+            checks = [self.type_is(value, kind) for value, is_wanted in ((left, wanted[0]), (right, wanted[1])) if is_wanted]
+            if not calm_right:
+                checks.reverse()
+            for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
+                if not calm and not is_wanted:
+                    checks.insert(0, self.compare(value, _IS_NOT, self.const(None)))
+            return checks[0] if len(checks) == 1 else self.both(*checks)
+        return tests
 
     def safe_product(self, temp, product):
         """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
@@ -9318,17 +9426,19 @@ class OperatorEmitter(ClassEmitter):
         if is_numeric(left_kind) and is_numeric(right_kind) \
                 or left_kind == "str" and right_kind == "str":
             return self.compare(left, compare, right)
+        if right_kind == "str" and isinstance(right, ast.Constant) and right.value[:1] != "\0" and left_kind is None:
+            a, first = self.reusable(left)
+            return self.either(self.type_is(first, "str"), self.compare(a, compare, right),
+                               self.call(_HELPERS[operator], a, right))
         if left_kind in ("str", "bool") or right_kind in ("str", "bool"):
             return self.call(_HELPERS[operator], left, right)
         a, first, b, second = self.pair(left, right)
-        if is_numeric(right_kind) and isinstance(right, (ast.Name, ast.Constant)):
-            check = self.type_is(first, "int")
-        elif is_numeric(left_kind) and isinstance(first, (ast.Name, ast.Constant)):
-            check = self.type_is(second, "int")
-        else:
-            check = self.chain(self.call("type", first), (_IS, self.call("type", second)),
-                               (_IS, self.name("int")))
-        return self.either(check, self.compare(a, compare, b), self.call(_HELPERS[operator], a, b))
+        # Python compares ints with floats as JavaScript does.
+        tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
+        order = ("float", "int") if self.expects_floats else ("int", "float") if self.unit.has_fractions else ("int",)
+        checks = [tests(kind) for kind in order]
+        return self.either(checks[0] if len(checks) == 1 else self.any_of(*checks), self.compare(a, compare, b),
+                           self.call(_HELPERS[operator], a, b))
 
     def equality(self, left, right, left_kind=None, right_kind=None):
         """left === right"""
@@ -9348,7 +9458,9 @@ class OperatorEmitter(ClassEmitter):
         if is_numeric(right_kind) and isinstance(left, ast.Name):
             return self.both(self.compare(left, _EQ, right),
                              self.compare(self.call("type", left), _IS_NOT, self.name("bool")))
-        return self.call("strict_equal", left, right)
+        a, left, b, right = self.pair(left, right)
+        return self.both(self.compare(left, _EQ, right), self.any_of(
+            self.compare(self.call("type", a), _IS, self.call("type", b)), self.call("strict_equal", a, b)))
 
     def loose_equality(self, left, right, left_kind, right_kind):
         """left == right"""
@@ -9612,7 +9724,7 @@ class AssignmentEmitter(OperatorEmitter):
                 if node.prefix:
                     return moved
                 return self.operate(moved, "-" if sign == "+" else "+", self.const(1))
-            old = self.load(target) if kind == "num" else self.call("to_numeric", self.load(target))
+            old = self.load(target) if is_numeric(kind) else self.call("to_numeric", self.load(target))
             if node.prefix:
                 return self.assign_identifier(target, self.call(helper, old))
             temp = self.temporary()
@@ -9631,7 +9743,7 @@ class AssignmentEmitter(OperatorEmitter):
         if isinstance(target, Identifier) and type(target.scope) is Variable:
             variable = target.scope
             sign, helper = ("+", "increment") if node.operator == "++" else ("-", "decrement")
-            if type(variable.type) is tuple:
+            if type(variable.type) is tuple or variable.type == "float":
                 self.emit_store(variable, self.operate(self.load_variable(variable), sign, self.const(1)))
             else:
                 value = self.load_variable(variable)
