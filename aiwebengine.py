@@ -6106,6 +6106,12 @@ class HoleyArray(JSArray):
         if HOLE not in self.items:
             self.__class__ = JSArray
 
+    def set_index(self, index, value):
+        JSArray.set_index(self, index, value)
+        # Whoever fills it from one end to the other finishes there.
+        if index == 0 or index + 1 == len(self.items):
+            self.settle()
+
 
 class DictArray(JSArray):
     """An array whose elements are ordinary properties; `length` is one too, mirrored in `extent`."""
@@ -9024,6 +9030,7 @@ class ClassEmitter(ExpressionEmitter):
                 kinds[key.name] = kind
         for name, kind in kinds.items():
             variable = scope.names["#" + name]
+            variable.type = kind if kind != "accessor" else None
             self.declare_cell(variable)
             self.emit_store(variable, self.call("private_name", self.const(name), self.const(kind)), True)
 
@@ -9571,7 +9578,10 @@ class AssignmentEmitter(OperatorEmitter):
     def effect_AssignmentExpression(self, node):
         left = node.left
         if isinstance(left, (ArrayPattern, ObjectPattern)):
-            self.assign_target(left, self.expression(node.right))
+            if isinstance(left, ArrayPattern) and isinstance(node.right, ArrayExpression) and self.is_exchange(node):
+                self.exchange(left, node.right)
+            else:
+                self.assign_target(left, self.expression(node.right))
             return
         if isinstance(left, Identifier) and type(left.scope) is Variable \
                 and node.operator not in ("&&=", "||=", "??="):
@@ -9591,30 +9601,82 @@ class AssignmentEmitter(OperatorEmitter):
                 node.operator[:-1], current, infer(left), self.expression(node.right),
                 infer(node.right)))
             return
-        if node.operator == "=" and isinstance(left, MemberExpression) and left.computed \
-                and type(infer(left.property)) is tuple and infer(left.property)[0] >= 0 \
-                and not isinstance(left.object, Super) and not self.needs_lift(node):
-            self.store_element(left, node.right)
-            return
-        if node.operator == "=" and isinstance(left, MemberExpression) and not left.computed \
-                and isinstance(left.object, (Identifier, ThisExpression)) \
-                and isinstance(left.property, Identifier) and not self.needs_lift(node):
-            self.store_property(left, node.right)
+        if isinstance(left, MemberExpression) and node.operator not in ("&&=", "||=", "??=") \
+                and self.is_direct(left) and not self.needs_lift(node):
+            if node.operator != "=":
+                self.change_member(left, node.right, lambda current: self.binary(
+                    node.operator[:-1], current, None, self.expression(node.right), infer(node.right)))
+            elif left.computed:
+                self.store_element(left, node.right)
+            else:
+                self.store_property(left, node.right)
             return
         self.emit_value(self.visit_AssignmentExpression(node))
 
+    def is_direct(self, target):
+        """Whether a member is assigned inline: obj.name, obj.#field, obj[number]."""
+        if isinstance(target.object, Super):
+            return False
+        if isinstance(target.property, PrivateName):
+            return target.property.scope.type == "field"
+        return is_numeric(infer(target.property)) if target.computed else True
+
+    def change_member(self, target, right, change):
+        """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
+        obj = self.fixed(target.object, right)
+        key = self.fixed(target.property, right) if target.computed else None
+        current = self.member(obj, target, key)
+        value = change(current if isinstance(right, SIMPLE_NODES) else self.saved(current))
+        if not isinstance(value, (ast.Name, ast.Constant)):
+            value = self.saved(value)
+        if key is None:
+            self.put_into_dict(obj, target, value)
+        else:
+            self.put_into_list(obj, key, infer(target.property), value)
+
+    def is_exchange(self, node):
+        """Whether `[a, b] = [b, a]` and the like can do without an array: its parts have nothing in them that
+        may not be translated twice."""
+        left, right = node.left, node.right
+        return len(left.elements) <= len(right.elements) <= 8 \
+            and not any(map(self.needs_lift, right.elements)) and not any(map(self.needs_lift, left.elements)) \
+            and all(isinstance(part, (Identifier, MemberExpression)) for part in left.elements) \
+            and not any(part is None or isinstance(part, SpreadElement) for part in right.elements) \
+            and not any(isinstance(part, (*FUNCTION_NODES, ClassExpression, YieldExpression, AwaitExpression, Super))
+                        for target in left.elements for part in target.walk())
+
+    def exchange(self, left, right):
+        """Assigns the values of an array literal to the targets of a pattern."""
+        values = [self.saved(self.expression(part)) for part in right.elements]
+
+        def assign():
+            for target, value in zip(left.elements, values):
+                self.at(target)
+                self.assign_one(target, value)
+        array = self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
+        self.emit_if(self.call("plain_arrays"), self.collect(assign),
+                     self.collect(lambda: self.assign_target(left, array)))
+
     def store_element(self, target, right):
-        """object[index] = value for a non-negative int: straight into the list of an array, or to its end."""
+        """object[index] = value for a Number: straight into the list of an array, or to its end."""
         obj = self.fixed(target.object, right)
         key = self.fixed(target.property, right)
         value = self.expression(right)
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
+        self.put_into_list(obj, key, infer(target.property), value)
+
+    def put_into_list(self, obj, key, kind, value):
+        """obj[key] = value, all of them names or constants."""
         items = self.temporary()
-        inside = self.both(
-            self.type_is(obj, "JSArray"),
-            self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(obj, "items")))))
-        at_end = self.both(self.type_is(obj, "JSArray"), self.chain(
+        size = self.call("len", self.walrus(items, self.attribute(obj, "items")))
+        is_list, below = [self.type_is(obj, "JSArray")], [(ast.Gt(), key)]
+        if type(kind) is not tuple:
+            is_list.append(self.type_is(key, "int"))
+        if type(kind) is not tuple or kind[0] < 0:
+            below.append((ast.GtE(), self.const(0)))
+        inside = self.both(*is_list, self.chain(size, *below))
+        at_end = self.both(*is_list, self.chain(
             key, (_EQ, self.call("len", self.name(items))), (ast.Lt(), self.name("appendable"))))
         place = self.node(ast.Subscript, self.name(items), key, _STORE)
         append = self.node(ast.Call, self.attribute(self.name(items), "append"), [value], [])
@@ -9624,20 +9686,30 @@ class AssignmentEmitter(OperatorEmitter):
                                 [self.node(ast.Expr, helper)])])
 
     def store_property(self, target, right):
-        """variable.key = value: straight into the dict of an ordinary object, where no setter, read-only
-        property or frozen object can be in the way."""
+        """object.key = value"""
         obj = self.fixed(target.object, right)
         value = self.expression(right)
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
-        key, props = self.const(target.property.name), self.temporary()
-        check = self.both(
-            self.type_is(obj, "JSObject"),
-            self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
-            self.any_of(self.compare(key, _IN, self.walrus(props, self.attribute(obj, "props"))),
-                        self.compare(key, ast.NotIn(), self.name("guarded"))))
+        self.put_into_dict(obj, target, value)
+
+    def put_into_dict(self, obj, target, value):
+        """obj.key = value, names or constants: straight into the dict of an ordinary object, where no setter,
+        read-only property or frozen object can be in the way."""
+        props = self.temporary()
+        found = self.walrus(props, self.attribute(obj, "props"))
+        if isinstance(target.property, PrivateName):
+            key = self.load_variable(target.property.scope)
+            check = self.both(self.type_is(obj, "JSObject"), self.compare(key, _IN, found))
+            helper = "private_put"
+        else:
+            key = self.const(target.property.name)
+            check = self.both(
+                self.type_is(obj, "JSObject"),
+                self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
+                self.any_of(self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))))
+            helper = "put" if self.scope.strict else "put_sloppy"
         place = self.node(ast.Subscript, self.name(props), key, _STORE)
-        helper = "put" if self.scope.strict else "put_sloppy"
         self.emit_if(check, [self.node(ast.Assign, [place], value)],
                      [self.node(ast.Expr, self.call(helper, obj, key, value))])
 
@@ -9749,17 +9821,22 @@ class AssignmentEmitter(OperatorEmitter):
                 value = self.load_variable(variable)
                 self.emit_store(variable, self.guarded_step(value, sign, helper))
             return
+        if isinstance(target, MemberExpression) and self.is_direct(target) and not self.needs_lift(target):
+            sign, helper = ("+", "increment") if node.operator == "++" else ("-", "decrement")
+            self.change_member(target, target.property, lambda current: self.guarded_step(current, sign, helper))
+            return
         prefixed = UpdateExpression(node.operator, target, True).at(node)
         self.emit_value(self.visit_UpdateExpression(prefixed))
 
     def guarded_step(self, value, sign, helper):
         """x + 1 inline for small ints, else the helper."""
+        value, first = self.reusable(value)
         slow = self.call(helper, self.call("to_numeric", value))
-        if not isinstance(value, ast.Name):
+        if isinstance(value, ast.Attribute):
             return slow
         limit = (self.compare(value, ast.Lt(), self.const(MAX_SAFE)) if sign == "+" else
                  self.compare(value, ast.Gt(), self.const(-MAX_SAFE)))
-        return self.either(self.both(self.type_is(value, "int"), limit),
+        return self.either(self.both(self.type_is(first, "int"), limit),
                            self.operate(value, sign, self.const(1)), slow)
 
 
@@ -9787,12 +9864,12 @@ class CallEmitter(AssignmentEmitter):
             obj = self.guard(obj)
         return self.member(obj, node)
 
-    def member(self, obj, node):
-        """Reads a property of the value `obj`."""
+    def member(self, obj, node, key=None):
+        """Reads a property of the value `obj`; `key` is the code of a computed key, where there is one already."""
         prop = node.property
         if isinstance(prop, PrivateName):
             self.line, self.column = prop.line, prop.column
-            return self.call("private_get", obj, self.load_variable(prop.scope))
+            return self.private_member(obj, prop.scope)
         if not node.computed:
             self.line, self.column = prop.line, prop.column
             if prop.name == "length":
@@ -9800,13 +9877,26 @@ class CallEmitter(AssignmentEmitter):
             return self.property(obj, prop.name)
         if isinstance(prop, StringLiteral) and array_index(prop.value) < 0:
             return self.call("get", obj, self.const(prop.value))
-        key = self.expression(prop)
+        if key is None:
+            key = self.expression(prop)
         kind = infer(prop)
         if type(kind) is tuple and kind[0] >= 0 and isinstance(key, (ast.Name, ast.Constant)):
             return self.element(obj, key)
-        if is_numeric(kind) and isinstance(obj, ast.Name) and is_stable(node.object, prop):
+        if is_numeric(kind) and isinstance(obj, ast.Name) and (
+                isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)):
             return self.computed_element(obj, key, kind)
         return self.call("get_element", obj, key)
+
+    def private_member(self, obj, variable):
+        """obj.#name: a field comes from the dict of an ordinary object, which also tells who has a method."""
+        key = self.load_variable(variable)
+        if variable.type is None:
+            return self.call("private_get", obj, key)
+        obj, first = self.reusable(obj)
+        check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(obj, "props")))
+        value = self.subscript(self.attribute(obj, "props"), key) if variable.type == "field" \
+            else self.attribute(key, "method")
+        return self.either(check, value, self.call("private_get", obj, key))
 
     def property(self, obj, key):
         """obj.key: straight from the dict of an ordinary object that has it."""
@@ -10021,7 +10111,12 @@ class CallEmitter(AssignmentEmitter):
             value = self.guard(self.member(first, node))
             return self.call("callee", value, text), this
         if isinstance(prop, PrivateName):
-            return self.call("private_method", first, self.load_variable(prop.scope)), this
+            key = self.load_variable(prop.scope)
+            slow = self.call("private_method", this, key)
+            if prop.scope.type != "method":
+                return self.call("private_method", first, key), this
+            check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(this, "props")))
+            return self.either(check, self.attribute(self.attribute(key, "method"), "fn"), slow), this
         if node.computed:
             guards, self.guards = self.guards, None
             key = self.expression(prop)
@@ -10120,9 +10215,9 @@ class MemberReference:
         if self.is_super:
             return e.call("super_get", e.load_variable(self.node.object.scope), e.name("this"), self.key(first))
         if self.private:
-            return e.call("private_get", obj, e.load_variable(self.node.property.scope))
+            return e.private_member(obj, self.node.property.scope)
         if self.key_text is not None:
-            return e.call("get", obj, e.const(self.key_text))
+            return e.property(obj, self.key_text)
         return e.call("get_element", obj, self.key(first))
 
     def key(self, first):
@@ -27992,6 +28087,8 @@ def reading_helpers(realm, helpers):
                 return obj.items[key]
             if type(obj) is str and 0 <= key < len(obj):
                 return obj[key]
+            if type(obj) is HoleyArray and 0 <= key < len(obj.items) and obj.items[key] is not HOLE:
+                return obj.items[key]
             if type(obj) is JSTypedArray and key >= 0:
                 return obj.get_index(key)
         elif kind is str:
@@ -28091,6 +28188,13 @@ def storing_helpers(realm, helpers):
                 if key == len(items) < MAX_ARRAY_ITEMS and not Guard.index:
                     items.append(value)
                     return value
+            elif type(obj) is HoleyArray and type(key) is int and 0 <= key < len(obj.items) \
+                    and (obj.items[key] is not HOLE or not Guard.index):
+                if obj.items[key] is HOLE:
+                    obj.set_index(key, value)
+                else:
+                    obj.items[key] = value
+                return value
             elif type(obj) is JSTypedArray and type(key) is int and key >= 0:
                 obj.set_index(key, value)
                 return value
@@ -28237,6 +28341,10 @@ def iteration_helpers(realm, helpers):
     def rest_array(values):
         return JSArray(array_proto, list(values))
 
+    def plain_arrays():
+        """Whether arrays are iterated by the built-in functions."""
+        return realm.array_iteration_untouched()
+
     def first_values(value, count):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
@@ -28258,7 +28366,7 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return iterate_live, iterate, spread, rest_array, first_values, destructure_array
+    return iterate_live, iterate, spread, rest_array, first_values, destructure_array, plain_arrays
 
 
 def make_runtime(realm):
@@ -30744,10 +30852,20 @@ class Realm(RealmBase):
 
     # -- what iteration may take for granted ----
 
+    #: The built-in `next` of arrays' iterators, once it was looked at, and where it was.
+    array_next, array_next_props = None, {}
+
     def array_iteration_untouched(self):
         """Whether arrays are iterated by the built-in functions."""
-        return self.ArrayPrototype.props.get(SYM_ITERATOR) is self.ArrayPrototypeValues \
-            and is_builtin_property(self.ArrayIteratorPrototype, "next", _ARRAY_NEXT)
+        if self.ArrayPrototype.props.get(SYM_ITERATOR) is not self.ArrayPrototypeValues:
+            return False
+        if self.array_next is not None and self.array_next_props.get("next") is self.array_next:
+            return True
+        if not is_builtin_property(self.ArrayIteratorPrototype, "next", _ARRAY_NEXT):
+            return False
+        self.array_next_props = self.ArrayIteratorPrototype.props
+        self.array_next = self.array_next_props["next"]
+        return True
 
     def string_iteration_untouched(self):
         return is_builtin_property(self.StringPrototype, SYM_ITERATOR, _STRING_ITERATOR) \
