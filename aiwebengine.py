@@ -38,11 +38,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           106
           Resolving names                                                                714
           Types of variables                                                             343
-     8  Values and objects                                                             1,211
+     8  Values and objects                                                             1,217
           Property descriptors                                                           164
           Ordinary objects                                                               409
           Functions                                                                      137
-          Arrays                                                                         326
+          Arrays                                                                         332
           Wrappers of primitives                                                          67
      9  Conversions and operators                                                      1,068
           Numbers and text                                                               153
@@ -51,22 +51,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     246
           Iteration                                                                      151
-    10  Code generator                                                                 3,521
-          Nodes of Python                                                                125
-          Functions and their variables                                                  393
+    10  Code generator                                                                 3,661
+          Nodes of Python                                                                127
+          Functions and their variables                                                  397
           Statements                                                                     153
           Loops, jumps and try                                                           410
-          Destructuring                                                                  149
-          Expressions                                                                    246
-          Classes                                                                        181
+          Destructuring                                                                  156
+          Expressions                                                                    249
+          Classes                                                                        183
           Operators                                                                      398
-          Assignments                                                                    230
-          Members and calls                                                              318
+          Assignments                                                                    300
+          Members and calls                                                              356
           Members as targets                                                             104
-          Questions about nodes                                                          141
+          Questions about nodes                                                          148
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,754
+    11  Built-ins of the language                                                      8,804
           Helpers shared by the built-ins                                                 95
           Object                                                                         395
           Function                                                                       142
@@ -101,7 +101,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: constructor                                                              95
           Array iterators                                                                 44
           Map and Set                                                                    506
-          Iterators of Map and Set                                                       156
+          Iterators of Map and Set                                                       173
           WeakMap and WeakSet                                                            117
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    133
@@ -110,7 +110,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               94
           DataView                                                                       100
           Promise                                                                        452
-          Generators and async functions                                                 159
+          Generators and async functions                                                 192
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                181
@@ -160,9 +160,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          45
           Timers and microtasks                                                           52
-    15  Realm, jobs and timers                                                         3,701
-          Helpers of generated code: any realm                                           352
-          Helpers of generated code: one realm                                           765
+    15  Realm, jobs and timers                                                         3,819
+          Helpers of generated code: any realm                                           354
+          Helpers of generated code: one realm                                           869
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
@@ -170,8 +170,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       55
           Threads for scripts                                                            147
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   425
-          Realm: running code, values in and out                                         437
+          Realm: objects, errors, jobs                                                   427
+          Realm: running code, values in and out                                         447
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         17
@@ -7382,8 +7382,9 @@ MAX_EXPRESSION_DEPTH = 100
 _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%": ast.Mod(),
             "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(), "<<": ast.LShift(),
             ">>": ast.RShift()}
-#: What a text has that computes with fractions: there, operators expect floats.
-_FRACTIONS = re.compile(r"\d\.\d|\bMath\.(?!floor|max|min|abs|imul)|[\w)\]] /=? [\w(]|[\w)\]]/\d")
+#: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
+#: character for which `re` searches fast.)
+_FRACTIONS = (re.compile(r"\.\d"), re.compile(r" /=? "), re.compile(r"Math\.(?!floor|max|min|abs|imul)"))
 _COMPARE_OPS = {"<": ast.Lt(), ">": ast.Gt(), "<=": ast.LtE(), ">=": ast.GtE()}
 _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "power",
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
@@ -7425,11 +7426,17 @@ class Unit:
         self.free_globals = set()
         self.function_count = 0
         self.has_lifts = False
-        self.has_fractions = _FRACTIONS.search(source) is not None
+        #: Where it computes with fractions, ascending.
+        self.fractions = sorted(found.start() for pattern in _FRACTIONS for found in pattern.finditer(source))
         #: Whether a finally block is_copied_much().
         self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
         self.positions = None
+
+    def has_fractions(self, node):
+        """Whether a part of the text computes with fractions."""
+        return bool(self.fractions) \
+            and bisect.bisect_left(self.fractions, node.start) < bisect.bisect_left(self.fractions, node.end)
 
     def pooled(self, value):
         """The placeholder of an object that shall be a constant: bytes, which no script has. CPython may
@@ -7508,6 +7515,8 @@ class NodeMaker:
         self.jump_codes = 0
         #: Whether operands of unknown type are taken for floats first, then for ints.
         self.expects_floats = False
+        #: Whether this function is likely to run often: a method, a callback, one made in a loop.
+        self.often = False
 
     def node(self, kind, *fields):
         """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
@@ -7633,8 +7642,12 @@ class FunctionEmitter(NodeMaker):
             return self.assign_value(variable, made, declares=True)
         return made
 
-    #: Whether a class that computes with fractions is being translated.
-    in_fractions = False
+    #: Whether a class is being translated, and whether it computes with fractions.
+    in_class = in_fractions = False
+
+    def runs_often(self):
+        """Whether the place at hand is worth more code that runs faster."""
+        return self.often or bool(self.jumps)
 
     def knows_itself(self, scope):
         """Whether a function may be asked for `arguments.callee`: then it gets itself as a keyword argument."""
@@ -7674,8 +7687,8 @@ class FunctionEmitter(NodeMaker):
         self.unit.function_count += 1
         python = f"{name}_f{self.unit.function_count}"
         inner = emitter or Emitter(self.unit, scope, self)
-        inner.expects_floats = self.unit.has_fractions and (
-            self.in_fractions or _FRACTIONS.search(self.unit.source, node.start, node.end) is not None)
+        inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
+        inner.often = self.in_class or scope.is_arrow or self.runs_often()
         definition = inner.function_definition(node, python)
         if not scope.loop_variables:
             self.emit(definition)
@@ -8620,7 +8633,12 @@ class DestructuringEmitter(LoopEmitter):
         self.emit_assign(source, value)
         first = pattern.properties[0] if pattern.properties else None
         named = [self.const(property_name(first.key))] if isinstance(first, Property) and not first.computed else []
-        self.emit_value(self.call("object_for_destructuring", self.name(source), *named))
+        test = self.node(ast.Expr, self.call("object_for_destructuring", self.name(source), *named))
+        if self.runs_often():
+            self.emit_if(self.any_of(self.compare(self.name(source), _IS, self.name("undefined")),
+                                     self.compare(self.name(source), _IS, self.name("null"))), [test])
+        else:
+            self.emit(test)
         used = []
         for prop in pattern.properties:
             self.at(prop)
@@ -8645,8 +8663,10 @@ class DestructuringEmitter(LoopEmitter):
         prepared = self.prepare_target(inner)
         self.at(target)
         code = key_code()
-        value = self.call("get" if isinstance(code, ast.Constant) else "get_element",
-                          self.name(source), code)
+        if isinstance(code, ast.Constant) and self.runs_often():
+            value = self.property(self.name(source), code.value)
+        else:
+            value = self.call("get" if isinstance(code, ast.Constant) else "get_element", self.name(source), code)
         if isinstance(target, AssignmentPattern):
             self.with_default(target, value, lambda v: self.destructure(prepared, v, store))
         else:
@@ -8878,9 +8898,12 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant) and type(value.value) is str:
             return value
-        if isinstance(value, ast.Name):
-            return self.either(self.type_is(value, "str"), value, self.call(helper, value))
-        return self.call(helper, value)
+        if kind in ("num", "float", "bool") or isinstance(value, ast.Constant) \
+                or not (isinstance(value, ast.Name) or self.runs_often()):
+            return self.call(helper, value)
+        value, first = self.reusable(value)
+        return self.either(self.any_of(self.type_is(first, "str"), self.type_is(value, "int")), value,
+                           self.call(helper, value))
 
     def visit_TaggedTemplateExpression(self, node):
         cooked = tuple(q.cooked for q in node.quasi.quasis)
@@ -8989,7 +9012,8 @@ class ClassEmitter(ExpressionEmitter):
         scope = node.scope
         outer, self.block = self.block, scope
         outer_strict, self.scope.strict = self.scope.strict, True       # all parts of a class are (11.2.2)
-        self.in_fractions = self.unit.has_fractions and _FRACTIONS.search(self.unit.source, node.start, node.end) is not None
+        self.in_class = True
+        self.in_fractions = self.unit.has_fractions(node)
         own_name = node.id.name if node.id is not None else name
         self.class_privates(node, scope)
         for variable in scope.names.values():
@@ -9014,7 +9038,7 @@ class ClassEmitter(ExpressionEmitter):
             self.emit_store(scope.names[node.id.name], self.name(klass), True)
         for emit_static in statics:
             emit_static()
-        self.block, self.scope.strict, self.in_fractions = outer, outer_strict, False
+        self.block, self.scope.strict, self.in_class, self.in_fractions = outer, outer_strict, False, False
         self.line, self.column = outer_position
         return self.name(klass)
 
@@ -9361,7 +9385,7 @@ class OperatorEmitter(ClassEmitter):
             check = tests("float") or tests("int")
             return self.either(self.both(check, b), self.operate(a, "/", b), helper)
         order = ("float", "int") if self.expects_floats else ("int", "float")
-        if operator not in ("+", "-", "*") or not self.unit.has_fractions:
+        if operator not in ("+", "-", "*") or not self.unit.fractions:
             order = ("int",)
         arms = []
         for kind in order:
@@ -9442,7 +9466,7 @@ class OperatorEmitter(ClassEmitter):
         a, first, b, second = self.pair(left, right)
         # Python compares ints with floats as JavaScript does.
         tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
-        order = ("float", "int") if self.expects_floats else ("int", "float") if self.unit.has_fractions else ("int",)
+        order = ("float", "int") if self.expects_floats else ("int", "float") if self.unit.fractions else ("int",)
         checks = [tests(kind) for kind in order]
         return self.either(checks[0] if len(checks) == 1 else self.any_of(*checks), self.compare(a, compare, b),
                            self.call(_HELPERS[operator], a, b))
@@ -9639,9 +9663,9 @@ class AssignmentEmitter(OperatorEmitter):
         may not be translated twice."""
         left, right = node.left, node.right
         return len(left.elements) <= len(right.elements) <= 8 \
-            and not any(map(self.needs_lift, right.elements)) and not any(map(self.needs_lift, left.elements)) \
             and all(isinstance(part, (Identifier, MemberExpression)) for part in left.elements) \
             and not any(part is None or isinstance(part, SpreadElement) for part in right.elements) \
+            and not any(map(self.needs_lift, right.elements)) and not any(map(self.needs_lift, left.elements)) \
             and not any(isinstance(part, (*FUNCTION_NODES, ClassExpression, YieldExpression, AwaitExpression, Super))
                         for target in left.elements for part in target.walk())
 
@@ -10123,7 +10147,19 @@ class CallEmitter(AssignmentEmitter):
             self.guards = guards
             return self.call("element_method", first, key, text), this
         self.line, self.column = prop.line, prop.column
-        return self.call("method", first, self.const(prop.name), text), this
+        key = self.const(prop.name)
+        if prop.name in COMMON_METHODS or not self.runs_often() or not isinstance(first, ast.Name) or not (
+                isinstance(node.object, ThisExpression) or type(getattr(node.object, "scope", None)) is Variable):
+            return self.call("method", first, key, text), this
+        # A function that an ordinary object has from its prototype.
+        proto, found = self.temporary(), self.temporary()
+        check = self.both(
+            self.type_is(this, "JSObject"), self.compare(key, ast.NotIn(), self.attribute(this, "props")),
+            self.compare(self.attribute(this, "attrs"), _IS, self.const(None)),
+            self.compare(self.walrus(proto, self.attribute(this, "proto")), _IS_NOT, self.const(None)),
+            self.compare(key, _IN, self.attribute(self.name(proto), "props")),
+            self.type_is(self.walrus(found, self.subscript(self.attribute(self.name(proto), "props"), key)), "JSFunction"))
+        return self.either(check, self.attribute(self.name(found), "fn"), self.call("method", this, key, text)), this
 
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
@@ -10135,8 +10171,16 @@ class CallEmitter(AssignmentEmitter):
         return "(intermediate value)"
 
     def visit_NewExpression(self, node):
-        values = self.operands([node.callee, *node.arguments])
-        return self.call("new", self.const(self.text(node.callee)), *values)
+        callee, *values = self.operands([node.callee, *node.arguments])
+        callee, first = self.reusable(callee)
+        text = self.const(self.text(node.callee))
+        if self.runs_often():
+            check = self.both(self.type_is(first, "JSFunction"),
+                              self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)))
+            function = self.either(check, self.attribute(callee, "ctor"), self.call("new", callee, text))
+        else:
+            function = self.call("new", first, text)
+        return self.apply(function, [callee, *values])
 
     def visit_NewTarget(self, node):
         return self.name("new_target")
@@ -10314,11 +10358,18 @@ def is_stable(left, right):
     return not any(isinstance(node, (AssignmentExpression, UpdateExpression)) for node in right.walk())
 
 
+#: Names under which scripts mostly call methods of arrays, texts, maps, promises and the like.
+COMMON_METHODS = frozenset(
+    "add at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally find findIndex flat"
+    " flatMap forEach get has includes indexOf join keys lastIndexOf map match matchAll normalize padEnd padStart pop push"
+    " reduce repeat replace replaceAll reverse send set shift slice some sort splice split startsWith substring test then"
+    " toFixed toLowerCase toString toUpperCase trim trimEnd trimStart unshift values".split())
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
-SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at"}
+SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1): "quick_get", ("has", 1): "quick_has",
+             ("set", 2): "quick_set", ("add", 1): "quick_add", ("pop", 0): "quick_pop"}
 #: The same for methods of Math.
 MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
-                  ("min", 2): "quick_min"}
+                  ("min", 2): "quick_min", ("sqrt", 1): "quick_sqrt"}
 
 
 def is_calm(node):
@@ -16133,10 +16184,13 @@ def declared_info(table, key):
     return next(entry[3] for entry in table.entries if entry[1] == key)
 
 
+MAP_GET_INFO = declared_info(MAP, "get")
+MAP_HAS_INFO = declared_info(MAP, "has")
 MAP_SET_INFO = declared_info(MAP, "set")
 MAP_ENTRIES_INFO = declared_info(MAP, "entries")
 MAP_NEXT_INFO = declared_info(MAP_ITERATOR, "next")
 SET_ADD_INFO = declared_info(SET, "add")
+SET_HAS_INFO = declared_info(SET, "has")
 SET_VALUES_INFO = declared_info(SET, "values")
 SET_NEXT_INFO = declared_info(SET_ITERATOR, "next")
 ITERATOR_ITERATOR_INFO = declared_info(ITERATOR, SYM_ITERATOR)
@@ -16169,14 +16223,28 @@ def iterator_untouched(proto, next_info):
 
 def iterate_map(realm, source):
     """A Python iterator over the entries of a JSMap, live, as [key, value] arrays."""
+    array_proto = realm.ArrayPrototype
     for position in source.positions():
-        yield realm.new_array([source.keys[position], source.values[position]])
+        yield JSArray(array_proto, [source.keys[position], source.values[position]])
 
 
 def iterate_set(source):
     """A Python iterator over the values of a JSSet, live."""
-    for position in source.positions():
-        yield source.keys[position]
+    keys, era, position = source.keys, source.era, source.first
+    for key in itertools.islice(keys, position, None):
+        if key is not HOLE:
+            yield key
+        position += 1
+        if source.era is not era:
+            break
+    while source.era is not era:
+        position, era = moved_position(position, era)
+        keys = source.keys
+        while era is source.era and position < len(keys):
+            key = keys[position]
+            position += 1
+            if key is not HOLE:
+                yield key
 
 
 def fast_iterator(realm, value):
@@ -18041,7 +18109,8 @@ class InnerResult:
 
 
 class JSGenerator(JSObject):
-    """A generator object; `state` is "start", "suspended", "running" or "done"."""
+    """A generator object; `state` is "start", "suspended" (or running) or "done". A loop over it may have
+    run the body to its end behind its back."""
 
     __slots__ = ("body", "state")
     class_name = "Generator"
@@ -18052,24 +18121,29 @@ class JSGenerator(JSObject):
         self.state = "start"
 
     def begin(self):
-        """Marks the generator as running."""
-        if self.state == "running":
+        """The generator goes on: it must not be running."""
+        if self.body.gi_running:
             raise JSTypeError("Generator is already running")
-        self.state = "running"
+        self.state = "suspended"
 
     def resume(self, value):
         """Runs to the next yield; StopIteration at the end."""
-        started = self.state != "start"
-        if self.state == "done":
+        state, body = self.state, self.body
+        if state == "done":
             raise StopIteration(undefined)
-        self.begin()
+        if body.gi_running:
+            raise JSTypeError("Generator is already running")
+        self.state = "suspended"
         try:
-            value = self.body.send(value if started else None)
+            return body.send(None if state == "start" else value)
+        except StopIteration as end:
+            self.state = "done"
+            if end.value is None:       # a loop has come to its end before
+                raise StopIteration(undefined) from None
+            raise
         except BaseException:
             self.state = "done"
             raise
-        self.state = "suspended"
-        return value
 
     def throw(self, error):
         """Throws a Python exception into the body; StopIteration when it ends by returning."""
@@ -18078,13 +18152,14 @@ class JSGenerator(JSObject):
         if self.state == "done":
             raise error
         self.begin()
+        if self.body.gi_frame is None:
+            self.state = "done"
+            raise error
         try:
-            value = self.body.throw(error)
+            return self.body.throw(error)
         except BaseException:
             self.state = "done"
             raise
-        self.state = "suspended"
-        return value
 
 
 def generator_result(realm, run, *args):
@@ -18122,16 +18197,24 @@ def generator_throw(realm, this, value=undefined, *_):
 
 
 class GeneratorLoop(IteratorRecord):
-    """A for-of or spread over a generator whose `next` is the built-in one: without result objects."""
+    """A for-of or spread over a generator whose `next` is the built-in one: without result objects. A Python
+    loop over it runs the body itself, unless that has a `yield*`, which may yield InnerResults."""
 
     __slots__ = ()
+
+    def __iter__(self):
+        generator = self.iterator
+        body = generator.body
+        if generator.state == "done" or body.gi_running or "yield_delegate" in body.gi_code.co_names:
+            return self
+        generator.state = "suspended"
+        return body
 
     def __next__(self):
         if self.done:
             raise StopIteration
-        generator = self.iterator
         try:
-            value = generator.resume(undefined)
+            value = self.iterator.resume(undefined)
         except BaseException:
             self.done = True
             raise
@@ -18142,14 +18225,29 @@ class GeneratorLoop(IteratorRecord):
             return value.result.get("value")
         return value
 
+    def close(self):
+        self.done = self.done or self.iterator.body.gi_frame is None
+        IteratorRecord.close(self)
+
+    def abandon(self, error):
+        self.done = self.done or self.iterator.body.gi_frame is None
+        IteratorRecord.abandon(self, error)
+
 
 @runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*` (15.5.5, step 5): a Python generator to yield from."""
-    record = get_iterator(realm, iterable)
+    is_plain = type(iterable) is JSGenerator and not iterable.props and realm.generator_iteration_untouched(iterable)
+    record = GeneratorLoop(iterable, None) if is_plain else get_iterator(realm, iterable)
     iterator, received, mode = record.iterator, undefined, "next"
     while True:
-        if mode == "next":
+        value = None
+        if mode == "next" and is_plain:
+            try:
+                value = iterator.resume(received)
+            except StopIteration as end:
+                return end.value
+        elif mode == "next":
             result = call(record.next_method, iterator, received)
         else:
             method = get_method(realm, iterator, mode)
@@ -18159,14 +18257,17 @@ def yield_delegate(realm, iterable):
                 record.close()
                 raise JSTypeError("The iterator does not provide a 'throw' method")
             result = method.fn(iterator, received)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
-        if to_boolean(result.get("done")):
-            if mode == "return":
-                raise GeneratorReturn(result.get("value"))
-            return result.get("value")
+        if value is None or type(value) is InnerResult:
+            result = result if value is None else value.result
+            if not isinstance(result, JSObject):
+                raise JSTypeError(f"Iterator result {display(result)} is not an object")
+            if to_boolean(result.get("done")):
+                if mode == "return":
+                    raise GeneratorReturn(result.get("value"))
+                return result.get("value")
+            value = InnerResult(result)
         try:
-            received, mode = (yield InnerResult(result)), "next"
+            received, mode = (yield value), "next"
         except GeneratorReturn as returned:
             received, mode = returned.value, "return"
         except Exception as error:
@@ -27981,6 +28082,8 @@ def initialize_fields(this, klass):
             set_function_name(value, key)
         if type(key) is PrivateKey:
             add_private(this, key, value)
+        elif type(this) is JSObject and this.attrs is None:
+            this.props[key] = value
         else:
             this.create_data_property_or_throw(key, value)
 
@@ -28056,7 +28159,7 @@ class ListDestructuring:
 
 #: What tells the functions of Math that have helpers from any others.
 MATH_INFOS = frozenset(entry[3] for entry in MATH.entries if entry[0] == "method" and entry[1] in (
-    "abs", "floor", "max", "min"))
+    "abs", "floor", "max", "min", "sqrt"))
 
 
 @runtime_helper
@@ -28092,6 +28195,8 @@ def reading_helpers(realm, helpers):
             if type(obj) is JSTypedArray and key >= 0:
                 return obj.get_index(key)
         elif kind is str:
+            if type(obj) is JSObject and key in obj.props:
+                return obj.props[key]
             return get(obj, key)
         elif obj is undefined or obj is null:
             raise JSTypeError(f"Cannot read properties of {obj} (reading '{key_for_message(key)}')")
@@ -28110,9 +28215,8 @@ def reading_helpers(realm, helpers):
 
 
 def calling_helpers(realm, helpers):
-    """Calls of methods and constructors."""
+    """Calls of methods."""
     get_element, string_methods = helpers["get_element"], realm.StringPrototype.props
-    object_proto, allocate = realm.ObjectPrototype, object.__new__
 
     def method(obj, key, text):
         """The Python function of a method call obj.key(…)."""
@@ -28142,27 +28246,54 @@ def calling_helpers(realm, helpers):
     def element_method(obj, key, text):
         return callable_or_refusal(get_element(obj, key), text, realm)
 
-    def new(text, callee, *args):
-        if type(callee) is JSFunction:
-            ctor = callee.ctor
-            if ctor is True:
-                proto = callee.props.get("prototype")
-                if proto is None:
-                    proto = callee.get("prototype")
-                # What JSObject() does, without the call of its __init__.
-                this = allocate(JSObject)
-                this.proto = proto if isinstance(proto, JSObject) else object_proto
-                this.props = {}
-                this.attrs = None
-                result = callee.fn(this, *args)
-                return result if result is not undefined and isinstance(result, JSObject) else this
-            if ctor is not None:
-                return ctor(callee, *args)
-        if not isinstance(callee, JSObject) or callee.ctor is None:
-            raise JSTypeError(f"{text} is not a constructor")
-        return construct(callee, args)
+    return method, element_method
 
-    return method, element_method, new
+
+def constructing_helpers(realm, helpers):
+    """Instances of functions and classes."""
+    object_proto, allocate = realm.ObjectPrototype, object.__new__
+
+    def new(callee, text):
+        """The Python function that `new callee(…)` calls with the callee and the arguments. Generated code
+        knows classes by itself, by their `fields`."""
+        if type(callee) is JSFunction:
+            if callee.ctor is True:
+                return instance_of_function
+            if callee.ctor is not None:
+                return callee.ctor
+        if isinstance(callee, JSObject) and callee.ctor is not None:
+            return lambda callee, *args: construct(callee, args)
+
+        def refuse(callee, *args):
+            raise JSTypeError(f"{text} is not a constructor")
+        return refuse
+
+    def instance_of_function(callee, *args):
+        proto = callee.props.get("prototype")
+        if proto is None:
+            proto = callee.get("prototype")
+        # What JSObject() does, without the call of its __init__.
+        this = allocate(JSObject)
+        this.proto = proto if isinstance(proto, JSObject) else object_proto
+        this.props = {}
+        this.attrs = None
+        result = callee.fn(this, *args)
+        return result if result is not undefined and isinstance(result, JSObject) else this
+
+    def new_instance(new_target, klass):
+        """OrdinaryCreateFromConstructor for a base class, with its fields."""
+        proto = new_target.props.get("prototype")
+        if not isinstance(proto, JSObject):
+            proto = prototype_for(new_target, realm.object_prototype)
+        this = allocate(JSObject)
+        this.proto = proto
+        this.props = {}
+        this.attrs = None
+        if klass.fields:
+            initialize_fields(this, klass)
+        return this
+
+    return new, new_instance
 
 
 def storing_helpers(realm, helpers):
@@ -28198,6 +28329,8 @@ def storing_helpers(realm, helpers):
             elif type(obj) is JSTypedArray and type(key) is int and key >= 0:
                 obj.set_index(key, value)
                 return value
+            elif type(key) is str:
+                return put(obj, key, value)
             put_key(realm, obj, key, value, strict)
             return value
 
@@ -28256,6 +28389,7 @@ def shortcuts(realm, helpers):
     """Methods of arrays and strings that are called often."""
     method, array_proto, string_methods = helpers["method"], realm.ArrayPrototype, realm.StringPrototype.props
     builtin_push, builtin_char_code_at = array_proto.get("push"), string_methods["charCodeAt"]
+    builtin_pop = array_proto.get("pop")
 
     def push(obj, text, value):
         """obj.push(value)"""
@@ -28272,12 +28406,74 @@ def shortcuts(realm, helpers):
             return ord(obj[index])
         return method(obj, "charCodeAt", text)(obj, index)
 
-    return push, char_code_at
+    def quick_pop(obj, text):
+        """obj.pop()"""
+        if type(obj) is JSArray and obj.items and not obj.props and obj.attrs is None and obj.proto is array_proto \
+                and array_proto.props.get("pop") is builtin_pop:
+            return obj.items.pop()
+        return method(obj, "pop", text)(obj)
+
+    return push, char_code_at, quick_pop
+
+
+def shortcuts_of_collections(realm, helpers):
+    """Methods of Map and Set."""
+    method = helpers["method"]
+    #: Functions of Map.prototype and Set.prototype in this realm, as they were made.
+    known = set()
+
+    def is_untouched(obj, key, info):
+        """Whether obj.key is the built-in function with this FunctionInfo, which obj has from its prototype."""
+        if obj.props or obj.attrs is not None or obj.proto is None:
+            return False
+        function = obj.proto.props.get(key)
+        if function in known:
+            return True
+        if type(function) is not JSFunction or function.info is not info:
+            return False
+        known.add(function)
+        return True
+
+    def quick_get(obj, text, key):
+        """obj.get(key)"""
+        if type(obj) is JSMap and is_untouched(obj, "get", MAP_GET_INFO):
+            position = obj.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
+            return undefined if position is None else obj.values[position]
+        return method(obj, "get", text)(obj, key)
+
+    def quick_has(obj, text, key):
+        """obj.has(key)"""
+        if type(obj) is JSSet and is_untouched(obj, "has", SET_HAS_INFO) \
+                or type(obj) is JSMap and is_untouched(obj, "has", MAP_HAS_INFO):
+            return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in obj.index
+        return method(obj, "has", text)(obj, key)
+
+    def quick_set(obj, text, key, value):
+        """obj.set(key, value)"""
+        if type(obj) is JSMap and type(key) is str and is_untouched(obj, "set", MAP_SET_INFO):
+            position = obj.index.get(key)
+            if position is None:
+                obj.append_key(key, key)
+                obj.values.append(value)
+            else:
+                obj.values[position] = value
+            return obj
+        return method(obj, "set", text)(obj, key, value)
+
+    def quick_add(obj, text, key):
+        """obj.add(key)"""
+        if type(obj) is JSSet and type(key) is str and is_untouched(obj, "add", SET_ADD_INFO):
+            if key not in obj.index:
+                obj.append_key(key, key)
+            return obj
+        return method(obj, "add", text)(obj, key)
+
+    return quick_get, quick_has, quick_set, quick_add
 
 
 def shortcuts_of_math(realm, helpers):
     """Functions of Math that are called often."""
-    method = helpers["method"]
+    method, square_root = helpers["method"], math.sqrt
     #: Functions of Math in this realm that nobody has replaced, by name.
     known = {}
 
@@ -28291,9 +28487,9 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_abs(obj, text, value):
         """Math.abs(value)"""
-        if type(value) is int and type(obj) is JSObject and "abs" in obj.props \
+        if (type(value) is int or type(value) is float) and type(obj) is JSObject and "abs" in obj.props \
                 and (obj.props["abs"] is known.get("abs") or knows(obj, "abs")):
-            return value if value >= 0 else -value
+            return abs(value)
         return method(obj, "abs", text)(obj, value)
 
     def quick_floor(obj, text, value):
@@ -28306,19 +28502,28 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
-        if type(x) is type(y) is int and type(obj) is JSObject and "max" in obj.props \
+        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) and (x > y or x < y) \
+                and type(obj) is JSObject and "max" in obj.props \
                 and (obj.props["max"] is known.get("max") or knows(obj, "max")):
             return x if x > y else y
         return method(obj, "max", text)(obj, x, y)
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
-        if type(x) is type(y) is int and type(obj) is JSObject and "min" in obj.props \
+        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) and (x > y or x < y) \
+                and type(obj) is JSObject and "min" in obj.props \
                 and (obj.props["min"] is known.get("min") or knows(obj, "min")):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
-    return quick_abs, quick_floor, quick_max, quick_min
+    def quick_sqrt(obj, text, value):
+        """Math.sqrt(value)"""
+        if (type(value) is float or type(value) is int) and value >= 0 and type(obj) is JSObject and "sqrt" in obj.props \
+                and (obj.props["sqrt"] is known.get("sqrt") or knows(obj, "sqrt")):
+            return square_root(value)
+        return method(obj, "sqrt", text)(obj, value)
+
+    return quick_abs, quick_floor, quick_max, quick_min, quick_sqrt
 
 
 def iteration_helpers(realm, helpers):
@@ -28373,8 +28578,8 @@ def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
     runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
-    for make in (reading_helpers, calling_helpers, storing_helpers, function_helpers, shortcuts, shortcuts_of_math,
-                 iteration_helpers):
+    for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers, function_helpers, shortcuts,
+                 shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
     return runtime
 
@@ -28710,18 +28915,6 @@ def with_callee(function, code):
 
 
 @runtime_helper
-def new_instance(realm, new_target, klass):
-    """OrdinaryCreateFromConstructor for a base class, with its fields."""
-    proto = new_target.props.get("prototype")
-    if not isinstance(proto, JSObject):
-        proto = prototype_for(new_target, realm.object_prototype)
-    this = JSObject(proto)
-    if klass.fields:
-        initialize_fields(this, klass)
-    return this
-
-
-@runtime_helper
 def super_call(realm, klass, new_target, bound, *args):
     """super(…args) (13.3.7.1)."""
     parent = klass.proto
@@ -28776,7 +28969,8 @@ def default_constructor(realm, klass, derived):
     """What a class without a constructor runs (15.7.14, step 14)."""
     if derived:
         return lambda new_target, *args: super_call(realm, klass, new_target, False, *args)
-    return lambda new_target, *args: new_instance(realm, new_target, klass)
+    new_instance = realm.runtime["new_instance"]
+    return lambda new_target, *args: new_instance(new_target, klass)
 
 
 @runtime_helper
@@ -30200,6 +30394,8 @@ class RealmBase:
         if isinstance(error, NameError):
             found = _UNBOUND.search(str(error))
             return "ReferenceError", self.unbound_message(found[1] if found else "?")
+        if isinstance(error, ValueError) and str(error) == "generator already executing":
+            return "TypeError", "Generator is already running"
         if isinstance(error, AttributeError) and _EMPTY_CELL.search(str(error)):
             return "ReferenceError", f"Cannot access {self.name_of_cell(error)} before initialization"
         self.note_failure(error)
