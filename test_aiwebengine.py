@@ -2954,6 +2954,49 @@ new Intl.ListFormat("en-US").format(["a", "b", "c"])].join("/")
 => 1,234,567.891/-€5.50/12K/123,000/Jan 1, 1970/one/a, b, and c
 """)
 
+    test_iterator_helpers = conformance(r"""
+# 27.1.4 lazy methods stop early and close what they iterate
+var seen = []; function* nat() { try { for (let n = 0; ; n++) { seen.push(n); yield n } } finally { seen.push("closed") } }
+result = [nat().filter(x => x % 2).map(x => x * x).take(3).toArray(), seen.join(" ")].join("|")
+=> 1,9,25|0 1 2 3 4 5 closed
+# 27.1.4 the other methods
+result = [[1, 2, 3].values().drop(1).toArray(), [1, 2].values().flatMap(x => [x, x * 10]).toArray(),
+new Set([1, 2]).values().reduce((a, b) => a + b), [1, 2].values().some(x => x > 1), [1, 2].values().every(x => x > 1),
+new Map([[1, 2]]).keys().find(x => x), [1, 2, 3, 4, 5].values().chunks(2).map(c => c.join("")).toArray(),
+[1, 2, 3].values().windows(2).map(c => c.join("")).toArray(), [1, null, 2].values().join("-"),
+[1, NaN].values().includes(NaN)].join("|")
+=> 2,3|1,10,2,20|3|true|false|1|12,34,5|12,23|1--2|true
+# 27.1.4 refused arguments close the iterator
+var closed = 0, it = { __proto__: Iterator.prototype, next() {}, return() { closed++; return {} } }
+result = [thrown(() => it.take(-1)), thrown(() => it.map()), thrown(() => it.drop(NaN)), closed].join()
+=> RangeError,TypeError,RangeError,3
+# 27.1.3 Iterator.from and concat; joint iteration
+result = [Iterator.from({ next() { return { done: this.n > 2, value: this.n++ } }, n: 0 }).toArray(),
+Iterator.concat([1], new Set([2])).toArray(), Iterator.zip([[1, 2], [3, 4, 5]]).map(x => x.join("")).toArray(),
+Iterator.zip([[1, 2], [3]], { mode: "longest", padding: [0, 9] }).map(x => x.join("")).toArray(),
+thrown(() => Iterator.zip([[1], []], { mode: "strict" }).toArray()),
+JSON.stringify([...Iterator.zipKeyed({ a: [1], b: [2] })])].join("|")
+=> 0,1,2|1,2|13,24|13,29|TypeError|[{"a":1,"b":2}]
+# 27.1.1 Iterator is abstract; a helper is no generator
+class Own extends Iterator {} result = [new Own() instanceof Iterator, thrown(() => new Iterator()),
+thrown(() => (function* () {})().next.call([].values().map(x => x))), Object.prototype.toString.call([].values().map(x => x))].join()
+=> true,TypeError,TypeError,[object Iterator Helper]
+""")
+
+    test_messages_about_what_is_not_iterable = conformance(r"""
+# the place in the source text, or the kind of value
+var obj = { a: 1 }, n = 5, m = f => { try { f() } catch (e) { return e.message } }, f = () => 1
+result = [m(() => { for (var x of obj); }), m(() => { var [a] = obj }), m(() => [...obj.a]), m(() => { var a; [a] = n }),
+m(() => { for (var x of f()); }), m(() => new Set(5)), m(() => new Map("ab")), m(() => new Set({}))].join("/")
+=> obj is not iterable/obj is not iterable/obj.a is not iterable/n is not iterable/f is not a function or its return value is not iterable/number 5 is not iterable (cannot read property Symbol(Symbol.iterator))/Iterator value "a" is not an entry object/object is not iterable (cannot read property Symbol(Symbol.iterator))
+# a method of other objects is no misspelled name
+try { "12.5".toFixed(2) } catch (e) { result = e.message } try { "a".toUpperCas() } catch (e) { result += "/" + e.message }
+=> "12.5".toFixed is not a function/"a".toUpperCas is not a function. Did you mean toUpperCase?
+# the stack begins with the name as it is now
+class HttpError extends Error { constructor(m) { super(m); this.name = "HttpError" } } result = new HttpError("x").stack.split("\n")[0]
+=> HttpError: x
+""")
+
     test_object_function = conformance(r"""
 # 20.1 object statics
 var o = Object.fromEntries([["a", 1], ["b", 2]]); result = [Object.keys(o), Object.values(o),
@@ -5362,13 +5405,16 @@ class LimitTest(unittest.TestCase):
                 self.assertEqual(aiwebengine.call_depth(), min(aiwebengine.MAX_CALL_DEPTH, size // aiwebengine.FRAME_BYTES))
 
     def test_a_realm_is_entered_on_a_deep_stack_where_other_threads_have_a_small_one(self):
-        enter = aiwebengine.needs_deep_stack(lambda value: (value, threading.current_thread()), small=True)
+        patched = unittest.mock.patch.object(aiwebengine.ScriptThread, "required", True)
+        patched.start()
+        self.addCleanup(patched.stop)
+        enter = aiwebengine.needs_deep_stack(lambda value: (value, threading.current_thread()))
         value, thread = enter(value=1)
         self.assertEqual((value, type(thread)), (1, aiwebengine.ScriptThread))
         both = aiwebengine.on_script_thread(lambda: (enter(2)[1], threading.current_thread()))
         self.assertIs(*both)
         with self.assertRaises(ZeroDivisionError):
-            aiwebengine.needs_deep_stack(lambda: 1 / 0, small=True)()
+            aiwebengine.needs_deep_stack(lambda: 1 / 0)()
 
     @needs(sys.platform in ("linux", "win32", "darwin") and "AIWEBENGINE_SELECTOR" not in os.environ, "a way to ask how large a process is")
     def test_the_size_of_the_process_follows_what_it_holds(self):
@@ -15995,6 +16041,18 @@ class RunCodeTest(unittest.TestCase):
         self.assertEqual(run_command("-e", "console.log('a'); console.error('b'); 6 * 7"), (0, "a\n42\n", "b\n"))
         self.assertEqual(run_command("-e", ""), (0, "", ""))
         self.assertEqual(run_command("-e", "var x = 1"), (0, "", ""))
+
+    def test_calls_nest_as_deep_as_elsewhere(self):
+        code = """
+            const plain = n => n ? 1 + plain(n - 1) : 0, map = n => n ? [1].map(() => map(n - 1))[0] + 1 : 0;
+            let o = {}; for (let i = 0; i < 5000; i++) o = { o };
+            console.log(plain(10000), map(3500), JSON.stringify(o).length, JSON.stringify(o, null, 1).length);
+        """
+        self.assertEqual(run_command("-e", code), (0, "10000 3500 30002 25045002\n", ""))
+
+    def test_a_cloned_error_is_printed_once(self):
+        code, out, _err = run_command("-e", "console.log(structuredClone(new RangeError('bad')))")
+        self.assertEqual((code, out.splitlines()[0]), (0, "RangeError: bad"))
 
     def test_timers_and_promises_are_awaited(self):
         code = "setTimeout(() => console.log(2), 60); Promise.resolve(1).then(console.log); undefined"
