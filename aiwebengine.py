@@ -41,11 +41,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           106
           Resolving names                                                                714
           Types of variables                                                             321
-     8  Values and objects                                                             1,199
-          Property descriptors                                                           164
-          Ordinary objects                                                               409
+     8  Values and objects                                                             1,257
+          Property descriptors                                                           212
+          Ordinary objects                                                               417
           Functions                                                                      137
-          Arrays                                                                         312
+          Arrays                                                                         314
           Wrappers of primitives                                                          67
      9  Conversions and operators                                                      1,020
           Numbers and text                                                               120
@@ -69,9 +69,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          141
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,760
+    11  Built-ins of the language                                                      8,685
           Helpers shared by the built-ins                                                 95
-          Object                                                                         365
+          Object                                                                         344
           Function                                                                       153
           Boolean                                                                         15
           Symbol                                                                          45
@@ -79,52 +79,52 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Error                                                                          249
           Number                                                                         314
           BigInt                                                                          50
-          Math                                                                           153
+          Math                                                                           139
           Date                                                                            46
           Date: arithmetic                                                                78
           Date: local time                                                               151
           Date: text                                                                      33
           Date: parsing                                                                  171
-          Date: getters and setters                                                       96
+          Date: getters and setters                                                       92
           Date: methods that make text                                                    55
           Date: constructor                                                               28
-          String                                                                         113
+          String                                                                         114
           String: access, search, parts                                                  142
-          String: changed copies                                                         205
+          String: changed copies                                                         201
           String: patterns                                                               145
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                33
           String: constructor                                                             51
           Iterator prototypes                                                             10
-          Array                                                                          147
+          Array                                                                          144
           Array: callbacks                                                               109
           Array: order                                                                   157
           Array: prototype methods                                                       547
           Array: methods that typed arrays share                                          77
-          Array: constructor                                                              89
+          Array: constructor                                                              87
           Array iterators                                                                 44
           Map and Set                                                                    442
-          Iterators of Map and Set                                                       148
-          WeakMap and WeakSet                                                             87
+          Iterators of Map and Set                                                       114
+          WeakMap and WeakSet                                                             84
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
           Element types                                                                   99
           Typed arrays                                                                   580
-          Constructors of the element types                                               94
+          Constructors of the element types                                               93
           DataView                                                                        98
-          Promise                                                                        449
-          Generators and async functions                                                 149
+          Promise                                                                        442
+          Generators and async functions                                                 150
           Iterator helpers                                                               465
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                181
           JSON: parsing                                                                  405
           JSON: writing                                                                  337
-          Reflect                                                                         81
+          Reflect                                                                         73
           Proxy                                                                          272
-          Global functions and values                                                     93
-    12  Regular expressions                                                            3,323
+          Global functions and values                                                     88
+    12  Regular expressions                                                            3,287
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -135,14 +135,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: how many steps a pattern can take                                      460
           RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      310
-          RegExp objects                                                                 155
+          RegExp objects                                                                 127
           RegExp.prototype                                                               149
           RegExp.prototype: replace                                                      196
-          RegExp.prototype: split                                                        100
+          RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         35
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,274
+    13  Intl                                                                           2,273
           Intl: the table of locales                                                     819
           Intl (ECMA-402): locales                                                       297
           Plural rules                                                                    28
@@ -151,21 +151,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
-          Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,230
+          Intl.RelativeTimeFormat                                                         72
+    14  Functions of the web                                                           2,225
           Inspection                                                                     604
           console: formatting                                                             85
           console: tables                                                                 78
           console                                                                        191
           URL                                                                            597
-          URLSearchParams                                                                235
+          URLSearchParams                                                                233
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    131
+          TextEncoder and TextDecoder                                                    128
           Base64                                                                          32
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,705
+    15  Realm, jobs and timers                                                         3,680
           Helpers of generated code: any realm                                           351
           Helpers of generated code: one realm                                           760
           The global object                                                              120
@@ -175,8 +175,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       55
           Threads for scripts                                                            154
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   426
-          Realm: running code, values in and out                                         439
+          Realm: objects, errors, jobs                                                   427
+          Realm: running code, values in and out                                         413
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         17
@@ -196,7 +196,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,018
+    18  GraphQL                                                                        5,022
           GraphQL errors                                                                 170
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -214,7 +214,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                703
+          GraphQL service                                                                707
     19  Host API                                                                       2,256
           Arguments                                                                      152
           routeRegistry                                                                  175
@@ -236,7 +236,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     373
           All scripts                                                                    587
           Live pages                                                                     122
-    21  HTTP server                                                                    3,327
+    21  HTTP server                                                                    3,341
           Request heads                                                                  200
           Request bodies                                                                 247
           Responses of handlers                                                          154
@@ -246,11 +246,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Live pages                                                                      45
           Static files                                                                   261
           One connection: reading                                                        215
-          One connection: answering                                                      284
-          One connection: GraphQL and routes of scripts                                  234
+          One connection: answering                                                      286
+          One connection: GraphQL and routes of scripts                                  238
           One connection: streams                                                        124
           One connection: writing                                                        133
-          Requests as scripts see them                                                   171
+          Requests as scripts see them                                                   179
           The server                                                                     571
     22  Pages                                                                          3,910
           Page kit                                                                       124
@@ -5390,6 +5390,54 @@ class SealedAttrs(dict):
     __slots__ = ()
 
 
+class ProtectedFlags(int):
+    """The attribute bits of a property on which the engine relies."""
+
+    __slots__ = ()
+
+
+class ProtectedAttrs(dict):
+    """The `attrs` of an intrinsic on which the engine relies. Where a script changes a property, the attributes
+    of the realm that `relied_on` has for its key become False."""
+
+    __slots__ = ("owner", "realm", "relied_on", "originals")
+
+    def __init__(self, attrs, owner, realm, relied_on):
+        super().__init__(attrs)
+        self.owner, self.realm, self.relied_on = owner, realm, relied_on
+        self.originals = {key: self.value(key) for key in relied_on}
+        for key in relied_on.keys() & attrs.keys():
+            self[key] = attrs[key]
+
+    def value(self, key):
+        flags = self.get(key)
+        return flags.getter if type(flags) is Accessor else self.owner.props.get(key)
+
+    def note(self, key, value):
+        """A property gets a value or getter."""
+        if value is not self.originals.get(key):
+            for name in self.relied_on.get(key, ()):
+                setattr(self.realm, name, False)
+
+    def __setitem__(self, key, flags):
+        dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int and key in self.relied_on else flags)
+        self.note(key, self.value(key))
+
+    def __delitem__(self, key):
+        dict.__delitem__(self, key)
+        self.note(key, ABSENT)
+
+    def replaced_by(self, kind, attrs):
+        """Other attributes of the same object, as well protected."""
+        return kind(attrs, self.owner, self.realm, self.relied_on)
+
+
+class SealedProtectedAttrs(ProtectedAttrs, SealedAttrs):
+    """The same for an intrinsic that is not extensible."""
+
+    __slots__ = ()
+
+
 def array_index(key):
     """The index that a property key stands for, or -1 (6.1.7: 0 to 2^32 - 2)."""
     if type(key) is str and key and key[0] in "0123456789" and len(key) <= 10 \
@@ -5455,7 +5503,7 @@ class JSObject:
         """OrdinarySetPrototypeOf (10.1.2); returns whether it was allowed."""
         if proto is self.proto:
             return True
-        if type(self.attrs) is SealedAttrs:
+        if isinstance(self.attrs, SealedAttrs):
             return False
         walk = proto
         while walk is not None:
@@ -5466,13 +5514,18 @@ class JSObject:
             walk = walk.proto
         self.proto = proto
         note_prototype(proto)
+        if isinstance(self.attrs, ProtectedAttrs):
+            for key in self.attrs.relied_on:
+                self.attrs.note(key, ABSENT)
         return True
 
     def is_extensible(self):
-        return type(self.attrs) is not SealedAttrs
+        return not isinstance(self.attrs, SealedAttrs)
 
     def prevent_extensions(self):
-        self.attrs = SealedAttrs(self.special_attrs())
+        attrs = self.special_attrs()
+        self.attrs = attrs.replaced_by(SealedProtectedAttrs, attrs) if isinstance(attrs, ProtectedAttrs) \
+            else SealedAttrs(attrs)
         return True
 
     def special_attrs(self):
@@ -5594,11 +5647,14 @@ class JSObject:
             else:
                 flags = attrs.get(key)
                 if flags is not None:
-                    if type(flags) is Accessor:
-                        if flags.setter is undefined:
-                            return False
-                        flags.setter.fn(receiver, value)
-                        return True
+                    if type(flags) is not int:
+                        if type(flags) is Accessor:
+                            if flags.setter is undefined:
+                                return False
+                            flags.setter.fn(receiver, value)
+                            return True
+                        if obj is receiver and flags & WRITABLE:
+                            attrs.note(key, value)
                     if not flags & WRITABLE:
                         return False
                     break
@@ -6015,6 +6071,8 @@ class JSArray(JSObject):
         self.props.update(named)
         self.attrs.update(named_attrs if named_attrs is not None
                           else {k: DEFAULT_ATTRS for k in named if type(k) is not PrivateKey})
+        if isinstance(named_attrs, ProtectedAttrs):
+            self.attrs = named_attrs.replaced_by(ProtectedAttrs, self.attrs)
         self.items = []
         self.__class__ = DictArray
 
@@ -7318,9 +7376,9 @@ def iterate(realm, value, text=None):
     """A Python iterator over any iterable, with shortcuts where no script can tell: arrays and
     strings whose iteration is untouched. Everything else is an IteratorRecord. `text`: see get_iterator()."""
     if type(value) is JSArray:
-        if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched():
+        if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
             return iter(value.items)
-    elif type(value) is str and realm.string_iteration_untouched():
+    elif type(value) is str and realm.string_iteration_untouched:
         return code_points(value)
     return get_iterator(realm, value, text)
 
@@ -7354,7 +7412,7 @@ def live_items(array):
 def iterable_to_list(realm, value):
     """IterableToList (7.4.13): a Python list of at most MAX_ARRAY_ITEMS values."""
     if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
-            and realm.array_iteration_untouched():
+            and realm.array_iteration_untouched:
         return copied_list(value.items)
     values = []
     for item in iterate(realm, value):
@@ -10859,6 +10917,34 @@ INTRINSICS = {}
 GLOBAL_NAMES = {}
 
 
+#: Intrinsic name -> property key -> the protectors that it is under.
+RELIED_ON = {}
+#: Names of attributes of realms that are True until a script changes what they rely on.
+PROTECTORS = []
+
+
+def protector(name, **places):
+    """Declares an attribute of realms that is True while the named properties of intrinsics are as they were
+    made: RegExpPrototype=("exec", "flags")."""
+    PROTECTORS.append(name)
+    for intrinsic, keys in places.items():
+        for key in keys:
+            RELIED_ON.setdefault(intrinsic, {}).setdefault(key, []).append(name)
+
+
+def iteration_protector(name, iterator, **places):
+    """The same for loops that do without the iterators whose prototype is the intrinsic `iterator`."""
+    methods = ("next", "return", SYM_ITERATOR)
+    protector(name, ObjectPrototype=("return",), IteratorPrototype=methods, **{iterator: methods}, **places)
+
+
+def protect(realm, *intrinsics):
+    """Puts new intrinsics under their protectors."""
+    for name in RELIED_ON.keys() & intrinsics:
+        intrinsic = realm.__dict__[name]
+        intrinsic.attrs = ProtectedAttrs(intrinsic.special_attrs(), intrinsic, realm, RELIED_ON[name])
+
+
 def any_arguments(impl):
     """impl(realm, this, ...) for any list of arguments: nearly all take one already, and are returned as
     they are."""
@@ -11022,6 +11108,7 @@ class BuiltinClass(BuiltinTable):
             proto.put("constructor", ctor, HIDDEN_ATTRS)
             self.static.fill(realm, ctor)
         self.fill(realm, proto)
+        protect(realm, self.name, self.name + "Prototype")
 
     def make_constructor(self, realm):
         ctor = realm.bind(self.call_function(), self.info)
@@ -11423,12 +11510,6 @@ def has_integrity(obj, frozen):
     return True
 
 
-@OBJECT.static.method("getOwnPropertyDescriptor", 2)
-def object_get_own_property_descriptor(realm, this, value=undefined, key=undefined, *_):
-    obj = to_object(realm, value)
-    return from_property_descriptor(realm, obj.get_own(to_property_key(key)))
-
-
 @OBJECT.static.method("getOwnPropertyDescriptors", 1)
 def object_get_own_property_descriptors(realm, this, value=undefined, *_):
     obj = to_object(realm, value)
@@ -11440,34 +11521,10 @@ def object_get_own_property_descriptors(realm, this, value=undefined, *_):
     return result
 
 
-@OBJECT.static.method("getOwnPropertyNames", 1)
-def object_get_own_property_names(realm, this, value=undefined, *_):
-    keys = to_object(realm, value).own_keys()
-    return realm.new_array([key for key in keys if type(key) is str])
-
-
-@OBJECT.static.method("getOwnPropertySymbols", 1)
-def object_get_own_property_symbols(realm, this, value=undefined, *_):
-    keys = to_object(realm, value).own_keys()
-    return realm.new_array([key for key in keys if type(key) is JSSymbol])
-
-
-@OBJECT.static.method("getPrototypeOf", 1)
-def object_get_prototype_of(realm, this, value=undefined, *_):
-    proto = to_object(realm, value).get_proto()
-    return null if proto is None else proto
-
-
 @OBJECT.static.method("groupBy", 2)
 def object_group_by(realm, this, items=undefined, callback=undefined, *_):
     groups = group_values(realm, items, callback, to_property_key)
     return JSObject(None, {key: realm.new_array(values) for key, values in groups})
-
-
-@OBJECT.static.method("hasOwn", 2)
-def object_has_own(realm, this, value=undefined, key=undefined, *_):
-    obj = to_object(realm, value)
-    return obj.get_own(to_property_key(key)) is not None
 
 
 @OBJECT.static.method("is", 2)
@@ -11476,6 +11533,15 @@ def object_is(realm, this, x=undefined, y=undefined, *_):
 
 
 OBJECT.static.methods(
+    getOwnPropertyDescriptor=lambda realm, this, value=undefined, key=undefined, *_:
+        from_property_descriptor(realm, to_object(realm, value).get_own(to_property_key(key))),
+    getOwnPropertyNames=lambda realm, this, value=undefined, *_:
+        realm.new_array([key for key in to_object(realm, value).own_keys() if type(key) is str]),
+    getOwnPropertySymbols=lambda realm, this, value=undefined, *_:
+        realm.new_array([key for key in to_object(realm, value).own_keys() if type(key) is JSSymbol]),
+    getPrototypeOf=lambda realm, this, value=undefined, *_: to_object(realm, value).get_proto() or null,
+    hasOwn=lambda realm, this, value=undefined, key=undefined, *_:
+        to_object(realm, value).get_own(to_property_key(key)) is not None,
     keys=lambda realm, this, value=undefined, *_: realm.new_array(enumerable_own(realm, value, None)),
     values=lambda realm, this, value=undefined, *_:
         realm.new_array(enumerable_own(realm, value, lambda key, item: item)),
@@ -12484,12 +12550,6 @@ rounding_function("round", round_half_up)
 rounding_function("trunc", math.trunc)
 
 
-@MATH.method("atan2", 2)
-def math_atan2(realm, this, y=undefined, x=undefined, *_):
-    y = to_number(y)
-    return math.atan2(y, to_number(x))
-
-
 def round_to_float32(value):
     """The nearest single precision number."""
     try:
@@ -12500,12 +12560,6 @@ def round_to_float32(value):
 
 MATH.method("hypot", 2)(
     lambda realm, this, *values: math.hypot(*[to_number(value) for value in values]) if values else 0)
-
-
-@MATH.method("imul", 2)
-def math_imul(realm, this, x=undefined, y=undefined, *_):
-    x = to_int32(x)
-    return to_int32(x * to_int32(y))
 
 
 def extreme(values, choose, zero_sign):
@@ -12535,13 +12589,11 @@ def math_min(realm, this, *values):
     return extreme(values, min, -1) if values else INFINITY
 
 
-@MATH.method("pow", 2)
-def math_pow(realm, this, base=undefined, exponent=undefined, *_):
-    base = to_number(base)
-    return number_power(base, to_number(exponent))
-
-
 MATH.methods(
+    atan2=lambda realm, this, y=undefined, x=undefined, *_: math.atan2(to_number(y), to_number(x)),
+    imul=lambda realm, this, x=undefined, y=undefined, *_: to_int32(to_int32(x) * to_int32(y)),
+    pow=lambda realm, this, base=undefined, exponent=undefined, *_:
+        number_power(to_number(base), to_number(exponent)),
     abs=lambda realm, this, value=undefined, *_: abs(to_number(value)),
     clz32=lambda realm, this, value=undefined, *_: 32 - to_uint32(value).bit_length(),
     fround=lambda realm, this, value=undefined, *_: round_to_float32(to_number(value)),
@@ -13093,13 +13145,9 @@ DATE.methods(
     getTime=lambda realm, this, *_: this.value,
     valueOf=lambda realm, this, *_: this.value,
     getTimezoneOffset=lambda realm, this, *_:
-        int(-local_facts(this.value)[0] / 60000) if this.value == this.value else NAN)
-
-
-@DATE.method("getYear", 0)
-def date_get_year(realm, this, *_):
-    value = this.value
-    return split_time(local_time(value))[0] - 1900 if value == value else NAN
+        int(-local_facts(this.value)[0] / 60000) if this.value == this.value else NAN,
+    getYear=lambda realm, this, *_:
+        split_time(local_time(this.value))[0] - 1900 if this.value == this.value else NAN)
 
 
 @DATE.method("setTime", 1)
@@ -13215,6 +13263,7 @@ DATE.static.method("UTC", 7)(lambda realm, this, *values: time_clip(date_argumen
 # -- String (22.1) -----------------------------------------------------------------------
 
 STRING = BuiltinClass("String", prototype=lambda realm, proto: JSStringObject(proto, ""))
+iteration_protector("string_iteration_untouched", "StringIteratorPrototype", StringPrototype=(SYM_ITERATOR,))
 
 _SUBSTITUTION = re.compile(r"\$(?:[$&`'<]|[0-9]{1,2})")
 #: Half of a surrogate pair without the other half.
@@ -13538,16 +13587,12 @@ def stands_alone(char):
         and not ("\u1160" <= first <= "\u11ff" or "\ud7b0" <= first <= "\ud7ff")
 
 
-@STRING.method("padEnd", 1)
-def string_pad_end(realm, this, length=undefined, filler=undefined, *_):
-    text = this_text(this, "padEnd")
-    return text + padding(text, length, filler)
-
-
-@STRING.method("padStart", 1)
-def string_pad_start(realm, this, length=undefined, filler=undefined, *_):
-    text = this_text(this, "padStart")
-    return padding(text, length, filler) + text
+STRING.method("padEnd", 1)(
+    lambda realm, this, length=undefined, filler=undefined, *_:
+    (text := this_text(this, "padEnd")) + padding(text, length, filler))
+STRING.method("padStart", 1)(
+    lambda realm, this, length=undefined, filler=undefined, *_:
+    padding(text := this_text(this, "padStart"), length, filler) + text)
 
 
 def padding(text, length, filler):
@@ -14080,6 +14125,8 @@ MAX_PREALLOCATED_ITEMS = 2 ** 23
 MIN_SPARSE_LENGTH = 20_000
 
 ARRAY = BuiltinClass("Array", prototype=lambda realm, proto: JSArray(proto, []))
+protector("array_species_untouched", ArrayPrototype=("constructor",), Array=(SYM_SPECIES,))
+iteration_protector("array_iteration_untouched", "ArrayIteratorPrototype", ArrayPrototype=(SYM_ITERATOR,))
 
 
 def check_safe_length(length):
@@ -14109,13 +14156,8 @@ def holey_array(items, proto):
 
 def has_array_constructor(realm, array):
     """True when ArraySpeciesCreate for this JSArray can only give an ordinary array."""
-    proto = realm.ArrayPrototype
-    if array.proto is not proto or array.attrs is not None or "constructor" in array.props \
-            or isinstance(array, DictArray) or proto.props.get("constructor") is not realm.Array:
-        return False
-    species = realm.Array.attrs.get(SYM_SPECIES)
-    return type(species) is Accessor and isinstance(species.getter, JSFunction) \
-        and species.getter.info is _SPECIES_INFO
+    return array.proto is realm.ArrayPrototype and array.attrs is None and "constructor" not in array.props \
+        and not isinstance(array, DictArray) and realm.array_species_untouched
 
 
 def array_species_create(realm, original, length):
@@ -15128,8 +15170,8 @@ def has_plain_iteration(realm, items):
     """True for an array or string whose iteration no script has touched."""
     if type(items) is JSArray:
         return not items.props and items.proto is realm.ArrayPrototype \
-            and realm.array_iteration_untouched()
-    return type(items) is str and realm.string_iteration_untouched()
+            and realm.array_iteration_untouched
+    return type(items) is str and realm.string_iteration_untouched
 
 
 @ARRAY.static.method("from", 1)
@@ -15194,8 +15236,6 @@ def array_of(realm, this, *items):
 
 
 ARRAY.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
-#: Tells the built-in getter of Array[Symbol.species] from any other.
-_SPECIES_INFO = ARRAY.static.entries[-1][3]
 
 
 # -- Array iterators ---------------------------------------------------------------------
@@ -15764,38 +15804,6 @@ def collection_iterator_next(realm, this, *_):
     return realm.iter_result(this.item(realm, position), False)
 
 
-MAP_ENTRIES_INFO = declared_info(MAP, "entries")
-MAP_NEXT_INFO = declared_info(MAP_ITERATOR, "next")
-SET_VALUES_INFO = declared_info(SET, "values")
-SET_NEXT_INFO = declared_info(SET_ITERATOR, "next")
-ITERATOR_ITERATOR_INFO = declared_info(ITERATOR, SYM_ITERATOR)
-
-
-def is_builtin_property(obj, key, info):
-    """Whether the own property `key` is still the built-in function with this FunctionInfo."""
-    return getattr(obj.props.get(key), "info", None) is info
-
-
-def map_iteration_untouched(realm, source):
-    """Whether no script can tell that a JSMap is not iterated by its Symbol.iterator method."""
-    return source.proto is realm.MapPrototype and source.attrs is None \
-        and SYM_ITERATOR not in source.props \
-        and is_builtin_property(source.proto, SYM_ITERATOR, MAP_ENTRIES_INFO) \
-        and iterator_untouched(realm.MapIteratorPrototype, MAP_NEXT_INFO)
-
-
-def set_iteration_untouched(realm, source):
-    """The same for a JSSet."""
-    return source.proto is realm.SetPrototype and source.attrs is None \
-        and SYM_ITERATOR not in source.props \
-        and is_builtin_property(source.proto, SYM_ITERATOR, SET_VALUES_INFO) \
-        and iterator_untouched(realm.SetIteratorPrototype, SET_NEXT_INFO)
-
-
-def iterator_untouched(proto, next_info):
-    return is_builtin_property(proto, "next", next_info) and proto.get("return") is undefined
-
-
 def iterate_map(realm, source):
     """A Python iterator over the entries of a JSMap, live, as [key, value] arrays."""
     for position in source.positions():
@@ -15808,28 +15816,26 @@ def iterate_set(source):
         yield source.keys[position]
 
 
+#: What fast_iterator() knows.
+COLLECTION_TYPES = frozenset((JSMap, JSSet, JSMapIterator, JSSetIterator))
+iteration_protector("map_iteration_untouched", "MapIteratorPrototype", MapPrototype=(SYM_ITERATOR,))
+iteration_protector("set_iteration_untouched", "SetIteratorPrototype", SetPrototype=(SYM_ITERATOR,))
+
+
 def fast_iterator(realm, value):
     """A Python iterator over a Map or a Set, or over an iterator of one, where no script can
     tell; else None."""
     kind = type(value)
+    if kind not in COLLECTION_TYPES or value.attrs is not None or SYM_ITERATOR in value.props:
+        return None
     if kind is JSMap:
-        return iterate_map(realm, value) if map_iteration_untouched(realm, value) else None
+        return iterate_map(realm, value) \
+            if value.proto is realm.MapPrototype and realm.map_iteration_untouched else None
     if kind is JSSet:
-        return iterate_set(value) if set_iteration_untouched(realm, value) else None
-    if kind is JSMapIterator or kind is JSSetIterator:
-        return value.items(realm) if collection_iterator_untouched(realm, value) else None
-    return None
-
-
-def collection_iterator_untouched(realm, iterator):
-    """Whether no script can tell that `next` of an iterator of Map or Set is not called."""
-    if type(iterator) is JSMapIterator:
-        proto, info = realm.MapIteratorPrototype, MAP_NEXT_INFO
-    else:
-        proto, info = realm.SetIteratorPrototype, SET_NEXT_INFO
-    return iterator.proto is proto and not iterator.props and iterator.attrs is None \
-        and SYM_ITERATOR not in proto.props and iterator_untouched(proto, info) \
-        and is_builtin_property(proto.proto, SYM_ITERATOR, ITERATOR_ITERATOR_INFO)
+        return iterate_set(value) if value.proto is realm.SetPrototype and realm.set_iteration_untouched else None
+    untouched, proto = (realm.map_iteration_untouched, realm.MapIteratorPrototype) if kind is JSMapIterator \
+        else (realm.set_iteration_untouched, realm.SetIteratorPrototype)
+    return value.items(realm) if untouched and value.proto is proto and not value.props else None
 
 
 # -- WeakMap and WeakSet -----------------------------------------------------------------
@@ -15889,10 +15895,7 @@ def declare_weak_collection(table, adder_name, add, has_entries):
 WEAK_MAP = BuiltinClass("WeakMap", JSWeakMap, tag="WeakMap")
 
 
-@WEAK_MAP.method("get", 1)
-def weak_map_get(realm, this, key=undefined, *_):
-    entry = this.entries.get(id(key))
-    return undefined if entry is None else entry[1]
+WEAK_MAP.methods(get=lambda realm, this, key=undefined, *_: this.entries.get(id(key), (None, undefined))[1])
 
 
 @WEAK_MAP.method("set", 2)
@@ -16803,7 +16806,7 @@ def values_of_source(realm, source):
     method = get_method(realm, source, SYM_ITERATOR)
     if method is not undefined:
         if type(source) is JSArray and not source.props and source.attrs is None \
-                and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched():
+                and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
             return list(source.items)
         return limited_list(polled(realm, iterator_from_method(source, method)))
     values = ArrayLikeValues(to_object(realm, source))
@@ -16905,17 +16908,16 @@ def iterated_length(array):
 
 ITERATED_LENGTHS[JSTypedArray] = iterated_length
 
-TYPED_VALUES_INFO = declared_info(TYPED_ARRAY, "values")
+protector("typed_array_iteration_untouched", TypedArrayPrototype=(SYM_ITERATOR,),
+         **{kind.name + "Prototype": (SYM_ITERATOR,) for kind in ELEMENT_KINDS})
 
 
 def iterate_typed_array(realm, array):
     """A Python iterator over a typed array's elements, or None where a script could tell that
     its Symbol.iterator method is not called."""
-    if array.props or array.attrs is not None or not realm.array_iteration_untouched() \
+    if array.props or array.attrs is not None or not realm.array_iteration_untouched \
             or array.proto is not getattr(realm, array.kind.name + "Prototype") \
-            or array.proto.proto is not realm.TypedArrayPrototype \
-            or SYM_ITERATOR in array.proto.props \
-            or not is_builtin_property(realm.TypedArrayPrototype, SYM_ITERATOR, TYPED_VALUES_INFO):
+            or not realm.typed_array_iteration_untouched:
         return None
     return polled(realm, live_elements(array))
 
@@ -17174,15 +17176,8 @@ def adopt_thenable(realm, promise, thenable, then):
 
 def has_plain_species(realm, promise):
     """Whether SpeciesConstructor(promise) gives %Promise% and runs no script."""
-    proto = realm.PromisePrototype
-    if promise.proto is not proto or "constructor" in promise.props \
-            or (promise.attrs is not None and "constructor" in promise.attrs):
-        return False
-    ctor = realm.Promise
-    if proto.props.get("constructor") is not ctor:
-        return False
-    species = ctor.attrs.get(SYM_SPECIES)
-    return type(species) is Accessor and getattr(species.getter, "info", None) is SPECIES_INFO
+    return realm.promise_species_untouched and promise.proto is realm.PromisePrototype \
+        and "constructor" not in (promise.props if promise.attrs is None else promise.attrs)
 
 
 def promise_react(realm, promise, on_fulfilled, on_rejected):
@@ -17472,7 +17467,7 @@ PROMISE.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 #: They tell the built-in functions from what a script may have put in their place.
 THEN_INFO = declared_info(PROMISE, "then")
-SPECIES_INFO = declared_info(PROMISE.static, SYM_SPECIES)
+protector("promise_species_untouched", PromisePrototype=("constructor",), Promise=(SYM_SPECIES,))
 
 
 # -- Generators and async functions ------------------------------------------------------
@@ -17564,6 +17559,7 @@ def generator_result(realm, run, *args):
 GENERATOR = BuiltinClass("Generator", JSGenerator, parent="IteratorPrototype", tag="Generator",
                          is_global=False)
 GENERATOR.target = "[Generator]"
+iteration_protector("generator_iteration_untouched", "GeneratorPrototype")
 GENERATOR.value("constructor", lambda realm: realm.GeneratorFunctionPrototype, CONFIGURABLE)
 GENERATOR.method("return", 1)(
     lambda realm, this, value=undefined, *_: generator_result(realm, this.throw, GeneratorReturn(value)))
@@ -19168,12 +19164,6 @@ def require_target(value, method):
     return value
 
 
-@REFLECT.method("apply", 3)
-def reflect_apply(realm, this, function=undefined, receiver=undefined, args=undefined, *_):
-    require_callable(function)
-    return function.fn(receiver, *list_from_array_like(args))
-
-
 @REFLECT.method("construct", 2)
 def reflect_construct(realm, this, ctor=undefined, args=undefined, *new_target):
     new_target = new_target[0] if new_target else ctor
@@ -19199,17 +19189,15 @@ def reflect_get(realm, this, target=undefined, key=undefined, *receiver):
 
 @REFLECT.method("getOwnPropertyDescriptor", 2)
 def reflect_get_own_property_descriptor(realm, this, target=undefined, key=undefined, *_):
-    require_target(target, "getOwnPropertyDescriptor")
-    return from_property_descriptor(realm, target.get_own(to_property_key(key)))
-
-
-@REFLECT.method("getPrototypeOf", 1)
-def reflect_get_prototype_of(realm, this, target=undefined, *_):
-    proto = require_target(target, "getPrototypeOf").get_proto()
-    return null if proto is None else proto
+    own = require_target(target, "getOwnPropertyDescriptor").get_own(to_property_key(key))
+    return from_property_descriptor(realm, own)
 
 
 REFLECT.methods(
+    apply=lambda realm, this, function=undefined, receiver=undefined, args=undefined, *_:
+        require_callable(function).fn(receiver, *list_from_array_like(args)),
+    getPrototypeOf=lambda realm, this, target=undefined, *_:
+        require_target(target, "getPrototypeOf").get_proto() or null,
     deleteProperty=lambda realm, this, target=undefined, key=undefined, *_:
         require_target(target, "deleteProperty").delete(to_property_key(key)),
     has=lambda realm, this, target=undefined, key=undefined, *_:
@@ -19525,12 +19513,6 @@ _PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
-@GLOBAL_FUNCTIONS.method("isNaN", 1)
-def global_is_nan(realm, this, value=undefined, *_):
-    value = to_number(value)
-    return value != value
-
-
 @GLOBAL_FUNCTIONS.method("eval", 1)
 def global_eval(realm, this, source=undefined, *_):
     """Indirect eval (19.2.1): the text runs as a script of its own."""
@@ -19577,6 +19559,7 @@ def decode_except(escaped, decoded, preserved):
 
 
 GLOBAL_FUNCTIONS.methods(
+    isNaN=lambda realm, this, value=undefined, *_: (number := to_number(value)) != number,
     isFinite=lambda realm, this, value=undefined, *_: is_finite(to_number(value)),
     decodeURI=lambda realm, this, uri=undefined, *_: decode_uri(to_string(uri), URI_RESERVED),
     decodeURIComponent=lambda realm, this, component=undefined, *_:
@@ -22241,37 +22224,12 @@ class JSRegExp(JSObject):
         self.judged = self.viewed = None
 
 
-class JSRegExpPrototype(JSObject):
-    """%RegExp.prototype%, which can tell whether scripts have changed what exec, flags and
-    the like mean; the shortcuts below are open only while they have not."""
-
-    __slots__ = ("original_exec", "original_getters", "original_species")
-
-    def remember(self, ctor):
-        self.original_exec = self.props["exec"]
-        self.original_getters = _FLAG_GETTERS(self.attrs)
-        self.original_species = ctor.attrs[SYM_SPECIES].getter
-
-    def untouched(self):
-        try:
-            return self.props["exec"] is self.original_exec \
-                and _FLAG_GETTERS(self.attrs) == self.original_getters
-        except KeyError:
-            return False
-
-
 _FLAG_NAMES = {"d": "hasIndices", "g": "global", "i": "ignoreCase", "m": "multiline", "s": "dotAll",
                "u": "unicode", "v": "unicodeSets", "y": "sticky"}
-_FLAG_GETTERS = operator.itemgetter("flags", *_FLAG_NAMES.values())
 
-
-class RegExpClass(BuiltinClass):
-    def install(self, realm):
-        BuiltinClass.install(self, realm)
-        realm.RegExpPrototype.remember(realm.RegExp)
-
-
-REGEXP = RegExpClass("RegExp", prototype=lambda realm, proto: JSRegExpPrototype(proto))
+REGEXP = BuiltinClass("RegExp")
+protector("regexp_methods_untouched", RegExpPrototype=("exec", "flags", *_FLAG_NAMES.values()))
+protector("regexp_species_untouched", RegExpPrototype=("constructor",), RegExp=(SYM_SPECIES,))
 
 
 @runtime_helper
@@ -22290,13 +22248,10 @@ def validate_literal(pattern, flags):
 REGEXP_VALIDATOR.append(validate_literal)
 
 
-def is_untouched(regexp):
+def is_untouched(realm, regexp):
     """Whether an object is a RegExp whose methods and flags do what the specification says."""
-    if type(regexp) is not JSRegExp:
-        return False
-    attrs, proto = regexp.attrs, regexp.proto
-    return len(attrs) == 1 and attrs["lastIndex"] == WRITABLE \
-        and type(proto) is JSRegExpPrototype and proto.untouched()
+    return type(regexp) is JSRegExp and realm.regexp_methods_untouched and regexp.proto is realm.RegExpPrototype \
+        and len(regexp.attrs) == 1 and regexp.attrs["lastIndex"] == WRITABLE
 
 
 def require_regexp(value, method):
@@ -22360,10 +22315,10 @@ def match_indices(realm, pattern, match):
 
 def regexp_exec(realm, regexp, text):
     """RegExpExec (22.2.7.1): an object or null."""
-    method = regexp.get("exec")
-    if method is realm.RegExpPrototype.original_exec and type(regexp) is JSRegExp:
+    if is_untouched(realm, regexp):
         match = builtin_exec(realm, regexp, text)
         return null if match is None else match_array(realm, regexp.program, text, match)
+    method = regexp.get("exec")
     if is_callable(method):
         result = method.fn(regexp, text)
         if result is not null and not isinstance(result, JSObject):
@@ -22422,7 +22377,7 @@ def regexp_source(realm, this, *_):
 def regexp_test(realm, this, string=undefined, *_):
     require_regexp(this, "test")
     text = to_string(string)
-    if type(this) is JSRegExp and this.get("exec") is realm.RegExpPrototype.original_exec:
+    if is_untouched(realm, this):
         return builtin_exec(realm, this, text) is not None
     return regexp_exec(realm, this, text) is not null
 
@@ -22448,7 +22403,7 @@ def regexp_compile(realm, this, pattern=undefined, flags=undefined, *_):
 def regexp_match(realm, this, string=undefined, *_):
     require_regexp(this, "@@match")
     text = to_string(string)
-    if is_untouched(this):
+    if is_untouched(realm, this):
         if not this.program.is_global:
             return regexp_exec(realm, this, text)
         if not this.program.sticky:
@@ -22534,7 +22489,7 @@ def regexp_replace(realm, this, string=undefined, replacement=undefined, *_):
     functional = is_callable(replacement)
     if not functional:
         replacement = to_string(replacement)
-    if is_untouched(this) and not this.program.sticky \
+    if is_untouched(realm, this) and not this.program.sticky \
             and (this.program.is_global or type(this.props["lastIndex"]) is int):
         return (replace_by_function if functional else replace_by_text)(
             realm, this, text, replacement)
@@ -22727,7 +22682,7 @@ def replacement_template(replacement, pattern):
 def regexp_split(realm, this, string=undefined, limit=undefined, *_):
     require_regexp(this, "@@split")
     text = to_string(string)
-    if is_untouched(this) and splits_as_regexp(realm, this):
+    if is_untouched(realm, this) and realm.regexp_species_untouched:
         # The flags are read before the limit is converted, which may run a script.
         program = this.program
         count = MAX_ARRAY_LENGTH if limit is undefined else to_uint32(limit)
@@ -22742,14 +22697,6 @@ def regexp_split(realm, this, string=undefined, limit=undefined, *_):
     if not text:
         return realm.new_array([text] if regexp_exec(realm, splitter, text) is null else [])
     return realm.new_array(split_step_by_step(realm, splitter, text, count, unicode))
-
-
-def splits_as_regexp(realm, regexp):
-    """Whether SpeciesConstructor would give the original RegExp."""
-    ctor = realm.RegExp
-    species = ctor.attrs.get(SYM_SPECIES) if ctor.attrs else None
-    return regexp.proto.props.get("constructor") is ctor \
-        and type(species) is Accessor and species.getter is realm.RegExpPrototype.original_species
 
 
 def split_step_by_step(realm, splitter, text, count, unicode):
@@ -25184,10 +25131,9 @@ def relative_parts(value, unit, settings):
     return [("literal", before, False)] * bool(before) + parts + [("literal", after, False)] * bool(after)
 
 
-@RELATIVE_TIME_FORMAT.method("format", 2)
-def relative_time_format(realm, this, value=undefined, unit=undefined, *_):
-    value = to_number(value)
-    return "".join([part[1] for part in relative_parts(value, to_string(unit), this.settings)])
+RELATIVE_TIME_FORMAT.methods(
+    format=lambda realm, this, value=undefined, unit=undefined, *_:
+        "".join([part[1] for part in relative_parts(to_number(value), to_string(unit), this.settings)]))
 
 
 @RELATIVE_TIME_FORMAT.method("formatToParts", 2)
@@ -26846,6 +26792,12 @@ def param_strings(args, count, name):
     return [utf16(text) for text in web_arguments(args, count, f"URLSearchParams.{name}")]
 
 
+def values_of_name(this, args, method):
+    """The values of the name that `get` and `getAll` are called with."""
+    [name] = param_strings(args, 1, method)
+    return [value for key, value in this.pairs if key == name]
+
+
 def second_string(args):
     """The optional second argument of `delete` and `has`: a string or None."""
     return None if len(args) < 2 or args[1] is undefined else utf16(web_text(args[1]))
@@ -26868,16 +26820,8 @@ def params_delete(realm, this, *args):
     return undefined
 
 
-@params_method("get", 1)
-def params_get(realm, this, *args):
-    [name] = param_strings(args, 1, "get")
-    return next((value for key, value in this.pairs if key == name), null)
-
-
-@params_method("getAll", 1)
-def params_get_all(realm, this, *args):
-    [name] = param_strings(args, 1, "getAll")
-    return realm.new_array([value for key, value in this.pairs if key == name])
+params_method("get", 1)(lambda realm, this, *args: next(iter(values_of_name(this, args, "get")), null))
+params_method("getAll", 1)(lambda realm, this, *args: realm.new_array(values_of_name(this, args, "getAll")))
 
 
 @params_method("has", 1)
@@ -27070,12 +27014,9 @@ TEXT_ENCODER = BuiltinClass("TextEncoder", JSTextEncoder, tag="TextEncoder")
 
 
 TEXT_ENCODER.getter("encoding", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: "utf-8")
-
-
-@TEXT_ENCODER.method("encode", 0, flags=DEFAULT_ATTRS)
-def text_encoder_encode(realm, this, text=undefined, *_):
-    text = "" if text is undefined else web_text(text)
-    return new_uint8_array(realm, text.encode("utf-8"))
+TEXT_ENCODER.method("encode", 0, flags=DEFAULT_ATTRS)(
+    lambda realm, this, text=undefined, *_:
+    new_uint8_array(realm, b"" if text is undefined else web_text(text).encode("utf-8")))
 
 
 @TEXT_ENCODER.method("encodeInto", 2, flags=DEFAULT_ATTRS)
@@ -27981,23 +27922,25 @@ def function_helpers(realm, helpers):
     return make_function, make_target_function, make_async, make_generator, make_async_generator
 
 
+protector("push_untouched", ArrayPrototype=("push",))
+protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
+
+
 def shortcuts(realm, helpers):
     """Methods of arrays and strings that are called often."""
-    method, array_proto, string_methods = helpers["method"], realm.ArrayPrototype, realm.StringPrototype.props
-    builtin_push, builtin_char_code_at = array_proto.get("push"), string_methods["charCodeAt"]
+    method, array_proto = helpers["method"], realm.ArrayPrototype
 
     def push(obj, text, value):
         """obj.push(value)"""
         if type(obj) is JSArray and not obj.props and obj.attrs is None and obj.proto is array_proto and not Guard.index \
-                and array_proto.props.get("push") is builtin_push and len(obj.items) < MAX_ARRAY_ITEMS:
+                and realm.push_untouched and len(obj.items) < MAX_ARRAY_ITEMS:
             obj.items.append(value)
             return len(obj.items)
         return method(obj, "push", text)(obj, value)
 
     def char_code_at(obj, text, index):
         """obj.charCodeAt(index)"""
-        if type(obj) is str and type(index) is int and 0 <= index < len(obj) \
-                and string_methods.get("charCodeAt") is builtin_char_code_at:
+        if type(obj) is str and type(index) is int and 0 <= index < len(obj) and realm.char_code_at_untouched:
             return ord(obj[index])
         return method(obj, "charCodeAt", text)(obj, index)
 
@@ -28073,7 +28016,7 @@ def iteration_helpers(realm, helpers):
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
-                and realm.array_iteration_untouched():
+                and realm.array_iteration_untouched:
             missing = count - len(value.items)
             return value.items if missing <= 0 else value.items + [undefined] * missing
         iterator = destructure_array(value, text)
@@ -28162,15 +28105,13 @@ def put_key(realm, obj, key, value, strict):
     put_slowly(realm, obj, to_property_key(key), value, strict)
 
 
-#: What fast_iterator() knows.
-COLLECTION_TYPES = frozenset((JSMap, JSSet, JSMapIterator, JSSetIterator))
-
-
 def iterate_fast(realm, value, text=None):
     """iterate(), with more shortcuts: generators, Map, Set and typed arrays."""
     kind = type(value)
     if kind is JSGenerator:
-        if not value.props and realm.generator_iteration_untouched(value):
+        proto = value.proto
+        if not value.props and realm.generator_iteration_untouched and proto is not None and not proto.props \
+                and proto.attrs is None and proto.proto is realm.GeneratorPrototype:
             return GeneratorLoop(value, None)
     elif kind in COLLECTION_TYPES:
         fast = fast_iterator(realm, value)
@@ -28186,7 +28127,7 @@ def iterate_fast(realm, value, text=None):
 def iterable_values(realm, value, text=None):
     """The values of an iterable, at most MAX_ARRAY_ITEMS."""
     if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
-            and realm.array_iteration_untouched():
+            and realm.array_iteration_untouched:
         return value.items
     values = []
     for item in iterate_fast(realm, value, text):
@@ -29820,6 +29761,7 @@ class RealmBase:
         self.depth = 0
         self.symbols = {}
         self.host_hooks = {}
+        self.__dict__.update(dict.fromkeys(PROTECTORS, True))
         self.templates = weakref.WeakKeyDictionary()
         self.lexical = {}
         self.shadowed = {}
@@ -30579,32 +30521,6 @@ class Realm(RealmBase):
     is_object = staticmethod(is_object)
     is_array = staticmethod(is_array)
     type_of = staticmethod(typeof)
-
-    # -- what iteration may take for granted ----
-
-    def array_iteration_untouched(self):
-        """Whether arrays are iterated by the built-in functions."""
-        return self.ArrayPrototype.props.get(SYM_ITERATOR) is self.ArrayPrototypeValues \
-            and is_builtin_property(self.ArrayIteratorPrototype, "next", _ARRAY_NEXT)
-
-    def string_iteration_untouched(self):
-        return is_builtin_property(self.StringPrototype, SYM_ITERATOR, _STRING_ITERATOR) \
-            and is_builtin_property(self.StringIteratorPrototype, "next", _STRING_NEXT)
-
-    def generator_iteration_untouched(self, generator):
-        """Whether for-of may drive a generator without its `next`."""
-        proto, builtin = generator.proto, self.GeneratorPrototype
-        return proto is not None and not proto.props and proto.proto is builtin \
-            and is_builtin_property(builtin, "next", _GENERATOR_NEXT) \
-            and SYM_ITERATOR not in builtin.props \
-            and is_builtin_property(self.IteratorPrototype, SYM_ITERATOR, _ITERATOR_ITERATOR)
-
-
-_ARRAY_NEXT = declared_info(ARRAY_ITERATOR, "next")
-_STRING_ITERATOR = declared_info(STRING, SYM_ITERATOR)
-_STRING_NEXT = declared_info(STRING_ITERATOR, "next")
-_GENERATOR_NEXT = declared_info(GENERATOR, "next")
-_ITERATOR_ITERATOR = declared_info(ITERATOR, SYM_ITERATOR)
 
 
 def internal_error(error):
@@ -39222,7 +39138,11 @@ class GraphQLService:
 def graphql_registration_sentence(item):
     """What a script is told: `Registered query "users": [User!]! (external)`."""
     if item.kind == "types":
-        return f"Registered types: {', '.join(dict.fromkeys(item.parsed.order)) or 'directives only'}"
+        names = [name for name in dict.fromkeys(item.parsed.order) if name not in _ROOT_NAMES.values()]
+        left = [f"{field.name} (register{kind.capitalize()} does)" for kind, fields in item.parsed.roots.items()
+                for field in fields.values()]
+        return f"Registered types: {', '.join(names) or 'directives only'}" \
+            + (f"; this does not register the fields {', '.join(left)}" if left else "")
     field = item.parsed.roots[item.kind][item.name]
     text = f'Registered {item.kind} "{item.name}": {_print_type(field.type)} ({item.visibility})'
     return text + (f" on {GRAPHQL_SUBSCRIPTION_PATH}{item.name}" if item.kind == "subscription" else "")
@@ -39548,7 +39468,7 @@ def event_text(realm, function, options, name):
         value = plain_text(realm, value)
     text = realm.to_python(value) if isinstance(value, str) else None
     if not text or len(text) > MAX_EVENT_TEXT or re.search("[\r\n\0]", text):
-        shown = json.dumps(text[:40], ensure_ascii=False) if text else describe_value(realm, value)
+        shown = json.dumps(text[:40], ensure_ascii=False) if text is not None else describe_value(realm, value)
         raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
                         f"line breaks, not {shown}")
     if name == "id" and parse_event_id(text):
@@ -45559,13 +45479,15 @@ class RequestAnswerer(RequestReader):
         if not allowed:
             self.not_found(head)
             return
-        headers = [("Allow", ", ".join(allowed))]
-        if head.origin is not None and self.server.gate.allows_origin(head.origin):
-            headers += [("Access-Control-Allow-Methods", ", ".join(allowed)),
-                        ("Access-Control-Allow-Headers",
-                         head.fields.get("access-control-request-headers", "Content-Type")),
-                        ("Access-Control-Max-Age", "600")]
-        self.reply(Response(204, None, b"", headers))
+        self.reply(Response(204, None, b"", [("Allow", ", ".join(allowed)), *self.preflight_headers(head, allowed)]))
+
+    def preflight_headers(self, head, allowed):
+        """What a browser asks before it lets a page of another site send a request."""
+        if head.origin is None or not self.server.gate.allows_origin(head.origin):
+            return []
+        return [("Access-Control-Allow-Methods", ", ".join(allowed)),
+                ("Access-Control-Allow-Headers", head.fields.get("access-control-request-headers", "Content-Type")),
+                ("Access-Control-Max-Age", "600")]
 
     def find_route(self, head):
         """(Route, params) for a request, or (None, {}). No route hides what is the server's own."""
@@ -45822,12 +45744,16 @@ class ScriptCaller(RequestAnswerer):
             stats.record(time.perf_counter() - self.started)
             problem = requests[0].problem if requests else None
             if problem is not None and isinstance(response, JSError) and response.message == problem:
-                raise Refusal(400, f"The body is not valid JSON: {problem}")
+                raise Refusal(400, problem if problem == requests[0].broken else f"The body is not valid JSON: {problem}")
             self.handler_failed(route.host, what, head, response, body)
             return
         stats.calls += 1
         if self.app.live is not None:
             enliven(self.app.live, head, response)
+        if head.method == "OPTIONS" and "access-control-request-method" in head.fields:
+            given = {name.lower() for name, _ in response.headers}
+            response.headers = [*response.headers, *[pair for pair in self.preflight_headers(head, self.allowed(head))
+                                                     if pair[0].lower() not in given]]
         if response.untyped and _PAGE_START.match(response.body[:100].lstrip()):
             route.host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it is "
                            "sent as plain text; return ResponseBuilder.html(text), or contentType: \"text/html\"")
@@ -46178,7 +46104,7 @@ class Request:
         self.form = self.json = self.bytes = self.calls = None
         self.position = 0
         self.files = ()
-        self.broken = False             # is the body no JSON, though it should be?
+        self.broken = False             # is the body no JSON, though it should be? Why, where that is known
         self.problem = None             # what a script was told about that, when it asked
         if body:
             self._read(head, body)
@@ -46188,14 +46114,20 @@ class Request:
             self.form, self.files = parse_multipart(head.fields["content-type"], body)
             self.text = body.decode("utf-8", "replace")
             return
-        text, proper = body_text(head, body)
+        is_json = is_json_type(head.content_type)
+        try:
+            text, proper = body_text(head, body)
+        except Refusal as refusal:
+            if not is_json or refusal.status != 400:
+                raise
+            self.broken, text = refusal.message, body.decode("utf-8", "replace")
         self.text = text
         if head.content_type == "application/x-www-form-urlencoded":
             self.form = parse_pairs(text if text.isascii() else text.encode().decode("latin-1"), "form")
-        elif is_json_type(head.content_type):
+        elif is_json and not self.broken:
             self.json, valid = parse_json_body(text)
             self.broken = not valid
-        elif not proper:
+        elif not is_json and not proper:
             self.bytes = base64.b64encode(body).decode()
 
     def made_here(self):
@@ -46217,6 +46149,8 @@ class Request:
     def parse_again(self, realm):
         """What `request.json` does of a broken body: JSON.parse says what is wrong with it."""
         try:
+            if self.broken is not True:
+                raise JSSyntaxError(self.broken)
             return realm.parse_json(self.text)
         except (JSNativeError, RecursionError) as error:
             problem = error if isinstance(error, JSSyntaxError) else JSSyntaxError("the JSON is nested too deeply")

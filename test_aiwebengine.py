@@ -4958,6 +4958,70 @@ result = [0.3, -0.3, -0, 0, 2147483648.5].map(x => { var y = Math.floor(x); retu
 """)
 
 
+class ProtectorTest(unittest.TestCase):
+    """What the engine takes for granted of intrinsics ends with a script's write to them."""
+
+    test_cases = conformance(r"""
+# for-of and patterns over arrays call a return method that a script adds
+result = String((() => { const AI=Object.getPrototypeOf([][Symbol.iterator]()); let n=0; AI.return=function(){n++;return {}}; for (const x of [1,2]) break; const [q]=[1,2]; delete AI.return; return n; })())
+=> 2
+# Map: another Symbol.iterator, and the old one again
+result = String((() => { const m=new Map([[1,2]]); let s=""; for(const [k,v] of m) s+=k+v; const o=Map.prototype[Symbol.iterator]; Map.prototype[Symbol.iterator]=function*(){yield ["x","y"]}; for(const [k,v] of m) s+=k+v; Map.prototype[Symbol.iterator]=o; for(const [k,v] of m) s+=k+v; return s; })())
+=> 3xy3
+# another prototype of an iterator prototype
+result = String((() => { const P=Object.getPrototypeOf(new Map().values()); const o=Object.getPrototypeOf(P); let n=0; Object.setPrototypeOf(P,{__proto__:o, return(){n++; return {}}}); for (const x of new Map([[1,2]])) break; Object.setPrototypeOf(P,o); return n; })())
+=> 1
+# Array: another constructor property
+result = String((() => { const o=Array.prototype.constructor; Array.prototype.constructor={[Symbol.species]: function(n){ this.mine=n }}; const r=[1].map(x=>x); Array.prototype.constructor=o; return JSON.stringify(r)+JSON.stringify([1].map(x=>x)); })())
+=> {"0":1,"mine":1}[1]
+# Array: another getter of Symbol.species
+result = String((() => { const d=Object.getOwnPropertyDescriptor(Array, Symbol.species); Object.defineProperty(Array, Symbol.species, {configurable:true, get(){ return function(n){ this.other=n } }}); const r=[1].filter(x=>x); Object.defineProperty(Array, Symbol.species, d); return JSON.stringify(r); })())
+=> {"0":1,"other":0}
+# RegExp: another exec
+result = String((() => { const o=RegExp.prototype.exec; let n=0; RegExp.prototype.exec=function(s){ n++; return o.call(this,s) }; "aaa".replace(/a/g,"b"); /a/.test("a"); RegExp.prototype.exec=o; return n; })())
+=> 5
+# RegExp: another constructor property
+result = String((() => { const o=RegExp.prototype.constructor; let n=0; RegExp.prototype.constructor={[Symbol.species]: function(p,f){ n++; return new RegExp(p,f)}}; const r="a-b".split(/-/); RegExp.prototype.constructor=o; return n+r.join(); })())
+=> 1a,b
+# push
+result = String((() => { const a=[]; const f=()=>a.push(1); f(); const o=Array.prototype.push; Array.prototype.push=function(){ return "mine" }; const r=f(); Array.prototype.push=o; return r+f()+a.length; })())
+=> mine22
+# charCodeAt
+result = String((() => { const f=()=>"ab".charCodeAt(1); f(); String.prototype.charCodeAt=()=>7; return f(); })())
+=> 7
+# frozen intrinsics
+result = String((() => { Object.freeze(Array.prototype); Object.freeze(Array); const r=[...[1,2]].map(x=>x+1); return r.join()+Object.isFrozen(Array.prototype)+Object.isExtensible(Array); })())
+=> 2,3truefalse
+# String: an accessor in place of Symbol.iterator
+result = String((() => { let s=[..."ab"].join(); const o=String.prototype[Symbol.iterator]; Object.defineProperty(String.prototype, Symbol.iterator, {configurable:true, get(){ return function*(){ yield "Z" } }}); s+=[..."ab"].join(); return s; })())
+=> a,bZ
+# Uint8Array: an own accessor Symbol.iterator
+result = String((() => { const t=new Uint8Array([1,2]); let s=[...t].join(); Object.defineProperty(Uint8Array.prototype, Symbol.iterator, {configurable:true, get(){ return function*(){ yield "Z" } }}); s+=[...t].join(); return s; })())
+=> 1,2Z
+# generators: another next
+result = String((() => { function* g(){ yield 1; yield 2 } let s=[...g()].join(); const P=Object.getPrototypeOf(g.prototype), o=P.next; P.next=function(){ return {done:true} }; s+=[...g()].join(); P.next=o; return s; })())
+=> 1,2
+# Object.prototype.return
+result = String((() => { let n=0; Object.prototype.return=function(){n++; return {}}; for (const x of new Set([1])) break; const [y]=new Map([[1,2]]); delete Object.prototype.return; return n; })())
+=> 2
+# Set: no Symbol.iterator
+result = String((() => { const P=Set.prototype; delete P[Symbol.iterator]; try { for (const x of new Set([1])) ; return "no" } catch (e) { return e.name } })())
+=> TypeError
+# what is frozen, or written as it was, stays quick
+result = String((() => { const P = Array.prototype; P.push = P.push; P[Symbol.iterator] = P[Symbol.iterator]; Object.freeze(P); Object.freeze(Array); return [...[1]].map(x => x) })())
+=> 1
+""")
+
+    def test_intrinsics_that_are_frozen_or_get_their_own_methods_again_stay_under_their_protectors(self):
+        realm = aiwebengine.Realm()
+        realm.evaluate("""const P = Array.prototype; P.push = P.push; P[Symbol.iterator] = P[Symbol.iterator]; P.own = 1
+            Object.freeze(P); Object.freeze(Array); P.push = 1; Object.seal(Map.prototype); [...[1]].map(x => x)""")
+        self.assertTrue(realm.push_untouched and realm.array_iteration_untouched and realm.array_species_untouched)
+        realm.evaluate("Map.prototype[Symbol.iterator] = Map.prototype.keys")
+        self.assertTrue(realm.set_iteration_untouched)
+        self.assertFalse(realm.map_iteration_untouched)
+
+
 class LastMatchTest(unittest.TestCase):
     """RegExp.$1 and its kin."""
 
@@ -12818,6 +12882,13 @@ class OtherOriginsTest(ServerCase):
 
     def test_preflights(self):
         self.serve(ECHO, cors=["http://a.test"])
+        self.serve(ECHO + "routeRegistry.registerRoute('/own', () => ({ status: 204, headers: { 'Access-Control-Max-Age': 5 } }), 'OPTIONS');"
+                          "routeRegistry.registerRoute('/own', () => 1, 'PATCH')", cors=["http://a.test"])
+        asks = {"Access-Control-Request-Method": "PATCH", "Access-Control-Request-Headers": "x-a"}
+        headers = self.request("OPTIONS", "/own", None, {"Origin": "http://a.test", **asks})[1]
+        self.assertEqual([headers["access-control-" + name] for name in ("allow-methods", "allow-headers", "max-age")],
+                         ["PATCH, OPTIONS", "x-a", "5"])
+        self.assertNotIn("access-control-allow-methods", self.request("OPTIONS", "/own", None, {"Origin": "http://b.test", **asks})[1])
         for path, methods in (("/graphql/sse", ("PUT", "DELETE", "POST", "GET")), ("/echo", ("PUT", "PATCH", "DELETE"))):
             headers = self.request("OPTIONS", path, None, {"Origin": "http://a.test", "Access-Control-Request-Method": "PUT"})[1]
             for method in methods:
@@ -13046,6 +13117,9 @@ class ResponseTest(ServerCase):
         self.assertEqual(send("context.request.json = 5; return '' + context.request.json")[2], "5")
         self.assertEqual(send("try { context.request.json } catch {} throw new SyntaxError('mine')")[0], 500)
         self.assertEqual(send("return context.request.json", "\ufeff[1]")[2], "[1]")
+        self.assertEqual(send("return 'unread ' + context.request.body", b'["\xff"]')[:3:2], (200, 'unread ["\ufffd"]'))
+        status, _, text = send("return context.request.json", b'["\xff"]')
+        self.assertEqual((status, "The body is not valid utf-8: byte 2 is 0xff" in text), (400, True), text)
         self.assertEqual(send("return [context.request.json > 1e300]", "9" * 5000)[2], "[true]")
         for body in ("'a'", "{'a': 1}", "[1,]", "NaN", "[" * 9999, "\x00", '"\n"', "01"):
             text = send("return context.request.json", body)[2]
