@@ -41,11 +41,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           106
           Resolving names                                                                714
           Types of variables                                                             321
-     8  Values and objects                                                             1,197
-          Property descriptors                                                           164
-          Ordinary objects                                                               409
+     8  Values and objects                                                             1,255
+          Property descriptors                                                           212
+          Ordinary objects                                                               417
           Functions                                                                      137
-          Arrays                                                                         312
+          Arrays                                                                         314
           Wrappers of primitives                                                          67
      9  Conversions and operators                                                      1,008
           Numbers and text                                                               120
@@ -69,7 +69,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          141
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,237
+    11  Built-ins of the language                                                      8,221
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -88,7 +88,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: getters and setters                                                       92
           Date: methods that make text                                                    55
           Date: constructor                                                               28
-          String                                                                         113
+          String                                                                         114
           String: access, search, parts                                                  142
           String: changed copies                                                         201
           String: patterns                                                               145
@@ -97,24 +97,24 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: iterator                                                                33
           String: constructor                                                             51
           Iterator prototypes                                                             10
-          Array                                                                          147
+          Array                                                                          144
           Array: callbacks                                                               109
           Array: order                                                                   157
           Array: prototype methods                                                       547
           Array: methods that typed arrays share                                          77
-          Array: constructor                                                              89
+          Array: constructor                                                              87
           Array iterators                                                                 44
           Map and Set                                                                    442
-          Iterators of Map and Set                                                       148
+          Iterators of Map and Set                                                       114
           WeakMap and WeakSet                                                             84
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
           Element types                                                                   99
           Typed arrays                                                                   580
-          Constructors of the element types                                               94
+          Constructors of the element types                                               93
           DataView                                                                        98
-          Promise                                                                        449
-          Generators and async functions                                                 149
+          Promise                                                                        442
+          Generators and async functions                                                 150
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                181
@@ -123,7 +123,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     88
-    12  Regular expressions                                                            3,323
+    12  Regular expressions                                                            3,287
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -134,10 +134,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: how many steps a pattern can take                                      460
           RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      310
-          RegExp objects                                                                 155
+          RegExp objects                                                                 127
           RegExp.prototype                                                               149
           RegExp.prototype: replace                                                      196
-          RegExp.prototype: split                                                        100
+          RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         35
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
@@ -164,7 +164,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,696
+    15  Realm, jobs and timers                                                         3,671
           Helpers of generated code: any realm                                           347
           Helpers of generated code: one realm                                           762
           The global object                                                              120
@@ -174,8 +174,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       55
           Threads for scripts                                                            147
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   426
-          Realm: running code, values in and out                                         439
+          Realm: objects, errors, jobs                                                   427
+          Realm: running code, values in and out                                         413
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         17
@@ -5385,6 +5385,54 @@ class SealedAttrs(dict):
     __slots__ = ()
 
 
+class ProtectedFlags(int):
+    """The attribute bits of a property on which the engine relies."""
+
+    __slots__ = ()
+
+
+class ProtectedAttrs(dict):
+    """The `attrs` of an intrinsic on which the engine relies. Where a script changes a property, the attributes
+    of the realm that `relied_on` has for its key become False."""
+
+    __slots__ = ("owner", "realm", "relied_on", "originals")
+
+    def __init__(self, attrs, owner, realm, relied_on):
+        super().__init__(attrs)
+        self.owner, self.realm, self.relied_on = owner, realm, relied_on
+        self.originals = {key: self.value(key) for key in relied_on}
+        for key in relied_on.keys() & attrs.keys():
+            self[key] = attrs[key]
+
+    def value(self, key):
+        flags = self.get(key)
+        return flags.getter if type(flags) is Accessor else self.owner.props.get(key)
+
+    def note(self, key, value):
+        """A property gets a value or getter."""
+        if value is not self.originals.get(key):
+            for name in self.relied_on.get(key, ()):
+                setattr(self.realm, name, False)
+
+    def __setitem__(self, key, flags):
+        dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int and key in self.relied_on else flags)
+        self.note(key, self.value(key))
+
+    def __delitem__(self, key):
+        dict.__delitem__(self, key)
+        self.note(key, ABSENT)
+
+    def replaced_by(self, kind, attrs):
+        """Other attributes of the same object, as well protected."""
+        return kind(attrs, self.owner, self.realm, self.relied_on)
+
+
+class SealedProtectedAttrs(ProtectedAttrs, SealedAttrs):
+    """The same for an intrinsic that is not extensible."""
+
+    __slots__ = ()
+
+
 def array_index(key):
     """The index that a property key stands for, or -1 (6.1.7: 0 to 2^32 - 2)."""
     if type(key) is str and key and key[0] in "0123456789" and len(key) <= 10 \
@@ -5450,7 +5498,7 @@ class JSObject:
         """OrdinarySetPrototypeOf (10.1.2); returns whether it was allowed."""
         if proto is self.proto:
             return True
-        if type(self.attrs) is SealedAttrs:
+        if isinstance(self.attrs, SealedAttrs):
             return False
         walk = proto
         while walk is not None:
@@ -5461,13 +5509,18 @@ class JSObject:
             walk = walk.proto
         self.proto = proto
         note_prototype(proto)
+        if isinstance(self.attrs, ProtectedAttrs):
+            for key in self.attrs.relied_on:
+                self.attrs.note(key, ABSENT)
         return True
 
     def is_extensible(self):
-        return type(self.attrs) is not SealedAttrs
+        return not isinstance(self.attrs, SealedAttrs)
 
     def prevent_extensions(self):
-        self.attrs = SealedAttrs(self.special_attrs())
+        attrs = self.special_attrs()
+        self.attrs = attrs.replaced_by(SealedProtectedAttrs, attrs) if isinstance(attrs, ProtectedAttrs) \
+            else SealedAttrs(attrs)
         return True
 
     def special_attrs(self):
@@ -5589,11 +5642,14 @@ class JSObject:
             else:
                 flags = attrs.get(key)
                 if flags is not None:
-                    if type(flags) is Accessor:
-                        if flags.setter is undefined:
-                            return False
-                        flags.setter.fn(receiver, value)
-                        return True
+                    if type(flags) is not int:
+                        if type(flags) is Accessor:
+                            if flags.setter is undefined:
+                                return False
+                            flags.setter.fn(receiver, value)
+                            return True
+                        if obj is receiver and flags & WRITABLE:
+                            attrs.note(key, value)
                     if not flags & WRITABLE:
                         return False
                     break
@@ -6010,6 +6066,8 @@ class JSArray(JSObject):
         self.props.update(named)
         self.attrs.update(named_attrs if named_attrs is not None
                           else {k: DEFAULT_ATTRS for k in named if type(k) is not PrivateKey})
+        if isinstance(named_attrs, ProtectedAttrs):
+            self.attrs = named_attrs.replaced_by(ProtectedAttrs, self.attrs)
         self.items = []
         self.__class__ = DictArray
 
@@ -7301,9 +7359,9 @@ def iterate(realm, value):
     """A Python iterator over any iterable, with shortcuts where no script can tell: arrays and
     strings whose iteration is untouched. Everything else is an IteratorRecord."""
     if type(value) is JSArray:
-        if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched():
+        if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
             return iter(value.items)
-    elif type(value) is str and realm.string_iteration_untouched():
+    elif type(value) is str and realm.string_iteration_untouched:
         return code_points(value)
     return get_iterator(realm, value)
 
@@ -7337,7 +7395,7 @@ def live_items(array):
 def iterable_to_list(realm, value):
     """IterableToList (7.4.13): a Python list of at most MAX_ARRAY_ITEMS values."""
     if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
-            and realm.array_iteration_untouched():
+            and realm.array_iteration_untouched:
         return copied_list(value.items)
     values = []
     for item in iterate(realm, value):
@@ -10825,6 +10883,34 @@ INTRINSICS = {}
 GLOBAL_NAMES = {}
 
 
+#: Intrinsic name -> property key -> the protectors that it is under.
+RELIED_ON = {}
+#: Names of attributes of realms that are True until a script changes what they rely on.
+PROTECTORS = []
+
+
+def protector(name, **places):
+    """Declares an attribute of realms that is True while the named properties of intrinsics are as they were
+    made: RegExpPrototype=("exec", "flags")."""
+    PROTECTORS.append(name)
+    for intrinsic, keys in places.items():
+        for key in keys:
+            RELIED_ON.setdefault(intrinsic, {}).setdefault(key, []).append(name)
+
+
+def iteration_protector(name, iterator, **places):
+    """The same for loops that do without the iterators whose prototype is the intrinsic `iterator`."""
+    methods = ("next", "return", SYM_ITERATOR)
+    protector(name, ObjectPrototype=("return",), IteratorPrototype=methods, **{iterator: methods}, **places)
+
+
+def protect(realm, *intrinsics):
+    """Puts new intrinsics under their protectors."""
+    for name in RELIED_ON.keys() & intrinsics:
+        intrinsic = realm.__dict__[name]
+        intrinsic.attrs = ProtectedAttrs(intrinsic.special_attrs(), intrinsic, realm, RELIED_ON[name])
+
+
 def any_arguments(impl):
     """impl(realm, this, ...) for any list of arguments: nearly all take one already, and are returned as
     they are."""
@@ -10988,6 +11074,7 @@ class BuiltinClass(BuiltinTable):
             proto.put("constructor", ctor, HIDDEN_ATTRS)
             self.static.fill(realm, ctor)
         self.fill(realm, proto)
+        protect(realm, self.name, self.name + "Prototype")
 
     def make_constructor(self, realm):
         ctor = realm.bind(self.call_function(), self.info)
@@ -13137,6 +13224,7 @@ DATE.static.method("UTC", 7)(lambda realm, this, *values: time_clip(date_argumen
 # -- String (22.1) -----------------------------------------------------------------------
 
 STRING = BuiltinClass("String", prototype=lambda realm, proto: JSStringObject(proto, ""))
+iteration_protector("string_iteration_untouched", "StringIteratorPrototype", StringPrototype=(SYM_ITERATOR,))
 
 _SUBSTITUTION = re.compile(r"\$(?:[$&`'<]|[0-9]{1,2})")
 #: Half of a surrogate pair without the other half.
@@ -13998,6 +14086,8 @@ MAX_PREALLOCATED_ITEMS = 2 ** 23
 MIN_SPARSE_LENGTH = 20_000
 
 ARRAY = BuiltinClass("Array", prototype=lambda realm, proto: JSArray(proto, []))
+protector("array_species_untouched", ArrayPrototype=("constructor",), Array=(SYM_SPECIES,))
+iteration_protector("array_iteration_untouched", "ArrayIteratorPrototype", ArrayPrototype=(SYM_ITERATOR,))
 
 
 def check_safe_length(length):
@@ -14027,13 +14117,8 @@ def holey_array(items, proto):
 
 def has_array_constructor(realm, array):
     """True when ArraySpeciesCreate for this JSArray can only give an ordinary array."""
-    proto = realm.ArrayPrototype
-    if array.proto is not proto or array.attrs is not None or "constructor" in array.props \
-            or isinstance(array, DictArray) or proto.props.get("constructor") is not realm.Array:
-        return False
-    species = realm.Array.attrs.get(SYM_SPECIES)
-    return type(species) is Accessor and isinstance(species.getter, JSFunction) \
-        and species.getter.info is _SPECIES_INFO
+    return array.proto is realm.ArrayPrototype and array.attrs is None and "constructor" not in array.props \
+        and not isinstance(array, DictArray) and realm.array_species_untouched
 
 
 def array_species_create(realm, original, length):
@@ -15046,8 +15131,8 @@ def has_plain_iteration(realm, items):
     """True for an array or string whose iteration no script has touched."""
     if type(items) is JSArray:
         return not items.props and items.proto is realm.ArrayPrototype \
-            and realm.array_iteration_untouched()
-    return type(items) is str and realm.string_iteration_untouched()
+            and realm.array_iteration_untouched
+    return type(items) is str and realm.string_iteration_untouched
 
 
 @ARRAY.static.method("from", 1)
@@ -15112,8 +15197,6 @@ def array_of(realm, this, *items):
 
 
 ARRAY.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
-#: Tells the built-in getter of Array[Symbol.species] from any other.
-_SPECIES_INFO = ARRAY.static.entries[-1][3]
 
 
 # -- Array iterators ---------------------------------------------------------------------
@@ -15682,38 +15765,6 @@ def collection_iterator_next(realm, this, *_):
     return realm.iter_result(this.item(realm, position), False)
 
 
-MAP_ENTRIES_INFO = declared_info(MAP, "entries")
-MAP_NEXT_INFO = declared_info(MAP_ITERATOR, "next")
-SET_VALUES_INFO = declared_info(SET, "values")
-SET_NEXT_INFO = declared_info(SET_ITERATOR, "next")
-ITERATOR_ITERATOR_INFO = declared_info(ITERATOR, SYM_ITERATOR)
-
-
-def is_builtin_property(obj, key, info):
-    """Whether the own property `key` is still the built-in function with this FunctionInfo."""
-    return getattr(obj.props.get(key), "info", None) is info
-
-
-def map_iteration_untouched(realm, source):
-    """Whether no script can tell that a JSMap is not iterated by its Symbol.iterator method."""
-    return source.proto is realm.MapPrototype and source.attrs is None \
-        and SYM_ITERATOR not in source.props \
-        and is_builtin_property(source.proto, SYM_ITERATOR, MAP_ENTRIES_INFO) \
-        and iterator_untouched(realm.MapIteratorPrototype, MAP_NEXT_INFO)
-
-
-def set_iteration_untouched(realm, source):
-    """The same for a JSSet."""
-    return source.proto is realm.SetPrototype and source.attrs is None \
-        and SYM_ITERATOR not in source.props \
-        and is_builtin_property(source.proto, SYM_ITERATOR, SET_VALUES_INFO) \
-        and iterator_untouched(realm.SetIteratorPrototype, SET_NEXT_INFO)
-
-
-def iterator_untouched(proto, next_info):
-    return is_builtin_property(proto, "next", next_info) and proto.get("return") is undefined
-
-
 def iterate_map(realm, source):
     """A Python iterator over the entries of a JSMap, live, as [key, value] arrays."""
     for position in source.positions():
@@ -15726,28 +15777,26 @@ def iterate_set(source):
         yield source.keys[position]
 
 
+#: What fast_iterator() knows.
+COLLECTION_TYPES = frozenset((JSMap, JSSet, JSMapIterator, JSSetIterator))
+iteration_protector("map_iteration_untouched", "MapIteratorPrototype", MapPrototype=(SYM_ITERATOR,))
+iteration_protector("set_iteration_untouched", "SetIteratorPrototype", SetPrototype=(SYM_ITERATOR,))
+
+
 def fast_iterator(realm, value):
     """A Python iterator over a Map or a Set, or over an iterator of one, where no script can
     tell; else None."""
     kind = type(value)
+    if kind not in COLLECTION_TYPES or value.attrs is not None or SYM_ITERATOR in value.props:
+        return None
     if kind is JSMap:
-        return iterate_map(realm, value) if map_iteration_untouched(realm, value) else None
+        return iterate_map(realm, value) \
+            if value.proto is realm.MapPrototype and realm.map_iteration_untouched else None
     if kind is JSSet:
-        return iterate_set(value) if set_iteration_untouched(realm, value) else None
-    if kind is JSMapIterator or kind is JSSetIterator:
-        return value.items(realm) if collection_iterator_untouched(realm, value) else None
-    return None
-
-
-def collection_iterator_untouched(realm, iterator):
-    """Whether no script can tell that `next` of an iterator of Map or Set is not called."""
-    if type(iterator) is JSMapIterator:
-        proto, info = realm.MapIteratorPrototype, MAP_NEXT_INFO
-    else:
-        proto, info = realm.SetIteratorPrototype, SET_NEXT_INFO
-    return iterator.proto is proto and not iterator.props and iterator.attrs is None \
-        and SYM_ITERATOR not in proto.props and iterator_untouched(proto, info) \
-        and is_builtin_property(proto.proto, SYM_ITERATOR, ITERATOR_ITERATOR_INFO)
+        return iterate_set(value) if value.proto is realm.SetPrototype and realm.set_iteration_untouched else None
+    untouched, proto = (realm.map_iteration_untouched, realm.MapIteratorPrototype) if kind is JSMapIterator \
+        else (realm.set_iteration_untouched, realm.SetIteratorPrototype)
+    return value.items(realm) if untouched and value.proto is proto and not value.props else None
 
 
 # -- WeakMap and WeakSet -----------------------------------------------------------------
@@ -16718,7 +16767,7 @@ def values_of_source(realm, source):
     method = get_method(realm, source, SYM_ITERATOR)
     if method is not undefined:
         if type(source) is JSArray and not source.props and source.attrs is None \
-                and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched():
+                and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
             return list(source.items)
         return limited_list(polled(realm, iterator_from_method(source, method)))
     values = ArrayLikeValues(to_object(realm, source))
@@ -16820,17 +16869,16 @@ def iterated_length(array):
 
 ITERATED_LENGTHS[JSTypedArray] = iterated_length
 
-TYPED_VALUES_INFO = declared_info(TYPED_ARRAY, "values")
+protector("typed_array_iteration_untouched", TypedArrayPrototype=(SYM_ITERATOR,),
+         **{kind.name + "Prototype": (SYM_ITERATOR,) for kind in ELEMENT_KINDS})
 
 
 def iterate_typed_array(realm, array):
     """A Python iterator over a typed array's elements, or None where a script could tell that
     its Symbol.iterator method is not called."""
-    if array.props or array.attrs is not None or not realm.array_iteration_untouched() \
+    if array.props or array.attrs is not None or not realm.array_iteration_untouched \
             or array.proto is not getattr(realm, array.kind.name + "Prototype") \
-            or array.proto.proto is not realm.TypedArrayPrototype \
-            or SYM_ITERATOR in array.proto.props \
-            or not is_builtin_property(realm.TypedArrayPrototype, SYM_ITERATOR, TYPED_VALUES_INFO):
+            or not realm.typed_array_iteration_untouched:
         return None
     return polled(realm, live_elements(array))
 
@@ -17089,15 +17137,8 @@ def adopt_thenable(realm, promise, thenable, then):
 
 def has_plain_species(realm, promise):
     """Whether SpeciesConstructor(promise) gives %Promise% and runs no script."""
-    proto = realm.PromisePrototype
-    if promise.proto is not proto or "constructor" in promise.props \
-            or (promise.attrs is not None and "constructor" in promise.attrs):
-        return False
-    ctor = realm.Promise
-    if proto.props.get("constructor") is not ctor:
-        return False
-    species = ctor.attrs.get(SYM_SPECIES)
-    return type(species) is Accessor and getattr(species.getter, "info", None) is SPECIES_INFO
+    return realm.promise_species_untouched and promise.proto is realm.PromisePrototype \
+        and "constructor" not in (promise.props if promise.attrs is None else promise.attrs)
 
 
 def promise_react(realm, promise, on_fulfilled, on_rejected):
@@ -17387,7 +17428,7 @@ PROMISE.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 #: They tell the built-in functions from what a script may have put in their place.
 THEN_INFO = declared_info(PROMISE, "then")
-SPECIES_INFO = declared_info(PROMISE.static, SYM_SPECIES)
+protector("promise_species_untouched", PromisePrototype=("constructor",), Promise=(SYM_SPECIES,))
 
 
 # -- Generators and async functions ------------------------------------------------------
@@ -17479,6 +17520,7 @@ def generator_result(realm, run, *args):
 GENERATOR = BuiltinClass("Generator", JSGenerator, parent="IteratorPrototype", tag="Generator",
                          is_global=False)
 GENERATOR.target = "[Generator]"
+iteration_protector("generator_iteration_untouched", "GeneratorPrototype")
 GENERATOR.value("constructor", lambda realm: realm.GeneratorFunctionPrototype, CONFIGURABLE)
 GENERATOR.method("return", 1)(
     lambda realm, this, value=undefined, *_: generator_result(realm, this.throw, GeneratorReturn(value)))
@@ -21684,37 +21726,12 @@ class JSRegExp(JSObject):
         self.judged = self.viewed = None
 
 
-class JSRegExpPrototype(JSObject):
-    """%RegExp.prototype%, which can tell whether scripts have changed what exec, flags and
-    the like mean; the shortcuts below are open only while they have not."""
-
-    __slots__ = ("original_exec", "original_getters", "original_species")
-
-    def remember(self, ctor):
-        self.original_exec = self.props["exec"]
-        self.original_getters = _FLAG_GETTERS(self.attrs)
-        self.original_species = ctor.attrs[SYM_SPECIES].getter
-
-    def untouched(self):
-        try:
-            return self.props["exec"] is self.original_exec \
-                and _FLAG_GETTERS(self.attrs) == self.original_getters
-        except KeyError:
-            return False
-
-
 _FLAG_NAMES = {"d": "hasIndices", "g": "global", "i": "ignoreCase", "m": "multiline", "s": "dotAll",
                "u": "unicode", "v": "unicodeSets", "y": "sticky"}
-_FLAG_GETTERS = operator.itemgetter("flags", *_FLAG_NAMES.values())
 
-
-class RegExpClass(BuiltinClass):
-    def install(self, realm):
-        BuiltinClass.install(self, realm)
-        realm.RegExpPrototype.remember(realm.RegExp)
-
-
-REGEXP = RegExpClass("RegExp", prototype=lambda realm, proto: JSRegExpPrototype(proto))
+REGEXP = BuiltinClass("RegExp")
+protector("regexp_methods_untouched", RegExpPrototype=("exec", "flags", *_FLAG_NAMES.values()))
+protector("regexp_species_untouched", RegExpPrototype=("constructor",), RegExp=(SYM_SPECIES,))
 
 
 @runtime_helper
@@ -21733,13 +21750,10 @@ def validate_literal(pattern, flags):
 REGEXP_VALIDATOR.append(validate_literal)
 
 
-def is_untouched(regexp):
+def is_untouched(realm, regexp):
     """Whether an object is a RegExp whose methods and flags do what the specification says."""
-    if type(regexp) is not JSRegExp:
-        return False
-    attrs, proto = regexp.attrs, regexp.proto
-    return len(attrs) == 1 and attrs["lastIndex"] == WRITABLE \
-        and type(proto) is JSRegExpPrototype and proto.untouched()
+    return type(regexp) is JSRegExp and realm.regexp_methods_untouched and regexp.proto is realm.RegExpPrototype \
+        and len(regexp.attrs) == 1 and regexp.attrs["lastIndex"] == WRITABLE
 
 
 def require_regexp(value, method):
@@ -21803,10 +21817,10 @@ def match_indices(realm, pattern, match):
 
 def regexp_exec(realm, regexp, text):
     """RegExpExec (22.2.7.1): an object or null."""
-    method = regexp.get("exec")
-    if method is realm.RegExpPrototype.original_exec and type(regexp) is JSRegExp:
+    if is_untouched(realm, regexp):
         match = builtin_exec(realm, regexp, text)
         return null if match is None else match_array(realm, regexp.program, text, match)
+    method = regexp.get("exec")
     if is_callable(method):
         result = method.fn(regexp, text)
         if result is not null and not isinstance(result, JSObject):
@@ -21865,7 +21879,7 @@ def regexp_source(realm, this, *_):
 def regexp_test(realm, this, string=undefined, *_):
     require_regexp(this, "test")
     text = to_string(string)
-    if type(this) is JSRegExp and this.get("exec") is realm.RegExpPrototype.original_exec:
+    if is_untouched(realm, this):
         return builtin_exec(realm, this, text) is not None
     return regexp_exec(realm, this, text) is not null
 
@@ -21891,7 +21905,7 @@ def regexp_compile(realm, this, pattern=undefined, flags=undefined, *_):
 def regexp_match(realm, this, string=undefined, *_):
     require_regexp(this, "@@match")
     text = to_string(string)
-    if is_untouched(this):
+    if is_untouched(realm, this):
         if not this.program.is_global:
             return regexp_exec(realm, this, text)
         if not this.program.sticky:
@@ -21977,7 +21991,7 @@ def regexp_replace(realm, this, string=undefined, replacement=undefined, *_):
     functional = is_callable(replacement)
     if not functional:
         replacement = to_string(replacement)
-    if is_untouched(this) and not this.program.sticky \
+    if is_untouched(realm, this) and not this.program.sticky \
             and (this.program.is_global or type(this.props["lastIndex"]) is int):
         return (replace_by_function if functional else replace_by_text)(
             realm, this, text, replacement)
@@ -22170,7 +22184,7 @@ def replacement_template(replacement, pattern):
 def regexp_split(realm, this, string=undefined, limit=undefined, *_):
     require_regexp(this, "@@split")
     text = to_string(string)
-    if is_untouched(this) and splits_as_regexp(realm, this):
+    if is_untouched(realm, this) and realm.regexp_species_untouched:
         # The flags are read before the limit is converted, which may run a script.
         program = this.program
         count = MAX_ARRAY_LENGTH if limit is undefined else to_uint32(limit)
@@ -22185,14 +22199,6 @@ def regexp_split(realm, this, string=undefined, limit=undefined, *_):
     if not text:
         return realm.new_array([text] if regexp_exec(realm, splitter, text) is null else [])
     return realm.new_array(split_step_by_step(realm, splitter, text, count, unicode))
-
-
-def splits_as_regexp(realm, regexp):
-    """Whether SpeciesConstructor would give the original RegExp."""
-    ctor = realm.RegExp
-    species = ctor.attrs.get(SYM_SPECIES) if ctor.attrs else None
-    return regexp.proto.props.get("constructor") is ctor \
-        and type(species) is Accessor and species.getter is realm.RegExpPrototype.original_species
 
 
 def split_step_by_step(realm, splitter, text, count, unicode):
@@ -27413,23 +27419,25 @@ def function_helpers(realm, helpers):
     return make_function, make_target_function, make_async, make_generator, make_async_generator
 
 
+protector("push_untouched", ArrayPrototype=("push",))
+protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
+
+
 def shortcuts(realm, helpers):
     """Methods of arrays and strings that are called often."""
-    method, array_proto, string_methods = helpers["method"], realm.ArrayPrototype, realm.StringPrototype.props
-    builtin_push, builtin_char_code_at = array_proto.get("push"), string_methods["charCodeAt"]
+    method, array_proto = helpers["method"], realm.ArrayPrototype
 
     def push(obj, text, value):
         """obj.push(value)"""
         if type(obj) is JSArray and not obj.props and obj.attrs is None and obj.proto is array_proto and not Guard.index \
-                and array_proto.props.get("push") is builtin_push and len(obj.items) < MAX_ARRAY_ITEMS:
+                and realm.push_untouched and len(obj.items) < MAX_ARRAY_ITEMS:
             obj.items.append(value)
             return len(obj.items)
         return method(obj, "push", text)(obj, value)
 
     def char_code_at(obj, text, index):
         """obj.charCodeAt(index)"""
-        if type(obj) is str and type(index) is int and 0 <= index < len(obj) \
-                and string_methods.get("charCodeAt") is builtin_char_code_at:
+        if type(obj) is str and type(index) is int and 0 <= index < len(obj) and realm.char_code_at_untouched:
             return ord(obj[index])
         return method(obj, "charCodeAt", text)(obj, index)
 
@@ -27505,7 +27513,7 @@ def iteration_helpers(realm, helpers):
     def first_values(value, count):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
-                and realm.array_iteration_untouched():
+                and realm.array_iteration_untouched:
             missing = count - len(value.items)
             return value.items if missing <= 0 else value.items + [undefined] * missing
         iterator = destructure_array(value)
@@ -27594,15 +27602,13 @@ def put_key(realm, obj, key, value, strict):
     put_slowly(realm, obj, to_property_key(key), value, strict)
 
 
-#: What fast_iterator() knows.
-COLLECTION_TYPES = frozenset((JSMap, JSSet, JSMapIterator, JSSetIterator))
-
-
 def iterate_fast(realm, value):
     """iterate(), with more shortcuts: generators, Map, Set and typed arrays."""
     kind = type(value)
     if kind is JSGenerator:
-        if not value.props and realm.generator_iteration_untouched(value):
+        proto = value.proto
+        if not value.props and realm.generator_iteration_untouched and proto is not None and not proto.props \
+                and proto.attrs is None and proto.proto is realm.GeneratorPrototype:
             return GeneratorLoop(value, None)
     elif kind in COLLECTION_TYPES:
         fast = fast_iterator(realm, value)
@@ -27620,7 +27626,7 @@ def iterate_fast(realm, value):
 def iterable_values(realm, value):
     """The values of an iterable, at most MAX_ARRAY_ITEMS."""
     if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
-            and realm.array_iteration_untouched():
+            and realm.array_iteration_untouched:
         return value.items
     values = []
     for item in iterate_fast(realm, value):
@@ -29247,6 +29253,7 @@ class RealmBase:
         self.depth = 0
         self.symbols = {}
         self.host_hooks = {}
+        self.__dict__.update(dict.fromkeys(PROTECTORS, True))
         self.templates = weakref.WeakKeyDictionary()
         self.lexical = {}
         self.shadowed = {}
@@ -30006,32 +30013,6 @@ class Realm(RealmBase):
     is_object = staticmethod(is_object)
     is_array = staticmethod(is_array)
     type_of = staticmethod(typeof)
-
-    # -- what iteration may take for granted ----
-
-    def array_iteration_untouched(self):
-        """Whether arrays are iterated by the built-in functions."""
-        return self.ArrayPrototype.props.get(SYM_ITERATOR) is self.ArrayPrototypeValues \
-            and is_builtin_property(self.ArrayIteratorPrototype, "next", _ARRAY_NEXT)
-
-    def string_iteration_untouched(self):
-        return is_builtin_property(self.StringPrototype, SYM_ITERATOR, _STRING_ITERATOR) \
-            and is_builtin_property(self.StringIteratorPrototype, "next", _STRING_NEXT)
-
-    def generator_iteration_untouched(self, generator):
-        """Whether for-of may drive a generator without its `next`."""
-        proto, builtin = generator.proto, self.GeneratorPrototype
-        return proto is not None and not proto.props and proto.proto is builtin \
-            and is_builtin_property(builtin, "next", _GENERATOR_NEXT) \
-            and SYM_ITERATOR not in builtin.props \
-            and is_builtin_property(self.IteratorPrototype, SYM_ITERATOR, _ITERATOR_ITERATOR)
-
-
-_ARRAY_NEXT = declared_info(ARRAY_ITERATOR, "next")
-_STRING_ITERATOR = declared_info(STRING, SYM_ITERATOR)
-_STRING_NEXT = declared_info(STRING_ITERATOR, "next")
-_GENERATOR_NEXT = declared_info(GENERATOR, "next")
-_ITERATOR_ITERATOR = declared_info(ITERATOR, SYM_ITERATOR)
 
 
 def internal_error(error):
