@@ -18,6 +18,7 @@ graphql-sse, graphql-core, js2py, redis-server with the package redis – runs w
 With AIWEBENGINE_FORBID_SKIPS=1 a skipped test counts as failed.
 """
 
+import argparse
 import ast
 import base64
 import contextlib
@@ -41,6 +42,7 @@ import random
 import re
 import select
 import selectors
+import shlex
 import shutil
 import signal
 import socket
@@ -15706,15 +15708,15 @@ class DashboardTest(ServerCase):
     def refused_details(self, graphql, headers=()):
         for more in ({}, {"Accept": "text/html"}):
             more = {**more, **dict(headers)}
-            for path, told in (("/boom", "kaput"), ("/none", "missing"), (graphql, "bad"), ("/boomeran", "Nothing is registered")):
+            for path, told in (("/boom", "kaput"), ("/none", "The handler failed"), (graphql, "bad"), ("/boomeran", "Nothing is registered")):
                 if path == graphql and "Accept" in more:
                     continue
                 with self.subTest(path, headers=more):
                     text = self.get(path, **more)[2]
                     self.assertIn(told, text)
-                    for hidden in ("secret", "app.js:1", "boomerang", "broken.js", "stack"):
+                    for hidden in ("secret", "app.js:1", "boomerang", "broken.js", "stack", "missing"):
                         self.assertNotIn(hidden, text)
-                    if told not in ("Nothing is registered", "missing"):
+                    if told != "Nothing is registered":
                         mark = re.search(r'(?:"id": ?"|Error )([0-9a-f]{8})', text)[1]
                         self.assertIn(f"(error {mark})", self.output.getvalue())
 
@@ -16677,7 +16679,8 @@ class RunCodeTest(unittest.TestCase):
             "        ^\n")))
         for facts, shown in (("", ""), (", { cause: 1 }", "{ [cause]: 1 }\n")):
             code = "Error.stackTraceLimit = 0; throw new Error('short'%s)" % facts
-            self.assertEqual(run_command("-e", code), (1, "", "Error: short\n" + shown))
+            self.assertEqual(run_command("-e", code), (1, "", (     # a frame even without a stack
+                f"<code>:1:28  Error: short\n> 1 | {code}\n{'^':>34}\n{shown}")))
 
     def test_errors_end_with_1_and_a_stack(self):
         sources = {"thrown": "function f() {\n  null.x;\n}\nf();\n",
@@ -17293,11 +17296,6 @@ class ScriptTestsTest(ServerCase):
             for (let n = 1; n <= 3; n++) await request("POST", "/say", { json: { data: "x".repeat(n * 1e6) } });
             for (const client of [ada, ben]) assert.deepEqual(client.messages.map(({ text }) => text.length), [1e6, 2e6, 3e6]);
         """)
-
-    def test_the_test_of_the_readme_passes(self):
-        block = re.search(r"## Test your scripts.*?```javascript\n(.*?)```", (HERE / "README.md").read_text(encoding="utf-8"), re.S)
-        code, text = self.run_tests(chat=(EXAMPLES / "chat.js").read_text(encoding="utf-8"), chat_test=block[1])
-        self.assertEqual(code, 0, text)
 
     @needs(POSIX and os.path.isdir("/proc/self/fd"), "/proc, which tells about processes")
     def test_running_leaves_no_descriptors_behind(self):
@@ -17946,6 +17944,192 @@ routeRegistry.registerRoute("/run", "run");
 
 
 # ======================================================================================
+# THE DOCUMENTATION
+# ======================================================================================
+
+
+#: What snippets of pages find in a browser, for a realm of ours: it keeps what they ask for.
+BROWSER_OF_SNIPPETS = """
+  var asked = [], said = [], sources = [];
+  var console = { log: (...words) => said.push(words.join(" ")) };
+  class EventSource {
+    constructor(url) { this.listeners = {}; asked.push(["GET", url]); sources.push(this); }
+    addEventListener(name, listener) { this.listeners[name] = listener; }
+  }
+  async function fetch(url, options = {}) {
+    asked.push([options.method ?? "GET", url, options.body]);
+    return { json: async () => ({ data: {} }), text: async () => "" };
+  }
+  function arrive(data) {
+    for (const source of sources) {
+      for (const listener of [source.onmessage, ...Object.values(source.listeners)]) listener?.({ data });
+    }
+  }
+  const show = (value) => said.push(JSON.stringify(value));
+"""
+
+
+class DocumentationTest(ServerCase):
+    """README and examples/docs: every snippet is run, every link leads somewhere."""
+
+    #: What stands in fenced blocks for other programs, and where another test runs a block.
+    FOREIGN = {"nginx", "ini", "ts", "text"}
+    RUN_ELSEWHERE = {"for Vite", "a line of poll.js"}     # BrowserClientsTest, StarterInTheBrowser
+
+    def pages(self):
+        files = [HERE / "README.md", EXAMPLES / "README.md", *sorted((EXAMPLES / "docs").glob("*.md"))]
+        found = {path.relative_to(HERE).as_posix(): path.read_text(encoding="utf-8") for path in files}
+        return {**found, "--docs guide": aiwebengine.GUIDE}
+
+    @staticmethod
+    def blocks(text):
+        """(language, what is said of it, code) of the fenced blocks of a page."""
+        return [(info.partition(" ")[0], info.partition(" ")[2], code)
+                for info, code in re.findall(r"^```([^\n]+)\n(.*?)^```$", text, re.S | re.M)]
+
+    @staticmethod
+    def commands(text):
+        """(command, the lines below it) of the indented blocks of a page."""
+        lines = re.sub(r"^```.*?^```$", "", text, flags=re.S | re.M).split("\n")
+        for number, line in enumerate(lines):
+            command = re.match(r"    (?:\$ )?((?:curl|python) .*)", line)
+            if command:
+                below = itertools.takewhile(lambda other: re.match(r"    (?!\$ |python |curl )", other), lines[number + 1:])
+                yield command[1], [other.strip() for other in below]
+
+    def folder_of(self, text):
+        """The files of a page, in a folder that is served; the examples where it has none."""
+        files = {}
+        for _, name, code in self.blocks(text):
+            if re.fullmatch(r"[\w./-]+", name):
+                files[re.sub(r"^(?:scripts|mypoll)/", "", name)] = code
+        if not any(name.endswith(".js") for name in files):
+            files = {path.relative_to(EXAMPLES).as_posix(): path.read_bytes()
+                     for path in [*EXAMPLES.glob("*.js"), *EXAMPLES.glob("public/*")]}
+        return files
+
+    def test_every_block_is_of_a_kind_that_is_run(self):
+        for page, text in self.pages().items():
+            for language, said, code in self.blocks(text):
+                with self.subTest(page, block=code.split("\n")[0]):
+                    self.assertTrue(language in self.FOREIGN or said in ("in a page", *self.RUN_ELSEWHERE)
+                                    or said == "chat.test.js of the examples" or re.fullmatch(r"[\w./-]+\.(?:js|html|json)", said))
+
+    def test_the_scripts_of_every_page_load_without_a_warning_and_their_tests_pass(self):
+        for page, text in self.pages().items():
+            with self.subTest(page):
+                self.serve(self.folder_of(text))
+                self.assertEqual(self.server.app.failures, {})
+                self.assertNotIn("warning:", self.output.getvalue())
+                self.assertNotIn("error:", self.output.getvalue())
+                for name in [path.name for path in self.folder.glob("public/*.html")]:
+                    self.assertEqual(self.get("/" + name)[0], 200)
+                if ".test.js\n" in text and any(self.folder.glob("*.test.js")):
+                    code, out, err = run_command(self.folder, "--test")
+                    self.assertEqual(code, 0, out + err)
+
+    def test_the_test_that_testing_shows_passes_beside_the_example(self):
+        block, = [code for _, said, code in self.blocks(self.pages()["examples/docs/testing.md"])
+                  if said == "chat.test.js of the examples"]
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "chat.js", (EXAMPLES / "chat.js").read_bytes())
+        self.write(folder / "chat.test.js", block)
+        code, out, err = run_command(folder, "--test")
+        self.assertEqual(code, 0, out + err)
+
+    def test_what_pages_do_in_a_browser_reaches_the_scripts_beside_it(self):
+        for page, text in self.pages().items():
+            snippets = [code for _, said, code in self.blocks(text) if said == "in a page"]
+            if not snippets or page.endswith("tutorial.md"):
+                continue
+            self.serve(self.folder_of(text))
+            for code in snippets:
+                with self.subTest(page, block=code.split("\n")[0]):
+                    realm = aiwebengine.Realm("page.js")
+                    realm.evaluate(BROWSER_OF_SNIPPETS)
+                    realm.evaluate(f"(async () => {{ {code}\n }})().catch((error) => asked.push([String(error)]));")
+                    realm.evaluate("""arrive('{"from": "Ada", "text": "Hello", "home": 1, "data": {"ticks": {"number": 1}}}')""")
+                    asked = json.loads(realm.evaluate("JSON.stringify(asked)"))
+                    self.assertTrue(asked)
+                    self.assertTrue(realm.evaluate("said.length"))
+                    realm.close()
+                    for method, url, *body in asked:
+                        if method == "GET":
+                            self.connect(url).close()
+                        else:
+                            self.assertEqual(self.post(url, body[0], {"Content-Type": "application/json"})[0], 200)
+
+    def test_every_command_is_one_that_works(self):
+        for page, text in self.pages().items():
+            self.serve(self.folder_of(text))
+            for command, below in self.commands(text):
+                with self.subTest(page, command=command):
+                    words = shlex.split(command.partition(" > ")[0])
+                    if words[0] == "curl":
+                        self.check_answer(words[1:], below)
+                    elif words[1] == "aiwebengine.py" and "[SCRIPTS]" not in words:
+                        with contextlib.redirect_stderr(io.StringIO()):
+                            aiwebengine.option_parser().parse_args(words[2:])
+                    else:
+                        self.assertIn(words[1], ("aiwebengine.py", "test_aiwebengine.py"))
+
+    def check_answer(self, words, below):
+        """Asks the server what a command of curl would; its answer is the one that stands below it."""
+        parser = argparse.ArgumentParser()
+        for names, settings in ((("-N", "-G"), {}), (("-H", "-d", "--data-urlencode"), {"action": "append", "default": []})):
+            for name in names:
+                parser.add_argument(name, **(settings or {"action": "store_true"}))
+        parser.add_argument("url")
+        asked = parser.parse_args(words)
+        path = asked.url.partition("localhost:3000")[2]
+        if path == "/poll/events":
+            return                      # of the starter: StarterInTheBrowser
+        headers = dict(field.split(": ", 1) for field in asked.H)
+        encoded = "&".join(f"{name}={urllib.parse.quote(value)}" for name, _, value in
+                           (text.partition("=") for text in asked.data_urlencode))
+        if asked.G:
+            path += "?" + encoded
+        if asked.N:
+            self.connect(path, headers).close()
+            return
+        if asked.d:
+            headers = {"Content-Type": "application/x-www-form-urlencoded", **headers}
+        status, _, text = self.request("POST" if asked.d else "GET", path, "&".join(asked.d) or None, headers)
+        self.assertLess(status, 400, text)
+        if below and "connection matched" not in below[0]:      # of somebody who listens
+            self.assertEqual(re.sub(r'"ms":[\d.]+', '"ms":0', text.strip()), re.sub(r'"ms":[\d.]+', '"ms":0', below[0]))
+
+    def test_every_link_leads_to_a_file_and_a_heading(self):
+        slugs = {}
+        for page, text in self.pages().items():
+            headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```$", "", text, flags=re.S | re.M), re.M)
+            slugs[page] = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        for page, text in self.pages().items():
+            for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```$|`[^`\n]*`", "", text, flags=re.S | re.M)):
+                if "://" in target:
+                    continue
+                path, _, slug = target.partition("#")
+                file = (HERE / page).parent / path if path else HERE / page
+                with self.subTest(page, link=target):
+                    self.assertTrue(file.exists())
+                    if slug:
+                        self.assertIn(slug, slugs[file.resolve().relative_to(HERE.resolve()).as_posix()])
+
+    def test_every_page_begins_with_what_its_reader_can_do_then_and_is_in_the_list(self):
+        listed = self.pages()["examples/README.md"]
+        for page, text in self.pages().items():
+            if page.startswith("examples/docs/") or page == "--docs guide":
+                self.assertRegex(text, r"\A# [^\n]+\n\nAfter this page you ", page)
+                self.assertTrue(page == "--docs guide" or f"(docs/{page.rpartition('/')[2]})" in listed, page)
+                self.assertTrue(page == "--docs guide" or page.rpartition("/")[2] in self.pages()["README.md"], page)
+
+    def test_the_readme_is_short(self):
+        self.assertLess(self.pages()["README.md"].count("\n"), 200)
+        self.assertEqual(sorted(path.name for path in HERE.iterdir() if path.name[0] not in "._"),
+                         ["LICENSE", "README.md", "aiwebengine.py", "examples", "test_aiwebengine.py"])
+
+
+# ======================================================================================
 # THE EXAMPLES IN A BROWSER
 # ======================================================================================
 
@@ -18314,7 +18498,7 @@ class StarterInTheBrowser(unittest.TestCase):
                     self.assertEqual(page.problems(), [])
 
     def test_the_tutorial_goes_as_it_is_written(self):
-        tutorial = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+        tutorial = (EXAMPLES / "docs" / "tutorial.md").read_text(encoding="utf-8")
         log = io.StringIO()
 
         def told(text):
