@@ -35866,7 +35866,8 @@ class GraphQLSchema:
                 kept[type_] = True
                 todo += reversed(type_.possible + type_.interfaces + _types_in_fields(type_))
 
-        declared = [self.types[name] for item in visible for name in item.parsed.order if name in self.types]
+        names = dict.fromkeys(name for item in visible for name in item.parsed.order)
+        declared = [self.types[name] for name in names if name in self.types]
         for type_ in declared:
             if type_.fields or type_.kind != "OBJECT":
                 kept[type_] = True
@@ -38037,8 +38038,8 @@ class GraphQLStaging:
         self.service, self.owner = service, owner
         self.others = others or self._of_other_owners
         self.registrations = []
-        #: The owners of registrations that one did not fit.
-        self.blockers = set()
+        #: The owners of registrations that one did not fit; the registrations of others that all of these fit.
+        self.blockers, self.fitted = set(), frozenset()
         self._view = None
 
     def _of_other_owners(self):
@@ -38057,8 +38058,12 @@ class GraphQLStaging:
                 raise error
             self.registrations = [known for known in self.registrations
                                   if (known.kind, known.name) != (kind, name)] + [item]
-            self._view = None
+            self._view, self.fitted = None, frozenset(others)
         return item
+
+    def settle(self):
+        """Forgets the registrations of others, once this set has taken effect."""
+        self._view, self.fitted = None, frozenset()
 
     def has_subscription(self, name):
         return any((item.kind, item.name) == ("subscription", name) for item in self.registrations)
@@ -38080,7 +38085,7 @@ class GraphQLStaging:
     def conflicts_with(self, owner):
         """Is there something in this set that does not fit what another owner has registered?"""
         theirs = [known for known in self.service.registrations if known.owner == owner]
-        if not theirs or not self.registrations:
+        if not self.registrations or self.fitted.issuperset(theirs):
             return False
         return any((item.kind, item.name) == (known.kind, known.name) and item.kind != "types"
                    for item in self.registrations for known in theirs) \
@@ -42602,6 +42607,8 @@ class Application:
         self._rebuild()
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
+        for host in hosts:
+            host.graphql.settle()
         for stream in closing:          # before anyone can make another of the same path
             stream.close()
         return [old.retire for old in replaced]
