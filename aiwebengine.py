@@ -13,8 +13,8 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            382
-     2  Limits of scripts                                                                 22
+     1  This page: contents, imports, version                                            383
+     2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         388
           Long texts                                                                     124
           Lengths and numbers                                                             39
@@ -41,89 +41,90 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           106
           Resolving names                                                                714
           Types of variables                                                             321
-     8  Values and objects                                                             1,197
-          Property descriptors                                                           164
-          Ordinary objects                                                               409
+     8  Values and objects                                                             1,257
+          Property descriptors                                                           212
+          Ordinary objects                                                               417
           Functions                                                                      137
-          Arrays                                                                         312
+          Arrays                                                                         314
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,008
+     9  Conversions and operators                                                      1,020
           Numbers and text                                                               120
           Type conversion                                                                252
           Objects                                                                        153
           Equality and order                                                              89
           Arithmetic                                                                     217
-          Iteration                                                                      150
-    10  Code generator                                                                 3,460
+          Iteration                                                                      162
+    10  Code generator                                                                 3,477
           Nodes of Python                                                                123
           Functions and their variables                                                  388
-          Statements                                                                     153
+          Statements                                                                     155
           Loops, jumps and try                                                           410
-          Destructuring                                                                  152
+          Destructuring                                                                  156
           Expressions                                                                    246
           Classes                                                                        180
           Operators                                                                      345
-          Assignments                                                                    230
-          Members and calls                                                              318
+          Assignments                                                                    233
+          Members and calls                                                              326
           Members as targets                                                             104
           Questions about nodes                                                          141
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,296
+    11  Built-ins of the language                                                      8,685
           Helpers shared by the built-ins                                                 95
-          Object                                                                         365
+          Object                                                                         344
           Function                                                                       153
           Boolean                                                                         15
           Symbol                                                                          45
           Call stacks                                                                     69
-          Error                                                                          244
+          Error                                                                          249
           Number                                                                         314
           BigInt                                                                          50
-          Math                                                                           153
+          Math                                                                           139
           Date                                                                            46
           Date: arithmetic                                                                78
           Date: local time                                                               151
           Date: text                                                                      33
           Date: parsing                                                                  171
-          Date: getters and setters                                                       96
+          Date: getters and setters                                                       92
           Date: methods that make text                                                    55
           Date: constructor                                                               28
-          String                                                                         113
+          String                                                                         114
           String: access, search, parts                                                  142
-          String: changed copies                                                         205
+          String: changed copies                                                         201
           String: patterns                                                               145
           String: order of text                                                          139
           String: HTML methods                                                            22
           String: iterator                                                                33
           String: constructor                                                             51
           Iterator prototypes                                                             10
-          Array                                                                          147
+          Array                                                                          144
           Array: callbacks                                                               109
           Array: order                                                                   157
           Array: prototype methods                                                       547
           Array: methods that typed arrays share                                          77
-          Array: constructor                                                              89
+          Array: constructor                                                              87
           Array iterators                                                                 44
           Map and Set                                                                    442
-          Iterators of Map and Set                                                       148
-          WeakMap and WeakSet                                                             87
+          Iterators of Map and Set                                                       114
+          WeakMap and WeakSet                                                             84
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
           Element types                                                                   99
           Typed arrays                                                                   580
-          Constructors of the element types                                               94
+          Constructors of the element types                                               93
           DataView                                                                        98
-          Promise                                                                        449
-          Generators and async functions                                                 149
+          Promise                                                                        442
+          Generators and async functions                                                 150
+          Iterator helpers                                                               465
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                181
           JSON: parsing                                                                  405
-          JSON: writing                                                                  343
-          Reflect                                                                         81
+          JSON: writing                                                                  337
+          Reflect                                                                         73
           Proxy                                                                          272
-          Global functions and values                                                     93
-    12  Regular expressions                                                            3,323
+          Global functions and values                                                     88
+    12  Regular expressions                                                            3,287
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -134,14 +135,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: how many steps a pattern can take                                      460
           RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      310
-          RegExp objects                                                                 155
+          RegExp objects                                                                 127
           RegExp.prototype                                                               149
           RegExp.prototype: replace                                                      196
-          RegExp.prototype: split                                                        100
+          RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         35
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,274
+    13  Intl                                                                           2,273
           Intl: the table of locales                                                     819
           Intl (ECMA-402): locales                                                       297
           Plural rules                                                                    28
@@ -150,32 +151,32 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
-          Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,229
-          Inspection                                                                     603
+          Intl.RelativeTimeFormat                                                         72
+    14  Functions of the web                                                           2,225
+          Inspection                                                                     604
           console: formatting                                                             85
           console: tables                                                                 78
           console                                                                        191
           URL                                                                            597
-          URLSearchParams                                                                235
+          URLSearchParams                                                                233
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    131
+          TextEncoder and TextDecoder                                                    128
           Base64                                                                          32
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,696
-          Helpers of generated code: any realm                                           347
-          Helpers of generated code: one realm                                           762
+    15  Realm, jobs and timers                                                         3,680
+          Helpers of generated code: any realm                                           351
+          Helpers of generated code: one realm                                           760
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
           Values for a reader that chooses                                                90
           Output and compiled texts                                                       55
-          Threads for scripts                                                            147
+          Threads for scripts                                                            154
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   426
-          Realm: running code, values in and out                                         439
+          Realm: objects, errors, jobs                                                   427
+          Realm: running code, values in and out                                         413
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         17
@@ -268,10 +269,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,042
+    23  Command line                                                                   3,043
           Options                                                                        210
           Documentation                                                                  302
-          The program                                                                    145
+          The program                                                                    146
           The map of this file                                                            58
           Serving                                                                        164
           Script tests                                                                   390
@@ -393,8 +394,10 @@ DEFAULT_HANDLER_TIMEOUT = 5.0
 #: Bytes by which all scripts together may let the process grow, before the one that took the most is stopped.
 DEFAULT_MAX_MEMORY = 1024 * 1024 * 1024
 
-#: JavaScript calls within calls before a RangeError, in Python frames.
-MAX_CALL_DEPTH = 6000
+#: JavaScript calls within calls before a RangeError, in Python frames: on threads for scripts, and where a
+#: program that embeds the engine runs scripts on threads of its own, which have the system's stack.
+MAX_CALL_DEPTH = 15_200
+EMBEDDED_CALL_DEPTH = 6000
 
 #: Bytes of stack for threads that run scripts, more than MAX_CALL_DEPTH takes on any CPython, and the bytes
 #: that a frame is counted with where the system gives less.
@@ -5221,7 +5224,9 @@ class JSSymbol:
         return f"Symbol({'' if self.description is undefined else self.description})"
 
 
+SYM_ASYNC_DISPOSE = JSSymbol("Symbol.asyncDispose")
 SYM_ASYNC_ITERATOR = JSSymbol("Symbol.asyncIterator")
+SYM_DISPOSE = JSSymbol("Symbol.dispose")
 SYM_HAS_INSTANCE = JSSymbol("Symbol.hasInstance")
 SYM_IS_CONCAT_SPREADABLE = JSSymbol("Symbol.isConcatSpreadable")
 SYM_ITERATOR = JSSymbol("Symbol.iterator")
@@ -5385,6 +5390,54 @@ class SealedAttrs(dict):
     __slots__ = ()
 
 
+class ProtectedFlags(int):
+    """The attribute bits of a property on which the engine relies."""
+
+    __slots__ = ()
+
+
+class ProtectedAttrs(dict):
+    """The `attrs` of an intrinsic on which the engine relies. Where a script changes a property, the attributes
+    of the realm that `relied_on` has for its key become False."""
+
+    __slots__ = ("owner", "realm", "relied_on", "originals")
+
+    def __init__(self, attrs, owner, realm, relied_on):
+        super().__init__(attrs)
+        self.owner, self.realm, self.relied_on = owner, realm, relied_on
+        self.originals = {key: self.value(key) for key in relied_on}
+        for key in relied_on.keys() & attrs.keys():
+            self[key] = attrs[key]
+
+    def value(self, key):
+        flags = self.get(key)
+        return flags.getter if type(flags) is Accessor else self.owner.props.get(key)
+
+    def note(self, key, value):
+        """A property gets a value or getter."""
+        if value is not self.originals.get(key):
+            for name in self.relied_on.get(key, ()):
+                setattr(self.realm, name, False)
+
+    def __setitem__(self, key, flags):
+        dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int and key in self.relied_on else flags)
+        self.note(key, self.value(key))
+
+    def __delitem__(self, key):
+        dict.__delitem__(self, key)
+        self.note(key, ABSENT)
+
+    def replaced_by(self, kind, attrs):
+        """Other attributes of the same object, as well protected."""
+        return kind(attrs, self.owner, self.realm, self.relied_on)
+
+
+class SealedProtectedAttrs(ProtectedAttrs, SealedAttrs):
+    """The same for an intrinsic that is not extensible."""
+
+    __slots__ = ()
+
+
 def array_index(key):
     """The index that a property key stands for, or -1 (6.1.7: 0 to 2^32 - 2)."""
     if type(key) is str and key and key[0] in "0123456789" and len(key) <= 10 \
@@ -5450,7 +5503,7 @@ class JSObject:
         """OrdinarySetPrototypeOf (10.1.2); returns whether it was allowed."""
         if proto is self.proto:
             return True
-        if type(self.attrs) is SealedAttrs:
+        if isinstance(self.attrs, SealedAttrs):
             return False
         walk = proto
         while walk is not None:
@@ -5461,13 +5514,18 @@ class JSObject:
             walk = walk.proto
         self.proto = proto
         note_prototype(proto)
+        if isinstance(self.attrs, ProtectedAttrs):
+            for key in self.attrs.relied_on:
+                self.attrs.note(key, ABSENT)
         return True
 
     def is_extensible(self):
-        return type(self.attrs) is not SealedAttrs
+        return not isinstance(self.attrs, SealedAttrs)
 
     def prevent_extensions(self):
-        self.attrs = SealedAttrs(self.special_attrs())
+        attrs = self.special_attrs()
+        self.attrs = attrs.replaced_by(SealedProtectedAttrs, attrs) if isinstance(attrs, ProtectedAttrs) \
+            else SealedAttrs(attrs)
         return True
 
     def special_attrs(self):
@@ -5589,11 +5647,14 @@ class JSObject:
             else:
                 flags = attrs.get(key)
                 if flags is not None:
-                    if type(flags) is Accessor:
-                        if flags.setter is undefined:
-                            return False
-                        flags.setter.fn(receiver, value)
-                        return True
+                    if type(flags) is not int:
+                        if type(flags) is Accessor:
+                            if flags.setter is undefined:
+                                return False
+                            flags.setter.fn(receiver, value)
+                            return True
+                        if obj is receiver and flags & WRITABLE:
+                            attrs.note(key, value)
                     if not flags & WRITABLE:
                         return False
                     break
@@ -6010,6 +6071,8 @@ class JSArray(JSObject):
         self.props.update(named)
         self.attrs.update(named_attrs if named_attrs is not None
                           else {k: DEFAULT_ATTRS for k in named if type(k) is not PrivateKey})
+        if isinstance(named_attrs, ProtectedAttrs):
+            self.attrs = named_attrs.replaced_by(ProtectedAttrs, self.attrs)
         self.items = []
         self.__class__ = DictArray
 
@@ -7257,12 +7320,24 @@ class IteratorRecord:
             pass
 
 
-def get_iterator(realm, value):
-    """GetIterator(value, sync) (7.4.3): an IteratorRecord, without shortcuts."""
-    method = get_method(realm, value, SYM_ITERATOR)
+def get_iterator(realm, value, text=None):
+    """GetIterator(value, sync) (7.4.3): an IteratorRecord, without shortcuts. `text` stands for the value in
+    the message: its place in the source text."""
+    method = undefined if value is undefined or value is null else get_method(realm, value, SYM_ITERATOR)
     if method is undefined:
-        raise JSTypeError(f"{display(value)} is not iterable")
+        raise not_iterable(value, text)
     return iterator_from_method(value, method)
+
+
+def not_iterable(value, text=None, kind=""):
+    """The error about a value that cannot be iterated."""
+    if text is None:
+        shown = typeof(value)
+        if type(value) is str or type(value) in NUMBER_TYPES or type(value) is bool or value is null:
+            shown += " " + display(value)
+        text, kind = shown, " (cannot read property Symbol(Symbol.iterator))"
+        return JSTypeError(f"{shown} is not iterable{kind}")
+    return JSTypeError(f"{text} is not {kind}iterable")
 
 
 def iterator_from_method(value, method):
@@ -7297,15 +7372,15 @@ def code_points(text):
 _CODE_POINTS = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\\s\\S]").findall
 
 
-def iterate(realm, value):
+def iterate(realm, value, text=None):
     """A Python iterator over any iterable, with shortcuts where no script can tell: arrays and
-    strings whose iteration is untouched. Everything else is an IteratorRecord."""
+    strings whose iteration is untouched. Everything else is an IteratorRecord. `text`: see get_iterator()."""
     if type(value) is JSArray:
-        if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched():
+        if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
             return iter(value.items)
-    elif type(value) is str and realm.string_iteration_untouched():
+    elif type(value) is str and realm.string_iteration_untouched:
         return code_points(value)
-    return get_iterator(realm, value)
+    return get_iterator(realm, value, text)
 
 
 def copied_list(items, start=0, end=None):
@@ -7337,7 +7412,7 @@ def live_items(array):
 def iterable_to_list(realm, value):
     """IterableToList (7.4.13): a Python list of at most MAX_ARRAY_ITEMS values."""
     if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
-            and realm.array_iteration_untouched():
+            and realm.array_iteration_untouched:
         return copied_list(value.items)
     values = []
     for item in iterate(realm, value):
@@ -8038,7 +8113,9 @@ class StatementEmitter(FunctionEmitter):
                 else:
                     self.emit_value(self.assign_identifier(target, value))
             else:
-                self.bind(target, self.expression(init))
+                value = self.expression(init)
+                self.source_of = target, init
+                self.bind(target, value)
 
     def visit_ReturnStatement(self, node):
         value = self.name("undefined") if node.argument is None else self.return_value(node.argument)
@@ -8379,7 +8456,7 @@ class LoopEmitter(StatementEmitter):
             return
         iterator = self.temporary()
         iterate = "iterate_live" if may_change_arrays(node.body) else "iterate"
-        self.emit_assign(iterator, self.call(iterate, self.head_value(node)))
+        self.emit_assign(iterator, self.call(iterate, self.head_value(node), *self.iterable_text(node.right)))
         jump = self.loop(labels, "of")
         self.at(node)
         loop = self.for_each(node, self.name(iterator))
@@ -8552,6 +8629,9 @@ class LoopEmitter(StatementEmitter):
 class DestructuringEmitter(LoopEmitter):
     """Translates patterns: values go to names and members."""
 
+    #: The pattern of a declaration or assignment, and the expression that it takes apart.
+    source_of = (None, None)
+
     def bind(self, pattern, value):
         """Emits statements that bind a declaration's pattern (Identifier included) to a value."""
         self.destructure(pattern, value, lambda target, v: self.bind_name(target, v))
@@ -8656,16 +8736,17 @@ class DestructuringEmitter(LoopEmitter):
     def array_pattern(self, pattern, value, store):
         """Array destructuring (13.15.5.5, 8.6.2): through an ArrayDestructuring, closed on the way out; or all
         values at once, where nobody can see that."""
+        text = self.iterable_text(self.source_of[1]) if pattern is self.source_of[0] else []
         if all(element is None or self.is_unseen(element, store == self.assign_one) for element in pattern.elements):
             values = self.temporary()
-            self.emit_assign(values, self.call("first_values", value, self.const(len(pattern.elements))))
+            self.emit_assign(values, self.call("first_values", value, self.const(len(pattern.elements)), *text))
             for index, element in enumerate(pattern.elements):
                 if element is not None:
                     self.at(element)
                     store(element, self.subscript(self.name(values), self.const(index)))
             return
         iterator = self.temporary()
-        self.emit_assign(iterator, self.call("destructure_array", value))
+        self.emit_assign(iterator, self.call("destructure_array", value, *text))
 
         def elements():
             for element in pattern.elements:
@@ -8751,7 +8832,7 @@ class ExpressionEmitter(DestructuringEmitter):
         if node is None:
             return self.name("hole")
         if isinstance(node, SpreadElement):
-            return self.starred(self.call("spread", self.expression(node.argument)))
+            return self.starred(self.call("spread", self.expression(node.argument), *self.iterable_text(node.argument)))
         return self.expression(node)
 
     def expression(self, node):
@@ -9480,6 +9561,7 @@ class AssignmentEmitter(OperatorEmitter):
         if isinstance(left, (ArrayPattern, ObjectPattern)):
             temp = self.temporary()
             self.emit_assign(temp, self.expression(node.right))
+            self.source_of = left, node.right
             self.assign_target(left, self.name(temp))
             return self.name(temp)
         if operator == "=":
@@ -9508,7 +9590,9 @@ class AssignmentEmitter(OperatorEmitter):
     def effect_AssignmentExpression(self, node):
         left = node.left
         if isinstance(left, (ArrayPattern, ObjectPattern)):
-            self.assign_target(left, self.expression(node.right))
+            value = self.expression(node.right)
+            self.source_of = left, node.right
+            self.assign_target(left, value)
             return
         if isinstance(left, Identifier) and type(left.scope) is Variable \
                 and node.operator not in ("&&=", "||=", "??="):
@@ -9975,6 +10059,14 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(node, MemberExpression) and not node.computed:
             return f"(intermediate value).{node.property.name}"
         return "(intermediate value)"
+
+    def iterable_text(self, node):
+        """[the source text of what is iterated], for "x.y is not iterable"; [] where it has no short one."""
+        if isinstance(node, CallExpression) and not isinstance(node.callee, Super):
+            text = self.text(node.callee)
+            return [] if "(" in text else [self.const(text + " is not a function or its return value")]
+        text = self.text(node) if isinstance(node, (*SIMPLE_NODES, MemberExpression)) else "("
+        return [] if "(" in text else [self.const(text)]
 
     def visit_NewExpression(self, node):
         values = self.operands([node.callee, *node.arguments])
@@ -10825,6 +10917,34 @@ INTRINSICS = {}
 GLOBAL_NAMES = {}
 
 
+#: Intrinsic name -> property key -> the protectors that it is under.
+RELIED_ON = {}
+#: Names of attributes of realms that are True until a script changes what they rely on.
+PROTECTORS = []
+
+
+def protector(name, **places):
+    """Declares an attribute of realms that is True while the named properties of intrinsics are as they were
+    made: RegExpPrototype=("exec", "flags")."""
+    PROTECTORS.append(name)
+    for intrinsic, keys in places.items():
+        for key in keys:
+            RELIED_ON.setdefault(intrinsic, {}).setdefault(key, []).append(name)
+
+
+def iteration_protector(name, iterator, **places):
+    """The same for loops that do without the iterators whose prototype is the intrinsic `iterator`."""
+    methods = ("next", "return", SYM_ITERATOR)
+    protector(name, ObjectPrototype=("return",), IteratorPrototype=methods, **{iterator: methods}, **places)
+
+
+def protect(realm, *intrinsics):
+    """Puts new intrinsics under their protectors."""
+    for name in RELIED_ON.keys() & intrinsics:
+        intrinsic = realm.__dict__[name]
+        intrinsic.attrs = ProtectedAttrs(intrinsic.special_attrs(), intrinsic, realm, RELIED_ON[name])
+
+
 def any_arguments(impl):
     """impl(realm, this, ...) for any list of arguments: nearly all take one already, and are returned as
     they are."""
@@ -10988,6 +11108,7 @@ class BuiltinClass(BuiltinTable):
             proto.put("constructor", ctor, HIDDEN_ATTRS)
             self.static.fill(realm, ctor)
         self.fill(realm, proto)
+        protect(realm, self.name, self.name + "Prototype")
 
     def make_constructor(self, realm):
         ctor = realm.bind(self.call_function(), self.info)
@@ -11389,12 +11510,6 @@ def has_integrity(obj, frozen):
     return True
 
 
-@OBJECT.static.method("getOwnPropertyDescriptor", 2)
-def object_get_own_property_descriptor(realm, this, value=undefined, key=undefined, *_):
-    obj = to_object(realm, value)
-    return from_property_descriptor(realm, obj.get_own(to_property_key(key)))
-
-
 @OBJECT.static.method("getOwnPropertyDescriptors", 1)
 def object_get_own_property_descriptors(realm, this, value=undefined, *_):
     obj = to_object(realm, value)
@@ -11406,34 +11521,10 @@ def object_get_own_property_descriptors(realm, this, value=undefined, *_):
     return result
 
 
-@OBJECT.static.method("getOwnPropertyNames", 1)
-def object_get_own_property_names(realm, this, value=undefined, *_):
-    keys = to_object(realm, value).own_keys()
-    return realm.new_array([key for key in keys if type(key) is str])
-
-
-@OBJECT.static.method("getOwnPropertySymbols", 1)
-def object_get_own_property_symbols(realm, this, value=undefined, *_):
-    keys = to_object(realm, value).own_keys()
-    return realm.new_array([key for key in keys if type(key) is JSSymbol])
-
-
-@OBJECT.static.method("getPrototypeOf", 1)
-def object_get_prototype_of(realm, this, value=undefined, *_):
-    proto = to_object(realm, value).get_proto()
-    return null if proto is None else proto
-
-
 @OBJECT.static.method("groupBy", 2)
 def object_group_by(realm, this, items=undefined, callback=undefined, *_):
     groups = group_values(realm, items, callback, to_property_key)
     return JSObject(None, {key: realm.new_array(values) for key, values in groups})
-
-
-@OBJECT.static.method("hasOwn", 2)
-def object_has_own(realm, this, value=undefined, key=undefined, *_):
-    obj = to_object(realm, value)
-    return obj.get_own(to_property_key(key)) is not None
 
 
 @OBJECT.static.method("is", 2)
@@ -11442,6 +11533,15 @@ def object_is(realm, this, x=undefined, y=undefined, *_):
 
 
 OBJECT.static.methods(
+    getOwnPropertyDescriptor=lambda realm, this, value=undefined, key=undefined, *_:
+        from_property_descriptor(realm, to_object(realm, value).get_own(to_property_key(key))),
+    getOwnPropertyNames=lambda realm, this, value=undefined, *_:
+        realm.new_array([key for key in to_object(realm, value).own_keys() if type(key) is str]),
+    getOwnPropertySymbols=lambda realm, this, value=undefined, *_:
+        realm.new_array([key for key in to_object(realm, value).own_keys() if type(key) is JSSymbol]),
+    getPrototypeOf=lambda realm, this, value=undefined, *_: to_object(realm, value).get_proto() or null,
+    hasOwn=lambda realm, this, value=undefined, key=undefined, *_:
+        to_object(realm, value).get_own(to_property_key(key)) is not None,
     keys=lambda realm, this, value=undefined, *_: realm.new_array(enumerable_own(realm, value, None)),
     values=lambda realm, this, value=undefined, *_:
         realm.new_array(enumerable_own(realm, value, lambda key, item: item)),
@@ -11679,7 +11779,7 @@ def symbol_key_for(realm, this, symbol=undefined, *_):
     return key if key is not undefined and realm.symbols.get(key) is symbol else undefined
 
 
-for _symbol in (SYM_ASYNC_ITERATOR, SYM_HAS_INSTANCE, SYM_IS_CONCAT_SPREADABLE, SYM_ITERATOR,
+for _symbol in (SYM_ASYNC_DISPOSE, SYM_ASYNC_ITERATOR, SYM_DISPOSE, SYM_HAS_INSTANCE, SYM_IS_CONCAT_SPREADABLE, SYM_ITERATOR,
                 SYM_MATCH, SYM_MATCH_ALL, SYM_REPLACE, SYM_SEARCH, SYM_SPECIES, SYM_SPLIT,
                 SYM_TO_PRIMITIVE, SYM_TO_STRING_TAG, SYM_UNSCOPABLES):
     SYMBOL.static.value(_symbol.description.partition(".")[2], _symbol, 0)
@@ -11766,7 +11866,7 @@ def error_header(name, message):
 class JSErrorObject(JSObject):
     """An Error. Its own `stack` is put together when somebody asks for it:
 
-    header   the first line as it was when the error was made
+    header   its message when the error was made; the first line of `stack` begins with `name` as it is then
     frames   (code, lasti) pairs; None once `stack` is an ordinary property
     place    (filename, line, column) of an error in a source text, or None
     """
@@ -11787,7 +11887,8 @@ class JSErrorObject(JSObject):
     def remember(self, frames):
         """Notes where and as what the error stands now."""
         self.frames = frames
-        self.header = error_line(self)
+        message = peek(self, "message")
+        self.header = "" if message is undefined else peek_text(message)
 
     def write_stack(self):
         """Makes `stack` an ordinary property; returns its value."""
@@ -11796,8 +11897,12 @@ class JSErrorObject(JSObject):
         self.attrs["stack"] = HIDDEN_ATTRS
         return text
 
+    def first_line(self):
+        name = peek(self, "name")
+        return error_header("Error" if name is undefined else peek_text(name), self.header)
+
     def stack_text(self):
-        lines = [self.header]
+        lines = [self.first_line()]
         if self.place is not None:
             filename, *position = self.place
             lines.append(":".join([f"    at {filename or '<anonymous>'}"]
@@ -12445,12 +12550,6 @@ rounding_function("round", round_half_up)
 rounding_function("trunc", math.trunc)
 
 
-@MATH.method("atan2", 2)
-def math_atan2(realm, this, y=undefined, x=undefined, *_):
-    y = to_number(y)
-    return math.atan2(y, to_number(x))
-
-
 def round_to_float32(value):
     """The nearest single precision number."""
     try:
@@ -12461,12 +12560,6 @@ def round_to_float32(value):
 
 MATH.method("hypot", 2)(
     lambda realm, this, *values: math.hypot(*[to_number(value) for value in values]) if values else 0)
-
-
-@MATH.method("imul", 2)
-def math_imul(realm, this, x=undefined, y=undefined, *_):
-    x = to_int32(x)
-    return to_int32(x * to_int32(y))
 
 
 def extreme(values, choose, zero_sign):
@@ -12496,13 +12589,11 @@ def math_min(realm, this, *values):
     return extreme(values, min, -1) if values else INFINITY
 
 
-@MATH.method("pow", 2)
-def math_pow(realm, this, base=undefined, exponent=undefined, *_):
-    base = to_number(base)
-    return number_power(base, to_number(exponent))
-
-
 MATH.methods(
+    atan2=lambda realm, this, y=undefined, x=undefined, *_: math.atan2(to_number(y), to_number(x)),
+    imul=lambda realm, this, x=undefined, y=undefined, *_: to_int32(to_int32(x) * to_int32(y)),
+    pow=lambda realm, this, base=undefined, exponent=undefined, *_:
+        number_power(to_number(base), to_number(exponent)),
     abs=lambda realm, this, value=undefined, *_: abs(to_number(value)),
     clz32=lambda realm, this, value=undefined, *_: 32 - to_uint32(value).bit_length(),
     fround=lambda realm, this, value=undefined, *_: round_to_float32(to_number(value)),
@@ -13054,13 +13145,9 @@ DATE.methods(
     getTime=lambda realm, this, *_: this.value,
     valueOf=lambda realm, this, *_: this.value,
     getTimezoneOffset=lambda realm, this, *_:
-        int(-local_facts(this.value)[0] / 60000) if this.value == this.value else NAN)
-
-
-@DATE.method("getYear", 0)
-def date_get_year(realm, this, *_):
-    value = this.value
-    return split_time(local_time(value))[0] - 1900 if value == value else NAN
+        int(-local_facts(this.value)[0] / 60000) if this.value == this.value else NAN,
+    getYear=lambda realm, this, *_:
+        split_time(local_time(this.value))[0] - 1900 if this.value == this.value else NAN)
 
 
 @DATE.method("setTime", 1)
@@ -13176,6 +13263,7 @@ DATE.static.method("UTC", 7)(lambda realm, this, *values: time_clip(date_argumen
 # -- String (22.1) -----------------------------------------------------------------------
 
 STRING = BuiltinClass("String", prototype=lambda realm, proto: JSStringObject(proto, ""))
+iteration_protector("string_iteration_untouched", "StringIteratorPrototype", StringPrototype=(SYM_ITERATOR,))
 
 _SUBSTITUTION = re.compile(r"\$(?:[$&`'<]|[0-9]{1,2})")
 #: Half of a surrogate pair without the other half.
@@ -13499,16 +13587,12 @@ def stands_alone(char):
         and not ("\u1160" <= first <= "\u11ff" or "\ud7b0" <= first <= "\ud7ff")
 
 
-@STRING.method("padEnd", 1)
-def string_pad_end(realm, this, length=undefined, filler=undefined, *_):
-    text = this_text(this, "padEnd")
-    return text + padding(text, length, filler)
-
-
-@STRING.method("padStart", 1)
-def string_pad_start(realm, this, length=undefined, filler=undefined, *_):
-    text = this_text(this, "padStart")
-    return padding(text, length, filler) + text
+STRING.method("padEnd", 1)(
+    lambda realm, this, length=undefined, filler=undefined, *_:
+    (text := this_text(this, "padEnd")) + padding(text, length, filler))
+STRING.method("padStart", 1)(
+    lambda realm, this, length=undefined, filler=undefined, *_:
+    padding(text := this_text(this, "padStart"), length, filler) + text)
 
 
 def padding(text, length, filler):
@@ -14025,7 +14109,7 @@ def string_raw(realm, this, template=undefined, *substitutions):
 
 # -- Iterator prototypes -----------------------------------------------------------------
 
-ITERATOR = BuiltinClass("Iterator", is_global=False)
+ITERATOR = BuiltinClass("Iterator")
 ASYNC_ITERATOR = BuiltinClass("AsyncIterator", is_global=False)
 
 
@@ -14041,6 +14125,8 @@ MAX_PREALLOCATED_ITEMS = 2 ** 23
 MIN_SPARSE_LENGTH = 20_000
 
 ARRAY = BuiltinClass("Array", prototype=lambda realm, proto: JSArray(proto, []))
+protector("array_species_untouched", ArrayPrototype=("constructor",), Array=(SYM_SPECIES,))
+iteration_protector("array_iteration_untouched", "ArrayIteratorPrototype", ArrayPrototype=(SYM_ITERATOR,))
 
 
 def check_safe_length(length):
@@ -14070,13 +14156,8 @@ def holey_array(items, proto):
 
 def has_array_constructor(realm, array):
     """True when ArraySpeciesCreate for this JSArray can only give an ordinary array."""
-    proto = realm.ArrayPrototype
-    if array.proto is not proto or array.attrs is not None or "constructor" in array.props \
-            or isinstance(array, DictArray) or proto.props.get("constructor") is not realm.Array:
-        return False
-    species = realm.Array.attrs.get(SYM_SPECIES)
-    return type(species) is Accessor and isinstance(species.getter, JSFunction) \
-        and species.getter.info is _SPECIES_INFO
+    return array.proto is realm.ArrayPrototype and array.attrs is None and "constructor" not in array.props \
+        and not isinstance(array, DictArray) and realm.array_species_untouched
 
 
 def array_species_create(realm, original, length):
@@ -15089,8 +15170,8 @@ def has_plain_iteration(realm, items):
     """True for an array or string whose iteration no script has touched."""
     if type(items) is JSArray:
         return not items.props and items.proto is realm.ArrayPrototype \
-            and realm.array_iteration_untouched()
-    return type(items) is str and realm.string_iteration_untouched()
+            and realm.array_iteration_untouched
+    return type(items) is str and realm.string_iteration_untouched
 
 
 @ARRAY.static.method("from", 1)
@@ -15155,8 +15236,6 @@ def array_of(realm, this, *items):
 
 
 ARRAY.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
-#: Tells the built-in getter of Array[Symbol.species] from any other.
-_SPECIES_INFO = ARRAY.static.entries[-1][3]
 
 
 # -- Array iterators ---------------------------------------------------------------------
@@ -15725,38 +15804,6 @@ def collection_iterator_next(realm, this, *_):
     return realm.iter_result(this.item(realm, position), False)
 
 
-MAP_ENTRIES_INFO = declared_info(MAP, "entries")
-MAP_NEXT_INFO = declared_info(MAP_ITERATOR, "next")
-SET_VALUES_INFO = declared_info(SET, "values")
-SET_NEXT_INFO = declared_info(SET_ITERATOR, "next")
-ITERATOR_ITERATOR_INFO = declared_info(ITERATOR, SYM_ITERATOR)
-
-
-def is_builtin_property(obj, key, info):
-    """Whether the own property `key` is still the built-in function with this FunctionInfo."""
-    return getattr(obj.props.get(key), "info", None) is info
-
-
-def map_iteration_untouched(realm, source):
-    """Whether no script can tell that a JSMap is not iterated by its Symbol.iterator method."""
-    return source.proto is realm.MapPrototype and source.attrs is None \
-        and SYM_ITERATOR not in source.props \
-        and is_builtin_property(source.proto, SYM_ITERATOR, MAP_ENTRIES_INFO) \
-        and iterator_untouched(realm.MapIteratorPrototype, MAP_NEXT_INFO)
-
-
-def set_iteration_untouched(realm, source):
-    """The same for a JSSet."""
-    return source.proto is realm.SetPrototype and source.attrs is None \
-        and SYM_ITERATOR not in source.props \
-        and is_builtin_property(source.proto, SYM_ITERATOR, SET_VALUES_INFO) \
-        and iterator_untouched(realm.SetIteratorPrototype, SET_NEXT_INFO)
-
-
-def iterator_untouched(proto, next_info):
-    return is_builtin_property(proto, "next", next_info) and proto.get("return") is undefined
-
-
 def iterate_map(realm, source):
     """A Python iterator over the entries of a JSMap, live, as [key, value] arrays."""
     for position in source.positions():
@@ -15769,28 +15816,26 @@ def iterate_set(source):
         yield source.keys[position]
 
 
+#: What fast_iterator() knows.
+COLLECTION_TYPES = frozenset((JSMap, JSSet, JSMapIterator, JSSetIterator))
+iteration_protector("map_iteration_untouched", "MapIteratorPrototype", MapPrototype=(SYM_ITERATOR,))
+iteration_protector("set_iteration_untouched", "SetIteratorPrototype", SetPrototype=(SYM_ITERATOR,))
+
+
 def fast_iterator(realm, value):
     """A Python iterator over a Map or a Set, or over an iterator of one, where no script can
     tell; else None."""
     kind = type(value)
+    if kind not in COLLECTION_TYPES or value.attrs is not None or SYM_ITERATOR in value.props:
+        return None
     if kind is JSMap:
-        return iterate_map(realm, value) if map_iteration_untouched(realm, value) else None
+        return iterate_map(realm, value) \
+            if value.proto is realm.MapPrototype and realm.map_iteration_untouched else None
     if kind is JSSet:
-        return iterate_set(value) if set_iteration_untouched(realm, value) else None
-    if kind is JSMapIterator or kind is JSSetIterator:
-        return value.items(realm) if collection_iterator_untouched(realm, value) else None
-    return None
-
-
-def collection_iterator_untouched(realm, iterator):
-    """Whether no script can tell that `next` of an iterator of Map or Set is not called."""
-    if type(iterator) is JSMapIterator:
-        proto, info = realm.MapIteratorPrototype, MAP_NEXT_INFO
-    else:
-        proto, info = realm.SetIteratorPrototype, SET_NEXT_INFO
-    return iterator.proto is proto and not iterator.props and iterator.attrs is None \
-        and SYM_ITERATOR not in proto.props and iterator_untouched(proto, info) \
-        and is_builtin_property(proto.proto, SYM_ITERATOR, ITERATOR_ITERATOR_INFO)
+        return iterate_set(value) if value.proto is realm.SetPrototype and realm.set_iteration_untouched else None
+    untouched, proto = (realm.map_iteration_untouched, realm.MapIteratorPrototype) if kind is JSMapIterator \
+        else (realm.set_iteration_untouched, realm.SetIteratorPrototype)
+    return value.items(realm) if untouched and value.proto is proto and not value.props else None
 
 
 # -- WeakMap and WeakSet -----------------------------------------------------------------
@@ -15850,10 +15895,7 @@ def declare_weak_collection(table, adder_name, add, has_entries):
 WEAK_MAP = BuiltinClass("WeakMap", JSWeakMap, tag="WeakMap")
 
 
-@WEAK_MAP.method("get", 1)
-def weak_map_get(realm, this, key=undefined, *_):
-    entry = this.entries.get(id(key))
-    return undefined if entry is None else entry[1]
+WEAK_MAP.methods(get=lambda realm, this, key=undefined, *_: this.entries.get(id(key), (None, undefined))[1])
 
 
 @WEAK_MAP.method("set", 2)
@@ -16764,7 +16806,7 @@ def values_of_source(realm, source):
     method = get_method(realm, source, SYM_ITERATOR)
     if method is not undefined:
         if type(source) is JSArray and not source.props and source.attrs is None \
-                and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched():
+                and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
             return list(source.items)
         return limited_list(polled(realm, iterator_from_method(source, method)))
     values = ArrayLikeValues(to_object(realm, source))
@@ -16866,17 +16908,16 @@ def iterated_length(array):
 
 ITERATED_LENGTHS[JSTypedArray] = iterated_length
 
-TYPED_VALUES_INFO = declared_info(TYPED_ARRAY, "values")
+protector("typed_array_iteration_untouched", TypedArrayPrototype=(SYM_ITERATOR,),
+         **{kind.name + "Prototype": (SYM_ITERATOR,) for kind in ELEMENT_KINDS})
 
 
 def iterate_typed_array(realm, array):
     """A Python iterator over a typed array's elements, or None where a script could tell that
     its Symbol.iterator method is not called."""
-    if array.props or array.attrs is not None or not realm.array_iteration_untouched() \
+    if array.props or array.attrs is not None or not realm.array_iteration_untouched \
             or array.proto is not getattr(realm, array.kind.name + "Prototype") \
-            or array.proto.proto is not realm.TypedArrayPrototype \
-            or SYM_ITERATOR in array.proto.props \
-            or not is_builtin_property(realm.TypedArrayPrototype, SYM_ITERATOR, TYPED_VALUES_INFO):
+            or not realm.typed_array_iteration_untouched:
         return None
     return polled(realm, live_elements(array))
 
@@ -17135,15 +17176,8 @@ def adopt_thenable(realm, promise, thenable, then):
 
 def has_plain_species(realm, promise):
     """Whether SpeciesConstructor(promise) gives %Promise% and runs no script."""
-    proto = realm.PromisePrototype
-    if promise.proto is not proto or "constructor" in promise.props \
-            or (promise.attrs is not None and "constructor" in promise.attrs):
-        return False
-    ctor = realm.Promise
-    if proto.props.get("constructor") is not ctor:
-        return False
-    species = ctor.attrs.get(SYM_SPECIES)
-    return type(species) is Accessor and getattr(species.getter, "info", None) is SPECIES_INFO
+    return realm.promise_species_untouched and promise.proto is realm.PromisePrototype \
+        and "constructor" not in (promise.props if promise.attrs is None else promise.attrs)
 
 
 def promise_react(realm, promise, on_fulfilled, on_rejected):
@@ -17433,7 +17467,7 @@ PROMISE.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
 #: They tell the built-in functions from what a script may have put in their place.
 THEN_INFO = declared_info(PROMISE, "then")
-SPECIES_INFO = declared_info(PROMISE.static, SYM_SPECIES)
+protector("promise_species_untouched", PromisePrototype=("constructor",), Promise=(SYM_SPECIES,))
 
 
 # -- Generators and async functions ------------------------------------------------------
@@ -17525,6 +17559,7 @@ def generator_result(realm, run, *args):
 GENERATOR = BuiltinClass("Generator", JSGenerator, parent="IteratorPrototype", tag="Generator",
                          is_global=False)
 GENERATOR.target = "[Generator]"
+iteration_protector("generator_iteration_untouched", "GeneratorPrototype")
 GENERATOR.value("constructor", lambda realm: realm.GeneratorFunctionPrototype, CONFIGURABLE)
 GENERATOR.method("return", 1)(
     lambda realm, this, value=undefined, *_: generator_result(realm, this.throw, GeneratorReturn(value)))
@@ -17583,6 +17618,471 @@ def yield_delegate(realm, iterable):
             received, mode = returned.value, "return"
         except Exception as error:
             received, mode = realm.thrown_value(error), "throw"
+
+
+# -- Iterator helpers (27.1) -------------------------------------------------------------
+
+class JSIteratorHelper(JSObject):
+    """What map(), zip() and their like return: the body is a Python generator, driven as those of scripts are.
+
+    records   the IteratorRecords to close when it is left early
+    """
+
+    __slots__ = ("body", "state", "records")
+    class_name = "Iterator Helper"
+    begin, resume, throw = JSGenerator.begin, JSGenerator.resume, JSGenerator.throw
+
+
+class JSWrappedIterator(JSObject):
+    """What Iterator.from() puts around an iterator that does not inherit from Iterator.prototype."""
+
+    __slots__ = ("record",)
+    class_name = "Iterator"
+
+
+def close_all(records, error=None):
+    """IteratorCloseAll: those that are not done, the last first. Raises the first error of `return`, unless
+    `error` is one already."""
+    for record in reversed(records):
+        try:
+            if error is None or isinstance(error, GeneratorReturn):
+                record.close()
+            else:
+                record.abandon(error)
+        except Exception as failure:
+            error = failure
+    if error is not None:
+        raise error
+
+
+def make_helper(realm, records, body):
+    """An iterator over what a Python generator yields; whoever leaves it early closes the records."""
+    def closing():
+        try:
+            yield from body
+        except BaseException as error:
+            if not isinstance(error, GeneratorExit):
+                close_all(records, error)
+            raise
+        return undefined
+    helper = JSIteratorHelper(realm.IteratorHelperPrototype)
+    helper.body, helper.state, helper.records = closing(), "start", records
+    return helper
+
+
+ITERATOR_HELPER = BuiltinClass("IteratorHelper", JSIteratorHelper, parent="IteratorPrototype",
+                               tag="Iterator Helper", is_global=False)
+
+
+@ITERATOR_HELPER.method("next")
+def iterator_helper_next(realm, this, *_):
+    return generator_result(realm, this.resume, undefined)
+
+
+@ITERATOR_HELPER.method("return")
+def iterator_helper_return(realm, this, *_):
+    if this.state == "start":
+        this.state = "done"
+        close_all(this.records)
+    return generator_result(realm, this.throw, GeneratorReturn(undefined))
+
+
+WRAPPED_ITERATOR = BuiltinClass("WrapForValidIterator", JSWrappedIterator, parent="IteratorPrototype", is_global=False)
+
+
+@WRAPPED_ITERATOR.method("next")
+def wrapped_iterator_next(realm, this, *_):
+    return call(this.record.next_method, this.record.iterator)
+
+
+@WRAPPED_ITERATOR.method("return")
+def wrapped_iterator_return(realm, this, *_):
+    method = get_method(realm, this.record.iterator, "return")
+    return realm.iter_result(undefined, True) if method is undefined else method.fn(this.record.iterator)
+
+
+def require_object(value, what):
+    """`value` if it is an object, else a TypeError."""
+    if not isinstance(value, JSObject):
+        raise JSTypeError(f"{what} called on non-object")
+    return value
+
+
+def direct_iterator(iterator):
+    """GetIteratorDirect (7.4.9)."""
+    return IteratorRecord(iterator, iterator.get("next"))
+
+
+def flattenable(realm, value, strings=False):
+    """GetIteratorFlattenable (7.4.13): the record of an iterable or iterator."""
+    if not isinstance(value, JSObject) and not (strings and type(value) is str):
+        raise JSTypeError(f"{display(value)} is not an object")
+    method = get_method(realm, value, SYM_ITERATOR)
+    iterator = value if method is undefined else method.fn(value)
+    if not isinstance(iterator, JSObject):
+        raise JSTypeError(f"{display(iterator)} is not an object")
+    return direct_iterator(iterator)
+
+
+def iterator_method(name, check=None, lazy=False, length=1):
+    """Declares impl(realm, record, argument, *more) as a method of iterators. `check` converts or refuses the
+    first argument, whereupon the iterator is closed; what a `lazy` impl yields is an iterator again."""
+    def declare(impl):
+        @ITERATOR.method(name, length)
+        def run(realm, this, *args):
+            record = IteratorRecord(require_object(this, f"Iterator.prototype.{name}"), undefined)
+            try:
+                args = (check(*(args[:1] or (undefined,)), *args[1:]), *args[1:]) if check is not None else ()
+            except BaseException as error:
+                record.abandon(error)
+                raise
+            record.next_method = this.get("next")
+            if lazy:
+                return make_helper(realm, [record], impl(realm, record, *args))
+            try:
+                return impl(realm, record, *args)
+            except BaseException as error:
+                record.abandon(error)
+                raise
+        return impl
+    return declare
+
+
+def closed(record, value):
+    """`value`, after the iterator was closed."""
+    record.close()
+    return value
+
+
+def check_function(value, *_):
+    return require_callable(value)
+
+
+def check_limit(value, *_):
+    """The number of values to take or drop: an int, or INFINITY."""
+    number = to_number(value)
+    limit = -1 if number != number else to_integer_or_infinity(number)
+    if limit < 0 or INFINITY > limit > 2**53 - 1:
+        raise JSRangeError(f"{display(value)} must be positive" if limit < 0 else f"{display(value)} is too large")
+    return limit
+
+
+def check_whole(value, least, most, infinite=False):
+    """A Number that is an int within bounds, or INFINITY."""
+    if not is_integral(value) and not (infinite and value in (INFINITY, -INFINITY)):
+        raise JSTypeError(f"{display(value)} is not an integer")
+    if value < least or INFINITY > value > most:
+        raise JSRangeError(f"{display(value)} is out of range")
+    return value if value == INFINITY else int(value)
+
+
+def check_chunk(value, undersized=undefined, *_):
+    value = check_whole(value, 1, 2**32 - 1)
+    if undersized is not undefined and undersized not in ("only-full", "allow-partial"):
+        raise JSTypeError('The second argument must be "only-full" or "allow-partial"')
+    return value
+
+
+@iterator_method("map", check_function, lazy=True)
+def iterator_map(realm, record, mapper, *_):
+    for index, value in enumerate(record):
+        yield mapper.fn(undefined, value, index)
+
+
+@iterator_method("filter", check_function, lazy=True)
+def iterator_filter(realm, record, predicate, *_):
+    for index, value in enumerate(record):
+        if to_boolean(predicate.fn(undefined, value, index)):
+            yield value
+
+
+@iterator_method("take", check_limit, lazy=True)
+def iterator_take(realm, record, limit, *_):
+    while limit > 0:
+        limit -= 1
+        for value in record:
+            yield value
+            break
+        else:
+            return
+    record.close()
+
+
+@iterator_method("drop", check_limit, lazy=True)
+def iterator_drop(realm, record, limit, *_):
+    for value in record:
+        if limit > 0:
+            limit -= 1
+        else:
+            yield value
+
+
+@iterator_method("flatMap", check_function, lazy=True)
+def iterator_flat_map(realm, record, mapper, *_):
+    for index, value in enumerate(record):
+        inner = flattenable(realm, mapper.fn(undefined, value, index))
+        try:
+            for item in inner:
+                yield item
+        except BaseException as error:
+            close_all([inner], error)
+
+
+@iterator_method("chunks", lambda value, *_: check_chunk(value), lazy=True)
+def iterator_chunks(realm, record, size, *_):
+    chunk = []
+    for value in record:
+        chunk.append(value)
+        if len(chunk) == size:
+            yield realm.new_array(chunk)
+            chunk = []
+    if chunk:
+        yield realm.new_array(chunk)
+
+
+@iterator_method("windows", check_chunk, lazy=True)
+def iterator_windows(realm, record, size, undersized=undefined, *_):
+    window, whole = collections.deque(maxlen=size), False
+    for value in record:
+        window.append(value)
+        if len(window) == size:
+            whole = True
+            yield realm.new_array(list(window))
+    if undersized == "allow-partial" and window and not whole:
+        yield realm.new_array(list(window))
+
+
+@iterator_method("forEach", check_function)
+def iterator_for_each(realm, record, function, *_):
+    for index, value in enumerate(record):
+        function.fn(undefined, value, index)
+    return undefined
+
+
+@iterator_method("some", check_function)
+def iterator_some(realm, record, predicate, *_):
+    for index, value in enumerate(record):
+        if to_boolean(predicate.fn(undefined, value, index)):
+            return closed(record, True)
+    return False
+
+
+@iterator_method("every", check_function)
+def iterator_every(realm, record, predicate, *_):
+    for index, value in enumerate(record):
+        if not to_boolean(predicate.fn(undefined, value, index)):
+            return closed(record, False)
+    return True
+
+
+@iterator_method("find", check_function)
+def iterator_find(realm, record, predicate, *_):
+    for index, value in enumerate(record):
+        if to_boolean(predicate.fn(undefined, value, index)):
+            return closed(record, value)
+    return undefined
+
+
+@iterator_method("reduce", check_function)
+def iterator_reduce(realm, record, reducer, *initial):
+    start = 0 if initial else 1
+    result = initial[0] if initial else next(record, ABSENT)
+    if result is ABSENT:
+        raise JSTypeError("Reduce of a done iterator with no initial value")
+    for index, value in enumerate(record, start):
+        result = reducer.fn(undefined, result, value, index)
+    return result
+
+
+@iterator_method("toArray", length=0)
+def iterator_to_array(realm, record):
+    return realm.new_array(list_of_values(realm, record))
+
+
+def list_of_values(realm, values):
+    """The values of a Python iterator that may run script code, at most MAX_ARRAY_ITEMS."""
+    items = []
+    for value in values:
+        items.append(value)
+        if len(items) > MAX_ARRAY_ITEMS:
+            raise JSRangeError("Invalid array length")
+    return items
+
+
+def check_skipped(_value, skipped=undefined, *_):
+    return _value, 0 if skipped is undefined else check_whole(skipped, 0, 2**53 - 1, True)
+
+
+@iterator_method("includes", check_skipped)
+def iterator_includes(realm, record, wanted, *_):
+    searched, skipped = wanted
+    for value in record:
+        if skipped > 0:
+            skipped -= 1
+        elif same_value_zero(value, searched):
+            return closed(record, True)
+    return False
+
+
+@iterator_method("join", lambda separator, *_: "," if separator is undefined else to_string(separator))
+def iterator_join(realm, record, separator, *_):
+    pieces, size = [], 0
+    for value in record:
+        pieces.append("" if value is undefined or value is null else to_string(value))
+        size += len(pieces[-1]) + len(separator)
+        check_string_length(size)
+    return separator.join(pieces)
+
+
+@ITERATOR.method(SYM_DISPOSE)
+def iterator_dispose(realm, this, *_):
+    method = get_method(realm, this, "return")
+    if method is not undefined:
+        method.fn(this)
+    return undefined
+
+
+@ITERATOR.constructor(0)
+def iterator_construct(realm, new_target, *_):
+    if new_target is realm.Iterator:
+        raise JSTypeError("Abstract class Iterator not directly constructable")
+    return JSObject(proto_from(realm, new_target, "IteratorPrototype"))
+
+
+def careful_property(key, value):
+    """Declares a property of Iterator.prototype whose setter leaves that alone (27.1.4.1 and 27.1.4.14)."""
+    def put(realm, this, item=undefined, *_):
+        if this is realm.IteratorPrototype or not isinstance(this, JSObject):
+            raise JSTypeError(f"Cannot assign to this property of {display(this)}")
+        if this.get_own(key) is None:
+            this.create_data_property_or_throw(key, item)
+        elif not this.set(key, item, this):
+            raise JSTypeError(f"Cannot assign to read only property of {display(this)}")
+        return undefined
+    ITERATOR.getter(key, setter=put)(lambda realm, this, *_: value(realm))
+
+
+careful_property(SYM_TO_STRING_TAG, lambda realm: "Iterator")
+careful_property("constructor", lambda realm: realm.Iterator)
+
+
+@ITERATOR.static.method("from", 1)
+def iterator_from(realm, this, value=undefined, *_):
+    record = flattenable(realm, value, True)
+    if ordinary_has_instance(realm.Iterator, record.iterator):
+        return record.iterator
+    wrapper = JSWrappedIterator(realm.WrapForValidIteratorPrototype)
+    wrapper.record = record
+    return wrapper
+
+
+@ITERATOR.static.method("concat")
+def iterator_concat(realm, this, *items):
+    methods = []
+    for item in items:
+        if not isinstance(item, JSObject):
+            raise JSTypeError(f"{display(item)} is not an object")
+        methods.append(get_method(realm, item, SYM_ITERATOR))
+        if methods[-1] is undefined:
+            raise not_iterable(item)
+    opened = []
+
+    def body():
+        for item, method in zip(items, methods):
+            opened[:] = [iterator_from_method(item, method)]
+            for value in opened[0]:
+                yield value
+    return make_helper(realm, opened, body())
+
+
+def zip_options(options):
+    """-> (the mode of zip() and zipKeyed(), its padding)."""
+    if options is not undefined and not isinstance(options, JSObject):
+        raise JSTypeError("The options must be an object")
+    mode = undefined if options is undefined else options.get("mode")
+    mode = "shortest" if mode is undefined else mode
+    if type(mode) is not str or mode not in ("shortest", "longest", "strict"):
+        raise JSTypeError('The mode must be "shortest", "longest" or "strict"')
+    padding = options.get("padding") if mode == "longest" and options is not undefined else undefined
+    if padding is not undefined and not isinstance(padding, JSObject):
+        raise JSTypeError("The padding must be an object")
+    return mode, padding
+
+
+def zipped(records, mode, padding, finish):
+    """IteratorZip: a Python generator over what finish(values) makes of the values of one turn."""
+    while records:
+        values, ended = [], 0
+        for index, record in enumerate(records):
+            value = next(record, ABSENT)
+            if value is ABSENT:
+                if mode == "shortest":
+                    return close_all(records)
+                if mode == "strict":
+                    if index or not all(map(steps_to_end, records[1:])):
+                        raise JSTypeError("The iterators do not end at the same time")
+                    return None
+                value, ended = padding[index], ended + 1
+            values.append(value)
+        if ended == len(records):
+            return None
+        yield finish(values)
+    return None
+
+
+def steps_to_end(record):
+    """Takes one step without reading its value: whether the iterator has ended."""
+    record.done = True
+    result = call(record.next_method, record.iterator)
+    if not isinstance(result, JSObject):
+        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    record.done = to_boolean(result.get("done"))
+    return record.done
+
+
+@ITERATOR.static.method("zip", 1)
+def iterator_zip(realm, this, iterables=undefined, options=undefined, *_):
+    require_object(iterables, "Iterator.zip")
+    mode, padding = zip_options(options)
+    records, opened = [], []
+    try:
+        opened.append(get_iterator(realm, iterables))
+        for value in opened[0]:
+            records.append(flattenable(realm, value))
+        fill = [undefined] * len(records)
+        if padding is not undefined:
+            opened[:] = []
+            source = get_iterator(realm, padding)
+            fill = list(itertools.islice(source, len(records)))
+            fill += [undefined] * (len(records) - len(fill))
+            source.close()
+    except BaseException as error:
+        close_all(opened + records, error)
+    return make_helper(realm, records, zipped(records, mode, fill, realm.new_array))
+
+
+@ITERATOR.static.method("zipKeyed", 1)
+def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
+    require_object(iterables, "Iterator.zipKeyed")
+    mode, padding = zip_options(options)
+    records, keys = [], []
+    try:
+        for key in iterables.own_keys():
+            own = iterables.get_own(key)
+            value = iterables.get(key) if own is not None and own.enumerable else undefined
+            if value is not undefined:
+                keys.append(key)
+                records.append(flattenable(realm, value))
+        fill = [undefined if padding is undefined else padding.get(key) for key in keys]
+    except BaseException as error:
+        close_all(records, error)
+
+    def finish(values):
+        result = JSObject(None)
+        for key, value in zip(keys, values):
+            result.create_data_property(key, value)
+        return result
+    return make_helper(realm, records, zipped(records, mode, fill, finish))
 
 
 # -- Async functions ---------------------------------------------------------------------
@@ -18354,7 +18854,7 @@ def plain_json(realm, value):
     encoder = make_encoder({}, plain_opener(realm), _quote_ascii, None, ":", ",", False, False, True)
     try:
         text = "".join(encoder(value, 0))
-    except (NotPlain, ValueError):
+    except (NotPlain, ValueError, RecursionError):  # JSONWriter may get deeper: CPython 3.12 gives C code little
         return None
     return text if text.isascii() else escape_lone_surrogates(text)
 
@@ -18496,10 +18996,13 @@ class JSONWriter:
         self.gap = gap
         self.indent = ""
         self.stack = []
+        self.open = set()               # the ids of the objects on the stack
         self.size = 0
+        self.out = []
 
-    def property_text(self, holder, key, value):
-        """SerializeJSONProperty (25.5.2.2) for a value already read; None for undefined."""
+    def write_property(self, holder, key, value, before):
+        """SerializeJSONProperty (25.5.2.2) for a value already read: writes its text behind the text `before`;
+        False for undefined."""
         if isinstance(value, JSObject) or type(value) is JSBigInt:
             to_json = get_v(self.realm, value, "toJSON")
             if is_callable(to_json):
@@ -18522,67 +19025,58 @@ class JSONWriter:
         elif kind is JSBigInt:
             raise JSTypeError("Do not know how to serialize a BigInt")
         elif isinstance(value, JSObject) and value.fn is None:
-            return self.object_text(key, value)
+            self.write_object(key, value, before)
+            return True
         else:
-            return None
-        self.count(len(text))
-        return text
+            return False
+        self.write(before + text)
+        return True
 
-    def count(self, length):
-        """Notes that the text grew."""
-        self.size += length
+    def write(self, text):
+        self.size += len(text)
         check_string_length(self.size)
+        self.out.append(text)
 
-    def object_text(self, key, value):
+    def write_object(self, key, value, before):
         """An object or array: SerializeJSONObject, SerializeJSONArray (25.5.2.5 and 6)."""
-        for index, (_, outer) in enumerate(self.stack):
-            if outer is value:
-                raise circular_error(self.stack[index:], key)
+        if id(value) in self.open:
+            first = next(index for index, (_, outer) in enumerate(self.stack) if outer is value)
+            raise circular_error(self.stack[first:], key)
         self.stack.append((key, value))
+        self.open.add(id(value))
         outer_indent = self.indent
         self.indent += self.gap
         self.realm.poll()
-        if is_array(value):
-            opener, closer, parts = "[", "]", self.elements(value)
-        else:
-            opener, closer, parts = "{", "}", self.members(value)
-        separator = ",\n" + self.indent if self.gap else ","
-        text = separator.join(parts)
-        if parts and self.gap:
-            text = f"\n{self.indent}{text}\n{outer_indent}"
-        self.count(len(parts) * len(separator) + 2)
+        is_list = is_array(value)
+        self.write(before + ("[" if is_list else "{"))
+        first = "\n" + self.indent if self.gap else ""
+        wrote = (self.write_elements if is_list else self.write_members)(value, first, "," + first)
+        self.write(("\n" + outer_indent if wrote and self.gap else "") + ("]" if is_list else "}"))
         self.stack.pop()
+        self.open.discard(id(value))
         self.indent = outer_indent
-        return opener + text + closer
 
-    def members(self, value):
+    def write_members(self, value, before, separator):
         keys = self.keys
         if keys is None:
             keys = [key for key in value.own_keys() if type(key) is str]
             if value.exotic or value.attrs is not None:
                 keys = [key for key in keys if is_enumerable(value, key)]
         colon = ": " if self.gap else ":"
-        parts = []
         for key in keys:
-            text = self.property_text(lambda: value, key, value.get(key))
-            if text is not None:
-                name = quote_json(key)
-                self.count(len(name))
-                parts.append(name + colon + text)
-        return parts
+            if self.write_property(lambda: value, key, value.get(key), before + quote_json(key) + colon):
+                before = separator
+        return before is separator
 
-    def elements(self, value):
-        parts = []
+    def write_elements(self, value, before, separator):
         for index in range(length_of_array_like(value)):
             if index % 1024 == 1023:
                 self.realm.poll()
             key = str(index)
-            text = self.property_text(lambda: value, key, value.get(key))
-            if text is None:
-                text = "null"
-                self.count(4)
-            parts.append(text)
-        return parts
+            if not self.write_property(lambda: value, key, value.get(key), before):
+                self.write(before + "null")
+            before = separator
+        return before is separator
 
 
 def unwrapped(value):
@@ -18624,8 +19118,8 @@ def json_stringify(realm, value, replacer=undefined, space=undefined):
             check_string_length(len(text))
             return text
     writer = JSONWriter(realm, function, keys, gap)
-    text = writer.property_text(lambda: realm.new_object({"": value}), "", value)
-    return undefined if text is None else text
+    wrote = writer.write_property(lambda: realm.new_object({"": value}), "", value, "")
+    return "".join(writer.out) if wrote else undefined
 
 
 def property_list(realm, replacer):
@@ -18670,12 +19164,6 @@ def require_target(value, method):
     return value
 
 
-@REFLECT.method("apply", 3)
-def reflect_apply(realm, this, function=undefined, receiver=undefined, args=undefined, *_):
-    require_callable(function)
-    return function.fn(receiver, *list_from_array_like(args))
-
-
 @REFLECT.method("construct", 2)
 def reflect_construct(realm, this, ctor=undefined, args=undefined, *new_target):
     new_target = new_target[0] if new_target else ctor
@@ -18701,17 +19189,15 @@ def reflect_get(realm, this, target=undefined, key=undefined, *receiver):
 
 @REFLECT.method("getOwnPropertyDescriptor", 2)
 def reflect_get_own_property_descriptor(realm, this, target=undefined, key=undefined, *_):
-    require_target(target, "getOwnPropertyDescriptor")
-    return from_property_descriptor(realm, target.get_own(to_property_key(key)))
-
-
-@REFLECT.method("getPrototypeOf", 1)
-def reflect_get_prototype_of(realm, this, target=undefined, *_):
-    proto = require_target(target, "getPrototypeOf").get_proto()
-    return null if proto is None else proto
+    own = require_target(target, "getOwnPropertyDescriptor").get_own(to_property_key(key))
+    return from_property_descriptor(realm, own)
 
 
 REFLECT.methods(
+    apply=lambda realm, this, function=undefined, receiver=undefined, args=undefined, *_:
+        require_callable(function).fn(receiver, *list_from_array_like(args)),
+    getPrototypeOf=lambda realm, this, target=undefined, *_:
+        require_target(target, "getPrototypeOf").get_proto() or null,
     deleteProperty=lambda realm, this, target=undefined, key=undefined, *_:
         require_target(target, "deleteProperty").delete(to_property_key(key)),
     has=lambda realm, this, target=undefined, key=undefined, *_:
@@ -19027,12 +19513,6 @@ _PERCENT_RUN = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}(?:%[89abAB][0-9a-fA-F]){0
 _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 
 
-@GLOBAL_FUNCTIONS.method("isNaN", 1)
-def global_is_nan(realm, this, value=undefined, *_):
-    value = to_number(value)
-    return value != value
-
-
 @GLOBAL_FUNCTIONS.method("eval", 1)
 def global_eval(realm, this, source=undefined, *_):
     """Indirect eval (19.2.1): the text runs as a script of its own."""
@@ -19079,6 +19559,7 @@ def decode_except(escaped, decoded, preserved):
 
 
 GLOBAL_FUNCTIONS.methods(
+    isNaN=lambda realm, this, value=undefined, *_: (number := to_number(value)) != number,
     isFinite=lambda realm, this, value=undefined, *_: is_finite(to_number(value)),
     decodeURI=lambda realm, this, uri=undefined, *_: decode_uri(to_string(uri), URI_RESERVED),
     decodeURIComponent=lambda realm, this, component=undefined, *_:
@@ -21743,37 +22224,12 @@ class JSRegExp(JSObject):
         self.judged = self.viewed = None
 
 
-class JSRegExpPrototype(JSObject):
-    """%RegExp.prototype%, which can tell whether scripts have changed what exec, flags and
-    the like mean; the shortcuts below are open only while they have not."""
-
-    __slots__ = ("original_exec", "original_getters", "original_species")
-
-    def remember(self, ctor):
-        self.original_exec = self.props["exec"]
-        self.original_getters = _FLAG_GETTERS(self.attrs)
-        self.original_species = ctor.attrs[SYM_SPECIES].getter
-
-    def untouched(self):
-        try:
-            return self.props["exec"] is self.original_exec \
-                and _FLAG_GETTERS(self.attrs) == self.original_getters
-        except KeyError:
-            return False
-
-
 _FLAG_NAMES = {"d": "hasIndices", "g": "global", "i": "ignoreCase", "m": "multiline", "s": "dotAll",
                "u": "unicode", "v": "unicodeSets", "y": "sticky"}
-_FLAG_GETTERS = operator.itemgetter("flags", *_FLAG_NAMES.values())
 
-
-class RegExpClass(BuiltinClass):
-    def install(self, realm):
-        BuiltinClass.install(self, realm)
-        realm.RegExpPrototype.remember(realm.RegExp)
-
-
-REGEXP = RegExpClass("RegExp", prototype=lambda realm, proto: JSRegExpPrototype(proto))
+REGEXP = BuiltinClass("RegExp")
+protector("regexp_methods_untouched", RegExpPrototype=("exec", "flags", *_FLAG_NAMES.values()))
+protector("regexp_species_untouched", RegExpPrototype=("constructor",), RegExp=(SYM_SPECIES,))
 
 
 @runtime_helper
@@ -21792,13 +22248,10 @@ def validate_literal(pattern, flags):
 REGEXP_VALIDATOR.append(validate_literal)
 
 
-def is_untouched(regexp):
+def is_untouched(realm, regexp):
     """Whether an object is a RegExp whose methods and flags do what the specification says."""
-    if type(regexp) is not JSRegExp:
-        return False
-    attrs, proto = regexp.attrs, regexp.proto
-    return len(attrs) == 1 and attrs["lastIndex"] == WRITABLE \
-        and type(proto) is JSRegExpPrototype and proto.untouched()
+    return type(regexp) is JSRegExp and realm.regexp_methods_untouched and regexp.proto is realm.RegExpPrototype \
+        and len(regexp.attrs) == 1 and regexp.attrs["lastIndex"] == WRITABLE
 
 
 def require_regexp(value, method):
@@ -21862,10 +22315,10 @@ def match_indices(realm, pattern, match):
 
 def regexp_exec(realm, regexp, text):
     """RegExpExec (22.2.7.1): an object or null."""
-    method = regexp.get("exec")
-    if method is realm.RegExpPrototype.original_exec and type(regexp) is JSRegExp:
+    if is_untouched(realm, regexp):
         match = builtin_exec(realm, regexp, text)
         return null if match is None else match_array(realm, regexp.program, text, match)
+    method = regexp.get("exec")
     if is_callable(method):
         result = method.fn(regexp, text)
         if result is not null and not isinstance(result, JSObject):
@@ -21924,7 +22377,7 @@ def regexp_source(realm, this, *_):
 def regexp_test(realm, this, string=undefined, *_):
     require_regexp(this, "test")
     text = to_string(string)
-    if type(this) is JSRegExp and this.get("exec") is realm.RegExpPrototype.original_exec:
+    if is_untouched(realm, this):
         return builtin_exec(realm, this, text) is not None
     return regexp_exec(realm, this, text) is not null
 
@@ -21950,7 +22403,7 @@ def regexp_compile(realm, this, pattern=undefined, flags=undefined, *_):
 def regexp_match(realm, this, string=undefined, *_):
     require_regexp(this, "@@match")
     text = to_string(string)
-    if is_untouched(this):
+    if is_untouched(realm, this):
         if not this.program.is_global:
             return regexp_exec(realm, this, text)
         if not this.program.sticky:
@@ -22036,7 +22489,7 @@ def regexp_replace(realm, this, string=undefined, replacement=undefined, *_):
     functional = is_callable(replacement)
     if not functional:
         replacement = to_string(replacement)
-    if is_untouched(this) and not this.program.sticky \
+    if is_untouched(realm, this) and not this.program.sticky \
             and (this.program.is_global or type(this.props["lastIndex"]) is int):
         return (replace_by_function if functional else replace_by_text)(
             realm, this, text, replacement)
@@ -22229,7 +22682,7 @@ def replacement_template(replacement, pattern):
 def regexp_split(realm, this, string=undefined, limit=undefined, *_):
     require_regexp(this, "@@split")
     text = to_string(string)
-    if is_untouched(this) and splits_as_regexp(realm, this):
+    if is_untouched(realm, this) and realm.regexp_species_untouched:
         # The flags are read before the limit is converted, which may run a script.
         program = this.program
         count = MAX_ARRAY_LENGTH if limit is undefined else to_uint32(limit)
@@ -22244,14 +22697,6 @@ def regexp_split(realm, this, string=undefined, limit=undefined, *_):
     if not text:
         return realm.new_array([text] if regexp_exec(realm, splitter, text) is null else [])
     return realm.new_array(split_step_by_step(realm, splitter, text, count, unicode))
-
-
-def splits_as_regexp(realm, regexp):
-    """Whether SpeciesConstructor would give the original RegExp."""
-    ctor = realm.RegExp
-    species = ctor.attrs.get(SYM_SPECIES) if ctor.attrs else None
-    return regexp.proto.props.get("constructor") is ctor \
-        and type(species) is Accessor and species.getter is realm.RegExpPrototype.original_species
 
 
 def split_step_by_step(realm, splitter, text, count, unicode):
@@ -24686,10 +25131,9 @@ def relative_parts(value, unit, settings):
     return [("literal", before, False)] * bool(before) + parts + [("literal", after, False)] * bool(after)
 
 
-@RELATIVE_TIME_FORMAT.method("format", 2)
-def relative_time_format(realm, this, value=undefined, unit=undefined, *_):
-    value = to_number(value)
-    return "".join([part[1] for part in relative_parts(value, to_string(unit), this.settings)])
+RELATIVE_TIME_FORMAT.methods(
+    format=lambda realm, this, value=undefined, unit=undefined, *_:
+        "".join([part[1] for part in relative_parts(to_number(value), to_string(unit), this.settings)]))
 
 
 @RELATIVE_TIME_FORMAT.method("formatToParts", 2)
@@ -25063,8 +25507,9 @@ class Inspector:
         stack = peek(obj, "stack")
         if type(stack) is not str or not stack:
             stack = error_line(obj)
-        elif isinstance(obj, JSErrorObject) and stack.startswith(obj.header):
-            stack = error_line(obj) + stack[len(obj.header):]
+        elif isinstance(obj, JSErrorObject) and not stack.startswith(error_line(obj)) \
+                and stack.startswith(obj.first_line()):
+            stack = error_line(obj) + stack[len(obj.first_line()):]
         title = peek(obj, "name")
         stack = retitle_stack(stack, title if type(title) is str else "Error", name)
         keys = [key for key in self.shown_keys(obj)
@@ -26347,6 +26792,12 @@ def param_strings(args, count, name):
     return [utf16(text) for text in web_arguments(args, count, f"URLSearchParams.{name}")]
 
 
+def values_of_name(this, args, method):
+    """The values of the name that `get` and `getAll` are called with."""
+    [name] = param_strings(args, 1, method)
+    return [value for key, value in this.pairs if key == name]
+
+
 def second_string(args):
     """The optional second argument of `delete` and `has`: a string or None."""
     return None if len(args) < 2 or args[1] is undefined else utf16(web_text(args[1]))
@@ -26369,16 +26820,8 @@ def params_delete(realm, this, *args):
     return undefined
 
 
-@params_method("get", 1)
-def params_get(realm, this, *args):
-    [name] = param_strings(args, 1, "get")
-    return next((value for key, value in this.pairs if key == name), null)
-
-
-@params_method("getAll", 1)
-def params_get_all(realm, this, *args):
-    [name] = param_strings(args, 1, "getAll")
-    return realm.new_array([value for key, value in this.pairs if key == name])
+params_method("get", 1)(lambda realm, this, *args: next(iter(values_of_name(this, args, "get")), null))
+params_method("getAll", 1)(lambda realm, this, *args: realm.new_array(values_of_name(this, args, "getAll")))
 
 
 @params_method("has", 1)
@@ -26571,12 +27014,9 @@ TEXT_ENCODER = BuiltinClass("TextEncoder", JSTextEncoder, tag="TextEncoder")
 
 
 TEXT_ENCODER.getter("encoding", flags=WEB_GETTER_ATTRS)(lambda realm, this, *_: "utf-8")
-
-
-@TEXT_ENCODER.method("encode", 0, flags=DEFAULT_ATTRS)
-def text_encoder_encode(realm, this, text=undefined, *_):
-    text = "" if text is undefined else web_text(text)
-    return new_uint8_array(realm, text.encode("utf-8"))
+TEXT_ENCODER.method("encode", 0, flags=DEFAULT_ATTRS)(
+    lambda realm, this, text=undefined, *_:
+    new_uint8_array(realm, b"" if text is undefined else web_text(text).encode("utf-8")))
 
 
 @TEXT_ENCODER.method("encodeInto", 2, flags=DEFAULT_ATTRS)
@@ -27071,7 +27511,11 @@ def meant_method(realm, this, text):
         return ""
     known = method_names(this if isinstance(this, JSObject) else to_object(realm, this))
     item = name[1] + "Item"             # storages have getItem, where maps have get
-    return f". Did you mean {item}?" if item in known else meant_name(name[1], known)
+    if item in known:
+        return f". Did you mean {item}?"
+    if any(name[1] == entry[1] for table in INTRINSICS.values() for entry in getattr(table, "entries", ())):
+        return ""                       # nothing is misspelled: it is a method of other objects
+    return meant_name(name[1], known)
 
 
 def method_names(obj):
@@ -27478,23 +27922,25 @@ def function_helpers(realm, helpers):
     return make_function, make_target_function, make_async, make_generator, make_async_generator
 
 
+protector("push_untouched", ArrayPrototype=("push",))
+protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
+
+
 def shortcuts(realm, helpers):
     """Methods of arrays and strings that are called often."""
-    method, array_proto, string_methods = helpers["method"], realm.ArrayPrototype, realm.StringPrototype.props
-    builtin_push, builtin_char_code_at = array_proto.get("push"), string_methods["charCodeAt"]
+    method, array_proto = helpers["method"], realm.ArrayPrototype
 
     def push(obj, text, value):
         """obj.push(value)"""
         if type(obj) is JSArray and not obj.props and obj.attrs is None and obj.proto is array_proto and not Guard.index \
-                and array_proto.props.get("push") is builtin_push and len(obj.items) < MAX_ARRAY_ITEMS:
+                and realm.push_untouched and len(obj.items) < MAX_ARRAY_ITEMS:
             obj.items.append(value)
             return len(obj.items)
         return method(obj, "push", text)(obj, value)
 
     def char_code_at(obj, text, index):
         """obj.charCodeAt(index)"""
-        if type(obj) is str and type(index) is int and 0 <= index < len(obj) \
-                and string_methods.get("charCodeAt") is builtin_char_code_at:
+        if type(obj) is str and type(index) is int and 0 <= index < len(obj) and realm.char_code_at_untouched:
             return ord(obj[index])
         return method(obj, "charCodeAt", text)(obj, index)
 
@@ -27551,29 +27997,29 @@ def iteration_helpers(realm, helpers):
     """Iteration, spread and destructuring of arrays."""
     array_proto = realm.ArrayPrototype
 
-    def iterate_live(value):
+    def iterate_live(value, text=None):
         """iterate() for a loop whose body may change what is iterated."""
         if type(value) is JSArray and has_plain_iteration(realm, value):
             return live_items(value)
-        return iterate_fast(realm, value)
+        return iterate_fast(realm, value, text)
 
-    def iterate(value):
-        return iterate_fast(realm, value)
+    def iterate(value, text=None):
+        return iterate_fast(realm, value, text)
 
-    def spread(value):
+    def spread(value, text=None):
         """The values of a spread element, as a Python iterable."""
-        return iterable_values(realm, value)
+        return iterable_values(realm, value, text)
 
     def rest_array(values):
         return JSArray(array_proto, list(values))
 
-    def first_values(value, count):
+    def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
-                and realm.array_iteration_untouched():
+                and realm.array_iteration_untouched:
             missing = count - len(value.items)
             return value.items if missing <= 0 else value.items + [undefined] * missing
-        iterator = destructure_array(value)
+        iterator = destructure_array(value, text)
         try:
             values = [iterator.step() for _ in range(count)]
         except BaseException as error:
@@ -27582,8 +28028,8 @@ def iteration_helpers(realm, helpers):
         close_iterator(iterator)
         return values
 
-    def destructure_array(value):
-        iterator = iterate_fast(realm, value)
+    def destructure_array(value, text=None):
+        iterator = iterate_fast(realm, value, text)
         if isinstance(iterator, IteratorRecord):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
@@ -27659,15 +28105,13 @@ def put_key(realm, obj, key, value, strict):
     put_slowly(realm, obj, to_property_key(key), value, strict)
 
 
-#: What fast_iterator() knows.
-COLLECTION_TYPES = frozenset((JSMap, JSSet, JSMapIterator, JSSetIterator))
-
-
-def iterate_fast(realm, value):
+def iterate_fast(realm, value, text=None):
     """iterate(), with more shortcuts: generators, Map, Set and typed arrays."""
     kind = type(value)
     if kind is JSGenerator:
-        if not value.props and realm.generator_iteration_untouched(value):
+        proto = value.proto
+        if not value.props and realm.generator_iteration_untouched and proto is not None and not proto.props \
+                and proto.attrs is None and proto.proto is realm.GeneratorPrototype:
             return GeneratorLoop(value, None)
     elif kind in COLLECTION_TYPES:
         fast = fast_iterator(realm, value)
@@ -27677,18 +28121,16 @@ def iterate_fast(realm, value):
         fast = iterate_typed_array(realm, value)
         if fast is not None:
             return fast
-    elif value is undefined or value is null:
-        raise JSTypeError(f"{value} is not iterable")
-    return iterate(realm, value)
+    return iterate(realm, value, text)
 
 
-def iterable_values(realm, value):
+def iterable_values(realm, value, text=None):
     """The values of an iterable, at most MAX_ARRAY_ITEMS."""
     if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
-            and realm.array_iteration_untouched():
+            and realm.array_iteration_untouched:
         return value.items
     values = []
-    for item in iterate_fast(realm, value):
+    for item in iterate_fast(realm, value, text):
         values.append(item)
         if not len(values) & 4095:
             realm.poll()
@@ -29103,6 +29545,16 @@ def call_depth():
 class ScriptThread(threading.Thread):
     """A thread whose stack is deep enough for scripts."""
 
+    #: Whether scripts run on such threads alone: on Windows, whose other threads have a small stack (with its 2 MB,
+    #: recursion would end the process), and under the command line, for deeper calls.
+    required = sys.platform == "win32"
+
+    @classmethod
+    def require(cls):
+        """From now on scripts run on such threads alone."""
+        cls.required = True
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
+
     def start(self):
         size = script_stack()
         with _stack_size_lock:
@@ -29147,15 +29599,11 @@ def on_script_thread(function, *arguments, on_interrupt=None):
     raise value
 
 
-def needs_deep_stack(method, small=sys.platform == "win32"):
-    """Lets a method run on a thread for scripts when its caller's is not one, on systems whose other threads
-    have a `small` stack: with Windows' 2 MB, recursion would end the process."""
-    if not small:
-        return method
-
+def needs_deep_stack(method):
+    """Lets a method run on a thread for scripts when its caller's is not one and such a thread is required."""
     @functools.wraps(method)
     def on_deep_stack(*arguments, **named):
-        if isinstance(threading.current_thread(), ScriptThread):
+        if not ScriptThread.required or isinstance(threading.current_thread(), ScriptThread):
             return method(*arguments, **named)
         return on_script_thread(functools.partial(method, *arguments, **named))
 
@@ -29165,7 +29613,8 @@ def needs_deep_stack(method, small=sys.platform == "win32"):
 @functools.cache
 def prepare_interpreter():
     """Makes room for deep calls and for many objects, once in a process."""
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
+    depth = call_depth() if ScriptThread.required else min(call_depth(), EMBEDDED_CALL_DEPTH)
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), depth))
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
@@ -29312,6 +29761,7 @@ class RealmBase:
         self.depth = 0
         self.symbols = {}
         self.host_hooks = {}
+        self.__dict__.update(dict.fromkeys(PROTECTORS, True))
         self.templates = weakref.WeakKeyDictionary()
         self.lexical = {}
         self.shadowed = {}
@@ -30071,32 +30521,6 @@ class Realm(RealmBase):
     is_object = staticmethod(is_object)
     is_array = staticmethod(is_array)
     type_of = staticmethod(typeof)
-
-    # -- what iteration may take for granted ----
-
-    def array_iteration_untouched(self):
-        """Whether arrays are iterated by the built-in functions."""
-        return self.ArrayPrototype.props.get(SYM_ITERATOR) is self.ArrayPrototypeValues \
-            and is_builtin_property(self.ArrayIteratorPrototype, "next", _ARRAY_NEXT)
-
-    def string_iteration_untouched(self):
-        return is_builtin_property(self.StringPrototype, SYM_ITERATOR, _STRING_ITERATOR) \
-            and is_builtin_property(self.StringIteratorPrototype, "next", _STRING_NEXT)
-
-    def generator_iteration_untouched(self, generator):
-        """Whether for-of may drive a generator without its `next`."""
-        proto, builtin = generator.proto, self.GeneratorPrototype
-        return proto is not None and not proto.props and proto.proto is builtin \
-            and is_builtin_property(builtin, "next", _GENERATOR_NEXT) \
-            and SYM_ITERATOR not in builtin.props \
-            and is_builtin_property(self.IteratorPrototype, SYM_ITERATOR, _ITERATOR_ITERATOR)
-
-
-_ARRAY_NEXT = declared_info(ARRAY_ITERATOR, "next")
-_STRING_ITERATOR = declared_info(STRING, SYM_ITERATOR)
-_STRING_NEXT = declared_info(STRING_ITERATOR, "next")
-_GENERATOR_NEXT = declared_info(GENERATOR, "next")
-_ITERATOR_ITERATOR = declared_info(ITERATOR, SYM_ITERATOR)
 
 
 def internal_error(error):
@@ -31748,7 +32172,7 @@ class Js2PyRealm:
     """
 
     def __init__(self, name="<realm>", *, console=None, timeout=None):
-        sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
+        prepare_interpreter()
         self.name = name
         self.console = console or print_to_terminal
         self.timeout = timeout
@@ -51036,6 +51460,7 @@ def main(argv=None):
     if options.outline is not None:
         return show_outline(options.outline)
     WATCHDOG.max_memory = options.max_memory << 20
+    ScriptThread.require()
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
