@@ -196,7 +196,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,022
+    18  GraphQL                                                                        5,027
           GraphQL errors                                                                 170
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -206,7 +206,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
           GraphQL registrations, and their SDL in one                                    233
-          GraphQL schema                                                                 614
+          GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
           GraphQL plans                                                                  506
@@ -214,7 +214,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                707
+          GraphQL service                                                                711
     19  Host API                                                                       2,256
           Arguments                                                                      152
           routeRegistry                                                                  175
@@ -225,7 +225,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,088
+    20  Scripts: loading and hot reload                                                2,090
           Log                                                                            191
           Code frames                                                                     33
           Causes of errors                                                               213
@@ -234,7 +234,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Routes                                                                         164
           Imported files                                                                  59
           One script                                                                     373
-          All scripts                                                                    587
+          All scripts                                                                    589
           Live pages                                                                     122
     21  HTTP server                                                                    3,341
           Request heads                                                                  200
