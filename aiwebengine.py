@@ -196,7 +196,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,022
+    18  GraphQL                                                                        5,027
           GraphQL errors                                                                 170
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -206,7 +206,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
           GraphQL registrations, and their SDL in one                                    233
-          GraphQL schema                                                                 614
+          GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
           GraphQL plans                                                                  506
@@ -214,7 +214,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                707
+          GraphQL service                                                                711
     19  Host API                                                                       2,256
           Arguments                                                                      152
           routeRegistry                                                                  175
@@ -225,7 +225,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,088
+    20  Scripts: loading and hot reload                                                2,090
           Log                                                                            191
           Code frames                                                                     33
           Causes of errors                                                               213
@@ -234,7 +234,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Routes                                                                         164
           Imported files                                                                  59
           One script                                                                     373
-          All scripts                                                                    587
+          All scripts                                                                    589
           Live pages                                                                     122
     21  HTTP server                                                                    3,341
           Request heads                                                                  200
@@ -36699,7 +36699,8 @@ class GraphQLSchema:
                 kept[type_] = True
                 todo += reversed(type_.possible + type_.interfaces + _types_in_fields(type_))
 
-        declared = [self.types[name] for item in visible for name in item.parsed.order if name in self.types]
+        names = dict.fromkeys(name for item in visible for name in item.parsed.order)
+        declared = [self.types[name] for name in names if name in self.types]
         for type_ in declared:
             if type_.fields or type_.kind != "OBJECT":
                 kept[type_] = True
@@ -38870,8 +38871,8 @@ class GraphQLStaging:
         self.service, self.owner = service, owner
         self.others = others or self._of_other_owners
         self.registrations = []
-        #: The owners of registrations that one did not fit.
-        self.blockers = set()
+        #: The owners of registrations that one did not fit; the registrations of others that all of these fit.
+        self.blockers, self.fitted = set(), frozenset()
         self._view = None
 
     def _of_other_owners(self):
@@ -38890,8 +38891,12 @@ class GraphQLStaging:
                 raise error
             self.registrations = [known for known in self.registrations
                                   if (known.kind, known.name) != (kind, name)] + [item]
-            self._view = None
+            self._view, self.fitted = None, frozenset(others)
         return item
+
+    def settle(self):
+        """Forgets the registrations of others, once this set has taken effect."""
+        self._view, self.fitted = None, frozenset()
 
     def has_subscription(self, name):
         return any((item.kind, item.name) == ("subscription", name) for item in self.registrations)
@@ -38913,7 +38918,7 @@ class GraphQLStaging:
     def conflicts_with(self, owner):
         """Is there something in this set that does not fit what another owner has registered?"""
         theirs = [known for known in self.service.registrations if known.owner == owner]
-        if not theirs or not self.registrations:
+        if not self.registrations or self.fitted.issuperset(theirs):
             return False
         return any((item.kind, item.name) == (known.kind, known.name) and item.kind != "types"
                    for item in self.registrations for known in theirs) \
@@ -43435,6 +43440,8 @@ class Application:
         self._rebuild()
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
+        for host in hosts:
+            host.graphql.settle()
         for stream in closing:          # before anyone can make another of the same path
             stream.close()
         return [old.retire for old in replaced]

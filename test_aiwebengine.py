@@ -8846,7 +8846,24 @@ class GraphQLSchemaTest(unittest.TestCase):
             for number in range(50):
                 self.service.register("mutation", f"m{number}", f"type S{number} {{ a: Int }} type Mutation {{ m{number}: S{number} }}", None)
             self.assertLess(len(built), 5)
-        self.assertEqual(len(self.service.view().roots["query"].fields), 50)
+        with mock.patch.object(aiwebengine, "_types_in_fields", side_effect=aiwebengine._types_in_fields) as looks:
+            self.assertEqual(len(self.service.view().roots["query"].fields), 50)
+        self.assertLess(looks.call_count, 500)
+
+    def test_scripts_with_graphql_are_loaded_in_linear_time(self):
+        real, built = aiwebengine.GraphQLSchema.__init__, []
+        files = {f"s{number:02}.js": f"graphQLRegistry.registerQuery('q{number}', 'q{number}: T{number}', () => 1);"
+                                     f"graphQLRegistry.registerTypes('type T{number} {{ a: Int }}')" for number in range(20)}
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(
+                aiwebengine.GraphQLSchema, "__init__", lambda schema, *args, **more: built.append(schema) or real(schema, *args, **more)):
+            for name, text in files.items():
+                pathlib.Path(folder, name).write_text(text)
+            with aiwebengine.Server(folder, port=0, reload=False, log=aiwebengine.Log("silent")) as server:
+                self.assertEqual(len(server.app.graphql.working), 40)
+                self.assertLess(len(built), 10)
+                server.app.load("s00.js", pathlib.Path(folder, "s00.js"))
+                self.assertEqual(len(server.app.graphql.working), 40)
+                self.assertEqual([host.name for host in server.app.hosts.values() if host.graphql.fitted], [])  # it would keep them
 
     def test_registrations_one_by_one_fit_as_they_fit_together(self):
         """What a schema takes or refuses is what a schema made afresh of all would."""
