@@ -13,8 +13,8 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            381
-     2  Limits of scripts                                                                 22
+     1  This page: contents, imports, version                                            382
+     2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         418
           Long texts                                                                     124
           Lengths and numbers                                                             39
@@ -37,46 +37,46 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               182
           Parser: modules                                                                217
           Parsing a source text                                                          101
-     7  Scope analysis                                                                 1,152
+     7  Scope analysis                                                                 1,174
           Variables and scopes                                                           106
           Resolving names                                                                714
-          Types of variables                                                             321
-     8  Values and objects                                                             1,255
+          Types of variables                                                             343
+     8  Values and objects                                                             1,263
           Property descriptors                                                           212
           Ordinary objects                                                               417
           Functions                                                                      137
-          Arrays                                                                         314
+          Arrays                                                                         320
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,008
+     9  Conversions and operators                                                      1,046
           Numbers and text                                                               120
           Type conversion                                                                252
           Objects                                                                        153
-          Equality and order                                                              89
-          Arithmetic                                                                     217
-          Iteration                                                                      150
-    10  Code generator                                                                 3,460
-          Nodes of Python                                                                123
-          Functions and their variables                                                  388
-          Statements                                                                     153
+          Equality and order                                                              86
+          Arithmetic                                                                     246
+          Iteration                                                                      162
+    10  Code generator                                                                 3,676
+          Nodes of Python                                                                127
+          Functions and their variables                                                  397
+          Statements                                                                     155
           Loops, jumps and try                                                           410
-          Destructuring                                                                  152
-          Expressions                                                                    246
-          Classes                                                                        180
-          Operators                                                                      345
-          Assignments                                                                    230
-          Members and calls                                                              318
+          Destructuring                                                                  158
+          Expressions                                                                    249
+          Classes                                                                        183
+          Operators                                                                      398
+          Assignments                                                                    303
+          Members and calls                                                              364
           Members as targets                                                             104
-          Questions about nodes                                                          141
+          Questions about nodes                                                          148
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,221
+    11  Built-ins of the language                                                      8,739
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
           Boolean                                                                         15
           Symbol                                                                          45
           Call stacks                                                                     69
-          Error                                                                          244
+          Error                                                                          249
           Number                                                                         314
           BigInt                                                                          50
           Math                                                                           139
@@ -105,7 +105,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: constructor                                                              87
           Array iterators                                                                 44
           Map and Set                                                                    442
-          Iterators of Map and Set                                                       114
+          Iterators of Map and Set                                                       128
           WeakMap and WeakSet                                                             84
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
@@ -114,12 +114,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               93
           DataView                                                                        98
           Promise                                                                        442
-          Generators and async functions                                                 150
+          Generators and async functions                                                 190
+          Iterator helpers                                                               465
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                181
           JSON: parsing                                                                  405
-          JSON: writing                                                                  343
+          JSON: writing                                                                  337
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     88
@@ -151,8 +152,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
           Intl.RelativeTimeFormat                                                         72
-    14  Functions of the web                                                           2,224
-          Inspection                                                                     603
+    14  Functions of the web                                                           2,225
+          Inspection                                                                     604
           console: formatting                                                             85
           console: tables                                                                 78
           console                                                                        191
@@ -164,17 +165,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,671
-          Helpers of generated code: any realm                                           347
-          Helpers of generated code: one realm                                           762
+    15  Realm, jobs and timers                                                         3,782
+          Helpers of generated code: any realm                                           353
+          Helpers of generated code: one realm                                           858
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
           Values for a reader that chooses                                                90
           Output and compiled texts                                                       55
-          Threads for scripts                                                            147
+          Threads for scripts                                                            154
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   427
+          Realm: objects, errors, jobs                                                   429
           Realm: running code, values in and out                                         413
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
@@ -195,7 +196,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,033
+    18  GraphQL                                                                        5,038
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -205,7 +206,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
           GraphQL registrations, and their SDL in one                                    238
-          GraphQL schema                                                                 614
+          GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
           GraphQL plans                                                                  506
@@ -213,7 +214,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                708
+          GraphQL service                                                                712
     19  Host API                                                                       2,256
           Arguments                                                                      152
           routeRegistry                                                                  175
@@ -224,7 +225,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,055
+    20  Scripts: loading and hot reload                                                2,057
           Log                                                                            191
           Causes of errors                                                               213
           Errors of scripts                                                               71
@@ -232,7 +233,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Routes                                                                         164
           Imported files                                                                  59
           One script                                                                     373
-          All scripts                                                                    587
+          All scripts                                                                    589
           Live pages                                                                     122
     21  HTTP server                                                                    3,341
           Request heads                                                                  200
@@ -267,10 +268,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,048
+    23  Command line                                                                   3,049
           Options                                                                        210
           Documentation                                                                  304
-          The program                                                                    145
+          The program                                                                    146
           The map of this file                                                            58
           Serving                                                                        168
           Script tests                                                                   390
@@ -392,8 +393,10 @@ DEFAULT_HANDLER_TIMEOUT = 5.0
 #: Bytes by which all scripts together may let the process grow, before the one that took the most is stopped.
 DEFAULT_MAX_MEMORY = 1024 * 1024 * 1024
 
-#: JavaScript calls within calls before a RangeError, in Python frames.
-MAX_CALL_DEPTH = 6000
+#: JavaScript calls within calls before a RangeError, in Python frames: on threads for scripts, and where a
+#: program that embeds the engine runs scripts on threads of its own, which have the system's stack.
+MAX_CALL_DEPTH = 15_200
+EMBEDDED_CALL_DEPTH = 6000
 
 #: Bytes of stack for threads that run scripts, more than MAX_CALL_DEPTH takes on any CPython, and the bytes
 #: that a frame is counted with where the system gives less.
@@ -4853,8 +4856,8 @@ def has_expression(pattern):
 
 # -- Types of variables ------------------------------------------------------------------
 #
-# A type is None (anything), "bool", "str", "num" (int or float) or a pair (low, high): an int in that
-# range. Counters are taken to stay within ±COUNTER_BOUND: no loop turns often enough to
+# A type is None (anything), "bool", "str", "num" (int or float), "float" or a pair (low, high): an int in
+# that range. Counters are taken to stay within ±COUNTER_BOUND: no loop turns often enough to
 # leave it within any time limit.
 
 COUNTER_BOUND = 2 ** 48
@@ -4877,9 +4880,7 @@ def infer_types(variables):
     for turn in range(6):
         changed = False
         for variable in candidates:
-            new = BOTTOM
-            for source in variable.sources:
-                new = join_types(new, source_type(variable, source))
+            new = joined_sources(variable)
             if turn >= 2 and type(new) is tuple and type(variable.type) is tuple \
                     and new != variable.type:
                 new = "num"
@@ -4894,6 +4895,26 @@ def infer_types(variables):
     for variable in candidates:
         if variable.type == BOTTOM:
             variable.type = None
+
+
+def joined_sources(variable):
+    """The type that holds whatever a variable is set to. Where that is always a float, but for some literals,
+    these are floats as well: JavaScript cannot tell 0 from 0.0."""
+    result, literals = BOTTOM, []
+    for source in variable.sources:
+        literal = source.argument if type(source) is UnaryExpression and source.operator == "-" else source
+        if type(literal) is NumericLiteral:
+            literals.append(literal)
+        else:
+            result = join_types(result, source_type(variable, source))
+    if result == "float":
+        for literal in literals:
+            literal.value = float(literal.value)
+        return result
+    if literals:
+        for source in variable.sources:
+            result = join_types(result, source_type(variable, source))
+    return result
 
 
 def join_types(a, b):
@@ -4922,7 +4943,7 @@ def source_type(variable, source):
     if isinstance(source, UpdateExpression):
         if type(variable.type) is tuple or variable.type == BOTTOM:
             return counter_range(variable, 1 if source.operator == "++" else -1)
-        return "num" if variable.type == "num" else None
+        return variable.type if variable.type in ("num", "float") else None
     step = source.right
     if source.operator in ("+=", "-=") and isinstance(step, NumericLiteral) \
             and type(step.value) is int and step.value < 2 ** 16 and is_counter(variable):
@@ -5027,7 +5048,7 @@ def infer(node):
     kind = type(node)
     if kind is NumericLiteral:
         value = node.value
-        return (value, value) if type(value) is int else "num"
+        return (value, value) if type(value) is int else "float"
     if kind is Identifier:
         variable = node.scope
         if type(variable) is Variable:
@@ -5083,10 +5104,10 @@ def unary_type(node):
     if node.operator == "-" and type(inner) is tuple:
         return (-inner[1], -inner[0]) if not inner[0] <= 0 <= inner[1] else "num"
     if node.operator == "+":
-        return inner if type(inner) is tuple else "num"
+        return inner if is_numeric(inner) else "num"
     if node.operator == "-":
-        return "num" if inner == "num" or type(inner) is tuple else None
-    if node.operator == "~" and (inner == "num" or type(inner) is tuple):
+        return inner if inner == "float" else "num" if is_numeric(inner) else None
+    if node.operator == "~" and is_numeric(inner):
         return INT32
     return None
 
@@ -5098,7 +5119,7 @@ COMPARISONS = frozenset(("<", ">", "<=", ">=", "==", "!=", "===", "!==", "in", "
 
 
 def is_numeric(kind):
-    return kind == "num" or type(kind) is tuple
+    return kind == "num" or kind == "float" or type(kind) is tuple
 
 
 def binary_type(operator, left, right):
@@ -5112,19 +5133,23 @@ def binary_type(operator, left, right):
             return "str"
         if type(left) is tuple and type(right) is tuple:
             return add_range(left, right)
-        return "num" if is_numeric(left) and is_numeric(right) else None
+        if is_numeric(left) and is_numeric(right):
+            return "float" if left == "float" or right == "float" else "num"
+        return None
     if not (is_numeric(left) and is_numeric(right)):
         # A BigInt on both sides gives a BigInt; with a Number on one side it is an error.
-        return number_result(operator) if is_numeric(left) or is_numeric(right) else None
+        return number_result(operator, left, right) if is_numeric(left) or is_numeric(right) else None
     if type(left) is tuple and type(right) is tuple:
         ranged = RANGE_RULES.get(operator)
         if ranged is not None:
             return ranged(left, right)
-    return number_result(operator)
+    return number_result(operator, left, right)
 
 
-def number_result(operator):
+def number_result(operator, left, right):
     """The type of an operator whose operands can only be Numbers."""
+    if operator == "/" or operator in ("-", "*", "%") and (left == "float" or right == "float"):
+        return "float"
     if operator in ("&", "|", "^", "<<", ">>"):
         return INT32
     return UINT32 if operator == ">>>" else "num"
@@ -5250,7 +5275,9 @@ class JSSymbol:
         return f"Symbol({'' if self.description is undefined else self.description})"
 
 
+SYM_ASYNC_DISPOSE = JSSymbol("Symbol.asyncDispose")
 SYM_ASYNC_ITERATOR = JSSymbol("Symbol.asyncIterator")
+SYM_DISPOSE = JSSymbol("Symbol.dispose")
 SYM_HAS_INSTANCE = JSSymbol("Symbol.hasInstance")
 SYM_IS_CONCAT_SPREADABLE = JSSymbol("Symbol.isConcatSpreadable")
 SYM_ITERATOR = JSSymbol("Symbol.iterator")
@@ -6251,6 +6278,12 @@ class HoleyArray(JSArray):
         if HOLE not in self.items:
             self.__class__ = JSArray
 
+    def set_index(self, index, value):
+        JSArray.set_index(self, index, value)
+        # Whoever fills it from one end to the other finishes there.
+        if index == 0 or index + 1 == len(self.items):
+            self.settle()
+
 
 class DictArray(JSArray):
     """An array whose elements are ordinary properties; `length` is one too, mirrored in `extent`."""
@@ -6442,7 +6475,7 @@ RUNTIME = {
     "undefined": undefined, "null": null, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, str, bool, len, checked_text)}}
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -7048,24 +7081,21 @@ def less(x, y, left_first=True):
         (int(x) if type(x) is JSBigInt else x) < (int(y) if type(y) is JSBigInt else y)
 
 
-@runtime_helper
-def lt(x, y):
-    return less(x, y) is True
+def relation(name, compare, slow):
+    """The function of a relational operator: Numbers are compared as Python does it."""
+    def operator(x, y):
+        tx, ty = type(x), type(y)
+        if (tx is float or tx is int) and (ty is float or ty is int) or tx is ty is str:
+            return compare(x, y)
+        return slow(x, y)
+    operator.__name__ = operator.__qualname__ = name
+    return runtime_helper(operator)
 
 
-@runtime_helper
-def gt(x, y):
-    return less(y, x, False) is True
-
-
-@runtime_helper
-def le(x, y):
-    return less(y, x, False) is False
-
-
-@runtime_helper
-def ge(x, y):
-    return less(x, y) is False
+lt = relation("lt", operator.lt, lambda x, y: less(x, y) is True)
+gt = relation("gt", operator.gt, lambda x, y: less(y, x, False) is True)
+le = relation("le", operator.le, lambda x, y: less(y, x, False) is False)
+ge = relation("ge", operator.ge, lambda x, y: less(x, y) is False)
 
 
 # -- Arithmetic (6.1.6, 13.15.3) ---------------------------------------------------------
@@ -7074,13 +7104,20 @@ def ge(x, y):
 def add(x, y):
     """The + operator."""
     tx, ty = type(x), type(y)
-    if tx is int and ty is int:
-        total = x + y
-        return total if -MAX_SAFE <= total <= MAX_SAFE else float(total)
-    if tx is str and ty is str:
-        return concat(x, y)
-    if tx is float and (ty is float or ty is int) or tx is int and ty is float:
-        return x + y
+    if tx is float:
+        if ty is float or ty is int:
+            return x + y
+    elif tx is str:
+        if ty is str:
+            return concat(x, y)
+        if ty is int:
+            return concat(x, str(y))
+    elif tx is int:
+        if ty is float:
+            return x + y
+        if ty is int:
+            total = x + y
+            return total if -MAX_SAFE <= total <= MAX_SAFE else float(total)
     x = to_primitive(x)
     y = to_primitive(y)
     if type(x) is str:
@@ -7236,10 +7273,21 @@ def bigint_unsigned_shift(x, y):
     raise JSTypeError("BigInts have no unsigned right shift, use >> instead")
 
 
+def floats_first(slow, operate):
+    """The operator `slow` with a quick way for a float on one side, and a Number on the other."""
+    def operator(x, y):
+        tx, ty = type(x), type(y)
+        if tx is float and (ty is float or ty is int) or ty is float and tx is int:
+            return operate(x, y)
+        return slow(x, y)
+    operator.__name__ = operator.__qualname__ = slow.__name__
+    return operator
+
+
 big_add = binary_numeric("add", lambda x, y: number_sum(x + y), lambda x, y: bigint(x + y))
-sub = binary_numeric("sub", lambda x, y: number_sum(x - y), lambda x, y: bigint(x - y))
-mul = binary_numeric("mul", number_multiply, lambda x, y: bigint(x * y))
-div = binary_numeric("div", number_divide, bigint_divide)
+sub = floats_first(binary_numeric("sub", lambda x, y: number_sum(x - y), lambda x, y: bigint(x - y)), operator.sub)
+mul = floats_first(binary_numeric("mul", number_multiply, lambda x, y: bigint(x * y)), operator.mul)
+slow_div = binary_numeric("div", number_divide, bigint_divide)
 mod = binary_numeric("mod", number_remainder, bigint_remainder)
 power = binary_numeric("power", number_power, bigint_power)
 bit_and = binary_numeric("bit_and", lambda x, y: to_int32(x) & to_int32(y),
@@ -7254,7 +7302,18 @@ shift_right = binary_numeric(
     "shift_right", lambda x, y: to_int32(x) >> (to_uint32(y) & 31), lambda x, y: bigint_shift(x, -y))
 shift_right_unsigned = binary_numeric(
     "shift_right_unsigned", lambda x, y: to_uint32(x) >> (to_uint32(y) & 31), bigint_unsigned_shift)
-for _operator in (sub, mul, div, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right, shift_right_unsigned):
+
+
+@runtime_helper
+def div(x, y):
+    """The / operator."""
+    tx, ty = type(x), type(y)
+    if y and (tx is float or tx is int) and (ty is float or ty is int):
+        return x / y
+    return slow_div(x, y)
+
+
+for _operator in (sub, mul, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right, shift_right_unsigned):
     runtime_helper(_operator)
 
 
@@ -7344,12 +7403,24 @@ class IteratorRecord:
             pass
 
 
-def get_iterator(realm, value):
-    """GetIterator(value, sync) (7.4.3): an IteratorRecord, without shortcuts."""
-    method = get_method(realm, value, SYM_ITERATOR)
+def get_iterator(realm, value, text=None):
+    """GetIterator(value, sync) (7.4.3): an IteratorRecord, without shortcuts. `text` stands for the value in
+    the message: its place in the source text."""
+    method = undefined if value is undefined or value is null else get_method(realm, value, SYM_ITERATOR)
     if method is undefined:
-        raise JSTypeError(f"{display(value)} is not iterable")
+        raise not_iterable(value, text)
     return iterator_from_method(value, method)
+
+
+def not_iterable(value, text=None, kind=""):
+    """The error about a value that cannot be iterated."""
+    if text is None:
+        shown = typeof(value)
+        if type(value) is str or type(value) in NUMBER_TYPES or type(value) is bool or value is null:
+            shown += " " + display(value)
+        text, kind = shown, " (cannot read property Symbol(Symbol.iterator))"
+        return JSTypeError(f"{shown} is not iterable{kind}")
+    return JSTypeError(f"{text} is not {kind}iterable")
 
 
 def iterator_from_method(value, method):
@@ -7384,15 +7455,15 @@ def code_points(text):
 _CODE_POINTS = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\\s\\S]").findall
 
 
-def iterate(realm, value):
+def iterate(realm, value, text=None):
     """A Python iterator over any iterable, with shortcuts where no script can tell: arrays and
-    strings whose iteration is untouched. Everything else is an IteratorRecord."""
+    strings whose iteration is untouched. Everything else is an IteratorRecord. `text`: see get_iterator()."""
     if type(value) is JSArray:
         if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
             return iter(value.items)
     elif type(value) is str and realm.string_iteration_untouched:
         return code_points(value)
-    return get_iterator(realm, value)
+    return get_iterator(realm, value, text)
 
 
 def copied_list(items, start=0, end=None):
@@ -7461,6 +7532,9 @@ MAX_EXPRESSION_DEPTH = 100
 _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%": ast.Mod(),
             "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(), "<<": ast.LShift(),
             ">>": ast.RShift()}
+#: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
+#: character for which `re` searches fast.)
+_FRACTIONS = (re.compile(r"\.\d"), re.compile(r" /=? "), re.compile(r"Math\.(?!floor|max|min|abs|imul)"))
 _COMPARE_OPS = {"<": ast.Lt(), ">": ast.Gt(), "<=": ast.LtE(), ">=": ast.GtE()}
 _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "power",
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
@@ -7502,10 +7576,17 @@ class Unit:
         self.free_globals = set()
         self.function_count = 0
         self.has_lifts = False
+        #: Where it computes with fractions, ascending.
+        self.fractions = sorted(found.start() for pattern in _FRACTIONS for found in pattern.finditer(source))
         #: Whether a finally block is_copied_much().
         self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
         self.positions = None
+
+    def has_fractions(self, node):
+        """Whether a part of the text computes with fractions."""
+        return bool(self.fractions) \
+            and bisect.bisect_left(self.fractions, node.start) < bisect.bisect_left(self.fractions, node.end)
 
     def pooled(self, value):
         """The placeholder of an object that shall be a constant: bytes, which no script has. CPython may
@@ -7582,6 +7663,10 @@ class NodeMaker:
         self.constructor = None       # None, "base" or "derived"
         self.is_async = self.is_generator = False
         self.jump_codes = 0
+        #: Whether operands of unknown type are taken for floats first, then for ints.
+        self.expects_floats = False
+        #: Whether this function is likely to run often: a method, a callback, one made in a loop.
+        self.often = False
 
     def node(self, kind, *fields):
         """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
@@ -7707,6 +7792,13 @@ class FunctionEmitter(NodeMaker):
             return self.assign_value(variable, made, declares=True)
         return made
 
+    #: Whether a class is being translated, and whether it computes with fractions.
+    in_class = in_fractions = False
+
+    def runs_often(self):
+        """Whether the place at hand is worth more code that runs faster."""
+        return self.often or bool(self.jumps)
+
     def knows_itself(self, scope):
         """Whether a function may be asked for `arguments.callee`: then it gets itself as a keyword argument."""
         return scope.uses_arguments and not scope.strict and scope.node.simple_params and "callee" in self.unit.source
@@ -7745,6 +7837,8 @@ class FunctionEmitter(NodeMaker):
         self.unit.function_count += 1
         python = f"{name}_f{self.unit.function_count}"
         inner = emitter or Emitter(self.unit, scope, self)
+        inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
+        inner.often = self.in_class or scope.is_arrow or self.runs_often()
         definition = inner.function_definition(node, python)
         if not scope.loop_variables:
             self.emit(definition)
@@ -8125,7 +8219,9 @@ class StatementEmitter(FunctionEmitter):
                 else:
                     self.emit_value(self.assign_identifier(target, value))
             else:
-                self.bind(target, self.expression(init))
+                value = self.expression(init)
+                self.source_of = target, init
+                self.bind(target, value)
 
     def visit_ReturnStatement(self, node):
         value = self.name("undefined") if node.argument is None else self.return_value(node.argument)
@@ -8466,7 +8562,7 @@ class LoopEmitter(StatementEmitter):
             return
         iterator = self.temporary()
         iterate = "iterate_live" if may_change_arrays(node.body) else "iterate"
-        self.emit_assign(iterator, self.call(iterate, self.head_value(node)))
+        self.emit_assign(iterator, self.call(iterate, self.head_value(node), *self.iterable_text(node.right)))
         jump = self.loop(labels, "of")
         self.at(node)
         loop = self.for_each(node, self.name(iterator))
@@ -8639,6 +8735,9 @@ class LoopEmitter(StatementEmitter):
 class DestructuringEmitter(LoopEmitter):
     """Translates patterns: values go to names and members."""
 
+    #: The pattern of a declaration or assignment, and the expression that it takes apart.
+    source_of = (None, None)
+
     def bind(self, pattern, value):
         """Emits statements that bind a declaration's pattern (Identifier included) to a value."""
         self.destructure(pattern, value, lambda target, v: self.bind_name(target, v))
@@ -8717,8 +8816,10 @@ class DestructuringEmitter(LoopEmitter):
         prepared = self.prepare_target(inner)
         self.at(target)
         code = key_code()
-        value = self.call("get" if isinstance(code, ast.Constant) else "get_element",
-                          self.name(source), code)
+        if isinstance(code, ast.Constant) and self.runs_often():
+            value = self.property(self.name(source), code.value)
+        else:
+            value = self.call("get" if isinstance(code, ast.Constant) else "get_element", self.name(source), code)
         if isinstance(target, AssignmentPattern):
             self.with_default(target, value, lambda v: self.destructure(prepared, v, store))
         else:
@@ -8743,16 +8844,17 @@ class DestructuringEmitter(LoopEmitter):
     def array_pattern(self, pattern, value, store):
         """Array destructuring (13.15.5.5, 8.6.2): through an ArrayDestructuring, closed on the way out; or all
         values at once, where nobody can see that."""
+        text = self.iterable_text(self.source_of[1]) if pattern is self.source_of[0] else []
         if all(element is None or self.is_unseen(element, store == self.assign_one) for element in pattern.elements):
             values = self.temporary()
-            self.emit_assign(values, self.call("first_values", value, self.const(len(pattern.elements))))
+            self.emit_assign(values, self.call("first_values", value, self.const(len(pattern.elements)), *text))
             for index, element in enumerate(pattern.elements):
                 if element is not None:
                     self.at(element)
                     store(element, self.subscript(self.name(values), self.const(index)))
             return
         iterator = self.temporary()
-        self.emit_assign(iterator, self.call("destructure_array", value))
+        self.emit_assign(iterator, self.call("destructure_array", value, *text))
 
         def elements():
             for element in pattern.elements:
@@ -8838,7 +8940,7 @@ class ExpressionEmitter(DestructuringEmitter):
         if node is None:
             return self.name("hole")
         if isinstance(node, SpreadElement):
-            return self.starred(self.call("spread", self.expression(node.argument)))
+            return self.starred(self.call("spread", self.expression(node.argument), *self.iterable_text(node.argument)))
         return self.expression(node)
 
     def expression(self, node):
@@ -8950,9 +9052,12 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant) and type(value.value) is str:
             return value
-        if isinstance(value, ast.Name):
-            return self.either(self.type_is(value, "str"), value, self.call(helper, value))
-        return self.call(helper, value)
+        if kind in ("num", "float", "bool") or isinstance(value, ast.Constant) \
+                or not (isinstance(value, ast.Name) or self.runs_often()):
+            return self.call(helper, value)
+        value, first = self.reusable(value)
+        return self.either(self.any_of(self.type_is(first, "str"), self.type_is(value, "int")), value,
+                           self.call(helper, value))
 
     def visit_TaggedTemplateExpression(self, node):
         cooked = tuple(q.cooked for q in node.quasi.quasis)
@@ -9061,6 +9166,8 @@ class ClassEmitter(ExpressionEmitter):
         scope = node.scope
         outer, self.block = self.block, scope
         outer_strict, self.scope.strict = self.scope.strict, True       # all parts of a class are (11.2.2)
+        self.in_class = True
+        self.in_fractions = self.unit.has_fractions(node)
         own_name = node.id.name if node.id is not None else name
         self.class_privates(node, scope)
         for variable in scope.names.values():
@@ -9085,7 +9192,7 @@ class ClassEmitter(ExpressionEmitter):
             self.emit_store(scope.names[node.id.name], self.name(klass), True)
         for emit_static in statics:
             emit_static()
-        self.block, self.scope.strict = outer, outer_strict
+        self.block, self.scope.strict, self.in_class, self.in_fractions = outer, outer_strict, False, False
         self.line, self.column = outer_position
         return self.name(klass)
 
@@ -9101,6 +9208,7 @@ class ClassEmitter(ExpressionEmitter):
                 kinds[key.name] = kind
         for name, kind in kinds.items():
             variable = scope.names["#" + name]
+            variable.type = kind if kind != "accessor" else None
             self.declare_cell(variable)
             self.emit_store(variable, self.call("private_name", self.const(name), self.const(kind)), True)
 
@@ -9236,8 +9344,12 @@ class OperatorEmitter(ClassEmitter):
             if isinstance(value, ast.Constant) and type(value.value) in (int, float):
                 zero = -0.0 if math.copysign(1, value.value) > 0 else 0
                 return self.const(-value.value if value.value else zero)
-            if type(kind) is tuple and not kind[0] <= 0 <= kind[1]:
+            if kind == "float" or type(kind) is tuple and not kind[0] <= 0 <= kind[1]:
                 return self.node(ast.UnaryOp, ast.USub(), value)
+            if self.expects_floats and not isinstance(value, ast.Constant):
+                a, first = self.reusable(value)
+                return self.either(self.type_is(first, "float"), self.node(ast.UnaryOp, ast.USub(), a),
+                                   self.call("negate", a))
             return self.call("negate", value)
         if operator == "+":
             return value if is_numeric(kind) else self.call("to_number", value)
@@ -9338,25 +9450,27 @@ class OperatorEmitter(ClassEmitter):
         if ranged and operator == ">>" and in_int32(left_kind) and 0 <= right_kind[0] and right_kind[1] < 32:
             return self.operate(left, operator, right)
         if is_numeric(left_kind) and is_numeric(right_kind):
+            if result == "float" and operator in ("+", "-", "*"):
+                return self.operate(left, operator, right)
             inline = self.numeric_inline(operator, left, right)
             if inline is not None:
                 return inline
-        elif operator in ("+", "-", "*", "%", "&", "|"):
+        elif operator in ("+", "-", "*", "/", "%", "&", "|"):
             return self.guarded_arithmetic(operator, left, left_kind, right, right_kind)
         return self.call(_HELPERS[operator], left, right)
 
     def numeric_inline(self, operator, left, right):
         """Both operands are Numbers: Python's operator, and a check of the result."""
+        temp = self.temporary()
         if operator in ("+", "-"):
-            temp = self.temporary()
-            return self.either(
-                self.chain(self.const(-MAX_SAFE), (ast.LtE(), self.walrus(temp, self.operate(left, operator, right))),
-                           (ast.LtE(), self.const(MAX_SAFE))),
+            value = self.walrus(temp, self.operate(left, operator, right))
+            return self.either(self.unless_float(value, temp, lambda value: self.chain(
+                self.const(-MAX_SAFE), (ast.LtE(), value), (ast.LtE(), self.const(MAX_SAFE)))),
                 self.name(temp), self.call("fix_number", self.name(temp)))
         if operator == "*":
             a, left, b, right = self.pair(left, right)
-            temp = self.temporary()
-            return self.either(self.safe_product(temp, self.operate(left, "*", right)),
+            value = self.walrus(temp, self.operate(left, "*", right))
+            return self.either(self.unless_float(value, temp, lambda value: self.safe_product(temp, value)),
                                self.name(temp), self.call("mul", a, b))
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
             a, left = self.reusable(left)
@@ -9365,13 +9479,21 @@ class OperatorEmitter(ClassEmitter):
         if operator == "/":
             if isinstance(right, ast.Constant) and right.value:
                 return self.operate(left, "/", right)
-            b, right = self.reusable(right)
-            temp = self.temporary()
-            # The divisor is looked at first but evaluated second.
-            return self.either(self.last_of(self.walrus(temp, left), right),
-                               self.operate(self.name(temp), "/", b),
-                               self.call("div", self.name(temp), b))
+            a, left, b, right = self.pair(left, right)
+            return self.either(self.evaluated(left, right), self.operate(a, "/", b), self.call("div", a, b))
         return None
+
+    def unless_float(self, value, temp, check):
+        """check(value) for what is kept in `temp`; where floats are expected these pass at once."""
+        if not self.expects_floats:
+            return check(value)
+        return self.any_of(self.type_is(value, "float"), check(self.name(temp)))
+
+    def evaluated(self, left, right):
+        """A condition that evaluates both operands, and holds if the right one is true."""
+        if isinstance(left, (ast.Name, ast.Constant)):
+            return right
+        return self.both(self.compare(left, _IS_NOT, self.const(None)), right)
 
     def reusable(self, value):
         """-> (code to use again, code to use first)."""
@@ -9410,22 +9532,29 @@ class OperatorEmitter(ClassEmitter):
             return self.either(check, self.operate(left, "%", b), self.call("mod", left, b))
         if operator == "%" and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
-        a, left, b, right = self.pair(left, right)
-        if type(right_kind) is tuple:
-            if not isinstance(right, (ast.Name, ast.Constant)):
-                return self.call(_HELPERS[operator], left, right)
-            check = self.type_is(left, "int")
-        elif type(left_kind) is tuple:
-            if not isinstance(left, (ast.Name, ast.Constant)):      # perhaps just put into a temporary
-                return self.call(_HELPERS[operator], left, right)
-            check = self.type_is(right, "int")
-        else:
-            check = self.chain(self.call("type", left), (_IS, self.call("type", right)),
-                               (_IS, self.name("int")))
+        a, first, b, second = self.pair(left, right)
         helper = self.call(_HELPERS[operator], a, b)
+        tests = self.number_tests((a, first, left_kind), (b, second, right_kind))
+        if operator == "/":
+            check = tests("float") or tests("int")
+            return self.either(self.both(check, b), self.operate(a, "/", b), helper)
+        order = ("float", "int") if self.expects_floats else ("int", "float")
+        if operator not in ("+", "-", "*") or not self.unit.fractions:
+            order = ("int",)
+        arms = []
+        for kind in order:
+            check = tests(kind)
+            if check is not None:
+                arms.append((check, self.operate(a, operator, b)) if kind == "float" else
+                            self.int_arm(check, operator, a, b, right_kind))
+        for check, value in reversed(arms):
+            helper = self.either(check, value, helper)
+        return helper
+
+    def int_arm(self, check, operator, a, b, right_kind):
+        """-> (a condition for ints, of which `check` tests the types; the result of the operator)"""
         if operator == "%":
-            return self.either(self.both(check, self.compare(a, ast.GtE(), self.const(0))),
-                               self.operate(a, "%", b), helper)
+            return self.both(check, self.compare(a, ast.GtE(), self.const(0))), self.operate(a, "%", b)
         temp = self.temporary()
         inside = self.walrus(temp, self.operate(a, operator, b))
         if operator in ("&", "|"):
@@ -9433,7 +9562,7 @@ class OperatorEmitter(ClassEmitter):
             checks = [check, mask]
             if not isinstance(b, ast.Constant):
                 checks.append(self.chain(self.const(-2 ** 31), (ast.LtE(), b), (ast.Lt(), self.const(2 ** 31))))
-            return self.either(self.both(*checks), self.operate(a, operator, b), helper)
+            return self.both(*checks), self.operate(a, operator, b)
         if operator == "*":
             limit = self.safe_product(temp, self.operate(a, "*", b))
         elif type(right_kind) is tuple and right_kind[0] >= 0:
@@ -9441,7 +9570,35 @@ class OperatorEmitter(ClassEmitter):
                      self.compare(inside, ast.GtE(), self.const(-MAX_SAFE)))
         else:
             limit = self.chain(self.const(-MAX_SAFE), (ast.LtE(), inside), (ast.LtE(), self.const(MAX_SAFE)))
-        return self.either(self.both(check, limit), self.name(temp), helper)
+        return self.both(check, limit), self.name(temp)
+
+    def number_tests(self, left, right):
+        """A function of "int" or "float" that makes the condition for both operands to be of that type, or for
+        one to be a float and the other known to be a Number; None where they cannot be. The first condition
+        evaluates the operands, in order and in any case. An operand is (code to use again, code to use first,
+        inferred type)."""
+        (a, first, left_kind), (b, second, right_kind) = left, right
+
+        def tests(kind):
+            nonlocal first, second
+            if kind == "int":
+                if left_kind == "float" or right_kind == "float":
+                    return None
+                wanted = type(left_kind) is not tuple, type(right_kind) is not tuple
+            else:
+                wanted = not is_numeric(left_kind), not is_numeric(right_kind)
+            left, right, first, second = first, second, a, b
+            calm_left, calm_right = left is a, right is b
+            if not calm_left and not calm_right:
+                return self.chain(self.call("type", left), (_IS, self.call("type", right)), (_IS, self.name(kind)))
+            checks = [self.type_is(value, kind) for value, is_wanted in ((left, wanted[0]), (right, wanted[1])) if is_wanted]
+            if not calm_right:
+                checks.reverse()
+            for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
+                if not calm and not is_wanted:
+                    checks.insert(0, self.compare(value, _IS_NOT, self.const(None)))
+            return checks[0] if len(checks) == 1 else self.both(*checks)
+        return tests
 
     def safe_product(self, temp, product):
         """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
@@ -9454,17 +9611,19 @@ class OperatorEmitter(ClassEmitter):
         if is_numeric(left_kind) and is_numeric(right_kind) \
                 or left_kind == "str" and right_kind == "str":
             return self.compare(left, compare, right)
+        if right_kind == "str" and isinstance(right, ast.Constant) and right.value[:1] != "\0" and left_kind is None:
+            a, first = self.reusable(left)
+            return self.either(self.type_is(first, "str"), self.compare(a, compare, right),
+                               self.call(_HELPERS[operator], a, right))
         if left_kind in ("str", "bool") or right_kind in ("str", "bool"):
             return self.call(_HELPERS[operator], left, right)
         a, first, b, second = self.pair(left, right)
-        if is_numeric(right_kind) and isinstance(right, (ast.Name, ast.Constant)):
-            check = self.type_is(first, "int")
-        elif is_numeric(left_kind) and isinstance(first, (ast.Name, ast.Constant)):
-            check = self.type_is(second, "int")
-        else:
-            check = self.chain(self.call("type", first), (_IS, self.call("type", second)),
-                               (_IS, self.name("int")))
-        return self.either(check, self.compare(a, compare, b), self.call(_HELPERS[operator], a, b))
+        # Python compares ints with floats as JavaScript does.
+        tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
+        order = ("float", "int") if self.expects_floats else ("int", "float") if self.unit.fractions else ("int",)
+        checks = [tests(kind) for kind in order]
+        return self.either(checks[0] if len(checks) == 1 else self.any_of(*checks), self.compare(a, compare, b),
+                           self.call(_HELPERS[operator], a, b))
 
     def equality(self, left, right, left_kind=None, right_kind=None):
         """left === right"""
@@ -9484,7 +9643,9 @@ class OperatorEmitter(ClassEmitter):
         if is_numeric(right_kind) and isinstance(left, ast.Name):
             return self.both(self.compare(left, _EQ, right),
                              self.compare(self.call("type", left), _IS_NOT, self.name("bool")))
-        return self.call("strict_equal", left, right)
+        a, left, b, right = self.pair(left, right)
+        return self.both(self.compare(left, _EQ, right), self.any_of(
+            self.compare(self.call("type", a), _IS, self.call("type", b)), self.call("strict_equal", a, b)))
 
     def loose_equality(self, left, right, left_kind, right_kind):
         """left == right"""
@@ -9567,6 +9728,7 @@ class AssignmentEmitter(OperatorEmitter):
         if isinstance(left, (ArrayPattern, ObjectPattern)):
             temp = self.temporary()
             self.emit_assign(temp, self.expression(node.right))
+            self.source_of = left, node.right
             self.assign_target(left, self.name(temp))
             return self.name(temp)
         if operator == "=":
@@ -9595,7 +9757,12 @@ class AssignmentEmitter(OperatorEmitter):
     def effect_AssignmentExpression(self, node):
         left = node.left
         if isinstance(left, (ArrayPattern, ObjectPattern)):
-            self.assign_target(left, self.expression(node.right))
+            if isinstance(left, ArrayPattern) and isinstance(node.right, ArrayExpression) and self.is_exchange(node):
+                self.exchange(left, node.right)
+                return
+            value = self.expression(node.right)
+            self.source_of = left, node.right
+            self.assign_target(left, value)
             return
         if isinstance(left, Identifier) and type(left.scope) is Variable \
                 and node.operator not in ("&&=", "||=", "??="):
@@ -9615,30 +9782,82 @@ class AssignmentEmitter(OperatorEmitter):
                 node.operator[:-1], current, infer(left), self.expression(node.right),
                 infer(node.right)))
             return
-        if node.operator == "=" and isinstance(left, MemberExpression) and left.computed \
-                and type(infer(left.property)) is tuple and infer(left.property)[0] >= 0 \
-                and not isinstance(left.object, Super) and not self.needs_lift(node):
-            self.store_element(left, node.right)
-            return
-        if node.operator == "=" and isinstance(left, MemberExpression) and not left.computed \
-                and isinstance(left.object, (Identifier, ThisExpression)) \
-                and isinstance(left.property, Identifier) and not self.needs_lift(node):
-            self.store_property(left, node.right)
+        if isinstance(left, MemberExpression) and node.operator not in ("&&=", "||=", "??=") \
+                and self.is_direct(left) and not self.needs_lift(node):
+            if node.operator != "=":
+                self.change_member(left, node.right, lambda current: self.binary(
+                    node.operator[:-1], current, None, self.expression(node.right), infer(node.right)))
+            elif left.computed:
+                self.store_element(left, node.right)
+            else:
+                self.store_property(left, node.right)
             return
         self.emit_value(self.visit_AssignmentExpression(node))
 
+    def is_direct(self, target):
+        """Whether a member is assigned inline: obj.name, obj.#field, obj[number]."""
+        if isinstance(target.object, Super):
+            return False
+        if isinstance(target.property, PrivateName):
+            return target.property.scope.type == "field"
+        return is_numeric(infer(target.property)) if target.computed else True
+
+    def change_member(self, target, right, change):
+        """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
+        obj = self.fixed(target.object, right)
+        key = self.fixed(target.property, right) if target.computed else None
+        current = self.member(obj, target, key)
+        value = change(current if isinstance(right, SIMPLE_NODES) else self.saved(current))
+        if not isinstance(value, (ast.Name, ast.Constant)):
+            value = self.saved(value)
+        if key is None:
+            self.put_into_dict(obj, target, value)
+        else:
+            self.put_into_list(obj, key, infer(target.property), value)
+
+    def is_exchange(self, node):
+        """Whether `[a, b] = [b, a]` and the like can do without an array: its parts have nothing in them that
+        may not be translated twice."""
+        left, right = node.left, node.right
+        return len(left.elements) <= len(right.elements) <= 8 \
+            and all(isinstance(part, (Identifier, MemberExpression)) for part in left.elements) \
+            and not any(part is None or isinstance(part, SpreadElement) for part in right.elements) \
+            and not any(map(self.needs_lift, right.elements)) and not any(map(self.needs_lift, left.elements)) \
+            and not any(isinstance(part, (*FUNCTION_NODES, ClassExpression, YieldExpression, AwaitExpression, Super))
+                        for target in left.elements for part in target.walk())
+
+    def exchange(self, left, right):
+        """Assigns the values of an array literal to the targets of a pattern."""
+        values = [self.saved(self.expression(part)) for part in right.elements]
+
+        def assign():
+            for target, value in zip(left.elements, values):
+                self.at(target)
+                self.assign_one(target, value)
+        array = self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
+        self.emit_if(self.call("plain_arrays"), self.collect(assign),
+                     self.collect(lambda: self.assign_target(left, array)))
+
     def store_element(self, target, right):
-        """object[index] = value for a non-negative int: straight into the list of an array, or to its end."""
+        """object[index] = value for a Number: straight into the list of an array, or to its end."""
         obj = self.fixed(target.object, right)
         key = self.fixed(target.property, right)
         value = self.expression(right)
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
+        self.put_into_list(obj, key, infer(target.property), value)
+
+    def put_into_list(self, obj, key, kind, value):
+        """obj[key] = value, all of them names or constants."""
         items = self.temporary()
-        inside = self.both(
-            self.type_is(obj, "JSArray"),
-            self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(obj, "items")))))
-        at_end = self.both(self.type_is(obj, "JSArray"), self.chain(
+        size = self.call("len", self.walrus(items, self.attribute(obj, "items")))
+        is_list, below = [self.type_is(obj, "JSArray")], [(ast.Gt(), key)]
+        if type(kind) is not tuple:
+            is_list.append(self.type_is(key, "int"))
+        if type(kind) is not tuple or kind[0] < 0:
+            below.append((ast.GtE(), self.const(0)))
+        inside = self.both(*is_list, self.chain(size, *below))
+        at_end = self.both(*is_list, self.chain(
             key, (_EQ, self.call("len", self.name(items))), (ast.Lt(), self.name("appendable"))))
         place = self.node(ast.Subscript, self.name(items), key, _STORE)
         append = self.node(ast.Call, self.attribute(self.name(items), "append"), [value], [])
@@ -9648,20 +9867,30 @@ class AssignmentEmitter(OperatorEmitter):
                                 [self.node(ast.Expr, helper)])])
 
     def store_property(self, target, right):
-        """variable.key = value: straight into the dict of an ordinary object, where no setter, read-only
-        property or frozen object can be in the way."""
+        """object.key = value"""
         obj = self.fixed(target.object, right)
         value = self.expression(right)
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
-        key, props = self.const(target.property.name), self.temporary()
-        check = self.both(
-            self.type_is(obj, "JSObject"),
-            self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
-            self.any_of(self.compare(key, _IN, self.walrus(props, self.attribute(obj, "props"))),
-                        self.compare(key, ast.NotIn(), self.name("guarded"))))
+        self.put_into_dict(obj, target, value)
+
+    def put_into_dict(self, obj, target, value):
+        """obj.key = value, names or constants: straight into the dict of an ordinary object, where no setter,
+        read-only property or frozen object can be in the way."""
+        props = self.temporary()
+        found = self.walrus(props, self.attribute(obj, "props"))
+        if isinstance(target.property, PrivateName):
+            key = self.load_variable(target.property.scope)
+            check = self.both(self.type_is(obj, "JSObject"), self.compare(key, _IN, found))
+            helper = "private_put"
+        else:
+            key = self.const(target.property.name)
+            check = self.both(
+                self.type_is(obj, "JSObject"),
+                self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
+                self.any_of(self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))))
+            helper = "put" if self.scope.strict else "put_sloppy"
         place = self.node(ast.Subscript, self.name(props), key, _STORE)
-        helper = "put" if self.scope.strict else "put_sloppy"
         self.emit_if(check, [self.node(ast.Assign, [place], value)],
                      [self.node(ast.Expr, self.call(helper, obj, key, value))])
 
@@ -9748,7 +9977,7 @@ class AssignmentEmitter(OperatorEmitter):
                 if node.prefix:
                     return moved
                 return self.operate(moved, "-" if sign == "+" else "+", self.const(1))
-            old = self.load(target) if kind == "num" else self.call("to_numeric", self.load(target))
+            old = self.load(target) if is_numeric(kind) else self.call("to_numeric", self.load(target))
             if node.prefix:
                 return self.assign_identifier(target, self.call(helper, old))
             temp = self.temporary()
@@ -9767,23 +9996,28 @@ class AssignmentEmitter(OperatorEmitter):
         if isinstance(target, Identifier) and type(target.scope) is Variable:
             variable = target.scope
             sign, helper = ("+", "increment") if node.operator == "++" else ("-", "decrement")
-            if type(variable.type) is tuple:
+            if type(variable.type) is tuple or variable.type == "float":
                 self.emit_store(variable, self.operate(self.load_variable(variable), sign, self.const(1)))
             else:
                 value = self.load_variable(variable)
                 self.emit_store(variable, self.guarded_step(value, sign, helper))
+            return
+        if isinstance(target, MemberExpression) and self.is_direct(target) and not self.needs_lift(target):
+            sign, helper = ("+", "increment") if node.operator == "++" else ("-", "decrement")
+            self.change_member(target, target.property, lambda current: self.guarded_step(current, sign, helper))
             return
         prefixed = UpdateExpression(node.operator, target, True).at(node)
         self.emit_value(self.visit_UpdateExpression(prefixed))
 
     def guarded_step(self, value, sign, helper):
         """x + 1 inline for small ints, else the helper."""
+        value, first = self.reusable(value)
         slow = self.call(helper, self.call("to_numeric", value))
-        if not isinstance(value, ast.Name):
+        if isinstance(value, ast.Attribute):
             return slow
         limit = (self.compare(value, ast.Lt(), self.const(MAX_SAFE)) if sign == "+" else
                  self.compare(value, ast.Gt(), self.const(-MAX_SAFE)))
-        return self.either(self.both(self.type_is(value, "int"), limit),
+        return self.either(self.both(self.type_is(first, "int"), limit),
                            self.operate(value, sign, self.const(1)), slow)
 
 
@@ -9811,12 +10045,12 @@ class CallEmitter(AssignmentEmitter):
             obj = self.guard(obj)
         return self.member(obj, node)
 
-    def member(self, obj, node):
-        """Reads a property of the value `obj`."""
+    def member(self, obj, node, key=None):
+        """Reads a property of the value `obj`; `key` is the code of a computed key, where there is one already."""
         prop = node.property
         if isinstance(prop, PrivateName):
             self.line, self.column = prop.line, prop.column
-            return self.call("private_get", obj, self.load_variable(prop.scope))
+            return self.private_member(obj, prop.scope)
         if not node.computed:
             self.line, self.column = prop.line, prop.column
             if prop.name == "length":
@@ -9824,13 +10058,26 @@ class CallEmitter(AssignmentEmitter):
             return self.property(obj, prop.name)
         if isinstance(prop, StringLiteral) and array_index(prop.value) < 0:
             return self.call("get", obj, self.const(prop.value))
-        key = self.expression(prop)
+        if key is None:
+            key = self.expression(prop)
         kind = infer(prop)
         if type(kind) is tuple and kind[0] >= 0 and isinstance(key, (ast.Name, ast.Constant)):
             return self.element(obj, key)
-        if is_numeric(kind) and isinstance(obj, ast.Name) and is_stable(node.object, prop):
+        if is_numeric(kind) and isinstance(obj, ast.Name) and (
+                isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)):
             return self.computed_element(obj, key, kind)
         return self.call("get_element", obj, key)
+
+    def private_member(self, obj, variable):
+        """obj.#name: a field comes from the dict of an ordinary object, which also tells who has a method."""
+        key = self.load_variable(variable)
+        if variable.type is None:
+            return self.call("private_get", obj, key)
+        obj, first = self.reusable(obj)
+        check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(obj, "props")))
+        value = self.subscript(self.attribute(obj, "props"), key) if variable.type == "field" \
+            else self.attribute(key, "method")
+        return self.either(check, value, self.call("private_get", obj, key))
 
     def property(self, obj, key):
         """obj.key: straight from the dict of an ordinary object that has it."""
@@ -10045,14 +10292,31 @@ class CallEmitter(AssignmentEmitter):
             value = self.guard(self.member(first, node))
             return self.call("callee", value, text), this
         if isinstance(prop, PrivateName):
-            return self.call("private_method", first, self.load_variable(prop.scope)), this
+            key = self.load_variable(prop.scope)
+            slow = self.call("private_method", this, key)
+            if prop.scope.type != "method":
+                return self.call("private_method", first, key), this
+            check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(this, "props")))
+            return self.either(check, self.attribute(self.attribute(key, "method"), "fn"), slow), this
         if node.computed:
             guards, self.guards = self.guards, None
             key = self.expression(prop)
             self.guards = guards
             return self.call("element_method", first, key, text), this
         self.line, self.column = prop.line, prop.column
-        return self.call("method", first, self.const(prop.name), text), this
+        key = self.const(prop.name)
+        if prop.name in COMMON_METHODS or not self.runs_often() or not isinstance(first, ast.Name) or not (
+                isinstance(node.object, ThisExpression) or type(getattr(node.object, "scope", None)) is Variable):
+            return self.call("method", first, key, text), this
+        # A function that an ordinary object has from its prototype.
+        proto, found = self.temporary(), self.temporary()
+        check = self.both(
+            self.type_is(this, "JSObject"), self.compare(key, ast.NotIn(), self.attribute(this, "props")),
+            self.compare(self.attribute(this, "attrs"), _IS, self.const(None)),
+            self.compare(self.walrus(proto, self.attribute(this, "proto")), _IS_NOT, self.const(None)),
+            self.compare(key, _IN, self.attribute(self.name(proto), "props")),
+            self.type_is(self.walrus(found, self.subscript(self.attribute(self.name(proto), "props"), key)), "JSFunction"))
+        return self.either(check, self.attribute(self.name(found), "fn"), self.call("method", this, key, text)), this
 
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
@@ -10063,9 +10327,25 @@ class CallEmitter(AssignmentEmitter):
             return f"(intermediate value).{node.property.name}"
         return "(intermediate value)"
 
+    def iterable_text(self, node):
+        """[the source text of what is iterated], for "x.y is not iterable"; [] where it has no short one."""
+        if isinstance(node, CallExpression) and not isinstance(node.callee, Super):
+            text = self.text(node.callee)
+            return [] if "(" in text else [self.const(text + " is not a function or its return value")]
+        text = self.text(node) if isinstance(node, (*SIMPLE_NODES, MemberExpression)) else "("
+        return [] if "(" in text else [self.const(text)]
+
     def visit_NewExpression(self, node):
-        values = self.operands([node.callee, *node.arguments])
-        return self.call("new", self.const(self.text(node.callee)), *values)
+        callee, *values = self.operands([node.callee, *node.arguments])
+        callee, first = self.reusable(callee)
+        text = self.const(self.text(node.callee))
+        if self.runs_often():
+            check = self.both(self.type_is(first, "JSFunction"),
+                              self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)))
+            function = self.either(check, self.attribute(callee, "ctor"), self.call("new", callee, text))
+        else:
+            function = self.call("new", first, text)
+        return self.apply(function, [callee, *values])
 
     def visit_NewTarget(self, node):
         return self.name("new_target")
@@ -10144,9 +10424,9 @@ class MemberReference:
         if self.is_super:
             return e.call("super_get", e.load_variable(self.node.object.scope), e.name("this"), self.key(first))
         if self.private:
-            return e.call("private_get", obj, e.load_variable(self.node.property.scope))
+            return e.private_member(obj, self.node.property.scope)
         if self.key_text is not None:
-            return e.call("get", obj, e.const(self.key_text))
+            return e.property(obj, self.key_text)
         return e.call("get_element", obj, self.key(first))
 
     def key(self, first):
@@ -10243,11 +10523,18 @@ def is_stable(left, right):
     return not any(isinstance(node, (AssignmentExpression, UpdateExpression)) for node in right.walk())
 
 
+#: Names under which scripts mostly call methods of arrays, texts, maps, promises and the like.
+COMMON_METHODS = frozenset(
+    "add at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally find findIndex flat"
+    " flatMap forEach get has includes indexOf join keys lastIndexOf map match matchAll normalize padEnd padStart pop push"
+    " reduce repeat replace replaceAll reverse send set shift slice some sort splice split startsWith substring test then"
+    " toFixed toLowerCase toString toUpperCase trim trimEnd trimStart unshift values".split())
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
-SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at"}
+SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1): "quick_get", ("has", 1): "quick_has",
+             ("set", 2): "quick_set", ("add", 1): "quick_add", ("pop", 0): "quick_pop"}
 #: The same for methods of Math.
 MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
-                  ("min", 2): "quick_min"}
+                  ("min", 2): "quick_min", ("sqrt", 1): "quick_sqrt"}
 
 
 def is_calm(node):
@@ -11774,7 +12061,7 @@ def symbol_key_for(realm, this, symbol=undefined, *_):
     return key if key is not undefined and realm.symbols.get(key) is symbol else undefined
 
 
-for _symbol in (SYM_ASYNC_ITERATOR, SYM_HAS_INSTANCE, SYM_IS_CONCAT_SPREADABLE, SYM_ITERATOR,
+for _symbol in (SYM_ASYNC_DISPOSE, SYM_ASYNC_ITERATOR, SYM_DISPOSE, SYM_HAS_INSTANCE, SYM_IS_CONCAT_SPREADABLE, SYM_ITERATOR,
                 SYM_MATCH, SYM_MATCH_ALL, SYM_REPLACE, SYM_SEARCH, SYM_SPECIES, SYM_SPLIT,
                 SYM_TO_PRIMITIVE, SYM_TO_STRING_TAG, SYM_UNSCOPABLES):
     SYMBOL.static.value(_symbol.description.partition(".")[2], _symbol, 0)
@@ -11861,7 +12148,7 @@ def error_header(name, message):
 class JSErrorObject(JSObject):
     """An Error. Its own `stack` is put together when somebody asks for it:
 
-    header   the first line as it was when the error was made
+    header   its message when the error was made; the first line of `stack` begins with `name` as it is then
     frames   (code, lasti) pairs; None once `stack` is an ordinary property
     place    (filename, line, column) of an error in a source text, or None
     """
@@ -11882,7 +12169,8 @@ class JSErrorObject(JSObject):
     def remember(self, frames):
         """Notes where and as what the error stands now."""
         self.frames = frames
-        self.header = error_line(self)
+        message = peek(self, "message")
+        self.header = "" if message is undefined else peek_text(message)
 
     def write_stack(self):
         """Makes `stack` an ordinary property; returns its value."""
@@ -11891,8 +12179,12 @@ class JSErrorObject(JSObject):
         self.attrs["stack"] = HIDDEN_ATTRS
         return text
 
+    def first_line(self):
+        name = peek(self, "name")
+        return error_header("Error" if name is undefined else peek_text(name), self.header)
+
     def stack_text(self):
-        lines = [self.header]
+        lines = [self.first_line()]
         if self.place is not None:
             filename, *position = self.place
             lines.append(":".join([f"    at {filename or '<anonymous>'}"]
@@ -14099,7 +14391,7 @@ def string_raw(realm, this, template=undefined, *substitutions):
 
 # -- Iterator prototypes -----------------------------------------------------------------
 
-ITERATOR = BuiltinClass("Iterator", is_global=False)
+ITERATOR = BuiltinClass("Iterator")
 ASYNC_ITERATOR = BuiltinClass("AsyncIterator", is_global=False)
 
 
@@ -15796,14 +16088,28 @@ def collection_iterator_next(realm, this, *_):
 
 def iterate_map(realm, source):
     """A Python iterator over the entries of a JSMap, live, as [key, value] arrays."""
+    array_proto = realm.ArrayPrototype
     for position in source.positions():
-        yield realm.new_array([source.keys[position], source.values[position]])
+        yield JSArray(array_proto, [source.keys[position], source.values[position]])
 
 
 def iterate_set(source):
     """A Python iterator over the values of a JSSet, live."""
-    for position in source.positions():
-        yield source.keys[position]
+    keys, era, position = source.keys, source.era, source.first
+    for key in itertools.islice(keys, position, None):
+        if key is not HOLE:
+            yield key
+        position += 1
+        if source.era is not era:
+            break
+    while source.era is not era:
+        position, era = moved_position(position, era)
+        keys = source.keys
+        while era is source.era and position < len(keys):
+            key = keys[position]
+            position += 1
+            if key is not HOLE:
+                yield key
 
 
 #: What fast_iterator() knows.
@@ -17487,7 +17793,8 @@ class InnerResult:
 
 
 class JSGenerator(JSObject):
-    """A generator object; `state` is "start", "suspended", "running" or "done"."""
+    """A generator object; `state` is "start", "suspended" (or running) or "done". A loop over it may have
+    run the body to its end behind its back."""
 
     __slots__ = ("body", "state")
     class_name = "Generator"
@@ -17498,24 +17805,29 @@ class JSGenerator(JSObject):
         self.state = "start"
 
     def begin(self):
-        """Marks the generator as running."""
-        if self.state == "running":
+        """The generator goes on: it must not be running."""
+        if self.body.gi_running:
             raise JSTypeError("Generator is already running")
-        self.state = "running"
+        self.state = "suspended"
 
     def resume(self, value):
         """Runs to the next yield; StopIteration at the end."""
-        started = self.state != "start"
-        if self.state == "done":
+        state, body = self.state, self.body
+        if state == "done":
             raise StopIteration(undefined)
-        self.begin()
+        if body.gi_running:
+            raise JSTypeError("Generator is already running")
+        self.state = "suspended"
         try:
-            value = self.body.send(value if started else None)
+            return body.send(None if state == "start" else value)
+        except StopIteration as end:
+            self.state = "done"
+            if end.value is None:       # a loop has come to its end before
+                raise StopIteration(undefined) from None
+            raise
         except BaseException:
             self.state = "done"
             raise
-        self.state = "suspended"
-        return value
 
     def throw(self, error):
         """Throws a Python exception into the body; StopIteration when it ends by returning."""
@@ -17524,13 +17836,14 @@ class JSGenerator(JSObject):
         if self.state == "done":
             raise error
         self.begin()
+        if self.body.gi_frame is None:
+            self.state = "done"
+            raise error
         try:
-            value = self.body.throw(error)
+            return self.body.throw(error)
         except BaseException:
             self.state = "done"
             raise
-        self.state = "suspended"
-        return value
 
 
 def generator_result(realm, run, *args):
@@ -17559,16 +17872,24 @@ GENERATOR.methods(
 
 
 class GeneratorLoop(IteratorRecord):
-    """A for-of or spread over a generator whose `next` is the built-in one: without result objects."""
+    """A for-of or spread over a generator whose `next` is the built-in one: without result objects. A Python
+    loop over it runs the body itself, unless that has a `yield*`, which may yield InnerResults."""
 
     __slots__ = ()
+
+    def __iter__(self):
+        generator = self.iterator
+        body = generator.body
+        if generator.state == "done" or body.gi_running or "yield_delegate" in body.gi_code.co_names:
+            return self
+        generator.state = "suspended"
+        return body
 
     def __next__(self):
         if self.done:
             raise StopIteration
-        generator = self.iterator
         try:
-            value = generator.resume(undefined)
+            value = self.iterator.resume(undefined)
         except BaseException:
             self.done = True
             raise
@@ -17579,14 +17900,36 @@ class GeneratorLoop(IteratorRecord):
             return value.result.get("value")
         return value
 
+    def close(self):
+        self.done = self.done or self.iterator.body.gi_frame is None
+        IteratorRecord.close(self)
+
+    def abandon(self, error):
+        self.done = self.done or self.iterator.body.gi_frame is None
+        IteratorRecord.abandon(self, error)
+
+
+def is_plain_generator(realm, generator):
+    """Whether no script can tell that `next` of a generator is not called."""
+    proto = generator.proto
+    return not generator.props and realm.generator_iteration_untouched and proto is not None and not proto.props \
+        and proto.attrs is None and proto.proto is realm.GeneratorPrototype
+
 
 @runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*` (15.5.5, step 5): a Python generator to yield from."""
-    record = get_iterator(realm, iterable)
+    is_plain = type(iterable) is JSGenerator and is_plain_generator(realm, iterable)
+    record = GeneratorLoop(iterable, None) if is_plain else get_iterator(realm, iterable)
     iterator, received, mode = record.iterator, undefined, "next"
     while True:
-        if mode == "next":
+        value = None
+        if mode == "next" and is_plain:
+            try:
+                value = iterator.resume(received)
+            except StopIteration as end:
+                return end.value
+        elif mode == "next":
             result = call(record.next_method, iterator, received)
         else:
             method = get_method(realm, iterator, mode)
@@ -17596,18 +17939,486 @@ def yield_delegate(realm, iterable):
                 record.close()
                 raise JSTypeError("The iterator does not provide a 'throw' method")
             result = method.fn(iterator, received)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
-        if to_boolean(result.get("done")):
-            if mode == "return":
-                raise GeneratorReturn(result.get("value"))
-            return result.get("value")
+        if value is None or type(value) is InnerResult:
+            result = result if value is None else value.result
+            if not isinstance(result, JSObject):
+                raise JSTypeError(f"Iterator result {display(result)} is not an object")
+            if to_boolean(result.get("done")):
+                if mode == "return":
+                    raise GeneratorReturn(result.get("value"))
+                return result.get("value")
+            value = InnerResult(result)
         try:
-            received, mode = (yield InnerResult(result)), "next"
+            received, mode = (yield value), "next"
         except GeneratorReturn as returned:
             received, mode = returned.value, "return"
         except Exception as error:
             received, mode = realm.thrown_value(error), "throw"
+
+
+# -- Iterator helpers (27.1) -------------------------------------------------------------
+
+class JSIteratorHelper(JSObject):
+    """What map(), zip() and their like return: the body is a Python generator, driven as those of scripts are.
+
+    records   the IteratorRecords to close when it is left early
+    """
+
+    __slots__ = ("body", "state", "records")
+    class_name = "Iterator Helper"
+    begin, resume, throw = JSGenerator.begin, JSGenerator.resume, JSGenerator.throw
+
+
+class JSWrappedIterator(JSObject):
+    """What Iterator.from() puts around an iterator that does not inherit from Iterator.prototype."""
+
+    __slots__ = ("record",)
+    class_name = "Iterator"
+
+
+def close_all(records, error=None):
+    """IteratorCloseAll: those that are not done, the last first. Raises the first error of `return`, unless
+    `error` is one already."""
+    for record in reversed(records):
+        try:
+            if error is None or isinstance(error, GeneratorReturn):
+                record.close()
+            else:
+                record.abandon(error)
+        except Exception as failure:
+            error = failure
+    if error is not None:
+        raise error
+
+
+def make_helper(realm, records, body):
+    """An iterator over what a Python generator yields; whoever leaves it early closes the records."""
+    def closing():
+        try:
+            yield from body
+        except BaseException as error:
+            if not isinstance(error, GeneratorExit):
+                close_all(records, error)
+            raise
+        return undefined
+    helper = JSIteratorHelper(realm.IteratorHelperPrototype)
+    helper.body, helper.state, helper.records = closing(), "start", records
+    return helper
+
+
+ITERATOR_HELPER = BuiltinClass("IteratorHelper", JSIteratorHelper, parent="IteratorPrototype",
+                               tag="Iterator Helper", is_global=False)
+
+
+@ITERATOR_HELPER.method("next")
+def iterator_helper_next(realm, this, *_):
+    return generator_result(realm, this.resume, undefined)
+
+
+@ITERATOR_HELPER.method("return")
+def iterator_helper_return(realm, this, *_):
+    if this.state == "start":
+        this.state = "done"
+        close_all(this.records)
+    return generator_result(realm, this.throw, GeneratorReturn(undefined))
+
+
+WRAPPED_ITERATOR = BuiltinClass("WrapForValidIterator", JSWrappedIterator, parent="IteratorPrototype", is_global=False)
+
+
+@WRAPPED_ITERATOR.method("next")
+def wrapped_iterator_next(realm, this, *_):
+    return call(this.record.next_method, this.record.iterator)
+
+
+@WRAPPED_ITERATOR.method("return")
+def wrapped_iterator_return(realm, this, *_):
+    method = get_method(realm, this.record.iterator, "return")
+    return realm.iter_result(undefined, True) if method is undefined else method.fn(this.record.iterator)
+
+
+def require_object(value, what):
+    """`value` if it is an object, else a TypeError."""
+    if not isinstance(value, JSObject):
+        raise JSTypeError(f"{what} called on non-object")
+    return value
+
+
+def direct_iterator(iterator):
+    """GetIteratorDirect (7.4.9)."""
+    return IteratorRecord(iterator, iterator.get("next"))
+
+
+def flattenable(realm, value, strings=False):
+    """GetIteratorFlattenable (7.4.13): the record of an iterable or iterator."""
+    if not isinstance(value, JSObject) and not (strings and type(value) is str):
+        raise JSTypeError(f"{display(value)} is not an object")
+    method = get_method(realm, value, SYM_ITERATOR)
+    iterator = value if method is undefined else method.fn(value)
+    if not isinstance(iterator, JSObject):
+        raise JSTypeError(f"{display(iterator)} is not an object")
+    return direct_iterator(iterator)
+
+
+def iterator_method(name, check=None, lazy=False, length=1):
+    """Declares impl(realm, record, argument, *more) as a method of iterators. `check` converts or refuses the
+    first argument, whereupon the iterator is closed; what a `lazy` impl yields is an iterator again."""
+    def declare(impl):
+        @ITERATOR.method(name, length)
+        def run(realm, this, *args):
+            record = IteratorRecord(require_object(this, f"Iterator.prototype.{name}"), undefined)
+            try:
+                args = (check(*(args[:1] or (undefined,)), *args[1:]), *args[1:]) if check is not None else ()
+            except BaseException as error:
+                record.abandon(error)
+                raise
+            record.next_method = this.get("next")
+            if lazy:
+                return make_helper(realm, [record], impl(realm, record, *args))
+            try:
+                return impl(realm, record, *args)
+            except BaseException as error:
+                record.abandon(error)
+                raise
+        return impl
+    return declare
+
+
+def closed(record, value):
+    """`value`, after the iterator was closed."""
+    record.close()
+    return value
+
+
+def check_function(value, *_):
+    return require_callable(value)
+
+
+def check_limit(value, *_):
+    """The number of values to take or drop: an int, or INFINITY."""
+    number = to_number(value)
+    limit = -1 if number != number else to_integer_or_infinity(number)
+    if limit < 0 or INFINITY > limit > 2**53 - 1:
+        raise JSRangeError(f"{display(value)} must be positive" if limit < 0 else f"{display(value)} is too large")
+    return limit
+
+
+def check_whole(value, least, most, infinite=False):
+    """A Number that is an int within bounds, or INFINITY."""
+    if not is_integral(value) and not (infinite and value in (INFINITY, -INFINITY)):
+        raise JSTypeError(f"{display(value)} is not an integer")
+    if value < least or INFINITY > value > most:
+        raise JSRangeError(f"{display(value)} is out of range")
+    return value if value == INFINITY else int(value)
+
+
+def check_chunk(value, undersized=undefined, *_):
+    value = check_whole(value, 1, 2**32 - 1)
+    if undersized is not undefined and undersized not in ("only-full", "allow-partial"):
+        raise JSTypeError('The second argument must be "only-full" or "allow-partial"')
+    return value
+
+
+@iterator_method("map", check_function, lazy=True)
+def iterator_map(realm, record, mapper, *_):
+    for index, value in enumerate(record):
+        yield mapper.fn(undefined, value, index)
+
+
+@iterator_method("filter", check_function, lazy=True)
+def iterator_filter(realm, record, predicate, *_):
+    for index, value in enumerate(record):
+        if to_boolean(predicate.fn(undefined, value, index)):
+            yield value
+
+
+@iterator_method("take", check_limit, lazy=True)
+def iterator_take(realm, record, limit, *_):
+    while limit > 0:
+        limit -= 1
+        for value in record:
+            yield value
+            break
+        else:
+            return
+    record.close()
+
+
+@iterator_method("drop", check_limit, lazy=True)
+def iterator_drop(realm, record, limit, *_):
+    for value in record:
+        if limit > 0:
+            limit -= 1
+        else:
+            yield value
+
+
+@iterator_method("flatMap", check_function, lazy=True)
+def iterator_flat_map(realm, record, mapper, *_):
+    for index, value in enumerate(record):
+        inner = flattenable(realm, mapper.fn(undefined, value, index))
+        try:
+            for item in inner:
+                yield item
+        except BaseException as error:
+            close_all([inner], error)
+
+
+@iterator_method("chunks", lambda value, *_: check_chunk(value), lazy=True)
+def iterator_chunks(realm, record, size, *_):
+    chunk = []
+    for value in record:
+        chunk.append(value)
+        if len(chunk) == size:
+            yield realm.new_array(chunk)
+            chunk = []
+    if chunk:
+        yield realm.new_array(chunk)
+
+
+@iterator_method("windows", check_chunk, lazy=True)
+def iterator_windows(realm, record, size, undersized=undefined, *_):
+    window, whole = collections.deque(maxlen=size), False
+    for value in record:
+        window.append(value)
+        if len(window) == size:
+            whole = True
+            yield realm.new_array(list(window))
+    if undersized == "allow-partial" and window and not whole:
+        yield realm.new_array(list(window))
+
+
+@iterator_method("forEach", check_function)
+def iterator_for_each(realm, record, function, *_):
+    for index, value in enumerate(record):
+        function.fn(undefined, value, index)
+    return undefined
+
+
+@iterator_method("some", check_function)
+def iterator_some(realm, record, predicate, *_):
+    for index, value in enumerate(record):
+        if to_boolean(predicate.fn(undefined, value, index)):
+            return closed(record, True)
+    return False
+
+
+@iterator_method("every", check_function)
+def iterator_every(realm, record, predicate, *_):
+    for index, value in enumerate(record):
+        if not to_boolean(predicate.fn(undefined, value, index)):
+            return closed(record, False)
+    return True
+
+
+@iterator_method("find", check_function)
+def iterator_find(realm, record, predicate, *_):
+    for index, value in enumerate(record):
+        if to_boolean(predicate.fn(undefined, value, index)):
+            return closed(record, value)
+    return undefined
+
+
+@iterator_method("reduce", check_function)
+def iterator_reduce(realm, record, reducer, *initial):
+    start = 0 if initial else 1
+    result = initial[0] if initial else next(record, ABSENT)
+    if result is ABSENT:
+        raise JSTypeError("Reduce of a done iterator with no initial value")
+    for index, value in enumerate(record, start):
+        result = reducer.fn(undefined, result, value, index)
+    return result
+
+
+@iterator_method("toArray", length=0)
+def iterator_to_array(realm, record):
+    return realm.new_array(list_of_values(realm, record))
+
+
+def list_of_values(realm, values):
+    """The values of a Python iterator that may run script code, at most MAX_ARRAY_ITEMS."""
+    items = []
+    for value in values:
+        items.append(value)
+        if len(items) > MAX_ARRAY_ITEMS:
+            raise JSRangeError("Invalid array length")
+    return items
+
+
+def check_skipped(_value, skipped=undefined, *_):
+    return _value, 0 if skipped is undefined else check_whole(skipped, 0, 2**53 - 1, True)
+
+
+@iterator_method("includes", check_skipped)
+def iterator_includes(realm, record, wanted, *_):
+    searched, skipped = wanted
+    for value in record:
+        if skipped > 0:
+            skipped -= 1
+        elif same_value_zero(value, searched):
+            return closed(record, True)
+    return False
+
+
+@iterator_method("join", lambda separator, *_: "," if separator is undefined else to_string(separator))
+def iterator_join(realm, record, separator, *_):
+    pieces, size = [], 0
+    for value in record:
+        pieces.append("" if value is undefined or value is null else to_string(value))
+        size += len(pieces[-1]) + len(separator)
+        check_string_length(size)
+    return separator.join(pieces)
+
+
+@ITERATOR.method(SYM_DISPOSE)
+def iterator_dispose(realm, this, *_):
+    method = get_method(realm, this, "return")
+    if method is not undefined:
+        method.fn(this)
+    return undefined
+
+
+@ITERATOR.constructor(0)
+def iterator_construct(realm, new_target, *_):
+    if new_target is realm.Iterator:
+        raise JSTypeError("Abstract class Iterator not directly constructable")
+    return JSObject(proto_from(realm, new_target, "IteratorPrototype"))
+
+
+def careful_property(key, value):
+    """Declares a property of Iterator.prototype whose setter leaves that alone (27.1.4.1 and 27.1.4.14)."""
+    def put(realm, this, item=undefined, *_):
+        if this is realm.IteratorPrototype or not isinstance(this, JSObject):
+            raise JSTypeError(f"Cannot assign to this property of {display(this)}")
+        if this.get_own(key) is None:
+            this.create_data_property_or_throw(key, item)
+        elif not this.set(key, item, this):
+            raise JSTypeError(f"Cannot assign to read only property of {display(this)}")
+        return undefined
+    ITERATOR.getter(key, setter=put)(lambda realm, this, *_: value(realm))
+
+
+careful_property(SYM_TO_STRING_TAG, lambda realm: "Iterator")
+careful_property("constructor", lambda realm: realm.Iterator)
+
+
+@ITERATOR.static.method("from", 1)
+def iterator_from(realm, this, value=undefined, *_):
+    record = flattenable(realm, value, True)
+    if ordinary_has_instance(realm.Iterator, record.iterator):
+        return record.iterator
+    wrapper = JSWrappedIterator(realm.WrapForValidIteratorPrototype)
+    wrapper.record = record
+    return wrapper
+
+
+@ITERATOR.static.method("concat")
+def iterator_concat(realm, this, *items):
+    methods = []
+    for item in items:
+        if not isinstance(item, JSObject):
+            raise JSTypeError(f"{display(item)} is not an object")
+        methods.append(get_method(realm, item, SYM_ITERATOR))
+        if methods[-1] is undefined:
+            raise not_iterable(item)
+    opened = []
+
+    def body():
+        for item, method in zip(items, methods):
+            opened[:] = [iterator_from_method(item, method)]
+            for value in opened[0]:
+                yield value
+    return make_helper(realm, opened, body())
+
+
+def zip_options(options):
+    """-> (the mode of zip() and zipKeyed(), its padding)."""
+    if options is not undefined and not isinstance(options, JSObject):
+        raise JSTypeError("The options must be an object")
+    mode = undefined if options is undefined else options.get("mode")
+    mode = "shortest" if mode is undefined else mode
+    if type(mode) is not str or mode not in ("shortest", "longest", "strict"):
+        raise JSTypeError('The mode must be "shortest", "longest" or "strict"')
+    padding = options.get("padding") if mode == "longest" and options is not undefined else undefined
+    if padding is not undefined and not isinstance(padding, JSObject):
+        raise JSTypeError("The padding must be an object")
+    return mode, padding
+
+
+def zipped(records, mode, padding, finish):
+    """IteratorZip: a Python generator over what finish(values) makes of the values of one turn."""
+    while records:
+        values, ended = [], 0
+        for index, record in enumerate(records):
+            value = next(record, ABSENT)
+            if value is ABSENT:
+                if mode == "shortest":
+                    return close_all(records)
+                if mode == "strict":
+                    if index or not all(map(steps_to_end, records[1:])):
+                        raise JSTypeError("The iterators do not end at the same time")
+                    return None
+                value, ended = padding[index], ended + 1
+            values.append(value)
+        if ended == len(records):
+            return None
+        yield finish(values)
+    return None
+
+
+def steps_to_end(record):
+    """Takes one step without reading its value: whether the iterator has ended."""
+    record.done = True
+    result = call(record.next_method, record.iterator)
+    if not isinstance(result, JSObject):
+        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    record.done = to_boolean(result.get("done"))
+    return record.done
+
+
+@ITERATOR.static.method("zip", 1)
+def iterator_zip(realm, this, iterables=undefined, options=undefined, *_):
+    require_object(iterables, "Iterator.zip")
+    mode, padding = zip_options(options)
+    records, opened = [], []
+    try:
+        opened.append(get_iterator(realm, iterables))
+        for value in opened[0]:
+            records.append(flattenable(realm, value))
+        fill = [undefined] * len(records)
+        if padding is not undefined:
+            opened[:] = []
+            source = get_iterator(realm, padding)
+            fill = list(itertools.islice(source, len(records)))
+            fill += [undefined] * (len(records) - len(fill))
+            source.close()
+    except BaseException as error:
+        close_all(opened + records, error)
+    return make_helper(realm, records, zipped(records, mode, fill, realm.new_array))
+
+
+@ITERATOR.static.method("zipKeyed", 1)
+def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
+    require_object(iterables, "Iterator.zipKeyed")
+    mode, padding = zip_options(options)
+    records, keys = [], []
+    try:
+        for key in iterables.own_keys():
+            own = iterables.get_own(key)
+            value = iterables.get(key) if own is not None and own.enumerable else undefined
+            if value is not undefined:
+                keys.append(key)
+                records.append(flattenable(realm, value))
+        fill = [undefined if padding is undefined else padding.get(key) for key in keys]
+    except BaseException as error:
+        close_all(records, error)
+
+    def finish(values):
+        result = JSObject(None)
+        for key, value in zip(keys, values):
+            result.create_data_property(key, value)
+        return result
+    return make_helper(realm, records, zipped(records, mode, fill, finish))
 
 
 # -- Async functions ---------------------------------------------------------------------
@@ -18379,7 +19190,7 @@ def plain_json(realm, value):
     encoder = make_encoder({}, plain_opener(realm), _quote_ascii, None, ":", ",", False, False, True)
     try:
         text = "".join(encoder(value, 0))
-    except (NotPlain, ValueError):
+    except (NotPlain, ValueError, RecursionError):  # JSONWriter may get deeper: CPython 3.12 gives C code little
         return None
     return text if text.isascii() else escape_lone_surrogates(text)
 
@@ -18521,10 +19332,13 @@ class JSONWriter:
         self.gap = gap
         self.indent = ""
         self.stack = []
+        self.open = set()               # the ids of the objects on the stack
         self.size = 0
+        self.out = []
 
-    def property_text(self, holder, key, value):
-        """SerializeJSONProperty (25.5.2.2) for a value already read; None for undefined."""
+    def write_property(self, holder, key, value, before):
+        """SerializeJSONProperty (25.5.2.2) for a value already read: writes its text behind the text `before`;
+        False for undefined."""
         if isinstance(value, JSObject) or type(value) is JSBigInt:
             to_json = get_v(self.realm, value, "toJSON")
             if is_callable(to_json):
@@ -18547,67 +19361,58 @@ class JSONWriter:
         elif kind is JSBigInt:
             raise JSTypeError("Do not know how to serialize a BigInt")
         elif isinstance(value, JSObject) and value.fn is None:
-            return self.object_text(key, value)
+            self.write_object(key, value, before)
+            return True
         else:
-            return None
-        self.count(len(text))
-        return text
+            return False
+        self.write(before + text)
+        return True
 
-    def count(self, length):
-        """Notes that the text grew."""
-        self.size += length
+    def write(self, text):
+        self.size += len(text)
         check_string_length(self.size)
+        self.out.append(text)
 
-    def object_text(self, key, value):
+    def write_object(self, key, value, before):
         """An object or array: SerializeJSONObject, SerializeJSONArray (25.5.2.5 and 6)."""
-        for index, (_, outer) in enumerate(self.stack):
-            if outer is value:
-                raise circular_error(self.stack[index:], key)
+        if id(value) in self.open:
+            first = next(index for index, (_, outer) in enumerate(self.stack) if outer is value)
+            raise circular_error(self.stack[first:], key)
         self.stack.append((key, value))
+        self.open.add(id(value))
         outer_indent = self.indent
         self.indent += self.gap
         self.realm.poll()
-        if is_array(value):
-            opener, closer, parts = "[", "]", self.elements(value)
-        else:
-            opener, closer, parts = "{", "}", self.members(value)
-        separator = ",\n" + self.indent if self.gap else ","
-        text = separator.join(parts)
-        if parts and self.gap:
-            text = f"\n{self.indent}{text}\n{outer_indent}"
-        self.count(len(parts) * len(separator) + 2)
+        is_list = is_array(value)
+        self.write(before + ("[" if is_list else "{"))
+        first = "\n" + self.indent if self.gap else ""
+        wrote = (self.write_elements if is_list else self.write_members)(value, first, "," + first)
+        self.write(("\n" + outer_indent if wrote and self.gap else "") + ("]" if is_list else "}"))
         self.stack.pop()
+        self.open.discard(id(value))
         self.indent = outer_indent
-        return opener + text + closer
 
-    def members(self, value):
+    def write_members(self, value, before, separator):
         keys = self.keys
         if keys is None:
             keys = [key for key in value.own_keys() if type(key) is str]
             if value.exotic or value.attrs is not None:
                 keys = [key for key in keys if is_enumerable(value, key)]
         colon = ": " if self.gap else ":"
-        parts = []
         for key in keys:
-            text = self.property_text(lambda: value, key, value.get(key))
-            if text is not None:
-                name = quote_json(key)
-                self.count(len(name))
-                parts.append(name + colon + text)
-        return parts
+            if self.write_property(lambda: value, key, value.get(key), before + quote_json(key) + colon):
+                before = separator
+        return before is separator
 
-    def elements(self, value):
-        parts = []
+    def write_elements(self, value, before, separator):
         for index in range(length_of_array_like(value)):
             if index % 1024 == 1023:
                 self.realm.poll()
             key = str(index)
-            text = self.property_text(lambda: value, key, value.get(key))
-            if text is None:
-                text = "null"
-                self.count(4)
-            parts.append(text)
-        return parts
+            if not self.write_property(lambda: value, key, value.get(key), before):
+                self.write(before + "null")
+            before = separator
+        return before is separator
 
 
 def unwrapped(value):
@@ -18649,8 +19454,8 @@ def json_stringify(realm, value, replacer=undefined, space=undefined):
             check_string_length(len(text))
             return text
     writer = JSONWriter(realm, function, keys, gap)
-    text = writer.property_text(lambda: realm.new_object({"": value}), "", value)
-    return undefined if text is None else text
+    wrote = writer.write_property(lambda: realm.new_object({"": value}), "", value, "")
+    return "".join(writer.out) if wrote else undefined
 
 
 def property_list(realm, replacer):
@@ -25038,8 +25843,9 @@ class Inspector:
         stack = peek(obj, "stack")
         if type(stack) is not str or not stack:
             stack = error_line(obj)
-        elif isinstance(obj, JSErrorObject) and stack.startswith(obj.header):
-            stack = error_line(obj) + stack[len(obj.header):]
+        elif isinstance(obj, JSErrorObject) and not stack.startswith(error_line(obj)) \
+                and stack.startswith(obj.first_line()):
+            stack = error_line(obj) + stack[len(obj.first_line()):]
         title = peek(obj, "name")
         stack = retitle_stack(stack, title if type(title) is str else "Error", name)
         keys = [key for key in self.shown_keys(obj)
@@ -27041,7 +27847,11 @@ def meant_method(realm, this, text):
         return ""
     known = method_names(this if isinstance(this, JSObject) else to_object(realm, this))
     item = name[1] + "Item"             # storages have getItem, where maps have get
-    return f". Did you mean {item}?" if item in known else meant_name(name[1], known)
+    if item in known:
+        return f". Did you mean {item}?"
+    if any(name[1] == entry[1] for table in INTRINSICS.values() for entry in getattr(table, "entries", ())):
+        return ""                       # nothing is misspelled: it is a method of other objects
+    return meant_name(name[1], known)
 
 
 def method_names(obj):
@@ -27186,6 +27996,8 @@ def initialize_fields(this, klass):
             set_function_name(value, key)
         if type(key) is PrivateKey:
             add_private(this, key, value)
+        elif type(this) is JSObject and this.attrs is None:
+            this.props[key] = value
         else:
             this.create_data_property_or_throw(key, value)
 
@@ -27261,7 +28073,7 @@ class ListDestructuring:
 
 #: What tells the functions of Math that have helpers from any others.
 MATH_INFOS = frozenset(entry[3] for entry in MATH.entries if entry[0] == "method" and entry[1] in (
-    "abs", "floor", "max", "min"))
+    "abs", "floor", "max", "min", "sqrt"))
 
 
 @runtime_helper
@@ -27292,9 +28104,13 @@ def reading_helpers(realm, helpers):
                 return obj.items[key]
             if type(obj) is str and 0 <= key < len(obj):
                 return obj[key]
+            if type(obj) is HoleyArray and 0 <= key < len(obj.items) and obj.items[key] is not HOLE:
+                return obj.items[key]
             if type(obj) is JSTypedArray and key >= 0:
                 return obj.get_index(key)
         elif kind is str:
+            if type(obj) is JSObject and key in obj.props:
+                return obj.props[key]
             return get(obj, key)
         elif obj is undefined or obj is null:
             raise JSTypeError(f"Cannot read properties of {obj} (reading '{key_for_message(key)}')")
@@ -27313,9 +28129,8 @@ def reading_helpers(realm, helpers):
 
 
 def calling_helpers(realm, helpers):
-    """Calls of methods and constructors."""
+    """Calls of methods."""
     get_element, string_methods = helpers["get_element"], realm.StringPrototype.props
-    object_proto, allocate = realm.ObjectPrototype, object.__new__
 
     def method(obj, key, text):
         """The Python function of a method call obj.key(…)."""
@@ -27345,27 +28160,54 @@ def calling_helpers(realm, helpers):
     def element_method(obj, key, text):
         return callable_or_refusal(get_element(obj, key), text, realm)
 
-    def new(text, callee, *args):
-        if type(callee) is JSFunction:
-            ctor = callee.ctor
-            if ctor is True:
-                proto = callee.props.get("prototype")
-                if proto is None:
-                    proto = callee.get("prototype")
-                # What JSObject() does, without the call of its __init__.
-                this = allocate(JSObject)
-                this.proto = proto if isinstance(proto, JSObject) else object_proto
-                this.props = {}
-                this.attrs = None
-                result = callee.fn(this, *args)
-                return result if result is not undefined and isinstance(result, JSObject) else this
-            if ctor is not None:
-                return ctor(callee, *args)
-        if not isinstance(callee, JSObject) or callee.ctor is None:
-            raise JSTypeError(f"{text} is not a constructor")
-        return construct(callee, args)
+    return method, element_method
 
-    return method, element_method, new
+
+def constructing_helpers(realm, helpers):
+    """Instances of functions and classes."""
+    object_proto, allocate = realm.ObjectPrototype, object.__new__
+
+    def new(callee, text):
+        """The Python function that `new callee(…)` calls with the callee and the arguments. Generated code
+        knows classes by itself, by their `fields`."""
+        if type(callee) is JSFunction:
+            if callee.ctor is True:
+                return instance_of_function
+            if callee.ctor is not None:
+                return callee.ctor
+        if isinstance(callee, JSObject) and callee.ctor is not None:
+            return lambda callee, *args: construct(callee, args)
+
+        def refuse(callee, *args):
+            raise JSTypeError(f"{text} is not a constructor")
+        return refuse
+
+    def instance_of_function(callee, *args):
+        proto = callee.props.get("prototype")
+        if proto is None:
+            proto = callee.get("prototype")
+        # What JSObject() does, without the call of its __init__.
+        this = allocate(JSObject)
+        this.proto = proto if isinstance(proto, JSObject) else object_proto
+        this.props = {}
+        this.attrs = None
+        result = callee.fn(this, *args)
+        return result if result is not undefined and isinstance(result, JSObject) else this
+
+    def new_instance(new_target, klass):
+        """OrdinaryCreateFromConstructor for a base class, with its fields."""
+        proto = new_target.props.get("prototype")
+        if not isinstance(proto, JSObject):
+            proto = prototype_for(new_target, realm.object_prototype)
+        this = allocate(JSObject)
+        this.proto = proto
+        this.props = {}
+        this.attrs = None
+        if klass.fields:
+            initialize_fields(this, klass)
+        return this
+
+    return new, new_instance
 
 
 def storing_helpers(realm, helpers):
@@ -27391,9 +28233,18 @@ def storing_helpers(realm, helpers):
                 if key == len(items) < MAX_ARRAY_ITEMS and not Guard.index:
                     items.append(value)
                     return value
+            elif type(obj) is HoleyArray and type(key) is int and 0 <= key < len(obj.items) \
+                    and (obj.items[key] is not HOLE or not Guard.index):
+                if obj.items[key] is HOLE:
+                    obj.set_index(key, value)
+                else:
+                    obj.items[key] = value
+                return value
             elif type(obj) is JSTypedArray and type(key) is int and key >= 0:
                 obj.set_index(key, value)
                 return value
+            elif type(key) is str:
+                return put(obj, key, value)
             put_key(realm, obj, key, value, strict)
             return value
 
@@ -27449,6 +28300,9 @@ def function_helpers(realm, helpers):
 
 
 protector("push_untouched", ArrayPrototype=("push",))
+protector("pop_untouched", ArrayPrototype=("pop",))
+protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
+protector("set_methods_untouched", SetPrototype=("add", "has"))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
 
 
@@ -27470,12 +28324,68 @@ def shortcuts(realm, helpers):
             return ord(obj[index])
         return method(obj, "charCodeAt", text)(obj, index)
 
-    return push, char_code_at
+    def quick_pop(obj, text):
+        """obj.pop()"""
+        if type(obj) is JSArray and obj.items and not obj.props and obj.attrs is None and obj.proto is array_proto \
+                and realm.pop_untouched:
+            return obj.items.pop()
+        return method(obj, "pop", text)(obj)
+
+    return push, char_code_at, quick_pop
+
+
+def shortcuts_of_collections(realm, helpers):
+    """Methods of Map and Set."""
+    method = helpers["method"]
+
+    def is_plain_map(obj):
+        """Whether a value is a Map with the built-in methods."""
+        return type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
+            and obj.proto is realm.MapPrototype
+
+    def is_plain_set(obj):
+        return type(obj) is JSSet and not obj.props and obj.attrs is None and realm.set_methods_untouched \
+            and obj.proto is realm.SetPrototype
+
+    def quick_get(obj, text, key):
+        """obj.get(key)"""
+        if is_plain_map(obj):
+            position = obj.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
+            return undefined if position is None else obj.values[position]
+        return method(obj, "get", text)(obj, key)
+
+    def quick_has(obj, text, key):
+        """obj.has(key)"""
+        if is_plain_set(obj) or is_plain_map(obj):
+            return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in obj.index
+        return method(obj, "has", text)(obj, key)
+
+    def quick_set(obj, text, key, value):
+        """obj.set(key, value)"""
+        if type(key) is str and is_plain_map(obj):
+            position = obj.index.get(key)
+            if position is None:
+                obj.append_key(key, key)
+                obj.values.append(value)
+            else:
+                obj.values[position] = value
+            return obj
+        return method(obj, "set", text)(obj, key, value)
+
+    def quick_add(obj, text, key):
+        """obj.add(key)"""
+        if type(key) is str and is_plain_set(obj):
+            if key not in obj.index:
+                obj.append_key(key, key)
+            return obj
+        return method(obj, "add", text)(obj, key)
+
+    return quick_get, quick_has, quick_set, quick_add
 
 
 def shortcuts_of_math(realm, helpers):
     """Functions of Math that are called often."""
-    method = helpers["method"]
+    method, square_root = helpers["method"], math.sqrt
     #: Functions of Math in this realm that nobody has replaced, by name.
     known = {}
 
@@ -27489,9 +28399,9 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_abs(obj, text, value):
         """Math.abs(value)"""
-        if type(value) is int and type(obj) is JSObject and "abs" in obj.props \
+        if (type(value) is int or type(value) is float) and type(obj) is JSObject and "abs" in obj.props \
                 and (obj.props["abs"] is known.get("abs") or knows(obj, "abs")):
-            return value if value >= 0 else -value
+            return abs(value)
         return method(obj, "abs", text)(obj, value)
 
     def quick_floor(obj, text, value):
@@ -27504,48 +28414,61 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
-        if type(x) is type(y) is int and type(obj) is JSObject and "max" in obj.props \
+        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) and (x > y or x < y) \
+                and type(obj) is JSObject and "max" in obj.props \
                 and (obj.props["max"] is known.get("max") or knows(obj, "max")):
             return x if x > y else y
         return method(obj, "max", text)(obj, x, y)
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
-        if type(x) is type(y) is int and type(obj) is JSObject and "min" in obj.props \
+        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) and (x > y or x < y) \
+                and type(obj) is JSObject and "min" in obj.props \
                 and (obj.props["min"] is known.get("min") or knows(obj, "min")):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
-    return quick_abs, quick_floor, quick_max, quick_min
+    def quick_sqrt(obj, text, value):
+        """Math.sqrt(value)"""
+        if (type(value) is float or type(value) is int) and value >= 0 and type(obj) is JSObject and "sqrt" in obj.props \
+                and (obj.props["sqrt"] is known.get("sqrt") or knows(obj, "sqrt")):
+            return square_root(value)
+        return method(obj, "sqrt", text)(obj, value)
+
+    return quick_abs, quick_floor, quick_max, quick_min, quick_sqrt
 
 
 def iteration_helpers(realm, helpers):
     """Iteration, spread and destructuring of arrays."""
     array_proto = realm.ArrayPrototype
 
-    def iterate_live(value):
+    def iterate_live(value, text=None):
         """iterate() for a loop whose body may change what is iterated."""
         if type(value) is JSArray and has_plain_iteration(realm, value):
             return live_items(value)
-        return iterate_fast(realm, value)
+        return iterate_fast(realm, value, text)
 
-    def iterate(value):
-        return iterate_fast(realm, value)
+    def iterate(value, text=None):
+        return iterate_fast(realm, value, text)
 
-    def spread(value):
+    def spread(value, text=None):
         """The values of a spread element, as a Python iterable."""
-        return iterable_values(realm, value)
+        return iterable_values(realm, value, text)
 
     def rest_array(values):
         return JSArray(array_proto, list(values))
 
-    def first_values(value, count):
+    def plain_arrays():
+        """Whether arrays are iterated by the built-in functions."""
+        return realm.array_iteration_untouched
+
+    def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
                 and realm.array_iteration_untouched:
             missing = count - len(value.items)
             return value.items if missing <= 0 else value.items + [undefined] * missing
-        iterator = destructure_array(value)
+        iterator = destructure_array(value, text)
         try:
             values = [iterator.step() for _ in range(count)]
         except BaseException as error:
@@ -27554,21 +28477,21 @@ def iteration_helpers(realm, helpers):
         close_iterator(iterator)
         return values
 
-    def destructure_array(value):
-        iterator = iterate_fast(realm, value)
+    def destructure_array(value, text=None):
+        iterator = iterate_fast(realm, value, text)
         if isinstance(iterator, IteratorRecord):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return iterate_live, iterate, spread, rest_array, first_values, destructure_array
+    return iterate_live, iterate, spread, rest_array, first_values, destructure_array, plain_arrays
 
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
     runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
-    for make in (reading_helpers, calling_helpers, storing_helpers, function_helpers, shortcuts, shortcuts_of_math,
-                 iteration_helpers):
+    for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers, function_helpers, shortcuts,
+                 shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
     return runtime
 
@@ -27631,13 +28554,11 @@ def put_key(realm, obj, key, value, strict):
     put_slowly(realm, obj, to_property_key(key), value, strict)
 
 
-def iterate_fast(realm, value):
+def iterate_fast(realm, value, text=None):
     """iterate(), with more shortcuts: generators, Map, Set and typed arrays."""
     kind = type(value)
     if kind is JSGenerator:
-        proto = value.proto
-        if not value.props and realm.generator_iteration_untouched and proto is not None and not proto.props \
-                and proto.attrs is None and proto.proto is realm.GeneratorPrototype:
+        if is_plain_generator(realm, value):
             return GeneratorLoop(value, None)
     elif kind in COLLECTION_TYPES:
         fast = fast_iterator(realm, value)
@@ -27647,18 +28568,16 @@ def iterate_fast(realm, value):
         fast = iterate_typed_array(realm, value)
         if fast is not None:
             return fast
-    elif value is undefined or value is null:
-        raise JSTypeError(f"{value} is not iterable")
-    return iterate(realm, value)
+    return iterate(realm, value, text)
 
 
-def iterable_values(realm, value):
+def iterable_values(realm, value, text=None):
     """The values of an iterable, at most MAX_ARRAY_ITEMS."""
     if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched:
         return value.items
     values = []
-    for item in iterate_fast(realm, value):
+    for item in iterate_fast(realm, value, text):
         values.append(item)
         if not len(values) & 4095:
             realm.poll()
@@ -27899,18 +28818,6 @@ def with_callee(function, code):
 
 
 @runtime_helper
-def new_instance(realm, new_target, klass):
-    """OrdinaryCreateFromConstructor for a base class, with its fields."""
-    proto = new_target.props.get("prototype")
-    if not isinstance(proto, JSObject):
-        proto = prototype_for(new_target, realm.object_prototype)
-    this = JSObject(proto)
-    if klass.fields:
-        initialize_fields(this, klass)
-    return this
-
-
-@runtime_helper
 def super_call(realm, klass, new_target, bound, *args):
     """super(…args) (13.3.7.1)."""
     parent = klass.proto
@@ -27965,7 +28872,8 @@ def default_constructor(realm, klass, derived):
     """What a class without a constructor runs (15.7.14, step 14)."""
     if derived:
         return lambda new_target, *args: super_call(realm, klass, new_target, False, *args)
-    return lambda new_target, *args: new_instance(realm, new_target, klass)
+    new_instance = realm.runtime["new_instance"]
+    return lambda new_target, *args: new_instance(new_target, klass)
 
 
 @runtime_helper
@@ -29073,6 +29981,16 @@ def call_depth():
 class ScriptThread(threading.Thread):
     """A thread whose stack is deep enough for scripts."""
 
+    #: Whether scripts run on such threads alone: on Windows, whose other threads have a small stack (with its 2 MB,
+    #: recursion would end the process), and under the command line, for deeper calls.
+    required = sys.platform == "win32"
+
+    @classmethod
+    def require(cls):
+        """From now on scripts run on such threads alone."""
+        cls.required = True
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
+
     def start(self):
         size = script_stack()
         with _stack_size_lock:
@@ -29117,15 +30035,11 @@ def on_script_thread(function, *arguments, on_interrupt=None):
     raise value
 
 
-def needs_deep_stack(method, small=sys.platform == "win32"):
-    """Lets a method run on a thread for scripts when its caller's is not one, on systems whose other threads
-    have a `small` stack: with Windows' 2 MB, recursion would end the process."""
-    if not small:
-        return method
-
+def needs_deep_stack(method):
+    """Lets a method run on a thread for scripts when its caller's is not one and such a thread is required."""
     @functools.wraps(method)
     def on_deep_stack(*arguments, **named):
-        if isinstance(threading.current_thread(), ScriptThread):
+        if not ScriptThread.required or isinstance(threading.current_thread(), ScriptThread):
             return method(*arguments, **named)
         return on_script_thread(functools.partial(method, *arguments, **named))
 
@@ -29135,7 +30049,8 @@ def needs_deep_stack(method, small=sys.platform == "win32"):
 @functools.cache
 def prepare_interpreter():
     """Makes room for deep calls and for many objects, once in a process."""
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
+    depth = call_depth() if ScriptThread.required else min(call_depth(), EMBEDDED_CALL_DEPTH)
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), depth))
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
@@ -29391,6 +30306,8 @@ class RealmBase:
         if isinstance(error, NameError):
             found = _UNBOUND.search(str(error))
             return "ReferenceError", self.unbound_message(found[1] if found else "?")
+        if isinstance(error, ValueError) and str(error) == "generator already executing":
+            return "TypeError", "Generator is already running"
         if isinstance(error, AttributeError) and _EMPTY_CELL.search(str(error)):
             return "ReferenceError", f"Cannot access {self.name_of_cell(error)} before initialization"
         self.note_failure(error)
@@ -31693,7 +32610,7 @@ class Js2PyRealm:
     """
 
     def __init__(self, name="<realm>", *, console=None, timeout=None):
-        sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
+        prepare_interpreter()
         self.name = name
         self.console = console or print_to_terminal
         self.timeout = timeout
@@ -35821,7 +36738,8 @@ class GraphQLSchema:
                 kept[type_] = True
                 todo += reversed(type_.possible + type_.interfaces + _types_in_fields(type_))
 
-        declared = [self.types[name] for item in visible for name in item.parsed.order if name in self.types]
+        names = dict.fromkeys(name for item in visible for name in item.parsed.order)
+        declared = [self.types[name] for name in names if name in self.types]
         for type_ in declared:
             if type_.fields or type_.kind != "OBJECT":
                 kept[type_] = True
@@ -37992,8 +38910,8 @@ class GraphQLStaging:
         self.service, self.owner = service, owner
         self.others = others or self._of_other_owners
         self.registrations = []
-        #: The owners of registrations that one did not fit.
-        self.blockers = set()
+        #: The owners of registrations that one did not fit; the registrations of others that all of these fit.
+        self.blockers, self.fitted = set(), frozenset()
         self._view = None
 
     def _of_other_owners(self):
@@ -38012,8 +38930,12 @@ class GraphQLStaging:
                 raise error
             self.registrations = [known for known in self.registrations
                                   if (known.kind, known.name) != (kind, name)] + [item]
-            self._view = None
+            self._view, self.fitted = None, frozenset(others)
         return item
+
+    def settle(self):
+        """Forgets the registrations of others, once this set has taken effect."""
+        self._view, self.fitted = None, frozenset()
 
     def has_subscription(self, name):
         return any((item.kind, item.name) == ("subscription", name) for item in self.registrations)
@@ -38035,7 +38957,7 @@ class GraphQLStaging:
     def conflicts_with(self, owner):
         """Is there something in this set that does not fit what another owner has registered?"""
         theirs = [known for known in self.service.registrations if known.owner == owner]
-        if not theirs or not self.registrations:
+        if not self.registrations or self.fitted.issuperset(theirs):
             return False
         return any((item.kind, item.name) == (known.kind, known.name) and item.kind != "types"
                    for item in self.registrations for known in theirs) \
@@ -42525,6 +43447,8 @@ class Application:
         self._rebuild()
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
+        for host in hosts:
+            host.graphql.settle()
         for stream in closing:          # before anyone can make another of the same path
             stream.close()
         return [old.retire for old in replaced]
@@ -50954,6 +51878,7 @@ def main(argv=None):
     if options.outline is not None:
         return show_outline(options.outline)
     WATCHDOG.max_memory = options.max_memory << 20
+    ScriptThread.require()
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
