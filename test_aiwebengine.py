@@ -6140,7 +6140,7 @@ class Js2PyEngineTest(unittest.TestCase):
         self.evaluate("for (var i = 0; i < 3000; i++) String.fromCharCode(i); 'abc'.charAt(1) + 'abc'[2] + ''.charAt()", 60)
         self.assertLess(len(self.realm.values.CHAR_BANK), 1100)
         self.assertEqual(self.error("var s = '[],'; for (var i = 0; i < 20; i++) s += s; JSON.parse('[' + s + '1]')").message,
-                         "js2py reads no JSON with more than 1,000,000 values here")
+                         "js2py cannot read JSON with more than 1,000,000 values here")
 
     def test_regular_expressions_are_ours_and_can_be_stopped(self):
         self.assertEqual(self.evaluate("/(a+)+$/.test(new Array(40).join('a') + 'b')"), False)
@@ -8833,7 +8833,7 @@ class GraphQLSchemaTest(unittest.TestCase):
 
     def test_bad_names_and_visibility(self):
         self.assertIn("is not a GraphQL name", self.refused("type Query { x: Int }", name="a-b").message)
-        self.assertIn("needs the schema as a text", self.refused("").message)
+        self.assertIn("needs the schema as a string", self.refused("").message)
         with self.assertRaisesRegex(aiwebengine.GraphQLSchemaError, "visibility"):
             self.service.register("query", "x", "type Query { x: Int }", None, "a", "secret")
 
@@ -10503,7 +10503,7 @@ class StorageFileTest(ServerCase):
         for n in "abc":
             self.post("/send", n)
         self.assertIn("another process sends on the same stream", self.output.getvalue())
-        self.assertEqual(self.output.getvalue().count("memory only"), 1)
+        self.assertEqual(self.output.getvalue().count("only in memory"), 1)
         events = [at_two.next() for _ in "abc"]
         self.assertNotEqual(events[0]["id"].split("-")[0], last.split("-")[0])
         again = self.client(last)
@@ -10569,7 +10569,7 @@ class StorageFileTest(ServerCase):
         self.assertEqual(len({id.split("-")[0] for id in ids}), 2)
         again = self.client(ids[0])
         self.assertEqual([again.next()["data"] for _ in range(3)], ["1", "0", "1"])
-        self.assertEqual(self.output.getvalue().count("memory only from here on"), 1)
+        self.assertEqual(self.output.getvalue().count("from now on its history is kept only in memory"), 1)
         self.restart()
         new = self.ids_of(self.server, 3)
         self.assertEqual(set(new) & set(ids), set())
@@ -10646,7 +10646,7 @@ class StorageFileTest(ServerCase):
         self.post("/send", "from the new one")
         self.assertEqual([client.next()["data"] for _ in range(2)], ["from the old one", "from the new one"])
         self.assertIsNotNone(stream.archive)
-        self.assertNotIn("memory only", self.output.getvalue())
+        self.assertNotIn("only in memory", self.output.getvalue())
 
     def tampered(self, *statements):
         """Sends three messages and keeps a string, changes the file behind the server's back, and serves it again."""
@@ -10675,7 +10675,7 @@ class StorageFileTest(ServerCase):
             with self.subTest(statement):
                 self.tampered(statement)
                 self.serve_file()
-                self.assertRegex(self.output.getvalue(), r"stream /s: its history in .*data.db cannot be used, and begins anew")
+                self.assertRegex(self.output.getvalue(), r"stream /s: its history in .*data.db cannot be used, so a new one begins")
                 for last in self.ids:
                     self.assertEqual(self.client(last).next()["event"], "gap")
                 new = self.ids_of(self.server, 2)
@@ -11505,7 +11505,7 @@ class WithoutRedisTest(unittest.TestCase):
             done = subprocess.run([*COMMAND, folder, "--redis", "redis://localhost", "--storage",
                                    "x.db"], capture_output=True, encoding="utf-8", timeout=2 * STUCK, cwd=MODULE.parent)
         self.assertEqual(done.returncode, 2)
-        self.assertRegex(done.stderr, r"\Aaiwebengine: --storage and --redis exclude each other.*\n\Z")
+        self.assertRegex(done.stderr, r"\Aaiwebengine: --storage and --redis cannot be combined.*\n\Z")
 
 
 class TypesTest(unittest.TestCase):
@@ -13306,8 +13306,8 @@ class ChaosTest(ServerCase):
         self.start("latency=1ms")
         for rules, said in (("latncy=1ms", "latncy is not a setting; did you mean 'latency'?"),
                             ("latency=200", "latency=200: write for example latency=200ms or 1.5s"),
-                            ("latency=2h", "write for example"), ("latency=9000s", "is too much"),
-                            ("drop=0.1", "drop=0.1: write for example drop=1%"), ("drop=101%", "drop=101% is too much"),
+                            ("latency=2h", "write for example"), ("latency=9000s", "is too large"),
+                            ("drop=0.1", "drop=0.1: write for example drop=1%"), ("drop=101%", "drop=101% is too large"),
                             ("/chat latency=1s", "write /chat: latency=200ms"), ("slow=0B/s", "write for example slow=1kB/s"),
                             ("seed=x", "seed=x: write for example seed=1"), ("kill", "kill=: write for example"),
                             ("drop=1%;" * 51, "more than 50 rules"), ("x" * 3000, "more than 2000 characters")):
@@ -13638,7 +13638,7 @@ class StreamsOverHttpTest(ServerCase):
 
     def test_bad_options_of_a_message_are_named(self):
         self.serve(self.NAMED)
-        for options, part in (({"room": "a"}, 'no option "room"; there are event, id, retry'), ({"event": ""}, "the event must be"),
+        for options, part in (({"room": "a"}, 'no option "room"; the options are event, id, retry'), ({"event": ""}, "the event must be"),
                               ({"event": "a\nb"}, "line breaks"), ({"id": "x" * 201}, "1 to 200"), ({"id": True}, "the id must be"),
                               ({"retry": -1}, "retry must be a whole number"), ({"retry": "5"}, "not a string"),
                               ({"id": "0123abcd-7"}, "looks like one")):
@@ -15500,7 +15500,7 @@ class DashboardTest(ServerCase):
         self.assertEqual(self.get("/n")[2], "1")
         self.write(self.folder / "app.js", "let = ;")
         self.assertEqual(self.act("/engine/reload", script="app.js"), (200, {"loaded": False}))
-        self.assertEqual(self.get("/n")[2], "2", "the version before goes on serving")
+        self.assertEqual(self.get("/n")[2], "2", "the previous version keeps running")
         self.assertEqual(self.act("/engine/reload", script="../app.js")[0], 404)
 
     def test_the_source_of_a_script_and_of_nothing_else(self):
@@ -15933,7 +15933,7 @@ class CommandLineTest(ServerCase):
 
     def test_what_excludes_each_other_is_refused(self):
         folder = self.folder_with(a_js="")
-        for arguments, text in ((["--check", "--test", folder], "--check and --test exclude each other"),
+        for arguments, text in ((["--check", "--test", folder], "--check and --test cannot be combined"),
                                 (["-e", "1", folder], f"-e does not use SCRIPTS: leave out {folder}"),
                                 (["--repl", folder], "--repl does not use SCRIPTS"),
                                 (["-e", "", "--types"], "-e and --types exclude"),
@@ -16331,7 +16331,7 @@ class FirstWordsTest(ServerCase):
             self.assertEqual(self.say("x", given), (2, "", f"aiwebengine: there is no option {given.partition('=')[0]}; "
                                                            f"did you mean {meant}?\n"))
         self.assertEqual(self.say("--zzz")[2], "aiwebengine: there is no option --zzz; --help lists the options\n")
-        self.assertIn("b is one too many: SCRIPTS is one folder, or one file", self.say("a", "b")[2])
+        self.assertIn("b is one argument too many: SCRIPTS is one folder or one file", self.say("a", "b")[2])
 
     def test_help_begins_with_three_examples_and_has_groups(self):
         code, text, _ = self.say("--help")
@@ -16545,8 +16545,8 @@ class ChaosOptionTest(unittest.TestCase):
     def test_a_mistake_is_one_line_and_the_rules_are_in_the_help(self):
         code, _, err = run_command(EXAMPLES, "--chaos", "latncy=200ms")
         self.assertEqual(code, 2)
-        self.assertIn("argument --chaos: latncy is not a setting; did you mean 'latency'? There are", err)
-        self.assertIn("foo is not a setting. There are latency, ", run_command("--chaos", "foo")[2])
+        self.assertIn("argument --chaos: latncy is not a setting; did you mean 'latency'? The settings are", err)
+        self.assertIn("foo is not a setting. The settings are latency, ", run_command("--chaos", "foo")[2])
         self.assertIn("drop=1%  ", run_command("--help")[1])
 
     def test_the_banner_and_the_log_say_that_it_is_on(self):
@@ -17065,7 +17065,7 @@ class ScriptTestsTest(ServerCase):
         self.assertIn("a.test.js: from the test", text)
 
     def test_a_test_that_never_ends_is_ended_and_told_why(self):
-        self.assertIn("waits for something that cannot happen any more", self.failure("await new Promise(() => {});"))
+        self.assertIn("waits for something that can no longer happen", self.failure("await new Promise(() => {});"))
         self.assertRegex(self.failure("await new Promise(() => {});", chat=self.CLOCKWORK), "has not happened after 600 s")
         code, text = self.run_tests(a_test="test('loop', () => {\n  for (;;);\n}, { timeout: 100 });\ntest('next', () => {});")
         self.assertRegex(text, r"a\.test\.js:2:\d+\n")
@@ -18289,7 +18289,7 @@ class StarterInTheBrowser(unittest.TestCase):
                 change("Salad: 0 }", "Salad: 0, Curry: 0 }")
                 page.wait_for("document.querySelectorAll('button').length === 4")
                 change("votes[choice] += 1;", "votes[choice] += ;")
-                told("poll.js was not loaded (the version before goes on serving)")
+                told("poll.js was not loaded (the previous version keeps running)")
                 told("poll.js:26:20  SyntaxError: Unexpected token ';'")
                 page.click("button:nth-child(4)")
                 page.wait_for("document.querySelector('button:nth-child(4) b').textContent === '1'")
@@ -18482,7 +18482,7 @@ class LivePagesInTheBrowser(LiveCase):
         page = self.open("/")
         self.write(self.folder / "app.js", "\nlet a = ;")
         page.wait_for("!!document.querySelector('aiwebengine-note')")
-        self.assertIn("app.js has an error; the version before goes on.", self.note(page))
+        self.assertIn("app.js has an error; the previous version keeps running.", self.note(page))
         self.assertIn("> 2 | let a = ;", self.note(page))
         page.evaluate("document.querySelector('aiwebengine-note').shadowRoot.querySelector('button').click()")
         self.assertIsNone(self.note(page))
