@@ -13,8 +13,8 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            382
-     2  Limits of scripts                                                                 22
+     1  This page: contents, imports, version                                            383
+     2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         388
           Long texts                                                                     124
           Lengths and numbers                                                             39
@@ -41,42 +41,42 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           106
           Resolving names                                                                714
           Types of variables                                                             321
-     8  Values and objects                                                             1,255
+     8  Values and objects                                                             1,257
           Property descriptors                                                           212
           Ordinary objects                                                               417
           Functions                                                                      137
           Arrays                                                                         314
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,008
+     9  Conversions and operators                                                      1,020
           Numbers and text                                                               120
           Type conversion                                                                252
           Objects                                                                        153
           Equality and order                                                              89
           Arithmetic                                                                     217
-          Iteration                                                                      150
-    10  Code generator                                                                 3,460
+          Iteration                                                                      162
+    10  Code generator                                                                 3,477
           Nodes of Python                                                                123
           Functions and their variables                                                  388
-          Statements                                                                     153
+          Statements                                                                     155
           Loops, jumps and try                                                           410
-          Destructuring                                                                  152
+          Destructuring                                                                  156
           Expressions                                                                    246
           Classes                                                                        180
           Operators                                                                      345
-          Assignments                                                                    230
-          Members and calls                                                              318
+          Assignments                                                                    233
+          Members and calls                                                              326
           Members as targets                                                             104
           Questions about nodes                                                          141
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,222
+    11  Built-ins of the language                                                      8,686
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
           Boolean                                                                         15
           Symbol                                                                          45
           Call stacks                                                                     69
-          Error                                                                          244
+          Error                                                                          249
           Number                                                                         314
           BigInt                                                                          50
           Math                                                                           139
@@ -115,11 +115,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DataView                                                                        98
           Promise                                                                        442
           Generators and async functions                                                 150
+          Iterator helpers                                                               465
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                181
           JSON: parsing                                                                  405
-          JSON: writing                                                                  343
+          JSON: writing                                                                  337
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     88
@@ -151,8 +152,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
           Intl.RelativeTimeFormat                                                         72
-    14  Functions of the web                                                           2,224
-          Inspection                                                                     603
+    14  Functions of the web                                                           2,225
+          Inspection                                                                     604
           console: formatting                                                             85
           console: tables                                                                 78
           console                                                                        191
@@ -164,15 +165,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,671
-          Helpers of generated code: any realm                                           347
-          Helpers of generated code: one realm                                           762
+    15  Realm, jobs and timers                                                         3,680
+          Helpers of generated code: any realm                                           351
+          Helpers of generated code: one realm                                           760
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
           Values for a reader that chooses                                                90
           Output and compiled texts                                                       55
-          Threads for scripts                                                            147
+          Threads for scripts                                                            154
           Outcomes of calls                                                               98
           Realm: objects, errors, jobs                                                   427
           Realm: running code, values in and out                                         413
@@ -195,7 +196,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,022
+    18  GraphQL                                                                        5,027
           GraphQL errors                                                                 170
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -205,7 +206,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
           GraphQL registrations, and their SDL in one                                    233
-          GraphQL schema                                                                 614
+          GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
           GraphQL plans                                                                  506
@@ -213,7 +214,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                707
+          GraphQL service                                                                711
     19  Host API                                                                       2,256
           Arguments                                                                      152
           routeRegistry                                                                  175
@@ -224,7 +225,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,088
+    20  Scripts: loading and hot reload                                                2,090
           Log                                                                            191
           Code frames                                                                     33
           Causes of errors                                                               213
@@ -233,7 +234,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Routes                                                                         164
           Imported files                                                                  59
           One script                                                                     373
-          All scripts                                                                    587
+          All scripts                                                                    589
           Live pages                                                                     122
     21  HTTP server                                                                    3,341
           Request heads                                                                  200
@@ -268,10 +269,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,042
+    23  Command line                                                                   3,043
           Options                                                                        210
           Documentation                                                                  302
-          The program                                                                    145
+          The program                                                                    146
           The map of this file                                                            58
           Serving                                                                        164
           Script tests                                                                   390
@@ -393,8 +394,10 @@ DEFAULT_HANDLER_TIMEOUT = 5.0
 #: Bytes by which all scripts together may let the process grow, before the one that took the most is stopped.
 DEFAULT_MAX_MEMORY = 1024 * 1024 * 1024
 
-#: JavaScript calls within calls before a RangeError, in Python frames.
-MAX_CALL_DEPTH = 6000
+#: JavaScript calls within calls before a RangeError, in Python frames: on threads for scripts, and where a
+#: program that embeds the engine runs scripts on threads of its own, which have the system's stack.
+MAX_CALL_DEPTH = 15_200
+EMBEDDED_CALL_DEPTH = 6000
 
 #: Bytes of stack for threads that run scripts, more than MAX_CALL_DEPTH takes on any CPython, and the bytes
 #: that a frame is counted with where the system gives less.
@@ -5221,7 +5224,9 @@ class JSSymbol:
         return f"Symbol({'' if self.description is undefined else self.description})"
 
 
+SYM_ASYNC_DISPOSE = JSSymbol("Symbol.asyncDispose")
 SYM_ASYNC_ITERATOR = JSSymbol("Symbol.asyncIterator")
+SYM_DISPOSE = JSSymbol("Symbol.dispose")
 SYM_HAS_INSTANCE = JSSymbol("Symbol.hasInstance")
 SYM_IS_CONCAT_SPREADABLE = JSSymbol("Symbol.isConcatSpreadable")
 SYM_ITERATOR = JSSymbol("Symbol.iterator")
@@ -7315,12 +7320,24 @@ class IteratorRecord:
             pass
 
 
-def get_iterator(realm, value):
-    """GetIterator(value, sync) (7.4.3): an IteratorRecord, without shortcuts."""
-    method = get_method(realm, value, SYM_ITERATOR)
+def get_iterator(realm, value, text=None):
+    """GetIterator(value, sync) (7.4.3): an IteratorRecord, without shortcuts. `text` stands for the value in
+    the message: its place in the source text."""
+    method = undefined if value is undefined or value is null else get_method(realm, value, SYM_ITERATOR)
     if method is undefined:
-        raise JSTypeError(f"{display(value)} is not iterable")
+        raise not_iterable(value, text)
     return iterator_from_method(value, method)
+
+
+def not_iterable(value, text=None, kind=""):
+    """The error about a value that cannot be iterated."""
+    if text is None:
+        shown = typeof(value)
+        if type(value) is str or type(value) in NUMBER_TYPES or type(value) is bool or value is null:
+            shown += " " + display(value)
+        text, kind = shown, " (cannot read property Symbol(Symbol.iterator))"
+        return JSTypeError(f"{shown} is not iterable{kind}")
+    return JSTypeError(f"{text} is not {kind}iterable")
 
 
 def iterator_from_method(value, method):
@@ -7355,15 +7372,15 @@ def code_points(text):
 _CODE_POINTS = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\\s\\S]").findall
 
 
-def iterate(realm, value):
+def iterate(realm, value, text=None):
     """A Python iterator over any iterable, with shortcuts where no script can tell: arrays and
-    strings whose iteration is untouched. Everything else is an IteratorRecord."""
+    strings whose iteration is untouched. Everything else is an IteratorRecord. `text`: see get_iterator()."""
     if type(value) is JSArray:
         if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
             return iter(value.items)
     elif type(value) is str and realm.string_iteration_untouched:
         return code_points(value)
-    return get_iterator(realm, value)
+    return get_iterator(realm, value, text)
 
 
 def copied_list(items, start=0, end=None):
@@ -8096,7 +8113,9 @@ class StatementEmitter(FunctionEmitter):
                 else:
                     self.emit_value(self.assign_identifier(target, value))
             else:
-                self.bind(target, self.expression(init))
+                value = self.expression(init)
+                self.source_of = target, init
+                self.bind(target, value)
 
     def visit_ReturnStatement(self, node):
         value = self.name("undefined") if node.argument is None else self.return_value(node.argument)
@@ -8437,7 +8456,7 @@ class LoopEmitter(StatementEmitter):
             return
         iterator = self.temporary()
         iterate = "iterate_live" if may_change_arrays(node.body) else "iterate"
-        self.emit_assign(iterator, self.call(iterate, self.head_value(node)))
+        self.emit_assign(iterator, self.call(iterate, self.head_value(node), *self.iterable_text(node.right)))
         jump = self.loop(labels, "of")
         self.at(node)
         loop = self.for_each(node, self.name(iterator))
@@ -8610,6 +8629,9 @@ class LoopEmitter(StatementEmitter):
 class DestructuringEmitter(LoopEmitter):
     """Translates patterns: values go to names and members."""
 
+    #: The pattern of a declaration or assignment, and the expression that it takes apart.
+    source_of = (None, None)
+
     def bind(self, pattern, value):
         """Emits statements that bind a declaration's pattern (Identifier included) to a value."""
         self.destructure(pattern, value, lambda target, v: self.bind_name(target, v))
@@ -8714,16 +8736,17 @@ class DestructuringEmitter(LoopEmitter):
     def array_pattern(self, pattern, value, store):
         """Array destructuring (13.15.5.5, 8.6.2): through an ArrayDestructuring, closed on the way out; or all
         values at once, where nobody can see that."""
+        text = self.iterable_text(self.source_of[1]) if pattern is self.source_of[0] else []
         if all(element is None or self.is_unseen(element, store == self.assign_one) for element in pattern.elements):
             values = self.temporary()
-            self.emit_assign(values, self.call("first_values", value, self.const(len(pattern.elements))))
+            self.emit_assign(values, self.call("first_values", value, self.const(len(pattern.elements)), *text))
             for index, element in enumerate(pattern.elements):
                 if element is not None:
                     self.at(element)
                     store(element, self.subscript(self.name(values), self.const(index)))
             return
         iterator = self.temporary()
-        self.emit_assign(iterator, self.call("destructure_array", value))
+        self.emit_assign(iterator, self.call("destructure_array", value, *text))
 
         def elements():
             for element in pattern.elements:
@@ -8809,7 +8832,7 @@ class ExpressionEmitter(DestructuringEmitter):
         if node is None:
             return self.name("hole")
         if isinstance(node, SpreadElement):
-            return self.starred(self.call("spread", self.expression(node.argument)))
+            return self.starred(self.call("spread", self.expression(node.argument), *self.iterable_text(node.argument)))
         return self.expression(node)
 
     def expression(self, node):
@@ -9538,6 +9561,7 @@ class AssignmentEmitter(OperatorEmitter):
         if isinstance(left, (ArrayPattern, ObjectPattern)):
             temp = self.temporary()
             self.emit_assign(temp, self.expression(node.right))
+            self.source_of = left, node.right
             self.assign_target(left, self.name(temp))
             return self.name(temp)
         if operator == "=":
@@ -9566,7 +9590,9 @@ class AssignmentEmitter(OperatorEmitter):
     def effect_AssignmentExpression(self, node):
         left = node.left
         if isinstance(left, (ArrayPattern, ObjectPattern)):
-            self.assign_target(left, self.expression(node.right))
+            value = self.expression(node.right)
+            self.source_of = left, node.right
+            self.assign_target(left, value)
             return
         if isinstance(left, Identifier) and type(left.scope) is Variable \
                 and node.operator not in ("&&=", "||=", "??="):
@@ -10033,6 +10059,14 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(node, MemberExpression) and not node.computed:
             return f"(intermediate value).{node.property.name}"
         return "(intermediate value)"
+
+    def iterable_text(self, node):
+        """[the source text of what is iterated], for "x.y is not iterable"; [] where it has no short one."""
+        if isinstance(node, CallExpression) and not isinstance(node.callee, Super):
+            text = self.text(node.callee)
+            return [] if "(" in text else [self.const(text + " is not a function or its return value")]
+        text = self.text(node) if isinstance(node, (*SIMPLE_NODES, MemberExpression)) else "("
+        return [] if "(" in text else [self.const(text)]
 
     def visit_NewExpression(self, node):
         values = self.operands([node.callee, *node.arguments])
@@ -11746,7 +11780,7 @@ def symbol_key_for(realm, this, symbol=undefined, *_):
     return key if key is not undefined and realm.symbols.get(key) is symbol else undefined
 
 
-for _symbol in (SYM_ASYNC_ITERATOR, SYM_HAS_INSTANCE, SYM_IS_CONCAT_SPREADABLE, SYM_ITERATOR,
+for _symbol in (SYM_ASYNC_DISPOSE, SYM_ASYNC_ITERATOR, SYM_DISPOSE, SYM_HAS_INSTANCE, SYM_IS_CONCAT_SPREADABLE, SYM_ITERATOR,
                 SYM_MATCH, SYM_MATCH_ALL, SYM_REPLACE, SYM_SEARCH, SYM_SPECIES, SYM_SPLIT,
                 SYM_TO_PRIMITIVE, SYM_TO_STRING_TAG, SYM_UNSCOPABLES):
     SYMBOL.static.value(_symbol.description.partition(".")[2], _symbol, 0)
@@ -11833,7 +11867,7 @@ def error_header(name, message):
 class JSErrorObject(JSObject):
     """An Error. Its own `stack` is put together when somebody asks for it:
 
-    header   the first line as it was when the error was made
+    header   its message when the error was made; the first line of `stack` begins with `name` as it is then
     frames   (code, lasti) pairs; None once `stack` is an ordinary property
     place    (filename, line, column) of an error in a source text, or None
     """
@@ -11854,7 +11888,8 @@ class JSErrorObject(JSObject):
     def remember(self, frames):
         """Notes where and as what the error stands now."""
         self.frames = frames
-        self.header = error_line(self)
+        message = peek(self, "message")
+        self.header = "" if message is undefined else peek_text(message)
 
     def write_stack(self):
         """Makes `stack` an ordinary property; returns its value."""
@@ -11863,8 +11898,12 @@ class JSErrorObject(JSObject):
         self.attrs["stack"] = HIDDEN_ATTRS
         return text
 
+    def first_line(self):
+        name = peek(self, "name")
+        return error_header("Error" if name is undefined else peek_text(name), self.header)
+
     def stack_text(self):
-        lines = [self.header]
+        lines = [self.first_line()]
         if self.place is not None:
             filename, *position = self.place
             lines.append(":".join([f"    at {filename or '<anonymous>'}"]
@@ -14071,7 +14110,7 @@ def string_raw(realm, this, template=undefined, *substitutions):
 
 # -- Iterator prototypes -----------------------------------------------------------------
 
-ITERATOR = BuiltinClass("Iterator", is_global=False)
+ITERATOR = BuiltinClass("Iterator")
 ASYNC_ITERATOR = BuiltinClass("AsyncIterator", is_global=False)
 
 
@@ -17582,6 +17621,471 @@ def yield_delegate(realm, iterable):
             received, mode = realm.thrown_value(error), "throw"
 
 
+# -- Iterator helpers (27.1) -------------------------------------------------------------
+
+class JSIteratorHelper(JSObject):
+    """What map(), zip() and their like return: the body is a Python generator, driven as those of scripts are.
+
+    records   the IteratorRecords to close when it is left early
+    """
+
+    __slots__ = ("body", "state", "records")
+    class_name = "Iterator Helper"
+    begin, resume, throw = JSGenerator.begin, JSGenerator.resume, JSGenerator.throw
+
+
+class JSWrappedIterator(JSObject):
+    """What Iterator.from() puts around an iterator that does not inherit from Iterator.prototype."""
+
+    __slots__ = ("record",)
+    class_name = "Iterator"
+
+
+def close_all(records, error=None):
+    """IteratorCloseAll: those that are not done, the last first. Raises the first error of `return`, unless
+    `error` is one already."""
+    for record in reversed(records):
+        try:
+            if error is None or isinstance(error, GeneratorReturn):
+                record.close()
+            else:
+                record.abandon(error)
+        except Exception as failure:
+            error = failure
+    if error is not None:
+        raise error
+
+
+def make_helper(realm, records, body):
+    """An iterator over what a Python generator yields; whoever leaves it early closes the records."""
+    def closing():
+        try:
+            yield from body
+        except BaseException as error:
+            if not isinstance(error, GeneratorExit):
+                close_all(records, error)
+            raise
+        return undefined
+    helper = JSIteratorHelper(realm.IteratorHelperPrototype)
+    helper.body, helper.state, helper.records = closing(), "start", records
+    return helper
+
+
+ITERATOR_HELPER = BuiltinClass("IteratorHelper", JSIteratorHelper, parent="IteratorPrototype",
+                               tag="Iterator Helper", is_global=False)
+
+
+@ITERATOR_HELPER.method("next")
+def iterator_helper_next(realm, this, *_):
+    return generator_result(realm, this.resume, undefined)
+
+
+@ITERATOR_HELPER.method("return")
+def iterator_helper_return(realm, this, *_):
+    if this.state == "start":
+        this.state = "done"
+        close_all(this.records)
+    return generator_result(realm, this.throw, GeneratorReturn(undefined))
+
+
+WRAPPED_ITERATOR = BuiltinClass("WrapForValidIterator", JSWrappedIterator, parent="IteratorPrototype", is_global=False)
+
+
+@WRAPPED_ITERATOR.method("next")
+def wrapped_iterator_next(realm, this, *_):
+    return call(this.record.next_method, this.record.iterator)
+
+
+@WRAPPED_ITERATOR.method("return")
+def wrapped_iterator_return(realm, this, *_):
+    method = get_method(realm, this.record.iterator, "return")
+    return realm.iter_result(undefined, True) if method is undefined else method.fn(this.record.iterator)
+
+
+def require_object(value, what):
+    """`value` if it is an object, else a TypeError."""
+    if not isinstance(value, JSObject):
+        raise JSTypeError(f"{what} called on non-object")
+    return value
+
+
+def direct_iterator(iterator):
+    """GetIteratorDirect (7.4.9)."""
+    return IteratorRecord(iterator, iterator.get("next"))
+
+
+def flattenable(realm, value, strings=False):
+    """GetIteratorFlattenable (7.4.13): the record of an iterable or iterator."""
+    if not isinstance(value, JSObject) and not (strings and type(value) is str):
+        raise JSTypeError(f"{display(value)} is not an object")
+    method = get_method(realm, value, SYM_ITERATOR)
+    iterator = value if method is undefined else method.fn(value)
+    if not isinstance(iterator, JSObject):
+        raise JSTypeError(f"{display(iterator)} is not an object")
+    return direct_iterator(iterator)
+
+
+def iterator_method(name, check=None, lazy=False, length=1):
+    """Declares impl(realm, record, argument, *more) as a method of iterators. `check` converts or refuses the
+    first argument, whereupon the iterator is closed; what a `lazy` impl yields is an iterator again."""
+    def declare(impl):
+        @ITERATOR.method(name, length)
+        def run(realm, this, *args):
+            record = IteratorRecord(require_object(this, f"Iterator.prototype.{name}"), undefined)
+            try:
+                args = (check(*(args[:1] or (undefined,)), *args[1:]), *args[1:]) if check is not None else ()
+            except BaseException as error:
+                record.abandon(error)
+                raise
+            record.next_method = this.get("next")
+            if lazy:
+                return make_helper(realm, [record], impl(realm, record, *args))
+            try:
+                return impl(realm, record, *args)
+            except BaseException as error:
+                record.abandon(error)
+                raise
+        return impl
+    return declare
+
+
+def closed(record, value):
+    """`value`, after the iterator was closed."""
+    record.close()
+    return value
+
+
+def check_function(value, *_):
+    return require_callable(value)
+
+
+def check_limit(value, *_):
+    """The number of values to take or drop: an int, or INFINITY."""
+    number = to_number(value)
+    limit = -1 if number != number else to_integer_or_infinity(number)
+    if limit < 0 or INFINITY > limit > 2**53 - 1:
+        raise JSRangeError(f"{display(value)} must be positive" if limit < 0 else f"{display(value)} is too large")
+    return limit
+
+
+def check_whole(value, least, most, infinite=False):
+    """A Number that is an int within bounds, or INFINITY."""
+    if not is_integral(value) and not (infinite and value in (INFINITY, -INFINITY)):
+        raise JSTypeError(f"{display(value)} is not an integer")
+    if value < least or INFINITY > value > most:
+        raise JSRangeError(f"{display(value)} is out of range")
+    return value if value == INFINITY else int(value)
+
+
+def check_chunk(value, undersized=undefined, *_):
+    value = check_whole(value, 1, 2**32 - 1)
+    if undersized is not undefined and undersized not in ("only-full", "allow-partial"):
+        raise JSTypeError('The second argument must be "only-full" or "allow-partial"')
+    return value
+
+
+@iterator_method("map", check_function, lazy=True)
+def iterator_map(realm, record, mapper, *_):
+    for index, value in enumerate(record):
+        yield mapper.fn(undefined, value, index)
+
+
+@iterator_method("filter", check_function, lazy=True)
+def iterator_filter(realm, record, predicate, *_):
+    for index, value in enumerate(record):
+        if to_boolean(predicate.fn(undefined, value, index)):
+            yield value
+
+
+@iterator_method("take", check_limit, lazy=True)
+def iterator_take(realm, record, limit, *_):
+    while limit > 0:
+        limit -= 1
+        for value in record:
+            yield value
+            break
+        else:
+            return
+    record.close()
+
+
+@iterator_method("drop", check_limit, lazy=True)
+def iterator_drop(realm, record, limit, *_):
+    for value in record:
+        if limit > 0:
+            limit -= 1
+        else:
+            yield value
+
+
+@iterator_method("flatMap", check_function, lazy=True)
+def iterator_flat_map(realm, record, mapper, *_):
+    for index, value in enumerate(record):
+        inner = flattenable(realm, mapper.fn(undefined, value, index))
+        try:
+            for item in inner:
+                yield item
+        except BaseException as error:
+            close_all([inner], error)
+
+
+@iterator_method("chunks", lambda value, *_: check_chunk(value), lazy=True)
+def iterator_chunks(realm, record, size, *_):
+    chunk = []
+    for value in record:
+        chunk.append(value)
+        if len(chunk) == size:
+            yield realm.new_array(chunk)
+            chunk = []
+    if chunk:
+        yield realm.new_array(chunk)
+
+
+@iterator_method("windows", check_chunk, lazy=True)
+def iterator_windows(realm, record, size, undersized=undefined, *_):
+    window, whole = collections.deque(maxlen=size), False
+    for value in record:
+        window.append(value)
+        if len(window) == size:
+            whole = True
+            yield realm.new_array(list(window))
+    if undersized == "allow-partial" and window and not whole:
+        yield realm.new_array(list(window))
+
+
+@iterator_method("forEach", check_function)
+def iterator_for_each(realm, record, function, *_):
+    for index, value in enumerate(record):
+        function.fn(undefined, value, index)
+    return undefined
+
+
+@iterator_method("some", check_function)
+def iterator_some(realm, record, predicate, *_):
+    for index, value in enumerate(record):
+        if to_boolean(predicate.fn(undefined, value, index)):
+            return closed(record, True)
+    return False
+
+
+@iterator_method("every", check_function)
+def iterator_every(realm, record, predicate, *_):
+    for index, value in enumerate(record):
+        if not to_boolean(predicate.fn(undefined, value, index)):
+            return closed(record, False)
+    return True
+
+
+@iterator_method("find", check_function)
+def iterator_find(realm, record, predicate, *_):
+    for index, value in enumerate(record):
+        if to_boolean(predicate.fn(undefined, value, index)):
+            return closed(record, value)
+    return undefined
+
+
+@iterator_method("reduce", check_function)
+def iterator_reduce(realm, record, reducer, *initial):
+    start = 0 if initial else 1
+    result = initial[0] if initial else next(record, ABSENT)
+    if result is ABSENT:
+        raise JSTypeError("Reduce of a done iterator with no initial value")
+    for index, value in enumerate(record, start):
+        result = reducer.fn(undefined, result, value, index)
+    return result
+
+
+@iterator_method("toArray", length=0)
+def iterator_to_array(realm, record):
+    return realm.new_array(list_of_values(realm, record))
+
+
+def list_of_values(realm, values):
+    """The values of a Python iterator that may run script code, at most MAX_ARRAY_ITEMS."""
+    items = []
+    for value in values:
+        items.append(value)
+        if len(items) > MAX_ARRAY_ITEMS:
+            raise JSRangeError("Invalid array length")
+    return items
+
+
+def check_skipped(_value, skipped=undefined, *_):
+    return _value, 0 if skipped is undefined else check_whole(skipped, 0, 2**53 - 1, True)
+
+
+@iterator_method("includes", check_skipped)
+def iterator_includes(realm, record, wanted, *_):
+    searched, skipped = wanted
+    for value in record:
+        if skipped > 0:
+            skipped -= 1
+        elif same_value_zero(value, searched):
+            return closed(record, True)
+    return False
+
+
+@iterator_method("join", lambda separator, *_: "," if separator is undefined else to_string(separator))
+def iterator_join(realm, record, separator, *_):
+    pieces, size = [], 0
+    for value in record:
+        pieces.append("" if value is undefined or value is null else to_string(value))
+        size += len(pieces[-1]) + len(separator)
+        check_string_length(size)
+    return separator.join(pieces)
+
+
+@ITERATOR.method(SYM_DISPOSE)
+def iterator_dispose(realm, this, *_):
+    method = get_method(realm, this, "return")
+    if method is not undefined:
+        method.fn(this)
+    return undefined
+
+
+@ITERATOR.constructor(0)
+def iterator_construct(realm, new_target, *_):
+    if new_target is realm.Iterator:
+        raise JSTypeError("Abstract class Iterator not directly constructable")
+    return JSObject(proto_from(realm, new_target, "IteratorPrototype"))
+
+
+def careful_property(key, value):
+    """Declares a property of Iterator.prototype whose setter leaves that alone (27.1.4.1 and 27.1.4.14)."""
+    def put(realm, this, item=undefined, *_):
+        if this is realm.IteratorPrototype or not isinstance(this, JSObject):
+            raise JSTypeError(f"Cannot assign to this property of {display(this)}")
+        if this.get_own(key) is None:
+            this.create_data_property_or_throw(key, item)
+        elif not this.set(key, item, this):
+            raise JSTypeError(f"Cannot assign to read only property of {display(this)}")
+        return undefined
+    ITERATOR.getter(key, setter=put)(lambda realm, this, *_: value(realm))
+
+
+careful_property(SYM_TO_STRING_TAG, lambda realm: "Iterator")
+careful_property("constructor", lambda realm: realm.Iterator)
+
+
+@ITERATOR.static.method("from", 1)
+def iterator_from(realm, this, value=undefined, *_):
+    record = flattenable(realm, value, True)
+    if ordinary_has_instance(realm.Iterator, record.iterator):
+        return record.iterator
+    wrapper = JSWrappedIterator(realm.WrapForValidIteratorPrototype)
+    wrapper.record = record
+    return wrapper
+
+
+@ITERATOR.static.method("concat")
+def iterator_concat(realm, this, *items):
+    methods = []
+    for item in items:
+        if not isinstance(item, JSObject):
+            raise JSTypeError(f"{display(item)} is not an object")
+        methods.append(get_method(realm, item, SYM_ITERATOR))
+        if methods[-1] is undefined:
+            raise not_iterable(item)
+    opened = []
+
+    def body():
+        for item, method in zip(items, methods):
+            opened[:] = [iterator_from_method(item, method)]
+            for value in opened[0]:
+                yield value
+    return make_helper(realm, opened, body())
+
+
+def zip_options(options):
+    """-> (the mode of zip() and zipKeyed(), its padding)."""
+    if options is not undefined and not isinstance(options, JSObject):
+        raise JSTypeError("The options must be an object")
+    mode = undefined if options is undefined else options.get("mode")
+    mode = "shortest" if mode is undefined else mode
+    if type(mode) is not str or mode not in ("shortest", "longest", "strict"):
+        raise JSTypeError('The mode must be "shortest", "longest" or "strict"')
+    padding = options.get("padding") if mode == "longest" and options is not undefined else undefined
+    if padding is not undefined and not isinstance(padding, JSObject):
+        raise JSTypeError("The padding must be an object")
+    return mode, padding
+
+
+def zipped(records, mode, padding, finish):
+    """IteratorZip: a Python generator over what finish(values) makes of the values of one turn."""
+    while records:
+        values, ended = [], 0
+        for index, record in enumerate(records):
+            value = next(record, ABSENT)
+            if value is ABSENT:
+                if mode == "shortest":
+                    return close_all(records)
+                if mode == "strict":
+                    if index or not all(map(steps_to_end, records[1:])):
+                        raise JSTypeError("The iterators do not end at the same time")
+                    return None
+                value, ended = padding[index], ended + 1
+            values.append(value)
+        if ended == len(records):
+            return None
+        yield finish(values)
+    return None
+
+
+def steps_to_end(record):
+    """Takes one step without reading its value: whether the iterator has ended."""
+    record.done = True
+    result = call(record.next_method, record.iterator)
+    if not isinstance(result, JSObject):
+        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    record.done = to_boolean(result.get("done"))
+    return record.done
+
+
+@ITERATOR.static.method("zip", 1)
+def iterator_zip(realm, this, iterables=undefined, options=undefined, *_):
+    require_object(iterables, "Iterator.zip")
+    mode, padding = zip_options(options)
+    records, opened = [], []
+    try:
+        opened.append(get_iterator(realm, iterables))
+        for value in opened[0]:
+            records.append(flattenable(realm, value))
+        fill = [undefined] * len(records)
+        if padding is not undefined:
+            opened[:] = []
+            source = get_iterator(realm, padding)
+            fill = list(itertools.islice(source, len(records)))
+            fill += [undefined] * (len(records) - len(fill))
+            source.close()
+    except BaseException as error:
+        close_all(opened + records, error)
+    return make_helper(realm, records, zipped(records, mode, fill, realm.new_array))
+
+
+@ITERATOR.static.method("zipKeyed", 1)
+def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
+    require_object(iterables, "Iterator.zipKeyed")
+    mode, padding = zip_options(options)
+    records, keys = [], []
+    try:
+        for key in iterables.own_keys():
+            own = iterables.get_own(key)
+            value = iterables.get(key) if own is not None and own.enumerable else undefined
+            if value is not undefined:
+                keys.append(key)
+                records.append(flattenable(realm, value))
+        fill = [undefined if padding is undefined else padding.get(key) for key in keys]
+    except BaseException as error:
+        close_all(records, error)
+
+    def finish(values):
+        result = JSObject(None)
+        for key, value in zip(keys, values):
+            result.create_data_property(key, value)
+        return result
+    return make_helper(realm, records, zipped(records, mode, fill, finish))
+
+
 # -- Async functions ---------------------------------------------------------------------
 
 def run_async(realm, body):
@@ -18351,7 +18855,7 @@ def plain_json(realm, value):
     encoder = make_encoder({}, plain_opener(realm), _quote_ascii, None, ":", ",", False, False, True)
     try:
         text = "".join(encoder(value, 0))
-    except (NotPlain, ValueError):
+    except (NotPlain, ValueError, RecursionError):  # JSONWriter may get deeper: CPython 3.12 gives C code little
         return None
     return text if text.isascii() else escape_lone_surrogates(text)
 
@@ -18493,10 +18997,13 @@ class JSONWriter:
         self.gap = gap
         self.indent = ""
         self.stack = []
+        self.open = set()               # the ids of the objects on the stack
         self.size = 0
+        self.out = []
 
-    def property_text(self, holder, key, value):
-        """SerializeJSONProperty (25.5.2.2) for a value already read; None for undefined."""
+    def write_property(self, holder, key, value, before):
+        """SerializeJSONProperty (25.5.2.2) for a value already read: writes its text behind the text `before`;
+        False for undefined."""
         if isinstance(value, JSObject) or type(value) is JSBigInt:
             to_json = get_v(self.realm, value, "toJSON")
             if is_callable(to_json):
@@ -18519,67 +19026,58 @@ class JSONWriter:
         elif kind is JSBigInt:
             raise JSTypeError("Do not know how to serialize a BigInt")
         elif isinstance(value, JSObject) and value.fn is None:
-            return self.object_text(key, value)
+            self.write_object(key, value, before)
+            return True
         else:
-            return None
-        self.count(len(text))
-        return text
+            return False
+        self.write(before + text)
+        return True
 
-    def count(self, length):
-        """Notes that the text grew."""
-        self.size += length
+    def write(self, text):
+        self.size += len(text)
         check_string_length(self.size)
+        self.out.append(text)
 
-    def object_text(self, key, value):
+    def write_object(self, key, value, before):
         """An object or array: SerializeJSONObject, SerializeJSONArray (25.5.2.5 and 6)."""
-        for index, (_, outer) in enumerate(self.stack):
-            if outer is value:
-                raise circular_error(self.stack[index:], key)
+        if id(value) in self.open:
+            first = next(index for index, (_, outer) in enumerate(self.stack) if outer is value)
+            raise circular_error(self.stack[first:], key)
         self.stack.append((key, value))
+        self.open.add(id(value))
         outer_indent = self.indent
         self.indent += self.gap
         self.realm.poll()
-        if is_array(value):
-            opener, closer, parts = "[", "]", self.elements(value)
-        else:
-            opener, closer, parts = "{", "}", self.members(value)
-        separator = ",\n" + self.indent if self.gap else ","
-        text = separator.join(parts)
-        if parts and self.gap:
-            text = f"\n{self.indent}{text}\n{outer_indent}"
-        self.count(len(parts) * len(separator) + 2)
+        is_list = is_array(value)
+        self.write(before + ("[" if is_list else "{"))
+        first = "\n" + self.indent if self.gap else ""
+        wrote = (self.write_elements if is_list else self.write_members)(value, first, "," + first)
+        self.write(("\n" + outer_indent if wrote and self.gap else "") + ("]" if is_list else "}"))
         self.stack.pop()
+        self.open.discard(id(value))
         self.indent = outer_indent
-        return opener + text + closer
 
-    def members(self, value):
+    def write_members(self, value, before, separator):
         keys = self.keys
         if keys is None:
             keys = [key for key in value.own_keys() if type(key) is str]
             if value.exotic or value.attrs is not None:
                 keys = [key for key in keys if is_enumerable(value, key)]
         colon = ": " if self.gap else ":"
-        parts = []
         for key in keys:
-            text = self.property_text(lambda: value, key, value.get(key))
-            if text is not None:
-                name = quote_json(key)
-                self.count(len(name))
-                parts.append(name + colon + text)
-        return parts
+            if self.write_property(lambda: value, key, value.get(key), before + quote_json(key) + colon):
+                before = separator
+        return before is separator
 
-    def elements(self, value):
-        parts = []
+    def write_elements(self, value, before, separator):
         for index in range(length_of_array_like(value)):
             if index % 1024 == 1023:
                 self.realm.poll()
             key = str(index)
-            text = self.property_text(lambda: value, key, value.get(key))
-            if text is None:
-                text = "null"
-                self.count(4)
-            parts.append(text)
-        return parts
+            if not self.write_property(lambda: value, key, value.get(key), before):
+                self.write(before + "null")
+            before = separator
+        return before is separator
 
 
 def unwrapped(value):
@@ -18621,8 +19119,8 @@ def json_stringify(realm, value, replacer=undefined, space=undefined):
             check_string_length(len(text))
             return text
     writer = JSONWriter(realm, function, keys, gap)
-    text = writer.property_text(lambda: realm.new_object({"": value}), "", value)
-    return undefined if text is None else text
+    wrote = writer.write_property(lambda: realm.new_object({"": value}), "", value, "")
+    return "".join(writer.out) if wrote else undefined
 
 
 def property_list(realm, replacer):
@@ -25010,8 +25508,9 @@ class Inspector:
         stack = peek(obj, "stack")
         if type(stack) is not str or not stack:
             stack = error_line(obj)
-        elif isinstance(obj, JSErrorObject) and stack.startswith(obj.header):
-            stack = error_line(obj) + stack[len(obj.header):]
+        elif isinstance(obj, JSErrorObject) and not stack.startswith(error_line(obj)) \
+                and stack.startswith(obj.first_line()):
+            stack = error_line(obj) + stack[len(obj.first_line()):]
         title = peek(obj, "name")
         stack = retitle_stack(stack, title if type(title) is str else "Error", name)
         keys = [key for key in self.shown_keys(obj)
@@ -27013,7 +27512,11 @@ def meant_method(realm, this, text):
         return ""
     known = method_names(this if isinstance(this, JSObject) else to_object(realm, this))
     item = name[1] + "Item"             # storages have getItem, where maps have get
-    return f". Did you mean {item}?" if item in known else meant_name(name[1], known)
+    if item in known:
+        return f". Did you mean {item}?"
+    if any(name[1] == entry[1] for table in INTRINSICS.values() for entry in getattr(table, "entries", ())):
+        return ""                       # nothing is misspelled: it is a method of other objects
+    return meant_name(name[1], known)
 
 
 def method_names(obj):
@@ -27495,29 +27998,29 @@ def iteration_helpers(realm, helpers):
     """Iteration, spread and destructuring of arrays."""
     array_proto = realm.ArrayPrototype
 
-    def iterate_live(value):
+    def iterate_live(value, text=None):
         """iterate() for a loop whose body may change what is iterated."""
         if type(value) is JSArray and has_plain_iteration(realm, value):
             return live_items(value)
-        return iterate_fast(realm, value)
+        return iterate_fast(realm, value, text)
 
-    def iterate(value):
-        return iterate_fast(realm, value)
+    def iterate(value, text=None):
+        return iterate_fast(realm, value, text)
 
-    def spread(value):
+    def spread(value, text=None):
         """The values of a spread element, as a Python iterable."""
-        return iterable_values(realm, value)
+        return iterable_values(realm, value, text)
 
     def rest_array(values):
         return JSArray(array_proto, list(values))
 
-    def first_values(value, count):
+    def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
                 and realm.array_iteration_untouched:
             missing = count - len(value.items)
             return value.items if missing <= 0 else value.items + [undefined] * missing
-        iterator = destructure_array(value)
+        iterator = destructure_array(value, text)
         try:
             values = [iterator.step() for _ in range(count)]
         except BaseException as error:
@@ -27526,8 +28029,8 @@ def iteration_helpers(realm, helpers):
         close_iterator(iterator)
         return values
 
-    def destructure_array(value):
-        iterator = iterate_fast(realm, value)
+    def destructure_array(value, text=None):
+        iterator = iterate_fast(realm, value, text)
         if isinstance(iterator, IteratorRecord):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
@@ -27603,7 +28106,7 @@ def put_key(realm, obj, key, value, strict):
     put_slowly(realm, obj, to_property_key(key), value, strict)
 
 
-def iterate_fast(realm, value):
+def iterate_fast(realm, value, text=None):
     """iterate(), with more shortcuts: generators, Map, Set and typed arrays."""
     kind = type(value)
     if kind is JSGenerator:
@@ -27619,18 +28122,16 @@ def iterate_fast(realm, value):
         fast = iterate_typed_array(realm, value)
         if fast is not None:
             return fast
-    elif value is undefined or value is null:
-        raise JSTypeError(f"{value} is not iterable")
-    return iterate(realm, value)
+    return iterate(realm, value, text)
 
 
-def iterable_values(realm, value):
+def iterable_values(realm, value, text=None):
     """The values of an iterable, at most MAX_ARRAY_ITEMS."""
     if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched:
         return value.items
     values = []
-    for item in iterate_fast(realm, value):
+    for item in iterate_fast(realm, value, text):
         values.append(item)
         if not len(values) & 4095:
             realm.poll()
@@ -29045,6 +29546,16 @@ def call_depth():
 class ScriptThread(threading.Thread):
     """A thread whose stack is deep enough for scripts."""
 
+    #: Whether scripts run on such threads alone: on Windows, whose other threads have a small stack (with its 2 MB,
+    #: recursion would end the process), and under the command line, for deeper calls.
+    required = sys.platform == "win32"
+
+    @classmethod
+    def require(cls):
+        """From now on scripts run on such threads alone."""
+        cls.required = True
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
+
     def start(self):
         size = script_stack()
         with _stack_size_lock:
@@ -29089,15 +29600,11 @@ def on_script_thread(function, *arguments, on_interrupt=None):
     raise value
 
 
-def needs_deep_stack(method, small=sys.platform == "win32"):
-    """Lets a method run on a thread for scripts when its caller's is not one, on systems whose other threads
-    have a `small` stack: with Windows' 2 MB, recursion would end the process."""
-    if not small:
-        return method
-
+def needs_deep_stack(method):
+    """Lets a method run on a thread for scripts when its caller's is not one and such a thread is required."""
     @functools.wraps(method)
     def on_deep_stack(*arguments, **named):
-        if isinstance(threading.current_thread(), ScriptThread):
+        if not ScriptThread.required or isinstance(threading.current_thread(), ScriptThread):
             return method(*arguments, **named)
         return on_script_thread(functools.partial(method, *arguments, **named))
 
@@ -29107,7 +29614,8 @@ def needs_deep_stack(method, small=sys.platform == "win32"):
 @functools.cache
 def prepare_interpreter():
     """Makes room for deep calls and for many objects, once in a process."""
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
+    depth = call_depth() if ScriptThread.required else min(call_depth(), EMBEDDED_CALL_DEPTH)
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), depth))
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
@@ -31665,7 +32173,7 @@ class Js2PyRealm:
     """
 
     def __init__(self, name="<realm>", *, console=None, timeout=None):
-        sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
+        prepare_interpreter()
         self.name = name
         self.console = console or print_to_terminal
         self.timeout = timeout
@@ -35783,7 +36291,8 @@ class GraphQLSchema:
                 kept[type_] = True
                 todo += reversed(type_.possible + type_.interfaces + _types_in_fields(type_))
 
-        declared = [self.types[name] for item in visible for name in item.parsed.order if name in self.types]
+        names = dict.fromkeys(name for item in visible for name in item.parsed.order)
+        declared = [self.types[name] for name in names if name in self.types]
         for type_ in declared:
             if type_.fields or type_.kind != "OBJECT":
                 kept[type_] = True
@@ -37954,8 +38463,8 @@ class GraphQLStaging:
         self.service, self.owner = service, owner
         self.others = others or self._of_other_owners
         self.registrations = []
-        #: The owners of registrations that one did not fit.
-        self.blockers = set()
+        #: The owners of registrations that one did not fit; the registrations of others that all of these fit.
+        self.blockers, self.fitted = set(), frozenset()
         self._view = None
 
     def _of_other_owners(self):
@@ -37974,8 +38483,12 @@ class GraphQLStaging:
                 raise error
             self.registrations = [known for known in self.registrations
                                   if (known.kind, known.name) != (kind, name)] + [item]
-            self._view = None
+            self._view, self.fitted = None, frozenset(others)
         return item
+
+    def settle(self):
+        """Forgets the registrations of others, once this set has taken effect."""
+        self._view, self.fitted = None, frozenset()
 
     def has_subscription(self, name):
         return any((item.kind, item.name) == ("subscription", name) for item in self.registrations)
@@ -37997,7 +38510,7 @@ class GraphQLStaging:
     def conflicts_with(self, owner):
         """Is there something in this set that does not fit what another owner has registered?"""
         theirs = [known for known in self.service.registrations if known.owner == owner]
-        if not theirs or not self.registrations:
+        if not self.registrations or self.fitted.issuperset(theirs):
             return False
         return any((item.kind, item.name) == (known.kind, known.name) and item.kind != "types"
                    for item in self.registrations for known in theirs) \
@@ -42519,6 +43032,8 @@ class Application:
         self._rebuild()
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
+        for host in hosts:
+            host.graphql.settle()
         for stream in closing:          # before anyone can make another of the same path
             stream.close()
         return [old.retire for old in replaced]
@@ -50946,6 +51461,7 @@ def main(argv=None):
     if options.outline is not None:
         return show_outline(options.outline)
     WATCHDOG.max_memory = options.max_memory << 20
+    ScriptThread.require()
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
