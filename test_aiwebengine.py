@@ -15774,7 +15774,7 @@ class DashboardTest(ServerCase):
         self.serve(self.CHAT, allowed_hosts=["*"])
         for host in ("8.8.8.8", "192.168.1.5:3000", "0.0.0.0", "[2001:db8::1]", "localhost.evil.example", "127.0.0.1.nip.io",
                      "localtest.me", "10.0.0.1"):
-            self.refused({"Host": host}, requests=self.LOCAL[:1], text="localhost or 127.0.0.1 only")
+            self.refused({"Host": host}, requests=self.LOCAL[:1], text="only available as localhost or 127.0.0.1")
         for host in ("localhost", "LOCALHOST:3000", "127.0.0.1", "127.8.9.1:80", "[::1]:3000", "chat.localhost", "localhost."):
             self.assertEqual(self.get("/engine", Host=host)[0], 200, host)
 
@@ -15802,7 +15802,7 @@ class DashboardTest(ServerCase):
     def test_other_host_names_are_refused_even_if_allowed_elsewhere(self):
         self.serve(self.CHAT, allowed_hosts=["dev.example"])
         self.assertEqual(self.get("/say?text=x", Host="dev.example")[0], 200)
-        self.refused({"Host": "dev.example"}, text="localhost or 127.0.0.1 only")
+        self.refused({"Host": "dev.example"}, text="only available as localhost or 127.0.0.1")
         self.refused({"Host": "rebind.example"}, 421)
 
     def test_other_sites_are_refused_even_with_cors(self):
@@ -15996,12 +15996,12 @@ class CommandLineTest(ServerCase):
         self.assertEqual(aiwebengine.lines_of(["a b", "c d"], 8), ["a b, c d"])
         self.assertEqual(aiwebengine.lines_of(["a b", "c d"], 7), ["a b,", "c d"])
 
-    def test_what_excludes_each_other_is_refused(self):
+    def test_what_cannot_be_combined_is_refused(self):
         folder = self.folder_with(a_js="")
         for arguments, text in ((["--check", "--test", folder], "--check and --test cannot be combined"),
                                 (["-e", "1", folder], f"-e does not use SCRIPTS: leave out {folder}"),
                                 (["--repl", folder], "--repl does not use SCRIPTS"),
-                                (["-e", "", "--types"], "-e and --types exclude"),
+                                (["-e", "", "--types"], "-e and --types cannot be combined"),
                                 (["--run"], "--run needs a .js file")):
             with self.subTest(arguments):
                 code, out, err = run_command(*arguments)
