@@ -29383,7 +29383,7 @@ class LiveValues:
         return result
 
     def convert_object(self, value):
-        result, owner = {}, value
+        result, owner = ProxyValues(self, value) if isinstance(value, JSProxyBase) else {}, value
         self.made[id(value)] = value, result
         while owner is not None and owner is not self.realm.ObjectPrototype:
             for key in owner.own_keys():
@@ -29402,13 +29402,24 @@ class LiveValues:
     def property(self, holder, key, desc):
         if desc is None:
             return None
-        if not desc.is_accessor():
-            return self.convert(holder.get(key), holder)
+        return self.reader(holder, key) if desc.is_accessor() else self.convert(holder.get(key), holder)
 
+    def reader(self, holder, key):
         def read(*arguments):
             value = holder.get(key)
             return call(value, holder, *arguments) if is_callable(value) else value
         return self.later(read)
+
+
+class ProxyValues(dict):
+    """What a Proxy became for such a reader: it may also have properties that it does not list."""
+
+    def __init__(self, values, proxy):
+        super().__init__()
+        self.values_of, self.proxy = values, proxy
+
+    def get(self, name, default=None):
+        return self[name] if name in self else self.values_of.reader(self.proxy, utf16(name))
 
 
 # -- Output and compiled texts -----------------------------------------------------------

@@ -10069,12 +10069,15 @@ class GraphQLClientsTest(ServerCase):
             ll: odd([1], { then(done, fail) { fail(new Error("refused")); } }), t: { i: 1, get s() { return new Error("got"); } },
             get lt() { return { *[Symbol.iterator]() { yield {}; throw new Error("stopped"); } }; }, get unused() { throw 1; },
             *endless() { for (;;) yield 1; } }));
+          graphQLRegistry.registerQuery("proxy", "proxy: T", () => new Proxy({ i: 5 }, {
+            get: (target, key) => typeof key === "symbol" || ["then", "toJSON"].includes(key) ? undefined : key === "t" ? new Proxy({}, { get: () => 2 }) : target[key] ?? (() => "got " + key) }));
           graphQLRegistry.registerQuery("error", "error: String", () => new TypeError("returned"));
           graphQLRegistry.registerQuery("later", "later: T", async function* () { yield { i: 1 }; });
         """)
         ask = lambda query: json.loads(self.post("/graphql", json.dumps({"query": query}), {"Content-Type": "application/json"})[2])
         self.assertEqual(ask("{ t { i s id l ll t { i } u { __typename } lt { i } } }"), {"data": {"t": {
             "i": 7, "s": "text", "id": "1e+21", "l": [1, 2], "ll": [[1], [2], [3]], "t": None, "u": None, "lt": None}}})
+        self.assertEqual(ask("{ proxy { i s id t { s } } }"), {"data": {"proxy": {"i": 5, "s": "got s", "id": "got id", "t": {"s": "2"}}}})
         self.assertEqual([(item["message"], item["path"]) for item in ask("{ error }")["errors"]], [("returned", ["error"])])
         self.assertIn("sendSubscriptionMessage", ask("{ later { i } }")["errors"][0]["message"])
         found = ask("{ bad { i s id l ll t { i s } lt { i } } }")
