@@ -10460,6 +10460,19 @@ class StorageFileTest(ServerCase):
         self.restart(script)
         self.assertEqual(self.get_json("/check"), [True, None] + [True] * 7)
 
+    def test_ids_of_scripts_survive_a_restart(self):
+        script = STORAGE_SCRIPT + """
+            routeRegistry.registerRoute("/named", ({ request }) => routeRegistry.sendStreamMessage("/s", request.body, { id: request.body, event: "e" }), "POST")"""
+        self.serve_file(script)
+        for text in ("a", "b €", "a", "last"):
+            self.post("/named", text)
+        self.restart(script)
+        taken = lambda last_id, count: [(event["event"], event["data"], event["id"]) for client in [self.client(path="/s?lastEventId=" + last_id)]
+                                        for event in [client.next() for _ in range(count)]]
+        self.assertEqual(taken("a", 1), [("e", "last", "last")])
+        self.assertEqual(taken("b%20%E2%82%AC", 2), [("e", "a", "a"), ("e", "last", "last")])
+        self.assertEqual([event for event, _, _ in taken("none", 5)], ["gap", "e", "e", "e", "e"])
+
     def test_scripts_have_their_own_strings_and_clear_only_those(self):
         self.serve({"a.js": "sharedStorage.setItem('k', 'a'); routeRegistry.registerRoute('/a', () => sharedStorage.clear());",
                     "b.js": "sharedStorage.setItem('k', 'b');\n"
@@ -10948,6 +10961,17 @@ class RedisTest(RedisCase):
     """Two servers joined by Redis."""
 
     takes = 18
+
+    def test_ids_of_scripts_count_in_every_process(self):
+        first, second = self.serve_both(REDIS_SCRIPT + """
+            routeRegistry.registerRoute("/named", ({ request }) => routeRegistry.sendStreamMessage("/s", request.body, { id: request.body }), "POST")""")
+        for text in ("a", "b", "a", "last"):
+            self.post_to(first, "/named", text)
+        self.until(lambda: len(second.app.streams.get("/s").history) == 4)
+        for server in (first, second):
+            self.assertEqual([self.take(self.client(server, last_id=last), count) for last, count in (("b", 2), ("a", 1))],
+                             [["a", "last"], ["last"]])
+            self.assertEqual(self.client(server, last_id="none").next()["event"], "gap")
 
     def test_a_message_reaches_the_clients_of_both_and_the_sentence_says_so(self):
         one, two = self.serve_both(REDIS_SCRIPT)
@@ -13067,6 +13091,10 @@ class ResponseTest(ServerCase):
                 status, _, text = self.get(path, Via="1.1 proxy", **headers)
                 self.assertEqual((status, part in text, "app.js" in text, "Mistake" in text), (500, False, False, False), text)
                 self.assertIn("The handler failed", text)
+        self.serve("graphQLRegistry.registerQuery('q', 'q: Int', 'secretName')")
+        for headers, part in (({}, "secretName"), ({"Via": "1.1 proxy"}, "The resolver failed")):
+            error = json.loads(self.get("/graphql?query={q}", **headers)[2])["errors"][0]
+            self.assertTrue(part in error["message"] and (part == "secretName" or error["extensions"]["id"] in self.output.getvalue()), error)
 
     def test_bytes_as_a_body(self):
         for code in ("new Uint8Array([1, 2, 255])", "new Uint8Array([0, 1, 2, 255]).subarray(1)", "new Uint8Array([1, 2, 255]).buffer",
