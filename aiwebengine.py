@@ -13,9 +13,9 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            383
+     1  This page: contents, imports, version                                            382
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         388
+     3  ERRORS, TEXT AND NUMBERS                                                         418
           Long texts                                                                     124
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             42
@@ -37,39 +37,39 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               182
           Parser: modules                                                                217
           Parsing a source text                                                          101
-     7  Scope analysis                                                                 1,152
+     7  Scope analysis                                                                 1,174
           Variables and scopes                                                           106
           Resolving names                                                                714
-          Types of variables                                                             321
-     8  Values and objects                                                             1,257
+          Types of variables                                                             343
+     8  Values and objects                                                             1,263
           Property descriptors                                                           212
           Ordinary objects                                                               417
           Functions                                                                      137
-          Arrays                                                                         314
+          Arrays                                                                         320
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,020
+     9  Conversions and operators                                                      1,046
           Numbers and text                                                               120
           Type conversion                                                                252
           Objects                                                                        153
-          Equality and order                                                              89
-          Arithmetic                                                                     217
+          Equality and order                                                              86
+          Arithmetic                                                                     246
           Iteration                                                                      162
-    10  Code generator                                                                 3,477
-          Nodes of Python                                                                123
-          Functions and their variables                                                  388
+    10  Code generator                                                                 3,676
+          Nodes of Python                                                                127
+          Functions and their variables                                                  397
           Statements                                                                     155
           Loops, jumps and try                                                           410
-          Destructuring                                                                  156
-          Expressions                                                                    246
-          Classes                                                                        180
-          Operators                                                                      345
-          Assignments                                                                    233
-          Members and calls                                                              326
+          Destructuring                                                                  158
+          Expressions                                                                    249
+          Classes                                                                        183
+          Operators                                                                      398
+          Assignments                                                                    303
+          Members and calls                                                              364
           Members as targets                                                             104
-          Questions about nodes                                                          141
+          Questions about nodes                                                          148
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,685
+    11  Built-ins of the language                                                      8,739
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -105,7 +105,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: constructor                                                              87
           Array iterators                                                                 44
           Map and Set                                                                    442
-          Iterators of Map and Set                                                       114
+          Iterators of Map and Set                                                       128
           WeakMap and WeakSet                                                             84
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
@@ -114,7 +114,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               93
           DataView                                                                        98
           Promise                                                                        442
-          Generators and async functions                                                 150
+          Generators and async functions                                                 190
           Iterator helpers                                                               465
           Async functions                                                                 32
           Async generators                                                               112
@@ -165,9 +165,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,691
-          Helpers of generated code: any realm                                           351
-          Helpers of generated code: one realm                                           760
+    15  Realm, jobs and timers                                                         3,793
+          Helpers of generated code: any realm                                           353
+          Helpers of generated code: one realm                                           858
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
@@ -175,7 +175,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       55
           Threads for scripts                                                            154
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   427
+          Realm: objects, errors, jobs                                                   429
           Realm: running code, values in and out                                         413
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
@@ -196,8 +196,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,028
-          GraphQL errors                                                                 170
+    18  GraphQL                                                                        5,039
+          GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
           GraphQL parser                                                                 384
@@ -205,7 +205,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    233
+          GraphQL registrations, and their SDL in one                                    238
           GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
@@ -214,7 +214,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                712
+          GraphQL service                                                                713
     19  Host API                                                                       2,256
           Arguments                                                                      152
           routeRegistry                                                                  175
@@ -225,9 +225,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,095
+    20  Scripts: loading and hot reload                                                2,062
           Log                                                                            191
-          Code frames                                                                     33
           Causes of errors                                                               213
           Errors of scripts                                                               71
           Calls                                                                          216
@@ -269,12 +268,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,043
+    23  Command line                                                                   3,049
           Options                                                                        210
-          Documentation                                                                  302
+          Documentation                                                                  304
           The program                                                                    146
           The map of this file                                                            58
-          Serving                                                                        164
+          Serving                                                                        168
           Script tests                                                                   390
           Script tests: requests and streams                                             176
           Script tests: one file                                                         414
@@ -414,6 +413,36 @@ FRAME_BYTES = 8 * 1024
 # them into JavaScript error objects where a script (or the API) catches them.
 # What may not be caught by any script (a timeout, a generator's return) is a BaseException.
 # ======================================================================================
+
+
+def code_frame(source, line, column, around=2, opening=None):
+    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
+    an `opening`, that line is shown and marked as well."""
+    lines = source.removesuffix("\n").split("\n")
+    if line is not None and line == len(lines) + 1:     # the end of the text
+        line, column = len(lines), len(lines[-1]) + 1
+    if line is None or not 1 <= line <= len(lines):
+        return ""
+    last = min(line + around, len(lines))
+    numbers = list(range(max(1, line - around), last + 1))
+    marks = {line: column}
+    if opening is not None and opening[0] != line:
+        marks[opening[0]] = opening[1]
+        numbers = sorted({*numbers, opening[0]})
+    shown = []
+    for before, number in zip([numbers[0] - 1, *numbers], numbers):
+        text = lines[number - 1].rstrip("\r").replace("\t", " ")
+        if number != before + 1:
+            shown.append("  …")
+        shown += marked_line(text, number, len(str(last)), marks.get(number), number in marks)
+    return "\n".join(shown)
+
+
+def marked_line(text, number, width, column, marked):
+    """A line of a code frame, and a caret under its column if there is one."""
+    start = column - 80 if column and column >= 100 else 0
+    shown = [f"{'>' if marked else ' '} {number:>{width}} | {text[start:start + 160]}".rstrip()]
+    return [*shown, " " * (width + 4) + " " * (column - start) + "^"] if column else shown
 
 
 class JSNativeError(Exception):
@@ -4827,8 +4856,8 @@ def has_expression(pattern):
 
 # -- Types of variables ------------------------------------------------------------------
 #
-# A type is None (anything), "bool", "str", "num" (int or float) or a pair (low, high): an int in that
-# range. Counters are taken to stay within ±COUNTER_BOUND: no loop turns often enough to
+# A type is None (anything), "bool", "str", "num" (int or float), "float" or a pair (low, high): an int in
+# that range. Counters are taken to stay within ±COUNTER_BOUND: no loop turns often enough to
 # leave it within any time limit.
 
 COUNTER_BOUND = 2 ** 48
@@ -4851,9 +4880,7 @@ def infer_types(variables):
     for turn in range(6):
         changed = False
         for variable in candidates:
-            new = BOTTOM
-            for source in variable.sources:
-                new = join_types(new, source_type(variable, source))
+            new = joined_sources(variable)
             if turn >= 2 and type(new) is tuple and type(variable.type) is tuple \
                     and new != variable.type:
                 new = "num"
@@ -4868,6 +4895,26 @@ def infer_types(variables):
     for variable in candidates:
         if variable.type == BOTTOM:
             variable.type = None
+
+
+def joined_sources(variable):
+    """The type that holds whatever a variable is set to. Where that is always a float, but for some literals,
+    these are floats as well: JavaScript cannot tell 0 from 0.0."""
+    result, literals = BOTTOM, []
+    for source in variable.sources:
+        literal = source.argument if type(source) is UnaryExpression and source.operator == "-" else source
+        if type(literal) is NumericLiteral:
+            literals.append(literal)
+        else:
+            result = join_types(result, source_type(variable, source))
+    if result == "float":
+        for literal in literals:
+            literal.value = float(literal.value)
+        return result
+    if literals:
+        for source in variable.sources:
+            result = join_types(result, source_type(variable, source))
+    return result
 
 
 def join_types(a, b):
@@ -4896,7 +4943,7 @@ def source_type(variable, source):
     if isinstance(source, UpdateExpression):
         if type(variable.type) is tuple or variable.type == BOTTOM:
             return counter_range(variable, 1 if source.operator == "++" else -1)
-        return "num" if variable.type == "num" else None
+        return variable.type if variable.type in ("num", "float") else None
     step = source.right
     if source.operator in ("+=", "-=") and isinstance(step, NumericLiteral) \
             and type(step.value) is int and step.value < 2 ** 16 and is_counter(variable):
@@ -5001,7 +5048,7 @@ def infer(node):
     kind = type(node)
     if kind is NumericLiteral:
         value = node.value
-        return (value, value) if type(value) is int else "num"
+        return (value, value) if type(value) is int else "float"
     if kind is Identifier:
         variable = node.scope
         if type(variable) is Variable:
@@ -5057,10 +5104,10 @@ def unary_type(node):
     if node.operator == "-" and type(inner) is tuple:
         return (-inner[1], -inner[0]) if not inner[0] <= 0 <= inner[1] else "num"
     if node.operator == "+":
-        return inner if type(inner) is tuple else "num"
+        return inner if is_numeric(inner) else "num"
     if node.operator == "-":
-        return "num" if inner == "num" or type(inner) is tuple else None
-    if node.operator == "~" and (inner == "num" or type(inner) is tuple):
+        return inner if inner == "float" else "num" if is_numeric(inner) else None
+    if node.operator == "~" and is_numeric(inner):
         return INT32
     return None
 
@@ -5072,7 +5119,7 @@ COMPARISONS = frozenset(("<", ">", "<=", ">=", "==", "!=", "===", "!==", "in", "
 
 
 def is_numeric(kind):
-    return kind == "num" or type(kind) is tuple
+    return kind == "num" or kind == "float" or type(kind) is tuple
 
 
 def binary_type(operator, left, right):
@@ -5086,19 +5133,23 @@ def binary_type(operator, left, right):
             return "str"
         if type(left) is tuple and type(right) is tuple:
             return add_range(left, right)
-        return "num" if is_numeric(left) and is_numeric(right) else None
+        if is_numeric(left) and is_numeric(right):
+            return "float" if left == "float" or right == "float" else "num"
+        return None
     if not (is_numeric(left) and is_numeric(right)):
         # A BigInt on both sides gives a BigInt; with a Number on one side it is an error.
-        return number_result(operator) if is_numeric(left) or is_numeric(right) else None
+        return number_result(operator, left, right) if is_numeric(left) or is_numeric(right) else None
     if type(left) is tuple and type(right) is tuple:
         ranged = RANGE_RULES.get(operator)
         if ranged is not None:
             return ranged(left, right)
-    return number_result(operator)
+    return number_result(operator, left, right)
 
 
-def number_result(operator):
+def number_result(operator, left, right):
     """The type of an operator whose operands can only be Numbers."""
+    if operator == "/" or operator in ("-", "*", "%") and (left == "float" or right == "float"):
+        return "float"
     if operator in ("&", "|", "^", "<<", ">>"):
         return INT32
     return UINT32 if operator == ">>>" else "num"
@@ -6227,6 +6278,12 @@ class HoleyArray(JSArray):
         if HOLE not in self.items:
             self.__class__ = JSArray
 
+    def set_index(self, index, value):
+        JSArray.set_index(self, index, value)
+        # Whoever fills it from one end to the other finishes there.
+        if index == 0 or index + 1 == len(self.items):
+            self.settle()
+
 
 class DictArray(JSArray):
     """An array whose elements are ordinary properties; `length` is one too, mirrored in `extent`."""
@@ -6418,7 +6475,7 @@ RUNTIME = {
     "undefined": undefined, "null": null, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, str, bool, len, checked_text)}}
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -7024,24 +7081,21 @@ def less(x, y, left_first=True):
         (int(x) if type(x) is JSBigInt else x) < (int(y) if type(y) is JSBigInt else y)
 
 
-@runtime_helper
-def lt(x, y):
-    return less(x, y) is True
+def relation(name, compare, slow):
+    """The function of a relational operator: Numbers are compared as Python does it."""
+    def operator(x, y):
+        tx, ty = type(x), type(y)
+        if (tx is float or tx is int) and (ty is float or ty is int) or tx is ty is str:
+            return compare(x, y)
+        return slow(x, y)
+    operator.__name__ = operator.__qualname__ = name
+    return runtime_helper(operator)
 
 
-@runtime_helper
-def gt(x, y):
-    return less(y, x, False) is True
-
-
-@runtime_helper
-def le(x, y):
-    return less(y, x, False) is False
-
-
-@runtime_helper
-def ge(x, y):
-    return less(x, y) is False
+lt = relation("lt", operator.lt, lambda x, y: less(x, y) is True)
+gt = relation("gt", operator.gt, lambda x, y: less(y, x, False) is True)
+le = relation("le", operator.le, lambda x, y: less(y, x, False) is False)
+ge = relation("ge", operator.ge, lambda x, y: less(x, y) is False)
 
 
 # -- Arithmetic (6.1.6, 13.15.3) ---------------------------------------------------------
@@ -7050,13 +7104,20 @@ def ge(x, y):
 def add(x, y):
     """The + operator."""
     tx, ty = type(x), type(y)
-    if tx is int and ty is int:
-        total = x + y
-        return total if -MAX_SAFE <= total <= MAX_SAFE else float(total)
-    if tx is str and ty is str:
-        return concat(x, y)
-    if tx is float and (ty is float or ty is int) or tx is int and ty is float:
-        return x + y
+    if tx is float:
+        if ty is float or ty is int:
+            return x + y
+    elif tx is str:
+        if ty is str:
+            return concat(x, y)
+        if ty is int:
+            return concat(x, str(y))
+    elif tx is int:
+        if ty is float:
+            return x + y
+        if ty is int:
+            total = x + y
+            return total if -MAX_SAFE <= total <= MAX_SAFE else float(total)
     x = to_primitive(x)
     y = to_primitive(y)
     if type(x) is str:
@@ -7212,10 +7273,21 @@ def bigint_unsigned_shift(x, y):
     raise JSTypeError("BigInts have no unsigned right shift, use >> instead")
 
 
+def floats_first(slow, operate):
+    """The operator `slow` with a quick way for a float on one side, and a Number on the other."""
+    def operator(x, y):
+        tx, ty = type(x), type(y)
+        if tx is float and (ty is float or ty is int) or ty is float and tx is int:
+            return operate(x, y)
+        return slow(x, y)
+    operator.__name__ = operator.__qualname__ = slow.__name__
+    return operator
+
+
 big_add = binary_numeric("add", lambda x, y: number_sum(x + y), lambda x, y: bigint(x + y))
-sub = binary_numeric("sub", lambda x, y: number_sum(x - y), lambda x, y: bigint(x - y))
-mul = binary_numeric("mul", number_multiply, lambda x, y: bigint(x * y))
-div = binary_numeric("div", number_divide, bigint_divide)
+sub = floats_first(binary_numeric("sub", lambda x, y: number_sum(x - y), lambda x, y: bigint(x - y)), operator.sub)
+mul = floats_first(binary_numeric("mul", number_multiply, lambda x, y: bigint(x * y)), operator.mul)
+slow_div = binary_numeric("div", number_divide, bigint_divide)
 mod = binary_numeric("mod", number_remainder, bigint_remainder)
 power = binary_numeric("power", number_power, bigint_power)
 bit_and = binary_numeric("bit_and", lambda x, y: to_int32(x) & to_int32(y),
@@ -7230,7 +7302,18 @@ shift_right = binary_numeric(
     "shift_right", lambda x, y: to_int32(x) >> (to_uint32(y) & 31), lambda x, y: bigint_shift(x, -y))
 shift_right_unsigned = binary_numeric(
     "shift_right_unsigned", lambda x, y: to_uint32(x) >> (to_uint32(y) & 31), bigint_unsigned_shift)
-for _operator in (sub, mul, div, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right, shift_right_unsigned):
+
+
+@runtime_helper
+def div(x, y):
+    """The / operator."""
+    tx, ty = type(x), type(y)
+    if y and (tx is float or tx is int) and (ty is float or ty is int):
+        return x / y
+    return slow_div(x, y)
+
+
+for _operator in (sub, mul, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right, shift_right_unsigned):
     runtime_helper(_operator)
 
 
@@ -7449,6 +7532,9 @@ MAX_EXPRESSION_DEPTH = 100
 _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%": ast.Mod(),
             "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(), "<<": ast.LShift(),
             ">>": ast.RShift()}
+#: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
+#: character for which `re` searches fast.)
+_FRACTIONS = (re.compile(r"\.\d"), re.compile(r" /=? "), re.compile(r"Math\.(?!floor|max|min|abs|imul)"))
 _COMPARE_OPS = {"<": ast.Lt(), ">": ast.Gt(), "<=": ast.LtE(), ">=": ast.GtE()}
 _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "power",
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
@@ -7490,10 +7576,17 @@ class Unit:
         self.free_globals = set()
         self.function_count = 0
         self.has_lifts = False
+        #: Where it computes with fractions, ascending.
+        self.fractions = sorted(found.start() for pattern in _FRACTIONS for found in pattern.finditer(source))
         #: Whether a finally block is_copied_much().
         self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
         self.positions = None
+
+    def has_fractions(self, node):
+        """Whether a part of the text computes with fractions."""
+        return bool(self.fractions) \
+            and bisect.bisect_left(self.fractions, node.start) < bisect.bisect_left(self.fractions, node.end)
 
     def pooled(self, value):
         """The placeholder of an object that shall be a constant: bytes, which no script has. CPython may
@@ -7570,6 +7663,10 @@ class NodeMaker:
         self.constructor = None       # None, "base" or "derived"
         self.is_async = self.is_generator = False
         self.jump_codes = 0
+        #: Whether operands of unknown type are taken for floats first, then for ints.
+        self.expects_floats = False
+        #: Whether this function is likely to run often: a method, a callback, one made in a loop.
+        self.often = False
 
     def node(self, kind, *fields):
         """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
@@ -7695,6 +7792,13 @@ class FunctionEmitter(NodeMaker):
             return self.assign_value(variable, made, declares=True)
         return made
 
+    #: Whether a class is being translated, and whether it computes with fractions.
+    in_class = in_fractions = False
+
+    def runs_often(self):
+        """Whether the place at hand is worth more code that runs faster."""
+        return self.often or bool(self.jumps)
+
     def knows_itself(self, scope):
         """Whether a function may be asked for `arguments.callee`: then it gets itself as a keyword argument."""
         return scope.uses_arguments and not scope.strict and scope.node.simple_params and "callee" in self.unit.source
@@ -7733,6 +7837,8 @@ class FunctionEmitter(NodeMaker):
         self.unit.function_count += 1
         python = f"{name}_f{self.unit.function_count}"
         inner = emitter or Emitter(self.unit, scope, self)
+        inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
+        inner.often = self.in_class or scope.is_arrow or self.runs_often()
         definition = inner.function_definition(node, python)
         if not scope.loop_variables:
             self.emit(definition)
@@ -8710,8 +8816,10 @@ class DestructuringEmitter(LoopEmitter):
         prepared = self.prepare_target(inner)
         self.at(target)
         code = key_code()
-        value = self.call("get" if isinstance(code, ast.Constant) else "get_element",
-                          self.name(source), code)
+        if isinstance(code, ast.Constant) and self.runs_often():
+            value = self.property(self.name(source), code.value)
+        else:
+            value = self.call("get" if isinstance(code, ast.Constant) else "get_element", self.name(source), code)
         if isinstance(target, AssignmentPattern):
             self.with_default(target, value, lambda v: self.destructure(prepared, v, store))
         else:
@@ -8944,9 +9052,12 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant) and type(value.value) is str:
             return value
-        if isinstance(value, ast.Name):
-            return self.either(self.type_is(value, "str"), value, self.call(helper, value))
-        return self.call(helper, value)
+        if kind in ("num", "float", "bool") or isinstance(value, ast.Constant) \
+                or not (isinstance(value, ast.Name) or self.runs_often()):
+            return self.call(helper, value)
+        value, first = self.reusable(value)
+        return self.either(self.any_of(self.type_is(first, "str"), self.type_is(value, "int")), value,
+                           self.call(helper, value))
 
     def visit_TaggedTemplateExpression(self, node):
         cooked = tuple(q.cooked for q in node.quasi.quasis)
@@ -9055,6 +9166,8 @@ class ClassEmitter(ExpressionEmitter):
         scope = node.scope
         outer, self.block = self.block, scope
         outer_strict, self.scope.strict = self.scope.strict, True       # all parts of a class are (11.2.2)
+        self.in_class = True
+        self.in_fractions = self.unit.has_fractions(node)
         own_name = node.id.name if node.id is not None else name
         self.class_privates(node, scope)
         for variable in scope.names.values():
@@ -9079,7 +9192,7 @@ class ClassEmitter(ExpressionEmitter):
             self.emit_store(scope.names[node.id.name], self.name(klass), True)
         for emit_static in statics:
             emit_static()
-        self.block, self.scope.strict = outer, outer_strict
+        self.block, self.scope.strict, self.in_class, self.in_fractions = outer, outer_strict, False, False
         self.line, self.column = outer_position
         return self.name(klass)
 
@@ -9095,6 +9208,7 @@ class ClassEmitter(ExpressionEmitter):
                 kinds[key.name] = kind
         for name, kind in kinds.items():
             variable = scope.names["#" + name]
+            variable.type = kind if kind != "accessor" else None
             self.declare_cell(variable)
             self.emit_store(variable, self.call("private_name", self.const(name), self.const(kind)), True)
 
@@ -9230,8 +9344,12 @@ class OperatorEmitter(ClassEmitter):
             if isinstance(value, ast.Constant) and type(value.value) in (int, float):
                 zero = -0.0 if math.copysign(1, value.value) > 0 else 0
                 return self.const(-value.value if value.value else zero)
-            if type(kind) is tuple and not kind[0] <= 0 <= kind[1]:
+            if kind == "float" or type(kind) is tuple and not kind[0] <= 0 <= kind[1]:
                 return self.node(ast.UnaryOp, ast.USub(), value)
+            if self.expects_floats and not isinstance(value, ast.Constant):
+                a, first = self.reusable(value)
+                return self.either(self.type_is(first, "float"), self.node(ast.UnaryOp, ast.USub(), a),
+                                   self.call("negate", a))
             return self.call("negate", value)
         if operator == "+":
             return value if is_numeric(kind) else self.call("to_number", value)
@@ -9332,25 +9450,27 @@ class OperatorEmitter(ClassEmitter):
         if ranged and operator == ">>" and in_int32(left_kind) and 0 <= right_kind[0] and right_kind[1] < 32:
             return self.operate(left, operator, right)
         if is_numeric(left_kind) and is_numeric(right_kind):
+            if result == "float" and operator in ("+", "-", "*"):
+                return self.operate(left, operator, right)
             inline = self.numeric_inline(operator, left, right)
             if inline is not None:
                 return inline
-        elif operator in ("+", "-", "*", "%", "&", "|"):
+        elif operator in ("+", "-", "*", "/", "%", "&", "|"):
             return self.guarded_arithmetic(operator, left, left_kind, right, right_kind)
         return self.call(_HELPERS[operator], left, right)
 
     def numeric_inline(self, operator, left, right):
         """Both operands are Numbers: Python's operator, and a check of the result."""
+        temp = self.temporary()
         if operator in ("+", "-"):
-            temp = self.temporary()
-            return self.either(
-                self.chain(self.const(-MAX_SAFE), (ast.LtE(), self.walrus(temp, self.operate(left, operator, right))),
-                           (ast.LtE(), self.const(MAX_SAFE))),
+            value = self.walrus(temp, self.operate(left, operator, right))
+            return self.either(self.unless_float(value, temp, lambda value: self.chain(
+                self.const(-MAX_SAFE), (ast.LtE(), value), (ast.LtE(), self.const(MAX_SAFE)))),
                 self.name(temp), self.call("fix_number", self.name(temp)))
         if operator == "*":
             a, left, b, right = self.pair(left, right)
-            temp = self.temporary()
-            return self.either(self.safe_product(temp, self.operate(left, "*", right)),
+            value = self.walrus(temp, self.operate(left, "*", right))
+            return self.either(self.unless_float(value, temp, lambda value: self.safe_product(temp, value)),
                                self.name(temp), self.call("mul", a, b))
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
             a, left = self.reusable(left)
@@ -9359,13 +9479,21 @@ class OperatorEmitter(ClassEmitter):
         if operator == "/":
             if isinstance(right, ast.Constant) and right.value:
                 return self.operate(left, "/", right)
-            b, right = self.reusable(right)
-            temp = self.temporary()
-            # The divisor is looked at first but evaluated second.
-            return self.either(self.last_of(self.walrus(temp, left), right),
-                               self.operate(self.name(temp), "/", b),
-                               self.call("div", self.name(temp), b))
+            a, left, b, right = self.pair(left, right)
+            return self.either(self.evaluated(left, right), self.operate(a, "/", b), self.call("div", a, b))
         return None
+
+    def unless_float(self, value, temp, check):
+        """check(value) for what is kept in `temp`; where floats are expected these pass at once."""
+        if not self.expects_floats:
+            return check(value)
+        return self.any_of(self.type_is(value, "float"), check(self.name(temp)))
+
+    def evaluated(self, left, right):
+        """A condition that evaluates both operands, and holds if the right one is true."""
+        if isinstance(left, (ast.Name, ast.Constant)):
+            return right
+        return self.both(self.compare(left, _IS_NOT, self.const(None)), right)
 
     def reusable(self, value):
         """-> (code to use again, code to use first)."""
@@ -9404,22 +9532,29 @@ class OperatorEmitter(ClassEmitter):
             return self.either(check, self.operate(left, "%", b), self.call("mod", left, b))
         if operator == "%" and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
-        a, left, b, right = self.pair(left, right)
-        if type(right_kind) is tuple:
-            if not isinstance(right, (ast.Name, ast.Constant)):
-                return self.call(_HELPERS[operator], left, right)
-            check = self.type_is(left, "int")
-        elif type(left_kind) is tuple:
-            if not isinstance(left, (ast.Name, ast.Constant)):      # perhaps just put into a temporary
-                return self.call(_HELPERS[operator], left, right)
-            check = self.type_is(right, "int")
-        else:
-            check = self.chain(self.call("type", left), (_IS, self.call("type", right)),
-                               (_IS, self.name("int")))
+        a, first, b, second = self.pair(left, right)
         helper = self.call(_HELPERS[operator], a, b)
+        tests = self.number_tests((a, first, left_kind), (b, second, right_kind))
+        if operator == "/":
+            check = tests("float") or tests("int")
+            return self.either(self.both(check, b), self.operate(a, "/", b), helper)
+        order = ("float", "int") if self.expects_floats else ("int", "float")
+        if operator not in ("+", "-", "*") or not self.unit.fractions:
+            order = ("int",)
+        arms = []
+        for kind in order:
+            check = tests(kind)
+            if check is not None:
+                arms.append((check, self.operate(a, operator, b)) if kind == "float" else
+                            self.int_arm(check, operator, a, b, right_kind))
+        for check, value in reversed(arms):
+            helper = self.either(check, value, helper)
+        return helper
+
+    def int_arm(self, check, operator, a, b, right_kind):
+        """-> (a condition for ints, of which `check` tests the types; the result of the operator)"""
         if operator == "%":
-            return self.either(self.both(check, self.compare(a, ast.GtE(), self.const(0))),
-                               self.operate(a, "%", b), helper)
+            return self.both(check, self.compare(a, ast.GtE(), self.const(0))), self.operate(a, "%", b)
         temp = self.temporary()
         inside = self.walrus(temp, self.operate(a, operator, b))
         if operator in ("&", "|"):
@@ -9427,7 +9562,7 @@ class OperatorEmitter(ClassEmitter):
             checks = [check, mask]
             if not isinstance(b, ast.Constant):
                 checks.append(self.chain(self.const(-2 ** 31), (ast.LtE(), b), (ast.Lt(), self.const(2 ** 31))))
-            return self.either(self.both(*checks), self.operate(a, operator, b), helper)
+            return self.both(*checks), self.operate(a, operator, b)
         if operator == "*":
             limit = self.safe_product(temp, self.operate(a, "*", b))
         elif type(right_kind) is tuple and right_kind[0] >= 0:
@@ -9435,7 +9570,35 @@ class OperatorEmitter(ClassEmitter):
                      self.compare(inside, ast.GtE(), self.const(-MAX_SAFE)))
         else:
             limit = self.chain(self.const(-MAX_SAFE), (ast.LtE(), inside), (ast.LtE(), self.const(MAX_SAFE)))
-        return self.either(self.both(check, limit), self.name(temp), helper)
+        return self.both(check, limit), self.name(temp)
+
+    def number_tests(self, left, right):
+        """A function of "int" or "float" that makes the condition for both operands to be of that type, or for
+        one to be a float and the other known to be a Number; None where they cannot be. The first condition
+        evaluates the operands, in order and in any case. An operand is (code to use again, code to use first,
+        inferred type)."""
+        (a, first, left_kind), (b, second, right_kind) = left, right
+
+        def tests(kind):
+            nonlocal first, second
+            if kind == "int":
+                if left_kind == "float" or right_kind == "float":
+                    return None
+                wanted = type(left_kind) is not tuple, type(right_kind) is not tuple
+            else:
+                wanted = not is_numeric(left_kind), not is_numeric(right_kind)
+            left, right, first, second = first, second, a, b
+            calm_left, calm_right = left is a, right is b
+            if not calm_left and not calm_right:
+                return self.chain(self.call("type", left), (_IS, self.call("type", right)), (_IS, self.name(kind)))
+            checks = [self.type_is(value, kind) for value, is_wanted in ((left, wanted[0]), (right, wanted[1])) if is_wanted]
+            if not calm_right:
+                checks.reverse()
+            for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
+                if not calm and not is_wanted:
+                    checks.insert(0, self.compare(value, _IS_NOT, self.const(None)))
+            return checks[0] if len(checks) == 1 else self.both(*checks)
+        return tests
 
     def safe_product(self, temp, product):
         """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
@@ -9448,17 +9611,19 @@ class OperatorEmitter(ClassEmitter):
         if is_numeric(left_kind) and is_numeric(right_kind) \
                 or left_kind == "str" and right_kind == "str":
             return self.compare(left, compare, right)
+        if right_kind == "str" and isinstance(right, ast.Constant) and right.value[:1] != "\0" and left_kind is None:
+            a, first = self.reusable(left)
+            return self.either(self.type_is(first, "str"), self.compare(a, compare, right),
+                               self.call(_HELPERS[operator], a, right))
         if left_kind in ("str", "bool") or right_kind in ("str", "bool"):
             return self.call(_HELPERS[operator], left, right)
         a, first, b, second = self.pair(left, right)
-        if is_numeric(right_kind) and isinstance(right, (ast.Name, ast.Constant)):
-            check = self.type_is(first, "int")
-        elif is_numeric(left_kind) and isinstance(first, (ast.Name, ast.Constant)):
-            check = self.type_is(second, "int")
-        else:
-            check = self.chain(self.call("type", first), (_IS, self.call("type", second)),
-                               (_IS, self.name("int")))
-        return self.either(check, self.compare(a, compare, b), self.call(_HELPERS[operator], a, b))
+        # Python compares ints with floats as JavaScript does.
+        tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
+        order = ("float", "int") if self.expects_floats else ("int", "float") if self.unit.fractions else ("int",)
+        checks = [tests(kind) for kind in order]
+        return self.either(checks[0] if len(checks) == 1 else self.any_of(*checks), self.compare(a, compare, b),
+                           self.call(_HELPERS[operator], a, b))
 
     def equality(self, left, right, left_kind=None, right_kind=None):
         """left === right"""
@@ -9478,7 +9643,9 @@ class OperatorEmitter(ClassEmitter):
         if is_numeric(right_kind) and isinstance(left, ast.Name):
             return self.both(self.compare(left, _EQ, right),
                              self.compare(self.call("type", left), _IS_NOT, self.name("bool")))
-        return self.call("strict_equal", left, right)
+        a, left, b, right = self.pair(left, right)
+        return self.both(self.compare(left, _EQ, right), self.any_of(
+            self.compare(self.call("type", a), _IS, self.call("type", b)), self.call("strict_equal", a, b)))
 
     def loose_equality(self, left, right, left_kind, right_kind):
         """left == right"""
@@ -9590,6 +9757,9 @@ class AssignmentEmitter(OperatorEmitter):
     def effect_AssignmentExpression(self, node):
         left = node.left
         if isinstance(left, (ArrayPattern, ObjectPattern)):
+            if isinstance(left, ArrayPattern) and isinstance(node.right, ArrayExpression) and self.is_exchange(node):
+                self.exchange(left, node.right)
+                return
             value = self.expression(node.right)
             self.source_of = left, node.right
             self.assign_target(left, value)
@@ -9612,30 +9782,82 @@ class AssignmentEmitter(OperatorEmitter):
                 node.operator[:-1], current, infer(left), self.expression(node.right),
                 infer(node.right)))
             return
-        if node.operator == "=" and isinstance(left, MemberExpression) and left.computed \
-                and type(infer(left.property)) is tuple and infer(left.property)[0] >= 0 \
-                and not isinstance(left.object, Super) and not self.needs_lift(node):
-            self.store_element(left, node.right)
-            return
-        if node.operator == "=" and isinstance(left, MemberExpression) and not left.computed \
-                and isinstance(left.object, (Identifier, ThisExpression)) \
-                and isinstance(left.property, Identifier) and not self.needs_lift(node):
-            self.store_property(left, node.right)
+        if isinstance(left, MemberExpression) and node.operator not in ("&&=", "||=", "??=") \
+                and self.is_direct(left) and not self.needs_lift(node):
+            if node.operator != "=":
+                self.change_member(left, node.right, lambda current: self.binary(
+                    node.operator[:-1], current, None, self.expression(node.right), infer(node.right)))
+            elif left.computed:
+                self.store_element(left, node.right)
+            else:
+                self.store_property(left, node.right)
             return
         self.emit_value(self.visit_AssignmentExpression(node))
 
+    def is_direct(self, target):
+        """Whether a member is assigned inline: obj.name, obj.#field, obj[number]."""
+        if isinstance(target.object, Super):
+            return False
+        if isinstance(target.property, PrivateName):
+            return target.property.scope.type == "field"
+        return is_numeric(infer(target.property)) if target.computed else True
+
+    def change_member(self, target, right, change):
+        """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
+        obj = self.fixed(target.object, right)
+        key = self.fixed(target.property, right) if target.computed else None
+        current = self.member(obj, target, key)
+        value = change(current if isinstance(right, SIMPLE_NODES) else self.saved(current))
+        if not isinstance(value, (ast.Name, ast.Constant)):
+            value = self.saved(value)
+        if key is None:
+            self.put_into_dict(obj, target, value)
+        else:
+            self.put_into_list(obj, key, infer(target.property), value)
+
+    def is_exchange(self, node):
+        """Whether `[a, b] = [b, a]` and the like can do without an array: its parts have nothing in them that
+        may not be translated twice."""
+        left, right = node.left, node.right
+        return len(left.elements) <= len(right.elements) <= 8 \
+            and all(isinstance(part, (Identifier, MemberExpression)) for part in left.elements) \
+            and not any(part is None or isinstance(part, SpreadElement) for part in right.elements) \
+            and not any(map(self.needs_lift, right.elements)) and not any(map(self.needs_lift, left.elements)) \
+            and not any(isinstance(part, (*FUNCTION_NODES, ClassExpression, YieldExpression, AwaitExpression, Super))
+                        for target in left.elements for part in target.walk())
+
+    def exchange(self, left, right):
+        """Assigns the values of an array literal to the targets of a pattern."""
+        values = [self.saved(self.expression(part)) for part in right.elements]
+
+        def assign():
+            for target, value in zip(left.elements, values):
+                self.at(target)
+                self.assign_one(target, value)
+        array = self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
+        self.emit_if(self.call("plain_arrays"), self.collect(assign),
+                     self.collect(lambda: self.assign_target(left, array)))
+
     def store_element(self, target, right):
-        """object[index] = value for a non-negative int: straight into the list of an array, or to its end."""
+        """object[index] = value for a Number: straight into the list of an array, or to its end."""
         obj = self.fixed(target.object, right)
         key = self.fixed(target.property, right)
         value = self.expression(right)
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
+        self.put_into_list(obj, key, infer(target.property), value)
+
+    def put_into_list(self, obj, key, kind, value):
+        """obj[key] = value, all of them names or constants."""
         items = self.temporary()
-        inside = self.both(
-            self.type_is(obj, "JSArray"),
-            self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(obj, "items")))))
-        at_end = self.both(self.type_is(obj, "JSArray"), self.chain(
+        size = self.call("len", self.walrus(items, self.attribute(obj, "items")))
+        is_list, below = [self.type_is(obj, "JSArray")], [(ast.Gt(), key)]
+        if type(kind) is not tuple:
+            is_list.append(self.type_is(key, "int"))
+        if type(kind) is not tuple or kind[0] < 0:
+            below.append((ast.GtE(), self.const(0)))
+        inside = self.both(*is_list, self.chain(size, *below))
+        at_end = self.both(*is_list, self.chain(
             key, (_EQ, self.call("len", self.name(items))), (ast.Lt(), self.name("appendable"))))
         place = self.node(ast.Subscript, self.name(items), key, _STORE)
         append = self.node(ast.Call, self.attribute(self.name(items), "append"), [value], [])
@@ -9645,20 +9867,30 @@ class AssignmentEmitter(OperatorEmitter):
                                 [self.node(ast.Expr, helper)])])
 
     def store_property(self, target, right):
-        """variable.key = value: straight into the dict of an ordinary object, where no setter, read-only
-        property or frozen object can be in the way."""
+        """object.key = value"""
         obj = self.fixed(target.object, right)
         value = self.expression(right)
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
-        key, props = self.const(target.property.name), self.temporary()
-        check = self.both(
-            self.type_is(obj, "JSObject"),
-            self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
-            self.any_of(self.compare(key, _IN, self.walrus(props, self.attribute(obj, "props"))),
-                        self.compare(key, ast.NotIn(), self.name("guarded"))))
+        self.put_into_dict(obj, target, value)
+
+    def put_into_dict(self, obj, target, value):
+        """obj.key = value, names or constants: straight into the dict of an ordinary object, where no setter,
+        read-only property or frozen object can be in the way."""
+        props = self.temporary()
+        found = self.walrus(props, self.attribute(obj, "props"))
+        if isinstance(target.property, PrivateName):
+            key = self.load_variable(target.property.scope)
+            check = self.both(self.type_is(obj, "JSObject"), self.compare(key, _IN, found))
+            helper = "private_put"
+        else:
+            key = self.const(target.property.name)
+            check = self.both(
+                self.type_is(obj, "JSObject"),
+                self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
+                self.any_of(self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))))
+            helper = "put" if self.scope.strict else "put_sloppy"
         place = self.node(ast.Subscript, self.name(props), key, _STORE)
-        helper = "put" if self.scope.strict else "put_sloppy"
         self.emit_if(check, [self.node(ast.Assign, [place], value)],
                      [self.node(ast.Expr, self.call(helper, obj, key, value))])
 
@@ -9745,7 +9977,7 @@ class AssignmentEmitter(OperatorEmitter):
                 if node.prefix:
                     return moved
                 return self.operate(moved, "-" if sign == "+" else "+", self.const(1))
-            old = self.load(target) if kind == "num" else self.call("to_numeric", self.load(target))
+            old = self.load(target) if is_numeric(kind) else self.call("to_numeric", self.load(target))
             if node.prefix:
                 return self.assign_identifier(target, self.call(helper, old))
             temp = self.temporary()
@@ -9764,23 +9996,28 @@ class AssignmentEmitter(OperatorEmitter):
         if isinstance(target, Identifier) and type(target.scope) is Variable:
             variable = target.scope
             sign, helper = ("+", "increment") if node.operator == "++" else ("-", "decrement")
-            if type(variable.type) is tuple:
+            if type(variable.type) is tuple or variable.type == "float":
                 self.emit_store(variable, self.operate(self.load_variable(variable), sign, self.const(1)))
             else:
                 value = self.load_variable(variable)
                 self.emit_store(variable, self.guarded_step(value, sign, helper))
+            return
+        if isinstance(target, MemberExpression) and self.is_direct(target) and not self.needs_lift(target):
+            sign, helper = ("+", "increment") if node.operator == "++" else ("-", "decrement")
+            self.change_member(target, target.property, lambda current: self.guarded_step(current, sign, helper))
             return
         prefixed = UpdateExpression(node.operator, target, True).at(node)
         self.emit_value(self.visit_UpdateExpression(prefixed))
 
     def guarded_step(self, value, sign, helper):
         """x + 1 inline for small ints, else the helper."""
+        value, first = self.reusable(value)
         slow = self.call(helper, self.call("to_numeric", value))
-        if not isinstance(value, ast.Name):
+        if isinstance(value, ast.Attribute):
             return slow
         limit = (self.compare(value, ast.Lt(), self.const(MAX_SAFE)) if sign == "+" else
                  self.compare(value, ast.Gt(), self.const(-MAX_SAFE)))
-        return self.either(self.both(self.type_is(value, "int"), limit),
+        return self.either(self.both(self.type_is(first, "int"), limit),
                            self.operate(value, sign, self.const(1)), slow)
 
 
@@ -9808,12 +10045,12 @@ class CallEmitter(AssignmentEmitter):
             obj = self.guard(obj)
         return self.member(obj, node)
 
-    def member(self, obj, node):
-        """Reads a property of the value `obj`."""
+    def member(self, obj, node, key=None):
+        """Reads a property of the value `obj`; `key` is the code of a computed key, where there is one already."""
         prop = node.property
         if isinstance(prop, PrivateName):
             self.line, self.column = prop.line, prop.column
-            return self.call("private_get", obj, self.load_variable(prop.scope))
+            return self.private_member(obj, prop.scope)
         if not node.computed:
             self.line, self.column = prop.line, prop.column
             if prop.name == "length":
@@ -9821,13 +10058,26 @@ class CallEmitter(AssignmentEmitter):
             return self.property(obj, prop.name)
         if isinstance(prop, StringLiteral) and array_index(prop.value) < 0:
             return self.call("get", obj, self.const(prop.value))
-        key = self.expression(prop)
+        if key is None:
+            key = self.expression(prop)
         kind = infer(prop)
         if type(kind) is tuple and kind[0] >= 0 and isinstance(key, (ast.Name, ast.Constant)):
             return self.element(obj, key)
-        if is_numeric(kind) and isinstance(obj, ast.Name) and is_stable(node.object, prop):
+        if is_numeric(kind) and isinstance(obj, ast.Name) and (
+                isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)):
             return self.computed_element(obj, key, kind)
         return self.call("get_element", obj, key)
+
+    def private_member(self, obj, variable):
+        """obj.#name: a field comes from the dict of an ordinary object, which also tells who has a method."""
+        key = self.load_variable(variable)
+        if variable.type is None:
+            return self.call("private_get", obj, key)
+        obj, first = self.reusable(obj)
+        check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(obj, "props")))
+        value = self.subscript(self.attribute(obj, "props"), key) if variable.type == "field" \
+            else self.attribute(key, "method")
+        return self.either(check, value, self.call("private_get", obj, key))
 
     def property(self, obj, key):
         """obj.key: straight from the dict of an ordinary object that has it."""
@@ -10042,14 +10292,31 @@ class CallEmitter(AssignmentEmitter):
             value = self.guard(self.member(first, node))
             return self.call("callee", value, text), this
         if isinstance(prop, PrivateName):
-            return self.call("private_method", first, self.load_variable(prop.scope)), this
+            key = self.load_variable(prop.scope)
+            slow = self.call("private_method", this, key)
+            if prop.scope.type != "method":
+                return self.call("private_method", first, key), this
+            check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(this, "props")))
+            return self.either(check, self.attribute(self.attribute(key, "method"), "fn"), slow), this
         if node.computed:
             guards, self.guards = self.guards, None
             key = self.expression(prop)
             self.guards = guards
             return self.call("element_method", first, key, text), this
         self.line, self.column = prop.line, prop.column
-        return self.call("method", first, self.const(prop.name), text), this
+        key = self.const(prop.name)
+        if prop.name in COMMON_METHODS or not self.runs_often() or not isinstance(first, ast.Name) or not (
+                isinstance(node.object, ThisExpression) or type(getattr(node.object, "scope", None)) is Variable):
+            return self.call("method", first, key, text), this
+        # A function that an ordinary object has from its prototype.
+        proto, found = self.temporary(), self.temporary()
+        check = self.both(
+            self.type_is(this, "JSObject"), self.compare(key, ast.NotIn(), self.attribute(this, "props")),
+            self.compare(self.attribute(this, "attrs"), _IS, self.const(None)),
+            self.compare(self.walrus(proto, self.attribute(this, "proto")), _IS_NOT, self.const(None)),
+            self.compare(key, _IN, self.attribute(self.name(proto), "props")),
+            self.type_is(self.walrus(found, self.subscript(self.attribute(self.name(proto), "props"), key)), "JSFunction"))
+        return self.either(check, self.attribute(self.name(found), "fn"), self.call("method", this, key, text)), this
 
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
@@ -10069,8 +10336,16 @@ class CallEmitter(AssignmentEmitter):
         return [] if "(" in text else [self.const(text)]
 
     def visit_NewExpression(self, node):
-        values = self.operands([node.callee, *node.arguments])
-        return self.call("new", self.const(self.text(node.callee)), *values)
+        callee, *values = self.operands([node.callee, *node.arguments])
+        callee, first = self.reusable(callee)
+        text = self.const(self.text(node.callee))
+        if self.runs_often():
+            check = self.both(self.type_is(first, "JSFunction"),
+                              self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)))
+            function = self.either(check, self.attribute(callee, "ctor"), self.call("new", callee, text))
+        else:
+            function = self.call("new", first, text)
+        return self.apply(function, [callee, *values])
 
     def visit_NewTarget(self, node):
         return self.name("new_target")
@@ -10149,9 +10424,9 @@ class MemberReference:
         if self.is_super:
             return e.call("super_get", e.load_variable(self.node.object.scope), e.name("this"), self.key(first))
         if self.private:
-            return e.call("private_get", obj, e.load_variable(self.node.property.scope))
+            return e.private_member(obj, self.node.property.scope)
         if self.key_text is not None:
-            return e.call("get", obj, e.const(self.key_text))
+            return e.property(obj, self.key_text)
         return e.call("get_element", obj, self.key(first))
 
     def key(self, first):
@@ -10248,11 +10523,18 @@ def is_stable(left, right):
     return not any(isinstance(node, (AssignmentExpression, UpdateExpression)) for node in right.walk())
 
 
+#: Names under which scripts mostly call methods of arrays, texts, maps, promises and the like.
+COMMON_METHODS = frozenset(
+    "add at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally find findIndex flat"
+    " flatMap forEach get has includes indexOf join keys lastIndexOf map match matchAll normalize padEnd padStart pop push"
+    " reduce repeat replace replaceAll reverse send set shift slice some sort splice split startsWith substring test then"
+    " toFixed toLowerCase toString toUpperCase trim trimEnd trimStart unshift values".split())
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
-SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at"}
+SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1): "quick_get", ("has", 1): "quick_has",
+             ("set", 2): "quick_set", ("add", 1): "quick_add", ("pop", 0): "quick_pop"}
 #: The same for methods of Math.
 MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
-                  ("min", 2): "quick_min"}
+                  ("min", 2): "quick_min", ("sqrt", 1): "quick_sqrt"}
 
 
 def is_calm(node):
@@ -15806,14 +16088,28 @@ def collection_iterator_next(realm, this, *_):
 
 def iterate_map(realm, source):
     """A Python iterator over the entries of a JSMap, live, as [key, value] arrays."""
+    array_proto = realm.ArrayPrototype
     for position in source.positions():
-        yield realm.new_array([source.keys[position], source.values[position]])
+        yield JSArray(array_proto, [source.keys[position], source.values[position]])
 
 
 def iterate_set(source):
     """A Python iterator over the values of a JSSet, live."""
-    for position in source.positions():
-        yield source.keys[position]
+    keys, era, position = source.keys, source.era, source.first
+    for key in itertools.islice(keys, position, None):
+        if key is not HOLE:
+            yield key
+        position += 1
+        if source.era is not era:
+            break
+    while source.era is not era:
+        position, era = moved_position(position, era)
+        keys = source.keys
+        while era is source.era and position < len(keys):
+            key = keys[position]
+            position += 1
+            if key is not HOLE:
+                yield key
 
 
 #: What fast_iterator() knows.
@@ -17497,7 +17793,8 @@ class InnerResult:
 
 
 class JSGenerator(JSObject):
-    """A generator object; `state` is "start", "suspended", "running" or "done"."""
+    """A generator object; `state` is "start", "suspended" (or running) or "done". A loop over it may have
+    run the body to its end behind its back."""
 
     __slots__ = ("body", "state")
     class_name = "Generator"
@@ -17508,24 +17805,29 @@ class JSGenerator(JSObject):
         self.state = "start"
 
     def begin(self):
-        """Marks the generator as running."""
-        if self.state == "running":
+        """The generator goes on: it must not be running."""
+        if self.body.gi_running:
             raise JSTypeError("Generator is already running")
-        self.state = "running"
+        self.state = "suspended"
 
     def resume(self, value):
         """Runs to the next yield; StopIteration at the end."""
-        started = self.state != "start"
-        if self.state == "done":
+        state, body = self.state, self.body
+        if state == "done":
             raise StopIteration(undefined)
-        self.begin()
+        if body.gi_running:
+            raise JSTypeError("Generator is already running")
+        self.state = "suspended"
         try:
-            value = self.body.send(value if started else None)
+            return body.send(None if state == "start" else value)
+        except StopIteration as end:
+            self.state = "done"
+            if end.value is None:       # a loop has come to its end before
+                raise StopIteration(undefined) from None
+            raise
         except BaseException:
             self.state = "done"
             raise
-        self.state = "suspended"
-        return value
 
     def throw(self, error):
         """Throws a Python exception into the body; StopIteration when it ends by returning."""
@@ -17534,13 +17836,14 @@ class JSGenerator(JSObject):
         if self.state == "done":
             raise error
         self.begin()
+        if self.body.gi_frame is None:
+            self.state = "done"
+            raise error
         try:
-            value = self.body.throw(error)
+            return self.body.throw(error)
         except BaseException:
             self.state = "done"
             raise
-        self.state = "suspended"
-        return value
 
 
 def generator_result(realm, run, *args):
@@ -17569,16 +17872,24 @@ GENERATOR.methods(
 
 
 class GeneratorLoop(IteratorRecord):
-    """A for-of or spread over a generator whose `next` is the built-in one: without result objects."""
+    """A for-of or spread over a generator whose `next` is the built-in one: without result objects. A Python
+    loop over it runs the body itself, unless that has a `yield*`, which may yield InnerResults."""
 
     __slots__ = ()
+
+    def __iter__(self):
+        generator = self.iterator
+        body = generator.body
+        if generator.state == "done" or body.gi_running or "yield_delegate" in body.gi_code.co_names:
+            return self
+        generator.state = "suspended"
+        return body
 
     def __next__(self):
         if self.done:
             raise StopIteration
-        generator = self.iterator
         try:
-            value = generator.resume(undefined)
+            value = self.iterator.resume(undefined)
         except BaseException:
             self.done = True
             raise
@@ -17589,14 +17900,36 @@ class GeneratorLoop(IteratorRecord):
             return value.result.get("value")
         return value
 
+    def close(self):
+        self.done = self.done or self.iterator.body.gi_frame is None
+        IteratorRecord.close(self)
+
+    def abandon(self, error):
+        self.done = self.done or self.iterator.body.gi_frame is None
+        IteratorRecord.abandon(self, error)
+
+
+def is_plain_generator(realm, generator):
+    """Whether no script can tell that `next` of a generator is not called."""
+    proto = generator.proto
+    return not generator.props and realm.generator_iteration_untouched and proto is not None and not proto.props \
+        and proto.attrs is None and proto.proto is realm.GeneratorPrototype
+
 
 @runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*` (15.5.5, step 5): a Python generator to yield from."""
-    record = get_iterator(realm, iterable)
+    is_plain = type(iterable) is JSGenerator and is_plain_generator(realm, iterable)
+    record = GeneratorLoop(iterable, None) if is_plain else get_iterator(realm, iterable)
     iterator, received, mode = record.iterator, undefined, "next"
     while True:
-        if mode == "next":
+        value = None
+        if mode == "next" and is_plain:
+            try:
+                value = iterator.resume(received)
+            except StopIteration as end:
+                return end.value
+        elif mode == "next":
             result = call(record.next_method, iterator, received)
         else:
             method = get_method(realm, iterator, mode)
@@ -17606,14 +17939,17 @@ def yield_delegate(realm, iterable):
                 record.close()
                 raise JSTypeError("The iterator does not provide a 'throw' method")
             result = method.fn(iterator, received)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
-        if to_boolean(result.get("done")):
-            if mode == "return":
-                raise GeneratorReturn(result.get("value"))
-            return result.get("value")
+        if value is None or type(value) is InnerResult:
+            result = result if value is None else value.result
+            if not isinstance(result, JSObject):
+                raise JSTypeError(f"Iterator result {display(result)} is not an object")
+            if to_boolean(result.get("done")):
+                if mode == "return":
+                    raise GeneratorReturn(result.get("value"))
+                return result.get("value")
+            value = InnerResult(result)
         try:
-            received, mode = (yield InnerResult(result)), "next"
+            received, mode = (yield value), "next"
         except GeneratorReturn as returned:
             received, mode = returned.value, "return"
         except Exception as error:
@@ -27660,6 +27996,8 @@ def initialize_fields(this, klass):
             set_function_name(value, key)
         if type(key) is PrivateKey:
             add_private(this, key, value)
+        elif type(this) is JSObject and this.attrs is None:
+            this.props[key] = value
         else:
             this.create_data_property_or_throw(key, value)
 
@@ -27735,7 +28073,7 @@ class ListDestructuring:
 
 #: What tells the functions of Math that have helpers from any others.
 MATH_INFOS = frozenset(entry[3] for entry in MATH.entries if entry[0] == "method" and entry[1] in (
-    "abs", "floor", "max", "min"))
+    "abs", "floor", "max", "min", "sqrt"))
 
 
 @runtime_helper
@@ -27766,9 +28104,13 @@ def reading_helpers(realm, helpers):
                 return obj.items[key]
             if type(obj) is str and 0 <= key < len(obj):
                 return obj[key]
+            if type(obj) is HoleyArray and 0 <= key < len(obj.items) and obj.items[key] is not HOLE:
+                return obj.items[key]
             if type(obj) is JSTypedArray and key >= 0:
                 return obj.get_index(key)
         elif kind is str:
+            if type(obj) is JSObject and key in obj.props:
+                return obj.props[key]
             return get(obj, key)
         elif obj is undefined or obj is null:
             raise JSTypeError(f"Cannot read properties of {obj} (reading '{key_for_message(key)}')")
@@ -27787,9 +28129,8 @@ def reading_helpers(realm, helpers):
 
 
 def calling_helpers(realm, helpers):
-    """Calls of methods and constructors."""
+    """Calls of methods."""
     get_element, string_methods = helpers["get_element"], realm.StringPrototype.props
-    object_proto, allocate = realm.ObjectPrototype, object.__new__
 
     def method(obj, key, text):
         """The Python function of a method call obj.key(…)."""
@@ -27819,27 +28160,54 @@ def calling_helpers(realm, helpers):
     def element_method(obj, key, text):
         return callable_or_refusal(get_element(obj, key), text, realm)
 
-    def new(text, callee, *args):
-        if type(callee) is JSFunction:
-            ctor = callee.ctor
-            if ctor is True:
-                proto = callee.props.get("prototype")
-                if proto is None:
-                    proto = callee.get("prototype")
-                # What JSObject() does, without the call of its __init__.
-                this = allocate(JSObject)
-                this.proto = proto if isinstance(proto, JSObject) else object_proto
-                this.props = {}
-                this.attrs = None
-                result = callee.fn(this, *args)
-                return result if result is not undefined and isinstance(result, JSObject) else this
-            if ctor is not None:
-                return ctor(callee, *args)
-        if not isinstance(callee, JSObject) or callee.ctor is None:
-            raise JSTypeError(f"{text} is not a constructor")
-        return construct(callee, args)
+    return method, element_method
 
-    return method, element_method, new
+
+def constructing_helpers(realm, helpers):
+    """Instances of functions and classes."""
+    object_proto, allocate = realm.ObjectPrototype, object.__new__
+
+    def new(callee, text):
+        """The Python function that `new callee(…)` calls with the callee and the arguments. Generated code
+        knows classes by itself, by their `fields`."""
+        if type(callee) is JSFunction:
+            if callee.ctor is True:
+                return instance_of_function
+            if callee.ctor is not None:
+                return callee.ctor
+        if isinstance(callee, JSObject) and callee.ctor is not None:
+            return lambda callee, *args: construct(callee, args)
+
+        def refuse(callee, *args):
+            raise JSTypeError(f"{text} is not a constructor")
+        return refuse
+
+    def instance_of_function(callee, *args):
+        proto = callee.props.get("prototype")
+        if proto is None:
+            proto = callee.get("prototype")
+        # What JSObject() does, without the call of its __init__.
+        this = allocate(JSObject)
+        this.proto = proto if isinstance(proto, JSObject) else object_proto
+        this.props = {}
+        this.attrs = None
+        result = callee.fn(this, *args)
+        return result if result is not undefined and isinstance(result, JSObject) else this
+
+    def new_instance(new_target, klass):
+        """OrdinaryCreateFromConstructor for a base class, with its fields."""
+        proto = new_target.props.get("prototype")
+        if not isinstance(proto, JSObject):
+            proto = prototype_for(new_target, realm.object_prototype)
+        this = allocate(JSObject)
+        this.proto = proto
+        this.props = {}
+        this.attrs = None
+        if klass.fields:
+            initialize_fields(this, klass)
+        return this
+
+    return new, new_instance
 
 
 def storing_helpers(realm, helpers):
@@ -27865,9 +28233,18 @@ def storing_helpers(realm, helpers):
                 if key == len(items) < MAX_ARRAY_ITEMS and not Guard.index:
                     items.append(value)
                     return value
+            elif type(obj) is HoleyArray and type(key) is int and 0 <= key < len(obj.items) \
+                    and (obj.items[key] is not HOLE or not Guard.index):
+                if obj.items[key] is HOLE:
+                    obj.set_index(key, value)
+                else:
+                    obj.items[key] = value
+                return value
             elif type(obj) is JSTypedArray and type(key) is int and key >= 0:
                 obj.set_index(key, value)
                 return value
+            elif type(key) is str:
+                return put(obj, key, value)
             put_key(realm, obj, key, value, strict)
             return value
 
@@ -27923,6 +28300,9 @@ def function_helpers(realm, helpers):
 
 
 protector("push_untouched", ArrayPrototype=("push",))
+protector("pop_untouched", ArrayPrototype=("pop",))
+protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
+protector("set_methods_untouched", SetPrototype=("add", "has"))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
 
 
@@ -27944,12 +28324,68 @@ def shortcuts(realm, helpers):
             return ord(obj[index])
         return method(obj, "charCodeAt", text)(obj, index)
 
-    return push, char_code_at
+    def quick_pop(obj, text):
+        """obj.pop()"""
+        if type(obj) is JSArray and obj.items and not obj.props and obj.attrs is None and obj.proto is array_proto \
+                and realm.pop_untouched:
+            return obj.items.pop()
+        return method(obj, "pop", text)(obj)
+
+    return push, char_code_at, quick_pop
+
+
+def shortcuts_of_collections(realm, helpers):
+    """Methods of Map and Set."""
+    method = helpers["method"]
+
+    def is_plain_map(obj):
+        """Whether a value is a Map with the built-in methods."""
+        return type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
+            and obj.proto is realm.MapPrototype
+
+    def is_plain_set(obj):
+        return type(obj) is JSSet and not obj.props and obj.attrs is None and realm.set_methods_untouched \
+            and obj.proto is realm.SetPrototype
+
+    def quick_get(obj, text, key):
+        """obj.get(key)"""
+        if is_plain_map(obj):
+            position = obj.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
+            return undefined if position is None else obj.values[position]
+        return method(obj, "get", text)(obj, key)
+
+    def quick_has(obj, text, key):
+        """obj.has(key)"""
+        if is_plain_set(obj) or is_plain_map(obj):
+            return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in obj.index
+        return method(obj, "has", text)(obj, key)
+
+    def quick_set(obj, text, key, value):
+        """obj.set(key, value)"""
+        if type(key) is str and is_plain_map(obj):
+            position = obj.index.get(key)
+            if position is None:
+                obj.append_key(key, key)
+                obj.values.append(value)
+            else:
+                obj.values[position] = value
+            return obj
+        return method(obj, "set", text)(obj, key, value)
+
+    def quick_add(obj, text, key):
+        """obj.add(key)"""
+        if type(key) is str and is_plain_set(obj):
+            if key not in obj.index:
+                obj.append_key(key, key)
+            return obj
+        return method(obj, "add", text)(obj, key)
+
+    return quick_get, quick_has, quick_set, quick_add
 
 
 def shortcuts_of_math(realm, helpers):
     """Functions of Math that are called often."""
-    method = helpers["method"]
+    method, square_root = helpers["method"], math.sqrt
     #: Functions of Math in this realm that nobody has replaced, by name.
     known = {}
 
@@ -27963,9 +28399,9 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_abs(obj, text, value):
         """Math.abs(value)"""
-        if type(value) is int and type(obj) is JSObject and "abs" in obj.props \
+        if (type(value) is int or type(value) is float) and type(obj) is JSObject and "abs" in obj.props \
                 and (obj.props["abs"] is known.get("abs") or knows(obj, "abs")):
-            return value if value >= 0 else -value
+            return abs(value)
         return method(obj, "abs", text)(obj, value)
 
     def quick_floor(obj, text, value):
@@ -27978,19 +28414,28 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
-        if type(x) is type(y) is int and type(obj) is JSObject and "max" in obj.props \
+        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) and (x > y or x < y) \
+                and type(obj) is JSObject and "max" in obj.props \
                 and (obj.props["max"] is known.get("max") or knows(obj, "max")):
             return x if x > y else y
         return method(obj, "max", text)(obj, x, y)
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
-        if type(x) is type(y) is int and type(obj) is JSObject and "min" in obj.props \
+        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) and (x > y or x < y) \
+                and type(obj) is JSObject and "min" in obj.props \
                 and (obj.props["min"] is known.get("min") or knows(obj, "min")):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
-    return quick_abs, quick_floor, quick_max, quick_min
+    def quick_sqrt(obj, text, value):
+        """Math.sqrt(value)"""
+        if (type(value) is float or type(value) is int) and value >= 0 and type(obj) is JSObject and "sqrt" in obj.props \
+                and (obj.props["sqrt"] is known.get("sqrt") or knows(obj, "sqrt")):
+            return square_root(value)
+        return method(obj, "sqrt", text)(obj, value)
+
+    return quick_abs, quick_floor, quick_max, quick_min, quick_sqrt
 
 
 def iteration_helpers(realm, helpers):
@@ -28013,6 +28458,10 @@ def iteration_helpers(realm, helpers):
     def rest_array(values):
         return JSArray(array_proto, list(values))
 
+    def plain_arrays():
+        """Whether arrays are iterated by the built-in functions."""
+        return realm.array_iteration_untouched
+
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
@@ -28034,15 +28483,15 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return iterate_live, iterate, spread, rest_array, first_values, destructure_array
+    return iterate_live, iterate, spread, rest_array, first_values, destructure_array, plain_arrays
 
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
     runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
-    for make in (reading_helpers, calling_helpers, storing_helpers, function_helpers, shortcuts, shortcuts_of_math,
-                 iteration_helpers):
+    for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers, function_helpers, shortcuts,
+                 shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
     return runtime
 
@@ -28109,9 +28558,7 @@ def iterate_fast(realm, value, text=None):
     """iterate(), with more shortcuts: generators, Map, Set and typed arrays."""
     kind = type(value)
     if kind is JSGenerator:
-        proto = value.proto
-        if not value.props and realm.generator_iteration_untouched and proto is not None and not proto.props \
-                and proto.attrs is None and proto.proto is realm.GeneratorPrototype:
+        if is_plain_generator(realm, value):
             return GeneratorLoop(value, None)
     elif kind in COLLECTION_TYPES:
         fast = fast_iterator(realm, value)
@@ -28371,18 +28818,6 @@ def with_callee(function, code):
 
 
 @runtime_helper
-def new_instance(realm, new_target, klass):
-    """OrdinaryCreateFromConstructor for a base class, with its fields."""
-    proto = new_target.props.get("prototype")
-    if not isinstance(proto, JSObject):
-        proto = prototype_for(new_target, realm.object_prototype)
-    this = JSObject(proto)
-    if klass.fields:
-        initialize_fields(this, klass)
-    return this
-
-
-@runtime_helper
 def super_call(realm, klass, new_target, bound, *args):
     """super(…args) (13.3.7.1)."""
     parent = klass.proto
@@ -28437,7 +28872,8 @@ def default_constructor(realm, klass, derived):
     """What a class without a constructor runs (15.7.14, step 14)."""
     if derived:
         return lambda new_target, *args: super_call(realm, klass, new_target, False, *args)
-    return lambda new_target, *args: new_instance(realm, new_target, klass)
+    new_instance = realm.runtime["new_instance"]
+    return lambda new_target, *args: new_instance(new_target, klass)
 
 
 @runtime_helper
@@ -29881,6 +30317,8 @@ class RealmBase:
         if isinstance(error, NameError):
             found = _UNBOUND.search(str(error))
             return "ReferenceError", self.unbound_message(found[1] if found else "?")
+        if isinstance(error, ValueError) and str(error) == "generator already executing":
+            return "TypeError", "Generator is already running"
         if isinstance(error, AttributeError) and _EMPTY_CELL.search(str(error)):
             return "ReferenceError", f"Cannot access {self.name_of_cell(error)} before initialization"
         self.note_failure(error)
@@ -34233,6 +34671,11 @@ class GraphQLSchemaError(Exception):
         self.message = first + where + rest
         super().__init__(self.message)
 
+    @property
+    def frame(self):
+        """The lines of the SDL around the place, or ""."""
+        return code_frame(self.registration.text, self.line, self.column, 1) if self.registration and self.line else ""
+
 
 class _NullBubble(Exception):
     """A null that a non-null type forbids, on its way up to the next nullable field; `error` is located."""
@@ -35674,6 +36117,11 @@ class GraphQLRegistration:
     @property
     def label(self):
         return "registerTypes" if self.kind == "types" else f'register{self.kind.capitalize()}("{self.name}")'
+
+    @property
+    def text(self):
+        """The SDL as the script wrote it."""
+        return self.sdl[self.inset:-2] if self.inset else self.sdl
 
     def place(self, line, column):
         """A place in `sdl` as one in the script's text."""
@@ -38674,7 +39122,7 @@ class GraphQLService:
 
     def changed(self):
         """Works out which registrations fit together, and forgets what was made from the old ones."""
-        working, broken, messages = list(self.registrations), [], []
+        working, broken, frames = list(self.registrations), [], {}
         while True:
             schema = self.trial
             if schema is None or schema.registrations != working:
@@ -38684,18 +39132,19 @@ class GraphQLService:
             bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
                 break
-            messages += [f"{item.owner}: {self.schema_error(problems, item).message}" if item.owner else
-                         self.schema_error(problems, item).message for item in bad.values()]
+            for item in bad.values():
+                error = self.schema_error(problems, item)
+                frames[f"{item.owner}: {error.message}" if item.owner else error.message] = error.frame
             broken += bad.values()
             working = [item for item in working if id(item) not in bad]
         self.use(working, broken)
         if not self.loading:
-            for message in messages:
+            for message, frame in frames.items():
                 if message not in self.faults:
                     self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} This is switched off "
-                                         "until it fits.")
-            self.faults = messages
-        return messages
+                                         f"until it fits.\n{frame}".rstrip())
+            self.faults = list(frames)
+        return list(frames)
 
     @contextlib.contextmanager
     def all_loading(self):
@@ -41671,39 +42120,6 @@ def console_takes_escapes(stream):
                     and (mode.value & 4 or kernel.SetConsoleMode(handle, mode.value | 4)))
     except (OSError, ValueError, AttributeError):
         return False
-
-
-# -- Code frames -------------------------------------------------------------------------
-
-
-def code_frame(source, line, column, around=2, opening=None):
-    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
-    an `opening`, that line is shown and marked as well."""
-    lines = source.removesuffix("\n").split("\n")
-    if line is not None and line == len(lines) + 1:     # the end of the text
-        line, column = len(lines), len(lines[-1]) + 1
-    if line is None or not 1 <= line <= len(lines):
-        return ""
-    last = min(line + around, len(lines))
-    numbers = list(range(max(1, line - around), last + 1))
-    marks = {line: column}
-    if opening is not None and opening[0] != line:
-        marks[opening[0]] = opening[1]
-        numbers = sorted({*numbers, opening[0]})
-    shown = []
-    for before, number in zip([numbers[0] - 1, *numbers], numbers):
-        text = lines[number - 1].rstrip("\r").replace("\t", " ")
-        if number != before + 1:
-            shown.append("  …")
-        shown += marked_line(text, number, len(str(last)), marks.get(number), number in marks)
-    return "\n".join(shown)
-
-
-def marked_line(text, number, width, column, marked):
-    """A line of a code frame, and a caret under its column if there is one."""
-    start = column - 80 if column and column >= 100 else 0
-    shown = [f"{'>' if marked else ' '} {number:>{width}} | {text[start:start + 160]}".rstrip()]
-    return [*shown, " " * (width + 4) + " " * (column - start) + "^"] if column else shown
 
 
 # -- Causes of errors --------------------------------------------------------------------
@@ -51350,12 +51766,14 @@ def inline_html(text):
 def markdown_html(text):
     """Markdown as HTML, as far as the pages of --docs use it: headings, paragraphs, lists, code. Each heading begins
     a section."""
-    parts, opened = [], False
+    parts, opened, known = [], False, set()
     for block in re.findall(r"^```.*?^```$|[^\n](?:(?!\n\n).)*", text, re.S | re.M):
         heading = re.match(r"(#+) (.*)", block)
         if heading:
             level = len(heading[1])
             slug = re.sub(r"\W+", "-", heading[2]).strip("-")
+            slug += "-2" if slug in known else ""
+            known.add(slug)
             parts.append(f'{"</section>" if opened else ""}<section data-level="{level}" id="{esc(slug)}">'
                          f"<h{level + 1}>{inline_html(heading[2])}</h{level + 1}>")
             opened = True
@@ -51422,7 +51840,7 @@ DOCS_BODY = """\
 @functools.cache
 def docs_page():
     """(text, Content-Security-Policy) of /engine/docs."""
-    text = "\n".join(markdown_html(make()) for make in DOCS.values())
+    text = markdown_html("\n".join(make() for make in DOCS.values()))
     return render_program("Documentation", "M3 2.5h7l3 3v8H3z", DOCS_STYLE, DOCS_BODY.replace("{text}", text), DOCS_SCRIPT)
 
 
@@ -51674,7 +52092,11 @@ def serve(scripts, options):
 
 
 def open_browser(server):
-    """--open: shows the first page that there is."""
+    """--open: shows the first page that there is, where there is a screen: a browser in the terminal would take it
+    away from the log."""
+    if not (os.name == "nt" or sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))):
+        server.app.log.write("warn", "--open: no browser can be shown here")
+        return
     import webbrowser
     pages = ["/index.html"] if (server.app.public / "index.html").is_file() else []
     pages += [path for method, path, _, link in known_paths(server.app) if link and method != "stream"] + ["/engine"]
