@@ -165,13 +165,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,782
+    15  Realm, jobs and timers                                                         3,793
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           858
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
-          Values for a reader that chooses                                                90
+          Values for a reader that chooses                                               101
           Output and compiled texts                                                       55
           Threads for scripts                                                            154
           Outcomes of calls                                                               98
@@ -196,7 +196,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,038
+    18  GraphQL                                                                        5,039
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -214,7 +214,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                712
+          GraphQL service                                                                713
     19  Host API                                                                       2,256
           Arguments                                                                      152
           routeRegistry                                                                  175
@@ -225,15 +225,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,057
+    20  Scripts: loading and hot reload                                                2,062
           Log                                                                            191
           Causes of errors                                                               213
           Errors of scripts                                                               71
-          Calls                                                                          214
+          Calls                                                                          216
           Routes                                                                         164
           Imported files                                                                  59
           One script                                                                     373
-          All scripts                                                                    589
+          All scripts                                                                    592
           Live pages                                                                     122
     21  HTTP server                                                                    3,341
           Request heads                                                                  200
@@ -29820,7 +29820,7 @@ class LiveValues:
         return result
 
     def convert_object(self, value):
-        result, owner = {}, value
+        result, owner = ProxyValues(self, value) if isinstance(value, JSProxyBase) else {}, value
         self.made[id(value)] = value, result
         while owner is not None and owner is not self.realm.ObjectPrototype:
             for key in owner.own_keys():
@@ -29839,13 +29839,24 @@ class LiveValues:
     def property(self, holder, key, desc):
         if desc is None:
             return None
-        if not desc.is_accessor():
-            return self.convert(holder.get(key), holder)
+        return self.reader(holder, key) if desc.is_accessor() else self.convert(holder.get(key), holder)
 
+    def reader(self, holder, key):
         def read(*arguments):
             value = holder.get(key)
             return call(value, holder, *arguments) if is_callable(value) else value
         return self.later(read)
+
+
+class ProxyValues(dict):
+    """What a Proxy became for such a reader: it may also have properties that it does not list."""
+
+    def __init__(self, values, proxy):
+        super().__init__()
+        self.values_of, self.proxy = values, proxy
+
+    def get(self, name, default=None):
+        return self[name] if name in self else self.values_of.reader(self.proxy, utf16(name))
 
 
 # -- Output and compiled texts -----------------------------------------------------------
@@ -38975,8 +38986,8 @@ def visible_registrations(registrations, visibility, owner):
 class GraphQLService:
     """Holds the registrations of all owners, answers requests, and keeps the subscribers.
 
-    `error_extensions(exception, context) -> dict or None` may add extensions to an error whose resolver
-    raised `exception`. `absent` is a value that resolvers return for "no value" besides None.
+    `error_extensions(exception, context) -> dict or None` may add extensions, or a `message`, to an error
+    whose resolver raised `exception`. `absent` is a value that resolvers return for "no value" besides None.
     `registry` is the stream registry (section 17) in which each subscription has its plain stream;
     without one nothing can be subscribed.
     """
@@ -39213,6 +39224,7 @@ class GraphQLService:
             if error.original is not None and self.error_extensions is not None:
                 extra = self.error_extensions(error.original, context)
                 if extra:
+                    entry["message"] = extra.pop("message", entry["message"])
                     entry["extensions"] = {**entry.get("extensions", {}), **extra}
             result.append(entry)
         return result
@@ -42581,10 +42593,12 @@ class ResolverCall:
     def ended(self):
         """Counts the call."""
         host, error, known = self.host, self.error, self.host.app.resolver_stats
+        here = self.request is None or self.request.made_here()
         if isinstance(error, JSError):
-            here = self.request is None or self.request.made_here()
             host.app.report_error(host, error, f"{self.what}: the resolver failed",
                                   "" if here else trouble_mark(error))
+        elif isinstance(error, MissingHandler):
+            host.app.log.write("error", str(error) if here else f"{error} (error {trouble_mark(error)})", host.name)
         if self.place is not None:
             return
         stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
@@ -43502,9 +43516,12 @@ class Application:
     def _resolver_stack(self, error, request):
         """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine, else
         what it is called in the log."""
+        here = request is None or request.made_here()
+        if isinstance(error, MissingHandler) and not here:
+            return {"message": "The resolver failed", "id": trouble_mark(error)}
         if not isinstance(error, JSError):
             return None
-        return {"stack": error.stack} if request is None or request.made_here() else {"id": trouble_mark(error)}
+        return {"stack": error.stack} if here else {"id": trouble_mark(error)}
 
     def _check_current(self, host):
         if host.retired:

@@ -10069,12 +10069,15 @@ class GraphQLClientsTest(ServerCase):
             ll: odd([1], { then(done, fail) { fail(new Error("refused")); } }), t: { i: 1, get s() { return new Error("got"); } },
             get lt() { return { *[Symbol.iterator]() { yield {}; throw new Error("stopped"); } }; }, get unused() { throw 1; },
             *endless() { for (;;) yield 1; } }));
+          graphQLRegistry.registerQuery("proxy", "proxy: T", () => new Proxy({ i: 5 }, {
+            get: (target, key) => typeof key === "symbol" || ["then", "toJSON"].includes(key) ? undefined : key === "t" ? new Proxy({}, { get: () => 2 }) : target[key] ?? (() => "got " + key) }));
           graphQLRegistry.registerQuery("error", "error: String", () => new TypeError("returned"));
           graphQLRegistry.registerQuery("later", "later: T", async function* () { yield { i: 1 }; });
         """)
         ask = lambda query: json.loads(self.post("/graphql", json.dumps({"query": query}), {"Content-Type": "application/json"})[2])
         self.assertEqual(ask("{ t { i s id l ll t { i } u { __typename } lt { i } } }"), {"data": {"t": {
             "i": 7, "s": "text", "id": "1e+21", "l": [1, 2], "ll": [[1], [2], [3]], "t": None, "u": None, "lt": None}}})
+        self.assertEqual(ask("{ proxy { i s id t { s } } }"), {"data": {"proxy": {"i": 5, "s": "got s", "id": "got id", "t": {"s": "2"}}}})
         self.assertEqual([(item["message"], item["path"]) for item in ask("{ error }")["errors"]], [("returned", ["error"])])
         self.assertIn("sendSubscriptionMessage", ask("{ later { i } }")["errors"][0]["message"])
         found = ask("{ bad { i s id l ll t { i s } lt { i } } }")
@@ -10456,6 +10459,19 @@ class StorageFileTest(ServerCase):
         self.assertEqual(self.post("/keep")[0], 204)
         self.restart(script)
         self.assertEqual(self.get_json("/check"), [True, None] + [True] * 7)
+
+    def test_ids_of_scripts_survive_a_restart(self):
+        script = STORAGE_SCRIPT + """
+            routeRegistry.registerRoute("/named", ({ request }) => routeRegistry.sendStreamMessage("/s", request.body, { id: request.body, event: "e" }), "POST")"""
+        self.serve_file(script)
+        for text in ("a", "b €", "a", "last"):
+            self.post("/named", text)
+        self.restart(script)
+        taken = lambda last_id, count: [(event["event"], event["data"], event["id"]) for client in [self.client(path="/s?lastEventId=" + last_id)]
+                                        for event in [client.next() for _ in range(count)]]
+        self.assertEqual(taken("a", 1), [("e", "last", "last")])
+        self.assertEqual(taken("b%20%E2%82%AC", 2), [("e", "a", "a"), ("e", "last", "last")])
+        self.assertEqual([event for event, _, _ in taken("none", 5)], ["gap", "e", "e", "e", "e"])
 
     def test_scripts_have_their_own_strings_and_clear_only_those(self):
         self.serve({"a.js": "sharedStorage.setItem('k', 'a'); routeRegistry.registerRoute('/a', () => sharedStorage.clear());",
@@ -10945,6 +10961,17 @@ class RedisTest(RedisCase):
     """Two servers joined by Redis."""
 
     takes = 18
+
+    def test_ids_of_scripts_count_in_every_process(self):
+        first, second = self.serve_both(REDIS_SCRIPT + """
+            routeRegistry.registerRoute("/named", ({ request }) => routeRegistry.sendStreamMessage("/s", request.body, { id: request.body }), "POST")""")
+        for text in ("a", "b", "a", "last"):
+            self.post_to(first, "/named", text)
+        self.until(lambda: len(second.app.streams.get("/s").history) == 4)
+        for server in (first, second):
+            self.assertEqual([self.take(self.client(server, last_id=last), count) for last, count in (("b", 2), ("a", 1))],
+                             [["a", "last"], ["last"]])
+            self.assertEqual(self.client(server, last_id="none").next()["event"], "gap")
 
     def test_a_message_reaches_the_clients_of_both_and_the_sentence_says_so(self):
         one, two = self.serve_both(REDIS_SCRIPT)
@@ -13064,6 +13091,10 @@ class ResponseTest(ServerCase):
                 status, _, text = self.get(path, Via="1.1 proxy", **headers)
                 self.assertEqual((status, part in text, "app.js" in text, "Mistake" in text), (500, False, False, False), text)
                 self.assertIn("The handler failed", text)
+        self.serve("graphQLRegistry.registerQuery('q', 'q: Int', 'secretName')")
+        for headers, part in (({}, "secretName"), ({"Via": "1.1 proxy"}, "The resolver failed")):
+            error = json.loads(self.get("/graphql?query={q}", **headers)[2])["errors"][0]
+            self.assertTrue(part in error["message"] and (part == "secretName" or error["extensions"]["id"] in self.output.getvalue()), error)
 
     def test_bytes_as_a_body(self):
         for code in ("new Uint8Array([1, 2, 255])", "new Uint8Array([0, 1, 2, 255]).subarray(1)", "new Uint8Array([1, 2, 255]).buffer",
