@@ -69,7 +69,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          148
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,739
+    11  Built-ins of the language                                                      8,740
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -165,13 +165,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,782
+    15  Realm, jobs and timers                                                         3,793
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           858
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
-          Values for a reader that chooses                                                90
+          Values for a reader that chooses                                               101
           Output and compiled texts                                                       55
           Threads for scripts                                                            154
           Outcomes of calls                                                               98
@@ -196,7 +196,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,038
+    18  GraphQL                                                                        5,039
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -214,7 +214,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                712
+          GraphQL service                                                                713
     19  Host API                                                                       2,256
           Arguments                                                                      152
           routeRegistry                                                                  175
@@ -225,15 +225,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,062
+    20  Scripts: loading and hot reload                                                2,067
           Log                                                                            191
           Causes of errors                                                               214
           Errors of scripts                                                               73
-          Calls                                                                          214
+          Calls                                                                          216
           Routes                                                                         164
           Imported files                                                                  59
           One script                                                                     373
-          All scripts                                                                    591
+          All scripts                                                                    594
           Live pages                                                                     122
     21  HTTP server                                                                    3,341
           Request heads                                                                  200
@@ -578,7 +578,7 @@ def poll_interrupt():
 
 
 def interruptible(values):
-    """A Python iterator over many values that looks now and then whether the script shall stop."""
+    """A Python iterator over many values that checks whether the script shall stop."""
     if len(values) < 1000:
         return values
     return interruptible_slowly(values)
@@ -638,7 +638,7 @@ def join_pair(high, low):
     return 0x10000 + ((ord(high) & 0x3FF) << 10) + (ord(low) & 0x3FF)
 
 
-#: Characters of a long text that are worked on between two looks whether the script shall stop.
+#: Characters of a long text that are worked on between two checks whether the script shall stop.
 SLICE_LENGTH = 1 << 16
 
 
@@ -692,7 +692,7 @@ def matches_in_slices(pattern, text):
 
 
 def with_polls(values):
-    """Values that may be many, with a look now and then whether the script shall stop."""
+    """Values that may be many, with checks whether the script shall stop."""
     for index, value in enumerate(values):
         if not index & 4095:
             poll_interrupt()
@@ -825,8 +825,8 @@ def meant(name, candidates):
 # ======================================================================================
 # 4  JAVASCRIPT LEXER
 #
-# Cuts source text into tokens, one at a time and on demand: whether `/` begins a regular
-# expression and whether `}` continues a template is known to the parser alone, so it asks.
+# Cuts source text into tokens, one at a time and on demand: only the parser knows whether `/` begins a
+# regular expression and whether `}` continues a template, so it asks for each token.
 # The current token lives in plain attributes of the lexer, because making a token object
 # for each would cost more than reading it. Uses the errors of section 3; the parser of
 # section 6 is a subclass.
@@ -1284,8 +1284,8 @@ class JSLexer:
 # ======================================================================================
 # 5  SYNTAX TREE
 #
-# What the parser makes and the scope analysis and the code generator read. One small
-# class per construct, in the manner of ESTree: `fields` lists its parts in source order,
+# What the parser builds, and what the scope analysis and the code generator read. One small
+# class per construct, as in ESTree: `fields` lists its parts in source order,
 # the constructor takes them by position or by name. Nodes know neither the lexer nor the
 # compiler. Strings in nodes are JavaScript strings: Python text of UTF-16 code units.
 # ======================================================================================
@@ -6083,7 +6083,7 @@ class Hole:
 
 HOLE = Hole()
 
-#: A write this far behind the end turns an array into a dictionary.
+#: A write this far past the end turns an array into a dictionary.
 MAX_ARRAY_GAP = 100_000
 
 
@@ -11186,7 +11186,8 @@ class PythonDump:
 # 11  BUILT-INS OF THE LANGUAGE
 #
 # The standard library of JavaScript, one subsection per class in the order of the specification.
-# Every built-in function is declared once, beside its code, by a decorator of its table:
+# Every built-in function is declared once, next to its code, by a decorator of its table (or, if it is one
+# expression, in a line of a call of methods() or getters()):
 # `impl(realm, this, *arguments)` for functions, `impl(realm, new_target, *arguments)` for
 # constructors. A table becomes objects when a realm first needs it. Uses the object model and
 # the abstract operations from above; hands down INTRINSICS and GLOBAL_NAMES to the realm.
@@ -14126,7 +14127,7 @@ def string_split(realm, this, separator=undefined, limit=undefined, *_):
 
 
 def split_in_slices(text, separator):
-    """text.split(separator), with looks whether the script shall stop."""
+    """text.split(separator), with checks whether the script shall stop."""
     if len(text) <= SLICE_LENGTH:
         return text.split(separator)
     # The part under way begins at `start`; no separator begins between that and `at`.
@@ -14738,7 +14739,7 @@ def sort_values(values, comparator):
     values[:] = rest + [undefined] * count
 
 
-#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
+#: Characters in all that texts may have which are sorted without a check of the clock between two comparisons.
 MAX_SORTED_CHARACTERS = 1 << 22
 
 
@@ -14762,7 +14763,7 @@ def sort_texts(texts):
 
 
 def sort_in_slices(values, key=None):
-    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
+    """sorted(values, key=key) of a sequence, with checks whether the script shall stop: long ones are
     sorted in runs, which are then merged piece by piece."""
     if len(values) <= SLICE_LENGTH << 2:
         return sorted(values, key=key)
@@ -15728,7 +15729,7 @@ def moved_position(position, era):
 
 
 def polled(realm, values):
-    """The same values, with a look at the clock now and then: for loops that may not call any
+    """The same values, with checks of the clock: for loops that may not call any
     generated code."""
     for count, value in enumerate(values):
         if not count & 4095:
@@ -18866,7 +18867,7 @@ def json_parse(realm, text):
 
 #: No part can match in two ways: `re` would try them all where a text has no end.
 _JSON_TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"'
-#: Characters of a JSON text that are decoded without a look whether the script shall stop.
+#: Characters of a JSON text that are decoded without a check whether the script shall stop.
 JSON_PART_CHARACTERS = 1 << 16
 #: Values of a text that is decoded at once all the same: some 60 ms.
 MIN_JSON_VALUES_IN_PARTS = 1 << 19
@@ -19926,7 +19927,7 @@ def global_unescape(realm, this, text=undefined, *_):
 #
 # RegExp, from the text of a pattern to matches: the properties of Unicode's characters, the tree of a
 # pattern, and the two machines that match it. One is Python's `re`, where it means the same; the other is
-# our own, which can be interrupted. Used by the built-ins of strings through Symbol.match and its kin.
+# our own, which can be interrupted. Strings use it through Symbol.match and related symbols.
 # ======================================================================================
 
 
@@ -23212,7 +23213,7 @@ def regexp_string_iterator_next(realm, this, *_):
 # 13  INTL
 #
 # The Intl object (ECMA-402) and what Number, Date, String and Array need of it for `toLocaleString`.
-# One constructor a subsection, over the table of locales at the beginning.
+# One constructor per subsection, after the table of locales at the beginning.
 # ======================================================================================
 
 
@@ -25484,9 +25485,9 @@ def relative_time_format_to_parts(realm, this, value=undefined, unit=undefined, 
 # ======================================================================================
 # 14  FUNCTIONS OF THE WEB
 #
-# What browsers and node give to scripts beside the language: the console and how it shows values, URL,
-# TextEncoder, base64, structuredClone, crypto, performance, timers. Each from the standard that it is
-# named in; none reaches outside of the realm.
+# What browsers and node give to scripts besides the language: the console and how it shows values, URL,
+# TextEncoder, base64, structuredClone, crypto, performance, timers. Each follows the standard that defines
+# it; none reaches outside the realm.
 # ======================================================================================
 
 
@@ -29819,7 +29820,7 @@ class LiveValues:
         return result
 
     def convert_object(self, value):
-        result, owner = {}, value
+        result, owner = ProxyValues(self, value) if isinstance(value, JSProxyBase) else {}, value
         self.made[id(value)] = value, result
         while owner is not None and owner is not self.realm.ObjectPrototype:
             for key in owner.own_keys():
@@ -29838,13 +29839,24 @@ class LiveValues:
     def property(self, holder, key, desc):
         if desc is None:
             return None
-        if not desc.is_accessor():
-            return self.convert(holder.get(key), holder)
+        return self.reader(holder, key) if desc.is_accessor() else self.convert(holder.get(key), holder)
 
+    def reader(self, holder, key):
         def read(*arguments):
             value = holder.get(key)
             return call(value, holder, *arguments) if is_callable(value) else value
         return self.later(read)
+
+
+class ProxyValues(dict):
+    """What a Proxy became for such a reader: it may also have properties that it does not list."""
+
+    def __init__(self, values, proxy):
+        super().__init__()
+        self.values_of, self.proxy = values, proxy
+
+    def get(self, name, default=None):
+        return self[name] if name in self else self.values_of.reader(self.proxy, utf16(name))
 
 
 # -- Output and compiled texts -----------------------------------------------------------
@@ -30129,7 +30141,7 @@ class Pending(Outcome):
         if itself:
             realm.enter(lambda: realm.run_jobs(False))
             if not self.done:
-                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it may wait "
+                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it can wait "
                                     "for other promises only, not for timers or events")
             return self.value()
         settled = threading.Event()
@@ -31491,9 +31503,9 @@ class PromptRealm(ForegroundRealm):
 # ======================================================================================
 # 16  JS2PY, AND THE CHOICE OF AN ENGINE
 #
-# The customer's package as an engine beside our own: a private copy of it, the way from our syntax tree to
-# its JavaScript, what was closed so that a script stays inside, and a realm with the same members as
-# ours. ENGINES, at the end, is the choice.
+# The package js2py as a second engine: a private copy of it, the translation from our syntax tree to its
+# JavaScript, the hardening that keeps a script inside, and a realm with the same members as ours.
+# ENGINES, at the end, lists the engines to choose from.
 # ======================================================================================
 
 
@@ -31838,7 +31850,7 @@ def newer_construct(node):
 def check_parameters(function):
     names = [param.name for param in function.params]
     if len(set(names)) < len(names):
-        raise JSSyntaxError("js2py has no functions with two parameters of one name: use --engine builtin",
+        raise JSSyntaxError("js2py does not support two parameters with the same name: use --engine builtin",
                             function.line, function.column + 1)
 
 
@@ -31860,7 +31872,7 @@ def es5_program(source):
         if what is not None:
             refuse_newer(what, node.line, node.column + 1)
         if count > MAX_JS2PY_NODES:
-            raise JSSyntaxError(f"js2py takes no scripts of more than {MAX_JS2PY_NODES:,} names, numbers, calls and "
+            raise JSSyntaxError(f"js2py cannot run scripts with more than {MAX_JS2PY_NODES:,} names, numbers, calls and "
                                 "so on: use --engine builtin")
     for node in program.walk():
         if isinstance(node, (FunctionDeclaration, FunctionExpression)):
@@ -32373,7 +32385,7 @@ def harden_js2py_functions(realm, copy):
     base, pyjs = copy.base, copy.pyjs
 
     def no_code(*_):
-        raise base.MakeError("EvalError", "js2py runs no text as code here: eval and new Function are turned "
+        raise base.MakeError("EvalError", "js2py does not run text as code here: eval and new Function are turned "
                                           "off; use --engine builtin")
 
     def set_prototype(value, this, arguments):
@@ -32701,7 +32713,7 @@ class Js2PyRealm:
             return make("RangeError", "Maximum call stack size exceeded")
         if isinstance(error, MemoryError):
             return make("RangeError", "Out of memory")
-        return make("Error", f"js2py fails at this ({type(error).__name__})")
+        return make("Error", f"js2py failed here ({type(error).__name__})")
 
     def js_error(self, error, phase="runtime"):
         """The JSError to raise outside for any exception that left a script."""
@@ -33052,7 +33064,7 @@ class Js2PyRealm:
     def parse(self, text):
         """JSON.parse of a text, a value of js2py."""
         if sum(map(text.count, ",[{")) > MAX_JS2PY_JSON_VALUES:
-            raise JSRangeError(f"js2py reads no JSON with more than {MAX_JS2PY_JSON_VALUES:,} values here")
+            raise JSRangeError(f"js2py cannot read JSON with more than {MAX_JS2PY_JSON_VALUES:,} values here")
         try:
             return self.inward(json.loads(text, parse_int=float, parse_constant=refuse_json_constant))
         except ValueError:
@@ -33148,7 +33160,7 @@ def check_engine(name):
     """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
     engine is not installed or does not work."""
     if name not in ENGINES:
-        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+        raise ValueError(f"there is no engine {name!r}; the engines are {', '.join(ENGINES)}")
     if name == "js2py":
         check_js2py()
     return ENGINES[name]
@@ -33160,14 +33172,14 @@ def check_engine(name):
 # Server-Sent Events without a word of JavaScript. A `StreamRegistry` maps paths to `Stream`s; a
 # stream numbers and remembers its messages and knows its `Connection`s; the `Broadcaster` is the
 # one thread that writes to every socket. Sending only appends to the stream and wakes that
-# thread, so it never waits for a client, and whatever was sent meanwhile leaves in one write per
-# connection, whose bytes are joined once for all who wait for the same run of messages.
+# thread, so it never waits for a client. Whatever was sent in the meantime goes out in one write per
+# connection; its bytes are joined once for all connections that wait for the same run of messages.
 #
-# Readers differ in what a blank line means. A browser's EventSource takes an id over at a blank line,
-# even when no data came with it, and only so can it resume from a stream that has sent nothing yet.
-# Other readers take every blank line for a message, so they get blank lines after messages only: the id
-# of the opening and of a heartbeat is a line on its own, and also stands in the response's
-# Last-Event-ID. What tells EventSource apart is how it asks (`asks_like_event_source`).
+# Readers differ in what a blank line means. A browser's EventSource adopts an id at a blank line, even
+# without data, and needs this to resume from a stream that has sent nothing yet. Other readers take
+# every blank line for a message, so they get blank lines only after messages: the id of the opening and
+# of a heartbeat is a line of its own, and is also in the response's Last-Event-ID. EventSource is
+# recognised by its request (`asks_like_event_source`).
 # Used by the sections on GraphQL, host API and HTTP.
 # ======================================================================================
 
@@ -34572,7 +34584,7 @@ class Broadcaster:
 # logic of GraphQL over SSE. It knows neither JavaScript nor sockets: resolvers are callables
 # `resolver(args, info) -> value`, events are texts. It uses the streams of the section above and hands
 # down `GraphQLService`, which holds registrations, answers requests and projects what is broadcast.
-# Messages are worded as graphql-js words them, so that people find them in a search engine.
+# Messages have the words of graphql-js, so that people find them in a search engine.
 # ======================================================================================
 
 #: Characters a document may have. A megabyte of query is refused before it is looked at.
@@ -35784,13 +35796,13 @@ _BUILT_IN_SCALARS = {
         _literal_parser(("Int", "Float"), "Float cannot represent non numeric value",
                         _finite_float)),
     "String": (
-        "A text of Unicode characters.", _serialize_string, _parse_string,
+        "A string of Unicode characters.", _serialize_string, _parse_string,
         _literal_parser(_STRING_KINDS, "String cannot represent a non string value", str)),
     "Boolean": (
         "`true` or `false`.", _serialize_boolean, _parse_boolean,
         _literal_parser(("Boolean",), "Boolean cannot represent a non boolean value", bool)),
     "ID": (
-        "A key that identifies an object. It is sent as a text; whole numbers are accepted too.",
+        "A key that identifies an object. It is sent as a string; whole numbers are accepted too.",
         _coerce_id, _coerce_id,
         _literal_parser(("Int",) + _STRING_KINDS,
                         "ID cannot represent a non-string and non-integer value", str)),
@@ -36551,7 +36563,7 @@ class GraphQLSchema:
         if self.core and not self.root_shell("query").fields:
             self.roots["query"].fields[_PLACEHOLDER] = GraphQLField(
                 _PLACEHOLDER, self.types["Boolean"], None,
-                "Always null. It stands here because no query is registered, and GraphQL wants one.")
+                "Always null. It is here because no query is registered, and GraphQL requires one.")
 
     # -- checks of spec 3 ----
 
@@ -38645,7 +38657,7 @@ def read_graphql_request(method, headers, query, body):
         raise _BadRequest(400, "The body is not UTF-8.") from None
     parameters = _parse_json(text, "The body")
     if isinstance(parameters, list):
-        raise _BadRequest(400, "Batches are not supported: send one operation for each request.")
+        raise _BadRequest(400, "Batches are not supported: send one operation per request.")
     if not isinstance(parameters, dict):
         raise _BadRequest(400, "The body must be a JSON object.")
     return GraphQLRequest(parameters)
@@ -38846,7 +38858,7 @@ class _SseOperation:
         advice = None
         if subscription.untyped:
             advice = (f'The subscription "{subscription.name}" is declared String but was queried with a '
-                      "selection set: its messages are read as JSON. Better declare an object type.")
+                      "selection set: its messages are read as JSON. Declare an object type instead.")
         if self.single:
             return self.subscribe_reserved(subscription, first, advice)
         stream = self.service.channel(subscription, self.event, self.last_event_id())
@@ -38974,8 +38986,8 @@ def visible_registrations(registrations, visibility, owner):
 class GraphQLService:
     """Holds the registrations of all owners, answers requests, and keeps the subscribers.
 
-    `error_extensions(exception, context) -> dict or None` may add extensions to an error whose resolver
-    raised `exception`. `absent` is a value that resolvers return for "no value" besides None.
+    `error_extensions(exception, context) -> dict or None` may add extensions, or a `message`, to an error
+    whose resolver raised `exception`. `absent` is a value that resolvers return for "no value" besides None.
     `registry` is the stream registry (section 17) in which each subscription has its plain stream;
     without one nothing can be subscribed.
     """
@@ -39036,7 +39048,7 @@ class GraphQLService:
                    '"external", "engine" or "internal".')
         if not isinstance(item.sdl, str) or not item.sdl.strip():
             example = f"{item.name}: String" if is_field else "type Book { id: ID! title: String }"
-            refuse(f'{item.label} needs the schema as a text, such as "{example}".')
+            refuse(f'{item.label} needs the schema as a string, such as "{example}".')
         for known in others:
             if is_field and (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
                 refuse(f'The {item.kind} "{item.name}" is already registered by '
@@ -39051,7 +39063,7 @@ class GraphQLService:
         extra = [field for name, field in item.parsed.roots[item.kind].items() if name != item.name] if item.inset else ()
         if extra and item.name in item.parsed.roots[item.kind]:
             raise self.schema_error([(f'The SDL of the field "{item.name}" has another field, "{extra[0].name}". '
-                                      f'Register it by a call of its own.', extra[0].start, item)], item)
+                                      f'Register it with a separate call.', extra[0].start, item)], item)
         if not is_field and not (item.parsed.types or item.parsed.extensions or item.parsed.directives):
             refuse("registerTypes: the SDL defines no type. Root fields are registered by registerQuery, "
                    "registerMutation and registerSubscription.")
@@ -39130,8 +39142,8 @@ class GraphQLService:
         if not self.loading:
             for message, frame in frames.items():
                 if message not in self.faults:
-                    self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} This is switched off "
-                                         f"until it fits.\n{frame}".rstrip())
+                    self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} It is switched off "
+                                         f"until this is fixed.\n{frame}".rstrip())
             self.faults = list(frames)
         return list(frames)
 
@@ -39212,6 +39224,7 @@ class GraphQLService:
             if error.original is not None and self.error_extensions is not None:
                 extra = self.error_extensions(error.original, context)
                 if extra:
+                    entry["message"] = extra.pop("message", entry["message"])
                     entry["extensions"] = {**entry.get("extensions", {}), **extra}
             result.append(entry)
         return result
@@ -39605,9 +39618,9 @@ def graphql_registration_sentence(item):
 # ======================================================================================
 # 19  HOST API
 #
-# The objects and functions that scripts find beside JavaScript's own: routeRegistry, graphQLRegistry,
+# The objects and functions that scripts have besides JavaScript's own: routeRegistry, graphQLRegistry,
 # sendStreamMessageToConnections, ResponseBuilder, sharedStorage. Each is declared once, with
-# its parameters and result in the notation of TypeScript and a sentence of documentation, by the
+# its parameters and result in TypeScript notation and a sentence of documentation, by the
 # decorator `host_function`; `HOST_API` is the table of all. A function gets the script's host
 # (next section) and the arguments as the engine holds them, and either answers with plain data
 # or raises HostError, whose text says what is wrong, where, and what to do.
@@ -39709,7 +39722,7 @@ def check_path(host, function, value, reserved=True):
         hint = f"; did you mean {json.dumps('/' + path, ensure_ascii=False)}?" if 0 < len(path) < 60 else ""
         raise HostError(f"{function}: the path must start with \"/\", but is {shown}{hint}")
     if len(path) > MAX_PATH_LENGTH:
-        raise HostError(f"{function}: the path may have {MAX_PATH_LENGTH} characters, "
+        raise HostError(f"{function}: the path can have {MAX_PATH_LENGTH} characters, "
                         f"but {shown} has {len(path)}")
     if reserved:
         check_path_text(function, path, shown)
@@ -39883,7 +39896,7 @@ def check_option_names(realm, function, options, known, hint=""):
     """Refuses an object of options with a name that is none of the `known`."""
     for key in realm.keys(options):
         if key not in known:
-            raise HostError(f"{function}: there is no option {json.dumps(key)}; there are "
+            raise HostError(f"{function}: there is no option {json.dumps(key)}; the options are "
                             f"{', '.join(known)}{hint}")
 
 
@@ -39926,7 +39939,7 @@ def event_text(realm, function, options, name):
         raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
                         f"line breaks, not {shown}")
     if name == "id" and parse_event_id(text):
-        raise HostError(f"{function}: the id {json.dumps(text)} looks like one that the server gives out; "
+        raise HostError(f"{function}: the id {json.dumps(text)} looks like one of the server's own ids; "
                         "choose another form")
     return text
 
@@ -39961,7 +39974,7 @@ def broadcast(host, function, path, data, filter_json, options):
     stream = host.find_stream(path)
     if stream is not None and path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
         if fields != PLAIN_EVENT:
-            raise HostError(f"{function}: messages of a GraphQL subscription have no event, id or retry of their "
+            raise HostError(f"{function}: messages of a GraphQL subscription have no event, id or retry "
                             "own; leave the options out")
         delivery = host.app.relay.send_subscription(graphql_name(path), text, filter, function)
         return f"Broadcast to '{path}': {(delivery or Delivery()).sentence()}"
@@ -40116,7 +40129,7 @@ def header_items(realm, headers):
         pair = realm.elements(pair) if realm.is_object(pair) and realm.is_array(pair) else pair
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError("the headers are an array, so each item must be a pair [name, value], but item "
-                             f"{index} is none")
+                             f"{index} is not one")
         name, value = pair
         if not isinstance(name, str):
             raise ValueError(f"the name of a header must be a string, not {describe_value(realm, name)}")
@@ -40131,7 +40144,7 @@ def response_options(host, function, value, default, low=200, high=599, known=("
     if is_options(realm, value):
         for key in realm.keys(value):
             if key not in known:
-                host.warn_once(f"{function}: there is no option {json.dumps(key)}; there are {', '.join(known)}")
+                host.warn_once(f"{function}: there is no option {json.dumps(key)}; the options are {', '.join(known)}")
         options, value = value, undefined
         if "status" in known:
             value = realm.get(options, "status")
@@ -40189,7 +40202,7 @@ def response_html(host, text=undefined, options=undefined):
 
 @host_function("ResponseBuilder.error", "status: number, message: string, " + _RESPONSE_OPTIONS,
                "HttpResponse",
-               "An error as JSON, { \"error\": message }. The first two arguments may stand in either order.")
+               "An error as JSON, { \"error\": message }. The first two arguments can be in either order.")
 def response_error(host, status=undefined, message=undefined, options=undefined):
     realm = host.realm
     if isinstance(status, str):
@@ -40285,7 +40298,7 @@ def storage_text(host, function, what, value, limit):
                             f"not {describe_value(host.realm, value)}{hint}")
         value = plain_text(host.realm, value)
     if len(value) > limit:
-        raise HostError(f"sharedStorage.{function}: the {what} may have {limit:,} characters, "
+        raise HostError(f"sharedStorage.{function}: the {what} can have {limit:,} characters, "
                         f"but has {len(value):,}")
     return host.realm.to_python(value)
 
@@ -40401,7 +40414,7 @@ class StorageFile:
             run(f"PRAGMA application_id = {STORAGE_APPLICATION_ID}")
         version = run("PRAGMA user_version").fetchone()[0]
         if version > STORAGE_VERSION:
-            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this one knows "
+            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this version knows "
                                  f"{STORAGE_VERSION}); use that version, or another file")
         for kind, name, sql in found:   # before anything in it can run
             if kind != "table" or " ".join(sql.split()) not in _STORAGE_TABLES:
@@ -40479,7 +40492,7 @@ class StorageFile:
             rows = list(itertools.takewhile(lambda row: len(row[1] or "") < MAX_STORAGE_FRAME, rows))
             messages = stored_messages(epoch, sequence, rows)
         except (TypeError, ValueError) as error:
-            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, and begins anew: {error}")
+            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, so a new one begins: {error}")
             try:
                 self._set_aside(stream, stream.epoch)
             except sqlite3.Error:
@@ -40518,7 +40531,7 @@ class StorageFile:
                 raise StorageUnavailable(f"it cannot be kept in {self.path}: {reason}") from None
             return False
         self.unread.discard(stream)
-        self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
+        self.report("warn", f"stream {stream.path}: from now on its history is kept only in memory, "
                             f"not in {self.path}: {reason}")
         return False
 
@@ -40544,16 +40557,16 @@ def stored_messages(epoch, sequence, rows):
     None at all when the newest are not kept: it had no history for a while."""
     if not isinstance(epoch, str) or not isinstance(sequence, int) or not 0 <= sequence < MAX_STORED_SEQUENCE \
             or not parse_event_id(f"{epoch}-0"):
-        raise ValueError("its epoch or sequence is not one")
+        raise ValueError("its epoch or sequence is not valid")
     messages = []
     for number, frame, filter, moment in reversed(rows):
         found = _STORED_FRAME.match(frame) if isinstance(frame, bytes) and isinstance(number, int) else None
         if found is None or not 0 < number <= sequence or not isinstance(moment, float) or not 0 <= moment < 1e11:
-            raise ValueError("a message is not one that a stream sent")
+            raise ValueError("a message was not sent by a stream")
         id = parse_event_id(frame[4:found.end(1)].decode())
         frame.decode()
         if id is not None and id != (epoch, number):
-            raise ValueError("a message has the id of another one")
+            raise ValueError("two messages have the same id")
         messages.append(Message(number, frame, stored_filter(filter), moment))
     return messages if messages and messages[-1].sequence == sequence else []
 
@@ -41086,7 +41099,7 @@ class RedisRelay:
             self.unread.clear()
             self.positions = {key_of_stream(era.epoch, path): 0 for path in self.streams}
             self.proofs = {key: number for key, number in self.proofs.items() if key in self.positions}
-        self.report("warn", "Redis does not have all messages any more: clients are told, and a new epoch begins")
+        self.report("warn", "Redis no longer has all messages: clients are told, and a new epoch begins")
         for stream in streams + self.graphql.sse_streams():
             self._begin(stream, era, old)
         self.link.calls([("EXPIRE", key, REDIS_LEFT_SECONDS) for key in keys])
@@ -41094,7 +41107,7 @@ class RedisRelay:
     @staticmethod
     def _begin(stream, era, old):
         """Takes a stream to the new epoch, and tells its clients."""
-        reason = "Redis does not have all messages any more"
+        reason = "Redis no longer has all messages"
         if not isinstance(stream, RedisStream):
             stream.send(gap_facts(None, None, reason), None, "gap")
         elif stream.epoch == old.epoch:
@@ -41133,7 +41146,7 @@ class RedisRelay:
                     return
                 self._meet()            # it was started anew, and somebody found out before us
                 self._wake()
-            raise RedisTrouble("Redis is started anew again and again")
+            raise RedisTrouble("Redis keeps restarting")
         except RedisTrouble as error:
             raise HostError(f"{function}: the message was not sent: {error}") from None
 
@@ -41302,7 +41315,7 @@ class RedisRelay:
         dropped = facts.get("entries-added", math.inf) - facts.get("length", 0)
         if not oldest or redis_sequence(oldest[0]) < first or dropped <= 0:
             return
-        self.report("warn", f"this process fell behind, and messages of {key} are lost to its clients")
+        self.report("warn", f"this process fell behind, and its clients missed messages of {key}")
         era, reason = self.era, "messages in between are no longer kept"
         shared = key == key_of_stream(era.epoch, GRAPHQL_SUBSCRIPTION_PATH)
         own = [stream for stream in list(self.streams.values()) if key_of_stream(era.epoch, stream.path) == key]
@@ -41863,8 +41876,8 @@ def declaration_of(entry, indent, word):
 #
 # A `ScriptHost` is one loaded version of one script: its realm and what it registered. The
 # `Application` holds the hosts, the table of routes and the streams, and loads, replaces and
-# removes scripts: a new version is run aside, collects its registrations, and only when that
-# succeeds takes the old one's place, in one step. `Watcher` notices changed files, `Log` writes
+# removes scripts: a new version runs on the side and collects its registrations; only when that
+# succeeds does it replace the old one, in one step. `Watcher` notices changed files, `Log` writes
 # what happens. The HTTP section asks the application what to call for a request.
 # ======================================================================================
 
@@ -42194,7 +42207,7 @@ def opening_of(error, source):
     places, suspect = open_places(source, offset)
     innermost, here, perhaps = places[-1] if places else None, source[offset:offset + 1], False
     if message == "Invalid or unexpected token" and here in ("'", '"'):
-        return f"The text has no {here} at its end: it ends on the line where it begins", None, None
+        return f"The text has no {here} at its end: a string must end on the line where it begins", None, None
     if here in ("}", ")", "]") and not places and message.startswith("Unexpected token"):
         return f"No {_PARTNERS[here]} is open here: there is one {here} too many", None, None
     if source.startswith("/*", offset) and message.startswith("Invalid"):
@@ -42227,37 +42240,37 @@ Habit = collections.namedtuple("Habit", "message code says write warned", defaul
 _ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
 HABITS = (
     Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|better-sqlite3|redis)\b",
-          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          "Scripts have no files and no databases; sharedStorage keeps strings by name.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|socket\.io|cors)\b",
-          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+          "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
           'import { greet } from "./lib/greet.js";'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
-          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+          "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"(?:module|exports) is not defined", "",
           "Files share what they export by name, and a script names its handlers when it registers them.",
           'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
     Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined", "",
-          "A script has no process and no environment; keep settings in a file of the folder.",
+          "A script has no process and no environment; keep settings in a file in the folder.",
           'import settings from "./settings.json" with { type: "json" };'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
-          "This runs on the server, where sharedStorage keeps texts.", 'sharedStorage.setItem("name", "Ada");'),
+          "This runs on the server, where sharedStorage keeps strings.", 'sharedStorage.setItem("name", "Ada");'),
     Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
           "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
           '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
     Habit(r"(?:app|express|router|server|http) is not defined", "",
-          "There is no app to make: a script registers its routes at the server that runs it.", _ROUTE_LINE),
+          "There is no app to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined", "",
           "A script opens a stream that pages listen to, and sends to all of them at once.",
           'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: "Hello" });'),
     Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined", "",
-          "A script has no network; a page can fetch, and post to a route what it got.",
+          "Scripts cannot use the network; a page can fetch, and post what it got to a route.",
           'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
     Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.", _ROUTE_LINE),
-    Habit(r"(?:Response|Headers) is not defined", "", "A handler returns a text, an object, or these properties.",
+    Habit(r"(?:Response|Headers) is not defined", "", "A handler returns a string, an object, or these properties.",
           'return { status: 201, headers: { "X-Made-By": "me" }, body: "Hello" };'),
-    Habit(r"Buffer is not defined", "", "Texts become bytes with TextEncoder, and btoa makes base64.",
+    Habit(r"Buffer is not defined", "", "TextEncoder turns strings into bytes, and btoa makes base64.",
           'const bytes = new TextEncoder().encode("Hello");'),
     Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined",
           r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|writeHead|setHeader)\b",
@@ -42273,10 +42286,10 @@ HABITS = (
           "Parameters, header fields and form fields are properties of plain objects.", "const { name } = request.query;"),
     Habit(r".*\b(?:json|text|formData|arrayBuffer|blob) is not a function",
           r"\b(?:request|req)\.(?:json|text|formData|arrayBuffer|blob)\s*\(",
-          "request.json, request.form and request.body are values that are there already, not functions.",
+          "request.json, request.form and request.body are values, not functions.",
           "const { title } = request.json;", r"\brequest\.(?:json|text|formData)\s*\("),
     Habit(r"Cannot (?:read|destructure) propert\w+ .*null", r"\bjson\b",
-          "request.json is null when the request does not say that it sends JSON.",
+          "request.json is null unless the request says that it sends JSON.",
           'fetch("/notes", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(note) })'),
     Habit(r"Cannot read properties of undefined", r"\brequest\.body\.\w+\??\.READ\b",
           "request.body is text; the fields of JSON are in request.json, those of a form in request.form.",
@@ -42284,13 +42297,13 @@ HABITS = (
           r"\brequest\.body\.(?!(?:length|at|char\w+|code\w+|concat|ends\w+|includes|indexOf|lastIndexOf|locale\w+|match\w*|"
           r"normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|trim\w*|valueOf)\b)[A-Za-z_$]"
           r"|\}\s*=\s*request\.body\b"),
-    Habit(r"await is only valid in async functions", "", "At the top of a script there is no await; in an async init there is.",
+    Habit(r"await is only valid in async functions", "", "await does not work at the top level of a script; it works in an async init.",
           "async function init() { data = await load(); }"),
 )
 #: Code whose exports nobody reads; comments and strings.
 _EXPORT_DEFAULT = r"^export\s+default\b"
 _NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
-_EXPORTED = Habit("", "", "The server does not use what a script exports: it registers its handlers.", _ROUTE_LINE)
+_EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.", _ROUTE_LINE)
 _NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?\*/|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
 
 
@@ -42583,10 +42596,12 @@ class ResolverCall:
     def ended(self):
         """Counts the call."""
         host, error, known = self.host, self.error, self.host.app.resolver_stats
+        here = self.request is None or self.request.made_here()
         if isinstance(error, JSError):
-            here = self.request is None or self.request.made_here()
             host.app.report_error(host, error, f"{self.what}: the resolver failed",
                                   "" if here else trouble_mark(error))
+        elif isinstance(error, MissingHandler):
+            host.app.log.write("error", str(error) if here else f"{error} (error {trouble_mark(error)})", host.name)
         if self.place is not None:
             return
         stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
@@ -43344,7 +43359,7 @@ class Application:
         return loaded
 
     def _load_together(self, files, gone):
-        """The names of the scripts that could be loaded. A version that goes on serving, because the new one
+        """The names of the scripts that could be loaded. A version that keeps running, because the new one
         fails, keeps its names: those that counted on them are tried without, and so on."""
         self._going, self._staged, failures, wanted = gone | {*files}, {}, {}, files
         try:
@@ -43418,7 +43433,7 @@ class Application:
         self.failures[failure.name] = failure
         if known is not None and failure.blockers and known.text == failure.text:
             return                      # tried again in vain
-        still = " (the version before goes on serving)" if failure.name in self.hosts else ""
+        still = " (the previous version keeps running)" if failure.name in self.hosts else ""
         self.log.write("error", f"{failure.name} was not loaded{still}\n{failure.text}", failure.name)
 
     @staticmethod
@@ -43506,13 +43521,16 @@ class Application:
     def _resolver_stack(self, error, request):
         """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine, else
         what it is called in the log."""
+        here = request is None or request.made_here()
+        if isinstance(error, MissingHandler) and not here:
+            return {"message": "The resolver failed", "id": trouble_mark(error)}
         if not isinstance(error, JSError):
             return None
-        return {"stack": error.stack} if request is None or request.made_here() else {"id": trouble_mark(error)}
+        return {"stack": error.stack} if here else {"id": trouble_mark(error)}
 
     def _check_current(self, host):
         if host.retired:
-            raise HostError(f"this version of {host.name} was replaced; it cannot register anything any more")
+            raise HostError(f"this version of {host.name} was replaced; it can no longer register anything")
 
     def _rivals(self, host):
         """The versions of other scripts whose names a version must leave to them: those that serve, but for
@@ -43795,7 +43813,7 @@ class Watcher:
                 if str(error) != self._trouble:
                     self._trouble = str(error)
                     what = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-                    self.app.log.write("warn", f"cannot look for changed scripts: {what}")
+                    self.app.log.write("warn", f"cannot check for changed scripts: {what}")
 
 
 # -- Live pages --------------------------------------------------------------------------
@@ -43925,7 +43943,7 @@ def public_stamps(folder):
 #
 # `http.server` with `ThreadingMixIn`, minus what is slow or lenient in it. Sockets never block: one
 # thread at a time, the leader, waits for all of them, reads, and answers complete requests itself,
-# so a small request costs no change of thread; when a handler of a script keeps the leader, the
+# so a small request needs no change of thread; when a script's handler keeps the leader busy, the
 # supervisor appoints another thread and the first one steps back when it is done. Slow clients
 # therefore hold memory, never a thread. Requests are parsed strictly, one head at a time, and
 # answered by scripts, by files of public/, or by the functions in `PAGES`, which the next section
@@ -44110,7 +44128,7 @@ def read_framing(head, fields, modern):
     head.chunked, head.length = False, 0
     if encoding is not None:
         if length is not None:
-            raise Refusal(400, "Content-Length and Transfer-Encoding exclude each other", close=True)
+            raise Refusal(400, "Content-Length and Transfer-Encoding cannot be combined", close=True)
         if not modern:
             raise Refusal(400, "HTTP/1.0 has no Transfer-Encoding", close=True)
         if encoding.lower() != "chunked":
@@ -44126,7 +44144,7 @@ def read_framing(head, fields, modern):
     head.keep_alive = "close" not in options if modern else "keep-alive" in options
     head.expect = fields.get("expect", "").lower() if modern else ""
     if head.expect and head.expect != "100-continue":
-        raise Refusal(417, "The only expectation that can be met is 100-continue", close=True)
+        raise Refusal(417, "The only supported expectation is 100-continue", close=True)
 
 
 def read_target(head, target, fields, modern, base_path):
@@ -44796,15 +44814,15 @@ def check_local(head, address):
     """Raises Refusal unless a request was made on this machine, under a name that only this machine has,
     and by a page of this server or no page at all. `--cors` and `--allow-host` do not widen this."""
     if not is_loopback(address) or any(map(_FORWARDED.fullmatch, head.fields)):
-        raise Refusal(403, "This is answered to requests from the machine that the server runs on only, and not "
+        raise Refusal(403, "This is only available to requests from the machine that the server runs on, not "
                            "through a proxy")
     if not is_own_name(head.host):
-        raise Refusal(403, "This is answered under localhost or 127.0.0.1 only, not as "
+        raise Refusal(403, "This is only available as localhost or 127.0.0.1, not as "
                            f"{host_name(head.host or '') or 'no host'!r}")
     if head.method == "GET" and head.fields.get("sec-fetch-mode") == "navigate":
         return                          # a link from elsewhere: that page does not see the answer
     if not is_same_origin(head):
-        raise Refusal(403, "This is answered to pages of this server only, not to those of other sites")
+        raise Refusal(403, "This is only available to pages of this server, not to those of other sites")
 
 
 class Key:
@@ -44880,12 +44898,12 @@ class RequestLog:
 #: What --chaos and /engine/chaos understand.
 CHAOS_SYNTAX = """\
 RULES: one or more rules with ';' between them, each [PATH:] SETTING SETTING ...
-A path stands for itself and all below it, PATH* for all that begins so; no path for everything.
+A path covers itself and all below it; PATH* covers all that begins with PATH; no path covers everything.
 Later rules win.
-  latency=200ms  answer so much later    jitter=100ms  give or take so much
+  latency=200ms  answer this much later   jitter=100ms  more or less by up to this
   drop=1%        close the connection without an answer
   error=5%       answer 500
-  slow=1kB/s     streams: let only so much through to the client; slow alone is 1kB/s
+  slow=1kB/s     streams: send to the client no faster; slow alone is 1kB/s
   kill=30s       streams: close connections after about so long
   seed=1         the same dice every time
 slow=/PATH is short for a rule of its own. /engine is never affected."""
@@ -44914,7 +44932,7 @@ def _read_number(pattern, example, most):
             raise ChaosMistake(f"{name}={text}: write for example {name}={example}")
         value = float(found[1]) * (_SCALE[found[2]] if pattern.groups > 1 else 0.01)
         if value > most:
-            raise ChaosMistake(f"{name}={text} is too much")
+            raise ChaosMistake(f"{name}={text} is too large")
         return value
     return read
 
@@ -44987,7 +45005,7 @@ def parse_chaos(text):
 def _setting_reader(name):
     if name not in CHAOS_SETTINGS:
         raise ChaosMistake(f"{name} is not a setting" + (meant(name, CHAOS_SETTINGS) or ".")
-                           + f" There are {', '.join(CHAOS_SETTINGS)} and seed")
+                           + f" The settings are {', '.join(CHAOS_SETTINGS)} and seed")
     return CHAOS_SETTINGS[name]
 
 
@@ -45710,7 +45728,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         server = self.server
         with server.buffer_lock:
             if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES:
-                raise Refusal(503, "The server is receiving too much at the same time", close=True,
+                raise Refusal(503, "The server is receiving too much at once", close=True,
                               headers=(("Retry-After", "1"),))
             server.buffered += size
             self.buffered += size
@@ -45983,7 +46001,7 @@ class RequestAnswerer(RequestReader):
         try:
             return file_response(head, path, self.app.live)
         except PermissionError:
-            raise Refusal(403, "The file may not be read") from None
+            raise Refusal(403, "The server is not allowed to read the file") from None
         except ValueError:
             return None                 # replaced by something else just now
         except OSError as error:
@@ -46643,7 +46661,7 @@ class Greeting:
         self.frames.append(frame if fields.id is None else b"id: %b\n%b" % (utf8(fields.id), frame))
         if sum(map(len, self.frames)) > MAX_OUTBOX_BYTES:
             self.frames.pop()
-            raise HostError(f"connection.send: the messages to one client may have {MAX_OUTBOX_BYTES >> 20} MiB "
+            raise HostError(f"connection.send: the messages to one client can have {MAX_OUTBOX_BYTES >> 20} MiB "
                             "in all")
         return f"Sent to the new connection of '{self.path}'"
 
@@ -46818,7 +46836,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.stream_places = min(max_connections, self.max_sockets - self.max_sockets // 10)
         if self.max_sockets < max_connections:
             self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
-                                   f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
+                                   f"{max_connections:,}: more get 503 (`ulimit -n` shows and sets the limit)")
         self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
         self._first_lines = {}
@@ -47264,7 +47282,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # ======================================================================================
 # 22  PAGES
 #
-# What a browser sees of the server itself: the page for a handler that failed, for a path that does
+# What a browser sees of the server itself: the pages for a handler that failed, for a path that does
 # not exist, for any other refusal; the script that keeps pages live; what monitors read; the dashboard at
 # /engine with its live channel and actions; the GraphQL explorer. Every function registers itself in
 # `PAGES` or `LOCAL_PAGES` of the section above. All text from outside goes through `esc`, or into pages
@@ -47567,7 +47585,7 @@ LIVE_SCRIPT = r"""
     root.adoptedStyleSheets = [sheet];
     const text = element("div");
     for (const { name, text: report, serving } of trouble) {
-      const what = serving ? ` has an error; the version before goes on. ` : ` was not loaded. `;
+      const what = serving ? ` has an error; the previous version keeps running. ` : ` was not loaded. `;
       text.append(element("details", "", element("summary", "", element("b", name), what,
         element("span", report.split("\n")[0])), element("pre", report)));
     }
@@ -47812,7 +47830,7 @@ def render_failure(app, failure):
     error = failure.error
     parts = [f"<h2>{esc(failure.name)} was not loaded</h2>"]
     if failure.name in app.hosts:
-        parts.append('<p class="soft">The version before goes on serving.</p>')
+        parts.append('<p class="soft">The previous version keeps running.</p>')
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
     parts.append(f"<p>{render_headline(error, failure.sources)}</p>")
@@ -47850,7 +47868,7 @@ def missing_page(server, head, message):
     parts += [render_failure(app, failure) for _, failure in sorted(app.failures.items())]
     known = known_paths(app)
     if known:
-        parts.append('<h2>What is there, nearest first</h2>\n<ul class="paths">')
+        parts.append('<h2>What is registered, closest first</h2>\n<ul class="paths">')
         for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
             text = f'<a href="{esc(app.in_base(urllib.parse.quote(path, "/%")))}">{esc(path)}</a>' if link else esc(path)
             parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
@@ -47904,8 +47922,8 @@ def error_page(server, head, status, facts, error, body=b""):
         parts += [f"<h1>{esc(title)}</h1>", f"<p>{esc(advice[:1].upper() + advice[1:])}</p>", *render_notice(server)]
     parts.append(render_request(head, body))
     if server.app.live is not None:
-        parts.append("<footer>This page renews itself when a script is saved.</footer>"
-                     if head.method in ("GET", "HEAD") else "<footer>Send the form again when the script is mended.</footer>")
+        parts.append("<footer>This page reloads when a script is saved.</footer>"
+                     if head.method in ("GET", "HEAD") else "<footer>Send the form again when the script is fixed.</footer>")
     return trouble_response(server, head, status, title, parts)
 
 
@@ -47915,7 +47933,7 @@ def failed_page(server, head, status, facts, error, body=b""):
     title = f"{status} {STATUS_TEXT.get(status, '')}"
     return trouble_response(server, head, status, title, [
         f"<h1>{esc(title)}</h1>", f"<p>{esc(facts['name'])}: {esc(facts['message'])}</p>",
-        f'<p class="soft">Error {facts["id"]}. The server\'s log tells more under this name.</p>'])
+        f'<p class="soft">Error {facts["id"]}. The server\'s log has the details under this name.</p>'])
 
 
 # -- For monitors ------------------------------------------------------------------------
@@ -47988,7 +48006,7 @@ def stream_metrics(app):
     feeds = [(feed, {"stream": feed.path}) for feed in all_feeds(app)]
     for name, kind, doc, value in (
             ("connections", "gauge", "Clients connected now.", Feed.connected),
-            ("connects_total", "counter", "Clients that ever connected.", Feed.served),
+            ("connects_total", "counter", "Clients that connected since the start.", Feed.served),
             ("messages_total", "counter", "Messages sent.", Feed.sent),
             ("dropped_total", "counter", "Clients disconnected because they read too slowly.", Feed.dropped),
             ("waiting_bytes", "gauge", "Bytes that wait for slow clients.", Feed.waiting)):
@@ -48012,11 +48030,11 @@ def server_metrics(server):
              [("", {"state": state}, states[state]) for state in ("running", "stale", "failed")]),
             ("aiwebengine_reloads_total", "counter", "Scripts loaded again since the start.",
              [("", {}, app.reloads)]),
-            ("aiwebengine_http_requests_total", "counter", "Requests, but for those under /engine.",
+            ("aiwebengine_http_requests_total", "counter", "Requests, except those under /engine.",
              [("", {}, server.requests.total)]),
             ("aiwebengine_connections", "gauge", "Open event streams, dashboards not counted.",
              [("", {}, open_streams(server))]),
-            ("process_resident_memory_bytes", "gauge", "Memory that the process occupies.",
+            ("process_resident_memory_bytes", "gauge", "Memory that the process uses.",
              [("", {}, memory_used())]),
             ("process_cpu_seconds_total", "counter", "Processor time of the process.",
              [("", {}, round(time.process_time(), 3))]),
@@ -48631,7 +48649,7 @@ def logged_request(handler, head, body):
 def find_request(handler, number, worker=""):
     own = handler.app.worker
     if worker not in ("", str(own)):
-        raise Refusal(409, f"Process {worker} has this request, but process {own} was asked; try once more")
+        raise Refusal(409, f"Process {worker} has this request, but process {own} was asked; try again")
     entry = handler.server.requests.find(int(number)) if _SMALL_NUMBER.fullmatch(number) else None
     if entry is None:
         raise Refusal(404, f"Request {number or '?'} is no longer in the log")
@@ -49988,7 +50006,7 @@ def share_page(handler, head, body):
         parts += [f'<p class="soft">or {" or ".join(map(esc, addresses[1:]))}</p>'] if addresses[1:] else []
     else:
         parts = ["<h1>Only this machine can reach the server</h1>",
-                 "<p>Start it with <code>--share</code>, and other devices of the network can, too.</p>"]
+                 "<p>Start it with <code>--share</code>, and other devices on the network can, too.</p>"]
     return html_response(200, render_page("Share – aiwebengine", SHARE_STYLE, f"<main>{''.join(parts)}</main>"))
 
 
@@ -51257,7 +51275,7 @@ class Server:
         raise_file_limit()
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         if not memory_used():
-            self.app.log.write("warn", "this system does not tell how large the process is: scripts that take too much "
+            self.app.log.write("warn", "this system does not report the size of the process: scripts that use too much "
                                        "memory are not stopped")
         try:
             self.app.script_files()     # a folder that cannot be read is an error now, not later
@@ -51426,7 +51444,7 @@ OPTIONS = {
         (("--port",), dict(type=port_number, default=DEFAULT_PORT, help=f"port ({DEFAULT_PORT}); 0 takes any free one")),
         (("--open",), dict(action="store_true", help="open the first page in the browser")),
         (("--share",), dict(action="store_true",
-                            help="let other devices of the network in (--host 0.0.0.0), and show a QR code for them")),
+                            help="let other devices on the network in (--host 0.0.0.0), and show a QR code for them")),
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
         (("--handler-timeout",), dict(type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
                                       help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")),
@@ -51456,7 +51474,7 @@ OPTIONS = {
     "networks and deployment": (
         (("--cors",), dict(
             type=origins, action="extend", default=[], metavar="ORIGIN",
-            help="let pages of this origin use the server, with cookies; * for all, without; may be given again")),
+            help="let pages of this origin use the server, with cookies; * for all, without; may be repeated")),
         (("--allow-host",), dict(type=allowed_host, action="append", default=[], metavar="NAME",
                                  help="answer for this host name too; * for all")),
         (("--rate-limit",), dict(type=rate, metavar="N/s", help="POSTs and new streams per second and client address")),
@@ -51505,7 +51523,7 @@ class OptionParser(argparse.ArgumentParser):
             return options
         name = unknown[0].partition("=")[0]
         if not name.startswith("-"):
-            self.error(f"{printable(name)} is one too many: SCRIPTS is one folder, or one file")
+            self.error(f"{printable(name)} is one argument too many: SCRIPTS is one folder or one file")
         near = nearest(name, [option for group in OPTIONS.values() for names, _ in group for option in names])
         if near is None:
             self.error(f"there is no option {printable(name)}")
@@ -51870,7 +51888,7 @@ def main(argv=None):
     if problem:
         parser.error(problem)
     if not options.test and (options.watch or options.report or options.reporter != "spec"):
-        parser.error("--watch, --reporter and --report belong to --test")
+        parser.error("--watch, --reporter and --report need --test")
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
     if options.init:
@@ -51918,7 +51936,7 @@ def trouble_with_modes(options):
     """Why what was asked for cannot be done together, as one line, or None."""
     chosen = [option for option, name in MODES.items() if getattr(options, name) not in (None, False)]
     if len(chosen) > 1:
-        return f"{' and '.join(chosen)} exclude each other: one thing at a time"
+        return f"{' and '.join(chosen)} cannot be combined"
     if chosen and chosen[0] not in MODES_OF_SCRIPTS and options.scripts is not None:
         return f"{chosen[0]} does not use SCRIPTS: leave out {printable(options.scripts)}"
     if options.run and options.scripts is None:
@@ -51942,7 +51960,7 @@ def trouble_with_engine(options):
 def trouble_with(scripts, options):
     """Why the scripts cannot be used at all, as one line, or None."""
     if options.storage and options.redis:
-        return "--storage and --redis exclude each other: with --redis, Redis keeps what the file would"
+        return "--storage and --redis cannot be combined: with --redis, Redis keeps what the file would"
     if options.workers and not options.redis:
         return "--workers needs --redis URL: it is Redis that carries messages from one process to another"
     if options.workers and not hasattr(os, "fork"):
@@ -52005,7 +52023,7 @@ class OutlineEntry:
 
 def outline(source, word=None):
     """The OutlineEntry objects of a source text in its order: its sections and subsections; with a word also
-    what else is named with it."""
+    what else has it in its name."""
     found = [(0, 0, "THIS PAGE: CONTENTS, IMPORTS, VERSION", 1)]
     found += [(match.start(), 0, match[2], int(match[1])) for match in _BANNER.finditer(source)]
     found += [(match.start(), 1, match[1], None) for match in _SUBSECTION.finditer(source)]
@@ -52039,7 +52057,7 @@ def show_outline(word):
         else:
             above[entry.depth] = entry
     if not shown:
-        print(f"aiwebengine: nothing here is named with {word!r}; --outline alone shows the map", file=sys.stderr)
+        print(f"aiwebengine: nothing here has {word!r} in its name; --outline alone shows the map", file=sys.stderr)
     return EXIT_OK if shown else EXIT_SCRIPT
 
 
@@ -52124,7 +52142,7 @@ def listen_trouble(options, error):
         free = free_port_after(options.host, options.port)
         return f"port {options.port} is already in use" + (f"; {free} is free: --port {free}" if free else "")
     if getattr(error, "errno", None) == errno.EACCES:
-        return f"port {options.port} may not be used without special rights; choose one from 1024"
+        return f"port {options.port} needs special rights; choose one from 1024 up"
     return f"cannot listen on {options.host}:{options.port}: {getattr(error, 'strerror', None) or error}"
 
 
@@ -52140,7 +52158,7 @@ def print_banner(server, options):
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
     if not (is_own_name(options.host) or options.workers):
-        lines.append(f"  {'dashboard':<18} for other devices, to look only: /engine?token={server.key.token}")
+        lines.append(f"  {'dashboard':<18} for other devices, view only: /engine?token={server.key.token}")
     if options.workers:
         lines.append(f"  {'':<18} {options.workers} processes, joined by {RedisLink.shown_address(options.redis)}")
     if server.chaos.rules:
@@ -52459,7 +52477,7 @@ TEST_PRELUDE = r"""
 
   function checkOptions(name, options, known) {
     for (const key of Object.keys(options)) {
-      if (!known.includes(key)) throw new TypeError(`${name}: there is no option "${key}"; there are ${known.join(", ")}`);
+      if (!known.includes(key)) throw new TypeError(`${name}: there is no option "${key}"; the options are ${known.join(", ")}`);
     }
   }
 
@@ -52737,7 +52755,7 @@ class StreamClient:
         exchange = self.exchange
         if exchange.done and not self.is_stream:
             text = exchange.body.decode("utf-8", "replace")
-            return f"{exchange.label} is no stream for this client: {exchange.status} {text}".rstrip()
+            return f"{exchange.label} is not a stream for this client: {exchange.status} {text}".rstrip()
         return f"{exchange.label}: the stream has ended" if self.ended else None
 
 
@@ -53051,7 +53069,7 @@ class ScriptTests:
                 continue
             due = self.clock.next_due()
             if due is None or due == math.inf:
-                self.stuck = "the test waits for something that cannot happen any more: no timer is set, and no " \
+                self.stuck = "the test waits for something that can no longer happen: no timer is set, and no " \
                              "request is running"
             elif due > start + MAX_TEST_WAIT * 1000:
                 self.stuck = f"the test waits for something that has not happened after {MAX_TEST_WAIT} s on its clock"
@@ -53620,7 +53638,7 @@ class Workers:
             worker.channel = worker.dealer = None
             failed = failed or not worker.up
             if worker.up and not self.stopping:
-                print(f"aiwebengine: process #{worker.number} ended and is started again", file=sys.stderr)
+                print(f"aiwebengine: process #{worker.number} ended and is being restarted", file=sys.stderr)
             if time.monotonic() - worker.started > WORKER_REST_SECONDS:
                 worker.started = -WORKER_REST_SECONDS       # at once
         return failed
@@ -53690,7 +53708,7 @@ def serve_as_worker(scripts, options, number, channel, first, dealt):
             try:
                 on_script_thread(server.app.refresh)
             except OSError as error:
-                server.app.log.write("warn", f"cannot look for changed scripts: {error}")
+                server.app.log.write("warn", f"cannot check for changed scripts: {error}")
     server.stop()
     return EXIT_OK
 
@@ -54116,7 +54134,7 @@ class Prompt:
             except (OSError, ValueError) as error:
                 print(f"{argument} cannot be read: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         else:
-            print(f"There is no .{command} here; .help lists what there is.", file=sys.stderr)
+            print(f"There is no command .{command}; .help lists them all.", file=sys.stderr)
         return True
 
     def read_editor(self):
