@@ -152,9 +152,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
           Intl.RelativeTimeFormat                                                         72
-    14  Functions of the web                                                           2,225
+    14  Functions of the web                                                           2,224
           Inspection                                                                     604
-          console: formatting                                                             85
+          console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        191
           URL                                                                            597
@@ -196,7 +196,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,045
+    18  GraphQL                                                                        5,094
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -209,16 +209,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
-          GraphQL plans                                                                  512
-          GraphQL documents                                                              140
+          GraphQL plans                                                                  529
+          GraphQL documents                                                              167
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
           GraphQL service                                                                713
-    19  Host API                                                                       2,266
-          Arguments                                                                      162
+    19  Host API                                                                       2,269
+          Arguments                                                                      163
           routeRegistry                                                                  175
-          graphQLRegistry                                                                 98
+          graphQLRegistry                                                                100
           ResponseBuilder                                                                142
           sharedStorage                                                                   87
           Storage in a file                                                              300
@@ -890,7 +890,7 @@ _JS_TOKEN = re.compile(r"""[ \t]*(?:
 _JS_LINE_BREAK = re.compile("\r\n|[\n\r\u2028\u2029]")
 _REST_OF_LINE = re.compile("[^\n\r\u2028\u2029]*").match
 _HASHBANG = re.compile("#![^\n\r\u2028\u2029]*").match
-_ODD_NAME = re.compile(r"(?:[^\x00-\x7f]|[A-Za-z0-9_$]|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
+_ODD_NAME = re.compile(r"(?:[A-Za-z0-9_$\x80-\U0010ffff]+|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
 _NAME_ESCAPE = re.compile(r"\\u(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{4}))")
 # Parts of literals: many in one match, but not millions.
 _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1,10000}}").match
@@ -26087,17 +26087,16 @@ _FORMAT = re.compile("%[sdifjoOc%]")
 def format_log(realm, values):
     """The text of console.log(...values): printf-style directives in a first string, the rest
     separated by spaces."""
-    values = list(values)
-    parts = []
+    values, parts = collections.deque(values), []
     if len(values) > 1 and type(values[0]) is str:
-        template = values.pop(0)
+        template = values.popleft()
 
         def directive(match):
             kind = match[0][1]
             if kind == "%":
                 return "%"
-            return FORMATTERS[kind](realm, values.pop(0)) if values else match[0]
-        parts.append(_FORMAT.sub(directive, template))
+            return FORMATTERS[kind](realm, values.popleft()) if values else match[0]
+        parts.append(replace_in_slices(_FORMAT, directive, template))
     colors = realm.host_hooks.get("console colors", False)
     parts += [value if type(value) is str else Inspector(realm, colors=colors).show(value, 0) for value in values]
     return well_formed_text(" ".join(parts))
@@ -34614,6 +34613,11 @@ MAX_GRAPHQL_DOCUMENT = 256 * 1024
 #: Tokens in a document; SDL comes from the user's own scripts and may be longer.
 MAX_GRAPHQL_TOKENS = 10_000
 MAX_SDL_TOKENS = 200_000
+MAX_SDL_CHARACTERS = 4 * 1024 * 1024
+#: Fields and items of lists in one result, characters of its texts, and as how many values an error counts.
+MAX_GRAPHQL_VALUES = 2_000_000
+MAX_GRAPHQL_CHARACTERS = 64 * 1024 * 1024
+VALUES_OF_AN_ERROR = 20
 #: Brackets of any kind inside one another, in documents and in SDL.
 MAX_GRAPHQL_NESTING = 120
 #: Fields inside one another, after fragments are spread (the deepest introspection query in use has 15).
@@ -37773,16 +37777,22 @@ def _path_list(path, key):
     return keys
 
 
+class _ResultTooLarge(BaseException):
+    """A result has more values or text than the limits allow: on its way through the handlers of errors to the one
+    that answers."""
+
+
 class _OperationRun:
     """One execution: what completion functions share. `errors` holds GraphQLErrors in the order they
-    occurred."""
+    occurred, `left` is how many values more the result may have."""
 
-    __slots__ = ("schema", "source", "operation", "variables", "context", "errors", "absent")
+    __slots__ = ("schema", "source", "operation", "variables", "context", "errors", "absent", "left")
 
     def __init__(self, schema, source, operation, variables, context, absent):
         self.schema, self.source, self.operation = schema, source, operation
         self.variables, self.context, self.absent = variables, context, absent
         self.errors = []
+        self.left = MAX_GRAPHQL_VALUES
 
     def located(self, error, plan, path, key):
         """The error with the place where it happened, as LocatedError of graphql-js."""
@@ -37808,6 +37818,9 @@ class _OperationRun:
         if not nullable:
             raise _NullBubble(located) from None
         self.errors.append(located)
+        self.left -= VALUES_OF_AN_ERROR
+        if self.left < 0:
+            raise _ResultTooLarge
 
 
 class _FieldPlan:
@@ -38058,7 +38071,12 @@ _FAST_TYPES = {"String": str, "ID": str, "Boolean": bool}
 
 
 def _object_executor(entries):
+    width = len(entries)
+
     def execute(source, run, path):
+        run.left -= width
+        if run.left < 0:
+            raise _ResultTooLarge
         result = {}
         get = source.get
         for name_of_key, name, fast, complete, plan, nullable in entries:
@@ -38156,6 +38174,9 @@ def _list_completer(item_complete, plan, item_type):
             value = _list_source(value, run, plan, path)
             if value is None:
                 return None
+        run.left -= len(value)
+        if run.left < 0:
+            raise _ResultTooLarge
         here = (path, key)
         result = []
         append = result.append
@@ -38347,6 +38368,8 @@ class GraphQLDocument:
         except _NullBubble as bubble:
             run.errors.append(bubble.error)
             data = None
+        except _ResultTooLarge:
+            return None, [too_large_result()]
         return data, run.errors
 
 
@@ -38369,12 +38392,37 @@ def _document_of(schema, source):
 _JSON_ANSWER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def graphql_json(result):
+def too_large_result():
+    return GraphQLError(f"The result is too large: it may have {MAX_GRAPHQL_VALUES:,} values and "
+                        f"{MAX_GRAPHQL_CHARACTERS >> 20} MiB of text. Ask for less of it at a time.")
+
+
+class TextsOfAnswer:
+    """Writes the strings of an answer, and lets other threads run meanwhile. Raises _ResultTooLarge: one string may
+    stand in a great many places."""
+
+    __slots__ = ("left",)
+
+    def __init__(self):
+        self.left = MAX_GRAPHQL_CHARACTERS
+
+    def __call__(self, text):
+        self.left -= len(text)
+        if self.left < 0:
+            raise _ResultTooLarge
+        return json.encoder.encode_basestring(text)
+
+
+def graphql_json(result, comma=",", colon=":"):
     """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
     try:
-        text = _JSON_ANSWER.encode(result)
+        write = json.encoder.c_make_encoder({}, _JSON_ANSWER.default, TextsOfAnswer(), None, colon, comma, False,
+                                            False, False)
+        text = "".join(write(result, 0))
         text.encode()
         return text
+    except _ResultTooLarge:
+        return _JSON_ANSWER.encode({"errors": [{"message": too_large_result().message}]})
     except (ValueError, TypeError, RecursionError):
         return json.dumps(_json_safe(result), separators=(",", ":"))
 
@@ -39772,6 +39820,11 @@ def check_path_text(function, path, shown):
                             "another path")
 
 
+def check_text_length(function, what, text, most):
+    if len(text) > most:
+        raise HostError(f"{function}: {what} has {len(text):,} characters; at most {most:,} are allowed")
+
+
 def check_handler(host, function, value, what="handler"):
     """A function, or the name of one as a Python string."""
     if host.realm.is_callable(value):
@@ -39779,9 +39832,7 @@ def check_handler(host, function, value, what="handler"):
     if not isinstance(value, str):
         raise HostError(f"{function}: the {what} must be a function or the name of one, "
                         f"not {describe_value(host.realm, value)}")
-    if len(value) > MAX_PATH_LENGTH:
-        raise HostError(f"{function}: the name of the {what} has {len(value):,} characters; it may have "
-                        f"{MAX_PATH_LENGTH}")
+    check_text_length(function, f"the name of the {what}", value, MAX_PATH_LENGTH)
     name = host.realm.to_python(value).strip()
     if not name:
         raise HostError(f"{function}: the name of the {what} is empty")
@@ -39798,9 +39849,7 @@ def check_filter(host, function, value):
     if value is undefined or value is null or value == "":
         return None
     if isinstance(value, str):
-        if len(value) > MAX_FILTER_CHARACTERS:
-            raise HostError(f"{function}: filterJson has {len(value):,} characters; it may have "
-                            f"{MAX_FILTER_CHARACTERS:,}")
+        check_text_length(function, "filterJson", value, MAX_FILTER_CHARACTERS)
         try:
             pairs = parse_plain_json(realm.to_python(value))
         except JSSyntaxError as error:
@@ -40060,10 +40109,11 @@ def declare_graphql(kind):
     def register(host, name=undefined, sdl=undefined, resolver=undefined, visibility=undefined):
         function = f"register{kind.capitalize()}"
         texts = []
-        for what, value in (("name", name), ("SDL", sdl)):
+        for what, value, most in (("name", name, MAX_PATH_LENGTH), ("SDL", sdl, MAX_SDL_CHARACTERS)):
             if not isinstance(value, str):
                 raise HostError(f"{function}: the {what} must be a string, not "
                                 f"{describe_value(host.realm, value)}")
+            check_text_length(function, f"the {what}", value, most)
             texts.append(host.realm.to_python(value))
         if visibility is undefined or visibility is null:
             visibility = "external"
@@ -40085,6 +40135,7 @@ def register_types(host, sdl=undefined):
     if not isinstance(sdl, str):
         raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String }\", "
                         f"not {describe_value(host.realm, sdl)}")
+    check_text_length("registerTypes", "the SDL", sdl, MAX_SDL_CHARACTERS)
     text = host.realm.to_python(sdl)
     return host.add_graphql("types", text, text, None, "external")
 
@@ -40142,7 +40193,7 @@ def execute_graphql(host, query=undefined, variables=undefined):
     graphql = host.app.graphql
     view = graphql.view("internal", host.name) if host.live else host.graphql.view()
     result = graphql.execute(realm.to_python(query), values or {}, None, None, view)
-    return json.dumps(result, ensure_ascii=False)
+    return graphql_json(result, ", ", ": ")
 
 
 # -- ResponseBuilder ---------------------------------------------------------------------
