@@ -15,7 +15,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            382
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         418
+     3  ERRORS, TEXT AND NUMBERS                                                         421
           Long texts                                                                     124
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             42
@@ -225,10 +225,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,067
+    20  Scripts: loading and hot reload                                                2,078
           Log                                                                            191
-          Causes of errors                                                               214
-          Errors of scripts                                                               73
+          Causes of errors                                                               218
+          Errors of scripts                                                               78
           Calls                                                                          216
           Routes                                                                         164
           Imported files                                                                  59
@@ -520,6 +520,9 @@ class JSError(Exception):
         self.value = value
         self.phase = phase
         self._facts = None
+
+    #: What the section on scripts found out about its cause.
+    explained = None
 
     #: Given a value, returns (name, message, stack, filename, line, column); the section on
     #: built-in errors puts its function here.
@@ -41910,6 +41913,8 @@ LOG_FLUSH_SECONDS = 1.0
 #: times for a request, and each time waits for all the scripts that compute.
 SWITCH_SECONDS = 0.0005
 MAX_REPORTED_CALLS = 6
+#: Characters of a text that is searched for brackets that are not closed.
+MAX_EXPLAINED_CHARACTERS = 200_000
 REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -42144,11 +42149,14 @@ _BEFORE_VALUES = frozenset("return typeof case do else in of instanceof new void
 OpenPlace = collections.namedtuple("OpenPlace", "text offset")
 
 
+_BLANKS = re.compile(r"[ \t]*")
+
+
 def _indentation(source, offset):
     """(columns before the first character of the line of an offset, whether that character is there)."""
     start = source.rfind("\n", 0, offset) + 1
-    line = source[start:offset]
-    return len(source[start:]) - len(source[start:].lstrip(" \t")), not line.strip()
+    first = _BLANKS.match(source, start).end()
+    return first - start, first == offset
 
 
 def open_places(source, end):
@@ -42179,9 +42187,10 @@ def open_places(source, end):
             if not places or places[-1].text.lstrip("$") != _PARTNERS[found[0]]:
                 break
             opening = places.pop()
-            (outer, _), (inner, first) = _indentation(source, opening.offset), _indentation(source, start)
-            if first and inner < outer and suspect is None and "\n" in source[opening.offset:start]:
-                suspect = opening
+            if suspect is None and found[0] == "}" and source.rfind("\n", opening.offset, start) >= 0:
+                inner, first = _indentation(source, start)
+                if first and inner < _indentation(source, opening.offset)[0]:
+                    suspect = opening
             value = found[0] != "}" or opening.text == "${"
         elif kind != "skip":
             value = kind == "string" or kind == "word" and found[0] not in _BEFORE_VALUES
@@ -42201,7 +42210,7 @@ def position_of(source, offset):
 def opening_of(error, source):
     """(sentence, line, column) of what is not closed, if that explains a syntax error; or None."""
     lines = source.split("\n")
-    if error.phase != "parse" or error.line is None or error.line > len(lines):
+    if error.phase != "parse" or error.line is None or error.line > len(lines) or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
     message, offset = error.message, sum(map(len, lines[:error.line - 1])) + error.line - 1 + (error.column or 1) - 1
     places, suspect = open_places(source, offset)
@@ -42304,7 +42313,7 @@ HABITS = (
 _EXPORT_DEFAULT = r"^export\s+default\b"
 _NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
 _EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.", _ROUTE_LINE)
-_NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?\*/|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
+_NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?(?:\*/|\Z)|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
 
 
 def habit_of(error, source):
@@ -42369,13 +42378,18 @@ def error_report(error, sources, served=True):
 
 def explained(error, sources):
     """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an error."""
+    if error.explained is not None:
+        return error.explained
     name, message = error.name, error.message
     headline = f"{name}: {message}" if name else f"Uncaught {message}"
     source = sources.get(error.filename, "")
     says, *opening = opening_of(error, source) or ("", None)
     habit = habit_of(error, source) or (_NO_ERROR if not name and error.line is None else None)
-    return (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
-            [advice(habit)] if habit is not None else [])
+    found = (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
+             [advice(habit)] if habit is not None else [])
+    if source:
+        error.explained = found         # pages ask for it again and again
+    return found
 
 
 def locate(error, sources):
