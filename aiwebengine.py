@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            382
+     1  This page: contents, imports, version                                            394
      2  Limits of scripts                                                                 22
      3  ERRORS, TEXT AND NUMBERS                                                         388
           Long texts                                                                     124
@@ -47,8 +47,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      137
           Arrays                                                                         312
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,008
-          Numbers and text                                                               120
+     9  Conversions and operators                                                      1,011
+          Numbers and text                                                               123
           Type conversion                                                                252
           Objects                                                                        153
           Equality and order                                                              89
@@ -141,11 +141,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         35
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,274
+    13  Intl                                                                           2,280
           Intl: the table of locales                                                     819
           Intl (ECMA-402): locales                                                       297
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              413
+          Intl.NumberFormat                                                              419
           Intl.DateTimeFormat                                                            431
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
@@ -187,8 +187,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               235
           js2py: realm                                                                   624
           Engines                                                                         32
-    17  Streams: registry, connections, broadcaster                                    1,410
-          Messages of streams                                                            112
+    17  Streams: registry, connections, broadcaster                                    1,415
+          Messages of streams                                                            117
           Connections                                                                     72
           Streams                                                                        393
           Runs of deliveries                                                             120
@@ -214,13 +214,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
           GraphQL service                                                                703
-    19  Host API                                                                       2,256
+    19  Host API                                                                       2,258
           Arguments                                                                      152
           routeRegistry                                                                  175
           graphQLRegistry                                                                 98
           ResponseBuilder                                                                142
           sharedStorage                                                                   87
-          Storage in a file                                                              300
+          Storage in a file                                                              302
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
@@ -268,7 +268,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,042
+    23  Command line                                                                   3,044
           Options                                                                        210
           Documentation                                                                  302
           The program                                                                    145
@@ -282,8 +282,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           A starter                                                                      192
           JavaScript without a server                                                    120
           The prompt's terminal                                                          178
-          The file as a program                                                           27
+          The file as a program                                                           29
 """
+
+import gc
+
+COLLECTS_GARBAGE = gc.isenabled()
+gc.disable()                # until the end of this file: what is made meanwhile stays, and looking at it takes time
 
 import argparse
 import array
@@ -297,18 +302,11 @@ import codecs
 import collections
 import contextlib
 import datetime
-import decimal
-import difflib
 import email.utils
 import errno
-import fractions
 import functools
-import gc
-import hashlib
 import heapq
 import html
-import http.client
-import http.server
 import importlib.util
 import io
 import ipaddress
@@ -322,10 +320,8 @@ import posixpath
 import queue
 import random
 import re
-import secrets
 import select
 import selectors
-import shlex
 import shutil
 import signal
 import socket
@@ -333,16 +329,12 @@ import socketserver
 import stat
 import struct
 import sys
-import textwrap
 import threading
 import time
-import traceback
 import types
 import unicodedata
 import urllib.parse
-import uuid
 import weakref
-import zoneinfo
 import zlib
 
 try:
@@ -360,21 +352,41 @@ except ImportError:                     # a Python that was built without it
     ctypes = None
 
 
-def imported_late(name, part):
-    """A module that is loaded when it is first used, for it takes a MiB; None where Python was built without
-    its part in C."""
-    if importlib.util.find_spec(part) is None:
-        return None
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.find_spec(name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+class LateModule:
+    """A module of Python's that is loaded when it is first used, because it takes time or memory: `name` is imported
+    then, and what is looked up stays here."""
+
+    __spec__ = None
+
+    def __init__(self, name):
+        self.__name__ = name
+
+    def __getattr__(self, attribute):
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        value = getattr(importlib.import_module(self.__name__), attribute)
+        setattr(self, attribute, value)
+        return value
 
 
-sqlite3 = imported_late("sqlite3", "_sqlite3")
+(decimal, difflib, fractions, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid, zoneinfo) = map(LateModule, (
+    "decimal difflib fractions secrets shlex sqlite3 ssl textwrap traceback uuid zoneinfo").split())
+
+# OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has the stand-in.
+sys.modules.setdefault("ssl", ssl)
+import http.client
+import http.server
+if sys.modules["ssl"] is ssl:
+    del sys.modules["ssl"]
+try:
+    from _sha2 import sha256            # what hashlib has without OpenSSL
+except ImportError:
+    try:
+        from _sha256 import sha256      # before CPython 3.12
+    except ImportError:
+        from hashlib import sha256
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -6459,9 +6471,12 @@ def string_to_bigint(text):
     return None
 
 
-#: Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly.
-EXACT_DECIMAL = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN,
-                                traps=[decimal.Inexact])
+@functools.cache
+def exact_decimals():
+    """Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly."""
+    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact])
+
+
 #: Integers of more bits than this are taken apart by decimal arithmetic.
 LARGE_INTEGER_BITS = 8192
 
@@ -6473,10 +6488,10 @@ def decimal_of_integer(value, powers):
         return decimal.Decimal(int(value))
     half = 1 << (bits.bit_length() - 2)
     if half not in powers:
-        powers[half] = EXACT_DECIMAL.power(decimal.Decimal(2), half)
+        powers[half] = exact_decimals().power(decimal.Decimal(2), half)
     high = decimal_of_integer(value >> half, powers)
     low = decimal_of_integer(value & ((1 << half) - 1), powers)
-    return EXACT_DECIMAL.add(EXACT_DECIMAL.multiply(high, powers[half]), low)
+    return exact_decimals().add(exact_decimals().multiply(high, powers[half]), low)
 
 
 def integer_to_text(value):
@@ -12074,10 +12089,10 @@ def decimal_in_radix(value, radix, count):
     """A Decimal integer as `count` digits of a radix."""
     if count <= 1024:
         return integer_in_radix(int(value), radix).rjust(count, "0")
-    half = count // 2
-    power = EXACT_DECIMAL.power(decimal.Decimal(radix), half)
-    high = EXACT_DECIMAL.divide_int(value, power)
-    low = EXACT_DECIMAL.subtract(value, EXACT_DECIMAL.multiply(high, power))
+    half, exact = count // 2, exact_decimals()
+    power = exact.power(decimal.Decimal(radix), half)
+    high = exact.divide_int(value, power)
+    low = exact.subtract(value, exact.multiply(high, power))
     return decimal_in_radix(high, radix, count - half) + decimal_in_radix(low, radix, half)
 
 
@@ -23609,14 +23624,19 @@ UNIT_SINGULARS = {"celsius": "degree Celsius", "fahrenheit": "degree Fahrenheit"
 UNIT_SPECIAL = {"mile-per-hour": "mph", "mile-per-gallon": "mpg"}
 
 ROUNDING_MODES = {
-    "ceil": decimal.ROUND_CEILING, "floor": decimal.ROUND_FLOOR, "expand": decimal.ROUND_UP,
-    "trunc": decimal.ROUND_DOWN, "halfExpand": decimal.ROUND_HALF_UP,
-    "halfTrunc": decimal.ROUND_HALF_DOWN, "halfEven": decimal.ROUND_HALF_EVEN,
+    "ceil": "ROUND_CEILING", "floor": "ROUND_FLOOR", "expand": "ROUND_UP",
+    "trunc": "ROUND_DOWN", "halfExpand": "ROUND_HALF_UP",
+    "halfTrunc": "ROUND_HALF_DOWN", "halfEven": "ROUND_HALF_EVEN",
     "halfCeil": None, "halfFloor": None}
 ROUNDING_INCREMENTS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 2500, 5000)
 #: Longer texts are formatted as the Number they convert to.
 MAX_DECIMAL_TEXT = 1000
-_ROUNDING = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
+
+
+@functools.cache
+def rounded_decimals():
+    """Decimal arithmetic in which what is not exact is rounded."""
+    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
 
 
 class NumberSettings(IntlSettings):
@@ -23759,11 +23779,12 @@ def round_decimal(value, settings):
     if mode is None:
         upwards = (settings.roundingMode == "halfCeil") is not value.is_signed()
         mode = decimal.ROUND_HALF_UP if upwards else decimal.ROUND_HALF_DOWN
+    arithmetic = rounded_decimals()
     if settings.roundingIncrement != 1:
-        step = _ROUNDING.scaleb(decimal.Decimal(settings.roundingIncrement), place)
-        value = _ROUNDING.multiply(_ROUNDING.divide(value, step).quantize(decimal.Decimal(1), mode, _ROUNDING), step)
+        step = arithmetic.scaleb(decimal.Decimal(settings.roundingIncrement), place)
+        value = arithmetic.multiply(arithmetic.divide(value, step).quantize(decimal.Decimal(1), mode, arithmetic), step)
     elif value.as_tuple().exponent < place:
-        value = value.quantize(_ROUNDING.scaleb(decimal.Decimal(1), place), mode, _ROUNDING)
+        value = value.quantize(arithmetic.scaleb(decimal.Decimal(1), place), mode, arithmetic)
     whole, _, fraction = format(value.copy_abs(), "f").partition(".")
     if fewest is None:
         exponent = value.adjusted() if value else 0
@@ -23785,11 +23806,11 @@ def scale_number(value, settings):
             return compact_power(settings.data, settings.compactDisplay, exponent)[0]
         return exponent // step * step
     power = power_of(value.adjusted())
-    whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
+    whole, fraction = round_decimal(rounded_decimals().scaleb(value, -power), settings)
     # Rounding may have made 1000 of 999.9.
     if power_of(power + len(whole.lstrip("0") or "0") - 1) > power:
         power = power_of(power + len(whole) - 1)
-        whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
+        whole, fraction = round_decimal(rounded_decimals().scaleb(value, -power), settings)
     return whole, fraction, power
 
 
@@ -23880,7 +23901,7 @@ def format_number_parts(value, settings):
     """PartitionNumberPattern (ECMA-402, 15.5.4): a list of (type, text)."""
     value = decimal_value(value)
     if settings.style == "percent" and value.is_finite():
-        value = _ROUNDING.scaleb(value, 2)
+        value = rounded_decimals().scaleb(value, 2)
     negative = value.is_signed() and not value.is_nan()
     digits, is_zero, category = magnitude_parts(value, settings)
     rows = settings.data.list("number")
@@ -26865,11 +26886,11 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
         raise JSError(new_dom_exception(
             realm, f"The requested length exceeds {MAX_RANDOM_BYTES} bytes", "QuotaExceededError"))
     if target:                          # the view of a detached buffer is empty, and read-only
-        target[:] = secrets.token_bytes(len(target))
+        target[:] = os.urandom(len(target))
     return array
 
 
-CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)))
+CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=os.urandom(16), version=4)))
 
 
 #: When the clock of performance.now() stood at zero: of that clock, and in milliseconds of Unix time.
@@ -32350,6 +32371,11 @@ _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})\Z")
 
 # -- Messages of streams -----------------------------------------------------------------
 
+def random_hex(count):
+    """Random bytes that nobody can guess, as hexadecimal digits. (The module secrets would load OpenSSL.)"""
+    return os.urandom(count).hex()
+
+
 def utf8(text):
     """The bytes of a text; half characters (lone surrogates) become U+FFFD."""
     try:
@@ -32564,7 +32590,7 @@ class Stream:
         #: waiting, and nobody else needs it.
         self.sending = threading.Lock()
         #: Told apart from the ids of an earlier server, or of an earlier stream of this path.
-        self.epoch = secrets.token_hex(4)
+        self.epoch = random_hex(4)
         self.sequence = 0
         self.depth = history
         #: Milliseconds that browsers wait before they connect again.
@@ -32663,7 +32689,7 @@ class Stream:
         if self.archive is not None and not self.archive.append(self, message):
             with self.lock:
                 self.former = self.epoch, self.sequence
-                self.epoch, self.archive = secrets.token_hex(4), None
+                self.epoch, self.archive = random_hex(4), None
             return self._next_message(body, filter, sequence, id)
         return message
 
@@ -38430,7 +38456,7 @@ class GraphQLService:
         with self.lock:
             if len(self.reservations) >= MAX_GRAPHQL_RESERVATIONS:
                 return _sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
-            token = secrets.token_hex(16)
+            token = random_hex(16)
             stream = Stream(GRAPHQL_SSE_PATH, self.registry.broadcaster)
             reservation = self.reservations[token] = _Reservation(token, stream)
         stream.on_close = lambda connection: setattr(reservation, "idle_since", time.monotonic())
@@ -39492,8 +39518,10 @@ class StorageFile:
         self.deadline = math.inf
         #: Streams of which the file could not be read.
         self.unread = weakref.WeakSet()
-        if sqlite3 is None:
-            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without")
+        try:
+            sqlite3.connect
+        except ImportError:
+            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without") from None
         if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
             raise self._unusable("it is not an ordinary file")
         try:
@@ -39630,7 +39658,7 @@ class StorageFile:
         except sqlite3.Error as error:
             reason = error
         try:
-            self._set_aside(stream, secrets.token_hex(4))
+            self._set_aside(stream, random_hex(4))
         except sqlite3.Error:
             if not self.closed:
                 raise StorageUnavailable(f"it cannot be kept in {self.path}: {reason}") from None
@@ -40164,7 +40192,7 @@ class RedisRelay:
         self._note_time(self.link.call("TIME"))
         lost = b"" if all(found) else epoch.encode()
         for _ in range(3):
-            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], secrets.token_hex(4), lost,
+            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], random_hex(4), lost,
                                     facts.get("aof_enabled", 0))
             if re.fullmatch(rb"[0-9a-f]{8}", agreed):
                 self.epoch = agreed.decode()
@@ -40470,7 +40498,7 @@ class RedisPresence:
         self.registry = registry
         #: Called with the epoch (bytes or None) and the time that Redis tells at each report.
         self.seen = seen
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{random_hex(2)}"
         self.others = []                # names of the other processes
         self._told = {}                 # path -> what the last report was made from
         self._rounds = 0
@@ -41529,7 +41557,7 @@ def locate(error, sources):
 def trouble_mark(error):
     """What the log and the client have in common about an error whose details are not for the client."""
     if not hasattr(error, "mark"):
-        error.mark = secrets.token_hex(4)
+        error.mark = random_hex(4)
     return error.mark
 
 
@@ -42955,7 +42983,7 @@ class LiveChannel:
 
     def __init__(self, app):
         self.app = app
-        self.boot = secrets.token_hex(4)
+        self.boot = random_hex(4)
         self.version = self.tries = 0
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         self.files = public_stamps(app.public)
@@ -43956,8 +43984,8 @@ class Key:
     after that a cookie tells."""
 
     def __init__(self):
-        self.token = os.environ.get("AIWEBENGINE_TOKEN") or secrets.token_urlsafe(16)
-        self.cookie = hashlib.sha256(b"dashboard " + utf8(self.token)).hexdigest()
+        self.token = os.environ.get("AIWEBENGINE_TOKEN") or base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        self.cookie = sha256(b"dashboard " + utf8(self.token)).hexdigest()
 
     def cookie_name(self, head):
         """Cookies do not know ports; several servers may have one name."""
@@ -46409,7 +46437,7 @@ def script_policy(script):
 
 def script_hash(script):
     """What allows exactly this script in a Content-Security-Policy."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+    return f"'sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}'"
 
 
 def local_page(method, path):
@@ -46741,7 +46769,7 @@ LIVE_SCRIPT = r"""
 })();
 """.replace("PALETTE", PALETTE)
 
-_LIVE_VERSION = hashlib.sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
+_LIVE_VERSION = sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
 
 @page("live tag")
@@ -53338,6 +53366,8 @@ def run_program(*_exception):
     sys.exit(code)
 
 
+if COLLECTS_GARBAGE:
+    gc.enable()
 if __name__ == "__main__":
     if sys._getframe().f_back is not None:      # a debugger or the like runs this file, and keeps no tree
         run_program()
