@@ -42865,6 +42865,7 @@ class ScriptHost:
         self.source = source
         self.routes = {}                # (place, method) -> Route
         self.streams = {}               # path -> StreamRoute
+        self.stream_spellings = {}      # path_key() of a stream's path -> the path
         self.graphql = app.graphql.stage(name, lambda: app.graphql_beside(self))
         self.live = False
         self.retired = False
@@ -42950,7 +42951,11 @@ class ScriptHost:
         own = self.streams.get(path)
         if own is not None and not own.stream.closed:
             return own.stream
-        return self.app.streams.get(path) or self.app.staged_stream(self, path)
+        found = self.app.streams.get(path) or self.app.staged_stream(self, path)
+        if found is None:
+            spelled = self.app.stream_spelling(self, path)
+            found = self.find_stream(spelled) if spelled != path else None
+        return found
 
     def stream_paths(self):
         return {*self.streams, *self.app.streams.streams}
@@ -43491,6 +43496,7 @@ class Application:
     def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
         with self._lock:
             self._check_current(host)
+            path = self.stream_spelling(host, path)
             self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
             known = host.streams.get(path) or self.stream_routes.get(path)
             if known is None and len(host.streams) + len(self.stream_routes) >= MAX_STREAMS:
@@ -43500,6 +43506,7 @@ class Application:
                 self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
             host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
+            host.stream_spellings[path_key(path)] = path
             if host.live:
                 self.streams.replace([stream])
                 self._rebuild()
@@ -43567,6 +43574,14 @@ class Application:
                 if item.owner != host.name and item.owner not in self._going]
         return kept + [item for other in self._staged.values() if other is not host
                        for item in other.graphql.registrations]
+
+    def stream_spelling(self, host, path):
+        """A path as the stream of the same URL has it: `/%C3%BC` and `/ü` are one."""
+        key = path_key(path)
+        if key in self.stream_keys:
+            return self.stream_keys[key].stream.path
+        return next((known.stream_spellings[key] for known in [host, *self._staged.values()]
+                     if key in known.stream_spellings), path)
 
     def staged_stream(self, host, path):
         """For a version that is being loaded: a stream of one that will begin to serve in the same step."""

@@ -12878,6 +12878,19 @@ class RoutingTest(ServerCase):
         self.serve("routeRegistry.registerStreamRoute('/caf%C3%A9'); routeRegistry.sendStreamMessage('/caf%C3%A9', 1)")
         self.assertEqual(self.connect("/caf%C3%A9").status, 200)
 
+    def test_a_stream_is_one_however_its_path_is_written(self):
+        self.serve({"a.js": "routeRegistry.registerStreamRoute('/caf%C3%A9'); routeRegistry.registerStreamRoute('/50%')",
+                    "b.js": "routeRegistry.registerStreamRoute('/café');"
+                            "routeRegistry.registerRoute('/send', ({ request }) => routeRegistry.sendStreamMessage(request.query.to, 1));"
+                            "routeRegistry.registerRoute('/all', () => routeRegistry.listStreams())"})
+        self.assertEqual([item["path"] for item in self.get_json("/all")], ["/50%", "/caf%C3%A9"])
+        for path, spellings in (("/caf%C3%A9", ("/café", "/caf%C3%A9", "/caf%c3%a9")), ("/50%25", ("/50%", "/50%25"))):
+            client = self.connect(path)
+            for spelling in spellings:
+                self.assertIn("1 delivered", self.get("/send?" + urllib.parse.urlencode({"to": spelling}))[2], spelling)
+                self.assertEqual(client.json(), 1)
+        self.assertIn("no stream is registered", self.get("/send?to=/caf%25252F")[2])
+
     def test_a_page_is_found_without_its_ending(self):
         self.routes("GET /made", **{"public/about.html": "about", "public/made.html": "file", "public/both.html": "html",
                                     "public/both/index.html": "index", "public/sub/.html": "no"})
