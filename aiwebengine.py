@@ -225,15 +225,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,067
+    20  Scripts: loading and hot reload                                                2,082
           Log                                                                            191
           Causes of errors                                                               214
           Errors of scripts                                                               73
           Calls                                                                          216
           Routes                                                                         164
           Imported files                                                                  59
-          One script                                                                     373
-          All scripts                                                                    594
+          One script                                                                     378
+          All scripts                                                                    604
           Live pages                                                                     122
     21  HTTP server                                                                    3,344
           Request heads                                                                  200
