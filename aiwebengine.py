@@ -225,8 +225,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,082
-          Log                                                                            191
+    20  Scripts: loading and hot reload                                                2,086
+          Log                                                                            195
           Causes of errors                                                               214
           Errors of scripts                                                               73
           Calls                                                                          216
@@ -42008,7 +42008,7 @@ class LogWriter:
     def __init__(self):
         self._changed = threading.Condition()
         self._lines = collections.deque()
-        self._size = self._dropped = 0
+        self._size = self._dropped = self._written = 0
         self._thread = None
         self._writing = False
 
@@ -42053,11 +42053,15 @@ class LogWriter:
                 write_log_line(stream, text)
             except (OSError, ValueError):
                 pass                    # a full disk or a closed terminal must not stop the server
+            self._written += 1
 
     def flush(self, seconds):
-        """Returns when everything is written, or the time is up."""
+        """Returns when everything that is there now is written, or nothing was for this time."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._lines and not self._writing, seconds)
+            seen, end = -1, self._written + len(self._lines) + self._writing + bool(self._dropped)
+            while seen < self._written < end and (self._lines or self._writing):
+                seen = self._written
+                self._changed.wait_for(lambda: not self._lines and not self._writing or self._written >= end, seconds)
 
 
 LOG_WRITER = LogWriter()

@@ -8060,15 +8060,19 @@ class StreamFaultTest(unittest.TestCase):
             time.sleep(0.005)
 
     def test_the_sentence_says_what_is_queued_what_was_dropped_and_why(self):
+        def read_on():
+            with contextlib.suppress(OSError):
+                self.read(client, b"no such bytes")
         stream = self.stream()
-        self.attach(stream)
+        client = self.attach(stream)
+        threading.Thread(target=read_on, daemon=True).start()
         _, connection = self.stalled(stream)
         stream.send("x" * 500_000)
-        self.eventually(lambda: connection.queued > 100_000)
+        self.eventually(lambda: connection.queued > 100_000 and list(stream.slow) == [connection])
         self.assertEqual(stream.send("y").sentence(),
                          "2 connections matched, 2 delivered (1 of them queued for clients that read slowly), 0 failed")
         stream.send("x" * 600_000)
-        self.eventually(lambda: connection.queued > 700_000)
+        self.eventually(lambda: connection.queued > 700_000 and list(stream.slow) == [connection])
         self.assertEqual(stream.send("x" * 600_000).sentence(),
                          "2 connections matched, 1 delivered, 1 failed (dropped: their clients read too slowly and were "
                          "disconnected with more than 1 MiB waiting)")
@@ -11771,6 +11775,25 @@ class LogTest(ServerCase):
                               encoding="utf-8", timeout=STUCK)
         for text in ("line 2999\n", "the last line\n", "SystemError: a crash"):
             self.assertIn(text, done.stderr)
+
+    def test_the_end_waits_longer_than_its_patience_while_lines_are_being_written(self):
+        writer, written, let_go = aiwebengine.LogWriter(), [], threading.Event()
+        self.addCleanup(let_go.set)
+
+        def write(stream, text):
+            time.sleep(0.025)
+            written.append(text)
+            if text == "stuck":
+                let_go.wait()
+        with mock.patch.object(aiwebengine, "write_log_line", write):
+            for number in range(80):
+                writer.put(None, str(number))
+            writer.flush(1)
+            self.assertEqual(written, [str(number) for number in range(80)])
+            for text in ("a", "stuck", "b"):
+                writer.put(None, text)
+            writer.flush(0.3)
+            self.assertEqual(written[80:], ["a", "stuck"])
 
 
 class ScriptTest(ServerCase):
