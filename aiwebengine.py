@@ -13,13 +13,13 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            383
+     1  This page: contents, imports, version                                            394
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         388
-          Long texts                                                                     124
+     3  ERRORS, TEXT AND NUMBERS                                                         447
+          Long texts                                                                     148
           Lengths and numbers                                                             39
-          Escaping, and names that were meant                                             42
-     4  JavaScript lexer                                                                 459
+          Escaping, and names that were meant                                             48
+     4  JavaScript lexer                                                                 461
      5  Syntax tree                                                                      414
           Program and statements                                                          93
           Functions and classes                                                           39
@@ -27,19 +27,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     93
           Patterns                                                                        19
           Modules                                                                         57
-     6  Parser                                                                         2,328
+     6  Parser                                                                         2,324
           Parser: names and scopes                                                       251
-          Parser: statements                                                             478
+          Parser: statements                                                             476
           Parser: functions                                                              173
           Parser: classes                                                                200
-          Parser: expressions                                                            448
+          Parser: expressions                                                            446
           Parser: literals                                                               218
           Parser: patterns                                                               182
           Parser: modules                                                                217
           Parsing a source text                                                          101
-     7  Scope analysis                                                                 1,174
+     7  Scope analysis                                                                 1,176
           Variables and scopes                                                           106
-          Resolving names                                                                714
+          Resolving names                                                                716
           Types of variables                                                             343
      8  Values and objects                                                             1,263
           Property descriptors                                                           212
@@ -47,8 +47,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      137
           Arrays                                                                         320
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,046
-          Numbers and text                                                               120
+     9  Conversions and operators                                                      1,049
+          Numbers and text                                                               123
           Type conversion                                                                252
           Objects                                                                        153
           Equality and order                                                              86
@@ -69,7 +69,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          173
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,754
+    11  Built-ins of the language                                                      8,710
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -99,12 +99,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterator prototypes                                                             10
           Array                                                                          144
           Array: callbacks                                                               109
-          Array: order                                                                   157
+          Array: order                                                                   125
           Array: prototype methods                                                       547
           Array: methods that typed arrays share                                          77
           Array: constructor                                                              87
           Array iterators                                                                 44
-          Map and Set                                                                    442
+          Map and Set                                                                    433
           Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                             84
           WeakRef and FinalizationRegistry                                               113
@@ -119,7 +119,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                181
-          JSON: parsing                                                                  405
+          JSON: parsing                                                                  401
           JSON: writing                                                                  337
           Reflect                                                                         73
           Proxy                                                                          272
@@ -142,11 +142,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         35
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,273
+    13  Intl                                                                           2,279
           Intl: the table of locales                                                     819
           Intl (ECMA-402): locales                                                       297
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              413
+          Intl.NumberFormat                                                              419
           Intl.DateTimeFormat                                                            431
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
@@ -165,17 +165,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,806
+    15  Realm, jobs and timers                                                         3,855
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           882
           The global object                                                              120
           Modules                                                                        413
-          Deadlines                                                                      297
-          Values for a reader that chooses                                                90
+          Deadlines                                                                      333
+          Values for a reader that chooses                                               101
           Output and compiled texts                                                       55
-          Threads for scripts                                                            154
+          Threads for scripts                                                            155
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   429
+          Realm: objects, errors, jobs                                                   430
           Realm: running code, values in and out                                         413
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
@@ -188,16 +188,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               235
           js2py: realm                                                                   624
           Engines                                                                         32
-    17  Streams: registry, connections, broadcaster                                    1,410
-          Messages of streams                                                            112
+    17  Streams: registry, connections, broadcaster                                    1,415
+          Messages of streams                                                            117
           Connections                                                                     72
           Streams                                                                        393
           Runs of deliveries                                                             120
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,027
-          GraphQL errors                                                                 170
+    18  GraphQL                                                                        5,045
+          GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
           GraphQL parser                                                                 384
@@ -205,41 +205,40 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    233
+          GraphQL registrations, and their SDL in one                                    238
           GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
-          GraphQL plans                                                                  506
+          GraphQL plans                                                                  512
           GraphQL documents                                                              140
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                711
-    19  Host API                                                                       2,256
-          Arguments                                                                      152
+          GraphQL service                                                                713
+    19  Host API                                                                       2,268
+          Arguments                                                                      162
           routeRegistry                                                                  175
           graphQLRegistry                                                                 98
           ResponseBuilder                                                                142
           sharedStorage                                                                   87
-          Storage in a file                                                              300
+          Storage in a file                                                              302
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,090
+    20  Scripts: loading and hot reload                                                2,082
           Log                                                                            191
-          Code frames                                                                     33
-          Causes of errors                                                               213
-          Errors of scripts                                                               71
-          Calls                                                                          214
+          Causes of errors                                                               214
+          Errors of scripts                                                               73
+          Calls                                                                          216
           Routes                                                                         164
           Imported files                                                                  59
-          One script                                                                     373
-          All scripts                                                                    589
+          One script                                                                     378
+          All scripts                                                                    604
           Live pages                                                                     122
-    21  HTTP server                                                                    3,341
+    21  HTTP server                                                                    3,344
           Request heads                                                                  200
           Request bodies                                                                 247
-          Responses of handlers                                                          154
+          Responses of handlers                                                          157
           Who may ask                                                                    215
           The last requests                                                               32
           Fault injection                                                                334
@@ -269,22 +268,27 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,043
+    23  Command line                                                                   3,060
           Options                                                                        210
-          Documentation                                                                  302
+          Documentation                                                                  304
           The program                                                                    146
           The map of this file                                                            58
-          Serving                                                                        164
-          Script tests                                                                   390
-          Script tests: requests and streams                                             176
-          Script tests: one file                                                         414
+          Serving                                                                        169
+          Script tests                                                                   391
+          Script tests: requests and streams                                             180
+          Script tests: one file                                                         417
           Reports of tests                                                               246
           Several processes                                                              266
           A starter                                                                      192
           JavaScript without a server                                                    120
           The prompt's terminal                                                          178
-          The file as a program                                                           27
+          The file as a program                                                           29
 """
+
+import gc
+
+COLLECTS_GARBAGE = gc.isenabled()
+gc.disable()                # until the end of this file: what is made meanwhile stays, and looking at it takes time
 
 import argparse
 import array
@@ -298,18 +302,11 @@ import codecs
 import collections
 import contextlib
 import datetime
-import decimal
-import difflib
 import email.utils
 import errno
-import fractions
 import functools
-import gc
-import hashlib
 import heapq
 import html
-import http.client
-import http.server
 import importlib.util
 import io
 import ipaddress
@@ -323,10 +320,8 @@ import posixpath
 import queue
 import random
 import re
-import secrets
 import select
 import selectors
-import shlex
 import shutil
 import signal
 import socket
@@ -334,16 +329,12 @@ import socketserver
 import stat
 import struct
 import sys
-import textwrap
 import threading
 import time
-import traceback
 import types
 import unicodedata
 import urllib.parse
-import uuid
 import weakref
-import zoneinfo
 import zlib
 
 try:
@@ -361,21 +352,41 @@ except ImportError:                     # a Python that was built without it
     ctypes = None
 
 
-def imported_late(name, part):
-    """A module that is loaded when it is first used, for it takes a MiB; None where Python was built without
-    its part in C."""
-    if importlib.util.find_spec(part) is None:
-        return None
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.find_spec(name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+class LateModule:
+    """A module of Python's that is loaded when it is first used, because it takes time or memory: `name` is imported
+    then, and what is looked up stays here."""
+
+    __spec__ = None
+
+    def __init__(self, name):
+        self.__name__ = name
+
+    def __getattr__(self, attribute):
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        value = getattr(importlib.import_module(self.__name__), attribute)
+        setattr(self, attribute, value)
+        return value
 
 
-sqlite3 = imported_late("sqlite3", "_sqlite3")
+(decimal, difflib, fractions, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid, zoneinfo) = map(LateModule, (
+    "decimal difflib fractions secrets shlex sqlite3 ssl textwrap traceback uuid zoneinfo").split())
+
+# OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has the stand-in.
+sys.modules.setdefault("ssl", ssl)
+import http.client
+import http.server
+if sys.modules["ssl"] is ssl:
+    del sys.modules["ssl"]
+try:
+    from _sha2 import sha256            # what hashlib has without OpenSSL
+except ImportError:
+    try:
+        from _sha256 import sha256      # before CPython 3.12
+    except ImportError:
+        from hashlib import sha256
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -414,6 +425,36 @@ FRAME_BYTES = 8 * 1024
 # them into JavaScript error objects where a script (or the API) catches them.
 # What may not be caught by any script (a timeout, a generator's return) is a BaseException.
 # ======================================================================================
+
+
+def code_frame(source, line, column, around=2, opening=None):
+    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
+    an `opening`, that line is shown and marked as well."""
+    lines = source.removesuffix("\n").split("\n")
+    if line is not None and line == len(lines) + 1:     # the end of the text
+        line, column = len(lines), len(lines[-1]) + 1
+    if line is None or not 1 <= line <= len(lines):
+        return ""
+    last = min(line + around, len(lines))
+    numbers = list(range(max(1, line - around), last + 1))
+    marks = {line: column}
+    if opening is not None and opening[0] != line:
+        marks[opening[0]] = opening[1]
+        numbers = sorted({*numbers, opening[0]})
+    shown = []
+    for before, number in zip([numbers[0] - 1, *numbers], numbers):
+        text = lines[number - 1].rstrip("\r").replace("\t", " ")
+        if number != before + 1:
+            shown.append("  …")
+        shown += marked_line(text, number, len(str(last)), marks.get(number), number in marks)
+    return "\n".join(shown)
+
+
+def marked_line(text, number, width, column, marked):
+    """A line of a code frame, and a caret under its column if there is one."""
+    start = column - 80 if column and column >= 100 else 0
+    shown = [f"{'>' if marked else ' '} {number:>{width}} | {text[start:start + 160]}".rstrip()]
+    return [*shown, " " * (width + 4) + " " * (column - start) + "^"] if column else shown
 
 
 class JSNativeError(Exception):
@@ -548,18 +589,17 @@ def poll_interrupt():
         raise Interrupted
 
 
-def interruptible(values):
-    """A Python iterator over many values that looks now and then whether the script shall stop."""
-    if len(values) < 1000:
-        return values
-    return interruptible_slowly(values)
-
-
-def interruptible_slowly(values):
+def with_polls(values):
+    """Values that may be many, with checks whether the script shall stop."""
     for count, value in enumerate(values):
-        if not count & 511:
+        if not count & 1023:
             poll_interrupt()
         yield value
+
+
+def interruptible(values):
+    """with_polls() of a collection, if it is large."""
+    return values if len(values) < 1000 else with_polls(values)
 
 
 class MemoryLimit:
@@ -609,7 +649,7 @@ def join_pair(high, low):
     return 0x10000 + ((ord(high) & 0x3FF) << 10) + (ord(low) & 0x3FF)
 
 
-#: Characters of a long text that are worked on between two looks whether the script shall stop.
+#: Characters of a long text that are worked on between two checks whether the script shall stop.
 SLICE_LENGTH = 1 << 16
 
 
@@ -662,19 +702,43 @@ def matches_in_slices(pattern, text):
             at = max(at, whole)
 
 
-def with_polls(values):
-    """Values that may be many, with a look now and then whether the script shall stop."""
-    for index, value in enumerate(values):
-        if not index & 4095:
-            poll_interrupt()
-        yield value
-
-
 def sliced(values):
     """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
     for start in range(0, len(values), SLICE_LENGTH):
         poll_interrupt()
         yield values[start:start + SLICE_LENGTH]
+
+
+def sort_in_slices(values, key=None):
+    """sorted(values, key=key) of a sequence, with checks whether the script shall stop: long ones are
+    sorted in runs, which are then merged piece by piece."""
+    if len(values) <= SLICE_LENGTH << 2:
+        return sorted(values, key=key)
+    runs = [sorted(piece, key=key) for piece in sliced(values)]
+    result = []
+    for piece in merged_runs(runs, key):
+        result += piece
+    return result
+
+
+def merged_runs(runs, key=None):
+    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
+    get_key = key or (lambda value: value)
+    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
+    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
+    starts = [0] * len(runs)
+    for bound in bounds + [None]:
+        items = []
+        for index, run in enumerate(runs):
+            poll_interrupt()
+            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
+            items += run[starts[index]:end]
+            starts[index] = end
+        yield sorted(items, key=key)
+        for index, run in enumerate(runs if bound is not None else ()):     # all alike
+            end = bisect.bisect_right(run, bound, starts[index], key=key)
+            yield list(run[starts[index]:end])
+            starts[index] = end
 
 
 def comparisons_at_once(value):
@@ -775,9 +839,15 @@ def nearest(word, candidates, likeness=0.6):
     return found[0] if found else None
 
 
+#: Characters of a word that may be a slip of the pen: comparing longer ones takes its time.
+MAX_MEANT_CHARACTERS = 200
+
+
 def nearest_names(word, candidates, most, likeness=0.6):
     """The candidates most like a word, whatever the case of letters, the best first."""
-    lower = {other.lower(): other for other in candidates}
+    if len(word) > MAX_MEANT_CHARACTERS:
+        return []
+    lower = {other.lower(): other for other in candidates if len(other) <= MAX_MEANT_CHARACTERS}
     return [lower[item] for item in difflib.get_close_matches(word.lower(), list(lower), most, likeness)]
 
 
@@ -796,8 +866,8 @@ def meant(name, candidates):
 # ======================================================================================
 # 4  JAVASCRIPT LEXER
 #
-# Cuts source text into tokens, one at a time and on demand: whether `/` begins a regular
-# expression and whether `}` continues a template is known to the parser alone, so it asks.
+# Cuts source text into tokens, one at a time and on demand: only the parser knows whether `/` begins a
+# regular expression and whether `}` continues a template, so it asks for each token.
 # The current token lives in plain attributes of the lexer, because making a token object
 # for each would cost more than reading it. Uses the errors of section 3; the parser of
 # section 6 is a subclass.
@@ -839,7 +909,7 @@ _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1
                  for quote in ("'", '"')}
 _TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
 _REGEXP_PARTS = re.compile("(?:[^/\\\\\\[\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]"
-                           "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029])*\\]){1,10000}").match
+                           "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]){0,65536}\\]){1,10000}").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})"
                      r"|([0-3][0-7]{0,2}|[4-7][0-7]?)|(\r\n|[\s\S]))")
@@ -988,6 +1058,8 @@ class JSLexer:
             if kind == 2:
                 self.start, self.pos = match.span(2)
                 self.type = match[2]
+                if STOPPED_THREADS:     # whatever is long holds many of these
+                    poll_interrupt()
                 return
             if kind == 5:
                 if STOPPED_THREADS:
@@ -1075,7 +1147,7 @@ class JSLexer:
         if "\\" in text:
             self.escaped_at = self.start
             text = _NAME_ESCAPE.sub(self._name_escape, text)
-        for index, char in enumerate(text):
+        for index, char in enumerate(interruptible(text)):
             if not (is_identifier_part(char) if index else is_identifier_start(char)):
                 if not index or "\\" in match[0]:
                     raise self.error("Invalid or unexpected token", start)
@@ -1155,6 +1227,8 @@ class JSLexer:
         following = self.source[end:end + 1]
         if following and (following == "\\" or is_identifier_part(following)):
             raise self.error("Invalid or unexpected token", start)
+        if end - start > MAX_INTEGER_DIGITS:
+            raise self.error("Numeric literal is too long", start)
         self.type, self.pos = "bigint" if big else "number", end
         if "_" in text:
             self._check_separators(text, start, legacy)
@@ -1204,8 +1278,6 @@ class JSLexer:
         if whole and whole[0] == "0" and len(whole) > 1:
             self._legacy_octal("Decimals with leading zeros are not allowed in strict mode.")
         if fraction is None and exponent is None:
-            if len(whole) > MAX_INTEGER_DIGITS:
-                raise self.error("Numeric literal is too long", start)
             self.value = parse_integer(whole.replace("_", ""))
             return
         value = float(((whole or "0") + (fraction or "") + (exponent or "")).replace("_", ""))
@@ -1255,8 +1327,8 @@ class JSLexer:
 # ======================================================================================
 # 5  SYNTAX TREE
 #
-# What the parser makes and the scope analysis and the code generator read. One small
-# class per construct, in the manner of ESTree: `fields` lists its parts in source order,
+# What the parser builds, and what the scope analysis and the code generator read. One small
+# class per construct, as in ESTree: `fields` lists its parts in source order,
 # the constructor takes them by position or by name. Nodes know neither the lexer nor the
 # compiler. Strings in nodes are JavaScript strings: Python text of UTF-16 code units.
 # ======================================================================================
@@ -2028,8 +2100,6 @@ class StatementParser(NameParser):
         handler = _STATEMENTS.get(self.type)
         if handler is None:
             return self.parse_expression_statement()
-        if STOPPED_THREADS:
-            poll_interrupt()
         self.depth = depth = self.depth + 1
         if depth > MAX_NESTING:
             raise self.too_deep()
@@ -2848,8 +2918,6 @@ class ExpressionParser(ClassParser):
 
     def parse_assignment(self, no_in=False, stop_at_question=False):
         """Read an AssignmentExpression; with stop_at_question leave a `?` behind it to the caller."""
-        if STOPPED_THREADS:
-            poll_interrupt()
         self.arrow_at = self.start
         self.no_in = no_in
         left = self.parse_private_in(no_in) if self.type == "private" else self.parse_unary()
@@ -4149,6 +4217,8 @@ class ScopeAnalyzer:
                             self.visit(item)
 
     def visit_list(self, nodes):
+        if STOPPED_THREADS:
+            poll_interrupt()
         for node in nodes:
             if node is not None:
                 self.visit(node)
@@ -5473,7 +5543,7 @@ def array_index(key):
 def order_keys(keys):
     """Integer indices ascending, then strings, then symbols (10.1.11.1); no private names."""
     strings, symbols, indices, last, ascending = [], [], [], -1, True
-    for key in keys:
+    for key in keys if len(keys) < 1000 else with_polls(keys):
         if type(key) is str:
             if key and key[0] in "0123456789" and (index := array_index(key)) >= 0:
                 indices.append(key)
@@ -5484,7 +5554,7 @@ def order_keys(keys):
         elif type(key) is JSSymbol:
             symbols.append(key)
     if not ascending:
-        indices.sort(key=int)           # millions would hold up all threads
+        indices = sort_in_slices(indices, int)
     if indices:
         strings = indices + strings
     return strings + symbols if symbols else strings
@@ -6054,7 +6124,7 @@ class Hole:
 
 HOLE = Hole()
 
-#: A write this far behind the end turns an array into a dictionary.
+#: A write this far past the end turns an array into a dictionary.
 MAX_ARRAY_GAP = 100_000
 
 
@@ -6550,9 +6620,12 @@ def string_to_bigint(text):
     return None
 
 
-#: Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly.
-EXACT_DECIMAL = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN,
-                                traps=[decimal.Inexact])
+@functools.cache
+def exact_decimals():
+    """Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly."""
+    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact])
+
+
 #: Integers of more bits than this are taken apart by decimal arithmetic.
 LARGE_INTEGER_BITS = 8192
 
@@ -6564,10 +6637,10 @@ def decimal_of_integer(value, powers):
         return decimal.Decimal(int(value))
     half = 1 << (bits.bit_length() - 2)
     if half not in powers:
-        powers[half] = EXACT_DECIMAL.power(decimal.Decimal(2), half)
+        powers[half] = exact_decimals().power(decimal.Decimal(2), half)
     high = decimal_of_integer(value >> half, powers)
     low = decimal_of_integer(value & ((1 << half) - 1), powers)
-    return EXACT_DECIMAL.add(EXACT_DECIMAL.multiply(high, powers[half]), low)
+    return exact_decimals().add(exact_decimals().multiply(high, powers[half]), low)
 
 
 def integer_to_text(value):
@@ -11275,7 +11348,8 @@ class PythonDump:
 # 11  BUILT-INS OF THE LANGUAGE
 #
 # The standard library of JavaScript, one subsection per class in the order of the specification.
-# Every built-in function is declared once, beside its code, by a decorator of its table:
+# Every built-in function is declared once, next to its code, by a decorator of its table (or, if it is one
+# expression, in a line of a call of methods() or getters()):
 # `impl(realm, this, *arguments)` for functions, `impl(realm, new_target, *arguments)` for
 # constructors. A table becomes objects when a realm first needs it. Uses the object model and
 # the abstract operations from above; hands down INTRINSICS and GLOBAL_NAMES to the realm.
@@ -11590,7 +11664,7 @@ def group_values(realm, items, callback, make_key):
     groups = {}
     iterator = iterate(realm, items)
     try:
-        for index, value in enumerate(iterator):
+        for index, value in enumerate(with_polls(iterator)):
             key = make_key(callback.fn(undefined, value, index))
             groups.setdefault(key, []).append(value)
     except BaseException as error:
@@ -11827,7 +11901,7 @@ def object_from_entries(realm, this, entries=undefined, *_):
     obj = JSObject(realm.ObjectPrototype)
     iterator = iterate(realm, entries)
     try:
-        for entry in iterator:
+        for entry in with_polls(iterator):
             if not isinstance(entry, JSObject):
                 raise JSTypeError(f"Iterator value {display(entry)} is not an entry object")
             key = entry.get("0")
@@ -12550,10 +12624,10 @@ def decimal_in_radix(value, radix, count):
     """A Decimal integer as `count` digits of a radix."""
     if count <= 1024:
         return integer_in_radix(int(value), radix).rjust(count, "0")
-    half = count // 2
-    power = EXACT_DECIMAL.power(decimal.Decimal(radix), half)
-    high = EXACT_DECIMAL.divide_int(value, power)
-    low = EXACT_DECIMAL.subtract(value, EXACT_DECIMAL.multiply(high, power))
+    half, exact = count // 2, exact_decimals()
+    power = exact.power(decimal.Decimal(radix), half)
+    high = exact.divide_int(value, power)
+    low = exact.subtract(value, exact.multiply(high, power))
     return decimal_in_radix(high, radix, count - half) + decimal_in_radix(low, radix, half)
 
 
@@ -14219,7 +14293,7 @@ def string_split(realm, this, separator=undefined, limit=undefined, *_):
 
 
 def split_in_slices(text, separator):
-    """text.split(separator), with looks whether the script shall stop."""
+    """text.split(separator), with checks whether the script shall stop."""
     if len(text) <= SLICE_LENGTH:
         return text.split(separator)
     # The part under way begins at `start`; no separator begins between that and `at`.
@@ -14470,7 +14544,7 @@ def string_raw(realm, this, template=undefined, *substitutions):
     literals = to_object(realm, to_object(realm, template).get("raw"))
     length = length_of_array_like(literals)
     pieces, total = [], 0
-    for index in range(length):
+    for index in interruptible(range(length)):
         piece = to_string(substitutions[index - 1]) if 0 < index <= len(substitutions) else ""
         # The literal is read only after the substitution before it was converted.
         piece += to_string(literals.get(str(index)))
@@ -14831,7 +14905,7 @@ def sort_values(values, comparator):
     values[:] = rest + [undefined] * count
 
 
-#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
+#: Characters in all that texts may have which are sorted without a check of the clock between two comparisons.
 MAX_SORTED_CHARACTERS = 1 << 22
 
 
@@ -14852,38 +14926,6 @@ def sort_texts(texts):
     for text in sort_in_slices(list(counts), functools.cmp_to_key(compare)):
         result += [text] * counts[text]
     return result
-
-
-def sort_in_slices(values, key=None):
-    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
-    sorted in runs, which are then merged piece by piece."""
-    if len(values) <= SLICE_LENGTH << 2:
-        return sorted(values, key=key)
-    runs = [sorted(piece, key=key) for piece in sliced(values)]
-    result = []
-    for piece in merged_runs(runs, key):
-        result += piece
-    return result
-
-
-def merged_runs(runs, key=None):
-    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
-    get_key = key or (lambda value: value)
-    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
-    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
-    starts = [0] * len(runs)
-    for bound in bounds + [None]:
-        items = []
-        for index, run in enumerate(runs):
-            poll_interrupt()
-            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
-            items += run[starts[index]:end]
-            starts[index] = end
-        yield sorted(items, key=key)
-        for index, run in enumerate(runs if bound is not None else ()):     # all alike
-            end = bisect.bisect_right(run, bound, starts[index], key=key)
-            yield list(run[starts[index]:end])
-            starts[index] = end
 
 
 def make_comparison(function):
@@ -15217,7 +15259,7 @@ def array_push(realm, this, *values):
     if length + len(values) > MAX_SAFE:
         raise JSTypeError(f"Pushing {len(values)} elements on an array-like of length {length} "
                           "is disallowed by ECMA-262")
-    for index, value in enumerate(values, length):
+    for index, value in enumerate(interruptible(values), length):
         obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length + len(values))
     return length + len(values)
@@ -15300,7 +15342,7 @@ def array_sort(realm, this, comparator=undefined, *_):
     if is_dense(obj) and len(obj.items) == len(values):
         obj.items[:] = values
         return obj
-    for index, value in enumerate(values):
+    for index, value in enumerate(interruptible(values)):
         obj.set_or_throw(str(index), value)
     for index in range(len(values), length):
         if not index & 4095:
@@ -15348,7 +15390,7 @@ def splice_in_place(realm, obj, length, start, deleted, items):
             if not index & 4095:
                 realm.poll()
             obj.delete_or_throw(str(index))
-    for index, value in enumerate(items, start):
+    for index, value in enumerate(interruptible(items), start):
         obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length - deleted + count)
 
@@ -15411,7 +15453,7 @@ def array_unshift(realm, this, *values):
     if count:
         check_safe_length(length + count)
         move_elements(realm, obj, 0, count, length, True)
-        for index, value in enumerate(values):
+        for index, value in enumerate(interruptible(values)):
             obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length + count)
     return length + count
@@ -15437,7 +15479,7 @@ def array_with(realm, this, index=undefined, value=undefined, *_):
     check_array_length(length)
     index = int(index)
     values = copied_items(realm, obj, length) if is_dense(obj) else [
-        undefined if at == index else obj.get(str(at)) for at in range(length)]
+        undefined if at == index else obj.get(str(at)) for at in interruptible(range(length))]
     values[index] = value
     return realm.new_array(values)
 
@@ -15604,7 +15646,7 @@ def array_of(realm, this, *items):
     if this is realm.Array or not is_constructor(this):
         return realm.new_array(list(items))
     target = construct(this, (len(items),))
-    for index, value in enumerate(items):
+    for index, value in enumerate(interruptible(items)):
         target.create_data_property_or_throw(str(index), value)
     set_length_or_throw(target, len(items))
     return target
@@ -15820,15 +15862,6 @@ def moved_position(position, era):
     return position, era
 
 
-def polled(realm, values):
-    """The same values, with a look at the clock now and then: for loops that may not call any
-    generated code."""
-    for count, value in enumerate(values):
-        if not count & 4095:
-            realm.poll()
-        yield value
-
-
 def declared_info(table, key):
     """The FunctionInfo that all realms share of one function in a table. Comparing it tells a
     built-in function from what a script may have put in its place."""
@@ -15853,7 +15886,7 @@ def declare_filling(table, adder_name, quick_adder, has_entries):
         add = quick_adder(realm, target) if is_builtin else functools.partial(adder.fn, target)
         iterator = fast_iterator(realm, iterable) or iterate(realm, iterable)
         try:
-            for item in polled(realm, iterator):
+            for item in with_polls(iterator):
                 if has_entries:
                     add(*entry_of(item))
                 else:
@@ -15911,7 +15944,7 @@ MAP.alias(SYM_ITERATOR, "entries")
 @MAP.method("forEach", 1)
 def map_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     run = require_callable(callback).fn
-    for position in polled(realm, this.positions()):
+    for position in with_polls(this.positions()):
         run(this_arg, this.values[position], this.keys[position], this)
     return undefined
 
@@ -15976,7 +16009,7 @@ SET.alias(SYM_ITERATOR, "values")
 @SET.method("forEach", 1)
 def set_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     run = require_callable(callback).fn
-    for position in polled(realm, this.positions()):
+    for position in with_polls(this.positions()):
         key = this.keys[position]
         run(this_arg, key, key, this)
     return undefined
@@ -16021,11 +16054,11 @@ def set_difference(realm, this, other=undefined, *_):
     record = SetRecord(other)
     result = copy_of_set(realm, this)
     if len(this.index) <= record.size:
-        for key in polled(realm, iterate_set(this)):
+        for key in with_polls(iterate_set(this)):
             if record.contains(key):
                 result.remove(key)
     else:
-        for key in polled(realm, record.iterator()):
+        for key in with_polls(record.iterator()):
             result.remove(key)
     return result
 
@@ -16035,11 +16068,11 @@ def set_intersection(realm, this, other=undefined, *_):
     record = SetRecord(other)
     result = JSSet(realm.SetPrototype)
     if len(this.index) <= record.size:
-        for key in polled(realm, iterate_set(this)):
+        for key in with_polls(iterate_set(this)):
             if record.contains(key):
                 result.add_key(key)
     else:
-        for key in polled(realm, record.iterator()):
+        for key in with_polls(record.iterator()):
             if this.has_key(key):
                 result.add_key(key)
     return result
@@ -16049,9 +16082,9 @@ def set_intersection(realm, this, other=undefined, *_):
 def set_is_disjoint_from(realm, this, other=undefined, *_):
     record = SetRecord(other)
     if len(this.index) <= record.size:
-        return not any(record.contains(key) for key in polled(realm, iterate_set(this)))
+        return not any(record.contains(key) for key in with_polls(iterate_set(this)))
     iterator = record.iterator()
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         if this.has_key(key):
             iterator.close()
             return False
@@ -16062,7 +16095,7 @@ def set_is_disjoint_from(realm, this, other=undefined, *_):
 def set_is_subset_of(realm, this, other=undefined, *_):
     record = SetRecord(other)
     return len(this.index) <= record.size \
-        and all(record.contains(key) for key in polled(realm, iterate_set(this)))
+        and all(record.contains(key) for key in with_polls(iterate_set(this)))
 
 
 @SET.method("isSupersetOf", 1)
@@ -16071,7 +16104,7 @@ def set_is_superset_of(realm, this, other=undefined, *_):
     if len(this.index) < record.size:
         return False
     iterator = record.iterator()
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         if not this.has_key(key):
             iterator.close()
             return False
@@ -16082,7 +16115,7 @@ def set_is_superset_of(realm, this, other=undefined, *_):
 def set_symmetric_difference(realm, this, other=undefined, *_):
     iterator = SetRecord(other).iterator()
     result = copy_of_set(realm, this)
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         if this.has_key(key):
             result.remove(key)
         else:
@@ -16094,7 +16127,7 @@ def set_symmetric_difference(realm, this, other=undefined, *_):
 def set_union(realm, this, other=undefined, *_):
     iterator = SetRecord(other).iterator()
     result = copy_of_set(realm, this)
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         result.add_key(key)
     return result
 
@@ -16883,7 +16916,7 @@ def typed_array_filter(realm, this, callback=undefined, this_arg=undefined, *_):
     kept = [value for index, value in element_items(realm, this, range(len(this.view)))
             if to_boolean(test(this_arg, value, index, this))]
     result = typed_array_species_create(realm, this, (len(kept),), "%TypedArray%.prototype.filter")
-    for index, value in enumerate(kept):
+    for index, value in enumerate(interruptible(kept)):
         result.set_index(index, value)
     return result
 
@@ -16898,7 +16931,7 @@ def typed_array_includes(realm, this, value=undefined, start=undefined, *_):
         return value is undefined
     if value != value:
         return this.kind.is_float and any(
-            item != item for item in polled(realm, (this.view[i] for i in range(first, length))))
+            item != item for item in with_polls((this.view[i] for i in range(first, length))))
     return find_forwards(realm, this, value, first) >= 0
 
 
@@ -16997,7 +17030,7 @@ def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
         if set(map(type, values)) <= NUMBER_TYPES:
             this.store(values, start)
             return undefined
-    for index in polled(realm, range(length)):
+    for index in with_polls(range(length)):
         this.set_index(start + index, source.get(str(index)))
     return undefined
 
@@ -17055,7 +17088,7 @@ def slice_over_itself(realm, result, source, first, count):
     """Byte after byte, from the start, as the specification asks of overlapping slices."""
     data, size = source.buffer.data, source.kind.size
     start, to = source.offset + first * size, result.offset
-    for position in polled(realm, range(count * size)):
+    for position in with_polls(range(count * size)):
         data[to + position] = data[start + position]
 
 
@@ -17178,7 +17211,7 @@ def typed_array_from(realm, this, source=undefined, mapper=undefined, this_arg=u
         require_callable(mapper)
     values = values_of_source(realm, source)
     result = typed_array_create(this, (len(values),), "%TypedArray%.from")
-    for index in polled(realm, range(len(values))):
+    for index in with_polls(range(len(values))):
         value = values[index]
         if mapper is not undefined:
             value = mapper.fn(this_arg, value, index)
@@ -17208,7 +17241,7 @@ def values_of_source(realm, source):
         if type(source) is JSArray and not source.props and source.attrs is None \
                 and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
             return list(source.items)
-        return limited_list(polled(realm, iterator_from_method(source, method)))
+        return limited_list(with_polls(iterator_from_method(source, method)))
     values = ArrayLikeValues(to_object(realm, source))
     if values.length > MAX_BUFFER_BYTES:
         raise JSRangeError(f"Invalid typed array length: {values.length}")
@@ -17217,7 +17250,7 @@ def values_of_source(realm, source):
 
 def limited_list(iterator):
     values = []
-    for value in iterator:
+    for value in with_polls(iterator):
         values.append(value)
         if len(values) > MAX_ARRAY_ITEMS:
             raise JSRangeError("Invalid typed array length")
@@ -17229,7 +17262,7 @@ def typed_array_of(realm, this, *items):
     if not is_constructor(this):
         raise JSTypeError(f"{display(this)} is not a constructor")
     result = typed_array_create(this, (len(items),), "%TypedArray%.of")
-    for index, value in enumerate(items):
+    for index, value in enumerate(interruptible(items)):
         result.set_or_throw(str(index), value)
     return result
 
@@ -17260,7 +17293,7 @@ def construct_typed_array(realm, kind, new_target, source, offset, length):
     if type(values) is list:
         result.store(values)
     else:
-        for index in polled(realm, range(len(values))):
+        for index in with_polls(range(len(values))):
             result.set_index(index, values[index])
     return result
 
@@ -17319,7 +17352,7 @@ def iterate_typed_array(realm, array):
             or array.proto is not getattr(realm, array.kind.name + "Prototype") \
             or not realm.typed_array_iteration_untouched:
         return None
-    return polled(realm, live_elements(array))
+    return with_polls(live_elements(array))
 
 
 def live_elements(array):
@@ -18856,7 +18889,7 @@ JSON = Namespace("JSON", tag="JSON")
 
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_JSON_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
+_JSON_CHARACTERS = re.compile(r'(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
 _JSON_LITERALS = {"t": "true", "f": "false", "n": "null"}
 _MINUS_ZERO = re.compile("-0(?![0-9.eE])")
 #: An error message quotes this many characters before and after the place.
@@ -18970,10 +19003,10 @@ def json_parse(realm, text):
 
 #: No part can match in two ways: `re` would try them all where a text has no end.
 _JSON_TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"'
-#: Characters of a JSON text that are decoded without a look whether the script shall stop.
+#: Characters of a JSON text that are decoded without a check whether the script shall stop.
 JSON_PART_CHARACTERS = 1 << 16
-#: Values of a text that is decoded at once all the same: some 60 ms.
-MIN_JSON_VALUES_IN_PARTS = 1 << 19
+#: Values of a text that is decoded at once all the same: 15 ms, of small arrays 100.
+MIN_JSON_VALUES_IN_PARTS = 1 << 17
 
 
 def _json_part(depth):
@@ -19056,7 +19089,9 @@ def _decode_parts(parser, text, at, place):
 
 
 def parse_plain_json(text):
-    """A JSON text, as clients send it, as plain Python. Raises JSSyntaxError, in V8's words."""
+    """A JSON text, as clients and scripts send it, as plain Python. Raises JSSyntaxError, in V8's words."""
+    if has_too_many_values(text):
+        raise JSSyntaxError(f"it has more than {MAX_JSON_VALUES:,} values")
     try:
         return _PLAIN_JSON.decode(text)
     except RecursionError:
@@ -19078,7 +19113,7 @@ _JSON_TEXT_OR_VALUE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[,\[{]', r
 
 def has_too_many_values(text):
     """Whether a JSON text has more than MAX_JSON_VALUES: each takes many times its characters of memory."""
-    if text.count(",") + text.count("[") + text.count("{") <= MAX_JSON_VALUES:
+    if len(text) <= MAX_JSON_VALUES or text.count(",") + text.count("[") + text.count("{") <= MAX_JSON_VALUES:
         return False
     separators = (1 for found in _JSON_TEXT_OR_VALUE.finditer(text) if found[0][0] != '"')
     return sum(itertools.islice(separators, MAX_JSON_VALUES + 1)) > MAX_JSON_VALUES
@@ -19152,8 +19187,11 @@ def json_token_error(text, position):
     """(None, position after it) for a string, number or literal, else (message, position)."""
     char = text[position:position + 1]
     if char == '"':
-        match = _JSON_STRING.match(text, position)
-        return (None, match.end()) if match else json_string_error(text, position + 1)
+        position += 1
+        while end := _JSON_CHARACTERS.match(text, position, position + SLICE_LENGTH).end() - position:
+            poll_interrupt()
+            position += end
+        return (None, position + 1) if text[position:position + 1] == '"' else json_string_error(text, position)
     if char and char in "-0123456789":
         return json_number_error(text, position)
     literal = _JSON_LITERALS.get(char, "")
@@ -19164,25 +19202,16 @@ def json_token_error(text, position):
 
 
 def json_string_error(text, position):
-    """The message and position for a string literal that has an error somewhere."""
-    while position < len(text):
-        char = text[position]
-        if char == "\\":
-            escape = text[position + 1:position + 2]
-            if not escape:
-                return "", len(text)
-            if escape == "u":
-                for index in range(position + 2, position + 6):
-                    if index >= len(text) or text[index] not in "0123456789abcdefABCDEF":
-                        return "Bad Unicode escape in JSON", index
-                position += 4
-            elif escape not in '"\\/bfnrt':
-                return "Bad escaped character in JSON", position + 1
-            position += 1
-        elif char < " ":
-            return "Bad control character in string literal in JSON", position
-        position += 1
-    return "Unterminated string in JSON", len(text)
+    """The message and position for a string literal that has an error here."""
+    char, escape = text[position:position + 1], text[position + 1:position + 2]
+    if char == "\\" and escape == "u":
+        return "Bad Unicode escape in JSON", next(
+            (index for index in range(position + 2, position + 6)
+             if text[index:index + 1] not in "0123456789abcdefABCDEF" or index >= len(text)))
+    if char == "\\":
+        return ("Bad escaped character in JSON", position + 1) if escape else ("", len(text))
+    return ("Bad control character in string literal in JSON", position) if char \
+        else ("Unterminated string in JSON", len(text))
 
 
 def json_number_error(text, position):
@@ -19239,8 +19268,8 @@ def internalize(holder, name, reviver):
         if is_array(value):
             keys = map(str, range(length_of_array_like(value)))
         else:
-            keys = [key for key in value.own_keys() if type(key) is str and is_enumerable(value, key)]
-        for key in keys:
+            keys = [key for key in interruptible(value.own_keys()) if type(key) is str and is_enumerable(value, key)]
+        for key in with_polls(keys):
             element = internalize(value, key, reviver)
             if element is undefined:
                 value.delete(key)
@@ -19501,7 +19530,7 @@ class JSONWriter:
         if keys is None:
             keys = [key for key in value.own_keys() if type(key) is str]
             if value.exotic or value.attrs is not None:
-                keys = [key for key in keys if is_enumerable(value, key)]
+                keys = [key for key in interruptible(keys) if is_enumerable(value, key)]
         colon = ": " if self.gap else ":"
         for key in keys:
             if self.write_property(lambda: value, key, value.get(key), before + quote_json(key) + colon):
@@ -20030,7 +20059,7 @@ def global_unescape(realm, this, text=undefined, *_):
 #
 # RegExp, from the text of a pattern to matches: the properties of Unicode's characters, the tree of a
 # pattern, and the two machines that match it. One is Python's `re`, where it means the same; the other is
-# our own, which can be interrupted. Used by the built-ins of strings through Symbol.match and its kin.
+# our own, which can be interrupted. Strings use it through Symbol.match and related symbols.
 # ======================================================================================
 
 
@@ -20728,6 +20757,8 @@ class PatternParser:
     """Reads a pattern (22.2.1 with B.1.2); raises JSSyntaxError with the reason as V8 words it."""
 
     def __init__(self, source, flags):
+        if len(source) > MAX_PATTERN_LENGTH:
+            self.fail("Regular expression too large")
         self.sets = "v" in flags
         self.unicode = self.sets or "u" in flags
         self.ignore_case = "i" in flags
@@ -20747,8 +20778,6 @@ class PatternParser:
 
     def parse(self):
         """The tree of the whole pattern."""
-        if len(self.text) > MAX_PATTERN_LENGTH:
-            self.fail("Regular expression too large")
         tree = self.disjunction()
         if self.pos < len(self.text):
             self.fail("Unmatched ')'")
@@ -22352,7 +22381,7 @@ class CodePointView:
 
     def locate(self):
         """Notes where the astral characters are, once a position within the text is asked for."""
-        self.astral = [m.start() for m in interruptible_slowly(_ASTRAL_CHARACTER.finditer(self.points))]
+        self.astral = [m.start() for m in with_polls(_ASTRAL_CHARACTER.finditer(self.points))]
         self.astral_units = [index + i for i, index in enumerate(self.astral)]
 
     def to_point(self, unit):
@@ -22550,7 +22579,7 @@ REGEXP_FLAGS = "dgimsuvy"
 
 def are_flags(flags):
     """Whether a string is made of flags, each at most once, and not both of u and v."""
-    return len(set(flags)) == len(flags) and set(flags) <= set(REGEXP_FLAGS) \
+    return len(flags) <= len(REGEXP_FLAGS) and len(set(flags)) == len(flags) and set(flags) <= set(REGEXP_FLAGS) \
         and not ("u" in flags and "v" in flags)
 
 
@@ -23316,7 +23345,7 @@ def regexp_string_iterator_next(realm, this, *_):
 # 13  INTL
 #
 # The Intl object (ECMA-402) and what Number, Date, String and Array need of it for `toLocaleString`.
-# One constructor a subsection, over the table of locales at the beginning.
+# One constructor per subsection, after the table of locales at the beginning.
 # ======================================================================================
 
 
@@ -24494,14 +24523,19 @@ UNIT_SINGULARS = {"celsius": "degree Celsius", "fahrenheit": "degree Fahrenheit"
 UNIT_SPECIAL = {"mile-per-hour": "mph", "mile-per-gallon": "mpg"}
 
 ROUNDING_MODES = {
-    "ceil": decimal.ROUND_CEILING, "floor": decimal.ROUND_FLOOR, "expand": decimal.ROUND_UP,
-    "trunc": decimal.ROUND_DOWN, "halfExpand": decimal.ROUND_HALF_UP,
-    "halfTrunc": decimal.ROUND_HALF_DOWN, "halfEven": decimal.ROUND_HALF_EVEN,
+    "ceil": "ROUND_CEILING", "floor": "ROUND_FLOOR", "expand": "ROUND_UP",
+    "trunc": "ROUND_DOWN", "halfExpand": "ROUND_HALF_UP",
+    "halfTrunc": "ROUND_HALF_DOWN", "halfEven": "ROUND_HALF_EVEN",
     "halfCeil": None, "halfFloor": None}
 ROUNDING_INCREMENTS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 2500, 5000)
 #: Longer texts are formatted as the Number they convert to.
 MAX_DECIMAL_TEXT = 1000
-_ROUNDING = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
+
+
+@functools.cache
+def rounded_decimals():
+    """Decimal arithmetic in which what is not exact is rounded."""
+    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
 
 
 class NumberSettings(IntlSettings):
@@ -24644,11 +24678,12 @@ def round_decimal(value, settings):
     if mode is None:
         upwards = (settings.roundingMode == "halfCeil") is not value.is_signed()
         mode = decimal.ROUND_HALF_UP if upwards else decimal.ROUND_HALF_DOWN
+    arithmetic = rounded_decimals()
     if settings.roundingIncrement != 1:
-        step = _ROUNDING.scaleb(decimal.Decimal(settings.roundingIncrement), place)
-        value = _ROUNDING.multiply(_ROUNDING.divide(value, step).quantize(decimal.Decimal(1), mode, _ROUNDING), step)
+        step = arithmetic.scaleb(decimal.Decimal(settings.roundingIncrement), place)
+        value = arithmetic.multiply(arithmetic.divide(value, step).quantize(decimal.Decimal(1), mode, arithmetic), step)
     elif value.as_tuple().exponent < place:
-        value = value.quantize(_ROUNDING.scaleb(decimal.Decimal(1), place), mode, _ROUNDING)
+        value = value.quantize(arithmetic.scaleb(decimal.Decimal(1), place), mode, arithmetic)
     whole, _, fraction = format(value.copy_abs(), "f").partition(".")
     if fewest is None:
         exponent = value.adjusted() if value else 0
@@ -24670,11 +24705,11 @@ def scale_number(value, settings):
             return compact_power(settings.data, settings.compactDisplay, exponent)[0]
         return exponent // step * step
     power = power_of(value.adjusted())
-    whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
+    whole, fraction = round_decimal(rounded_decimals().scaleb(value, -power), settings)
     # Rounding may have made 1000 of 999.9.
     if power_of(power + len(whole.lstrip("0") or "0") - 1) > power:
         power = power_of(power + len(whole) - 1)
-        whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
+        whole, fraction = round_decimal(rounded_decimals().scaleb(value, -power), settings)
     return whole, fraction, power
 
 
@@ -24765,7 +24800,7 @@ def format_number_parts(value, settings):
     """PartitionNumberPattern (ECMA-402, 15.5.4): a list of (type, text)."""
     value = decimal_value(value)
     if settings.style == "percent" and value.is_finite():
-        value = _ROUNDING.scaleb(value, 2)
+        value = rounded_decimals().scaleb(value, 2)
     negative = value.is_signed() and not value.is_nan()
     digits, is_zero, category = magnitude_parts(value, settings)
     rows = settings.data.list("number")
@@ -25497,7 +25532,7 @@ def string_list(realm, iterable):
         return []
     iterator = iterate(realm, iterable)
     items = []
-    for item in iterator:
+    for item in with_polls(iterator):
         if type(item) is not str:
             error = JSTypeError("Iterable yielded a non-String value")
             abandon_iterator(iterator, error)
@@ -25588,9 +25623,9 @@ def relative_time_format_to_parts(realm, this, value=undefined, unit=undefined, 
 # ======================================================================================
 # 14  FUNCTIONS OF THE WEB
 #
-# What browsers and node give to scripts beside the language: the console and how it shows values, URL,
-# TextEncoder, base64, structuredClone, crypto, performance, timers. Each from the standard that it is
-# named in; none reaches outside of the realm.
+# What browsers and node give to scripts besides the language: the console and how it shows values, URL,
+# TextEncoder, base64, structuredClone, crypto, performance, timers. Each follows the standard that defines
+# it; none reaches outside the realm.
 # ======================================================================================
 
 
@@ -27332,7 +27367,7 @@ def params_construct(realm, new_target, init=undefined, *_):
     if method is not undefined:
         return JSURLSearchParams(proto, pairs_from_sequence(realm, init))
     pairs = {}
-    for key in init.own_keys():
+    for key in interruptible(init.own_keys()):
         if type(key) is str:
             own = init.get_own(key)
             if own is not None and own.enumerable:
@@ -27627,7 +27662,7 @@ class Cloner:
 
     def clone_properties(self, value, copy):
         """The own enumerable properties with string keys."""
-        for key in value.own_keys():
+        for key in interruptible(value.own_keys()):
             if type(key) is str:
                 own = value.get_own(key)
                 if own is not None and own.enumerable:
@@ -27745,11 +27780,11 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
         raise JSError(new_dom_exception(
             realm, f"The requested length exceeds {MAX_RANDOM_BYTES} bytes", "QuotaExceededError"))
     if target:                          # the view of a detached buffer is empty, and read-only
-        target[:] = secrets.token_bytes(len(target))
+        target[:] = os.urandom(len(target))
     return array
 
 
-CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)))
+CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=os.urandom(16), version=4)))
 
 
 #: When the clock of performance.now() stood at zero: of that clock, and in milliseconds of Unix time.
@@ -29649,6 +29684,40 @@ def give_back_memory():
     ask_glibc("malloc_trim", ctypes.c_size_t(0) if ctypes else 0)
 
 
+class CollectorPauses:
+    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is not
+    looked at again before `collect_all`. A callback of the gc module.
+
+    has_kept    is there something that is not looked at?
+    is_stale    has a realm been closed since, which may be among it?
+    """
+
+    #: Seconds of a collection after which that is worth it.
+    LONG = 0.1
+
+    def __init__(self):
+        self.began = 0.0
+        self.has_kept = self.is_stale = False
+
+    def __call__(self, phase, info):
+        if info["generation"] < 2:
+            return
+        if phase == "start":
+            self.began = time.thread_time()
+        elif time.thread_time() - self.began > self.LONG:
+            gc.freeze()
+            self.has_kept = True
+
+    def collect_all(self):
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+        self.has_kept = self.is_stale = False
+
+
+COLLECTOR_PAUSES = CollectorPauses()
+
+
 def share_one_arena():
     """Lets all threads allocate from one arena of glibc (M_ARENA_MAX): they do so under Python's lock anyway,
     and each further arena takes memory of its own."""
@@ -29753,6 +29822,8 @@ class Watchdog:
                 idle = 0 if self.watches or self.ended else idle + 1
                 if not idle:
                     self.check(time.monotonic() - due)
+                elif idle == 10 and COLLECTOR_PAUSES.is_stale:
+                    self.collect()
                 asleep = self.asleep = idle > 40
                 wait = None if asleep else self.next_wait()
                 due = time.monotonic() + (wait or 0.0)
@@ -29850,7 +29921,7 @@ class Watchdog:
     def collect(self):
         """Collects garbage and gives what is free back to the system; the bytes by which the process shrank."""
         before = memory_used()
-        gc.collect()
+        COLLECTOR_PAUSES.collect_all()
         give_back_memory()
         self.collected = time.monotonic()
         self.memory = self.clean_memory = memory_used()
@@ -29947,7 +30018,7 @@ class LiveValues:
         return result
 
     def convert_object(self, value):
-        result, owner = {}, value
+        result, owner = ProxyValues(self, value) if isinstance(value, JSProxyBase) else {}, value
         self.made[id(value)] = value, result
         while owner is not None and owner is not self.realm.ObjectPrototype:
             for key in owner.own_keys():
@@ -29966,13 +30037,24 @@ class LiveValues:
     def property(self, holder, key, desc):
         if desc is None:
             return None
-        if not desc.is_accessor():
-            return self.convert(holder.get(key), holder)
+        return self.reader(holder, key) if desc.is_accessor() else self.convert(holder.get(key), holder)
 
+    def reader(self, holder, key):
         def read(*arguments):
             value = holder.get(key)
             return call(value, holder, *arguments) if is_callable(value) else value
         return self.later(read)
+
+
+class ProxyValues(dict):
+    """What a Proxy became for such a reader: it may also have properties that it does not list."""
+
+    def __init__(self, values, proxy):
+        super().__init__()
+        self.values_of, self.proxy = values, proxy
+
+    def get(self, name, default=None):
+        return self[name] if name in self else self.values_of.reader(self.proxy, utf16(name))
 
 
 # -- Output and compiled texts -----------------------------------------------------------
@@ -30016,7 +30098,7 @@ def compile_cached(source, filename):
 
 
 #: Errors of Python's own that generated code may raise, and what they are in JavaScript.
-_UNBOUND = re.compile("'([^']*)'")
+_UNBOUND = re.compile("'([^']*)")     # Python cuts long names off
 _EMPTY_CELL = re.compile("^v$|Cell' object has no attribute 'v'$")
 
 
@@ -30182,6 +30264,7 @@ def prepare_interpreter():
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+    gc.callbacks.append(COLLECTOR_PAUSES)
 
 
 # -- Outcomes of calls -------------------------------------------------------------------
@@ -30257,7 +30340,7 @@ class Pending(Outcome):
         if itself:
             realm.enter(lambda: realm.run_jobs(False))
             if not self.done:
-                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it may wait "
+                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it can wait "
                                     "for other promises only, not for timers or events")
             return self.value()
         settled = threading.Event()
@@ -30674,6 +30757,7 @@ class RealmBase:
     def close(self):
         """Cancels timers; later entries fail."""
         self.closed = True
+        COLLECTOR_PAUSES.is_stale = COLLECTOR_PAUSES.has_kept
         self.timers.close()
 
     def unload(self, reason):
@@ -30996,14 +31080,14 @@ class Realm(RealmBase):
 
     def _object_to_python(self, value, around):
         if isinstance(value, JSArray):
-            return [self._to_python(item, around) for item in list_from_array_like(value)]
+            return [self._to_python(item, around) for item in interruptible(list_from_array_like(value))]
         if isinstance(value, JSPrimitiveObject):
             return self._to_python(value.value, around)
         to_json = value.get("toJSON")
         if is_callable(to_json):
             return self._to_python(to_json.fn(value, ""), around)
         result = {}
-        for key in value.own_keys():
+        for key in interruptible(value.own_keys()):
             if type(key) is str:
                 desc = value.get_own(key)
                 if desc is not None and desc.enumerable:
@@ -31057,8 +31141,8 @@ class Realm(RealmBase):
     def keys(self, obj):
         """The names of an object's own enumerable properties."""
         names = [key for key in obj.own_keys() if type(key) is str]
-        found = [(key, obj.get_own(key)) for key in names]
-        return [python_text(key) for key, desc in found if desc is not None and desc.enumerable]
+        found = [(key, obj.get_own(key)) for key in interruptible(names)]
+        return [python_text(key) for key, desc in interruptible(found) if desc is not None and desc.enumerable]
 
     def elements(self, array):
         """The elements of an array, as a list."""
@@ -31619,9 +31703,9 @@ class PromptRealm(ForegroundRealm):
 # ======================================================================================
 # 16  JS2PY, AND THE CHOICE OF AN ENGINE
 #
-# The customer's package as an engine beside our own: a private copy of it, the way from our syntax tree to
-# its JavaScript, what was closed so that a script stays inside, and a realm with the same members as
-# ours. ENGINES, at the end, is the choice.
+# The package js2py as a second engine: a private copy of it, the translation from our syntax tree to its
+# JavaScript, the hardening that keeps a script inside, and a realm with the same members as ours.
+# ENGINES, at the end, lists the engines to choose from.
 # ======================================================================================
 
 
@@ -31966,7 +32050,7 @@ def newer_construct(node):
 def check_parameters(function):
     names = [param.name for param in function.params]
     if len(set(names)) < len(names):
-        raise JSSyntaxError("js2py has no functions with two parameters of one name: use --engine builtin",
+        raise JSSyntaxError("js2py does not support two parameters with the same name: use --engine builtin",
                             function.line, function.column + 1)
 
 
@@ -31988,7 +32072,7 @@ def es5_program(source):
         if what is not None:
             refuse_newer(what, node.line, node.column + 1)
         if count > MAX_JS2PY_NODES:
-            raise JSSyntaxError(f"js2py takes no scripts of more than {MAX_JS2PY_NODES:,} names, numbers, calls and "
+            raise JSSyntaxError(f"js2py cannot run scripts with more than {MAX_JS2PY_NODES:,} names, numbers, calls and "
                                 "so on: use --engine builtin")
     for node in program.walk():
         if isinstance(node, (FunctionDeclaration, FunctionExpression)):
@@ -32501,7 +32585,7 @@ def harden_js2py_functions(realm, copy):
     base, pyjs = copy.base, copy.pyjs
 
     def no_code(*_):
-        raise base.MakeError("EvalError", "js2py runs no text as code here: eval and new Function are turned "
+        raise base.MakeError("EvalError", "js2py does not run text as code here: eval and new Function are turned "
                                           "off; use --engine builtin")
 
     def set_prototype(value, this, arguments):
@@ -32829,7 +32913,7 @@ class Js2PyRealm:
             return make("RangeError", "Maximum call stack size exceeded")
         if isinstance(error, MemoryError):
             return make("RangeError", "Out of memory")
-        return make("Error", f"js2py fails at this ({type(error).__name__})")
+        return make("Error", f"js2py failed here ({type(error).__name__})")
 
     def js_error(self, error, phase="runtime"):
         """The JSError to raise outside for any exception that left a script."""
@@ -33180,7 +33264,7 @@ class Js2PyRealm:
     def parse(self, text):
         """JSON.parse of a text, a value of js2py."""
         if sum(map(text.count, ",[{")) > MAX_JS2PY_JSON_VALUES:
-            raise JSRangeError(f"js2py reads no JSON with more than {MAX_JS2PY_JSON_VALUES:,} values here")
+            raise JSRangeError(f"js2py cannot read JSON with more than {MAX_JS2PY_JSON_VALUES:,} values here")
         try:
             return self.inward(json.loads(text, parse_int=float, parse_constant=refuse_json_constant))
         except ValueError:
@@ -33276,7 +33360,7 @@ def check_engine(name):
     """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
     engine is not installed or does not work."""
     if name not in ENGINES:
-        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+        raise ValueError(f"there is no engine {name!r}; the engines are {', '.join(ENGINES)}")
     if name == "js2py":
         check_js2py()
     return ENGINES[name]
@@ -33288,14 +33372,14 @@ def check_engine(name):
 # Server-Sent Events without a word of JavaScript. A `StreamRegistry` maps paths to `Stream`s; a
 # stream numbers and remembers its messages and knows its `Connection`s; the `Broadcaster` is the
 # one thread that writes to every socket. Sending only appends to the stream and wakes that
-# thread, so it never waits for a client, and whatever was sent meanwhile leaves in one write per
-# connection, whose bytes are joined once for all who wait for the same run of messages.
+# thread, so it never waits for a client. Whatever was sent in the meantime goes out in one write per
+# connection; its bytes are joined once for all connections that wait for the same run of messages.
 #
-# Readers differ in what a blank line means. A browser's EventSource takes an id over at a blank line,
-# even when no data came with it, and only so can it resume from a stream that has sent nothing yet.
-# Other readers take every blank line for a message, so they get blank lines after messages only: the id
-# of the opening and of a heartbeat is a line on its own, and also stands in the response's
-# Last-Event-ID. What tells EventSource apart is how it asks (`asks_like_event_source`).
+# Readers differ in what a blank line means. A browser's EventSource adopts an id at a blank line, even
+# without data, and needs this to resume from a stream that has sent nothing yet. Other readers take
+# every blank line for a message, so they get blank lines only after messages: the id of the opening and
+# of a heartbeat is a line of its own, and is also in the response's Last-Event-ID. EventSource is
+# recognised by its request (`asks_like_event_source`).
 # Used by the sections on GraphQL, host API and HTTP.
 # ======================================================================================
 
@@ -33339,6 +33423,11 @@ _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})\Z")
 
 
 # -- Messages of streams -----------------------------------------------------------------
+
+def random_hex(count):
+    """Random bytes that nobody can guess, as hexadecimal digits. (The module secrets would load OpenSSL.)"""
+    return os.urandom(count).hex()
+
 
 def utf8(text):
     """The bytes of a text; half characters (lone surrogates) become U+FFFD."""
@@ -33554,7 +33643,7 @@ class Stream:
         #: waiting, and nobody else needs it.
         self.sending = threading.Lock()
         #: Told apart from the ids of an earlier server, or of an earlier stream of this path.
-        self.epoch = secrets.token_hex(4)
+        self.epoch = random_hex(4)
         self.sequence = 0
         self.depth = history
         #: Milliseconds that browsers wait before they connect again.
@@ -33653,7 +33742,7 @@ class Stream:
         if self.archive is not None and not self.archive.append(self, message):
             with self.lock:
                 self.former = self.epoch, self.sequence
-                self.epoch, self.archive = secrets.token_hex(4), None
+                self.epoch, self.archive = random_hex(4), None
             return self._next_message(body, filter, sequence, id)
         return message
 
@@ -34700,7 +34789,7 @@ class Broadcaster:
 # logic of GraphQL over SSE. It knows neither JavaScript nor sockets: resolvers are callables
 # `resolver(args, info) -> value`, events are texts. It uses the streams of the section above and hands
 # down `GraphQLService`, which holds registrations, answers requests and projects what is broadcast.
-# Messages are worded as graphql-js words them, so that people find them in a search engine.
+# Messages have the words of graphql-js, so that people find them in a search engine.
 # ======================================================================================
 
 #: Characters a document may have. A megabyte of query is refused before it is looked at.
@@ -34787,6 +34876,11 @@ class GraphQLSchemaError(Exception):
         rest = f" – and {more} more problem{'s' if more > 1 else ''}" if more else ""
         self.message = first + where + rest
         super().__init__(self.message)
+
+    @property
+    def frame(self):
+        """The lines of the SDL around the place, or ""."""
+        return code_frame(self.registration.text, self.line, self.column, 1) if self.registration and self.line else ""
 
 
 class _NullBubble(Exception):
@@ -35907,13 +36001,13 @@ _BUILT_IN_SCALARS = {
         _literal_parser(("Int", "Float"), "Float cannot represent non numeric value",
                         _finite_float)),
     "String": (
-        "A text of Unicode characters.", _serialize_string, _parse_string,
+        "A string of Unicode characters.", _serialize_string, _parse_string,
         _literal_parser(_STRING_KINDS, "String cannot represent a non string value", str)),
     "Boolean": (
         "`true` or `false`.", _serialize_boolean, _parse_boolean,
         _literal_parser(("Boolean",), "Boolean cannot represent a non boolean value", bool)),
     "ID": (
-        "A key that identifies an object. It is sent as a text; whole numbers are accepted too.",
+        "A key that identifies an object. It is sent as a string; whole numbers are accepted too.",
         _coerce_id, _coerce_id,
         _literal_parser(("Int",) + _STRING_KINDS,
                         "ID cannot represent a non-string and non-integer value", str)),
@@ -36229,6 +36323,11 @@ class GraphQLRegistration:
     @property
     def label(self):
         return "registerTypes" if self.kind == "types" else f'register{self.kind.capitalize()}("{self.name}")'
+
+    @property
+    def text(self):
+        """The SDL as the script wrote it."""
+        return self.sdl[self.inset:-2] if self.inset else self.sdl
 
     def place(self, line, column):
         """A place in `sdl` as one in the script's text."""
@@ -36669,7 +36768,7 @@ class GraphQLSchema:
         if self.core and not self.root_shell("query").fields:
             self.roots["query"].fields[_PLACEHOLDER] = GraphQLField(
                 _PLACEHOLDER, self.types["Boolean"], None,
-                "Always null. It stands here because no query is registered, and GraphQL wants one.")
+                "Always null. It is here because no query is registered, and GraphQL requires one.")
 
     # -- checks of spec 3 ----
 
@@ -38212,8 +38311,8 @@ def _text_completer(project):
             return None
         if isinstance(value, str):
             try:
-                value = json.loads(value)
-            except ValueError:
+                value = parse_plain_json(value)
+            except JSSyntaxError:
                 raise GraphQLError("The message is not JSON, so a selection set cannot be applied to it: "
                                    + _inspect_value(value[:80])) from None
         return project(value)
@@ -38256,6 +38355,18 @@ def _list_completer(item_complete, plan, item_type):
     return complete
 
 
+def _value_of_text(text, plan):
+    """What the JSON text that a resolver gave stands for; None where it is no JSON. Raises GraphQLError when it
+    holds too much."""
+    if has_too_many_values(text):
+        raise GraphQLError(f'The JSON text for field "{plan.parent}.{plan.name}" has more than '
+                           f"{MAX_JSON_VALUES:,} values; give what it stands for instead.")
+    try:
+        return parse_plain_json(text)
+    except JSSyntaxError:
+        return None
+
+
 def _list_source(value, run, plan, path):
     """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
     there is none."""
@@ -38264,10 +38375,7 @@ def _list_source(value, run, plan, path):
         if value is None or value is run.absent:
             return None
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+        value = _value_of_text(value, plan)
     if isinstance(value, (list, tuple)):
         return value
     raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
@@ -38294,10 +38402,7 @@ def _object_source(value, run, plan, type_, path):
         if value is None or value is run.absent:
             return None
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+        value = _value_of_text(value, plan)
     if isinstance(value, dict):
         return value
     raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
@@ -38499,8 +38604,8 @@ def _payload_value(text, type_, selected):
                                                            or named.name in ("String", "ID")):
         return text
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse_plain_json(text)
+    except JSSyntaxError:
         if named.is_leaf and not selected:
             return text
         raise GraphQLError(f"The message is not JSON: {_inspect_value(text[:80])}") from None
@@ -38763,7 +38868,7 @@ def read_graphql_request(method, headers, query, body):
         raise _BadRequest(400, "The body is not UTF-8.") from None
     parameters = _parse_json(text, "The body")
     if isinstance(parameters, list):
-        raise _BadRequest(400, "Batches are not supported: send one operation for each request.")
+        raise _BadRequest(400, "Batches are not supported: send one operation per request.")
     if not isinstance(parameters, dict):
         raise _BadRequest(400, "The body must be a JSON object.")
     return GraphQLRequest(parameters)
@@ -38964,7 +39069,7 @@ class _SseOperation:
         advice = None
         if subscription.untyped:
             advice = (f'The subscription "{subscription.name}" is declared String but was queried with a '
-                      "selection set: its messages are read as JSON. Better declare an object type.")
+                      "selection set: its messages are read as JSON. Declare an object type instead.")
         if self.single:
             return self.subscribe_reserved(subscription, first, advice)
         stream = self.service.channel(subscription, self.event, self.last_event_id())
@@ -39092,8 +39197,8 @@ def visible_registrations(registrations, visibility, owner):
 class GraphQLService:
     """Holds the registrations of all owners, answers requests, and keeps the subscribers.
 
-    `error_extensions(exception, context) -> dict or None` may add extensions to an error whose resolver
-    raised `exception`. `absent` is a value that resolvers return for "no value" besides None.
+    `error_extensions(exception, context) -> dict or None` may add extensions, or a `message`, to an error
+    whose resolver raised `exception`. `absent` is a value that resolvers return for "no value" besides None.
     `registry` is the stream registry (section 17) in which each subscription has its plain stream;
     without one nothing can be subscribed.
     """
@@ -39154,7 +39259,7 @@ class GraphQLService:
                    '"external", "engine" or "internal".')
         if not isinstance(item.sdl, str) or not item.sdl.strip():
             example = f"{item.name}: String" if is_field else "type Book { id: ID! title: String }"
-            refuse(f'{item.label} needs the schema as a text, such as "{example}".')
+            refuse(f'{item.label} needs the schema as a string, such as "{example}".')
         for known in others:
             if is_field and (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
                 refuse(f'The {item.kind} "{item.name}" is already registered by '
@@ -39169,7 +39274,7 @@ class GraphQLService:
         extra = [field for name, field in item.parsed.roots[item.kind].items() if name != item.name] if item.inset else ()
         if extra and item.name in item.parsed.roots[item.kind]:
             raise self.schema_error([(f'The SDL of the field "{item.name}" has another field, "{extra[0].name}". '
-                                      f'Register it by a call of its own.', extra[0].start, item)], item)
+                                      f'Register it with a separate call.', extra[0].start, item)], item)
         if not is_field and not (item.parsed.types or item.parsed.extensions or item.parsed.directives):
             refuse("registerTypes: the SDL defines no type. Root fields are registered by registerQuery, "
                    "registerMutation and registerSubscription.")
@@ -39229,7 +39334,7 @@ class GraphQLService:
 
     def changed(self):
         """Works out which registrations fit together, and forgets what was made from the old ones."""
-        working, broken, messages = list(self.registrations), [], []
+        working, broken, frames = list(self.registrations), [], {}
         while True:
             schema = self.trial
             if schema is None or schema.registrations != working:
@@ -39239,18 +39344,19 @@ class GraphQLService:
             bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
                 break
-            messages += [f"{item.owner}: {self.schema_error(problems, item).message}" if item.owner else
-                         self.schema_error(problems, item).message for item in bad.values()]
+            for item in bad.values():
+                error = self.schema_error(problems, item)
+                frames[f"{item.owner}: {error.message}" if item.owner else error.message] = error.frame
             broken += bad.values()
             working = [item for item in working if id(item) not in bad]
         self.use(working, broken)
         if not self.loading:
-            for message in messages:
+            for message, frame in frames.items():
                 if message not in self.faults:
-                    self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} This is switched off "
-                                         "until it fits.")
-            self.faults = messages
-        return messages
+                    self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} It is switched off "
+                                         f"until this is fixed.\n{frame}".rstrip())
+            self.faults = list(frames)
+        return list(frames)
 
     @contextlib.contextmanager
     def all_loading(self):
@@ -39329,6 +39435,7 @@ class GraphQLService:
             if error.original is not None and self.error_extensions is not None:
                 extra = self.error_extensions(error.original, context)
                 if extra:
+                    entry["message"] = extra.pop("message", entry["message"])
                     entry["extensions"] = {**entry.get("extensions", {}), **extra}
             result.append(entry)
         return result
@@ -39425,7 +39532,7 @@ class GraphQLService:
         with self.lock:
             if len(self.reservations) >= MAX_GRAPHQL_RESERVATIONS:
                 return _sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
-            token = secrets.token_hex(16)
+            token = random_hex(16)
             stream = Stream(GRAPHQL_SSE_PATH, self.registry.broadcaster)
             reservation = self.reservations[token] = _Reservation(token, stream)
         stream.on_close = lambda connection: setattr(reservation, "idle_since", time.monotonic())
@@ -39722,9 +39829,9 @@ def graphql_registration_sentence(item):
 # ======================================================================================
 # 19  HOST API
 #
-# The objects and functions that scripts find beside JavaScript's own: routeRegistry, graphQLRegistry,
+# The objects and functions that scripts have besides JavaScript's own: routeRegistry, graphQLRegistry,
 # sendStreamMessageToConnections, ResponseBuilder, sharedStorage. Each is declared once, with
-# its parameters and result in the notation of TypeScript and a sentence of documentation, by the
+# its parameters and result in TypeScript notation and a sentence of documentation, by the
 # decorator `host_function`; `HOST_API` is the table of all. A function gets the script's host
 # (next section) and the arguments as the engine holds them, and either answers with plain data
 # or raises HostError, whose text says what is wrong, where, and what to do.
@@ -39826,7 +39933,7 @@ def check_path(host, function, value, reserved=True):
         hint = f"; did you mean {json.dumps('/' + path, ensure_ascii=False)}?" if 0 < len(path) < 60 else ""
         raise HostError(f"{function}: the path must start with \"/\", but is {shown}{hint}")
     if len(path) > MAX_PATH_LENGTH:
-        raise HostError(f"{function}: the path may have {MAX_PATH_LENGTH} characters, "
+        raise HostError(f"{function}: the path can have {MAX_PATH_LENGTH} characters, "
                         f"but {shown} has {len(path)}")
     if reserved:
         check_path_text(function, path, shown)
@@ -39855,10 +39962,17 @@ def check_handler(host, function, value, what="handler"):
     if not isinstance(value, str):
         raise HostError(f"{function}: the {what} must be a function or the name of one, "
                         f"not {describe_value(host.realm, value)}")
+    if len(value) > MAX_PATH_LENGTH:
+        raise HostError(f"{function}: the name of the {what} has {len(value):,} characters; it may have "
+                        f"{MAX_PATH_LENGTH}")
     name = host.realm.to_python(value).strip()
     if not name:
         raise HostError(f"{function}: the name of the {what} is empty")
     return name
+
+
+#: Characters of a filter: of so many metadata no client can tell.
+MAX_FILTER_CHARACTERS = 1 << 20
 
 
 def check_filter(host, function, value):
@@ -39867,6 +39981,9 @@ def check_filter(host, function, value):
     if value is undefined or value is null or value == "":
         return None
     if isinstance(value, str):
+        if len(value) > MAX_FILTER_CHARACTERS:
+            raise HostError(f"{function}: filterJson has {len(value):,} characters; it may have "
+                            f"{MAX_FILTER_CHARACTERS:,}")
         try:
             pairs = parse_plain_json(realm.to_python(value))
         except JSSyntaxError as error:
@@ -40000,7 +40117,7 @@ def check_option_names(realm, function, options, known, hint=""):
     """Refuses an object of options with a name that is none of the `known`."""
     for key in realm.keys(options):
         if key not in known:
-            raise HostError(f"{function}: there is no option {json.dumps(key)}; there are "
+            raise HostError(f"{function}: there is no option {json.dumps(key)}; the options are "
                             f"{', '.join(known)}{hint}")
 
 
@@ -40043,7 +40160,7 @@ def event_text(realm, function, options, name):
         raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
                         f"line breaks, not {shown}")
     if name == "id" and parse_event_id(text):
-        raise HostError(f"{function}: the id {json.dumps(text)} looks like one that the server gives out; "
+        raise HostError(f"{function}: the id {json.dumps(text)} looks like one of the server's own ids; "
                         "choose another form")
     return text
 
@@ -40078,7 +40195,7 @@ def broadcast(host, function, path, data, filter_json, options):
     stream = host.find_stream(path)
     if stream is not None and path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
         if fields != PLAIN_EVENT:
-            raise HostError(f"{function}: messages of a GraphQL subscription have no event, id or retry of their "
+            raise HostError(f"{function}: messages of a GraphQL subscription have no event, id or retry "
                             "own; leave the options out")
         delivery = host.app.relay.send_subscription(graphql_name(path), text, filter, function)
         return f"Broadcast to '{path}': {(delivery or Delivery()).sentence()}"
@@ -40233,7 +40350,7 @@ def header_items(realm, headers):
         pair = realm.elements(pair) if realm.is_object(pair) and realm.is_array(pair) else pair
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError("the headers are an array, so each item must be a pair [name, value], but item "
-                             f"{index} is none")
+                             f"{index} is not one")
         name, value = pair
         if not isinstance(name, str):
             raise ValueError(f"the name of a header must be a string, not {describe_value(realm, name)}")
@@ -40248,7 +40365,7 @@ def response_options(host, function, value, default, low=200, high=599, known=("
     if is_options(realm, value):
         for key in realm.keys(value):
             if key not in known:
-                host.warn_once(f"{function}: there is no option {json.dumps(key)}; there are {', '.join(known)}")
+                host.warn_once(f"{function}: there is no option {json.dumps(key)}; the options are {', '.join(known)}")
         options, value = value, undefined
         if "status" in known:
             value = realm.get(options, "status")
@@ -40306,7 +40423,7 @@ def response_html(host, text=undefined, options=undefined):
 
 @host_function("ResponseBuilder.error", "status: number, message: string, " + _RESPONSE_OPTIONS,
                "HttpResponse",
-               "An error as JSON, { \"error\": message }. The first two arguments may stand in either order.")
+               "An error as JSON, { \"error\": message }. The first two arguments can be in either order.")
 def response_error(host, status=undefined, message=undefined, options=undefined):
     realm = host.realm
     if isinstance(status, str):
@@ -40402,7 +40519,7 @@ def storage_text(host, function, what, value, limit):
                             f"not {describe_value(host.realm, value)}{hint}")
         value = plain_text(host.realm, value)
     if len(value) > limit:
-        raise HostError(f"sharedStorage.{function}: the {what} may have {limit:,} characters, "
+        raise HostError(f"sharedStorage.{function}: the {what} can have {limit:,} characters, "
                         f"but has {len(value):,}")
     return host.realm.to_python(value)
 
@@ -40491,8 +40608,10 @@ class StorageFile:
         self.deadline = math.inf
         #: Streams of which the file could not be read.
         self.unread = weakref.WeakSet()
-        if sqlite3 is None:
-            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without")
+        try:
+            sqlite3.connect
+        except ImportError:
+            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without") from None
         if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
             raise self._unusable("it is not an ordinary file")
         try:
@@ -40518,7 +40637,7 @@ class StorageFile:
             run(f"PRAGMA application_id = {STORAGE_APPLICATION_ID}")
         version = run("PRAGMA user_version").fetchone()[0]
         if version > STORAGE_VERSION:
-            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this one knows "
+            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this version knows "
                                  f"{STORAGE_VERSION}); use that version, or another file")
         for kind, name, sql in found:   # before anything in it can run
             if kind != "table" or " ".join(sql.split()) not in _STORAGE_TABLES:
@@ -40596,7 +40715,7 @@ class StorageFile:
             rows = list(itertools.takewhile(lambda row: len(row[1] or "") < MAX_STORAGE_FRAME, rows))
             messages = stored_messages(epoch, sequence, rows)
         except (TypeError, ValueError) as error:
-            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, and begins anew: {error}")
+            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, so a new one begins: {error}")
             try:
                 self._set_aside(stream, stream.epoch)
             except sqlite3.Error:
@@ -40629,13 +40748,13 @@ class StorageFile:
         except sqlite3.Error as error:
             reason = error
         try:
-            self._set_aside(stream, secrets.token_hex(4))
+            self._set_aside(stream, random_hex(4))
         except sqlite3.Error:
             if not self.closed:
                 raise StorageUnavailable(f"it cannot be kept in {self.path}: {reason}") from None
             return False
         self.unread.discard(stream)
-        self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
+        self.report("warn", f"stream {stream.path}: from now on its history is kept only in memory, "
                             f"not in {self.path}: {reason}")
         return False
 
@@ -40661,16 +40780,16 @@ def stored_messages(epoch, sequence, rows):
     None at all when the newest are not kept: it had no history for a while."""
     if not isinstance(epoch, str) or not isinstance(sequence, int) or not 0 <= sequence < MAX_STORED_SEQUENCE \
             or not parse_event_id(f"{epoch}-0"):
-        raise ValueError("its epoch or sequence is not one")
+        raise ValueError("its epoch or sequence is not valid")
     messages = []
     for number, frame, filter, moment in reversed(rows):
         found = _STORED_FRAME.match(frame) if isinstance(frame, bytes) and isinstance(number, int) else None
         if found is None or not 0 < number <= sequence or not isinstance(moment, float) or not 0 <= moment < 1e11:
-            raise ValueError("a message is not one that a stream sent")
+            raise ValueError("a message was not sent by a stream")
         id = parse_event_id(frame[4:found.end(1)].decode())
         frame.decode()
         if id is not None and id != (epoch, number):
-            raise ValueError("a message has the id of another one")
+            raise ValueError("two messages have the same id")
         messages.append(Message(number, frame, stored_filter(filter), moment))
     return messages if messages and messages[-1].sequence == sequence else []
 
@@ -41163,7 +41282,7 @@ class RedisRelay:
         self._note_time(self.link.call("TIME"))
         lost = b"" if all(found) else epoch.encode()
         for _ in range(3):
-            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], secrets.token_hex(4), lost,
+            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], random_hex(4), lost,
                                     facts.get("aof_enabled", 0))
             if re.fullmatch(rb"[0-9a-f]{8}", agreed):
                 self.epoch = agreed.decode()
@@ -41203,7 +41322,7 @@ class RedisRelay:
             self.unread.clear()
             self.positions = {key_of_stream(era.epoch, path): 0 for path in self.streams}
             self.proofs = {key: number for key, number in self.proofs.items() if key in self.positions}
-        self.report("warn", "Redis does not have all messages any more: clients are told, and a new epoch begins")
+        self.report("warn", "Redis no longer has all messages: clients are told, and a new epoch begins")
         for stream in streams + self.graphql.sse_streams():
             self._begin(stream, era, old)
         self.link.calls([("EXPIRE", key, REDIS_LEFT_SECONDS) for key in keys])
@@ -41211,7 +41330,7 @@ class RedisRelay:
     @staticmethod
     def _begin(stream, era, old):
         """Takes a stream to the new epoch, and tells its clients."""
-        reason = "Redis does not have all messages any more"
+        reason = "Redis no longer has all messages"
         if not isinstance(stream, RedisStream):
             stream.send(gap_facts(None, None, reason), None, "gap")
         elif stream.epoch == old.epoch:
@@ -41250,7 +41369,7 @@ class RedisRelay:
                     return
                 self._meet()            # it was started anew, and somebody found out before us
                 self._wake()
-            raise RedisTrouble("Redis is started anew again and again")
+            raise RedisTrouble("Redis keeps restarting")
         except RedisTrouble as error:
             raise HostError(f"{function}: the message was not sent: {error}") from None
 
@@ -41419,7 +41538,7 @@ class RedisRelay:
         dropped = facts.get("entries-added", math.inf) - facts.get("length", 0)
         if not oldest or redis_sequence(oldest[0]) < first or dropped <= 0:
             return
-        self.report("warn", f"this process fell behind, and messages of {key} are lost to its clients")
+        self.report("warn", f"this process fell behind, and its clients missed messages of {key}")
         era, reason = self.era, "messages in between are no longer kept"
         shared = key == key_of_stream(era.epoch, GRAPHQL_SUBSCRIPTION_PATH)
         own = [stream for stream in list(self.streams.values()) if key_of_stream(era.epoch, stream.path) == key]
@@ -41469,7 +41588,7 @@ class RedisPresence:
         self.registry = registry
         #: Called with the epoch (bytes or None) and the time that Redis tells at each report.
         self.seen = seen
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{random_hex(2)}"
         self.others = []                # names of the other processes
         self._told = {}                 # path -> what the last report was made from
         self._rounds = 0
@@ -41980,8 +42099,8 @@ def declaration_of(entry, indent, word):
 #
 # A `ScriptHost` is one loaded version of one script: its realm and what it registered. The
 # `Application` holds the hosts, the table of routes and the streams, and loads, replaces and
-# removes scripts: a new version is run aside, collects its registrations, and only when that
-# succeeds takes the old one's place, in one step. `Watcher` notices changed files, `Log` writes
+# removes scripts: a new version runs on the side and collects its registrations; only when that
+# succeeds does it replace the old one, in one step. `Watcher` notices changed files, `Log` writes
 # what happens. The HTTP section asks the application what to call for a request.
 # ======================================================================================
 
@@ -42227,39 +42346,6 @@ def console_takes_escapes(stream):
         return False
 
 
-# -- Code frames -------------------------------------------------------------------------
-
-
-def code_frame(source, line, column, around=2, opening=None):
-    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
-    an `opening`, that line is shown and marked as well."""
-    lines = source.removesuffix("\n").split("\n")
-    if line is not None and line == len(lines) + 1:     # the end of the text
-        line, column = len(lines), len(lines[-1]) + 1
-    if line is None or not 1 <= line <= len(lines):
-        return ""
-    last = min(line + around, len(lines))
-    numbers = list(range(max(1, line - around), last + 1))
-    marks = {line: column}
-    if opening is not None and opening[0] != line:
-        marks[opening[0]] = opening[1]
-        numbers = sorted({*numbers, opening[0]})
-    shown = []
-    for before, number in zip([numbers[0] - 1, *numbers], numbers):
-        text = lines[number - 1].rstrip("\r").replace("\t", " ")
-        if number != before + 1:
-            shown.append("  …")
-        shown += marked_line(text, number, len(str(last)), marks.get(number), number in marks)
-    return "\n".join(shown)
-
-
-def marked_line(text, number, width, column, marked):
-    """A line of a code frame, and a caret under its column if there is one."""
-    start = column - 80 if column and column >= 100 else 0
-    shown = [f"{'>' if marked else ' '} {number:>{width}} | {text[start:start + 160]}".rstrip()]
-    return [*shown, " " * (width + 4) + " " * (column - start) + "^"] if column else shown
-
-
 # -- Causes of errors --------------------------------------------------------------------
 #
 # What a reader of an error wants to know besides its place: which bracket was left open, and what is written
@@ -42344,7 +42430,7 @@ def opening_of(error, source):
     places, suspect = open_places(source, offset)
     innermost, here, perhaps = places[-1] if places else None, source[offset:offset + 1], False
     if message == "Invalid or unexpected token" and here in ("'", '"'):
-        return f"The text has no {here} at its end: it ends on the line where it begins", None, None
+        return f"The text has no {here} at its end: a string must end on the line where it begins", None, None
     if here in ("}", ")", "]") and not places and message.startswith("Unexpected token"):
         return f"No {_PARTNERS[here]} is open here: there is one {here} too many", None, None
     if source.startswith("/*", offset) and message.startswith("Invalid"):
@@ -42377,37 +42463,37 @@ Habit = collections.namedtuple("Habit", "message code says write warned", defaul
 _ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
 HABITS = (
     Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|better-sqlite3|redis)\b",
-          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          "Scripts have no files and no databases; sharedStorage keeps strings by name.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|socket\.io|cors)\b",
-          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+          "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
           'import { greet } from "./lib/greet.js";'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
-          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+          "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"(?:module|exports) is not defined", "",
           "Files share what they export by name, and a script names its handlers when it registers them.",
           'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
     Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined", "",
-          "A script has no process and no environment; keep settings in a file of the folder.",
+          "A script has no process and no environment; keep settings in a file in the folder.",
           'import settings from "./settings.json" with { type: "json" };'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
-          "This runs on the server, where sharedStorage keeps texts.", 'sharedStorage.setItem("name", "Ada");'),
+          "This runs on the server, where sharedStorage keeps strings.", 'sharedStorage.setItem("name", "Ada");'),
     Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
           "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
           '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
     Habit(r"(?:app|express|router|server|http) is not defined", "",
-          "There is no app to make: a script registers its routes at the server that runs it.", _ROUTE_LINE),
+          "There is no app to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined", "",
           "A script opens a stream that pages listen to, and sends to all of them at once.",
           'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: "Hello" });'),
     Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined", "",
-          "A script has no network; a page can fetch, and post to a route what it got.",
+          "Scripts cannot use the network; a page can fetch, and post what it got to a route.",
           'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
     Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.", _ROUTE_LINE),
-    Habit(r"(?:Response|Headers) is not defined", "", "A handler returns a text, an object, or these properties.",
+    Habit(r"(?:Response|Headers) is not defined", "", "A handler returns a string, an object, or these properties.",
           'return { status: 201, headers: { "X-Made-By": "me" }, body: "Hello" };'),
-    Habit(r"Buffer is not defined", "", "Texts become bytes with TextEncoder, and btoa makes base64.",
+    Habit(r"Buffer is not defined", "", "TextEncoder turns strings into bytes, and btoa makes base64.",
           'const bytes = new TextEncoder().encode("Hello");'),
     Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined",
           r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|writeHead|setHeader)\b",
@@ -42423,10 +42509,10 @@ HABITS = (
           "Parameters, header fields and form fields are properties of plain objects.", "const { name } = request.query;"),
     Habit(r".*\b(?:json|text|formData|arrayBuffer|blob) is not a function",
           r"\b(?:request|req)\.(?:json|text|formData|arrayBuffer|blob)\s*\(",
-          "request.json, request.form and request.body are values that are there already, not functions.",
+          "request.json, request.form and request.body are values, not functions.",
           "const { title } = request.json;", r"\brequest\.(?:json|text|formData)\s*\("),
     Habit(r"Cannot (?:read|destructure) propert\w+ .*null", r"\bjson\b",
-          "request.json is null when the request does not say that it sends JSON.",
+          "request.json is null unless the request says that it sends JSON.",
           'fetch("/notes", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(note) })'),
     Habit(r"Cannot read properties of undefined", r"\brequest\.body\.\w+\??\.READ\b",
           "request.body is text; the fields of JSON are in request.json, those of a form in request.form.",
@@ -42434,13 +42520,13 @@ HABITS = (
           r"\brequest\.body\.(?!(?:length|at|char\w+|code\w+|concat|ends\w+|includes|indexOf|lastIndexOf|locale\w+|match\w*|"
           r"normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|trim\w*|valueOf)\b)[A-Za-z_$]"
           r"|\}\s*=\s*request\.body\b"),
-    Habit(r"await is only valid in async functions", "", "At the top of a script there is no await; in an async init there is.",
+    Habit(r"await is only valid in async functions", "", "await does not work at the top level of a script; it works in an async init.",
           "async function init() { data = await load(); }"),
 )
 #: Code whose exports nobody reads; comments and strings.
 _EXPORT_DEFAULT = r"^export\s+default\b"
 _NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
-_EXPORTED = Habit("", "", "The server does not use what a script exports: it registers its handlers.", _ROUTE_LINE)
+_EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.", _ROUTE_LINE)
 _NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?\*/|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
 
 
@@ -42454,9 +42540,9 @@ def habit_of(error, source):
                  and (not habit.code or re.search(habit.code.replace("READ", read), line))), None)
 
 
-def habits_in(source, registers):
-    """Warnings about a script that was loaded: what does nothing here, each with its place. `registers` tells
-    whether the script registered anything."""
+def habits_in(source, file, registers):
+    """Warnings about a file that was loaded: what does nothing here, each with its place. `registers` tells whether
+    anything came of it, so that its exports may be meant for others."""
     if not any(re.search(habit.warned, source) for habit in HABITS if habit.warned) \
             and (registers or not re.search(_EXPORT_DEFAULT, source, re.M)):
         return []
@@ -42464,8 +42550,9 @@ def habits_in(source, registers):
     found = [(habit, re.search(habit.warned, code)) for habit in HABITS if habit.warned]
     if not registers:
         found.append((_EXPORTED, re.search(_EXPORT_DEFAULT, code, re.M)))
-    return [f"{habit.says}\n{code_frame(source, *position_of(code, match.start()), 0)}\nWrite: {habit.write}"
-            for habit, match in found if match]
+    places = [(habit, *position_of(code, match.start())) for habit, match in found if match]
+    return [f"{habit.says}\n{file}:{line}:{column}\n{code_frame(source, line, column, 0)}\nWrite: {habit.write}"
+            for habit, line, column in places]
 
 
 def advice(habit):
@@ -42480,11 +42567,13 @@ def advice(habit):
 STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
 
 
-def error_report(error, sources):
+def error_report(error, sources, served=True):
     """A JSError as text for people: place, message, code frame, stack, and what may help. `sources` maps file
-    names to source texts."""
+    names to source texts. Without a server nothing helps that only a server has."""
     locate(error, sources)
     headline, opening, advice = explained(error, sources)
+    if not served and re.search("Registry|sharedStorage|request|public/", "".join(advice)):
+        advice = []
     if error.filename is None or error.line is None:
         stack = error.stack or ""
         return "\n".join([stack if stack.startswith(headline) else headline, *advice])
@@ -42528,7 +42617,7 @@ def locate(error, sources):
 def trouble_mark(error):
     """What the log and the client have in common about an error whose details are not for the client."""
     if not hasattr(error, "mark"):
-        error.mark = secrets.token_hex(4)
+        error.mark = random_hex(4)
     return error.mark
 
 
@@ -42730,10 +42819,12 @@ class ResolverCall:
     def ended(self):
         """Counts the call."""
         host, error, known = self.host, self.error, self.host.app.resolver_stats
+        here = self.request is None or self.request.made_here()
         if isinstance(error, JSError):
-            here = self.request is None or self.request.made_here()
             host.app.report_error(host, error, f"{self.what}: the resolver failed",
                                   "" if here else trouble_mark(error))
+        elif isinstance(error, MissingHandler):
+            host.app.log.write("error", str(error) if here else f"{error} (error {trouble_mark(error)})", host.name)
         if self.place is not None:
             return
         stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
@@ -43001,6 +43092,7 @@ class ScriptHost:
         self.source = source
         self.routes = {}                # (place, method) -> Route
         self.streams = {}               # path -> StreamRoute
+        self.stream_spellings = {}      # path_key() of a stream's path -> the path
         self.graphql = app.graphql.stage(name, lambda: app.graphql_beside(self))
         self.live = False
         self.retired = False
@@ -43086,7 +43178,11 @@ class ScriptHost:
         own = self.streams.get(path)
         if own is not None and not own.stream.closed:
             return own.stream
-        return self.app.streams.get(path) or self.app.staged_stream(self, path)
+        found = self.app.streams.get(path) or self.app.staged_stream(self, path)
+        if found is None:
+            spelled = self.app.stream_spelling(self, path)
+            found = self.find_stream(spelled) if spelled != path else None
+        return found
 
     def stream_paths(self):
         return {*self.streams, *self.app.streams.streams}
@@ -43491,7 +43587,7 @@ class Application:
         return loaded
 
     def _load_together(self, files, gone):
-        """The names of the scripts that could be loaded. A version that goes on serving, because the new one
+        """The names of the scripts that could be loaded. A version that keeps running, because the new one
         fails, keeps its names: those that counted on them are tried without, and so on."""
         self._going, self._staged, failures, wanted = gone | {*files}, {}, {}, files
         try:
@@ -43522,7 +43618,9 @@ class Application:
             self._fail(failure)
         for name in loaded:
             host = self.hosts[name]
-            for problem in [*host.missing_handlers(), *habits_in(host.source, bool(host.routes or host.streams))]:
+            warnings = [text for file, source in host.sources.items() if file.endswith(".js")
+                        for text in habits_in(source, file, file != name or bool(host.routes or host.streams))]
+            for problem in [*host.missing_handlers(), *warnings]:
                 self.log.write("warn", problem, name)
         return loaded
 
@@ -43563,7 +43661,7 @@ class Application:
         self.failures[failure.name] = failure
         if known is not None and failure.blockers and known.text == failure.text:
             return                      # tried again in vain
-        still = " (the version before goes on serving)" if failure.name in self.hosts else ""
+        still = " (the previous version keeps running)" if failure.name in self.hosts else ""
         self.log.write("error", f"{failure.name} was not loaded{still}\n{failure.text}", failure.name)
 
     @staticmethod
@@ -43627,6 +43725,7 @@ class Application:
     def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
         with self._lock:
             self._check_current(host)
+            path = self.stream_spelling(host, path)
             self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
             known = host.streams.get(path) or self.stream_routes.get(path)
             if known is None and len(host.streams) + len(self.stream_routes) >= MAX_STREAMS:
@@ -43636,6 +43735,7 @@ class Application:
                 self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
             host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
+            host.stream_spellings[path_key(path)] = path
             if host.live:
                 self.streams.replace([stream])
                 self._rebuild()
@@ -43651,13 +43751,16 @@ class Application:
     def _resolver_stack(self, error, request):
         """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine, else
         what it is called in the log."""
+        here = request is None or request.made_here()
+        if isinstance(error, MissingHandler) and not here:
+            return {"message": "The resolver failed", "id": trouble_mark(error)}
         if not isinstance(error, JSError):
             return None
-        return {"stack": error.stack} if request is None or request.made_here() else {"id": trouble_mark(error)}
+        return {"stack": error.stack} if here else {"id": trouble_mark(error)}
 
     def _check_current(self, host):
         if host.retired:
-            raise HostError(f"this version of {host.name} was replaced; it cannot register anything any more")
+            raise HostError(f"this version of {host.name} was replaced; it can no longer register anything")
 
     def _rivals(self, host):
         """The versions of other scripts whose names a version must leave to them: those that serve, but for
@@ -43700,6 +43803,14 @@ class Application:
                 if item.owner != host.name and item.owner not in self._going]
         return kept + [item for other in self._staged.values() if other is not host
                        for item in other.graphql.registrations]
+
+    def stream_spelling(self, host, path):
+        """A path as the stream of the same URL has it: `/%C3%BC` and `/ü` are one."""
+        key = path_key(path)
+        if key in self.stream_keys:
+            return self.stream_keys[key].stream.path
+        return next((known.stream_spellings[key] for known in [host, *self._staged.values()]
+                     if key in known.stream_spellings), path)
 
     def staged_stream(self, host, path):
         """For a version that is being loaded: a stream of one that will begin to serve in the same step."""
@@ -43940,7 +44051,7 @@ class Watcher:
                 if str(error) != self._trouble:
                     self._trouble = str(error)
                     what = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-                    self.app.log.write("warn", f"cannot look for changed scripts: {what}")
+                    self.app.log.write("warn", f"cannot check for changed scripts: {what}")
 
 
 # -- Live pages --------------------------------------------------------------------------
@@ -43956,7 +44067,7 @@ class LiveChannel:
 
     def __init__(self, app):
         self.app = app
-        self.boot = secrets.token_hex(4)
+        self.boot = random_hex(4)
         self.version = self.tries = 0
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         self.files = public_stamps(app.public)
@@ -44070,7 +44181,7 @@ def public_stamps(folder):
 #
 # `http.server` with `ThreadingMixIn`, minus what is slow or lenient in it. Sockets never block: one
 # thread at a time, the leader, waits for all of them, reads, and answers complete requests itself,
-# so a small request costs no change of thread; when a handler of a script keeps the leader, the
+# so a small request needs no change of thread; when a script's handler keeps the leader busy, the
 # supervisor appoints another thread and the first one steps back when it is done. Slow clients
 # therefore hold memory, never a thread. Requests are parsed strictly, one head at a time, and
 # answered by scripts, by files of public/, or by the functions in `PAGES`, which the next section
@@ -44255,7 +44366,7 @@ def read_framing(head, fields, modern):
     head.chunked, head.length = False, 0
     if encoding is not None:
         if length is not None:
-            raise Refusal(400, "Content-Length and Transfer-Encoding exclude each other", close=True)
+            raise Refusal(400, "Content-Length and Transfer-Encoding cannot be combined", close=True)
         if not modern:
             raise Refusal(400, "HTTP/1.0 has no Transfer-Encoding", close=True)
         if encoding.lower() != "chunked":
@@ -44271,7 +44382,7 @@ def read_framing(head, fields, modern):
     head.keep_alive = "close" not in options if modern else "keep-alive" in options
     head.expect = fields.get("expect", "").lower() if modern else ""
     if head.expect and head.expect != "100-continue":
-        raise Refusal(417, "The only expectation that can be met is 100-continue", close=True)
+        raise Refusal(417, "The only supported expectation is 100-continue", close=True)
 
 
 def read_target(head, target, fields, modern, base_path):
@@ -44729,7 +44840,7 @@ def header_pairs(realm, headers):
         items = header_items(realm, headers)
     except ValueError as error:
         raise HandlerMistake(f"the handler's response: {error}") from None
-    pairs, kind = [], None
+    pairs, kind, size = [], None, 0
     for name, value in items:
         if not _HEADER_NAME.match(name):
             raise HandlerMistake(f"{json.dumps(name[:60])} is not the name of a header")
@@ -44740,6 +44851,9 @@ def header_pairs(realm, headers):
             value = realm.elements(value)
         for item in value if isinstance(value, list) else [value]:
             text = header_value(realm, name, item)
+            size += len(name) + len(text)
+            if size > MAX_HEAD_BYTES:
+                raise HandlerMistake(f"the headers are larger than {MAX_HEAD_BYTES >> 10} KiB")
             if lower == "content-type":
                 kind = text
             elif item is not null and item is not undefined:
@@ -44768,8 +44882,8 @@ def header_value(realm, name, value):
 def decode_base64(realm, value):
     text = realm.to_python(value) if isinstance(value, str) else None
     try:
-        return base64.b64decode(re.sub(r"\s", "", text), validate=True)
-    except (ValueError, TypeError):
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (ValueError, AttributeError):
         raise HandlerMistake("bodyBase64 is not valid base64") from None
 
 
@@ -44941,15 +45055,15 @@ def check_local(head, address):
     """Raises Refusal unless a request was made on this machine, under a name that only this machine has,
     and by a page of this server or no page at all. `--cors` and `--allow-host` do not widen this."""
     if not is_loopback(address) or any(map(_FORWARDED.fullmatch, head.fields)):
-        raise Refusal(403, "This is answered to requests from the machine that the server runs on only, and not "
+        raise Refusal(403, "This is only available to requests from the machine that the server runs on, not "
                            "through a proxy")
     if not is_own_name(head.host):
-        raise Refusal(403, "This is answered under localhost or 127.0.0.1 only, not as "
+        raise Refusal(403, "This is only available as localhost or 127.0.0.1, not as "
                            f"{host_name(head.host or '') or 'no host'!r}")
     if head.method == "GET" and head.fields.get("sec-fetch-mode") == "navigate":
         return                          # a link from elsewhere: that page does not see the answer
     if not is_same_origin(head):
-        raise Refusal(403, "This is answered to pages of this server only, not to those of other sites")
+        raise Refusal(403, "This is only available to pages of this server, not to those of other sites")
 
 
 class Key:
@@ -44957,8 +45071,8 @@ class Key:
     after that a cookie tells."""
 
     def __init__(self):
-        self.token = os.environ.get("AIWEBENGINE_TOKEN") or secrets.token_urlsafe(16)
-        self.cookie = hashlib.sha256(b"dashboard " + utf8(self.token)).hexdigest()
+        self.token = os.environ.get("AIWEBENGINE_TOKEN") or base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        self.cookie = sha256(b"dashboard " + utf8(self.token)).hexdigest()
 
     def cookie_name(self, head):
         """Cookies do not know ports; several servers may have one name."""
@@ -45025,12 +45139,12 @@ class RequestLog:
 #: What --chaos and /engine/chaos understand.
 CHAOS_SYNTAX = """\
 RULES: one or more rules with ';' between them, each [PATH:] SETTING SETTING ...
-A path stands for itself and all below it, PATH* for all that begins so; no path for everything.
+A path covers itself and all below it; PATH* covers all that begins with PATH; no path covers everything.
 Later rules win.
-  latency=200ms  answer so much later    jitter=100ms  give or take so much
+  latency=200ms  answer this much later   jitter=100ms  more or less by up to this
   drop=1%        close the connection without an answer
   error=5%       answer 500
-  slow=1kB/s     streams: let only so much through to the client; slow alone is 1kB/s
+  slow=1kB/s     streams: send to the client no faster; slow alone is 1kB/s
   kill=30s       streams: close connections after about so long
   seed=1         the same dice every time
 slow=/PATH is short for a rule of its own. /engine is never affected."""
@@ -45059,7 +45173,7 @@ def _read_number(pattern, example, most):
             raise ChaosMistake(f"{name}={text}: write for example {name}={example}")
         value = float(found[1]) * (_SCALE[found[2]] if pattern.groups > 1 else 0.01)
         if value > most:
-            raise ChaosMistake(f"{name}={text} is too much")
+            raise ChaosMistake(f"{name}={text} is too large")
         return value
     return read
 
@@ -45132,7 +45246,7 @@ def parse_chaos(text):
 def _setting_reader(name):
     if name not in CHAOS_SETTINGS:
         raise ChaosMistake(f"{name} is not a setting" + (meant(name, CHAOS_SETTINGS) or ".")
-                           + f" There are {', '.join(CHAOS_SETTINGS)} and seed")
+                           + f" The settings are {', '.join(CHAOS_SETTINGS)} and seed")
     return CHAOS_SETTINGS[name]
 
 
@@ -45855,7 +45969,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         server = self.server
         with server.buffer_lock:
             if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES:
-                raise Refusal(503, "The server is receiving too much at the same time", close=True,
+                raise Refusal(503, "The server is receiving too much at once", close=True,
                               headers=(("Retry-After", "1"),))
             server.buffered += size
             self.buffered += size
@@ -46128,7 +46242,7 @@ class RequestAnswerer(RequestReader):
         try:
             return file_response(head, path, self.app.live)
         except PermissionError:
-            raise Refusal(403, "The file may not be read") from None
+            raise Refusal(403, "The server is not allowed to read the file") from None
         except ValueError:
             return None                 # replaced by something else just now
         except OSError as error:
@@ -46788,7 +46902,7 @@ class Greeting:
         self.frames.append(frame if fields.id is None else b"id: %b\n%b" % (utf8(fields.id), frame))
         if sum(map(len, self.frames)) > MAX_OUTBOX_BYTES:
             self.frames.pop()
-            raise HostError(f"connection.send: the messages to one client may have {MAX_OUTBOX_BYTES >> 20} MiB "
+            raise HostError(f"connection.send: the messages to one client can have {MAX_OUTBOX_BYTES >> 20} MiB "
                             "in all")
         return f"Sent to the new connection of '{self.path}'"
 
@@ -46963,7 +47077,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.stream_places = min(max_connections, self.max_sockets - self.max_sockets // 10)
         if self.max_sockets < max_connections:
             self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
-                                   f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
+                                   f"{max_connections:,}: more get 503 (`ulimit -n` shows and sets the limit)")
         self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
         self._first_lines = {}
@@ -47409,7 +47523,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # ======================================================================================
 # 22  PAGES
 #
-# What a browser sees of the server itself: the page for a handler that failed, for a path that does
+# What a browser sees of the server itself: the pages for a handler that failed, for a path that does
 # not exist, for any other refusal; the script that keeps pages live; what monitors read; the dashboard at
 # /engine with its live channel and actions; the GraphQL explorer. Every function registers itself in
 # `PAGES` or `LOCAL_PAGES` of the section above. All text from outside goes through `esc`, or into pages
@@ -47424,7 +47538,7 @@ def script_policy(script):
 
 def script_hash(script):
     """What allows exactly this script in a Content-Security-Policy."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+    return f"'sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}'"
 
 
 def local_page(method, path):
@@ -47712,7 +47826,7 @@ LIVE_SCRIPT = r"""
     root.adoptedStyleSheets = [sheet];
     const text = element("div");
     for (const { name, text: report, serving } of trouble) {
-      const what = serving ? ` has an error; the version before goes on. ` : ` was not loaded. `;
+      const what = serving ? ` has an error; the previous version keeps running. ` : ` was not loaded. `;
       text.append(element("details", "", element("summary", "", element("b", name), what,
         element("span", report.split("\n")[0])), element("pre", report)));
     }
@@ -47756,7 +47870,7 @@ LIVE_SCRIPT = r"""
 })();
 """.replace("PALETTE", PALETTE)
 
-_LIVE_VERSION = hashlib.sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
+_LIVE_VERSION = sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
 
 @page("live tag")
@@ -47957,7 +48071,7 @@ def render_failure(app, failure):
     error = failure.error
     parts = [f"<h2>{esc(failure.name)} was not loaded</h2>"]
     if failure.name in app.hosts:
-        parts.append('<p class="soft">The version before goes on serving.</p>')
+        parts.append('<p class="soft">The previous version keeps running.</p>')
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
     parts.append(f"<p>{render_headline(error, failure.sources)}</p>")
@@ -47995,7 +48109,7 @@ def missing_page(server, head, message):
     parts += [render_failure(app, failure) for _, failure in sorted(app.failures.items())]
     known = known_paths(app)
     if known:
-        parts.append('<h2>What is there, nearest first</h2>\n<ul class="paths">')
+        parts.append('<h2>What is registered, closest first</h2>\n<ul class="paths">')
         for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
             text = f'<a href="{esc(app.in_base(urllib.parse.quote(path, "/%")))}">{esc(path)}</a>' if link else esc(path)
             parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
@@ -48049,8 +48163,8 @@ def error_page(server, head, status, facts, error, body=b""):
         parts += [f"<h1>{esc(title)}</h1>", f"<p>{esc(advice[:1].upper() + advice[1:])}</p>", *render_notice(server)]
     parts.append(render_request(head, body))
     if server.app.live is not None:
-        parts.append("<footer>This page renews itself when a script is saved.</footer>"
-                     if head.method in ("GET", "HEAD") else "<footer>Send the form again when the script is mended.</footer>")
+        parts.append("<footer>This page reloads when a script is saved.</footer>"
+                     if head.method in ("GET", "HEAD") else "<footer>Send the form again when the script is fixed.</footer>")
     return trouble_response(server, head, status, title, parts)
 
 
@@ -48060,7 +48174,7 @@ def failed_page(server, head, status, facts, error, body=b""):
     title = f"{status} {STATUS_TEXT.get(status, '')}"
     return trouble_response(server, head, status, title, [
         f"<h1>{esc(title)}</h1>", f"<p>{esc(facts['name'])}: {esc(facts['message'])}</p>",
-        f'<p class="soft">Error {facts["id"]}. The server\'s log tells more under this name.</p>'])
+        f'<p class="soft">Error {facts["id"]}. The server\'s log has the details under this name.</p>'])
 
 
 # -- For monitors ------------------------------------------------------------------------
@@ -48133,7 +48247,7 @@ def stream_metrics(app):
     feeds = [(feed, {"stream": feed.path}) for feed in all_feeds(app)]
     for name, kind, doc, value in (
             ("connections", "gauge", "Clients connected now.", Feed.connected),
-            ("connects_total", "counter", "Clients that ever connected.", Feed.served),
+            ("connects_total", "counter", "Clients that connected since the start.", Feed.served),
             ("messages_total", "counter", "Messages sent.", Feed.sent),
             ("dropped_total", "counter", "Clients disconnected because they read too slowly.", Feed.dropped),
             ("waiting_bytes", "gauge", "Bytes that wait for slow clients.", Feed.waiting)):
@@ -48157,11 +48271,11 @@ def server_metrics(server):
              [("", {"state": state}, states[state]) for state in ("running", "stale", "failed")]),
             ("aiwebengine_reloads_total", "counter", "Scripts loaded again since the start.",
              [("", {}, app.reloads)]),
-            ("aiwebengine_http_requests_total", "counter", "Requests, but for those under /engine.",
+            ("aiwebengine_http_requests_total", "counter", "Requests, except those under /engine.",
              [("", {}, server.requests.total)]),
             ("aiwebengine_connections", "gauge", "Open event streams, dashboards not counted.",
              [("", {}, open_streams(server))]),
-            ("process_resident_memory_bytes", "gauge", "Memory that the process occupies.",
+            ("process_resident_memory_bytes", "gauge", "Memory that the process uses.",
              [("", {}, memory_used())]),
             ("process_cpu_seconds_total", "counter", "Processor time of the process.",
              [("", {}, round(time.process_time(), 3))]),
@@ -48776,7 +48890,7 @@ def logged_request(handler, head, body):
 def find_request(handler, number, worker=""):
     own = handler.app.worker
     if worker not in ("", str(own)):
-        raise Refusal(409, f"Process {worker} has this request, but process {own} was asked; try once more")
+        raise Refusal(409, f"Process {worker} has this request, but process {own} was asked; try again")
     entry = handler.server.requests.find(int(number)) if _SMALL_NUMBER.fullmatch(number) else None
     if entry is None:
         raise Refusal(404, f"Request {number or '?'} is no longer in the log")
@@ -50133,7 +50247,7 @@ def share_page(handler, head, body):
         parts += [f'<p class="soft">or {" or ".join(map(esc, addresses[1:]))}</p>'] if addresses[1:] else []
     else:
         parts = ["<h1>Only this machine can reach the server</h1>",
-                 "<p>Start it with <code>--share</code>, and other devices of the network can, too.</p>"]
+                 "<p>Start it with <code>--share</code>, and other devices on the network can, too.</p>"]
     return html_response(200, render_page("Share – aiwebengine", SHARE_STYLE, f"<main>{''.join(parts)}</main>"))
 
 
@@ -51402,7 +51516,7 @@ class Server:
         raise_file_limit()
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         if not memory_used():
-            self.app.log.write("warn", "this system does not tell how large the process is: scripts that take too much "
+            self.app.log.write("warn", "this system does not report the size of the process: scripts that use too much "
                                        "memory are not stopped")
         try:
             self.app.script_files()     # a folder that cannot be read is an error now, not later
@@ -51571,7 +51685,7 @@ OPTIONS = {
         (("--port",), dict(type=port_number, default=DEFAULT_PORT, help=f"port ({DEFAULT_PORT}); 0 takes any free one")),
         (("--open",), dict(action="store_true", help="open the first page in the browser")),
         (("--share",), dict(action="store_true",
-                            help="let other devices of the network in (--host 0.0.0.0), and show a QR code for them")),
+                            help="let other devices on the network in (--host 0.0.0.0), and show a QR code for them")),
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
         (("--handler-timeout",), dict(type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
                                       help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")),
@@ -51601,7 +51715,7 @@ OPTIONS = {
     "networks and deployment": (
         (("--cors",), dict(
             type=origins, action="extend", default=[], metavar="ORIGIN",
-            help="let pages of this origin use the server, with cookies; * for all, without; may be given again")),
+            help="let pages of this origin use the server, with cookies; * for all, without; may be repeated")),
         (("--allow-host",), dict(type=allowed_host, action="append", default=[], metavar="NAME",
                                  help="answer for this host name too; * for all")),
         (("--rate-limit",), dict(type=rate, metavar="N/s", help="POSTs and new streams per second and client address")),
@@ -51650,7 +51764,7 @@ class OptionParser(argparse.ArgumentParser):
             return options
         name = unknown[0].partition("=")[0]
         if not name.startswith("-"):
-            self.error(f"{printable(name)} is one too many: SCRIPTS is one folder, or one file")
+            self.error(f"{printable(name)} is one argument too many: SCRIPTS is one folder or one file")
         near = nearest(name, [option for group in OPTIONS.values() for names, _ in group for option in names])
         if near is None:
             self.error(f"there is no option {printable(name)}")
@@ -51899,12 +52013,14 @@ def inline_html(text):
 def markdown_html(text):
     """Markdown as HTML, as far as the pages of --docs use it: headings, paragraphs, lists, code. Each heading begins
     a section."""
-    parts, opened = [], False
+    parts, opened, known = [], False, set()
     for block in re.findall(r"^```.*?^```$|[^\n](?:(?!\n\n).)*", text, re.S | re.M):
         heading = re.match(r"(#+) (.*)", block)
         if heading:
             level = len(heading[1])
             slug = re.sub(r"\W+", "-", heading[2]).strip("-")
+            slug += "-2" if slug in known else ""
+            known.add(slug)
             parts.append(f'{"</section>" if opened else ""}<section data-level="{level}" id="{esc(slug)}">'
                          f"<h{level + 1}>{inline_html(heading[2])}</h{level + 1}>")
             opened = True
@@ -51971,7 +52087,7 @@ DOCS_BODY = """\
 @functools.cache
 def docs_page():
     """(text, Content-Security-Policy) of /engine/docs."""
-    text = "\n".join(markdown_html(make()) for make in DOCS.values())
+    text = markdown_html("\n".join(make() for make in DOCS.values()))
     return render_program("Documentation", "M3 2.5h7l3 3v8H3z", DOCS_STYLE, DOCS_BODY.replace("{text}", text), DOCS_SCRIPT)
 
 
@@ -52013,7 +52129,7 @@ def main(argv=None):
     if problem:
         parser.error(problem)
     if not options.test and (options.watch or options.report or options.reporter != "spec"):
-        parser.error("--watch, --reporter and --report belong to --test")
+        parser.error("--watch, --reporter and --report need --test")
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
     if options.init:
@@ -52061,7 +52177,7 @@ def trouble_with_modes(options):
     """Why what was asked for cannot be done together, as one line, or None."""
     chosen = [option for option, name in MODES.items() if getattr(options, name) not in (None, False)]
     if len(chosen) > 1:
-        return f"{' and '.join(chosen)} exclude each other: one thing at a time"
+        return f"{' and '.join(chosen)} cannot be combined"
     if chosen and chosen[0] not in MODES_OF_SCRIPTS and options.scripts is not None:
         return f"{chosen[0]} does not use SCRIPTS: leave out {printable(options.scripts)}"
     if options.run and options.scripts is None:
@@ -52085,7 +52201,7 @@ def trouble_with_engine(options):
 def trouble_with(scripts, options):
     """Why the scripts cannot be used at all, as one line, or None."""
     if options.storage and options.redis:
-        return "--storage and --redis exclude each other: with --redis, Redis keeps what the file would"
+        return "--storage and --redis cannot be combined: with --redis, Redis keeps what the file would"
     if options.workers and not options.redis:
         return "--workers needs --redis URL: it is Redis that carries messages from one process to another"
     if options.workers and not hasattr(os, "fork"):
@@ -52148,7 +52264,7 @@ class OutlineEntry:
 
 def outline(source, word=None):
     """The OutlineEntry objects of a source text in its order: its sections and subsections; with a word also
-    what else is named with it."""
+    what else has it in its name."""
     found = [(0, 0, "THIS PAGE: CONTENTS, IMPORTS, VERSION", 1)]
     found += [(match.start(), 0, match[2], int(match[1])) for match in _BANNER.finditer(source)]
     found += [(match.start(), 1, match[1], None) for match in _SUBSECTION.finditer(source)]
@@ -52182,7 +52298,7 @@ def show_outline(word):
         else:
             above[entry.depth] = entry
     if not shown:
-        print(f"aiwebengine: nothing here is named with {word!r}; --outline alone shows the map", file=sys.stderr)
+        print(f"aiwebengine: nothing here has {word!r} in its name; --outline alone shows the map", file=sys.stderr)
     return EXIT_OK if shown else EXIT_SCRIPT
 
 
@@ -52223,7 +52339,11 @@ def serve(scripts, options):
 
 
 def open_browser(server):
-    """--open: shows the first page that there is."""
+    """--open: shows the first page that there is, where there is a screen: a browser in the terminal would take it
+    away from the log."""
+    if not (os.name == "nt" or sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))):
+        server.app.log.write("warn", "--open: no browser can be shown here")
+        return
     import webbrowser
     pages = ["/index.html"] if (server.app.public / "index.html").is_file() else []
     pages += [path for method, path, _, link in known_paths(server.app) if link and method != "stream"] + ["/engine"]
@@ -52263,7 +52383,7 @@ def listen_trouble(options, error):
         free = free_port_after(options.host, options.port)
         return f"port {options.port} is already in use" + (f"; {free} is free: --port {free}" if free else "")
     if getattr(error, "errno", None) == errno.EACCES:
-        return f"port {options.port} may not be used without special rights; choose one from 1024"
+        return f"port {options.port} needs special rights; choose one from 1024 up"
     return f"cannot listen on {options.host}:{options.port}: {getattr(error, 'strerror', None) or error}"
 
 
@@ -52279,7 +52399,7 @@ def print_banner(server, options):
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
     if not (is_own_name(options.host) or options.workers):
-        lines.append(f"  {'dashboard':<18} for other devices, to look only: /engine?token={server.key.token}")
+        lines.append(f"  {'dashboard':<18} for other devices, view only: /engine?token={server.key.token}")
     if options.workers:
         lines.append(f"  {'':<18} {options.workers} processes, joined by {RedisLink.shown_address(options.redis)}")
     if server.chaos.rules:
@@ -52287,7 +52407,8 @@ def print_banner(server, options):
     addresses = share_addresses(server.http)
     if options.host not in ("127.0.0.1", "localhost", "::1"):
         lines.append(f"  warning: everyone who reaches {options.host} can use this server")
-        lines += [f"  {'' if number else 'other devices':<18} {address}" for number, address in enumerate(addresses)]
+        lines += [f"  {'' if number else 'other devices':<18} {address}" for number, address
+                  in enumerate(addresses or ["none can come: this machine has no address in a network"])]
     lines.append(f"  {'':<18} Ctrl+C stops; {server.url}/engine shows what happens")
     if addresses and (options.share or sys.stdout.isatty()):
         lines += ["", *qr_lines(addresses[0]), f"  {server.url}/engine/share shows this large, for a projector"]
@@ -52597,7 +52718,7 @@ TEST_PRELUDE = r"""
 
   function checkOptions(name, options, known) {
     for (const key of Object.keys(options)) {
-      if (!known.includes(key)) throw new TypeError(`${name}: there is no option "${key}"; there are ${known.join(", ")}`);
+      if (!known.includes(key)) throw new TypeError(`${name}: there is no option "${key}"; the options are ${known.join(", ")}`);
     }
   }
 
@@ -52628,15 +52749,16 @@ TEST_PRELUDE = r"""
     }).then(({ status, headers, body }) => {
       const isJson = /^application\/([\w.-]+\+)?json\b/.test(headers["content-type"] ?? "");
       const answer = { status, ok: status >= 200 && status < 300, headers, body, json: isJson ? parsed(body, null) : null };
-      return status < 500 ? answer : noticed(answer);
+      return status < 500 ? answer : noticed(answer, Object.keys(answer));
     });
   }
 
   // An error that the test looks at is one that it expected; the report need not tell of it, then.
-  function noticed(answer) {
+  function noticed(answer, keys) {
     host.overlooked(1);
     let overlooked = 1;
-    for (const [key, value] of Object.entries(answer)) {
+    for (const key of keys) {
+      const value = answer[key];
       const get = () => { host.overlooked(-overlooked); overlooked = 0; return value; };
       Object.defineProperty(answer, key, { get, enumerable: true, configurable: true });
     }
@@ -52654,7 +52776,7 @@ TEST_PRELUDE = r"""
   async function graphql(query, variables = {}) {
     const response = await request("POST", "/graphql", { json: { query, variables } });
     if (response.json === null) throw new Error(`/graphql answered ${response.status}: ${response.body}`);
-    return response.json;
+    return response.json.errors ? noticed(response.json, ["errors"]) : response.json;
   }
 
   // -- Streams
@@ -52828,8 +52950,12 @@ class StreamClient:
         self.taken = self.asked = 0
         self.waiting = collections.deque()      # (resolve, reject, milliseconds, alarm event, its number)
         self.last_id = ""
-        self.ended = False
+        self.ended = self.looked = False        # looked: has the test seen how it went?
         self._buffer = b""
+
+    @property
+    def failed(self):
+        return self.exchange.status >= 500 or any('"errors":' in message["text"] for message in self.messages)
 
     def read(self):
         """Takes in what has arrived; False when that is nothing."""
@@ -52870,7 +52996,7 @@ class StreamClient:
         exchange = self.exchange
         if exchange.done and not self.is_stream:
             text = exchange.body.decode("utf-8", "replace")
-            return f"{exchange.label} is no stream for this client: {exchange.status} {text}".rstrip()
+            return f"{exchange.label} is not a stream for this client: {exchange.status} {text}".rstrip()
         return f"{exchange.label}: the stream has ended" if self.ended else None
 
 
@@ -52919,7 +53045,8 @@ class TestResult:
 # -- Script tests: one file --------------------------------------------------------------
 
 #: What the log says of a handler that failed: of an error that the test got as its answer.
-_HANDLER_FAILED = re.compile(r"^\S+: route .*?(?:: the handler |names the handler )")
+_HANDLER_FAILED = re.compile(r"^\S+: (?:route|stream|query|mutation|subscription) .*?(?:: the (?:handler|resolver) |"
+                             "names the handler )")
 
 
 class ScriptTests:
@@ -53026,6 +53153,7 @@ class ScriptTests:
     def leave(self):
         """Ends what a test has left open."""
         for client in self.clients:
+            self.unseen += not client.looked and client.failed
             client.exchange.close()
             for *_, number in client.waiting:
                 self.clock.cancel(number)
@@ -53182,7 +53310,7 @@ class ScriptTests:
                 continue
             due = self.clock.next_due()
             if due is None or due == math.inf:
-                self.stuck = "the test waits for something that cannot happen any more: no timer is set, and no " \
+                self.stuck = "the test waits for something that can no longer happen: no timer is set, and no " \
                              "request is running"
             elif due > start + MAX_TEST_WAIT * 1000:
                 self.stuck = f"the test waits for something that has not happened after {MAX_TEST_WAIT} s on its clock"
@@ -53273,6 +53401,7 @@ class ScriptTests:
     def do_take(self, number):
         self.settle()
         client = self.clients[number]
+        client.looked = True
         messages = client.messages[client.taken:]
         client.taken = len(client.messages)
         return messages
@@ -53280,7 +53409,7 @@ class ScriptTests:
     def do_state(self, number):
         self.settle()
         client = self.clients[number]
-        exchange = client.exchange
+        client.looked, exchange = True, client.exchange
         return {"status": exchange.status, "headers": exchange.headers, "ended": client.ended,
                 "lastId": client.last_id,
                 "body": "" if client.is_stream else exchange.body.decode("utf-8", "replace")}
@@ -53750,7 +53879,7 @@ class Workers:
             worker.channel = worker.dealer = None
             failed = failed or not worker.up
             if worker.up and not self.stopping:
-                print(f"aiwebengine: process #{worker.number} ended and is started again", file=sys.stderr)
+                print(f"aiwebengine: process #{worker.number} ended and is being restarted", file=sys.stderr)
             if time.monotonic() - worker.started > WORKER_REST_SECONDS:
                 worker.started = -WORKER_REST_SECONDS       # at once
         return failed
@@ -53820,7 +53949,7 @@ def serve_as_worker(scripts, options, number, channel, first, dealt):
             try:
                 on_script_thread(server.app.refresh)
             except OSError as error:
-                server.app.log.write("warn", f"cannot look for changed scripts: {error}")
+                server.app.log.write("warn", f"cannot check for changed scripts: {error}")
     server.stop()
     return EXIT_OK
 
@@ -54096,7 +54225,7 @@ def run_on_engine(engine, source, filename):
     try:
         on_script_thread(work)
     except JSError as error:
-        print_console("error", error_report(error, {filename: source}))
+        print_console("error", error_report(error, {filename: source}, False))
         return EXIT_SCRIPT
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -54130,11 +54259,11 @@ def failure_report(realm, error, sources):
     if isinstance(error, ScriptTimeout):
         return f"{realm.name}  {error.message}"
     if not error.name or error.phase == "parse":
-        return error_report(error, sources) if error.name else "Uncaught " + realm.inspected(error.value)
+        return error_report(error, sources, False) if error.name else "Uncaught " + realm.inspected(error.value)
     last_line = error.stack.rpartition("\n")[2]
     cause = realm.inspected(error.value).partition(last_line)[2]
     cause = (cause if "\n    at" in error.stack else cause.removeprefix("]")).strip()
-    return error_report(error, sources) + ("\n" + cause if cause else "")
+    return error_report(error, sources, False) + ("\n" + cause if cause else "")
 
 
 def dump_script(source, filename):
@@ -54246,7 +54375,7 @@ class Prompt:
             except (OSError, ValueError) as error:
                 print(f"{argument} cannot be read: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         else:
-            print(f"There is no .{command} here; .help lists what there is.", file=sys.stderr)
+            print(f"There is no command .{command}; .help lists them all.", file=sys.stderr)
         return True
 
     def read_editor(self):
@@ -54354,6 +54483,8 @@ def run_program(*_exception):
     sys.exit(code)
 
 
+if COLLECTS_GARBAGE:
+    gc.enable()
 if __name__ == "__main__":
     if sys._getframe().f_back is not None:      # a debugger or the like runs this file, and keeps no tree
         run_program()
