@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            382
+     1  This page: contents, imports, version                                            394
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         447
           Long texts                                                                     148
@@ -47,29 +47,29 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      137
           Arrays                                                                         320
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,046
-          Numbers and text                                                               120
+     9  Conversions and operators                                                      1,049
+          Numbers and text                                                               123
           Type conversion                                                                252
           Objects                                                                        153
           Equality and order                                                              86
           Arithmetic                                                                     246
           Iteration                                                                      162
-    10  Code generator                                                                 3,676
-          Nodes of Python                                                                127
-          Functions and their variables                                                  397
+    10  Code generator                                                                 3,794
+          Nodes of Python                                                                130
+          Functions and their variables                                                  428
           Statements                                                                     155
-          Loops, jumps and try                                                           410
+          Loops, jumps and try                                                           435
           Destructuring                                                                  158
           Expressions                                                                    249
           Classes                                                                        183
-          Operators                                                                      398
-          Assignments                                                                    303
-          Members and calls                                                              364
+          Operators                                                                      402
+          Assignments                                                                    314
+          Members and calls                                                              383
           Members as targets                                                             104
-          Questions about nodes                                                          148
+          Questions about nodes                                                          173
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,695
+    11  Built-ins of the language                                                      8,710
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -79,7 +79,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Error                                                                          249
           Number                                                                         314
           BigInt                                                                          50
-          Math                                                                           139
+          Math                                                                           143
           Date                                                                            46
           Date: arithmetic                                                                78
           Date: local time                                                               151
@@ -105,7 +105,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: constructor                                                              87
           Array iterators                                                                 44
           Map and Set                                                                    433
-          Iterators of Map and Set                                                       128
+          Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                             84
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
@@ -142,11 +142,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         35
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,273
+    13  Intl                                                                           2,279
           Intl: the table of locales                                                     819
           Intl (ECMA-402): locales                                                       297
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              413
+          Intl.NumberFormat                                                              419
           Intl.DateTimeFormat                                                            431
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
@@ -165,9 +165,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,831
+    15  Realm, jobs and timers                                                         3,855
           Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           858
+          Helpers of generated code: one realm                                           882
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      333
@@ -188,8 +188,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               235
           js2py: realm                                                                   624
           Engines                                                                         32
-    17  Streams: registry, connections, broadcaster                                    1,410
-          Messages of streams                                                            112
+    17  Streams: registry, connections, broadcaster                                    1,415
+          Messages of streams                                                            117
           Connections                                                                     72
           Streams                                                                        393
           Runs of deliveries                                                             120
@@ -215,13 +215,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
           GraphQL service                                                                713
-    19  Host API                                                                       2,266
+    19  Host API                                                                       2,268
           Arguments                                                                      162
           routeRegistry                                                                  175
           graphQLRegistry                                                                 98
           ResponseBuilder                                                                142
           sharedStorage                                                                   87
-          Storage in a file                                                              300
+          Storage in a file                                                              302
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
@@ -268,7 +268,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,058
+    23  Command line                                                                   3,060
           Options                                                                        210
           Documentation                                                                  304
           The program                                                                    146
@@ -282,8 +282,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           A starter                                                                      192
           JavaScript without a server                                                    120
           The prompt's terminal                                                          178
-          The file as a program                                                           27
+          The file as a program                                                           29
 """
+
+import gc
+
+COLLECTS_GARBAGE = gc.isenabled()
+gc.disable()                # until the end of this file: what is made meanwhile stays, and looking at it takes time
 
 import argparse
 import array
@@ -297,18 +302,11 @@ import codecs
 import collections
 import contextlib
 import datetime
-import decimal
-import difflib
 import email.utils
 import errno
-import fractions
 import functools
-import gc
-import hashlib
 import heapq
 import html
-import http.client
-import http.server
 import importlib.util
 import io
 import ipaddress
@@ -322,10 +320,8 @@ import posixpath
 import queue
 import random
 import re
-import secrets
 import select
 import selectors
-import shlex
 import shutil
 import signal
 import socket
@@ -333,16 +329,12 @@ import socketserver
 import stat
 import struct
 import sys
-import textwrap
 import threading
 import time
-import traceback
 import types
 import unicodedata
 import urllib.parse
-import uuid
 import weakref
-import zoneinfo
 import zlib
 
 try:
@@ -360,21 +352,41 @@ except ImportError:                     # a Python that was built without it
     ctypes = None
 
 
-def imported_late(name, part):
-    """A module that is loaded when it is first used, for it takes a MiB; None where Python was built without
-    its part in C."""
-    if importlib.util.find_spec(part) is None:
-        return None
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.find_spec(name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+class LateModule:
+    """A module of Python's that is loaded when it is first used, because it takes time or memory: `name` is imported
+    then, and what is looked up stays here."""
+
+    __spec__ = None
+
+    def __init__(self, name):
+        self.__name__ = name
+
+    def __getattr__(self, attribute):
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        value = getattr(importlib.import_module(self.__name__), attribute)
+        setattr(self, attribute, value)
+        return value
 
 
-sqlite3 = imported_late("sqlite3", "_sqlite3")
+(decimal, difflib, fractions, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid, zoneinfo) = map(LateModule, (
+    "decimal difflib fractions secrets shlex sqlite3 ssl textwrap traceback uuid zoneinfo").split())
+
+# OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has the stand-in.
+sys.modules.setdefault("ssl", ssl)
+import http.client
+import http.server
+if sys.modules["ssl"] is ssl:
+    del sys.modules["ssl"]
+try:
+    from _sha2 import sha256            # what hashlib has without OpenSSL
+except ImportError:
+    try:
+        from _sha256 import sha256      # before CPython 3.12
+    except ImportError:
+        from hashlib import sha256
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -6501,7 +6513,7 @@ class JSStringObject(JSPrimitiveObject):
 #: What generated code finds in every realm, by name; guards() adds what changes. Section 15 adds functions
 #: that are made for one realm.
 RUNTIME = {
-    "undefined": undefined, "null": null, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
+    "undefined": undefined, "null": null, "no_props": {}, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
         GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text)}}
@@ -6608,9 +6620,12 @@ def string_to_bigint(text):
     return None
 
 
-#: Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly.
-EXACT_DECIMAL = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN,
-                                traps=[decimal.Inexact])
+@functools.cache
+def exact_decimals():
+    """Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly."""
+    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact])
+
+
 #: Integers of more bits than this are taken apart by decimal arithmetic.
 LARGE_INTEGER_BITS = 8192
 
@@ -6622,10 +6637,10 @@ def decimal_of_integer(value, powers):
         return decimal.Decimal(int(value))
     half = 1 << (bits.bit_length() - 2)
     if half not in powers:
-        powers[half] = EXACT_DECIMAL.power(decimal.Decimal(2), half)
+        powers[half] = exact_decimals().power(decimal.Decimal(2), half)
     high = decimal_of_integer(value >> half, powers)
     low = decimal_of_integer(value & ((1 << half) - 1), powers)
-    return EXACT_DECIMAL.add(EXACT_DECIMAL.multiply(high, powers[half]), low)
+    return exact_decimals().add(exact_decimals().multiply(high, powers[half]), low)
 
 
 def integer_to_text(value):
@@ -7696,6 +7711,9 @@ class NodeMaker:
         self.expects_floats = False
         #: Whether this function is likely to run often: a method, a callback, one made in a loop.
         self.often = False
+        #: Python name of a variable that never changes -> the place, after it was set, for a second variable: the
+        #: dict of properties of an ordinary object (which stays the same dict), empty for anything else.
+        self.dict_places = {}
 
     def node(self, kind, *fields):
         """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
@@ -7989,6 +8007,12 @@ class FunctionEmitter(NodeMaker):
             self.emit_assign("new_target", self.name("undefined"))
         if scope.uses_arguments:
             self.arguments_prologue(node, scope)
+        if scope.uses_this and not scope.is_arrow and self.constructor != "derived" and self.often:
+            self.make_place("this")
+        for param in node.params:
+            if isinstance(param, Identifier) and not scope.uses_arguments and not scope.maps_arguments \
+                    and type(param.scope) is Variable and param.scope.type is None and param.scope.kind == "param":
+                self.place_for_dict(param.scope)
         for param, source in patterns:
             self.at(param)
             self.bind_parameter(param, source)
@@ -8135,6 +8159,31 @@ class FunctionEmitter(NodeMaker):
             return
         self.note_assignment(variable)
         self.emit_assign(variable.python, value)
+        if declares and variable.kind in ("let", "const") and variable.type is None:
+            self.place_for_dict(variable)
+
+    def place_for_dict(self, variable):
+        """Where a variable was set that is not set again: a place for its `dict_of`."""
+        if not variable.assigned and not variable.early and not variable.boxed and not variable.is_global \
+                and variable.scope.function is self.scope and self.runs_often():
+            self.make_place(variable.python)
+
+    def make_place(self, python):
+        place = self.node(ast.If, self.const(False), [self.passing()], [])
+        self.dict_places[python] = place
+        self.emit(place)
+
+    def dict_of(self, obj):
+        """The name of the dict that goes with a variable, or None."""
+        place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) else None
+        if place is None:
+            return None
+        name = obj.id + ".props"
+        if not place.test.value:
+            place.test = self.const(True)
+            place.body = [self.node(ast.Assign, [self.store(name)], self.either(
+                self.type_is(obj, "JSObject"), self.attribute(obj, "props"), self.name("no_props")))]
+        return self.name(name)
 
     def assign_value(self, variable, value, declares=False):
         """variable = value, as an expression."""
@@ -8577,6 +8626,8 @@ class LoopEmitter(StatementEmitter):
                     self.bind(target, self.name(id))
                 else:
                     self.assign_target(target, self.name(id))
+            elif isinstance(left, VariableDeclaration) and left.kind != "var":
+                self.place_for_dict(target.scope)
             self.statement(node.body)
             self.block = outer
         body = self.collect(inside)
@@ -8591,6 +8642,10 @@ class LoopEmitter(StatementEmitter):
             return
         iterator = self.temporary()
         iterate = "iterate_live" if may_change_arrays(node.body) else "iterate"
+        target = node.left.declarations[0].id if isinstance(node.left, VariableDeclaration) else None
+        if isinstance(target, ArrayPattern) and 1 <= len(target.elements) <= 2 \
+                and all(element is None or self.is_unseen(element, False) for element in target.elements):
+            iterate = "iterate_entries"
         self.emit_assign(iterator, self.call(iterate, self.head_value(node), *self.iterable_text(node.right)))
         jump = self.loop(labels, "of")
         self.at(node)
@@ -8642,12 +8697,31 @@ class LoopEmitter(StatementEmitter):
         self.jumps.append(jump)
         self.at(node)
 
+        groups = grouped_cases(node.cases)
+        chained = groups is not None and not any(case.test is not None and self.needs_lift(case.test) for case in node.cases)
+
         def inside():
-            self.in_scope(node.scope, lambda: self.cases(node, value))
+            self.in_scope(node.scope, lambda: self.chained_cases(groups, value) if chained else self.cases(node, value))
         body = self.collect(inside)
         self.at(node)
         self.once(body)
         self.finish_loop(jump)
+
+    def chained_cases(self, groups, value):
+        """if value === test: the case's statements, else the next group."""
+        if not groups:
+            return
+        cases, rest = groups[0], groups[1:]
+        self.at(cases[0])
+        if cases[-1].test is None:
+            self.statements(cases[-1].consequent)
+            return
+        tests = [self.equality(self.name(value), self.expression(case.test)) for case in cases]
+        then = self.collect(lambda: self.statements(cases[-1].consequent))
+        orelse = self.collect(lambda: self.chained_cases(rest, value))
+        self.at(cases[0])
+        self.emit_if(tests[0] if len(tests) == 1 else self.any_of(*tests), then,
+                     [] if isinstance(orelse[0], ast.Pass) else orelse)
 
     def cases(self, node, value):
         """Finds the case that matches, then runs the cases from there on."""
@@ -9739,6 +9813,10 @@ class OperatorEmitter(ClassEmitter):
         return self.either(self.test(node.test), self.expression(node.consequent),
                            self.expression(node.alternate))
 
+    def effect_SequenceExpression(self, node):
+        for part in node.expressions:
+            self.effect(part)
+
     def visit_SequenceExpression(self, node):
         if len(node.expressions) > 60 or self.needs_lift(node):
             for part in node.expressions[:-1]:
@@ -9829,12 +9907,17 @@ class AssignmentEmitter(OperatorEmitter):
             return False
         if isinstance(target.property, PrivateName):
             return target.property.scope.type == "field"
-        return is_numeric(infer(target.property)) if target.computed else True
+        if not target.computed:
+            return True
+        kind = infer(target.property)
+        return is_numeric(kind) or kind is None and isinstance(target.property, Identifier) and self.runs_often()
 
     def change_member(self, target, right, change):
         """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
         obj = self.fixed(target.object, right)
         key = self.fixed(target.property, right) if target.computed else None
+        if key is not None and not is_numeric(infer(target.property)):
+            key = self.saved(self.either(self.type_is(key, "int"), key, self.call("member_key", obj, key)))
         current = self.member(obj, target, key)
         value = change(current if isinstance(right, SIMPLE_NODES) else self.saved(current))
         if not isinstance(value, (ast.Name, ast.Constant)):
@@ -9906,20 +9989,25 @@ class AssignmentEmitter(OperatorEmitter):
     def put_into_dict(self, obj, target, value):
         """obj.key = value, names or constants: straight into the dict of an ordinary object, where no setter,
         read-only property or frozen object can be in the way."""
-        props = self.temporary()
-        found = self.walrus(props, self.attribute(obj, "props"))
+        props, is_ordinary = self.dict_of(obj), [self.type_is(obj, "JSObject")]
+        if props is not None:
+            found = props
+        else:
+            props = self.name(self.temporary())
+            found = self.walrus(props.id, self.attribute(obj, "props"))
         if isinstance(target.property, PrivateName):
             key = self.load_variable(target.property.scope)
-            check = self.both(self.type_is(obj, "JSObject"), self.compare(key, _IN, found))
+            has = self.compare(key, _IN, found)
+            check = has if found is props else self.both(*is_ordinary, has)
             helper = "private_put"
         else:
             key = self.const(target.property.name)
-            check = self.both(
-                self.type_is(obj, "JSObject"),
-                self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
-                self.any_of(self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))))
+            has, free = self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))
+            plain = self.compare(self.attribute(obj, "attrs"), _IS, self.const(None))
+            check = self.both(self.any_of(has, self.both(*is_ordinary, free)), plain) if found is props else \
+                self.both(*is_ordinary, plain, self.any_of(has, free))
             helper = "put" if self.scope.strict else "put_sloppy"
-        place = self.node(ast.Subscript, self.name(props), key, _STORE)
+        place = self.node(ast.Subscript, props, key, _STORE)
         self.emit_if(check, [self.node(ast.Assign, [place], value)],
                      [self.node(ast.Expr, self.call(helper, obj, key, value))])
 
@@ -9927,7 +10015,8 @@ class AssignmentEmitter(OperatorEmitter):
         """The value of an expression, in a temporary unless evaluating `right` cannot change it."""
         value = self.expression(node)
         if isinstance(value, ast.Constant) or (isinstance(value, ast.Name) and (
-                is_stable(node, right) or isinstance(right, SIMPLE_NODES))):
+                is_stable(node, right) or isinstance(right, SIMPLE_NODES)
+                or isinstance(node, ThisExpression) and self.constructor != "derived" and not self.scope.is_arrow)):
             return value
         return self.saved(value)
 
@@ -10014,11 +10103,11 @@ class AssignmentEmitter(OperatorEmitter):
                                  self.assign_identifier(target, self.call(helper, self.name(temp))))
         reference = self.member_reference(target)
         if node.prefix:
-            old = self.call("to_numeric", reference.load(first=False))
-            return reference.put(self.call(helper, old), first=True)
-        old = self.call("to_numeric", reference.load())
+            return reference.put(self.guarded_step(reference.load(first=False), sign, helper), first=True)
+        old, first = self.reusable(reference.load())
+        old_number = self.either(self.type_is(first, "int"), old, self.call("to_numeric", old))
         temp = self.temporary()
-        return self.first_of(self.walrus(temp, old), reference.put(self.call(helper, self.name(temp))))
+        return self.first_of(self.walrus(temp, old_number), reference.put(self.guarded_step(self.name(temp), sign, helper)))
 
     def effect_UpdateExpression(self, node):
         target = node.argument
@@ -10084,6 +10173,8 @@ class CallEmitter(AssignmentEmitter):
             self.line, self.column = prop.line, prop.column
             if prop.name == "length":
                 return self.length_of(obj, infer(node.object))
+            if prop.name == "size":
+                return self.call("get_size", obj)
             return self.property(obj, prop.name)
         if isinstance(prop, StringLiteral) and array_index(prop.value) < 0:
             return self.call("get", obj, self.const(prop.value))
@@ -10092,9 +10183,12 @@ class CallEmitter(AssignmentEmitter):
         kind = infer(prop)
         if type(kind) is tuple and kind[0] >= 0 and isinstance(key, (ast.Name, ast.Constant)):
             return self.element(obj, key)
-        if is_numeric(kind) and isinstance(obj, ast.Name) and (
-                isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)):
-            return self.computed_element(obj, key, kind)
+        if is_numeric(kind):
+            return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
+                isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
+        if kind is None and isinstance(prop, Identifier) and isinstance(key, ast.Name) and isinstance(obj, ast.Name) \
+                and self.runs_often():
+            return self.computed_element(obj, key, kind, True)
         return self.call("get_element", obj, key)
 
     def private_member(self, obj, variable):
@@ -10102,6 +10196,9 @@ class CallEmitter(AssignmentEmitter):
         key = self.load_variable(variable)
         if variable.type is None:
             return self.call("private_get", obj, key)
+        props = self.dict_of(obj) if variable.type == "field" else None
+        if props is not None:
+            return self.either(self.compare(key, _IN, props), self.subscript(props, key), self.call("private_get", obj, key))
         obj, first = self.reusable(obj)
         check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(obj, "props")))
         value = self.subscript(self.attribute(obj, "props"), key) if variable.type == "field" \
@@ -10110,6 +10207,10 @@ class CallEmitter(AssignmentEmitter):
 
     def property(self, obj, key):
         """obj.key: straight from the dict of an ordinary object that has it."""
+        props = self.dict_of(obj)
+        if props is not None:
+            return self.either(self.compare(self.const(key), _IN, props), self.subscript(props, self.const(key)),
+                               self.call("get", obj, self.const(key)))
         obj, first = self.reusable(obj)
         check = self.both(self.type_is(first, "JSObject"),
                           self.compare(self.const(key), _IN, self.attribute(obj, "props")))
@@ -10132,19 +10233,26 @@ class CallEmitter(AssignmentEmitter):
             self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(a, "items")))))
         return self.either(check, self.subscript(self.name(items), key), self.call("get_element", a, key))
 
-    def computed_element(self, obj, key, kind):
-        """obj[key] for a Number that is computed, and a variable that this does not change."""
+    def computed_element(self, obj, key, kind, is_stable):
+        """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`, a variable."""
+        before = []
+        if not is_stable:
+            temp = self.temporary()
+            before = [self.compare(self.walrus(temp, obj), _IS_NOT, self.const(None))]
+            obj = self.name(temp)
         key, first = self.reusable(key)
         items = self.temporary()
         size = self.either(self.type_is(obj, "JSArray"),
                            self.call("len", self.walrus(items, self.attribute(obj, "items"))), self.const(0))
         if type(kind) is tuple and kind[0] >= 0:
-            check = self.compare(first, ast.Lt(), size)
+            checks = [self.compare(first, ast.Lt(), size)]
         elif type(kind) is tuple:
-            check = self.chain(self.const(0), (ast.LtE(), first), (ast.Lt(), size))
+            checks = [self.chain(self.const(0), (ast.LtE(), first), (ast.Lt(), size))]
         else:
-            check = self.both(self.type_is(first, "int"), self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size)))
-        return self.either(check, self.subscript(self.name(items), key), self.call("get_element", obj, key))
+            checks = [self.type_is(first, "int"), self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size))]
+        checks = before + checks
+        return self.either(checks[0] if len(checks) == 1 else self.both(*checks), self.subscript(self.name(items), key),
+                           self.call("get_element", obj, key))
 
     def shorten(self, node):
         """Breaks a very long chain a.b().c()… : parts of it are evaluated by statements before."""
@@ -10568,8 +10676,14 @@ MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 
 
 def is_calm(node):
     """Whether an expression only reads and computes."""
-    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression,
-                                     CallExpression)) for part in node.walk())
+    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression))
+                   or isinstance(part, CallExpression) and not is_call_of_math(part) for part in node.walk())
+
+
+def is_call_of_math(node):
+    callee = node.callee
+    return isinstance(callee, MemberExpression) and not callee.computed and isinstance(callee.object, Identifier) \
+        and callee.object.name == "Math" and type(callee.object.scope) is not Variable
 
 
 def may_change_arrays(body):
@@ -10644,6 +10758,25 @@ def own_parts(node):
 def jumps_out(body):
     """Whether a loop's body has a break, return or continue that may leave the loop early."""
     return any(isinstance(node, (BreakStatement, ContinueStatement, ReturnStatement)) for node in own_parts(body))
+
+
+def grouped_cases(cases):
+    """The cases of a switch in groups that share their statements, if none falls through into the next one, and
+    `default` comes last; else None."""
+    groups, current = [], []
+    for index, case in enumerate(cases):
+        current.append(case)
+        if case.test is None and (len(current) > 1 or index + 1 < len(cases)):
+            return None
+        if case.consequent or index + 1 == len(cases):
+            last = case.consequent[-1] if case.consequent else None
+            while isinstance(last, BlockStatement) and last.body:
+                last = last.body[-1]
+            if index + 1 < len(cases) and not isinstance(last, (BreakStatement, ContinueStatement, ReturnStatement, ThrowStatement)):
+                return None
+            groups.append(current)
+            current = []
+    return groups if len(cases) <= MAX_CASES_NESTED else None
 
 
 def is_own_count(node):
@@ -12491,10 +12624,10 @@ def decimal_in_radix(value, radix, count):
     """A Decimal integer as `count` digits of a radix."""
     if count <= 1024:
         return integer_in_radix(int(value), radix).rjust(count, "0")
-    half = count // 2
-    power = EXACT_DECIMAL.power(decimal.Decimal(radix), half)
-    high = EXACT_DECIMAL.divide_int(value, power)
-    low = EXACT_DECIMAL.subtract(value, EXACT_DECIMAL.multiply(high, power))
+    half, exact = count // 2, exact_decimals()
+    power = exact.power(decimal.Decimal(radix), half)
+    high = exact.divide_int(value, power)
+    low = exact.subtract(value, exact.multiply(high, power))
     return decimal_in_radix(high, radix, count - half) + decimal_in_radix(low, radix, half)
 
 
@@ -12891,6 +13024,8 @@ def extreme(values, choose, zero_sign):
 def math_max(realm, this, *values):
     if len(values) == 2 and type(values[0]) is int and type(values[1]) is int:
         return values[0] if values[0] > values[1] else values[1]
+    if {*map(type, values)} == {int}:
+        return max(values)
     return extreme(values, max, 1) if values else -INFINITY
 
 
@@ -12898,6 +13033,8 @@ def math_max(realm, this, *values):
 def math_min(realm, this, *values):
     if len(values) == 2 and type(values[0]) is int and type(values[1]) is int:
         return values[0] if values[0] < values[1] else values[1]
+    if {*map(type, values)} == {int}:
+        return min(values)
     return extreme(values, min, -1) if values else INFINITY
 
 
@@ -16078,27 +16215,38 @@ def collection_iterator_next(realm, this, *_):
 def iterate_map(realm, source):
     """A Python iterator over the entries of a JSMap, live, as [key, value] arrays."""
     array_proto = realm.ArrayPrototype
-    for position in source.positions():
-        yield JSArray(array_proto, [source.keys[position], source.values[position]])
+    for pair in iterate_pairs(source):
+        yield JSArray(array_proto, [*pair])
+
+
+def iterate_pairs(source):
+    """The same as Python tuples."""
+    era, position = source.era, source.first
+    while True:
+        for key, value in zip(itertools.islice(source.keys, position, None), itertools.islice(source.values, position, None)):
+            if key is not HOLE:
+                yield key, value
+            position += 1
+            if source.era is not era:
+                break
+        else:
+            return
+        position, era = moved_position(position, era)
 
 
 def iterate_set(source):
     """A Python iterator over the values of a JSSet, live."""
-    keys, era, position = source.keys, source.era, source.first
-    for key in itertools.islice(keys, position, None):
-        if key is not HOLE:
-            yield key
-        position += 1
-        if source.era is not era:
-            break
-    while source.era is not era:
-        position, era = moved_position(position, era)
-        keys = source.keys
-        while era is source.era and position < len(keys):
-            key = keys[position]
-            position += 1
+    era, position = source.era, source.first
+    while True:
+        for key in itertools.islice(source.keys, position, None):
             if key is not HOLE:
                 yield key
+            position += 1
+            if source.era is not era:
+                break
+        else:
+            return
+        position, era = moved_position(position, era)
 
 
 #: What fast_iterator() knows.
@@ -24375,14 +24523,19 @@ UNIT_SINGULARS = {"celsius": "degree Celsius", "fahrenheit": "degree Fahrenheit"
 UNIT_SPECIAL = {"mile-per-hour": "mph", "mile-per-gallon": "mpg"}
 
 ROUNDING_MODES = {
-    "ceil": decimal.ROUND_CEILING, "floor": decimal.ROUND_FLOOR, "expand": decimal.ROUND_UP,
-    "trunc": decimal.ROUND_DOWN, "halfExpand": decimal.ROUND_HALF_UP,
-    "halfTrunc": decimal.ROUND_HALF_DOWN, "halfEven": decimal.ROUND_HALF_EVEN,
+    "ceil": "ROUND_CEILING", "floor": "ROUND_FLOOR", "expand": "ROUND_UP",
+    "trunc": "ROUND_DOWN", "halfExpand": "ROUND_HALF_UP",
+    "halfTrunc": "ROUND_HALF_DOWN", "halfEven": "ROUND_HALF_EVEN",
     "halfCeil": None, "halfFloor": None}
 ROUNDING_INCREMENTS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 2500, 5000)
 #: Longer texts are formatted as the Number they convert to.
 MAX_DECIMAL_TEXT = 1000
-_ROUNDING = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
+
+
+@functools.cache
+def rounded_decimals():
+    """Decimal arithmetic in which what is not exact is rounded."""
+    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
 
 
 class NumberSettings(IntlSettings):
@@ -24525,11 +24678,12 @@ def round_decimal(value, settings):
     if mode is None:
         upwards = (settings.roundingMode == "halfCeil") is not value.is_signed()
         mode = decimal.ROUND_HALF_UP if upwards else decimal.ROUND_HALF_DOWN
+    arithmetic = rounded_decimals()
     if settings.roundingIncrement != 1:
-        step = _ROUNDING.scaleb(decimal.Decimal(settings.roundingIncrement), place)
-        value = _ROUNDING.multiply(_ROUNDING.divide(value, step).quantize(decimal.Decimal(1), mode, _ROUNDING), step)
+        step = arithmetic.scaleb(decimal.Decimal(settings.roundingIncrement), place)
+        value = arithmetic.multiply(arithmetic.divide(value, step).quantize(decimal.Decimal(1), mode, arithmetic), step)
     elif value.as_tuple().exponent < place:
-        value = value.quantize(_ROUNDING.scaleb(decimal.Decimal(1), place), mode, _ROUNDING)
+        value = value.quantize(arithmetic.scaleb(decimal.Decimal(1), place), mode, arithmetic)
     whole, _, fraction = format(value.copy_abs(), "f").partition(".")
     if fewest is None:
         exponent = value.adjusted() if value else 0
@@ -24551,11 +24705,11 @@ def scale_number(value, settings):
             return compact_power(settings.data, settings.compactDisplay, exponent)[0]
         return exponent // step * step
     power = power_of(value.adjusted())
-    whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
+    whole, fraction = round_decimal(rounded_decimals().scaleb(value, -power), settings)
     # Rounding may have made 1000 of 999.9.
     if power_of(power + len(whole.lstrip("0") or "0") - 1) > power:
         power = power_of(power + len(whole) - 1)
-        whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
+        whole, fraction = round_decimal(rounded_decimals().scaleb(value, -power), settings)
     return whole, fraction, power
 
 
@@ -24646,7 +24800,7 @@ def format_number_parts(value, settings):
     """PartitionNumberPattern (ECMA-402, 15.5.4): a list of (type, text)."""
     value = decimal_value(value)
     if settings.style == "percent" and value.is_finite():
-        value = _ROUNDING.scaleb(value, 2)
+        value = rounded_decimals().scaleb(value, 2)
     negative = value.is_signed() and not value.is_nan()
     digits, is_zero, category = magnitude_parts(value, settings)
     rows = settings.data.list("number")
@@ -27626,11 +27780,11 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
         raise JSError(new_dom_exception(
             realm, f"The requested length exceeds {MAX_RANDOM_BYTES} bytes", "QuotaExceededError"))
     if target:                          # the view of a detached buffer is empty, and read-only
-        target[:] = secrets.token_bytes(len(target))
+        target[:] = os.urandom(len(target))
     return array
 
 
-CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)))
+CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=os.urandom(16), version=4)))
 
 
 #: When the clock of performance.now() stood at zero: of that clock, and in milliseconds of Unix time.
@@ -28076,6 +28230,10 @@ def reading_helpers(realm, helpers):
             props = obj.props
             if key in props:
                 return props[key]
+            if obj.attrs is None and type(obj.proto) is JSObject and key not in obj.proto.props:
+                attrs = obj.proto.attrs
+                if attrs is not None and type(accessor := attrs.get(key)) is Accessor and accessor.getter is not undefined:
+                    return accessor.getter.fn(obj)
             return obj.get(key)
         if isinstance(obj, JSObject):
             return obj.get(key)
@@ -28110,7 +28268,15 @@ def reading_helpers(realm, helpers):
             return len(obj)
         return get(obj, "length")
 
-    return get, get_element, get_length
+    def get_size(obj):
+        """obj.size, mostly of a Map or Set"""
+        if (type(obj) is JSSet and obj.proto is realm.SetPrototype and realm.set_size_untouched
+                or type(obj) is JSMap and obj.proto is realm.MapPrototype and realm.map_size_untouched) \
+                and obj.attrs is None and "size" not in obj.props:
+            return len(obj.index)
+        return get(obj, "size")
+
+    return get, get_element, get_length, get_size
 
 
 def calling_helpers(realm, helpers):
@@ -28288,6 +28454,8 @@ protector("push_untouched", ArrayPrototype=("push",))
 protector("pop_untouched", ArrayPrototype=("pop",))
 protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
 protector("set_methods_untouched", SetPrototype=("add", "has"))
+protector("map_size_untouched", MapPrototype=("size",))
+protector("set_size_untouched", SetPrototype=("size",))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
 
 
@@ -28334,7 +28502,8 @@ def shortcuts_of_collections(realm, helpers):
 
     def quick_get(obj, text, key):
         """obj.get(key)"""
-        if is_plain_map(obj):
+        if type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
+                and obj.proto is realm.MapPrototype:        # is_plain_map(), without the call
             position = obj.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
             return undefined if position is None else obj.values[position]
         return method(obj, "get", text)(obj, key)
@@ -28436,6 +28605,13 @@ def iteration_helpers(realm, helpers):
     def iterate(value, text=None):
         return iterate_fast(realm, value, text)
 
+    def iterate_entries(value, text=None):
+        """iterate_live() for a loop that takes two values at once, which first_values() finds in a tuple."""
+        if type(value) is JSMap and value.attrs is None and SYM_ITERATOR not in value.props \
+                and value.proto is realm.MapPrototype and realm.map_iteration_untouched and realm.array_iteration_untouched:
+            return iterate_pairs(value)
+        return iterate_live(value, text)
+
     def spread(value, text=None):
         """The values of a spread element, as a Python iterable."""
         return iterable_values(realm, value, text)
@@ -28449,6 +28625,8 @@ def iteration_helpers(realm, helpers):
 
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
+        if type(value) is tuple:
+            return value
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
                 and realm.array_iteration_untouched:
             missing = count - len(value.items)
@@ -28468,7 +28646,7 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return iterate_live, iterate, spread, rest_array, first_values, destructure_array, plain_arrays
+    return iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array, plain_arrays
 
 
 def make_runtime(realm):
@@ -33246,6 +33424,11 @@ _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})\Z")
 
 # -- Messages of streams -----------------------------------------------------------------
 
+def random_hex(count):
+    """Random bytes that nobody can guess, as hexadecimal digits. (The module secrets would load OpenSSL.)"""
+    return os.urandom(count).hex()
+
+
 def utf8(text):
     """The bytes of a text; half characters (lone surrogates) become U+FFFD."""
     try:
@@ -33460,7 +33643,7 @@ class Stream:
         #: waiting, and nobody else needs it.
         self.sending = threading.Lock()
         #: Told apart from the ids of an earlier server, or of an earlier stream of this path.
-        self.epoch = secrets.token_hex(4)
+        self.epoch = random_hex(4)
         self.sequence = 0
         self.depth = history
         #: Milliseconds that browsers wait before they connect again.
@@ -33559,7 +33742,7 @@ class Stream:
         if self.archive is not None and not self.archive.append(self, message):
             with self.lock:
                 self.former = self.epoch, self.sequence
-                self.epoch, self.archive = secrets.token_hex(4), None
+                self.epoch, self.archive = random_hex(4), None
             return self._next_message(body, filter, sequence, id)
         return message
 
@@ -39352,7 +39535,7 @@ class GraphQLService:
         with self.lock:
             if len(self.reservations) >= MAX_GRAPHQL_RESERVATIONS:
                 return _sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
-            token = secrets.token_hex(16)
+            token = random_hex(16)
             stream = Stream(GRAPHQL_SSE_PATH, self.registry.broadcaster)
             reservation = self.reservations[token] = _Reservation(token, stream)
         stream.on_close = lambda connection: setattr(reservation, "idle_since", time.monotonic())
@@ -40428,8 +40611,10 @@ class StorageFile:
         self.deadline = math.inf
         #: Streams of which the file could not be read.
         self.unread = weakref.WeakSet()
-        if sqlite3 is None:
-            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without")
+        try:
+            sqlite3.connect
+        except ImportError:
+            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without") from None
         if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
             raise self._unusable("it is not an ordinary file")
         try:
@@ -40566,7 +40751,7 @@ class StorageFile:
         except sqlite3.Error as error:
             reason = error
         try:
-            self._set_aside(stream, secrets.token_hex(4))
+            self._set_aside(stream, random_hex(4))
         except sqlite3.Error:
             if not self.closed:
                 raise StorageUnavailable(f"it cannot be kept in {self.path}: {reason}") from None
@@ -41100,7 +41285,7 @@ class RedisRelay:
         self._note_time(self.link.call("TIME"))
         lost = b"" if all(found) else epoch.encode()
         for _ in range(3):
-            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], secrets.token_hex(4), lost,
+            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], random_hex(4), lost,
                                     facts.get("aof_enabled", 0))
             if re.fullmatch(rb"[0-9a-f]{8}", agreed):
                 self.epoch = agreed.decode()
@@ -41406,7 +41591,7 @@ class RedisPresence:
         self.registry = registry
         #: Called with the epoch (bytes or None) and the time that Redis tells at each report.
         self.seen = seen
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{random_hex(2)}"
         self.others = []                # names of the other processes
         self._told = {}                 # path -> what the last report was made from
         self._rounds = 0
@@ -42435,7 +42620,7 @@ def locate(error, sources):
 def trouble_mark(error):
     """What the log and the client have in common about an error whose details are not for the client."""
     if not hasattr(error, "mark"):
-        error.mark = secrets.token_hex(4)
+        error.mark = random_hex(4)
     return error.mark
 
 
@@ -43885,7 +44070,7 @@ class LiveChannel:
 
     def __init__(self, app):
         self.app = app
-        self.boot = secrets.token_hex(4)
+        self.boot = random_hex(4)
         self.version = self.tries = 0
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         self.files = public_stamps(app.public)
@@ -44889,8 +45074,8 @@ class Key:
     after that a cookie tells."""
 
     def __init__(self):
-        self.token = os.environ.get("AIWEBENGINE_TOKEN") or secrets.token_urlsafe(16)
-        self.cookie = hashlib.sha256(b"dashboard " + utf8(self.token)).hexdigest()
+        self.token = os.environ.get("AIWEBENGINE_TOKEN") or base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        self.cookie = sha256(b"dashboard " + utf8(self.token)).hexdigest()
 
     def cookie_name(self, head):
         """Cookies do not know ports; several servers may have one name."""
@@ -47356,7 +47541,7 @@ def script_policy(script):
 
 def script_hash(script):
     """What allows exactly this script in a Content-Security-Policy."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+    return f"'sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}'"
 
 
 def local_page(method, path):
@@ -47688,7 +47873,7 @@ LIVE_SCRIPT = r"""
 })();
 """.replace("PALETTE", PALETTE)
 
-_LIVE_VERSION = hashlib.sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
+_LIVE_VERSION = sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
 
 @page("live tag")
@@ -54301,6 +54486,8 @@ def run_program(*_exception):
     sys.exit(code)
 
 
+if COLLECTS_GARBAGE:
+    gc.enable()
 if __name__ == "__main__":
     if sys._getframe().f_back is not None:      # a debugger or the like runs this file, and keeps no tree
         run_program()

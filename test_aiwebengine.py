@@ -446,7 +446,20 @@ class StructureTest(unittest.TestCase):
         self.assertLessEqual(at_top, set(sys.stdlib_module_names))
         late = [alias.name for node in ast.walk(self.tree) if isinstance(node, (ast.Import, ast.ImportFrom))
                 and node not in self.tree.body for alias in node.names]
-        self.assertLessEqual({name.split(".")[0] for name in late}, {"ctypes", "js2py", "redis", "readline", "resource", "sqlite3", "webbrowser", "winreg", "msvcrt"})
+        self.assertLessEqual({name.split(".")[0] for name in late}, {"ctypes", "js2py", "redis", "readline", "resource", "sha256",
+                                                                     "webbrowser", "winreg", "msvcrt"})
+        self.assertLessEqual({name for name, value in vars(aiwebengine).items() if isinstance(value, aiwebengine.LateModule)},
+                             set(sys.stdlib_module_names))
+
+    def test_what_is_seldom_used_is_not_loaded_by_a_start(self):
+        code = ("import aiwebengine, sys; s = aiwebengine.Server(sys.argv[1], port=0).start(); print([n for n in "
+                "('decimal', 'sqlite3', 'ssl', '_ssl', '_hashlib', 'traceback', 'zoneinfo') if n in sys.modules]); s.stop();"
+                "import http.client; http.client.HTTPSConnection('localhost'); print('ssl' in sys.modules)")
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "a.js").write_text("routeRegistry.registerRoute('/a', () => 'a');", "utf-8")
+            done = subprocess.run([sys.executable, "-X", "utf8", "-c", code, folder], capture_output=True, encoding="utf-8",
+                                  cwd=MODULE.parent, timeout=STUCK)
+        self.assertEqual(done.stdout, "[]\nTrue\n", done.stderr)
 
     def test_starts_with_a_shebang_and_inline_metadata(self):
         lines = self.source.splitlines()
@@ -16160,9 +16173,8 @@ class CommandLineTest(ServerCase):
     @needs_proc
     @needs(not sys.flags.dev_mode and "PYTHONMALLOC" not in os.environ, "the usual allocator, which -X dev replaces")
     def test_after_the_start_little_memory_is_taken(self):
-        """As a program, and where a program imports the module: what compiling the file took is given back. From 3.14 on
-        Python itself takes some 5 MiB more."""
-        most = (50 if sys.version_info < (3, 14) else 55) * 1024
+        """As a program, and where a program imports the module: what compiling the file took is given back."""
+        most = 50 * 1024
         folder = self.folder_with(a_js="routeRegistry.registerRoute('/a', () => 'a');")
         self.output = io.StringIO()
         embedding = f"import aiwebengine; s = aiwebengine.Server({str(folder)!r}, port=0).start(); print(s.url, flush=True); input()"
