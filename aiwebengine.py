@@ -196,7 +196,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,045
+    18  GraphQL                                                                        5,048
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -205,7 +205,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    238
+          GraphQL registrations, and their SDL in one                                    241
           GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
