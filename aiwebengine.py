@@ -196,7 +196,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,045
+    18  GraphQL                                                                        5,048
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -205,7 +205,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    238
+          GraphQL registrations, and their SDL in one                                    241
           GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
@@ -36479,6 +36479,8 @@ class _SdlMerge:
 
     def __init__(self, registrations):
         self.types, self.directives, self.problems, self.missing = {}, {}, [], []
+        #: Registration -> the types that it was the first to define.
+        self.types_of = collections.defaultdict(list)
         self.seen_texts = set()
         for registration in registrations:
             self.take_definitions(registration)
@@ -36500,6 +36502,7 @@ class _SdlMerge:
             known, signature = self.types.get(node.name), parsed.signatures[id(node)]
             if known is None:
                 self.types[node.name] = _SdlMergedType(node, registration, signature)
+                self.types_of[registration].append(self.types[node.name])
             elif known.signature != signature and known.registration.parsed is not parsed:
                 self.problem(f'Type "{node.name}" is defined differently by '
                              f'{_owner_of(known.registration)}.',
@@ -36620,8 +36623,7 @@ class GraphQLSchema:
 
     def _types_of(self, registrations):
         """The types that registrations were the first to define: name -> _SdlMergedType."""
-        merged = [(self.merge.types[node.name], item) for item in registrations for node in item.parsed.types]
-        return {type_.name: type_ for type_, item in merged if type_.registration is item}
+        return {type_.name: type_ for item in registrations for type_ in self.merge.types_of.get(item, ())}
 
     # -- building ----
 
@@ -36955,7 +36957,8 @@ class GraphQLSchema:
                 kept[type_] = True
                 todo += reversed(type_.possible + type_.interfaces + _types_in_fields(type_))
 
-        names = dict.fromkeys(name for item in visible for name in item.parsed.order)
+        texts = dict.fromkeys(item.parsed for item in visible)
+        names = dict.fromkeys(name for text in texts for name in text.order)
         declared = [self.types[name] for name in names if name in self.types]
         for type_ in declared:
             if type_.fields or type_.kind != "OBJECT":
