@@ -54,22 +54,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     246
           Iteration                                                                      162
-    10  Code generator                                                                 3,676
-          Nodes of Python                                                                127
-          Functions and their variables                                                  397
+    10  Code generator                                                                 3,794
+          Nodes of Python                                                                130
+          Functions and their variables                                                  428
           Statements                                                                     155
-          Loops, jumps and try                                                           410
+          Loops, jumps and try                                                           435
           Destructuring                                                                  158
           Expressions                                                                    249
           Classes                                                                        183
-          Operators                                                                      398
-          Assignments                                                                    303
-          Members and calls                                                              364
+          Operators                                                                      402
+          Assignments                                                                    314
+          Members and calls                                                              383
           Members as targets                                                             104
-          Questions about nodes                                                          148
+          Questions about nodes                                                          173
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,695
+    11  Built-ins of the language                                                      8,710
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -79,7 +79,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Error                                                                          249
           Number                                                                         314
           BigInt                                                                          50
-          Math                                                                           139
+          Math                                                                           143
           Date                                                                            46
           Date: arithmetic                                                                78
           Date: local time                                                               151
@@ -105,7 +105,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: constructor                                                              87
           Array iterators                                                                 44
           Map and Set                                                                    433
-          Iterators of Map and Set                                                       128
+          Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                             84
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
@@ -165,9 +165,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,831
+    15  Realm, jobs and timers                                                         3,855
           Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           858
+          Helpers of generated code: one realm                                           882
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      333
@@ -196,7 +196,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,045
+    18  GraphQL                                                                        5,048
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -205,7 +205,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    238
+          GraphQL registrations, and their SDL in one                                    241
           GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
@@ -6513,7 +6513,7 @@ class JSStringObject(JSPrimitiveObject):
 #: What generated code finds in every realm, by name; guards() adds what changes. Section 15 adds functions
 #: that are made for one realm.
 RUNTIME = {
-    "undefined": undefined, "null": null, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
+    "undefined": undefined, "null": null, "no_props": {}, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
         GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text)}}
@@ -7711,6 +7711,9 @@ class NodeMaker:
         self.expects_floats = False
         #: Whether this function is likely to run often: a method, a callback, one made in a loop.
         self.often = False
+        #: Python name of a variable that never changes -> the place, after it was set, for a second variable: the
+        #: dict of properties of an ordinary object (which stays the same dict), empty for anything else.
+        self.dict_places = {}
 
     def node(self, kind, *fields):
         """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
@@ -8004,6 +8007,12 @@ class FunctionEmitter(NodeMaker):
             self.emit_assign("new_target", self.name("undefined"))
         if scope.uses_arguments:
             self.arguments_prologue(node, scope)
+        if scope.uses_this and not scope.is_arrow and self.constructor != "derived" and self.often:
+            self.make_place("this")
+        for param in node.params:
+            if isinstance(param, Identifier) and not scope.uses_arguments and not scope.maps_arguments \
+                    and type(param.scope) is Variable and param.scope.type is None and param.scope.kind == "param":
+                self.place_for_dict(param.scope)
         for param, source in patterns:
             self.at(param)
             self.bind_parameter(param, source)
@@ -8150,6 +8159,31 @@ class FunctionEmitter(NodeMaker):
             return
         self.note_assignment(variable)
         self.emit_assign(variable.python, value)
+        if declares and variable.kind in ("let", "const") and variable.type is None:
+            self.place_for_dict(variable)
+
+    def place_for_dict(self, variable):
+        """Where a variable was set that is not set again: a place for its `dict_of`."""
+        if not variable.assigned and not variable.early and not variable.boxed and not variable.is_global \
+                and variable.scope.function is self.scope and self.runs_often():
+            self.make_place(variable.python)
+
+    def make_place(self, python):
+        place = self.node(ast.If, self.const(False), [self.passing()], [])
+        self.dict_places[python] = place
+        self.emit(place)
+
+    def dict_of(self, obj):
+        """The name of the dict that goes with a variable, or None."""
+        place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) else None
+        if place is None:
+            return None
+        name = obj.id + ".props"
+        if not place.test.value:
+            place.test = self.const(True)
+            place.body = [self.node(ast.Assign, [self.store(name)], self.either(
+                self.type_is(obj, "JSObject"), self.attribute(obj, "props"), self.name("no_props")))]
+        return self.name(name)
 
     def assign_value(self, variable, value, declares=False):
         """variable = value, as an expression."""
@@ -8592,6 +8626,8 @@ class LoopEmitter(StatementEmitter):
                     self.bind(target, self.name(id))
                 else:
                     self.assign_target(target, self.name(id))
+            elif isinstance(left, VariableDeclaration) and left.kind != "var":
+                self.place_for_dict(target.scope)
             self.statement(node.body)
             self.block = outer
         body = self.collect(inside)
@@ -8606,6 +8642,10 @@ class LoopEmitter(StatementEmitter):
             return
         iterator = self.temporary()
         iterate = "iterate_live" if may_change_arrays(node.body) else "iterate"
+        target = node.left.declarations[0].id if isinstance(node.left, VariableDeclaration) else None
+        if isinstance(target, ArrayPattern) and 1 <= len(target.elements) <= 2 \
+                and all(element is None or self.is_unseen(element, False) for element in target.elements):
+            iterate = "iterate_entries"
         self.emit_assign(iterator, self.call(iterate, self.head_value(node), *self.iterable_text(node.right)))
         jump = self.loop(labels, "of")
         self.at(node)
@@ -8657,12 +8697,31 @@ class LoopEmitter(StatementEmitter):
         self.jumps.append(jump)
         self.at(node)
 
+        groups = grouped_cases(node.cases)
+        chained = groups is not None and not any(case.test is not None and self.needs_lift(case.test) for case in node.cases)
+
         def inside():
-            self.in_scope(node.scope, lambda: self.cases(node, value))
+            self.in_scope(node.scope, lambda: self.chained_cases(groups, value) if chained else self.cases(node, value))
         body = self.collect(inside)
         self.at(node)
         self.once(body)
         self.finish_loop(jump)
+
+    def chained_cases(self, groups, value):
+        """if value === test: the case's statements, else the next group."""
+        if not groups:
+            return
+        cases, rest = groups[0], groups[1:]
+        self.at(cases[0])
+        if cases[-1].test is None:
+            self.statements(cases[-1].consequent)
+            return
+        tests = [self.equality(self.name(value), self.expression(case.test)) for case in cases]
+        then = self.collect(lambda: self.statements(cases[-1].consequent))
+        orelse = self.collect(lambda: self.chained_cases(rest, value))
+        self.at(cases[0])
+        self.emit_if(tests[0] if len(tests) == 1 else self.any_of(*tests), then,
+                     [] if isinstance(orelse[0], ast.Pass) else orelse)
 
     def cases(self, node, value):
         """Finds the case that matches, then runs the cases from there on."""
@@ -9754,6 +9813,10 @@ class OperatorEmitter(ClassEmitter):
         return self.either(self.test(node.test), self.expression(node.consequent),
                            self.expression(node.alternate))
 
+    def effect_SequenceExpression(self, node):
+        for part in node.expressions:
+            self.effect(part)
+
     def visit_SequenceExpression(self, node):
         if len(node.expressions) > 60 or self.needs_lift(node):
             for part in node.expressions[:-1]:
@@ -9844,12 +9907,17 @@ class AssignmentEmitter(OperatorEmitter):
             return False
         if isinstance(target.property, PrivateName):
             return target.property.scope.type == "field"
-        return is_numeric(infer(target.property)) if target.computed else True
+        if not target.computed:
+            return True
+        kind = infer(target.property)
+        return is_numeric(kind) or kind is None and isinstance(target.property, Identifier) and self.runs_often()
 
     def change_member(self, target, right, change):
         """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
         obj = self.fixed(target.object, right)
         key = self.fixed(target.property, right) if target.computed else None
+        if key is not None and not is_numeric(infer(target.property)):
+            key = self.saved(self.either(self.type_is(key, "int"), key, self.call("member_key", obj, key)))
         current = self.member(obj, target, key)
         value = change(current if isinstance(right, SIMPLE_NODES) else self.saved(current))
         if not isinstance(value, (ast.Name, ast.Constant)):
@@ -9921,20 +9989,25 @@ class AssignmentEmitter(OperatorEmitter):
     def put_into_dict(self, obj, target, value):
         """obj.key = value, names or constants: straight into the dict of an ordinary object, where no setter,
         read-only property or frozen object can be in the way."""
-        props = self.temporary()
-        found = self.walrus(props, self.attribute(obj, "props"))
+        props, is_ordinary = self.dict_of(obj), [self.type_is(obj, "JSObject")]
+        if props is not None:
+            found = props
+        else:
+            props = self.name(self.temporary())
+            found = self.walrus(props.id, self.attribute(obj, "props"))
         if isinstance(target.property, PrivateName):
             key = self.load_variable(target.property.scope)
-            check = self.both(self.type_is(obj, "JSObject"), self.compare(key, _IN, found))
+            has = self.compare(key, _IN, found)
+            check = has if found is props else self.both(*is_ordinary, has)
             helper = "private_put"
         else:
             key = self.const(target.property.name)
-            check = self.both(
-                self.type_is(obj, "JSObject"),
-                self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
-                self.any_of(self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))))
+            has, free = self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))
+            plain = self.compare(self.attribute(obj, "attrs"), _IS, self.const(None))
+            check = self.both(self.any_of(has, self.both(*is_ordinary, free)), plain) if found is props else \
+                self.both(*is_ordinary, plain, self.any_of(has, free))
             helper = "put" if self.scope.strict else "put_sloppy"
-        place = self.node(ast.Subscript, self.name(props), key, _STORE)
+        place = self.node(ast.Subscript, props, key, _STORE)
         self.emit_if(check, [self.node(ast.Assign, [place], value)],
                      [self.node(ast.Expr, self.call(helper, obj, key, value))])
 
@@ -9942,7 +10015,8 @@ class AssignmentEmitter(OperatorEmitter):
         """The value of an expression, in a temporary unless evaluating `right` cannot change it."""
         value = self.expression(node)
         if isinstance(value, ast.Constant) or (isinstance(value, ast.Name) and (
-                is_stable(node, right) or isinstance(right, SIMPLE_NODES))):
+                is_stable(node, right) or isinstance(right, SIMPLE_NODES)
+                or isinstance(node, ThisExpression) and self.constructor != "derived" and not self.scope.is_arrow)):
             return value
         return self.saved(value)
 
@@ -10029,11 +10103,11 @@ class AssignmentEmitter(OperatorEmitter):
                                  self.assign_identifier(target, self.call(helper, self.name(temp))))
         reference = self.member_reference(target)
         if node.prefix:
-            old = self.call("to_numeric", reference.load(first=False))
-            return reference.put(self.call(helper, old), first=True)
-        old = self.call("to_numeric", reference.load())
+            return reference.put(self.guarded_step(reference.load(first=False), sign, helper), first=True)
+        old, first = self.reusable(reference.load())
+        old_number = self.either(self.type_is(first, "int"), old, self.call("to_numeric", old))
         temp = self.temporary()
-        return self.first_of(self.walrus(temp, old), reference.put(self.call(helper, self.name(temp))))
+        return self.first_of(self.walrus(temp, old_number), reference.put(self.guarded_step(self.name(temp), sign, helper)))
 
     def effect_UpdateExpression(self, node):
         target = node.argument
@@ -10099,6 +10173,8 @@ class CallEmitter(AssignmentEmitter):
             self.line, self.column = prop.line, prop.column
             if prop.name == "length":
                 return self.length_of(obj, infer(node.object))
+            if prop.name == "size":
+                return self.call("get_size", obj)
             return self.property(obj, prop.name)
         if isinstance(prop, StringLiteral) and array_index(prop.value) < 0:
             return self.call("get", obj, self.const(prop.value))
@@ -10107,9 +10183,12 @@ class CallEmitter(AssignmentEmitter):
         kind = infer(prop)
         if type(kind) is tuple and kind[0] >= 0 and isinstance(key, (ast.Name, ast.Constant)):
             return self.element(obj, key)
-        if is_numeric(kind) and isinstance(obj, ast.Name) and (
-                isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)):
-            return self.computed_element(obj, key, kind)
+        if is_numeric(kind):
+            return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
+                isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
+        if kind is None and isinstance(prop, Identifier) and isinstance(key, ast.Name) and isinstance(obj, ast.Name) \
+                and self.runs_often():
+            return self.computed_element(obj, key, kind, True)
         return self.call("get_element", obj, key)
 
     def private_member(self, obj, variable):
@@ -10117,6 +10196,9 @@ class CallEmitter(AssignmentEmitter):
         key = self.load_variable(variable)
         if variable.type is None:
             return self.call("private_get", obj, key)
+        props = self.dict_of(obj) if variable.type == "field" else None
+        if props is not None:
+            return self.either(self.compare(key, _IN, props), self.subscript(props, key), self.call("private_get", obj, key))
         obj, first = self.reusable(obj)
         check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(obj, "props")))
         value = self.subscript(self.attribute(obj, "props"), key) if variable.type == "field" \
@@ -10125,6 +10207,10 @@ class CallEmitter(AssignmentEmitter):
 
     def property(self, obj, key):
         """obj.key: straight from the dict of an ordinary object that has it."""
+        props = self.dict_of(obj)
+        if props is not None:
+            return self.either(self.compare(self.const(key), _IN, props), self.subscript(props, self.const(key)),
+                               self.call("get", obj, self.const(key)))
         obj, first = self.reusable(obj)
         check = self.both(self.type_is(first, "JSObject"),
                           self.compare(self.const(key), _IN, self.attribute(obj, "props")))
@@ -10147,19 +10233,26 @@ class CallEmitter(AssignmentEmitter):
             self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(a, "items")))))
         return self.either(check, self.subscript(self.name(items), key), self.call("get_element", a, key))
 
-    def computed_element(self, obj, key, kind):
-        """obj[key] for a Number that is computed, and a variable that this does not change."""
+    def computed_element(self, obj, key, kind, is_stable):
+        """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`, a variable."""
+        before = []
+        if not is_stable:
+            temp = self.temporary()
+            before = [self.compare(self.walrus(temp, obj), _IS_NOT, self.const(None))]
+            obj = self.name(temp)
         key, first = self.reusable(key)
         items = self.temporary()
         size = self.either(self.type_is(obj, "JSArray"),
                            self.call("len", self.walrus(items, self.attribute(obj, "items"))), self.const(0))
         if type(kind) is tuple and kind[0] >= 0:
-            check = self.compare(first, ast.Lt(), size)
+            checks = [self.compare(first, ast.Lt(), size)]
         elif type(kind) is tuple:
-            check = self.chain(self.const(0), (ast.LtE(), first), (ast.Lt(), size))
+            checks = [self.chain(self.const(0), (ast.LtE(), first), (ast.Lt(), size))]
         else:
-            check = self.both(self.type_is(first, "int"), self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size)))
-        return self.either(check, self.subscript(self.name(items), key), self.call("get_element", obj, key))
+            checks = [self.type_is(first, "int"), self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size))]
+        checks = before + checks
+        return self.either(checks[0] if len(checks) == 1 else self.both(*checks), self.subscript(self.name(items), key),
+                           self.call("get_element", obj, key))
 
     def shorten(self, node):
         """Breaks a very long chain a.b().c()… : parts of it are evaluated by statements before."""
@@ -10583,8 +10676,14 @@ MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 
 
 def is_calm(node):
     """Whether an expression only reads and computes."""
-    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression,
-                                     CallExpression)) for part in node.walk())
+    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression))
+                   or isinstance(part, CallExpression) and not is_call_of_math(part) for part in node.walk())
+
+
+def is_call_of_math(node):
+    callee = node.callee
+    return isinstance(callee, MemberExpression) and not callee.computed and isinstance(callee.object, Identifier) \
+        and callee.object.name == "Math" and type(callee.object.scope) is not Variable
 
 
 def may_change_arrays(body):
@@ -10659,6 +10758,25 @@ def own_parts(node):
 def jumps_out(body):
     """Whether a loop's body has a break, return or continue that may leave the loop early."""
     return any(isinstance(node, (BreakStatement, ContinueStatement, ReturnStatement)) for node in own_parts(body))
+
+
+def grouped_cases(cases):
+    """The cases of a switch in groups that share their statements, if none falls through into the next one, and
+    `default` comes last; else None."""
+    groups, current = [], []
+    for index, case in enumerate(cases):
+        current.append(case)
+        if case.test is None and (len(current) > 1 or index + 1 < len(cases)):
+            return None
+        if case.consequent or index + 1 == len(cases):
+            last = case.consequent[-1] if case.consequent else None
+            while isinstance(last, BlockStatement) and last.body:
+                last = last.body[-1]
+            if index + 1 < len(cases) and not isinstance(last, (BreakStatement, ContinueStatement, ReturnStatement, ThrowStatement)):
+                return None
+            groups.append(current)
+            current = []
+    return groups if len(cases) <= MAX_CASES_NESTED else None
 
 
 def is_own_count(node):
@@ -12906,6 +13024,8 @@ def extreme(values, choose, zero_sign):
 def math_max(realm, this, *values):
     if len(values) == 2 and type(values[0]) is int and type(values[1]) is int:
         return values[0] if values[0] > values[1] else values[1]
+    if {*map(type, values)} == {int}:
+        return max(values)
     return extreme(values, max, 1) if values else -INFINITY
 
 
@@ -12913,6 +13033,8 @@ def math_max(realm, this, *values):
 def math_min(realm, this, *values):
     if len(values) == 2 and type(values[0]) is int and type(values[1]) is int:
         return values[0] if values[0] < values[1] else values[1]
+    if {*map(type, values)} == {int}:
+        return min(values)
     return extreme(values, min, -1) if values else INFINITY
 
 
@@ -16093,27 +16215,38 @@ def collection_iterator_next(realm, this, *_):
 def iterate_map(realm, source):
     """A Python iterator over the entries of a JSMap, live, as [key, value] arrays."""
     array_proto = realm.ArrayPrototype
-    for position in source.positions():
-        yield JSArray(array_proto, [source.keys[position], source.values[position]])
+    for pair in iterate_pairs(source):
+        yield JSArray(array_proto, [*pair])
+
+
+def iterate_pairs(source):
+    """The same as Python tuples."""
+    era, position = source.era, source.first
+    while True:
+        for key, value in zip(itertools.islice(source.keys, position, None), itertools.islice(source.values, position, None)):
+            if key is not HOLE:
+                yield key, value
+            position += 1
+            if source.era is not era:
+                break
+        else:
+            return
+        position, era = moved_position(position, era)
 
 
 def iterate_set(source):
     """A Python iterator over the values of a JSSet, live."""
-    keys, era, position = source.keys, source.era, source.first
-    for key in itertools.islice(keys, position, None):
-        if key is not HOLE:
-            yield key
-        position += 1
-        if source.era is not era:
-            break
-    while source.era is not era:
-        position, era = moved_position(position, era)
-        keys = source.keys
-        while era is source.era and position < len(keys):
-            key = keys[position]
-            position += 1
+    era, position = source.era, source.first
+    while True:
+        for key in itertools.islice(source.keys, position, None):
             if key is not HOLE:
                 yield key
+            position += 1
+            if source.era is not era:
+                break
+        else:
+            return
+        position, era = moved_position(position, era)
 
 
 #: What fast_iterator() knows.
@@ -28097,6 +28230,10 @@ def reading_helpers(realm, helpers):
             props = obj.props
             if key in props:
                 return props[key]
+            if obj.attrs is None and type(obj.proto) is JSObject and key not in obj.proto.props:
+                attrs = obj.proto.attrs
+                if attrs is not None and type(accessor := attrs.get(key)) is Accessor and accessor.getter is not undefined:
+                    return accessor.getter.fn(obj)
             return obj.get(key)
         if isinstance(obj, JSObject):
             return obj.get(key)
@@ -28131,7 +28268,15 @@ def reading_helpers(realm, helpers):
             return len(obj)
         return get(obj, "length")
 
-    return get, get_element, get_length
+    def get_size(obj):
+        """obj.size, mostly of a Map or Set"""
+        if (type(obj) is JSSet and obj.proto is realm.SetPrototype and realm.set_size_untouched
+                or type(obj) is JSMap and obj.proto is realm.MapPrototype and realm.map_size_untouched) \
+                and obj.attrs is None and "size" not in obj.props:
+            return len(obj.index)
+        return get(obj, "size")
+
+    return get, get_element, get_length, get_size
 
 
 def calling_helpers(realm, helpers):
@@ -28309,6 +28454,8 @@ protector("push_untouched", ArrayPrototype=("push",))
 protector("pop_untouched", ArrayPrototype=("pop",))
 protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
 protector("set_methods_untouched", SetPrototype=("add", "has"))
+protector("map_size_untouched", MapPrototype=("size",))
+protector("set_size_untouched", SetPrototype=("size",))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
 
 
@@ -28355,7 +28502,8 @@ def shortcuts_of_collections(realm, helpers):
 
     def quick_get(obj, text, key):
         """obj.get(key)"""
-        if is_plain_map(obj):
+        if type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
+                and obj.proto is realm.MapPrototype:        # is_plain_map(), without the call
             position = obj.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
             return undefined if position is None else obj.values[position]
         return method(obj, "get", text)(obj, key)
@@ -28457,6 +28605,13 @@ def iteration_helpers(realm, helpers):
     def iterate(value, text=None):
         return iterate_fast(realm, value, text)
 
+    def iterate_entries(value, text=None):
+        """iterate_live() for a loop that takes two values at once, which first_values() finds in a tuple."""
+        if type(value) is JSMap and value.attrs is None and SYM_ITERATOR not in value.props \
+                and value.proto is realm.MapPrototype and realm.map_iteration_untouched and realm.array_iteration_untouched:
+            return iterate_pairs(value)
+        return iterate_live(value, text)
+
     def spread(value, text=None):
         """The values of a spread element, as a Python iterable."""
         return iterable_values(realm, value, text)
@@ -28470,6 +28625,8 @@ def iteration_helpers(realm, helpers):
 
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
+        if type(value) is tuple:
+            return value
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
                 and realm.array_iteration_untouched:
             missing = count - len(value.items)
@@ -28489,7 +28646,7 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return iterate_live, iterate, spread, rest_array, first_values, destructure_array, plain_arrays
+    return iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array, plain_arrays
 
 
 def make_runtime(realm):
@@ -36322,6 +36479,8 @@ class _SdlMerge:
 
     def __init__(self, registrations):
         self.types, self.directives, self.problems, self.missing = {}, {}, [], []
+        #: Registration -> the types that it was the first to define.
+        self.types_of = collections.defaultdict(list)
         self.seen_texts = set()
         for registration in registrations:
             self.take_definitions(registration)
@@ -36343,6 +36502,7 @@ class _SdlMerge:
             known, signature = self.types.get(node.name), parsed.signatures[id(node)]
             if known is None:
                 self.types[node.name] = _SdlMergedType(node, registration, signature)
+                self.types_of[registration].append(self.types[node.name])
             elif known.signature != signature and known.registration.parsed is not parsed:
                 self.problem(f'Type "{node.name}" is defined differently by '
                              f'{_owner_of(known.registration)}.',
@@ -36463,8 +36623,7 @@ class GraphQLSchema:
 
     def _types_of(self, registrations):
         """The types that registrations were the first to define: name -> _SdlMergedType."""
-        merged = [(self.merge.types[node.name], item) for item in registrations for node in item.parsed.types]
-        return {type_.name: type_ for type_, item in merged if type_.registration is item}
+        return {type_.name: type_ for item in registrations for type_ in self.merge.types_of.get(item, ())}
 
     # -- building ----
 
@@ -36798,7 +36957,8 @@ class GraphQLSchema:
                 kept[type_] = True
                 todo += reversed(type_.possible + type_.interfaces + _types_in_fields(type_))
 
-        names = dict.fromkeys(name for item in visible for name in item.parsed.order)
+        texts = dict.fromkeys(item.parsed for item in visible)
+        names = dict.fromkeys(name for text in texts for name in text.order)
         declared = [self.types[name] for name in names if name in self.types]
         for type_ in declared:
             if type_.fields or type_.kind != "OBJECT":

@@ -4262,12 +4262,16 @@ construct: () => 1 })))
         "computed keys and heritage are strict code": "the globals of node 24's vm take an unknown name",
         "B.3.5 an initialiser in the head of for-in; B.3.4 no var of for-of with the name of a catch parameter":
             "V8 takes such a var of for-of",
-        "what cannot be destructured says which property was asked for": "V8 writes null as 'object null'"}
+        "what cannot be destructured says which property was asked for": "V8 writes null as 'object null'",
+        "the place in the source text, or the kind of value": "V8's words are others",
+        "a method of other objects is no misspelled name": "V8 does not guess names"}
+    #: What a node must have for the cases whose clause begins so.
+    NODE_NEEDS = {"27.1.": "globalThis.Iterator && Iterator.concat && Iterator.zip"}
 
     @unittest.skipIf(NODE_MISSING, NODE_MISSING)
     def test_node_gives_the_same_outcome_in_every_case(self):
         script = r"""
-            const vm = require("vm"), { prelude, outcome, cases } = JSON.parse(require("fs").readFileSync(0, "utf8"));
+            const vm = require("vm"), { prelude, outcome, cases, needs } = JSON.parse(require("fs").readFileSync(0, "utf8"));
             const web = { URL, URLSearchParams, TextEncoder, TextDecoder, btoa, atob, structuredClone, queueMicrotask,
               setTimeout, clearTimeout, crypto, performance };
             process.on("unhandledRejection", () => {});
@@ -4276,14 +4280,15 @@ construct: () => 1 })))
               try { vm.runInContext(prelude, realm); vm.runInContext(source, realm); return { realm } }
               catch (error) { return { error: String(error) } }
             });
-            setTimeout(() => console.log(JSON.stringify(
-              realms.map(({ realm, error }) => error ?? vm.runInContext(outcome, realm)))), 100)"""
-        asked = {"prelude": PRELUDE, "outcome": OUTCOME, "cases": [script for _, script, _ in CASES]}
+            setTimeout(() => console.log(JSON.stringify([Object.keys(needs).filter((clause) => !eval(needs[clause])),
+              realms.map(({ realm, error }) => error ?? vm.runInContext(outcome, realm))])), 100)"""
+        asked = {"prelude": PRELUDE, "outcome": OUTCOME, "cases": [script for _, script, _ in CASES], "needs": self.NODE_NEEDS}
         done = subprocess.run([NODE, "-e", script], input=json.dumps(asked), capture_output=True, encoding="utf-8", timeout=2 * STUCK,
                               check=True)
-        for (clause, _, expected), answer in zip(CASES, json.loads(done.stdout)):
+        lacking, answers = json.loads(done.stdout)
+        for (clause, _, expected), answer in zip(CASES, answers):
             with self.subTest(clause):
-                if clause not in self.NODE_DIFFERS:
+                if clause not in self.NODE_DIFFERS and not clause.startswith(tuple(lacking)):
                     self.assertEqual(answer, expected)
 
 
