@@ -13,13 +13,13 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            382
+     1  This page: contents, imports, version                                            394
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         421
-          Long texts                                                                     124
+     3  ERRORS, TEXT AND NUMBERS                                                         450
+          Long texts                                                                     148
           Lengths and numbers                                                             39
-          Escaping, and names that were meant                                             42
-     4  JavaScript lexer                                                                 459
+          Escaping, and names that were meant                                             48
+     4  JavaScript lexer                                                                 461
      5  Syntax tree                                                                      414
           Program and statements                                                          93
           Functions and classes                                                           39
@@ -27,19 +27,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     93
           Patterns                                                                        19
           Modules                                                                         57
-     6  Parser                                                                         2,328
+     6  Parser                                                                         2,324
           Parser: names and scopes                                                       251
-          Parser: statements                                                             478
+          Parser: statements                                                             476
           Parser: functions                                                              173
           Parser: classes                                                                200
-          Parser: expressions                                                            448
+          Parser: expressions                                                            446
           Parser: literals                                                               218
           Parser: patterns                                                               182
           Parser: modules                                                                217
           Parsing a source text                                                          101
-     7  Scope analysis                                                                 1,174
+     7  Scope analysis                                                                 1,176
           Variables and scopes                                                           106
-          Resolving names                                                                714
+          Resolving names                                                                716
           Types of variables                                                             343
      8  Values and objects                                                             1,263
           Property descriptors                                                           212
@@ -47,29 +47,29 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      137
           Arrays                                                                         320
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,046
-          Numbers and text                                                               120
+     9  Conversions and operators                                                      1,049
+          Numbers and text                                                               123
           Type conversion                                                                252
           Objects                                                                        153
           Equality and order                                                              86
           Arithmetic                                                                     246
           Iteration                                                                      162
-    10  Code generator                                                                 3,676
-          Nodes of Python                                                                127
-          Functions and their variables                                                  397
+    10  Code generator                                                                 3,794
+          Nodes of Python                                                                130
+          Functions and their variables                                                  428
           Statements                                                                     155
-          Loops, jumps and try                                                           410
+          Loops, jumps and try                                                           435
           Destructuring                                                                  158
           Expressions                                                                    249
           Classes                                                                        183
-          Operators                                                                      398
-          Assignments                                                                    303
-          Members and calls                                                              364
+          Operators                                                                      402
+          Assignments                                                                    314
+          Members and calls                                                              383
           Members as targets                                                             104
-          Questions about nodes                                                          148
+          Questions about nodes                                                          173
           Compiling a source text                                                        457
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,740
+    11  Built-ins of the language                                                      8,710
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -79,7 +79,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Error                                                                          249
           Number                                                                         314
           BigInt                                                                          50
-          Math                                                                           139
+          Math                                                                           143
           Date                                                                            46
           Date: arithmetic                                                                78
           Date: local time                                                               151
@@ -99,13 +99,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterator prototypes                                                             10
           Array                                                                          144
           Array: callbacks                                                               109
-          Array: order                                                                   157
+          Array: order                                                                   125
           Array: prototype methods                                                       547
           Array: methods that typed arrays share                                          77
           Array: constructor                                                              87
           Array iterators                                                                 44
-          Map and Set                                                                    442
-          Iterators of Map and Set                                                       128
+          Map and Set                                                                    433
+          Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                             84
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
@@ -119,7 +119,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                181
-          JSON: parsing                                                                  405
+          JSON: parsing                                                                  401
           JSON: writing                                                                  337
           Reflect                                                                         73
           Proxy                                                                          272
@@ -142,11 +142,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         35
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,273
+    13  Intl                                                                           2,279
           Intl: the table of locales                                                     819
           Intl (ECMA-402): locales                                                       297
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              413
+          Intl.NumberFormat                                                              419
           Intl.DateTimeFormat                                                            431
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
@@ -165,17 +165,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,793
+    15  Realm, jobs and timers                                                         3,855
           Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           858
+          Helpers of generated code: one realm                                           882
           The global object                                                              120
           Modules                                                                        413
-          Deadlines                                                                      297
+          Deadlines                                                                      333
           Values for a reader that chooses                                               101
           Output and compiled texts                                                       55
-          Threads for scripts                                                            154
+          Threads for scripts                                                            155
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   429
+          Realm: objects, errors, jobs                                                   430
           Realm: running code, values in and out                                         413
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
@@ -188,15 +188,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               235
           js2py: realm                                                                   624
           Engines                                                                         32
-    17  Streams: registry, connections, broadcaster                                    1,410
-          Messages of streams                                                            112
+    17  Streams: registry, connections, broadcaster                                    1,415
+          Messages of streams                                                            117
           Connections                                                                     72
           Streams                                                                        393
           Runs of deliveries                                                             120
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,039
+    18  GraphQL                                                                        5,048
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -205,40 +205,40 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    238
+          GraphQL registrations, and their SDL in one                                    241
           GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
-          GraphQL plans                                                                  506
+          GraphQL plans                                                                  512
           GraphQL documents                                                              140
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
           GraphQL service                                                                713
-    19  Host API                                                                       2,256
-          Arguments                                                                      152
+    19  Host API                                                                       2,268
+          Arguments                                                                      162
           routeRegistry                                                                  175
           graphQLRegistry                                                                 98
           ResponseBuilder                                                                142
           sharedStorage                                                                   87
-          Storage in a file                                                              300
+          Storage in a file                                                              302
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,078
-          Log                                                                            191
+    20  Scripts: loading and hot reload                                                2,097
+          Log                                                                            195
           Causes of errors                                                               218
           Errors of scripts                                                               78
           Calls                                                                          216
           Routes                                                                         164
           Imported files                                                                  59
-          One script                                                                     373
-          All scripts                                                                    594
+          One script                                                                     378
+          All scripts                                                                    604
           Live pages                                                                     122
-    21  HTTP server                                                                    3,341
+    21  HTTP server                                                                    3,344
           Request heads                                                                  200
           Request bodies                                                                 247
-          Responses of handlers                                                          154
+          Responses of handlers                                                          157
           Who may ask                                                                    215
           The last requests                                                               32
           Fault injection                                                                334
@@ -268,7 +268,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,058
+    23  Command line                                                                   3,060
           Options                                                                        210
           Documentation                                                                  304
           The program                                                                    146
@@ -282,8 +282,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           A starter                                                                      192
           JavaScript without a server                                                    120
           The prompt's terminal                                                          178
-          The file as a program                                                           27
+          The file as a program                                                           29
 """
+
+import gc
+
+COLLECTS_GARBAGE = gc.isenabled()
+gc.disable()                # until the end of this file: what is made meanwhile stays, and looking at it takes time
 
 import argparse
 import array
@@ -297,18 +302,11 @@ import codecs
 import collections
 import contextlib
 import datetime
-import decimal
-import difflib
 import email.utils
 import errno
-import fractions
 import functools
-import gc
-import hashlib
 import heapq
 import html
-import http.client
-import http.server
 import importlib.util
 import io
 import ipaddress
@@ -322,10 +320,8 @@ import posixpath
 import queue
 import random
 import re
-import secrets
 import select
 import selectors
-import shlex
 import shutil
 import signal
 import socket
@@ -333,16 +329,12 @@ import socketserver
 import stat
 import struct
 import sys
-import textwrap
 import threading
 import time
-import traceback
 import types
 import unicodedata
 import urllib.parse
-import uuid
 import weakref
-import zoneinfo
 import zlib
 
 try:
@@ -360,21 +352,41 @@ except ImportError:                     # a Python that was built without it
     ctypes = None
 
 
-def imported_late(name, part):
-    """A module that is loaded when it is first used, for it takes a MiB; None where Python was built without
-    its part in C."""
-    if importlib.util.find_spec(part) is None:
-        return None
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.find_spec(name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+class LateModule:
+    """A module of Python's that is loaded when it is first used, because it takes time or memory: `name` is imported
+    then, and what is looked up stays here."""
+
+    __spec__ = None
+
+    def __init__(self, name):
+        self.__name__ = name
+
+    def __getattr__(self, attribute):
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        value = getattr(importlib.import_module(self.__name__), attribute)
+        setattr(self, attribute, value)
+        return value
 
 
-sqlite3 = imported_late("sqlite3", "_sqlite3")
+(decimal, difflib, fractions, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid, zoneinfo) = map(LateModule, (
+    "decimal difflib fractions secrets shlex sqlite3 ssl textwrap traceback uuid zoneinfo").split())
+
+# OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has the stand-in.
+sys.modules.setdefault("ssl", ssl)
+import http.client
+import http.server
+if sys.modules["ssl"] is ssl:
+    del sys.modules["ssl"]
+try:
+    from _sha2 import sha256            # what hashlib has without OpenSSL
+except ImportError:
+    try:
+        from _sha256 import sha256      # before CPython 3.12
+    except ImportError:
+        from hashlib import sha256
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -580,18 +592,17 @@ def poll_interrupt():
         raise Interrupted
 
 
-def interruptible(values):
-    """A Python iterator over many values that checks whether the script shall stop."""
-    if len(values) < 1000:
-        return values
-    return interruptible_slowly(values)
-
-
-def interruptible_slowly(values):
+def with_polls(values):
+    """Values that may be many, with checks whether the script shall stop."""
     for count, value in enumerate(values):
-        if not count & 511:
+        if not count & 1023:
             poll_interrupt()
         yield value
+
+
+def interruptible(values):
+    """with_polls() of a collection, if it is large."""
+    return values if len(values) < 1000 else with_polls(values)
 
 
 class MemoryLimit:
@@ -694,19 +705,43 @@ def matches_in_slices(pattern, text):
             at = max(at, whole)
 
 
-def with_polls(values):
-    """Values that may be many, with checks whether the script shall stop."""
-    for index, value in enumerate(values):
-        if not index & 4095:
-            poll_interrupt()
-        yield value
-
-
 def sliced(values):
     """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
     for start in range(0, len(values), SLICE_LENGTH):
         poll_interrupt()
         yield values[start:start + SLICE_LENGTH]
+
+
+def sort_in_slices(values, key=None):
+    """sorted(values, key=key) of a sequence, with checks whether the script shall stop: long ones are
+    sorted in runs, which are then merged piece by piece."""
+    if len(values) <= SLICE_LENGTH << 2:
+        return sorted(values, key=key)
+    runs = [sorted(piece, key=key) for piece in sliced(values)]
+    result = []
+    for piece in merged_runs(runs, key):
+        result += piece
+    return result
+
+
+def merged_runs(runs, key=None):
+    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
+    get_key = key or (lambda value: value)
+    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
+    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
+    starts = [0] * len(runs)
+    for bound in bounds + [None]:
+        items = []
+        for index, run in enumerate(runs):
+            poll_interrupt()
+            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
+            items += run[starts[index]:end]
+            starts[index] = end
+        yield sorted(items, key=key)
+        for index, run in enumerate(runs if bound is not None else ()):     # all alike
+            end = bisect.bisect_right(run, bound, starts[index], key=key)
+            yield list(run[starts[index]:end])
+            starts[index] = end
 
 
 def comparisons_at_once(value):
@@ -807,9 +842,15 @@ def nearest(word, candidates, likeness=0.6):
     return found[0] if found else None
 
 
+#: Characters of a word that may be a slip of the pen: comparing longer ones takes its time.
+MAX_MEANT_CHARACTERS = 200
+
+
 def nearest_names(word, candidates, most, likeness=0.6):
     """The candidates most like a word, whatever the case of letters, the best first."""
-    lower = {other.lower(): other for other in candidates}
+    if len(word) > MAX_MEANT_CHARACTERS:
+        return []
+    lower = {other.lower(): other for other in candidates if len(other) <= MAX_MEANT_CHARACTERS}
     return [lower[item] for item in difflib.get_close_matches(word.lower(), list(lower), most, likeness)]
 
 
@@ -871,7 +912,7 @@ _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1
                  for quote in ("'", '"')}
 _TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
 _REGEXP_PARTS = re.compile("(?:[^/\\\\\\[\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]"
-                           "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029])*\\]){1,10000}").match
+                           "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]){0,65536}\\]){1,10000}").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})"
                      r"|([0-3][0-7]{0,2}|[4-7][0-7]?)|(\r\n|[\s\S]))")
@@ -1020,6 +1061,8 @@ class JSLexer:
             if kind == 2:
                 self.start, self.pos = match.span(2)
                 self.type = match[2]
+                if STOPPED_THREADS:     # whatever is long holds many of these
+                    poll_interrupt()
                 return
             if kind == 5:
                 if STOPPED_THREADS:
@@ -1107,7 +1150,7 @@ class JSLexer:
         if "\\" in text:
             self.escaped_at = self.start
             text = _NAME_ESCAPE.sub(self._name_escape, text)
-        for index, char in enumerate(text):
+        for index, char in enumerate(interruptible(text)):
             if not (is_identifier_part(char) if index else is_identifier_start(char)):
                 if not index or "\\" in match[0]:
                     raise self.error("Invalid or unexpected token", start)
@@ -1187,6 +1230,8 @@ class JSLexer:
         following = self.source[end:end + 1]
         if following and (following == "\\" or is_identifier_part(following)):
             raise self.error("Invalid or unexpected token", start)
+        if end - start > MAX_INTEGER_DIGITS:
+            raise self.error("Numeric literal is too long", start)
         self.type, self.pos = "bigint" if big else "number", end
         if "_" in text:
             self._check_separators(text, start, legacy)
@@ -1236,8 +1281,6 @@ class JSLexer:
         if whole and whole[0] == "0" and len(whole) > 1:
             self._legacy_octal("Decimals with leading zeros are not allowed in strict mode.")
         if fraction is None and exponent is None:
-            if len(whole) > MAX_INTEGER_DIGITS:
-                raise self.error("Numeric literal is too long", start)
             self.value = parse_integer(whole.replace("_", ""))
             return
         value = float(((whole or "0") + (fraction or "") + (exponent or "")).replace("_", ""))
@@ -2060,8 +2103,6 @@ class StatementParser(NameParser):
         handler = _STATEMENTS.get(self.type)
         if handler is None:
             return self.parse_expression_statement()
-        if STOPPED_THREADS:
-            poll_interrupt()
         self.depth = depth = self.depth + 1
         if depth > MAX_NESTING:
             raise self.too_deep()
@@ -2880,8 +2921,6 @@ class ExpressionParser(ClassParser):
 
     def parse_assignment(self, no_in=False, stop_at_question=False):
         """Read an AssignmentExpression; with stop_at_question leave a `?` behind it to the caller."""
-        if STOPPED_THREADS:
-            poll_interrupt()
         self.arrow_at = self.start
         self.no_in = no_in
         left = self.parse_private_in(no_in) if self.type == "private" else self.parse_unary()
@@ -4181,6 +4220,8 @@ class ScopeAnalyzer:
                             self.visit(item)
 
     def visit_list(self, nodes):
+        if STOPPED_THREADS:
+            poll_interrupt()
         for node in nodes:
             if node is not None:
                 self.visit(node)
@@ -5505,7 +5546,7 @@ def array_index(key):
 def order_keys(keys):
     """Integer indices ascending, then strings, then symbols (10.1.11.1); no private names."""
     strings, symbols, indices, last, ascending = [], [], [], -1, True
-    for key in keys:
+    for key in keys if len(keys) < 1000 else with_polls(keys):
         if type(key) is str:
             if key and key[0] in "0123456789" and (index := array_index(key)) >= 0:
                 indices.append(key)
@@ -5516,7 +5557,7 @@ def order_keys(keys):
         elif type(key) is JSSymbol:
             symbols.append(key)
     if not ascending:
-        indices.sort(key=int)           # millions would hold up all threads
+        indices = sort_in_slices(indices, int)
     if indices:
         strings = indices + strings
     return strings + symbols if symbols else strings
@@ -6475,7 +6516,7 @@ class JSStringObject(JSPrimitiveObject):
 #: What generated code finds in every realm, by name; guards() adds what changes. Section 15 adds functions
 #: that are made for one realm.
 RUNTIME = {
-    "undefined": undefined, "null": null, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
+    "undefined": undefined, "null": null, "no_props": {}, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
         GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text)}}
@@ -6582,9 +6623,12 @@ def string_to_bigint(text):
     return None
 
 
-#: Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly.
-EXACT_DECIMAL = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN,
-                                traps=[decimal.Inexact])
+@functools.cache
+def exact_decimals():
+    """Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly."""
+    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact])
+
+
 #: Integers of more bits than this are taken apart by decimal arithmetic.
 LARGE_INTEGER_BITS = 8192
 
@@ -6596,10 +6640,10 @@ def decimal_of_integer(value, powers):
         return decimal.Decimal(int(value))
     half = 1 << (bits.bit_length() - 2)
     if half not in powers:
-        powers[half] = EXACT_DECIMAL.power(decimal.Decimal(2), half)
+        powers[half] = exact_decimals().power(decimal.Decimal(2), half)
     high = decimal_of_integer(value >> half, powers)
     low = decimal_of_integer(value & ((1 << half) - 1), powers)
-    return EXACT_DECIMAL.add(EXACT_DECIMAL.multiply(high, powers[half]), low)
+    return exact_decimals().add(exact_decimals().multiply(high, powers[half]), low)
 
 
 def integer_to_text(value):
@@ -7670,6 +7714,9 @@ class NodeMaker:
         self.expects_floats = False
         #: Whether this function is likely to run often: a method, a callback, one made in a loop.
         self.often = False
+        #: Python name of a variable that never changes -> the place, after it was set, for a second variable: the
+        #: dict of properties of an ordinary object (which stays the same dict), empty for anything else.
+        self.dict_places = {}
 
     def node(self, kind, *fields):
         """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
@@ -7963,6 +8010,12 @@ class FunctionEmitter(NodeMaker):
             self.emit_assign("new_target", self.name("undefined"))
         if scope.uses_arguments:
             self.arguments_prologue(node, scope)
+        if scope.uses_this and not scope.is_arrow and self.constructor != "derived" and self.often:
+            self.make_place("this")
+        for param in node.params:
+            if isinstance(param, Identifier) and not scope.uses_arguments and not scope.maps_arguments \
+                    and type(param.scope) is Variable and param.scope.type is None and param.scope.kind == "param":
+                self.place_for_dict(param.scope)
         for param, source in patterns:
             self.at(param)
             self.bind_parameter(param, source)
@@ -8109,6 +8162,31 @@ class FunctionEmitter(NodeMaker):
             return
         self.note_assignment(variable)
         self.emit_assign(variable.python, value)
+        if declares and variable.kind in ("let", "const") and variable.type is None:
+            self.place_for_dict(variable)
+
+    def place_for_dict(self, variable):
+        """Where a variable was set that is not set again: a place for its `dict_of`."""
+        if not variable.assigned and not variable.early and not variable.boxed and not variable.is_global \
+                and variable.scope.function is self.scope and self.runs_often():
+            self.make_place(variable.python)
+
+    def make_place(self, python):
+        place = self.node(ast.If, self.const(False), [self.passing()], [])
+        self.dict_places[python] = place
+        self.emit(place)
+
+    def dict_of(self, obj):
+        """The name of the dict that goes with a variable, or None."""
+        place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) else None
+        if place is None:
+            return None
+        name = obj.id + ".props"
+        if not place.test.value:
+            place.test = self.const(True)
+            place.body = [self.node(ast.Assign, [self.store(name)], self.either(
+                self.type_is(obj, "JSObject"), self.attribute(obj, "props"), self.name("no_props")))]
+        return self.name(name)
 
     def assign_value(self, variable, value, declares=False):
         """variable = value, as an expression."""
@@ -8551,6 +8629,8 @@ class LoopEmitter(StatementEmitter):
                     self.bind(target, self.name(id))
                 else:
                     self.assign_target(target, self.name(id))
+            elif isinstance(left, VariableDeclaration) and left.kind != "var":
+                self.place_for_dict(target.scope)
             self.statement(node.body)
             self.block = outer
         body = self.collect(inside)
@@ -8565,6 +8645,10 @@ class LoopEmitter(StatementEmitter):
             return
         iterator = self.temporary()
         iterate = "iterate_live" if may_change_arrays(node.body) else "iterate"
+        target = node.left.declarations[0].id if isinstance(node.left, VariableDeclaration) else None
+        if isinstance(target, ArrayPattern) and 1 <= len(target.elements) <= 2 \
+                and all(element is None or self.is_unseen(element, False) for element in target.elements):
+            iterate = "iterate_entries"
         self.emit_assign(iterator, self.call(iterate, self.head_value(node), *self.iterable_text(node.right)))
         jump = self.loop(labels, "of")
         self.at(node)
@@ -8616,12 +8700,31 @@ class LoopEmitter(StatementEmitter):
         self.jumps.append(jump)
         self.at(node)
 
+        groups = grouped_cases(node.cases)
+        chained = groups is not None and not any(case.test is not None and self.needs_lift(case.test) for case in node.cases)
+
         def inside():
-            self.in_scope(node.scope, lambda: self.cases(node, value))
+            self.in_scope(node.scope, lambda: self.chained_cases(groups, value) if chained else self.cases(node, value))
         body = self.collect(inside)
         self.at(node)
         self.once(body)
         self.finish_loop(jump)
+
+    def chained_cases(self, groups, value):
+        """if value === test: the case's statements, else the next group."""
+        if not groups:
+            return
+        cases, rest = groups[0], groups[1:]
+        self.at(cases[0])
+        if cases[-1].test is None:
+            self.statements(cases[-1].consequent)
+            return
+        tests = [self.equality(self.name(value), self.expression(case.test)) for case in cases]
+        then = self.collect(lambda: self.statements(cases[-1].consequent))
+        orelse = self.collect(lambda: self.chained_cases(rest, value))
+        self.at(cases[0])
+        self.emit_if(tests[0] if len(tests) == 1 else self.any_of(*tests), then,
+                     [] if isinstance(orelse[0], ast.Pass) else orelse)
 
     def cases(self, node, value):
         """Finds the case that matches, then runs the cases from there on."""
@@ -9713,6 +9816,10 @@ class OperatorEmitter(ClassEmitter):
         return self.either(self.test(node.test), self.expression(node.consequent),
                            self.expression(node.alternate))
 
+    def effect_SequenceExpression(self, node):
+        for part in node.expressions:
+            self.effect(part)
+
     def visit_SequenceExpression(self, node):
         if len(node.expressions) > 60 or self.needs_lift(node):
             for part in node.expressions[:-1]:
@@ -9803,12 +9910,17 @@ class AssignmentEmitter(OperatorEmitter):
             return False
         if isinstance(target.property, PrivateName):
             return target.property.scope.type == "field"
-        return is_numeric(infer(target.property)) if target.computed else True
+        if not target.computed:
+            return True
+        kind = infer(target.property)
+        return is_numeric(kind) or kind is None and isinstance(target.property, Identifier) and self.runs_often()
 
     def change_member(self, target, right, change):
         """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
         obj = self.fixed(target.object, right)
         key = self.fixed(target.property, right) if target.computed else None
+        if key is not None and not is_numeric(infer(target.property)):
+            key = self.saved(self.either(self.type_is(key, "int"), key, self.call("member_key", obj, key)))
         current = self.member(obj, target, key)
         value = change(current if isinstance(right, SIMPLE_NODES) else self.saved(current))
         if not isinstance(value, (ast.Name, ast.Constant)):
@@ -9880,20 +9992,25 @@ class AssignmentEmitter(OperatorEmitter):
     def put_into_dict(self, obj, target, value):
         """obj.key = value, names or constants: straight into the dict of an ordinary object, where no setter,
         read-only property or frozen object can be in the way."""
-        props = self.temporary()
-        found = self.walrus(props, self.attribute(obj, "props"))
+        props, is_ordinary = self.dict_of(obj), [self.type_is(obj, "JSObject")]
+        if props is not None:
+            found = props
+        else:
+            props = self.name(self.temporary())
+            found = self.walrus(props.id, self.attribute(obj, "props"))
         if isinstance(target.property, PrivateName):
             key = self.load_variable(target.property.scope)
-            check = self.both(self.type_is(obj, "JSObject"), self.compare(key, _IN, found))
+            has = self.compare(key, _IN, found)
+            check = has if found is props else self.both(*is_ordinary, has)
             helper = "private_put"
         else:
             key = self.const(target.property.name)
-            check = self.both(
-                self.type_is(obj, "JSObject"),
-                self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
-                self.any_of(self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))))
+            has, free = self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))
+            plain = self.compare(self.attribute(obj, "attrs"), _IS, self.const(None))
+            check = self.both(self.any_of(has, self.both(*is_ordinary, free)), plain) if found is props else \
+                self.both(*is_ordinary, plain, self.any_of(has, free))
             helper = "put" if self.scope.strict else "put_sloppy"
-        place = self.node(ast.Subscript, self.name(props), key, _STORE)
+        place = self.node(ast.Subscript, props, key, _STORE)
         self.emit_if(check, [self.node(ast.Assign, [place], value)],
                      [self.node(ast.Expr, self.call(helper, obj, key, value))])
 
@@ -9901,7 +10018,8 @@ class AssignmentEmitter(OperatorEmitter):
         """The value of an expression, in a temporary unless evaluating `right` cannot change it."""
         value = self.expression(node)
         if isinstance(value, ast.Constant) or (isinstance(value, ast.Name) and (
-                is_stable(node, right) or isinstance(right, SIMPLE_NODES))):
+                is_stable(node, right) or isinstance(right, SIMPLE_NODES)
+                or isinstance(node, ThisExpression) and self.constructor != "derived" and not self.scope.is_arrow)):
             return value
         return self.saved(value)
 
@@ -9988,11 +10106,11 @@ class AssignmentEmitter(OperatorEmitter):
                                  self.assign_identifier(target, self.call(helper, self.name(temp))))
         reference = self.member_reference(target)
         if node.prefix:
-            old = self.call("to_numeric", reference.load(first=False))
-            return reference.put(self.call(helper, old), first=True)
-        old = self.call("to_numeric", reference.load())
+            return reference.put(self.guarded_step(reference.load(first=False), sign, helper), first=True)
+        old, first = self.reusable(reference.load())
+        old_number = self.either(self.type_is(first, "int"), old, self.call("to_numeric", old))
         temp = self.temporary()
-        return self.first_of(self.walrus(temp, old), reference.put(self.call(helper, self.name(temp))))
+        return self.first_of(self.walrus(temp, old_number), reference.put(self.guarded_step(self.name(temp), sign, helper)))
 
     def effect_UpdateExpression(self, node):
         target = node.argument
@@ -10058,6 +10176,8 @@ class CallEmitter(AssignmentEmitter):
             self.line, self.column = prop.line, prop.column
             if prop.name == "length":
                 return self.length_of(obj, infer(node.object))
+            if prop.name == "size":
+                return self.call("get_size", obj)
             return self.property(obj, prop.name)
         if isinstance(prop, StringLiteral) and array_index(prop.value) < 0:
             return self.call("get", obj, self.const(prop.value))
@@ -10066,9 +10186,12 @@ class CallEmitter(AssignmentEmitter):
         kind = infer(prop)
         if type(kind) is tuple and kind[0] >= 0 and isinstance(key, (ast.Name, ast.Constant)):
             return self.element(obj, key)
-        if is_numeric(kind) and isinstance(obj, ast.Name) and (
-                isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)):
-            return self.computed_element(obj, key, kind)
+        if is_numeric(kind):
+            return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
+                isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
+        if kind is None and isinstance(prop, Identifier) and isinstance(key, ast.Name) and isinstance(obj, ast.Name) \
+                and self.runs_often():
+            return self.computed_element(obj, key, kind, True)
         return self.call("get_element", obj, key)
 
     def private_member(self, obj, variable):
@@ -10076,6 +10199,9 @@ class CallEmitter(AssignmentEmitter):
         key = self.load_variable(variable)
         if variable.type is None:
             return self.call("private_get", obj, key)
+        props = self.dict_of(obj) if variable.type == "field" else None
+        if props is not None:
+            return self.either(self.compare(key, _IN, props), self.subscript(props, key), self.call("private_get", obj, key))
         obj, first = self.reusable(obj)
         check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(obj, "props")))
         value = self.subscript(self.attribute(obj, "props"), key) if variable.type == "field" \
@@ -10084,6 +10210,10 @@ class CallEmitter(AssignmentEmitter):
 
     def property(self, obj, key):
         """obj.key: straight from the dict of an ordinary object that has it."""
+        props = self.dict_of(obj)
+        if props is not None:
+            return self.either(self.compare(self.const(key), _IN, props), self.subscript(props, self.const(key)),
+                               self.call("get", obj, self.const(key)))
         obj, first = self.reusable(obj)
         check = self.both(self.type_is(first, "JSObject"),
                           self.compare(self.const(key), _IN, self.attribute(obj, "props")))
@@ -10106,19 +10236,26 @@ class CallEmitter(AssignmentEmitter):
             self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(a, "items")))))
         return self.either(check, self.subscript(self.name(items), key), self.call("get_element", a, key))
 
-    def computed_element(self, obj, key, kind):
-        """obj[key] for a Number that is computed, and a variable that this does not change."""
+    def computed_element(self, obj, key, kind, is_stable):
+        """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`, a variable."""
+        before = []
+        if not is_stable:
+            temp = self.temporary()
+            before = [self.compare(self.walrus(temp, obj), _IS_NOT, self.const(None))]
+            obj = self.name(temp)
         key, first = self.reusable(key)
         items = self.temporary()
         size = self.either(self.type_is(obj, "JSArray"),
                            self.call("len", self.walrus(items, self.attribute(obj, "items"))), self.const(0))
         if type(kind) is tuple and kind[0] >= 0:
-            check = self.compare(first, ast.Lt(), size)
+            checks = [self.compare(first, ast.Lt(), size)]
         elif type(kind) is tuple:
-            check = self.chain(self.const(0), (ast.LtE(), first), (ast.Lt(), size))
+            checks = [self.chain(self.const(0), (ast.LtE(), first), (ast.Lt(), size))]
         else:
-            check = self.both(self.type_is(first, "int"), self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size)))
-        return self.either(check, self.subscript(self.name(items), key), self.call("get_element", obj, key))
+            checks = [self.type_is(first, "int"), self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size))]
+        checks = before + checks
+        return self.either(checks[0] if len(checks) == 1 else self.both(*checks), self.subscript(self.name(items), key),
+                           self.call("get_element", obj, key))
 
     def shorten(self, node):
         """Breaks a very long chain a.b().c()… : parts of it are evaluated by statements before."""
@@ -10542,8 +10679,14 @@ MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 
 
 def is_calm(node):
     """Whether an expression only reads and computes."""
-    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression,
-                                     CallExpression)) for part in node.walk())
+    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression))
+                   or isinstance(part, CallExpression) and not is_call_of_math(part) for part in node.walk())
+
+
+def is_call_of_math(node):
+    callee = node.callee
+    return isinstance(callee, MemberExpression) and not callee.computed and isinstance(callee.object, Identifier) \
+        and callee.object.name == "Math" and type(callee.object.scope) is not Variable
 
 
 def may_change_arrays(body):
@@ -10618,6 +10761,25 @@ def own_parts(node):
 def jumps_out(body):
     """Whether a loop's body has a break, return or continue that may leave the loop early."""
     return any(isinstance(node, (BreakStatement, ContinueStatement, ReturnStatement)) for node in own_parts(body))
+
+
+def grouped_cases(cases):
+    """The cases of a switch in groups that share their statements, if none falls through into the next one, and
+    `default` comes last; else None."""
+    groups, current = [], []
+    for index, case in enumerate(cases):
+        current.append(case)
+        if case.test is None and (len(current) > 1 or index + 1 < len(cases)):
+            return None
+        if case.consequent or index + 1 == len(cases):
+            last = case.consequent[-1] if case.consequent else None
+            while isinstance(last, BlockStatement) and last.body:
+                last = last.body[-1]
+            if index + 1 < len(cases) and not isinstance(last, (BreakStatement, ContinueStatement, ReturnStatement, ThrowStatement)):
+                return None
+            groups.append(current)
+            current = []
+    return groups if len(cases) <= MAX_CASES_NESTED else None
 
 
 def is_own_count(node):
@@ -11505,7 +11667,7 @@ def group_values(realm, items, callback, make_key):
     groups = {}
     iterator = iterate(realm, items)
     try:
-        for index, value in enumerate(iterator):
+        for index, value in enumerate(with_polls(iterator)):
             key = make_key(callback.fn(undefined, value, index))
             groups.setdefault(key, []).append(value)
     except BaseException as error:
@@ -11742,7 +11904,7 @@ def object_from_entries(realm, this, entries=undefined, *_):
     obj = JSObject(realm.ObjectPrototype)
     iterator = iterate(realm, entries)
     try:
-        for entry in iterator:
+        for entry in with_polls(iterator):
             if not isinstance(entry, JSObject):
                 raise JSTypeError(f"Iterator value {display(entry)} is not an entry object")
             key = entry.get("0")
@@ -12465,10 +12627,10 @@ def decimal_in_radix(value, radix, count):
     """A Decimal integer as `count` digits of a radix."""
     if count <= 1024:
         return integer_in_radix(int(value), radix).rjust(count, "0")
-    half = count // 2
-    power = EXACT_DECIMAL.power(decimal.Decimal(radix), half)
-    high = EXACT_DECIMAL.divide_int(value, power)
-    low = EXACT_DECIMAL.subtract(value, EXACT_DECIMAL.multiply(high, power))
+    half, exact = count // 2, exact_decimals()
+    power = exact.power(decimal.Decimal(radix), half)
+    high = exact.divide_int(value, power)
+    low = exact.subtract(value, exact.multiply(high, power))
     return decimal_in_radix(high, radix, count - half) + decimal_in_radix(low, radix, half)
 
 
@@ -12865,6 +13027,8 @@ def extreme(values, choose, zero_sign):
 def math_max(realm, this, *values):
     if len(values) == 2 and type(values[0]) is int and type(values[1]) is int:
         return values[0] if values[0] > values[1] else values[1]
+    if {*map(type, values)} == {int}:
+        return max(values)
     return extreme(values, max, 1) if values else -INFINITY
 
 
@@ -12872,6 +13036,8 @@ def math_max(realm, this, *values):
 def math_min(realm, this, *values):
     if len(values) == 2 and type(values[0]) is int and type(values[1]) is int:
         return values[0] if values[0] < values[1] else values[1]
+    if {*map(type, values)} == {int}:
+        return min(values)
     return extreme(values, min, -1) if values else INFINITY
 
 
@@ -14381,7 +14547,7 @@ def string_raw(realm, this, template=undefined, *substitutions):
     literals = to_object(realm, to_object(realm, template).get("raw"))
     length = length_of_array_like(literals)
     pieces, total = [], 0
-    for index in range(length):
+    for index in interruptible(range(length)):
         piece = to_string(substitutions[index - 1]) if 0 < index <= len(substitutions) else ""
         # The literal is read only after the substitution before it was converted.
         piece += to_string(literals.get(str(index)))
@@ -14765,38 +14931,6 @@ def sort_texts(texts):
     return result
 
 
-def sort_in_slices(values, key=None):
-    """sorted(values, key=key) of a sequence, with checks whether the script shall stop: long ones are
-    sorted in runs, which are then merged piece by piece."""
-    if len(values) <= SLICE_LENGTH << 2:
-        return sorted(values, key=key)
-    runs = [sorted(piece, key=key) for piece in sliced(values)]
-    result = []
-    for piece in merged_runs(runs, key):
-        result += piece
-    return result
-
-
-def merged_runs(runs, key=None):
-    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
-    get_key = key or (lambda value: value)
-    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
-    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
-    starts = [0] * len(runs)
-    for bound in bounds + [None]:
-        items = []
-        for index, run in enumerate(runs):
-            poll_interrupt()
-            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
-            items += run[starts[index]:end]
-            starts[index] = end
-        yield sorted(items, key=key)
-        for index, run in enumerate(runs if bound is not None else ()):     # all alike
-            end = bisect.bisect_right(run, bound, starts[index], key=key)
-            yield list(run[starts[index]:end])
-            starts[index] = end
-
-
 def make_comparison(function):
     """A comparison for cmp_to_key, which asks only whether the result is below zero."""
     def compare(x, y):
@@ -15128,7 +15262,7 @@ def array_push(realm, this, *values):
     if length + len(values) > MAX_SAFE:
         raise JSTypeError(f"Pushing {len(values)} elements on an array-like of length {length} "
                           "is disallowed by ECMA-262")
-    for index, value in enumerate(values, length):
+    for index, value in enumerate(interruptible(values), length):
         obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length + len(values))
     return length + len(values)
@@ -15211,7 +15345,7 @@ def array_sort(realm, this, comparator=undefined, *_):
     if is_dense(obj) and len(obj.items) == len(values):
         obj.items[:] = values
         return obj
-    for index, value in enumerate(values):
+    for index, value in enumerate(interruptible(values)):
         obj.set_or_throw(str(index), value)
     for index in range(len(values), length):
         if not index & 4095:
@@ -15259,7 +15393,7 @@ def splice_in_place(realm, obj, length, start, deleted, items):
             if not index & 4095:
                 realm.poll()
             obj.delete_or_throw(str(index))
-    for index, value in enumerate(items, start):
+    for index, value in enumerate(interruptible(items), start):
         obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length - deleted + count)
 
@@ -15322,7 +15456,7 @@ def array_unshift(realm, this, *values):
     if count:
         check_safe_length(length + count)
         move_elements(realm, obj, 0, count, length, True)
-        for index, value in enumerate(values):
+        for index, value in enumerate(interruptible(values)):
             obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length + count)
     return length + count
@@ -15348,7 +15482,7 @@ def array_with(realm, this, index=undefined, value=undefined, *_):
     check_array_length(length)
     index = int(index)
     values = copied_items(realm, obj, length) if is_dense(obj) else [
-        undefined if at == index else obj.get(str(at)) for at in range(length)]
+        undefined if at == index else obj.get(str(at)) for at in interruptible(range(length))]
     values[index] = value
     return realm.new_array(values)
 
@@ -15515,7 +15649,7 @@ def array_of(realm, this, *items):
     if this is realm.Array or not is_constructor(this):
         return realm.new_array(list(items))
     target = construct(this, (len(items),))
-    for index, value in enumerate(items):
+    for index, value in enumerate(interruptible(items)):
         target.create_data_property_or_throw(str(index), value)
     set_length_or_throw(target, len(items))
     return target
@@ -15731,15 +15865,6 @@ def moved_position(position, era):
     return position, era
 
 
-def polled(realm, values):
-    """The same values, with checks of the clock: for loops that may not call any
-    generated code."""
-    for count, value in enumerate(values):
-        if not count & 4095:
-            realm.poll()
-        yield value
-
-
 def declared_info(table, key):
     """The FunctionInfo that all realms share of one function in a table. Comparing it tells a
     built-in function from what a script may have put in its place."""
@@ -15764,7 +15889,7 @@ def declare_filling(table, adder_name, quick_adder, has_entries):
         add = quick_adder(realm, target) if is_builtin else functools.partial(adder.fn, target)
         iterator = fast_iterator(realm, iterable) or iterate(realm, iterable)
         try:
-            for item in polled(realm, iterator):
+            for item in with_polls(iterator):
                 if has_entries:
                     add(*entry_of(item))
                 else:
@@ -15822,7 +15947,7 @@ MAP.alias(SYM_ITERATOR, "entries")
 @MAP.method("forEach", 1)
 def map_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     run = require_callable(callback).fn
-    for position in polled(realm, this.positions()):
+    for position in with_polls(this.positions()):
         run(this_arg, this.values[position], this.keys[position], this)
     return undefined
 
@@ -15887,7 +16012,7 @@ SET.alias(SYM_ITERATOR, "values")
 @SET.method("forEach", 1)
 def set_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     run = require_callable(callback).fn
-    for position in polled(realm, this.positions()):
+    for position in with_polls(this.positions()):
         key = this.keys[position]
         run(this_arg, key, key, this)
     return undefined
@@ -15932,11 +16057,11 @@ def set_difference(realm, this, other=undefined, *_):
     record = SetRecord(other)
     result = copy_of_set(realm, this)
     if len(this.index) <= record.size:
-        for key in polled(realm, iterate_set(this)):
+        for key in with_polls(iterate_set(this)):
             if record.contains(key):
                 result.remove(key)
     else:
-        for key in polled(realm, record.iterator()):
+        for key in with_polls(record.iterator()):
             result.remove(key)
     return result
 
@@ -15946,11 +16071,11 @@ def set_intersection(realm, this, other=undefined, *_):
     record = SetRecord(other)
     result = JSSet(realm.SetPrototype)
     if len(this.index) <= record.size:
-        for key in polled(realm, iterate_set(this)):
+        for key in with_polls(iterate_set(this)):
             if record.contains(key):
                 result.add_key(key)
     else:
-        for key in polled(realm, record.iterator()):
+        for key in with_polls(record.iterator()):
             if this.has_key(key):
                 result.add_key(key)
     return result
@@ -15960,9 +16085,9 @@ def set_intersection(realm, this, other=undefined, *_):
 def set_is_disjoint_from(realm, this, other=undefined, *_):
     record = SetRecord(other)
     if len(this.index) <= record.size:
-        return not any(record.contains(key) for key in polled(realm, iterate_set(this)))
+        return not any(record.contains(key) for key in with_polls(iterate_set(this)))
     iterator = record.iterator()
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         if this.has_key(key):
             iterator.close()
             return False
@@ -15973,7 +16098,7 @@ def set_is_disjoint_from(realm, this, other=undefined, *_):
 def set_is_subset_of(realm, this, other=undefined, *_):
     record = SetRecord(other)
     return len(this.index) <= record.size \
-        and all(record.contains(key) for key in polled(realm, iterate_set(this)))
+        and all(record.contains(key) for key in with_polls(iterate_set(this)))
 
 
 @SET.method("isSupersetOf", 1)
@@ -15982,7 +16107,7 @@ def set_is_superset_of(realm, this, other=undefined, *_):
     if len(this.index) < record.size:
         return False
     iterator = record.iterator()
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         if not this.has_key(key):
             iterator.close()
             return False
@@ -15993,7 +16118,7 @@ def set_is_superset_of(realm, this, other=undefined, *_):
 def set_symmetric_difference(realm, this, other=undefined, *_):
     iterator = SetRecord(other).iterator()
     result = copy_of_set(realm, this)
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         if this.has_key(key):
             result.remove(key)
         else:
@@ -16005,7 +16130,7 @@ def set_symmetric_difference(realm, this, other=undefined, *_):
 def set_union(realm, this, other=undefined, *_):
     iterator = SetRecord(other).iterator()
     result = copy_of_set(realm, this)
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         result.add_key(key)
     return result
 
@@ -16093,27 +16218,38 @@ def collection_iterator_next(realm, this, *_):
 def iterate_map(realm, source):
     """A Python iterator over the entries of a JSMap, live, as [key, value] arrays."""
     array_proto = realm.ArrayPrototype
-    for position in source.positions():
-        yield JSArray(array_proto, [source.keys[position], source.values[position]])
+    for pair in iterate_pairs(source):
+        yield JSArray(array_proto, [*pair])
+
+
+def iterate_pairs(source):
+    """The same as Python tuples."""
+    era, position = source.era, source.first
+    while True:
+        for key, value in zip(itertools.islice(source.keys, position, None), itertools.islice(source.values, position, None)):
+            if key is not HOLE:
+                yield key, value
+            position += 1
+            if source.era is not era:
+                break
+        else:
+            return
+        position, era = moved_position(position, era)
 
 
 def iterate_set(source):
     """A Python iterator over the values of a JSSet, live."""
-    keys, era, position = source.keys, source.era, source.first
-    for key in itertools.islice(keys, position, None):
-        if key is not HOLE:
-            yield key
-        position += 1
-        if source.era is not era:
-            break
-    while source.era is not era:
-        position, era = moved_position(position, era)
-        keys = source.keys
-        while era is source.era and position < len(keys):
-            key = keys[position]
-            position += 1
+    era, position = source.era, source.first
+    while True:
+        for key in itertools.islice(source.keys, position, None):
             if key is not HOLE:
                 yield key
+            position += 1
+            if source.era is not era:
+                break
+        else:
+            return
+        position, era = moved_position(position, era)
 
 
 #: What fast_iterator() knows.
@@ -16783,7 +16919,7 @@ def typed_array_filter(realm, this, callback=undefined, this_arg=undefined, *_):
     kept = [value for index, value in element_items(realm, this, range(len(this.view)))
             if to_boolean(test(this_arg, value, index, this))]
     result = typed_array_species_create(realm, this, (len(kept),), "%TypedArray%.prototype.filter")
-    for index, value in enumerate(kept):
+    for index, value in enumerate(interruptible(kept)):
         result.set_index(index, value)
     return result
 
@@ -16798,7 +16934,7 @@ def typed_array_includes(realm, this, value=undefined, start=undefined, *_):
         return value is undefined
     if value != value:
         return this.kind.is_float and any(
-            item != item for item in polled(realm, (this.view[i] for i in range(first, length))))
+            item != item for item in with_polls((this.view[i] for i in range(first, length))))
     return find_forwards(realm, this, value, first) >= 0
 
 
@@ -16897,7 +17033,7 @@ def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
         if set(map(type, values)) <= NUMBER_TYPES:
             this.store(values, start)
             return undefined
-    for index in polled(realm, range(length)):
+    for index in with_polls(range(length)):
         this.set_index(start + index, source.get(str(index)))
     return undefined
 
@@ -16955,7 +17091,7 @@ def slice_over_itself(realm, result, source, first, count):
     """Byte after byte, from the start, as the specification asks of overlapping slices."""
     data, size = source.buffer.data, source.kind.size
     start, to = source.offset + first * size, result.offset
-    for position in polled(realm, range(count * size)):
+    for position in with_polls(range(count * size)):
         data[to + position] = data[start + position]
 
 
@@ -17078,7 +17214,7 @@ def typed_array_from(realm, this, source=undefined, mapper=undefined, this_arg=u
         require_callable(mapper)
     values = values_of_source(realm, source)
     result = typed_array_create(this, (len(values),), "%TypedArray%.from")
-    for index in polled(realm, range(len(values))):
+    for index in with_polls(range(len(values))):
         value = values[index]
         if mapper is not undefined:
             value = mapper.fn(this_arg, value, index)
@@ -17108,7 +17244,7 @@ def values_of_source(realm, source):
         if type(source) is JSArray and not source.props and source.attrs is None \
                 and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
             return list(source.items)
-        return limited_list(polled(realm, iterator_from_method(source, method)))
+        return limited_list(with_polls(iterator_from_method(source, method)))
     values = ArrayLikeValues(to_object(realm, source))
     if values.length > MAX_BUFFER_BYTES:
         raise JSRangeError(f"Invalid typed array length: {values.length}")
@@ -17117,7 +17253,7 @@ def values_of_source(realm, source):
 
 def limited_list(iterator):
     values = []
-    for value in iterator:
+    for value in with_polls(iterator):
         values.append(value)
         if len(values) > MAX_ARRAY_ITEMS:
             raise JSRangeError("Invalid typed array length")
@@ -17129,7 +17265,7 @@ def typed_array_of(realm, this, *items):
     if not is_constructor(this):
         raise JSTypeError(f"{display(this)} is not a constructor")
     result = typed_array_create(this, (len(items),), "%TypedArray%.of")
-    for index, value in enumerate(items):
+    for index, value in enumerate(interruptible(items)):
         result.set_or_throw(str(index), value)
     return result
 
@@ -17160,7 +17296,7 @@ def construct_typed_array(realm, kind, new_target, source, offset, length):
     if type(values) is list:
         result.store(values)
     else:
-        for index in polled(realm, range(len(values))):
+        for index in with_polls(range(len(values))):
             result.set_index(index, values[index])
     return result
 
@@ -17219,7 +17355,7 @@ def iterate_typed_array(realm, array):
             or array.proto is not getattr(realm, array.kind.name + "Prototype") \
             or not realm.typed_array_iteration_untouched:
         return None
-    return polled(realm, live_elements(array))
+    return with_polls(live_elements(array))
 
 
 def live_elements(array):
@@ -18756,7 +18892,7 @@ JSON = Namespace("JSON", tag="JSON")
 
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_JSON_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
+_JSON_CHARACTERS = re.compile(r'(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
 _JSON_LITERALS = {"t": "true", "f": "false", "n": "null"}
 _MINUS_ZERO = re.compile("-0(?![0-9.eE])")
 #: An error message quotes this many characters before and after the place.
@@ -18872,8 +19008,8 @@ def json_parse(realm, text):
 _JSON_TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 #: Characters of a JSON text that are decoded without a check whether the script shall stop.
 JSON_PART_CHARACTERS = 1 << 16
-#: Values of a text that is decoded at once all the same: some 60 ms.
-MIN_JSON_VALUES_IN_PARTS = 1 << 19
+#: Values of a text that is decoded at once all the same: 15 ms, of small arrays 100.
+MIN_JSON_VALUES_IN_PARTS = 1 << 17
 
 
 def _json_part(depth):
@@ -18956,7 +19092,9 @@ def _decode_parts(parser, text, at, place):
 
 
 def parse_plain_json(text):
-    """A JSON text, as clients send it, as plain Python. Raises JSSyntaxError, in V8's words."""
+    """A JSON text, as clients and scripts send it, as plain Python. Raises JSSyntaxError, in V8's words."""
+    if has_too_many_values(text):
+        raise JSSyntaxError(f"it has more than {MAX_JSON_VALUES:,} values")
     try:
         return _PLAIN_JSON.decode(text)
     except RecursionError:
@@ -18978,7 +19116,7 @@ _JSON_TEXT_OR_VALUE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[,\[{]', r
 
 def has_too_many_values(text):
     """Whether a JSON text has more than MAX_JSON_VALUES: each takes many times its characters of memory."""
-    if text.count(",") + text.count("[") + text.count("{") <= MAX_JSON_VALUES:
+    if len(text) <= MAX_JSON_VALUES or text.count(",") + text.count("[") + text.count("{") <= MAX_JSON_VALUES:
         return False
     separators = (1 for found in _JSON_TEXT_OR_VALUE.finditer(text) if found[0][0] != '"')
     return sum(itertools.islice(separators, MAX_JSON_VALUES + 1)) > MAX_JSON_VALUES
@@ -19052,8 +19190,11 @@ def json_token_error(text, position):
     """(None, position after it) for a string, number or literal, else (message, position)."""
     char = text[position:position + 1]
     if char == '"':
-        match = _JSON_STRING.match(text, position)
-        return (None, match.end()) if match else json_string_error(text, position + 1)
+        position += 1
+        while end := _JSON_CHARACTERS.match(text, position, position + SLICE_LENGTH).end() - position:
+            poll_interrupt()
+            position += end
+        return (None, position + 1) if text[position:position + 1] == '"' else json_string_error(text, position)
     if char and char in "-0123456789":
         return json_number_error(text, position)
     literal = _JSON_LITERALS.get(char, "")
@@ -19064,25 +19205,16 @@ def json_token_error(text, position):
 
 
 def json_string_error(text, position):
-    """The message and position for a string literal that has an error somewhere."""
-    while position < len(text):
-        char = text[position]
-        if char == "\\":
-            escape = text[position + 1:position + 2]
-            if not escape:
-                return "", len(text)
-            if escape == "u":
-                for index in range(position + 2, position + 6):
-                    if index >= len(text) or text[index] not in "0123456789abcdefABCDEF":
-                        return "Bad Unicode escape in JSON", index
-                position += 4
-            elif escape not in '"\\/bfnrt':
-                return "Bad escaped character in JSON", position + 1
-            position += 1
-        elif char < " ":
-            return "Bad control character in string literal in JSON", position
-        position += 1
-    return "Unterminated string in JSON", len(text)
+    """The message and position for a string literal that has an error here."""
+    char, escape = text[position:position + 1], text[position + 1:position + 2]
+    if char == "\\" and escape == "u":
+        return "Bad Unicode escape in JSON", next(
+            (index for index in range(position + 2, position + 6)
+             if text[index:index + 1] not in "0123456789abcdefABCDEF" or index >= len(text)))
+    if char == "\\":
+        return ("Bad escaped character in JSON", position + 1) if escape else ("", len(text))
+    return ("Bad control character in string literal in JSON", position) if char \
+        else ("Unterminated string in JSON", len(text))
 
 
 def json_number_error(text, position):
@@ -19139,8 +19271,8 @@ def internalize(holder, name, reviver):
         if is_array(value):
             keys = map(str, range(length_of_array_like(value)))
         else:
-            keys = [key for key in value.own_keys() if type(key) is str and is_enumerable(value, key)]
-        for key in keys:
+            keys = [key for key in interruptible(value.own_keys()) if type(key) is str and is_enumerable(value, key)]
+        for key in with_polls(keys):
             element = internalize(value, key, reviver)
             if element is undefined:
                 value.delete(key)
@@ -19401,7 +19533,7 @@ class JSONWriter:
         if keys is None:
             keys = [key for key in value.own_keys() if type(key) is str]
             if value.exotic or value.attrs is not None:
-                keys = [key for key in keys if is_enumerable(value, key)]
+                keys = [key for key in interruptible(keys) if is_enumerable(value, key)]
         colon = ": " if self.gap else ":"
         for key in keys:
             if self.write_property(lambda: value, key, value.get(key), before + quote_json(key) + colon):
@@ -20628,6 +20760,8 @@ class PatternParser:
     """Reads a pattern (22.2.1 with B.1.2); raises JSSyntaxError with the reason as V8 words it."""
 
     def __init__(self, source, flags):
+        if len(source) > MAX_PATTERN_LENGTH:
+            self.fail("Regular expression too large")
         self.sets = "v" in flags
         self.unicode = self.sets or "u" in flags
         self.ignore_case = "i" in flags
@@ -20647,8 +20781,6 @@ class PatternParser:
 
     def parse(self):
         """The tree of the whole pattern."""
-        if len(self.text) > MAX_PATTERN_LENGTH:
-            self.fail("Regular expression too large")
         tree = self.disjunction()
         if self.pos < len(self.text):
             self.fail("Unmatched ')'")
@@ -22252,7 +22384,7 @@ class CodePointView:
 
     def locate(self):
         """Notes where the astral characters are, once a position within the text is asked for."""
-        self.astral = [m.start() for m in interruptible_slowly(_ASTRAL_CHARACTER.finditer(self.points))]
+        self.astral = [m.start() for m in with_polls(_ASTRAL_CHARACTER.finditer(self.points))]
         self.astral_units = [index + i for i, index in enumerate(self.astral)]
 
     def to_point(self, unit):
@@ -22450,7 +22582,7 @@ REGEXP_FLAGS = "dgimsuvy"
 
 def are_flags(flags):
     """Whether a string is made of flags, each at most once, and not both of u and v."""
-    return len(set(flags)) == len(flags) and set(flags) <= set(REGEXP_FLAGS) \
+    return len(flags) <= len(REGEXP_FLAGS) and len(set(flags)) == len(flags) and set(flags) <= set(REGEXP_FLAGS) \
         and not ("u" in flags and "v" in flags)
 
 
@@ -24394,14 +24526,19 @@ UNIT_SINGULARS = {"celsius": "degree Celsius", "fahrenheit": "degree Fahrenheit"
 UNIT_SPECIAL = {"mile-per-hour": "mph", "mile-per-gallon": "mpg"}
 
 ROUNDING_MODES = {
-    "ceil": decimal.ROUND_CEILING, "floor": decimal.ROUND_FLOOR, "expand": decimal.ROUND_UP,
-    "trunc": decimal.ROUND_DOWN, "halfExpand": decimal.ROUND_HALF_UP,
-    "halfTrunc": decimal.ROUND_HALF_DOWN, "halfEven": decimal.ROUND_HALF_EVEN,
+    "ceil": "ROUND_CEILING", "floor": "ROUND_FLOOR", "expand": "ROUND_UP",
+    "trunc": "ROUND_DOWN", "halfExpand": "ROUND_HALF_UP",
+    "halfTrunc": "ROUND_HALF_DOWN", "halfEven": "ROUND_HALF_EVEN",
     "halfCeil": None, "halfFloor": None}
 ROUNDING_INCREMENTS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 2500, 5000)
 #: Longer texts are formatted as the Number they convert to.
 MAX_DECIMAL_TEXT = 1000
-_ROUNDING = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
+
+
+@functools.cache
+def rounded_decimals():
+    """Decimal arithmetic in which what is not exact is rounded."""
+    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
 
 
 class NumberSettings(IntlSettings):
@@ -24544,11 +24681,12 @@ def round_decimal(value, settings):
     if mode is None:
         upwards = (settings.roundingMode == "halfCeil") is not value.is_signed()
         mode = decimal.ROUND_HALF_UP if upwards else decimal.ROUND_HALF_DOWN
+    arithmetic = rounded_decimals()
     if settings.roundingIncrement != 1:
-        step = _ROUNDING.scaleb(decimal.Decimal(settings.roundingIncrement), place)
-        value = _ROUNDING.multiply(_ROUNDING.divide(value, step).quantize(decimal.Decimal(1), mode, _ROUNDING), step)
+        step = arithmetic.scaleb(decimal.Decimal(settings.roundingIncrement), place)
+        value = arithmetic.multiply(arithmetic.divide(value, step).quantize(decimal.Decimal(1), mode, arithmetic), step)
     elif value.as_tuple().exponent < place:
-        value = value.quantize(_ROUNDING.scaleb(decimal.Decimal(1), place), mode, _ROUNDING)
+        value = value.quantize(arithmetic.scaleb(decimal.Decimal(1), place), mode, arithmetic)
     whole, _, fraction = format(value.copy_abs(), "f").partition(".")
     if fewest is None:
         exponent = value.adjusted() if value else 0
@@ -24570,11 +24708,11 @@ def scale_number(value, settings):
             return compact_power(settings.data, settings.compactDisplay, exponent)[0]
         return exponent // step * step
     power = power_of(value.adjusted())
-    whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
+    whole, fraction = round_decimal(rounded_decimals().scaleb(value, -power), settings)
     # Rounding may have made 1000 of 999.9.
     if power_of(power + len(whole.lstrip("0") or "0") - 1) > power:
         power = power_of(power + len(whole) - 1)
-        whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
+        whole, fraction = round_decimal(rounded_decimals().scaleb(value, -power), settings)
     return whole, fraction, power
 
 
@@ -24665,7 +24803,7 @@ def format_number_parts(value, settings):
     """PartitionNumberPattern (ECMA-402, 15.5.4): a list of (type, text)."""
     value = decimal_value(value)
     if settings.style == "percent" and value.is_finite():
-        value = _ROUNDING.scaleb(value, 2)
+        value = rounded_decimals().scaleb(value, 2)
     negative = value.is_signed() and not value.is_nan()
     digits, is_zero, category = magnitude_parts(value, settings)
     rows = settings.data.list("number")
@@ -25397,7 +25535,7 @@ def string_list(realm, iterable):
         return []
     iterator = iterate(realm, iterable)
     items = []
-    for item in iterator:
+    for item in with_polls(iterator):
         if type(item) is not str:
             error = JSTypeError("Iterable yielded a non-String value")
             abandon_iterator(iterator, error)
@@ -27232,7 +27370,7 @@ def params_construct(realm, new_target, init=undefined, *_):
     if method is not undefined:
         return JSURLSearchParams(proto, pairs_from_sequence(realm, init))
     pairs = {}
-    for key in init.own_keys():
+    for key in interruptible(init.own_keys()):
         if type(key) is str:
             own = init.get_own(key)
             if own is not None and own.enumerable:
@@ -27527,7 +27665,7 @@ class Cloner:
 
     def clone_properties(self, value, copy):
         """The own enumerable properties with string keys."""
-        for key in value.own_keys():
+        for key in interruptible(value.own_keys()):
             if type(key) is str:
                 own = value.get_own(key)
                 if own is not None and own.enumerable:
@@ -27645,11 +27783,11 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
         raise JSError(new_dom_exception(
             realm, f"The requested length exceeds {MAX_RANDOM_BYTES} bytes", "QuotaExceededError"))
     if target:                          # the view of a detached buffer is empty, and read-only
-        target[:] = secrets.token_bytes(len(target))
+        target[:] = os.urandom(len(target))
     return array
 
 
-CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)))
+CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=os.urandom(16), version=4)))
 
 
 #: When the clock of performance.now() stood at zero: of that clock, and in milliseconds of Unix time.
@@ -28095,6 +28233,10 @@ def reading_helpers(realm, helpers):
             props = obj.props
             if key in props:
                 return props[key]
+            if obj.attrs is None and type(obj.proto) is JSObject and key not in obj.proto.props:
+                attrs = obj.proto.attrs
+                if attrs is not None and type(accessor := attrs.get(key)) is Accessor and accessor.getter is not undefined:
+                    return accessor.getter.fn(obj)
             return obj.get(key)
         if isinstance(obj, JSObject):
             return obj.get(key)
@@ -28129,7 +28271,15 @@ def reading_helpers(realm, helpers):
             return len(obj)
         return get(obj, "length")
 
-    return get, get_element, get_length
+    def get_size(obj):
+        """obj.size, mostly of a Map or Set"""
+        if (type(obj) is JSSet and obj.proto is realm.SetPrototype and realm.set_size_untouched
+                or type(obj) is JSMap and obj.proto is realm.MapPrototype and realm.map_size_untouched) \
+                and obj.attrs is None and "size" not in obj.props:
+            return len(obj.index)
+        return get(obj, "size")
+
+    return get, get_element, get_length, get_size
 
 
 def calling_helpers(realm, helpers):
@@ -28307,6 +28457,8 @@ protector("push_untouched", ArrayPrototype=("push",))
 protector("pop_untouched", ArrayPrototype=("pop",))
 protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
 protector("set_methods_untouched", SetPrototype=("add", "has"))
+protector("map_size_untouched", MapPrototype=("size",))
+protector("set_size_untouched", SetPrototype=("size",))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
 
 
@@ -28353,7 +28505,8 @@ def shortcuts_of_collections(realm, helpers):
 
     def quick_get(obj, text, key):
         """obj.get(key)"""
-        if is_plain_map(obj):
+        if type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
+                and obj.proto is realm.MapPrototype:        # is_plain_map(), without the call
             position = obj.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
             return undefined if position is None else obj.values[position]
         return method(obj, "get", text)(obj, key)
@@ -28455,6 +28608,13 @@ def iteration_helpers(realm, helpers):
     def iterate(value, text=None):
         return iterate_fast(realm, value, text)
 
+    def iterate_entries(value, text=None):
+        """iterate_live() for a loop that takes two values at once, which first_values() finds in a tuple."""
+        if type(value) is JSMap and value.attrs is None and SYM_ITERATOR not in value.props \
+                and value.proto is realm.MapPrototype and realm.map_iteration_untouched and realm.array_iteration_untouched:
+            return iterate_pairs(value)
+        return iterate_live(value, text)
+
     def spread(value, text=None):
         """The values of a spread element, as a Python iterable."""
         return iterable_values(realm, value, text)
@@ -28468,6 +28628,8 @@ def iteration_helpers(realm, helpers):
 
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
+        if type(value) is tuple:
+            return value
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
                 and realm.array_iteration_untouched:
             missing = count - len(value.items)
@@ -28487,7 +28649,7 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return iterate_live, iterate, spread, rest_array, first_values, destructure_array, plain_arrays
+    return iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array, plain_arrays
 
 
 def make_runtime(realm):
@@ -29525,6 +29687,40 @@ def give_back_memory():
     ask_glibc("malloc_trim", ctypes.c_size_t(0) if ctypes else 0)
 
 
+class CollectorPauses:
+    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is not
+    looked at again before `collect_all`. A callback of the gc module.
+
+    has_kept    is there something that is not looked at?
+    is_stale    has a realm been closed since, which may be among it?
+    """
+
+    #: Seconds of a collection after which that is worth it.
+    LONG = 0.1
+
+    def __init__(self):
+        self.began = 0.0
+        self.has_kept = self.is_stale = False
+
+    def __call__(self, phase, info):
+        if info["generation"] < 2:
+            return
+        if phase == "start":
+            self.began = time.thread_time()
+        elif time.thread_time() - self.began > self.LONG:
+            gc.freeze()
+            self.has_kept = True
+
+    def collect_all(self):
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+        self.has_kept = self.is_stale = False
+
+
+COLLECTOR_PAUSES = CollectorPauses()
+
+
 def share_one_arena():
     """Lets all threads allocate from one arena of glibc (M_ARENA_MAX): they do so under Python's lock anyway,
     and each further arena takes memory of its own."""
@@ -29629,6 +29825,8 @@ class Watchdog:
                 idle = 0 if self.watches or self.ended else idle + 1
                 if not idle:
                     self.check(time.monotonic() - due)
+                elif idle == 10 and COLLECTOR_PAUSES.is_stale:
+                    self.collect()
                 asleep = self.asleep = idle > 40
                 wait = None if asleep else self.next_wait()
                 due = time.monotonic() + (wait or 0.0)
@@ -29726,7 +29924,7 @@ class Watchdog:
     def collect(self):
         """Collects garbage and gives what is free back to the system; the bytes by which the process shrank."""
         before = memory_used()
-        gc.collect()
+        COLLECTOR_PAUSES.collect_all()
         give_back_memory()
         self.collected = time.monotonic()
         self.memory = self.clean_memory = memory_used()
@@ -29903,7 +30101,7 @@ def compile_cached(source, filename):
 
 
 #: Errors of Python's own that generated code may raise, and what they are in JavaScript.
-_UNBOUND = re.compile("'([^']*)'")
+_UNBOUND = re.compile("'([^']*)")     # Python cuts long names off
 _EMPTY_CELL = re.compile("^v$|Cell' object has no attribute 'v'$")
 
 
@@ -30069,6 +30267,7 @@ def prepare_interpreter():
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+    gc.callbacks.append(COLLECTOR_PAUSES)
 
 
 # -- Outcomes of calls -------------------------------------------------------------------
@@ -30561,6 +30760,7 @@ class RealmBase:
     def close(self):
         """Cancels timers; later entries fail."""
         self.closed = True
+        COLLECTOR_PAUSES.is_stale = COLLECTOR_PAUSES.has_kept
         self.timers.close()
 
     def unload(self, reason):
@@ -30883,14 +31083,14 @@ class Realm(RealmBase):
 
     def _object_to_python(self, value, around):
         if isinstance(value, JSArray):
-            return [self._to_python(item, around) for item in list_from_array_like(value)]
+            return [self._to_python(item, around) for item in interruptible(list_from_array_like(value))]
         if isinstance(value, JSPrimitiveObject):
             return self._to_python(value.value, around)
         to_json = value.get("toJSON")
         if is_callable(to_json):
             return self._to_python(to_json.fn(value, ""), around)
         result = {}
-        for key in value.own_keys():
+        for key in interruptible(value.own_keys()):
             if type(key) is str:
                 desc = value.get_own(key)
                 if desc is not None and desc.enumerable:
@@ -30944,8 +31144,8 @@ class Realm(RealmBase):
     def keys(self, obj):
         """The names of an object's own enumerable properties."""
         names = [key for key in obj.own_keys() if type(key) is str]
-        found = [(key, obj.get_own(key)) for key in names]
-        return [python_text(key) for key, desc in found if desc is not None and desc.enumerable]
+        found = [(key, obj.get_own(key)) for key in interruptible(names)]
+        return [python_text(key) for key, desc in interruptible(found) if desc is not None and desc.enumerable]
 
     def elements(self, array):
         """The elements of an array, as a list."""
@@ -33227,6 +33427,11 @@ _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})\Z")
 
 # -- Messages of streams -----------------------------------------------------------------
 
+def random_hex(count):
+    """Random bytes that nobody can guess, as hexadecimal digits. (The module secrets would load OpenSSL.)"""
+    return os.urandom(count).hex()
+
+
 def utf8(text):
     """The bytes of a text; half characters (lone surrogates) become U+FFFD."""
     try:
@@ -33441,7 +33646,7 @@ class Stream:
         #: waiting, and nobody else needs it.
         self.sending = threading.Lock()
         #: Told apart from the ids of an earlier server, or of an earlier stream of this path.
-        self.epoch = secrets.token_hex(4)
+        self.epoch = random_hex(4)
         self.sequence = 0
         self.depth = history
         #: Milliseconds that browsers wait before they connect again.
@@ -33540,7 +33745,7 @@ class Stream:
         if self.archive is not None and not self.archive.append(self, message):
             with self.lock:
                 self.former = self.epoch, self.sequence
-                self.epoch, self.archive = secrets.token_hex(4), None
+                self.epoch, self.archive = random_hex(4), None
             return self._next_message(body, filter, sequence, id)
         return message
 
@@ -36277,6 +36482,8 @@ class _SdlMerge:
 
     def __init__(self, registrations):
         self.types, self.directives, self.problems, self.missing = {}, {}, [], []
+        #: Registration -> the types that it was the first to define.
+        self.types_of = collections.defaultdict(list)
         self.seen_texts = set()
         for registration in registrations:
             self.take_definitions(registration)
@@ -36298,6 +36505,7 @@ class _SdlMerge:
             known, signature = self.types.get(node.name), parsed.signatures[id(node)]
             if known is None:
                 self.types[node.name] = _SdlMergedType(node, registration, signature)
+                self.types_of[registration].append(self.types[node.name])
             elif known.signature != signature and known.registration.parsed is not parsed:
                 self.problem(f'Type "{node.name}" is defined differently by '
                              f'{_owner_of(known.registration)}.',
@@ -36418,8 +36626,7 @@ class GraphQLSchema:
 
     def _types_of(self, registrations):
         """The types that registrations were the first to define: name -> _SdlMergedType."""
-        merged = [(self.merge.types[node.name], item) for item in registrations for node in item.parsed.types]
-        return {type_.name: type_ for type_, item in merged if type_.registration is item}
+        return {type_.name: type_ for item in registrations for type_ in self.merge.types_of.get(item, ())}
 
     # -- building ----
 
@@ -36753,7 +36960,8 @@ class GraphQLSchema:
                 kept[type_] = True
                 todo += reversed(type_.possible + type_.interfaces + _types_in_fields(type_))
 
-        names = dict.fromkeys(name for item in visible for name in item.parsed.order)
+        texts = dict.fromkeys(item.parsed for item in visible)
+        names = dict.fromkeys(name for text in texts for name in text.order)
         declared = [self.types[name] for name in names if name in self.types]
         for type_ in declared:
             if type_.fields or type_.kind != "OBJECT":
@@ -38109,8 +38317,8 @@ def _text_completer(project):
             return None
         if isinstance(value, str):
             try:
-                value = json.loads(value)
-            except ValueError:
+                value = parse_plain_json(value)
+            except JSSyntaxError:
                 raise GraphQLError("The message is not JSON, so a selection set cannot be applied to it: "
                                    + _inspect_value(value[:80])) from None
         return project(value)
@@ -38153,6 +38361,18 @@ def _list_completer(item_complete, plan, item_type):
     return complete
 
 
+def _value_of_text(text, plan):
+    """What the JSON text that a resolver gave stands for; None where it is no JSON. Raises GraphQLError when it
+    holds too much."""
+    if has_too_many_values(text):
+        raise GraphQLError(f'The JSON text for field "{plan.parent}.{plan.name}" has more than '
+                           f"{MAX_JSON_VALUES:,} values; give what it stands for instead.")
+    try:
+        return parse_plain_json(text)
+    except JSSyntaxError:
+        return None
+
+
 def _list_source(value, run, plan, path):
     """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
     there is none."""
@@ -38161,10 +38381,7 @@ def _list_source(value, run, plan, path):
         if value is None or value is run.absent:
             return None
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+        value = _value_of_text(value, plan)
     if isinstance(value, (list, tuple)):
         return value
     raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
@@ -38191,10 +38408,7 @@ def _object_source(value, run, plan, type_, path):
         if value is None or value is run.absent:
             return None
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+        value = _value_of_text(value, plan)
     if isinstance(value, dict):
         return value
     raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
@@ -38396,8 +38610,8 @@ def _payload_value(text, type_, selected):
                                                            or named.name in ("String", "ID")):
         return text
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse_plain_json(text)
+    except JSSyntaxError:
         if named.is_leaf and not selected:
             return text
         raise GraphQLError(f"The message is not JSON: {_inspect_value(text[:80])}") from None
@@ -39324,7 +39538,7 @@ class GraphQLService:
         with self.lock:
             if len(self.reservations) >= MAX_GRAPHQL_RESERVATIONS:
                 return _sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
-            token = secrets.token_hex(16)
+            token = random_hex(16)
             stream = Stream(GRAPHQL_SSE_PATH, self.registry.broadcaster)
             reservation = self.reservations[token] = _Reservation(token, stream)
         stream.on_close = lambda connection: setattr(reservation, "idle_since", time.monotonic())
@@ -39754,10 +39968,17 @@ def check_handler(host, function, value, what="handler"):
     if not isinstance(value, str):
         raise HostError(f"{function}: the {what} must be a function or the name of one, "
                         f"not {describe_value(host.realm, value)}")
+    if len(value) > MAX_PATH_LENGTH:
+        raise HostError(f"{function}: the name of the {what} has {len(value):,} characters; it may have "
+                        f"{MAX_PATH_LENGTH}")
     name = host.realm.to_python(value).strip()
     if not name:
         raise HostError(f"{function}: the name of the {what} is empty")
     return name
+
+
+#: Characters of a filter: of so many metadata no client can tell.
+MAX_FILTER_CHARACTERS = 1 << 20
 
 
 def check_filter(host, function, value):
@@ -39766,6 +39987,9 @@ def check_filter(host, function, value):
     if value is undefined or value is null or value == "":
         return None
     if isinstance(value, str):
+        if len(value) > MAX_FILTER_CHARACTERS:
+            raise HostError(f"{function}: filterJson has {len(value):,} characters; it may have "
+                            f"{MAX_FILTER_CHARACTERS:,}")
         try:
             pairs = parse_plain_json(realm.to_python(value))
         except JSSyntaxError as error:
@@ -40390,8 +40614,10 @@ class StorageFile:
         self.deadline = math.inf
         #: Streams of which the file could not be read.
         self.unread = weakref.WeakSet()
-        if sqlite3 is None:
-            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without")
+        try:
+            sqlite3.connect
+        except ImportError:
+            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without") from None
         if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
             raise self._unusable("it is not an ordinary file")
         try:
@@ -40528,7 +40754,7 @@ class StorageFile:
         except sqlite3.Error as error:
             reason = error
         try:
-            self._set_aside(stream, secrets.token_hex(4))
+            self._set_aside(stream, random_hex(4))
         except sqlite3.Error:
             if not self.closed:
                 raise StorageUnavailable(f"it cannot be kept in {self.path}: {reason}") from None
@@ -41062,7 +41288,7 @@ class RedisRelay:
         self._note_time(self.link.call("TIME"))
         lost = b"" if all(found) else epoch.encode()
         for _ in range(3):
-            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], secrets.token_hex(4), lost,
+            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], random_hex(4), lost,
                                     facts.get("aof_enabled", 0))
             if re.fullmatch(rb"[0-9a-f]{8}", agreed):
                 self.epoch = agreed.decode()
@@ -41368,7 +41594,7 @@ class RedisPresence:
         self.registry = registry
         #: Called with the epoch (bytes or None) and the time that Redis tells at each report.
         self.seen = seen
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{random_hex(2)}"
         self.others = []                # names of the other processes
         self._told = {}                 # path -> what the last report was made from
         self._rounds = 0
@@ -41947,7 +42173,7 @@ class LogWriter:
     def __init__(self):
         self._changed = threading.Condition()
         self._lines = collections.deque()
-        self._size = self._dropped = 0
+        self._size = self._dropped = self._written = 0
         self._thread = None
         self._writing = False
 
@@ -41992,11 +42218,15 @@ class LogWriter:
                 write_log_line(stream, text)
             except (OSError, ValueError):
                 pass                    # a full disk or a closed terminal must not stop the server
+            self._written += 1
 
     def flush(self, seconds):
-        """Returns when everything is written, or the time is up."""
+        """Returns when everything that is there now is written, or nothing was for this time."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._lines and not self._writing, seconds)
+            seen, end = -1, self._written + len(self._lines) + self._writing + bool(self._dropped)
+            while seen < self._written < end and (self._lines or self._writing):
+                seen = self._written
+                self._changed.wait_for(lambda: not self._lines and not self._writing or self._written >= end, seconds)
 
 
 LOG_WRITER = LogWriter()
@@ -42408,7 +42638,7 @@ def locate(error, sources):
 def trouble_mark(error):
     """What the log and the client have in common about an error whose details are not for the client."""
     if not hasattr(error, "mark"):
-        error.mark = secrets.token_hex(4)
+        error.mark = random_hex(4)
     return error.mark
 
 
@@ -42883,6 +43113,7 @@ class ScriptHost:
         self.source = source
         self.routes = {}                # (place, method) -> Route
         self.streams = {}               # path -> StreamRoute
+        self.stream_spellings = {}      # path_key() of a stream's path -> the path
         self.graphql = app.graphql.stage(name, lambda: app.graphql_beside(self))
         self.live = False
         self.retired = False
@@ -42968,7 +43199,11 @@ class ScriptHost:
         own = self.streams.get(path)
         if own is not None and not own.stream.closed:
             return own.stream
-        return self.app.streams.get(path) or self.app.staged_stream(self, path)
+        found = self.app.streams.get(path) or self.app.staged_stream(self, path)
+        if found is None:
+            spelled = self.app.stream_spelling(self, path)
+            found = self.find_stream(spelled) if spelled != path else None
+        return found
 
     def stream_paths(self):
         return {*self.streams, *self.app.streams.streams}
@@ -43511,6 +43746,7 @@ class Application:
     def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
         with self._lock:
             self._check_current(host)
+            path = self.stream_spelling(host, path)
             self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
             known = host.streams.get(path) or self.stream_routes.get(path)
             if known is None and len(host.streams) + len(self.stream_routes) >= MAX_STREAMS:
@@ -43520,6 +43756,7 @@ class Application:
                 self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
             host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
+            host.stream_spellings[path_key(path)] = path
             if host.live:
                 self.streams.replace([stream])
                 self._rebuild()
@@ -43587,6 +43824,14 @@ class Application:
                 if item.owner != host.name and item.owner not in self._going]
         return kept + [item for other in self._staged.values() if other is not host
                        for item in other.graphql.registrations]
+
+    def stream_spelling(self, host, path):
+        """A path as the stream of the same URL has it: `/%C3%BC` and `/ü` are one."""
+        key = path_key(path)
+        if key in self.stream_keys:
+            return self.stream_keys[key].stream.path
+        return next((known.stream_spellings[key] for known in [host, *self._staged.values()]
+                     if key in known.stream_spellings), path)
 
     def staged_stream(self, host, path):
         """For a version that is being loaded: a stream of one that will begin to serve in the same step."""
@@ -43843,7 +44088,7 @@ class LiveChannel:
 
     def __init__(self, app):
         self.app = app
-        self.boot = secrets.token_hex(4)
+        self.boot = random_hex(4)
         self.version = self.tries = 0
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         self.files = public_stamps(app.public)
@@ -44616,7 +44861,7 @@ def header_pairs(realm, headers):
         items = header_items(realm, headers)
     except ValueError as error:
         raise HandlerMistake(f"the handler's response: {error}") from None
-    pairs, kind = [], None
+    pairs, kind, size = [], None, 0
     for name, value in items:
         if not _HEADER_NAME.match(name):
             raise HandlerMistake(f"{json.dumps(name[:60])} is not the name of a header")
@@ -44627,6 +44872,9 @@ def header_pairs(realm, headers):
             value = realm.elements(value)
         for item in value if isinstance(value, list) else [value]:
             text = header_value(realm, name, item)
+            size += len(name) + len(text)
+            if size > MAX_HEAD_BYTES:
+                raise HandlerMistake(f"the headers are larger than {MAX_HEAD_BYTES >> 10} KiB")
             if lower == "content-type":
                 kind = text
             elif item is not null and item is not undefined:
@@ -44655,8 +44903,8 @@ def header_value(realm, name, value):
 def decode_base64(realm, value):
     text = realm.to_python(value) if isinstance(value, str) else None
     try:
-        return base64.b64decode(re.sub(r"\s", "", text), validate=True)
-    except (ValueError, TypeError):
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (ValueError, AttributeError):
         raise HandlerMistake("bodyBase64 is not valid base64") from None
 
 
@@ -44844,8 +45092,8 @@ class Key:
     after that a cookie tells."""
 
     def __init__(self):
-        self.token = os.environ.get("AIWEBENGINE_TOKEN") or secrets.token_urlsafe(16)
-        self.cookie = hashlib.sha256(b"dashboard " + utf8(self.token)).hexdigest()
+        self.token = os.environ.get("AIWEBENGINE_TOKEN") or base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        self.cookie = sha256(b"dashboard " + utf8(self.token)).hexdigest()
 
     def cookie_name(self, head):
         """Cookies do not know ports; several servers may have one name."""
@@ -47311,7 +47559,7 @@ def script_policy(script):
 
 def script_hash(script):
     """What allows exactly this script in a Content-Security-Policy."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+    return f"'sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}'"
 
 
 def local_page(method, path):
@@ -47643,7 +47891,7 @@ LIVE_SCRIPT = r"""
 })();
 """.replace("PALETTE", PALETTE)
 
-_LIVE_VERSION = hashlib.sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
+_LIVE_VERSION = sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
 
 @page("live tag")
@@ -54256,6 +54504,8 @@ def run_program(*_exception):
     sys.exit(code)
 
 
+if COLLECTS_GARBAGE:
+    gc.enable()
 if __name__ == "__main__":
     if sys._getframe().f_back is not None:      # a debugger or the like runs this file, and keeps no tree
         run_program()
