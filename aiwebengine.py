@@ -225,9 +225,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,097
+    20  Scripts: loading and hot reload                                                2,100
           Log                                                                            195
-          Causes of errors                                                               218
+          Causes of errors                                                               221
           Errors of scripts                                                               78
           Calls                                                                          216
           Routes                                                                         164
@@ -268,10 +268,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,060
+    23  Command line                                                                   3,062
           Options                                                                        210
           Documentation                                                                  304
-          The program                                                                    146
+          The program                                                                    148
           The map of this file                                                            58
           Serving                                                                        169
           Script tests                                                                   391
@@ -42485,12 +42485,15 @@ HABITS = (
           "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
           'import { greet } from "./lib/greet.js";'),
+    Habit(r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|redis)'", "",
+          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
           "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"(?:module|exports) is not defined", "",
           "Files share what they export by name, and a script names its handlers when it registers them.",
           'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
-    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined", "",
+    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined|cannot import '(?:(?:node:)?process|dotenv)'", "",
           "A script has no process and no environment; keep settings in a file in the folder.",
           'import settings from "./settings.json" with { type: "json" };'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
@@ -42500,10 +42503,10 @@ HABITS = (
           '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
     Habit(r"(?:app|express|router|server|http) is not defined", "",
           "There is no app to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
-    Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined", "",
+    Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined|cannot import '(?:ws|socket\.io)", "",
           "A script opens a stream that pages listen to, and sends to all of them at once.",
           'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: "Hello" });'),
-    Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined", "",
+    Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined|cannot import '(?:node-fetch|axios|undici)'", "",
           "Scripts cannot use the network; a page can fetch, and post what it got to a route.",
           'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
     Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.", _ROUTE_LINE),
@@ -42515,7 +42518,7 @@ HABITS = (
           r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|writeHead|setHeader)\b",
           "A handler gets one argument, the context, and returns its answer.",
           "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
-          r"\(\s*req(?:uest)?\s*,\s*res(?:ponse)?\s*[,)]"),
+          r"\(\s*req\s*,\s*res\s*[,)]|registerRoute\([^\n]*\(\s*request\s*,\s*response\s*\)"),
     Habit(r"(?:req|request) is not defined", "", "The argument of a handler is the context, which has the request.",
           "({ request }) => request.query.name"),
     Habit(r"Cannot (?:read|destructure) propert\w+ .*undefined",
@@ -52254,6 +52257,8 @@ def no_scripts(scripts, options):
     """What to do when there is nothing to serve."""
     command, given = own_command(), options.scripts is not None
     folders = [path.name for path in sorted(scripts.parent.glob("*")) if path.is_dir() and any(path.glob("*.js"))]
+    if any(scripts.parent.glob("*.js")):
+        folders.insert(0, ".")
     meant = nearest(scripts.name, folders) if given else None
     if options.run or options.dump_python is not None or scripts.suffix == ".js" or not scripts.parent.is_dir():
         return f"{printable(str(scripts))} does not exist"
