@@ -9496,7 +9496,7 @@ class GraphQLSubscriptionTest(unittest.TestCase):
 
     def test_a_string_may_be_selected_from(self):
         answer = self.subscribe("subscription { chat { id sender { name } tags { x } ... { text } } }")
-        self.assertIn("declare an object type", answer.advice)
+        self.assertIn("Declare an object type", answer.advice)
         client = self.attach(answer)
         self.send("chat", {"id": 1, "text": "t", "sender": {"name": "n", "x": 1},
                            "tags": [{"x": 1, "y": 2}, None]})
