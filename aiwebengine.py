@@ -13,13 +13,13 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            382
-     2  Limits of scripts                                                                 22
-     3  ERRORS, TEXT AND NUMBERS                                                         388
-          Long texts                                                                     124
+     1  This page: contents, imports, version                                            394
+     2  Limits of scripts                                                                 24
+     3  ERRORS, TEXT AND NUMBERS                                                         447
+          Long texts                                                                     148
           Lengths and numbers                                                             39
-          Escaping, and names that were meant                                             42
-     4  JavaScript lexer                                                                 459
+          Escaping, and names that were meant                                             48
+     4  JavaScript lexer                                                                 461
      5  Syntax tree                                                                      414
           Program and statements                                                          93
           Functions and classes                                                           39
@@ -27,59 +27,59 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     93
           Patterns                                                                        19
           Modules                                                                         57
-     6  Parser                                                                         2,328
+     6  Parser                                                                         2,324
           Parser: names and scopes                                                       251
-          Parser: statements                                                             478
+          Parser: statements                                                             476
           Parser: functions                                                              173
           Parser: classes                                                                200
-          Parser: expressions                                                            448
+          Parser: expressions                                                            446
           Parser: literals                                                               218
           Parser: patterns                                                               182
           Parser: modules                                                                217
           Parsing a source text                                                          101
-     7  Scope analysis                                                                 1,152
+     7  Scope analysis                                                                 1,176
           Variables and scopes                                                           106
-          Resolving names                                                                714
-          Types of variables                                                             321
-     8  Values and objects                                                             1,255
+          Resolving names                                                                716
+          Types of variables                                                             343
+     8  Values and objects                                                             1,263
           Property descriptors                                                           212
           Ordinary objects                                                               417
           Functions                                                                      137
-          Arrays                                                                         314
+          Arrays                                                                         320
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,008
-          Numbers and text                                                               120
+     9  Conversions and operators                                                      1,049
+          Numbers and text                                                               123
           Type conversion                                                                252
           Objects                                                                        153
-          Equality and order                                                              89
-          Arithmetic                                                                     217
-          Iteration                                                                      150
-    10  Code generator                                                                 3,432
-          Nodes of Python                                                                155
-          Functions and their variables                                                  377
-          Statements                                                                     152
-          Loops, jumps and try                                                           415
-          Destructuring                                                                  150
-          Expressions                                                                    242
-          Classes                                                                        179
-          Operators                                                                      335
-          Assignments                                                                    217
-          Members and calls                                                              312
+          Equality and order                                                              86
+          Arithmetic                                                                     246
+          Iteration                                                                      162
+    10  Code generator                                                                 3,811
+          Nodes of Python                                                                188
+          Functions and their variables                                                  417
+          Statements                                                                     154
+          Loops, jumps and try                                                           440
+          Destructuring                                                                  156
+          Expressions                                                                    245
+          Classes                                                                        182
+          Operators                                                                      401
+          Assignments                                                                    312
+          Members and calls                                                              376
           Members as targets                                                             104
-          Questions about nodes                                                          141
+          Questions about nodes                                                          173
           Compiling a source text                                                        440
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,221
+    11  Built-ins of the language                                                      8,710
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
           Boolean                                                                         15
           Symbol                                                                          45
           Call stacks                                                                     69
-          Error                                                                          244
+          Error                                                                          249
           Number                                                                         314
           BigInt                                                                          50
-          Math                                                                           139
+          Math                                                                           143
           Date                                                                            46
           Date: arithmetic                                                                78
           Date: local time                                                               151
@@ -99,13 +99,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterator prototypes                                                             10
           Array                                                                          144
           Array: callbacks                                                               109
-          Array: order                                                                   157
+          Array: order                                                                   125
           Array: prototype methods                                                       547
           Array: methods that typed arrays share                                          77
           Array: constructor                                                              87
           Array iterators                                                                 44
-          Map and Set                                                                    442
-          Iterators of Map and Set                                                       114
+          Map and Set                                                                    433
+          Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                             84
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
@@ -114,12 +114,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               93
           DataView                                                                        98
           Promise                                                                        442
-          Generators and async functions                                                 150
+          Generators and async functions                                                 190
+          Iterator helpers                                                               465
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                181
-          JSON: parsing                                                                  405
-          JSON: writing                                                                  343
+          JSON: parsing                                                                  401
+          JSON: writing                                                                  337
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     88
@@ -141,18 +142,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         35
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,273
+    13  Intl                                                                           2,279
           Intl: the table of locales                                                     819
           Intl (ECMA-402): locales                                                       297
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              413
+          Intl.NumberFormat                                                              419
           Intl.DateTimeFormat                                                            431
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
           Intl.RelativeTimeFormat                                                         72
-    14  Functions of the web                                                           2,224
-          Inspection                                                                     603
+    14  Functions of the web                                                           2,225
+          Inspection                                                                     604
           console: formatting                                                             85
           console: tables                                                                 78
           console                                                                        191
@@ -164,17 +165,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,671
-          Helpers of generated code: any realm                                           347
-          Helpers of generated code: one realm                                           762
+    15  Realm, jobs and timers                                                         3,855
+          Helpers of generated code: any realm                                           353
+          Helpers of generated code: one realm                                           882
           The global object                                                              120
           Modules                                                                        413
-          Deadlines                                                                      297
-          Values for a reader that chooses                                                90
+          Deadlines                                                                      333
+          Values for a reader that chooses                                               101
           Output and compiled texts                                                       55
-          Threads for scripts                                                            147
+          Threads for scripts                                                            155
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   427
+          Realm: objects, errors, jobs                                                   430
           Realm: running code, values in and out                                         413
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
@@ -187,16 +188,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               235
           js2py: realm                                                                   624
           Engines                                                                         32
-    17  Streams: registry, connections, broadcaster                                    1,410
-          Messages of streams                                                            112
+    17  Streams: registry, connections, broadcaster                                    1,415
+          Messages of streams                                                            117
           Connections                                                                     72
           Streams                                                                        393
           Runs of deliveries                                                             120
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,022
-          GraphQL errors                                                                 170
+    18  GraphQL                                                                        5,045
+          GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
           GraphQL parser                                                                 384
@@ -204,41 +205,40 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    233
-          GraphQL schema                                                                 614
+          GraphQL registrations, and their SDL in one                                    238
+          GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
-          GraphQL plans                                                                  506
+          GraphQL plans                                                                  512
           GraphQL documents                                                              140
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                707
-    19  Host API                                                                       2,256
-          Arguments                                                                      152
+          GraphQL service                                                                713
+    19  Host API                                                                       2,268
+          Arguments                                                                      162
           routeRegistry                                                                  175
           graphQLRegistry                                                                 98
           ResponseBuilder                                                                142
           sharedStorage                                                                   87
-          Storage in a file                                                              300
+          Storage in a file                                                              302
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,088
+    20  Scripts: loading and hot reload                                                2,082
           Log                                                                            191
-          Code frames                                                                     33
-          Causes of errors                                                               213
-          Errors of scripts                                                               71
-          Calls                                                                          214
+          Causes of errors                                                               214
+          Errors of scripts                                                               73
+          Calls                                                                          216
           Routes                                                                         164
           Imported files                                                                  59
-          One script                                                                     373
-          All scripts                                                                    587
+          One script                                                                     378
+          All scripts                                                                    604
           Live pages                                                                     122
-    21  HTTP server                                                                    3,341
+    21  HTTP server                                                                    3,344
           Request heads                                                                  200
           Request bodies                                                                 247
-          Responses of handlers                                                          154
+          Responses of handlers                                                          157
           Who may ask                                                                    215
           The last requests                                                               32
           Fault injection                                                                334
@@ -268,22 +268,27 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,042
+    23  Command line                                                                   3,060
           Options                                                                        210
-          Documentation                                                                  302
-          The program                                                                    145
+          Documentation                                                                  304
+          The program                                                                    146
           The map of this file                                                            58
-          Serving                                                                        164
-          Script tests                                                                   390
-          Script tests: requests and streams                                             176
-          Script tests: one file                                                         414
+          Serving                                                                        169
+          Script tests                                                                   391
+          Script tests: requests and streams                                             180
+          Script tests: one file                                                         417
           Reports of tests                                                               246
           Several processes                                                              266
           A starter                                                                      192
           JavaScript without a server                                                    120
           The prompt's terminal                                                          178
-          The file as a program                                                           27
+          The file as a program                                                           29
 """
+
+import gc
+
+COLLECTS_GARBAGE = gc.isenabled()
+gc.disable()                # until the end of this file: what is made meanwhile stays, and looking at it takes time
 
 import argparse
 import array
@@ -297,18 +302,11 @@ import codecs
 import collections
 import contextlib
 import datetime
-import decimal
-import difflib
 import email.utils
 import errno
-import fractions
 import functools
-import gc
-import hashlib
 import heapq
 import html
-import http.client
-import http.server
 import importlib.util
 import io
 import ipaddress
@@ -322,10 +320,8 @@ import posixpath
 import queue
 import random
 import re
-import secrets
 import select
 import selectors
-import shlex
 import shutil
 import signal
 import socket
@@ -333,16 +329,12 @@ import socketserver
 import stat
 import struct
 import sys
-import textwrap
 import threading
 import time
-import traceback
 import types
 import unicodedata
 import urllib.parse
-import uuid
 import weakref
-import zoneinfo
 import zlib
 
 try:
@@ -360,21 +352,41 @@ except ImportError:                     # a Python that was built without it
     ctypes = None
 
 
-def imported_late(name, part):
-    """A module that is loaded when it is first used, for it takes a MiB; None where Python was built without
-    its part in C."""
-    if importlib.util.find_spec(part) is None:
-        return None
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.find_spec(name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+class LateModule:
+    """A module of Python's that is loaded when it is first used, because it takes time or memory: `name` is imported
+    then, and what is looked up stays here."""
+
+    __spec__ = None
+
+    def __init__(self, name):
+        self.__name__ = name
+
+    def __getattr__(self, attribute):
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        value = getattr(importlib.import_module(self.__name__), attribute)
+        setattr(self, attribute, value)
+        return value
 
 
-sqlite3 = imported_late("sqlite3", "_sqlite3")
+(decimal, difflib, fractions, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid, zoneinfo) = map(LateModule, (
+    "decimal difflib fractions secrets shlex sqlite3 ssl textwrap traceback uuid zoneinfo").split())
+
+# OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has the stand-in.
+sys.modules.setdefault("ssl", ssl)
+import http.client
+import http.server
+if sys.modules["ssl"] is ssl:
+    del sys.modules["ssl"]
+try:
+    from _sha2 import sha256            # what hashlib has without OpenSSL
+except ImportError:
+    try:
+        from _sha256 import sha256      # before CPython 3.12
+    except ImportError:
+        from hashlib import sha256
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -393,8 +405,10 @@ DEFAULT_HANDLER_TIMEOUT = 5.0
 #: Bytes by which all scripts together may let the process grow, before the one that took the most is stopped.
 DEFAULT_MAX_MEMORY = 1024 * 1024 * 1024
 
-#: JavaScript calls within calls before a RangeError, in Python frames.
-MAX_CALL_DEPTH = 6000
+#: JavaScript calls within calls before a RangeError, in Python frames: on threads for scripts, and where a
+#: program that embeds the engine runs scripts on threads of its own, which have the system's stack.
+MAX_CALL_DEPTH = 15_200
+EMBEDDED_CALL_DEPTH = 6000
 
 #: Bytes of stack for threads that run scripts, more than MAX_CALL_DEPTH takes on any CPython, and the bytes
 #: that a frame is counted with where the system gives less.
@@ -411,6 +425,36 @@ FRAME_BYTES = 8 * 1024
 # them into JavaScript error objects where a script (or the API) catches them.
 # What may not be caught by any script (a timeout, a generator's return) is a BaseException.
 # ======================================================================================
+
+
+def code_frame(source, line, column, around=2, opening=None):
+    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
+    an `opening`, that line is shown and marked as well."""
+    lines = source.removesuffix("\n").split("\n")
+    if line is not None and line == len(lines) + 1:     # the end of the text
+        line, column = len(lines), len(lines[-1]) + 1
+    if line is None or not 1 <= line <= len(lines):
+        return ""
+    last = min(line + around, len(lines))
+    numbers = list(range(max(1, line - around), last + 1))
+    marks = {line: column}
+    if opening is not None and opening[0] != line:
+        marks[opening[0]] = opening[1]
+        numbers = sorted({*numbers, opening[0]})
+    shown = []
+    for before, number in zip([numbers[0] - 1, *numbers], numbers):
+        text = lines[number - 1].rstrip("\r").replace("\t", " ")
+        if number != before + 1:
+            shown.append("  …")
+        shown += marked_line(text, number, len(str(last)), marks.get(number), number in marks)
+    return "\n".join(shown)
+
+
+def marked_line(text, number, width, column, marked):
+    """A line of a code frame, and a caret under its column if there is one."""
+    start = column - 80 if column and column >= 100 else 0
+    shown = [f"{'>' if marked else ' '} {number:>{width}} | {text[start:start + 160]}".rstrip()]
+    return [*shown, " " * (width + 4) + " " * (column - start) + "^"] if column else shown
 
 
 class JSNativeError(Exception):
@@ -545,18 +589,17 @@ def poll_interrupt():
         raise Interrupted
 
 
-def interruptible(values):
-    """A Python iterator over many values that looks now and then whether the script shall stop."""
-    if len(values) < 1000:
-        return values
-    return interruptible_slowly(values)
-
-
-def interruptible_slowly(values):
+def with_polls(values):
+    """Values that may be many, with checks whether the script shall stop."""
     for count, value in enumerate(values):
-        if not count & 511:
+        if not count & 1023:
             poll_interrupt()
         yield value
+
+
+def interruptible(values):
+    """with_polls() of a collection, if it is large."""
+    return values if len(values) < 1000 else with_polls(values)
 
 
 class MemoryLimit:
@@ -606,7 +649,7 @@ def join_pair(high, low):
     return 0x10000 + ((ord(high) & 0x3FF) << 10) + (ord(low) & 0x3FF)
 
 
-#: Characters of a long text that are worked on between two looks whether the script shall stop.
+#: Characters of a long text that are worked on between two checks whether the script shall stop.
 SLICE_LENGTH = 1 << 16
 
 
@@ -659,19 +702,43 @@ def matches_in_slices(pattern, text):
             at = max(at, whole)
 
 
-def with_polls(values):
-    """Values that may be many, with a look now and then whether the script shall stop."""
-    for index, value in enumerate(values):
-        if not index & 4095:
-            poll_interrupt()
-        yield value
-
-
 def sliced(values):
     """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
     for start in range(0, len(values), SLICE_LENGTH):
         poll_interrupt()
         yield values[start:start + SLICE_LENGTH]
+
+
+def sort_in_slices(values, key=None):
+    """sorted(values, key=key) of a sequence, with checks whether the script shall stop: long ones are
+    sorted in runs, which are then merged piece by piece."""
+    if len(values) <= SLICE_LENGTH << 2:
+        return sorted(values, key=key)
+    runs = [sorted(piece, key=key) for piece in sliced(values)]
+    result = []
+    for piece in merged_runs(runs, key):
+        result += piece
+    return result
+
+
+def merged_runs(runs, key=None):
+    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
+    get_key = key or (lambda value: value)
+    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
+    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
+    starts = [0] * len(runs)
+    for bound in bounds + [None]:
+        items = []
+        for index, run in enumerate(runs):
+            poll_interrupt()
+            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
+            items += run[starts[index]:end]
+            starts[index] = end
+        yield sorted(items, key=key)
+        for index, run in enumerate(runs if bound is not None else ()):     # all alike
+            end = bisect.bisect_right(run, bound, starts[index], key=key)
+            yield list(run[starts[index]:end])
+            starts[index] = end
 
 
 def comparisons_at_once(value):
@@ -772,9 +839,15 @@ def nearest(word, candidates, likeness=0.6):
     return found[0] if found else None
 
 
+#: Characters of a word that may be a slip of the pen: comparing longer ones takes its time.
+MAX_MEANT_CHARACTERS = 200
+
+
 def nearest_names(word, candidates, most, likeness=0.6):
     """The candidates most like a word, whatever the case of letters, the best first."""
-    lower = {other.lower(): other for other in candidates}
+    if len(word) > MAX_MEANT_CHARACTERS:
+        return []
+    lower = {other.lower(): other for other in candidates if len(other) <= MAX_MEANT_CHARACTERS}
     return [lower[item] for item in difflib.get_close_matches(word.lower(), list(lower), most, likeness)]
 
 
@@ -793,8 +866,8 @@ def meant(name, candidates):
 # ======================================================================================
 # 4  JAVASCRIPT LEXER
 #
-# Cuts source text into tokens, one at a time and on demand: whether `/` begins a regular
-# expression and whether `}` continues a template is known to the parser alone, so it asks.
+# Cuts source text into tokens, one at a time and on demand: only the parser knows whether `/` begins a
+# regular expression and whether `}` continues a template, so it asks for each token.
 # The current token lives in plain attributes of the lexer, because making a token object
 # for each would cost more than reading it. Uses the errors of section 3; the parser of
 # section 6 is a subclass.
@@ -836,7 +909,7 @@ _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1
                  for quote in ("'", '"')}
 _TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
 _REGEXP_PARTS = re.compile("(?:[^/\\\\\\[\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]"
-                           "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029])*\\]){1,10000}").match
+                           "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]){0,65536}\\]){1,10000}").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})"
                      r"|([0-3][0-7]{0,2}|[4-7][0-7]?)|(\r\n|[\s\S]))")
@@ -985,6 +1058,8 @@ class JSLexer:
             if kind == 2:
                 self.start, self.pos = match.span(2)
                 self.type = match[2]
+                if STOPPED_THREADS:     # whatever is long holds many of these
+                    poll_interrupt()
                 return
             if kind == 5:
                 if STOPPED_THREADS:
@@ -1072,7 +1147,7 @@ class JSLexer:
         if "\\" in text:
             self.escaped_at = self.start
             text = _NAME_ESCAPE.sub(self._name_escape, text)
-        for index, char in enumerate(text):
+        for index, char in enumerate(interruptible(text)):
             if not (is_identifier_part(char) if index else is_identifier_start(char)):
                 if not index or "\\" in match[0]:
                     raise self.error("Invalid or unexpected token", start)
@@ -1152,6 +1227,8 @@ class JSLexer:
         following = self.source[end:end + 1]
         if following and (following == "\\" or is_identifier_part(following)):
             raise self.error("Invalid or unexpected token", start)
+        if end - start > MAX_INTEGER_DIGITS:
+            raise self.error("Numeric literal is too long", start)
         self.type, self.pos = "bigint" if big else "number", end
         if "_" in text:
             self._check_separators(text, start, legacy)
@@ -1201,8 +1278,6 @@ class JSLexer:
         if whole and whole[0] == "0" and len(whole) > 1:
             self._legacy_octal("Decimals with leading zeros are not allowed in strict mode.")
         if fraction is None and exponent is None:
-            if len(whole) > MAX_INTEGER_DIGITS:
-                raise self.error("Numeric literal is too long", start)
             self.value = parse_integer(whole.replace("_", ""))
             return
         value = float(((whole or "0") + (fraction or "") + (exponent or "")).replace("_", ""))
@@ -1252,8 +1327,8 @@ class JSLexer:
 # ======================================================================================
 # 5  SYNTAX TREE
 #
-# What the parser makes and the scope analysis and the code generator read. One small
-# class per construct, in the manner of ESTree: `fields` lists its parts in source order,
+# What the parser builds, and what the scope analysis and the code generator read. One small
+# class per construct, as in ESTree: `fields` lists its parts in source order,
 # the constructor takes them by position or by name. Nodes know neither the lexer nor the
 # compiler. Strings in nodes are JavaScript strings: Python text of UTF-16 code units.
 # ======================================================================================
@@ -2025,8 +2100,6 @@ class StatementParser(NameParser):
         handler = _STATEMENTS.get(self.type)
         if handler is None:
             return self.parse_expression_statement()
-        if STOPPED_THREADS:
-            poll_interrupt()
         self.depth = depth = self.depth + 1
         if depth > MAX_NESTING:
             raise self.too_deep()
@@ -2845,8 +2918,6 @@ class ExpressionParser(ClassParser):
 
     def parse_assignment(self, no_in=False, stop_at_question=False):
         """Read an AssignmentExpression; with stop_at_question leave a `?` behind it to the caller."""
-        if STOPPED_THREADS:
-            poll_interrupt()
         self.arrow_at = self.start
         self.no_in = no_in
         left = self.parse_private_in(no_in) if self.type == "private" else self.parse_unary()
@@ -4146,6 +4217,8 @@ class ScopeAnalyzer:
                             self.visit(item)
 
     def visit_list(self, nodes):
+        if STOPPED_THREADS:
+            poll_interrupt()
         for node in nodes:
             if node is not None:
                 self.visit(node)
@@ -4824,8 +4897,8 @@ def has_expression(pattern):
 
 # -- Types of variables ------------------------------------------------------------------
 #
-# A type is None (anything), "bool", "str", "num" (int or float) or a pair (low, high): an int in that
-# range. Counters are taken to stay within ±COUNTER_BOUND: no loop turns often enough to
+# A type is None (anything), "bool", "str", "num" (int or float), "float" or a pair (low, high): an int in
+# that range. Counters are taken to stay within ±COUNTER_BOUND: no loop turns often enough to
 # leave it within any time limit.
 
 COUNTER_BOUND = 2 ** 48
@@ -4848,9 +4921,7 @@ def infer_types(variables):
     for turn in range(6):
         changed = False
         for variable in candidates:
-            new = BOTTOM
-            for source in variable.sources:
-                new = join_types(new, source_type(variable, source))
+            new = joined_sources(variable)
             if turn >= 2 and type(new) is tuple and type(variable.type) is tuple \
                     and new != variable.type:
                 new = "num"
@@ -4865,6 +4936,26 @@ def infer_types(variables):
     for variable in candidates:
         if variable.type == BOTTOM:
             variable.type = None
+
+
+def joined_sources(variable):
+    """The type that holds whatever a variable is set to. Where that is always a float, but for some literals,
+    these are floats as well: JavaScript cannot tell 0 from 0.0."""
+    result, literals = BOTTOM, []
+    for source in variable.sources:
+        literal = source.argument if type(source) is UnaryExpression and source.operator == "-" else source
+        if type(literal) is NumericLiteral:
+            literals.append(literal)
+        else:
+            result = join_types(result, source_type(variable, source))
+    if result == "float":
+        for literal in literals:
+            literal.value = float(literal.value)
+        return result
+    if literals:
+        for source in variable.sources:
+            result = join_types(result, source_type(variable, source))
+    return result
 
 
 def join_types(a, b):
@@ -4893,7 +4984,7 @@ def source_type(variable, source):
     if isinstance(source, UpdateExpression):
         if type(variable.type) is tuple or variable.type == BOTTOM:
             return counter_range(variable, 1 if source.operator == "++" else -1)
-        return "num" if variable.type == "num" else None
+        return variable.type if variable.type in ("num", "float") else None
     step = source.right
     if source.operator in ("+=", "-=") and isinstance(step, NumericLiteral) \
             and type(step.value) is int and step.value < 2 ** 16 and is_counter(variable):
@@ -4998,7 +5089,7 @@ def infer(node):
     kind = type(node)
     if kind is NumericLiteral:
         value = node.value
-        return (value, value) if type(value) is int else "num"
+        return (value, value) if type(value) is int else "float"
     if kind is Identifier:
         variable = node.scope
         if type(variable) is Variable:
@@ -5054,10 +5145,10 @@ def unary_type(node):
     if node.operator == "-" and type(inner) is tuple:
         return (-inner[1], -inner[0]) if not inner[0] <= 0 <= inner[1] else "num"
     if node.operator == "+":
-        return inner if type(inner) is tuple else "num"
+        return inner if is_numeric(inner) else "num"
     if node.operator == "-":
-        return "num" if inner == "num" or type(inner) is tuple else None
-    if node.operator == "~" and (inner == "num" or type(inner) is tuple):
+        return inner if inner == "float" else "num" if is_numeric(inner) else None
+    if node.operator == "~" and is_numeric(inner):
         return INT32
     return None
 
@@ -5069,7 +5160,7 @@ COMPARISONS = frozenset(("<", ">", "<=", ">=", "==", "!=", "===", "!==", "in", "
 
 
 def is_numeric(kind):
-    return kind == "num" or type(kind) is tuple
+    return kind == "num" or kind == "float" or type(kind) is tuple
 
 
 def binary_type(operator, left, right):
@@ -5083,19 +5174,23 @@ def binary_type(operator, left, right):
             return "str"
         if type(left) is tuple and type(right) is tuple:
             return add_range(left, right)
-        return "num" if is_numeric(left) and is_numeric(right) else None
+        if is_numeric(left) and is_numeric(right):
+            return "float" if left == "float" or right == "float" else "num"
+        return None
     if not (is_numeric(left) and is_numeric(right)):
         # A BigInt on both sides gives a BigInt; with a Number on one side it is an error.
-        return number_result(operator) if is_numeric(left) or is_numeric(right) else None
+        return number_result(operator, left, right) if is_numeric(left) or is_numeric(right) else None
     if type(left) is tuple and type(right) is tuple:
         ranged = RANGE_RULES.get(operator)
         if ranged is not None:
             return ranged(left, right)
-    return number_result(operator)
+    return number_result(operator, left, right)
 
 
-def number_result(operator):
+def number_result(operator, left, right):
     """The type of an operator whose operands can only be Numbers."""
+    if operator == "/" or operator in ("-", "*", "%") and (left == "float" or right == "float"):
+        return "float"
     if operator in ("&", "|", "^", "<<", ">>"):
         return INT32
     return UINT32 if operator == ">>>" else "num"
@@ -5221,7 +5316,9 @@ class JSSymbol:
         return f"Symbol({'' if self.description is undefined else self.description})"
 
 
+SYM_ASYNC_DISPOSE = JSSymbol("Symbol.asyncDispose")
 SYM_ASYNC_ITERATOR = JSSymbol("Symbol.asyncIterator")
+SYM_DISPOSE = JSSymbol("Symbol.dispose")
 SYM_HAS_INSTANCE = JSSymbol("Symbol.hasInstance")
 SYM_IS_CONCAT_SPREADABLE = JSSymbol("Symbol.isConcatSpreadable")
 SYM_ITERATOR = JSSymbol("Symbol.iterator")
@@ -5446,7 +5543,7 @@ def array_index(key):
 def order_keys(keys):
     """Integer indices ascending, then strings, then symbols (10.1.11.1); no private names."""
     strings, symbols, indices, last, ascending = [], [], [], -1, True
-    for key in keys:
+    for key in keys if len(keys) < 1000 else with_polls(keys):
         if type(key) is str:
             if key and key[0] in "0123456789" and (index := array_index(key)) >= 0:
                 indices.append(key)
@@ -5457,7 +5554,7 @@ def order_keys(keys):
         elif type(key) is JSSymbol:
             symbols.append(key)
     if not ascending:
-        indices.sort(key=int)           # millions would hold up all threads
+        indices = sort_in_slices(indices, int)
     if indices:
         strings = indices + strings
     return strings + symbols if symbols else strings
@@ -6027,7 +6124,7 @@ class Hole:
 
 HOLE = Hole()
 
-#: A write this far behind the end turns an array into a dictionary.
+#: A write this far past the end turns an array into a dictionary.
 MAX_ARRAY_GAP = 100_000
 
 
@@ -6222,6 +6319,12 @@ class HoleyArray(JSArray):
         if HOLE not in self.items:
             self.__class__ = JSArray
 
+    def set_index(self, index, value):
+        JSArray.set_index(self, index, value)
+        # Whoever fills it from one end to the other finishes there.
+        if index == 0 or index + 1 == len(self.items):
+            self.settle()
+
 
 class DictArray(JSArray):
     """An array whose elements are ordinary properties; `length` is one too, mirrored in `extent`."""
@@ -6410,10 +6513,10 @@ class JSStringObject(JSPrimitiveObject):
 #: What generated code finds in every realm, by name; guards() adds what changes. Section 15 adds functions
 #: that are made for one realm.
 RUNTIME = {
-    "undefined": undefined, "null": null, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
+    "undefined": undefined, "null": null, "no_props": {}, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, str, bool, len, checked_text)}}
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -6517,9 +6620,12 @@ def string_to_bigint(text):
     return None
 
 
-#: Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly.
-EXACT_DECIMAL = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN,
-                                traps=[decimal.Inexact])
+@functools.cache
+def exact_decimals():
+    """Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly."""
+    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact])
+
+
 #: Integers of more bits than this are taken apart by decimal arithmetic.
 LARGE_INTEGER_BITS = 8192
 
@@ -6531,10 +6637,10 @@ def decimal_of_integer(value, powers):
         return decimal.Decimal(int(value))
     half = 1 << (bits.bit_length() - 2)
     if half not in powers:
-        powers[half] = EXACT_DECIMAL.power(decimal.Decimal(2), half)
+        powers[half] = exact_decimals().power(decimal.Decimal(2), half)
     high = decimal_of_integer(value >> half, powers)
     low = decimal_of_integer(value & ((1 << half) - 1), powers)
-    return EXACT_DECIMAL.add(EXACT_DECIMAL.multiply(high, powers[half]), low)
+    return exact_decimals().add(exact_decimals().multiply(high, powers[half]), low)
 
 
 def integer_to_text(value):
@@ -7019,24 +7125,21 @@ def less(x, y, left_first=True):
         (int(x) if type(x) is JSBigInt else x) < (int(y) if type(y) is JSBigInt else y)
 
 
-@runtime_helper
-def lt(x, y):
-    return less(x, y) is True
+def relation(name, compare, slow):
+    """The function of a relational operator: Numbers are compared as Python does it."""
+    def operator(x, y):
+        tx, ty = type(x), type(y)
+        if (tx is float or tx is int) and (ty is float or ty is int) or tx is ty is str:
+            return compare(x, y)
+        return slow(x, y)
+    operator.__name__ = operator.__qualname__ = name
+    return runtime_helper(operator)
 
 
-@runtime_helper
-def gt(x, y):
-    return less(y, x, False) is True
-
-
-@runtime_helper
-def le(x, y):
-    return less(y, x, False) is False
-
-
-@runtime_helper
-def ge(x, y):
-    return less(x, y) is False
+lt = relation("lt", operator.lt, lambda x, y: less(x, y) is True)
+gt = relation("gt", operator.gt, lambda x, y: less(y, x, False) is True)
+le = relation("le", operator.le, lambda x, y: less(y, x, False) is False)
+ge = relation("ge", operator.ge, lambda x, y: less(x, y) is False)
 
 
 # -- Arithmetic (6.1.6, 13.15.3) ---------------------------------------------------------
@@ -7045,13 +7148,20 @@ def ge(x, y):
 def add(x, y):
     """The + operator."""
     tx, ty = type(x), type(y)
-    if tx is int and ty is int:
-        total = x + y
-        return total if -MAX_SAFE <= total <= MAX_SAFE else float(total)
-    if tx is str and ty is str:
-        return concat(x, y)
-    if tx is float and (ty is float or ty is int) or tx is int and ty is float:
-        return x + y
+    if tx is float:
+        if ty is float or ty is int:
+            return x + y
+    elif tx is str:
+        if ty is str:
+            return concat(x, y)
+        if ty is int:
+            return concat(x, str(y))
+    elif tx is int:
+        if ty is float:
+            return x + y
+        if ty is int:
+            total = x + y
+            return total if -MAX_SAFE <= total <= MAX_SAFE else float(total)
     x = to_primitive(x)
     y = to_primitive(y)
     if type(x) is str:
@@ -7207,10 +7317,21 @@ def bigint_unsigned_shift(x, y):
     raise JSTypeError("BigInts have no unsigned right shift, use >> instead")
 
 
+def floats_first(slow, operate):
+    """The operator `slow` with a quick way for a float on one side, and a Number on the other."""
+    def operator(x, y):
+        tx, ty = type(x), type(y)
+        if tx is float and (ty is float or ty is int) or ty is float and tx is int:
+            return operate(x, y)
+        return slow(x, y)
+    operator.__name__ = operator.__qualname__ = slow.__name__
+    return operator
+
+
 big_add = binary_numeric("add", lambda x, y: number_sum(x + y), lambda x, y: bigint(x + y))
-sub = binary_numeric("sub", lambda x, y: number_sum(x - y), lambda x, y: bigint(x - y))
-mul = binary_numeric("mul", number_multiply, lambda x, y: bigint(x * y))
-div = binary_numeric("div", number_divide, bigint_divide)
+sub = floats_first(binary_numeric("sub", lambda x, y: number_sum(x - y), lambda x, y: bigint(x - y)), operator.sub)
+mul = floats_first(binary_numeric("mul", number_multiply, lambda x, y: bigint(x * y)), operator.mul)
+slow_div = binary_numeric("div", number_divide, bigint_divide)
 mod = binary_numeric("mod", number_remainder, bigint_remainder)
 power = binary_numeric("power", number_power, bigint_power)
 bit_and = binary_numeric("bit_and", lambda x, y: to_int32(x) & to_int32(y),
@@ -7225,7 +7346,18 @@ shift_right = binary_numeric(
     "shift_right", lambda x, y: to_int32(x) >> (to_uint32(y) & 31), lambda x, y: bigint_shift(x, -y))
 shift_right_unsigned = binary_numeric(
     "shift_right_unsigned", lambda x, y: to_uint32(x) >> (to_uint32(y) & 31), bigint_unsigned_shift)
-for _operator in (sub, mul, div, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right, shift_right_unsigned):
+
+
+@runtime_helper
+def div(x, y):
+    """The / operator."""
+    tx, ty = type(x), type(y)
+    if y and (tx is float or tx is int) and (ty is float or ty is int):
+        return x / y
+    return slow_div(x, y)
+
+
+for _operator in (sub, mul, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right, shift_right_unsigned):
     runtime_helper(_operator)
 
 
@@ -7315,12 +7447,24 @@ class IteratorRecord:
             pass
 
 
-def get_iterator(realm, value):
-    """GetIterator(value, sync) (7.4.3): an IteratorRecord, without shortcuts."""
-    method = get_method(realm, value, SYM_ITERATOR)
+def get_iterator(realm, value, text=None):
+    """GetIterator(value, sync) (7.4.3): an IteratorRecord, without shortcuts. `text` stands for the value in
+    the message: its place in the source text."""
+    method = undefined if value is undefined or value is null else get_method(realm, value, SYM_ITERATOR)
     if method is undefined:
-        raise JSTypeError(f"{display(value)} is not iterable")
+        raise not_iterable(value, text)
     return iterator_from_method(value, method)
+
+
+def not_iterable(value, text=None, kind=""):
+    """The error about a value that cannot be iterated."""
+    if text is None:
+        shown = typeof(value)
+        if type(value) is str or type(value) in NUMBER_TYPES or type(value) is bool or value is null:
+            shown += " " + display(value)
+        text, kind = shown, " (cannot read property Symbol(Symbol.iterator))"
+        return JSTypeError(f"{shown} is not iterable{kind}")
+    return JSTypeError(f"{text} is not {kind}iterable")
 
 
 def iterator_from_method(value, method):
@@ -7355,15 +7499,15 @@ def code_points(text):
 _CODE_POINTS = re.compile("[\ud800-\udbff][\udc00-\udfff]|[\\s\\S]").findall
 
 
-def iterate(realm, value):
+def iterate(realm, value, text=None):
     """A Python iterator over any iterable, with shortcuts where no script can tell: arrays and
-    strings whose iteration is untouched. Everything else is an IteratorRecord."""
+    strings whose iteration is untouched. Everything else is an IteratorRecord. `text`: see get_iterator()."""
     if type(value) is JSArray:
         if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
             return iter(value.items)
     elif type(value) is str and realm.string_iteration_untouched:
         return code_points(value)
-    return get_iterator(realm, value)
+    return get_iterator(realm, value, text)
 
 
 def copied_list(items, start=0, end=None):
@@ -7417,7 +7561,7 @@ def iterable_to_list(realm, value):
 # ======================================================================================
 
 _LOAD, _STORE = ast.Load(), ast.Store()
-_IS, _EQ = ast.Is(), ast.Eq()
+_IS, _IS_NOT, _EQ, _IN = ast.Is(), ast.IsNot(), ast.Eq(), ast.In()
 _AND, _OR, _NOT = ast.And(), ast.Or(), ast.Not()
 
 #: Longest chain of tests of a switch, or of `else if`, that becomes one nested `if`.
@@ -7432,6 +7576,9 @@ MAX_EXPRESSION_DEPTH = 100
 _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%": ast.Mod(),
             "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(), "<<": ast.LShift(),
             ">>": ast.RShift()}
+#: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
+#: character for which `re` searches fast.)
+_FRACTIONS = (re.compile(r"\.\d"), re.compile(r" /=? "), re.compile(r"Math\.(?!floor|max|min|abs|imul)"))
 _COMPARE_OPS = {"<": ast.Lt(), ">": ast.Gt(), "<=": ast.LtE(), ">=": ast.GtE()}
 _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "power",
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
@@ -7473,10 +7620,17 @@ class Unit:
         self.free_globals = set()
         self.function_count = 0
         self.has_lifts = False
+        #: Where it computes with fractions, ascending.
+        self.fractions = sorted(found.start() for pattern in _FRACTIONS for found in pattern.finditer(source))
         #: Whether a finally block is_copied_much().
         self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
         self.positions = None
+
+    def has_fractions(self, node):
+        """Whether a part of the text computes with fractions."""
+        return bool(self.fractions) \
+            and bisect.bisect_left(self.fractions, node.start) < bisect.bisect_left(self.fractions, node.end)
 
     def pooled(self, value):
         """The placeholder of an object that shall be a constant: bytes, which no script has. CPython may
@@ -7605,6 +7759,13 @@ class NodeMaker:
         self.constructor = None       # None, "base" or "derived"
         self.is_async = self.is_generator = False
         self.jump_codes = 0
+        #: Whether operands of unknown type are taken for floats first, then for ints.
+        self.expects_floats = False
+        #: Whether this function is likely to run often: a method, a callback, one made in a loop.
+        self.often = False
+        #: Python name of a variable that never changes -> the place, after it was set, for a second variable: the
+        #: dict of properties of an ordinary object (which stays the same dict), empty for anything else.
+        self.dict_places = {}
 
     def node(self, kind, *fields):
         """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
@@ -7622,6 +7783,9 @@ class NodeMaker:
     def name(self, id):
         return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
 
+    def store(self, id):
+        return self.node(ast.Name, id, _STORE)
+
     def const(self, value):
         return ast.Constant(value, lineno=self.line, col_offset=self.column)
 
@@ -7629,6 +7793,15 @@ class NodeMaker:
         line, column = self.line, self.column
         return ast.Call(ast.Name(helper, _LOAD, lineno=line, col_offset=column), list(args), [],
                         lineno=line, col_offset=column)
+
+    def apply(self, function, args):
+        return self.node(ast.Call, function, args, [])
+
+    def attribute(self, value, attr):
+        return self.node(ast.Attribute, value, attr, _LOAD)
+
+    def subscript(self, value, index):
+        return self.node(ast.Subscript, value, index, _LOAD)
 
     def walrus(self, id, value):
         return self.python("({id} := {value})", id=id, value=value)
@@ -7638,6 +7811,10 @@ class NodeMaker:
 
     def compare(self, left, op, right):
         return self.node(ast.Compare, left, [op], [right])
+
+    def chain(self, first, *rest):
+        """first op value op value …, as (op, value) pairs."""
+        return self.node(ast.Compare, first, [op for op, _ in rest], [value for _, value in rest])
 
     def both(self, *values):
         return self.node(ast.BoolOp, _AND, list(values))
@@ -7651,8 +7828,18 @@ class NodeMaker:
     def operate(self, left, operator, right):
         return self.node(ast.BinOp, left, _BIN_OPS[operator], right)
 
+    def tuple(self, *values):
+        return self.node(ast.Tuple, list(values), _LOAD)
+
+    def first_of(self, *values):
+        """Evaluates all, gives the first."""
+        return self.subscript(self.tuple(*values), self.const(0))
+
     def starred(self, value):
         return self.node(ast.Starred, value, _LOAD)
+
+    def type_is(self, value, name):
+        return self.compare(self.call("type", value), _IS, self.name(name))
 
     def emit(self, statement):
         self.out.append(statement)
@@ -7710,6 +7897,13 @@ class FunctionEmitter(NodeMaker):
             return self.assign_value(variable, made, declares=True)
         return made
 
+    #: Whether a class is being translated, and whether it computes with fractions.
+    in_class = in_fractions = False
+
+    def runs_often(self):
+        """Whether the place at hand is worth more code that runs faster."""
+        return self.often or bool(self.jumps)
+
     def knows_itself(self, scope):
         """Whether a function may be asked for `arguments.callee`: then it gets itself as a keyword argument."""
         return scope.uses_arguments and not scope.strict and scope.node.simple_params and "callee" in self.unit.source
@@ -7748,6 +7942,8 @@ class FunctionEmitter(NodeMaker):
         self.unit.function_count += 1
         python = f"{name}_f{self.unit.function_count}"
         inner = emitter or Emitter(self.unit, scope, self)
+        inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
+        inner.often = self.in_class or scope.is_arrow or self.runs_often()
         definition = inner.function_definition(node, python)
         if not scope.loop_variables:
             self.emit(definition)
@@ -7862,6 +8058,12 @@ class FunctionEmitter(NodeMaker):
             self.emit_assign("new_target", self.name("undefined"))
         if scope.uses_arguments:
             self.arguments_prologue(node, scope)
+        if scope.uses_this and not scope.is_arrow and self.constructor != "derived" and self.often:
+            self.make_place("this")
+        for param in node.params:
+            if isinstance(param, Identifier) and not scope.uses_arguments and not scope.maps_arguments \
+                    and type(param.scope) is Variable and param.scope.type is None and param.scope.kind == "param":
+                self.place_for_dict(param.scope)
         for param, source in patterns:
             self.at(param)
             self.bind_parameter(param, source)
@@ -7999,6 +8201,31 @@ class FunctionEmitter(NodeMaker):
             return
         self.note_assignment(variable)
         self.emit_assign(variable.python, value)
+        if declares and variable.kind in ("let", "const") and variable.type is None:
+            self.place_for_dict(variable)
+
+    def place_for_dict(self, variable):
+        """Where a variable was set that is not set again: a place for its `dict_of`."""
+        if not variable.assigned and not variable.early and not variable.boxed and not variable.is_global \
+                and variable.scope.function is self.scope and self.runs_often():
+            self.make_place(variable.python)
+
+    def make_place(self, python):
+        place = self.node(ast.If, self.const(False), [self.passing()], [])
+        self.dict_places[python] = place
+        self.emit(place)
+
+    def dict_of(self, obj):
+        """The name of the dict that goes with a variable, or None."""
+        place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) else None
+        if place is None:
+            return None
+        name = obj.id + ".props"
+        if not place.test.value:
+            place.test = self.const(True)
+            place.body = [self.node(ast.Assign, [self.store(name)], self.either(
+                self.type_is(obj, "JSObject"), self.attribute(obj, "props"), self.name("no_props")))]
+        return self.name(name)
 
     def assign_value(self, variable, value, declares=False):
         """variable = value, as an expression."""
@@ -8117,7 +8344,9 @@ class StatementEmitter(FunctionEmitter):
                 else:
                     self.emit_value(self.assign_identifier(target, value))
             else:
-                self.bind(target, self.expression(init))
+                value = self.expression(init)
+                self.source_of = target, init
+                self.bind(target, value)
 
     def visit_ReturnStatement(self, node):
         value = self.name("undefined") if node.argument is None else self.return_value(node.argument)
@@ -8441,6 +8670,8 @@ class LoopEmitter(StatementEmitter):
                     self.bind(target, self.name(id))
                 else:
                     self.assign_target(target, self.name(id))
+            elif isinstance(left, VariableDeclaration) and left.kind != "var":
+                self.place_for_dict(target.scope)
             self.statement(node.body)
             self.block = outer
         body = self.collect(inside)
@@ -8455,7 +8686,11 @@ class LoopEmitter(StatementEmitter):
             return
         iterator = self.temporary()
         iterate = "iterate_live" if may_change_arrays(node.body) else "iterate"
-        self.emit_assign(iterator, self.call(iterate, self.head_value(node)))
+        target = node.left.declarations[0].id if isinstance(node.left, VariableDeclaration) else None
+        if isinstance(target, ArrayPattern) and 1 <= len(target.elements) <= 2 \
+                and all(element is None or self.is_unseen(element, False) for element in target.elements):
+            iterate = "iterate_entries"
+        self.emit_assign(iterator, self.call(iterate, self.head_value(node), *self.iterable_text(node.right)))
         jump = self.loop(labels, "of")
         self.at(node)
         loop = self.for_each(node, self.name(iterator))
@@ -8509,12 +8744,31 @@ class LoopEmitter(StatementEmitter):
         self.jumps.append(jump)
         self.at(node)
 
+        groups = grouped_cases(node.cases)
+        chained = groups is not None and not any(case.test is not None and self.needs_lift(case.test) for case in node.cases)
+
         def inside():
-            self.in_scope(node.scope, lambda: self.cases(node, value))
+            self.in_scope(node.scope, lambda: self.chained_cases(groups, value) if chained else self.cases(node, value))
         body = self.collect(inside)
         self.at(node)
         self.once(body)
         self.finish_loop(jump)
+
+    def chained_cases(self, groups, value):
+        """if value === test: the case's statements, else the next group."""
+        if not groups:
+            return
+        cases, rest = groups[0], groups[1:]
+        self.at(cases[0])
+        if cases[-1].test is None:
+            self.statements(cases[-1].consequent)
+            return
+        tests = [self.equality(self.name(value), self.expression(case.test)) for case in cases]
+        then = self.collect(lambda: self.statements(cases[-1].consequent))
+        orelse = self.collect(lambda: self.chained_cases(rest, value))
+        self.at(cases[0])
+        self.emit_if(tests[0] if len(tests) == 1 else self.any_of(*tests), then,
+                     [] if isinstance(orelse[0], ast.Pass) else orelse)
 
     def cases(self, node, value):
         """Finds the case that matches, then runs the cases from there on."""
@@ -8635,6 +8889,9 @@ class LoopEmitter(StatementEmitter):
 class DestructuringEmitter(LoopEmitter):
     """Translates patterns: values go to names and members."""
 
+    #: The pattern of a declaration or assignment, and the expression that it takes apart.
+    source_of = (None, None)
+
     def bind(self, pattern, value):
         """Emits statements that bind a declaration's pattern (Identifier included) to a value."""
         self.destructure(pattern, value, lambda target, v: self.bind_name(target, v))
@@ -8711,8 +8968,10 @@ class DestructuringEmitter(LoopEmitter):
         prepared = self.prepare_target(inner)
         self.at(target)
         code = key_code()
-        value = self.call("get" if isinstance(code, ast.Constant) else "get_element",
-                          self.name(source), code)
+        if isinstance(code, ast.Constant) and self.runs_often():
+            value = self.property(self.name(source), code.value)
+        else:
+            value = self.call("get" if isinstance(code, ast.Constant) else "get_element", self.name(source), code)
         if isinstance(target, AssignmentPattern):
             self.with_default(target, value, lambda v: self.destructure(prepared, v, store))
         else:
@@ -8737,16 +8996,17 @@ class DestructuringEmitter(LoopEmitter):
     def array_pattern(self, pattern, value, store):
         """Array destructuring (13.15.5.5, 8.6.2): through an ArrayDestructuring, closed on the way out; or all
         values at once, where nobody can see that."""
+        text = self.iterable_text(self.source_of[1]) if pattern is self.source_of[0] else []
         if all(element is None or self.is_unseen(element, store == self.assign_one) for element in pattern.elements):
             values = self.temporary()
-            self.emit_assign(values, self.call("first_values", value, self.const(len(pattern.elements))))
+            self.emit_assign(values, self.call("first_values", value, self.const(len(pattern.elements)), *text))
             for index, element in enumerate(pattern.elements):
                 if element is not None:
                     self.at(element)
                     store(element, self.python("{values}[{index!r}]", values=values, index=index))
             return
         iterator = self.temporary()
-        self.emit_assign(iterator, self.call("destructure_array", value))
+        self.emit_assign(iterator, self.call("destructure_array", value, *text))
 
         def elements():
             for element in pattern.elements:
@@ -8832,7 +9092,7 @@ class ExpressionEmitter(DestructuringEmitter):
         if node is None:
             return self.name("hole")
         if isinstance(node, SpreadElement):
-            return self.starred(self.call("spread", self.expression(node.argument)))
+            return self.starred(self.call("spread", self.expression(node.argument), *self.iterable_text(node.argument)))
         return self.expression(node)
 
     def expression(self, node):
@@ -8943,9 +9203,12 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant) and type(value.value) is str:
             return value
-        if isinstance(value, ast.Name):
-            return self.python("{it} if type({it}) is str else {helper}({it})", it=value, helper=helper)
-        return self.call(helper, value)
+        if kind in ("num", "float", "bool") or isinstance(value, ast.Constant) \
+                or not (isinstance(value, ast.Name) or self.runs_often()):
+            return self.call(helper, value)
+        value, first = self.reusable(value)
+        return self.either(self.any_of(self.type_is(first, "str"), self.type_is(value, "int")), value,
+                           self.call(helper, value))
 
     def visit_TaggedTemplateExpression(self, node):
         cooked = tuple(q.cooked for q in node.quasi.quasis)
@@ -9051,6 +9314,8 @@ class ClassEmitter(ExpressionEmitter):
         scope = node.scope
         outer, self.block = self.block, scope
         outer_strict, self.scope.strict = self.scope.strict, True       # all parts of a class are (11.2.2)
+        self.in_class = True
+        self.in_fractions = self.unit.has_fractions(node)
         own_name = node.id.name if node.id is not None else name
         self.class_privates(node, scope)
         for variable in scope.names.values():
@@ -9074,7 +9339,7 @@ class ClassEmitter(ExpressionEmitter):
             self.emit_store(scope.names[node.id.name], self.name(klass), True)
         for emit_static in statics:
             emit_static()
-        self.block, self.scope.strict = outer, outer_strict
+        self.block, self.scope.strict, self.in_class, self.in_fractions = outer, outer_strict, False, False
         self.line, self.column = outer_position
         return self.name(klass)
 
@@ -9090,6 +9355,7 @@ class ClassEmitter(ExpressionEmitter):
                 kinds[key.name] = kind
         for name, kind in kinds.items():
             variable = scope.names["#" + name]
+            variable.type = kind if kind != "accessor" else None
             self.declare_cell(variable)
             self.emit_store(variable, self.call("private_name", self.const(name), self.const(kind)), True)
 
@@ -9225,8 +9491,12 @@ class OperatorEmitter(ClassEmitter):
             if isinstance(value, ast.Constant) and type(value.value) in (int, float):
                 zero = -0.0 if math.copysign(1, value.value) > 0 else 0
                 return self.const(-value.value if value.value else zero)
-            if type(kind) is tuple and not kind[0] <= 0 <= kind[1]:
+            if kind == "float" or type(kind) is tuple and not kind[0] <= 0 <= kind[1]:
                 return self.node(ast.UnaryOp, ast.USub(), value)
+            if self.expects_floats and not isinstance(value, ast.Constant):
+                a, first = self.reusable(value)
+                return self.either(self.type_is(first, "float"), self.node(ast.UnaryOp, ast.USub(), a),
+                                   self.call("negate", a))
             return self.call("negate", value)
         if operator == "+":
             return value if is_numeric(kind) else self.call("to_number", value)
@@ -9326,23 +9596,27 @@ class OperatorEmitter(ClassEmitter):
         if ranged and operator == ">>" and in_int32(left_kind) and 0 <= right_kind[0] and right_kind[1] < 32:
             return self.operate(left, operator, right)
         if is_numeric(left_kind) and is_numeric(right_kind):
+            if result == "float" and operator in ("+", "-", "*"):
+                return self.operate(left, operator, right)
             inline = self.numeric_inline(operator, left, right)
             if inline is not None:
                 return inline
-        elif operator in ("+", "-", "*", "%", "&", "|"):
+        elif operator in ("+", "-", "*", "/", "%", "&", "|"):
             return self.guarded_arithmetic(operator, left, left_kind, right, right_kind)
         return self.call(_HELPERS[operator], left, right)
 
     def numeric_inline(self, operator, left, right):
         """Both operands are Numbers: Python's operator, and a check of the result."""
+        temp = self.temporary()
         if operator in ("+", "-"):
-            return self.python("{sum} if {least!r} <= ({sum} := {value}) <= {most!r} else fix_number({sum})",
-                               sum=self.temporary(), value=self.operate(left, operator, right),
-                               least=-MAX_SAFE, most=MAX_SAFE)
+            value = self.walrus(temp, self.operate(left, operator, right))
+            return self.either(self.unless_float(value, temp, lambda value: self.chain(
+                self.const(-MAX_SAFE), (ast.LtE(), value), (ast.LtE(), self.const(MAX_SAFE)))),
+                self.name(temp), self.call("fix_number", self.name(temp)))
         if operator == "*":
             a, left, b, right = self.pair(left, right)
-            temp = self.temporary()
-            return self.either(self.safe_product(temp, self.operate(left, "*", right)),
+            value = self.walrus(temp, self.operate(left, "*", right))
+            return self.either(self.unless_float(value, temp, lambda value: self.safe_product(temp, value)),
                                self.name(temp), self.call("mul", a, b))
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
             a, left = self.reusable(left)
@@ -9351,11 +9625,21 @@ class OperatorEmitter(ClassEmitter):
         if operator == "/":
             if isinstance(right, ast.Constant) and right.value:
                 return self.operate(left, "/", right)
-            b, right = self.reusable(right)
-            # The divisor is looked at first but evaluated second.
-            return self.python("{temp} / {b} if (({temp} := {left}), {right})[1] else div({temp}, {b})",
-                               temp=self.temporary(), left=left, right=right, b=b)
+            a, left, b, right = self.pair(left, right)
+            return self.either(self.evaluated(left, right), self.operate(a, "/", b), self.call("div", a, b))
         return None
+
+    def unless_float(self, value, temp, check):
+        """check(value) for what is kept in `temp`; where floats are expected these pass at once."""
+        if not self.expects_floats:
+            return check(value)
+        return self.any_of(self.type_is(value, "float"), check(self.name(temp)))
+
+    def evaluated(self, left, right):
+        """A condition that evaluates both operands, and holds if the right one is true."""
+        if isinstance(left, (ast.Name, ast.Constant)):
+            return right
+        return self.both(self.compare(left, _IS_NOT, self.const(None)), right)
 
     def reusable(self, value):
         """-> (code to use again, code to use first)."""
@@ -9394,35 +9678,73 @@ class OperatorEmitter(ClassEmitter):
                                left=left, right=right, b=b)
         if operator == "%" and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
-        a, left, b, right = self.pair(left, right)
-        if type(right_kind) is tuple:
-            if not isinstance(right, (ast.Name, ast.Constant)):
-                return self.call(_HELPERS[operator], left, right)
-            check = self.python("type({left}) is int", left=left)
-        elif type(left_kind) is tuple:
-            if not isinstance(left, (ast.Name, ast.Constant)):      # perhaps just put into a temporary
-                return self.call(_HELPERS[operator], left, right)
-            check = self.python("type({right}) is int", right=right)
-        else:
-            check = self.python("type({left}) is type({right}) is int", left=left, right=right)
+        a, first, b, second = self.pair(left, right)
         helper = self.call(_HELPERS[operator], a, b)
+        tests = self.number_tests((a, first, left_kind), (b, second, right_kind))
+        if operator == "/":
+            check = tests("float") or tests("int")
+            return self.either(self.both(check, b), self.operate(a, "/", b), helper)
+        order = ("float", "int") if self.expects_floats else ("int", "float")
+        if operator not in ("+", "-", "*") or not self.unit.fractions:
+            order = ("int",)
+        arms = []
+        for kind in order:
+            check = tests(kind)
+            if check is not None:
+                arms.append((check, self.operate(a, operator, b)) if kind == "float" else
+                            self.int_arm(check, operator, a, b, right_kind))
+        for check, value in reversed(arms):
+            helper = self.either(check, value, helper)
+        return helper
+
+    def int_arm(self, check, operator, a, b, right_kind):
+        """-> (a condition for ints, of which `check` tests the types; the result of the operator)"""
         if operator == "%":
-            return self.python("{a} % {b} if {check} and {a} >= 0 else {slow}", a=a, b=b, check=check, slow=helper)
+            return self.both(check, self.compare(a, ast.GtE(), self.const(0))), self.operate(a, "%", b)
         temp = self.temporary()
         inside = self.walrus(temp, self.operate(a, operator, b))
         if operator in ("&", "|"):
-            ranges = [self.python("{least!r} <= {it} < {limit!r}", it=it, least=-2 ** 31, limit=2 ** 31)
-                      for it in (a, b) if it is a or not isinstance(it, ast.Constant)]
-            return self.either(self.both(check, *ranges), self.operate(a, operator, b), helper)
+            mask = self.chain(self.const(-2 ** 31), (ast.LtE(), a), (ast.Lt(), self.const(2 ** 31)))
+            checks = [check, mask]
+            if not isinstance(b, ast.Constant):
+                checks.append(self.chain(self.const(-2 ** 31), (ast.LtE(), b), (ast.Lt(), self.const(2 ** 31))))
+            return self.both(*checks), self.operate(a, operator, b)
         if operator == "*":
             limit = self.safe_product(temp, self.operate(a, "*", b))
         elif type(right_kind) is tuple and right_kind[0] >= 0:
             limit = self.python("{inside} <= {most!r}" if operator == "+" else "{inside} >= {most!r}",
                                 inside=inside, most=MAX_SAFE if operator == "+" else -MAX_SAFE)
         else:
-            limit = self.python("{least!r} <= {it} <= {most!r}", it=inside, least=-MAX_SAFE, most=MAX_SAFE)
-        return self.python("{temp} if {check} and {limit} else {helper}",
-                           temp=temp, check=check, limit=limit, helper=helper)
+            limit = self.chain(self.const(-MAX_SAFE), (ast.LtE(), inside), (ast.LtE(), self.const(MAX_SAFE)))
+        return self.both(check, limit), self.name(temp)
+
+    def number_tests(self, left, right):
+        """A function of "int" or "float" that makes the condition for both operands to be of that type, or for
+        one to be a float and the other known to be a Number; None where they cannot be. The first condition
+        evaluates the operands, in order and in any case. An operand is (code to use again, code to use first,
+        inferred type)."""
+        (a, first, left_kind), (b, second, right_kind) = left, right
+
+        def tests(kind):
+            nonlocal first, second
+            if kind == "int":
+                if left_kind == "float" or right_kind == "float":
+                    return None
+                wanted = type(left_kind) is not tuple, type(right_kind) is not tuple
+            else:
+                wanted = not is_numeric(left_kind), not is_numeric(right_kind)
+            left, right, first, second = first, second, a, b
+            calm_left, calm_right = left is a, right is b
+            if not calm_left and not calm_right:
+                return self.chain(self.call("type", left), (_IS, self.call("type", right)), (_IS, self.name(kind)))
+            checks = [self.type_is(value, kind) for value, is_wanted in ((left, wanted[0]), (right, wanted[1])) if is_wanted]
+            if not calm_right:
+                checks.reverse()
+            for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
+                if not calm and not is_wanted:
+                    checks.insert(0, self.compare(value, _IS_NOT, self.const(None)))
+            return checks[0] if len(checks) == 1 else self.both(*checks)
+        return tests
 
     def safe_product(self, temp, product):
         """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
@@ -9434,16 +9756,19 @@ class OperatorEmitter(ClassEmitter):
         if is_numeric(left_kind) and is_numeric(right_kind) \
                 or left_kind == "str" and right_kind == "str":
             return self.compare(left, compare, right)
+        if right_kind == "str" and isinstance(right, ast.Constant) and right.value[:1] != "\0" and left_kind is None:
+            a, first = self.reusable(left)
+            return self.either(self.type_is(first, "str"), self.compare(a, compare, right),
+                               self.call(_HELPERS[operator], a, right))
         if left_kind in ("str", "bool") or right_kind in ("str", "bool"):
             return self.call(_HELPERS[operator], left, right)
         a, first, b, second = self.pair(left, right)
-        if is_numeric(right_kind) and isinstance(right, (ast.Name, ast.Constant)):
-            check = self.python("type({first}) is int", first=first)
-        elif is_numeric(left_kind) and isinstance(first, (ast.Name, ast.Constant)):
-            check = self.python("type({second}) is int", second=second)
-        else:
-            check = self.python("type({first}) is type({second}) is int", first=first, second=second)
-        return self.either(check, self.compare(a, compare, b), self.call(_HELPERS[operator], a, b))
+        # Python compares ints with floats as JavaScript does.
+        tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
+        order = ("float", "int") if self.expects_floats else ("int", "float") if self.unit.fractions else ("int",)
+        checks = [tests(kind) for kind in order]
+        return self.either(checks[0] if len(checks) == 1 else self.any_of(*checks), self.compare(a, compare, b),
+                           self.call(_HELPERS[operator], a, b))
 
     def equality(self, left, right, left_kind=None, right_kind=None):
         """left === right"""
@@ -9461,8 +9786,11 @@ class OperatorEmitter(ClassEmitter):
                 and right.value not in (0, 1):
             return self.compare(left, _EQ, right)
         if is_numeric(right_kind) and isinstance(left, ast.Name):
-            return self.python("{left} == {right} and type({left}) is not bool", left=left, right=right)
-        return self.call("strict_equal", left, right)
+            return self.both(self.compare(left, _EQ, right),
+                             self.compare(self.call("type", left), _IS_NOT, self.name("bool")))
+        a, left, b, right = self.pair(left, right)
+        return self.both(self.compare(left, _EQ, right), self.any_of(
+            self.compare(self.call("type", a), _IS, self.call("type", b)), self.call("strict_equal", a, b)))
 
     def loose_equality(self, left, right, left_kind, right_kind):
         """left == right"""
@@ -9527,6 +9855,10 @@ class OperatorEmitter(ClassEmitter):
         return self.either(self.test(node.test), self.expression(node.consequent),
                            self.expression(node.alternate))
 
+    def effect_SequenceExpression(self, node):
+        for part in node.expressions:
+            self.effect(part)
+
     def visit_SequenceExpression(self, node):
         if len(node.expressions) > 60 or self.needs_lift(node):
             for part in node.expressions[:-1]:
@@ -9546,6 +9878,7 @@ class AssignmentEmitter(OperatorEmitter):
         if isinstance(left, (ArrayPattern, ObjectPattern)):
             temp = self.temporary()
             self.emit_assign(temp, self.expression(node.right))
+            self.source_of = left, node.right
             self.assign_target(left, self.name(temp))
             return self.name(temp)
         if operator == "=":
@@ -9574,7 +9907,12 @@ class AssignmentEmitter(OperatorEmitter):
     def effect_AssignmentExpression(self, node):
         left = node.left
         if isinstance(left, (ArrayPattern, ObjectPattern)):
-            self.assign_target(left, self.expression(node.right))
+            if isinstance(left, ArrayPattern) and isinstance(node.right, ArrayExpression) and self.is_exchange(node):
+                self.exchange(left, node.right)
+                return
+            value = self.expression(node.right)
+            self.source_of = left, node.right
+            self.assign_target(left, value)
             return
         if isinstance(left, Identifier) and type(left.scope) is Variable \
                 and node.operator not in ("&&=", "||=", "??="):
@@ -9594,50 +9932,134 @@ class AssignmentEmitter(OperatorEmitter):
                 node.operator[:-1], current, infer(left), self.expression(node.right),
                 infer(node.right)))
             return
-        if node.operator == "=" and isinstance(left, MemberExpression) and left.computed \
-                and type(infer(left.property)) is tuple and infer(left.property)[0] >= 0 \
-                and not isinstance(left.object, Super) and not self.needs_lift(node):
-            self.store_element(left, node.right)
-            return
-        if node.operator == "=" and isinstance(left, MemberExpression) and not left.computed \
-                and isinstance(left.object, (Identifier, ThisExpression)) \
-                and isinstance(left.property, Identifier) and not self.needs_lift(node):
-            self.store_property(left, node.right)
+        if isinstance(left, MemberExpression) and node.operator not in ("&&=", "||=", "??=") \
+                and self.is_direct(left) and not self.needs_lift(node):
+            if node.operator != "=":
+                self.change_member(left, node.right, lambda current: self.binary(
+                    node.operator[:-1], current, None, self.expression(node.right), infer(node.right)))
+            elif left.computed:
+                self.store_element(left, node.right)
+            else:
+                self.store_property(left, node.right)
             return
         self.emit_value(self.visit_AssignmentExpression(node))
 
+    def is_direct(self, target):
+        """Whether a member is assigned inline: obj.name, obj.#field, obj[number]."""
+        if isinstance(target.object, Super):
+            return False
+        if isinstance(target.property, PrivateName):
+            return target.property.scope.type == "field"
+        if not target.computed:
+            return True
+        kind = infer(target.property)
+        return is_numeric(kind) or kind is None and isinstance(target.property, Identifier) and self.runs_often()
+
+    def change_member(self, target, right, change):
+        """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
+        obj = self.fixed(target.object, right)
+        key = self.fixed(target.property, right) if target.computed else None
+        if key is not None and not is_numeric(infer(target.property)):
+            key = self.saved(self.either(self.type_is(key, "int"), key, self.call("member_key", obj, key)))
+        current = self.member(obj, target, key)
+        value = change(current if isinstance(right, SIMPLE_NODES) else self.saved(current))
+        if not isinstance(value, (ast.Name, ast.Constant)):
+            value = self.saved(value)
+        if key is None:
+            self.put_into_dict(obj, target, value)
+        else:
+            self.put_into_list(obj, key, infer(target.property), value)
+
+    def is_exchange(self, node):
+        """Whether `[a, b] = [b, a]` and the like can do without an array: its parts have nothing in them that
+        may not be translated twice."""
+        left, right = node.left, node.right
+        return len(left.elements) <= len(right.elements) <= 8 \
+            and all(isinstance(part, (Identifier, MemberExpression)) for part in left.elements) \
+            and not any(part is None or isinstance(part, SpreadElement) for part in right.elements) \
+            and not any(map(self.needs_lift, right.elements)) and not any(map(self.needs_lift, left.elements)) \
+            and not any(isinstance(part, (*FUNCTION_NODES, ClassExpression, YieldExpression, AwaitExpression, Super))
+                        for target in left.elements for part in target.walk())
+
+    def exchange(self, left, right):
+        """Assigns the values of an array literal to the targets of a pattern."""
+        values = [self.saved(self.expression(part)) for part in right.elements]
+
+        def assign():
+            for target, value in zip(left.elements, values):
+                self.at(target)
+                self.assign_one(target, value)
+        array = self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
+        self.emit_if(self.call("plain_arrays"), self.collect(assign),
+                     self.collect(lambda: self.assign_target(left, array)))
+
     def store_element(self, target, right):
-        """object[index] = value for a non-negative int: straight into the list of an array, or to its end."""
+        """object[index] = value for a Number: straight into the list of an array, or to its end."""
         obj = self.fixed(target.object, right)
         key = self.fixed(target.property, right)
         value = self.expression(right)
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
-        self.emit_python("""
-            if type({obj}) is JSArray and {key} < len({items} := {obj}.items): {items}[{key}] = {value}
-            elif type({obj}) is JSArray and {key} == len({items}) < appendable: {items}.append({value})
-            else: {put}({obj}, {key}, {value})""", obj=obj, key=key, value=value, items=self.temporary(),
-                         put="put_element" if self.scope.strict else "put_element_sloppy")
+        self.put_into_list(obj, key, infer(target.property), value)
+
+    def put_into_list(self, obj, key, kind, value):
+        """obj[key] = value, all of them names or constants."""
+        items = self.temporary()
+        size = self.call("len", self.walrus(items, self.attribute(obj, "items")))
+        is_list, below = [self.type_is(obj, "JSArray")], [(ast.Gt(), key)]
+        if type(kind) is not tuple:
+            is_list.append(self.type_is(key, "int"))
+        if type(kind) is not tuple or kind[0] < 0:
+            below.append((ast.GtE(), self.const(0)))
+        inside = self.both(*is_list, self.chain(size, *below))
+        at_end = self.both(*is_list, self.chain(
+            key, (_EQ, self.call("len", self.name(items))), (ast.Lt(), self.name("appendable"))))
+        place = self.node(ast.Subscript, self.name(items), key, _STORE)
+        append = self.node(ast.Call, self.attribute(self.name(items), "append"), [value], [])
+        helper = self.call("put_element" if self.scope.strict else "put_element_sloppy", obj, key, value)
+        self.emit_if(inside, [self.node(ast.Assign, [place], value)],
+                     [self.node(ast.If, at_end, [self.node(ast.Expr, append)],
+                                [self.node(ast.Expr, helper)])])
 
     def store_property(self, target, right):
-        """variable.key = value: straight into the dict of an ordinary object, where no setter, read-only
-        property or frozen object can be in the way."""
+        """object.key = value"""
         obj = self.fixed(target.object, right)
         value = self.expression(right)
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
-        self.emit_python("""
-            if type({obj}) is JSObject and {obj}.attrs is None \\
-                    and ({key!r} in ({props} := {obj}.props) or {key!r} not in guarded):
-                {props}[{key!r}] = {value}
-            else: {put}({obj}, {key!r}, {value})""", obj=obj, key=target.property.name, value=value,
-                         props=self.temporary(), put="put" if self.scope.strict else "put_sloppy")
+        self.put_into_dict(obj, target, value)
+
+    def put_into_dict(self, obj, target, value):
+        """obj.key = value, names or constants: straight into the dict of an ordinary object, where no setter,
+        read-only property or frozen object can be in the way."""
+        props, is_ordinary = self.dict_of(obj), [self.type_is(obj, "JSObject")]
+        if props is not None:
+            found = props
+        else:
+            props = self.name(self.temporary())
+            found = self.walrus(props.id, self.attribute(obj, "props"))
+        if isinstance(target.property, PrivateName):
+            key = self.load_variable(target.property.scope)
+            has = self.compare(key, _IN, found)
+            check = has if found is props else self.both(*is_ordinary, has)
+            helper = "private_put"
+        else:
+            key = self.const(target.property.name)
+            has, free = self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))
+            plain = self.compare(self.attribute(obj, "attrs"), _IS, self.const(None))
+            check = self.both(self.any_of(has, self.both(*is_ordinary, free)), plain) if found is props else \
+                self.both(*is_ordinary, plain, self.any_of(has, free))
+            helper = "put" if self.scope.strict else "put_sloppy"
+        place = self.node(ast.Subscript, props, key, _STORE)
+        self.emit_if(check, [self.node(ast.Assign, [place], value)],
+                     [self.node(ast.Expr, self.call(helper, obj, key, value))])
 
     def fixed(self, node, right):
         """The value of an expression, in a temporary unless evaluating `right` cannot change it."""
         value = self.expression(node)
         if isinstance(value, ast.Constant) or (isinstance(value, ast.Name) and (
-                is_stable(node, right) or isinstance(right, SIMPLE_NODES))):
+                is_stable(node, right) or isinstance(right, SIMPLE_NODES)
+                or isinstance(node, ThisExpression) and self.constructor != "derived" and not self.scope.is_arrow)):
             return value
         return self.saved(value)
 
@@ -9714,7 +10136,7 @@ class AssignmentEmitter(OperatorEmitter):
                 if node.prefix:
                     return moved
                 return self.operate(moved, "-" if sign == "+" else "+", self.const(1))
-            old = self.load(target) if kind == "num" else self.call("to_numeric", self.load(target))
+            old = self.load(target) if is_numeric(kind) else self.call("to_numeric", self.load(target))
             if node.prefix:
                 return self.assign_identifier(target, self.call(helper, old))
             temp = self.temporary()
@@ -9722,35 +10144,40 @@ class AssignmentEmitter(OperatorEmitter):
             return self.python("({temp} := {old}, {new})[0]", temp=temp, old=old, new=new)
         reference = self.member_reference(target)
         if node.prefix:
-            old = self.call("to_numeric", reference.load(first=False))
-            return reference.put(self.call(helper, old), first=True)
-        old = self.call("to_numeric", reference.load())
+            return reference.put(self.guarded_step(reference.load(first=False), sign, helper), first=True)
+        old, first = self.reusable(reference.load())
+        old_number = self.either(self.type_is(first, "int"), old, self.call("to_numeric", old))
         temp = self.temporary()
-        new = reference.put(self.call(helper, self.name(temp)))
-        return self.python("({temp} := {old}, {new})[0]", temp=temp, old=old, new=new)
+        return self.first_of(self.walrus(temp, old_number), reference.put(self.guarded_step(self.name(temp), sign, helper)))
 
     def effect_UpdateExpression(self, node):
         target = node.argument
         if isinstance(target, Identifier) and type(target.scope) is Variable:
             variable = target.scope
             sign, helper = ("+", "increment") if node.operator == "++" else ("-", "decrement")
-            if type(variable.type) is tuple:
+            if type(variable.type) is tuple or variable.type == "float":
                 self.emit_store(variable, self.operate(self.load_variable(variable), sign, self.const(1)))
             else:
                 value = self.load_variable(variable)
                 self.emit_store(variable, self.guarded_step(value, sign, helper))
+            return
+        if isinstance(target, MemberExpression) and self.is_direct(target) and not self.needs_lift(target):
+            sign, helper = ("+", "increment") if node.operator == "++" else ("-", "decrement")
+            self.change_member(target, target.property, lambda current: self.guarded_step(current, sign, helper))
             return
         prefixed = UpdateExpression(node.operator, target, True).at(node)
         self.emit_value(self.visit_UpdateExpression(prefixed))
 
     def guarded_step(self, value, sign, helper):
         """x + 1 inline for small ints, else the helper."""
+        value, first = self.reusable(value)
         slow = self.call(helper, self.call("to_numeric", value))
-        if not isinstance(value, ast.Name):
+        if isinstance(value, ast.Attribute):
             return slow
-        template = "{it} + 1 if type({it}) is int and {it} < {limit!r} else {slow}" if sign == "+" else \
-            "{it} - 1 if type({it}) is int and {it} > {limit!r} else {slow}"
-        return self.python(template, it=value, slow=slow, limit=MAX_SAFE if sign == "+" else -MAX_SAFE)
+        limit = (self.compare(value, ast.Lt(), self.const(MAX_SAFE)) if sign == "+" else
+                 self.compare(value, ast.Gt(), self.const(-MAX_SAFE)))
+        return self.either(self.both(self.type_is(first, "int"), limit),
+                           self.operate(value, sign, self.const(1)), slow)
 
 
 # -- Members and calls -------------------------------------------------------------------
@@ -9777,29 +10204,54 @@ class CallEmitter(AssignmentEmitter):
             obj = self.guard(obj)
         return self.member(obj, node)
 
-    def member(self, obj, node):
-        """Reads a property of the value `obj`."""
+    def member(self, obj, node, key=None):
+        """Reads a property of the value `obj`; `key` is the code of a computed key, where there is one already."""
         prop = node.property
         if isinstance(prop, PrivateName):
             self.line, self.column = prop.line, prop.column
-            return self.call("private_get", obj, self.load_variable(prop.scope))
+            return self.private_member(obj, prop.scope)
         if not node.computed:
             self.line, self.column = prop.line, prop.column
             if prop.name == "length":
                 return self.length_of(obj, infer(node.object))
+            if prop.name == "size":
+                return self.call("get_size", obj)
             return self.property(obj, prop.name)
         if isinstance(prop, StringLiteral) and array_index(prop.value) < 0:
             return self.call("get", obj, self.const(prop.value))
-        key = self.expression(prop)
+        if key is None:
+            key = self.expression(prop)
         kind = infer(prop)
         if type(kind) is tuple and kind[0] >= 0 and isinstance(key, (ast.Name, ast.Constant)):
             return self.element(obj, key)
-        if is_numeric(kind) and isinstance(obj, ast.Name) and is_stable(node.object, prop):
-            return self.computed_element(obj, key, kind)
+        if is_numeric(kind):
+            return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
+                isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
+        if kind is None and isinstance(prop, Identifier) and isinstance(key, ast.Name) and isinstance(obj, ast.Name) \
+                and self.runs_often():
+            return self.computed_element(obj, key, kind, True)
         return self.call("get_element", obj, key)
+
+    def private_member(self, obj, variable):
+        """obj.#name: a field comes from the dict of an ordinary object, which also tells who has a method."""
+        key = self.load_variable(variable)
+        if variable.type is None:
+            return self.call("private_get", obj, key)
+        props = self.dict_of(obj) if variable.type == "field" else None
+        if props is not None:
+            return self.either(self.compare(key, _IN, props), self.subscript(props, key), self.call("private_get", obj, key))
+        obj, first = self.reusable(obj)
+        check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(obj, "props")))
+        value = self.subscript(self.attribute(obj, "props"), key) if variable.type == "field" \
+            else self.attribute(key, "method")
+        return self.either(check, value, self.call("private_get", obj, key))
 
     def property(self, obj, key):
         """obj.key: straight from the dict of an ordinary object that has it."""
+        props = self.dict_of(obj)
+        if props is not None:
+            return self.either(self.compare(self.const(key), _IN, props), self.subscript(props, self.const(key)),
+                               self.call("get", obj, self.const(key)))
         obj, first = self.reusable(obj)
         return self.python("{obj}.props[{key!r}] if type({first}) is JSObject and {key!r} in {obj}.props "
                            "else get({obj}, {key!r})", obj=obj, first=first, key=key)
@@ -9817,19 +10269,25 @@ class CallEmitter(AssignmentEmitter):
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
 
-    def computed_element(self, obj, key, kind):
-        """obj[key] for a Number that is computed, and a variable that this does not change."""
+    def computed_element(self, obj, key, kind, is_stable):
+        """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`, a variable."""
+        before = []
+        if not is_stable:
+            temp = self.temporary()
+            before = [self.compare(self.walrus(temp, obj), _IS_NOT, self.const(None))]
+            obj = self.name(temp)
         key, first = self.reusable(key)
         items = self.temporary()
         size = self.python("len({items} := {it}.items) if type({it}) is JSArray else 0", items=items, it=obj)
         if type(kind) is tuple and kind[0] >= 0:
-            check = self.python("{first} < {size}", first=first, size=size)
+            checks = [self.compare(first, ast.Lt(), size)]
         elif type(kind) is tuple:
-            check = self.python("0 <= {first} < {size}", first=first, size=size)
+            checks = [self.chain(self.const(0), (ast.LtE(), first), (ast.Lt(), size))]
         else:
-            check = self.python("type({it}) is int and 0 <= {key} < {size}", it=first, key=key, size=size)
-        return self.python("{items}[{key}] if {check} else get_element({obj}, {key})",
-                           items=items, key=key, check=check, obj=obj)
+            checks = [self.type_is(first, "int"), self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size))]
+        checks = before + checks
+        return self.either(checks[0] if len(checks) == 1 else self.both(*checks), self.subscript(self.name(items), key),
+                           self.call("get_element", obj, key))
 
     def shorten(self, node):
         """Breaks a very long chain a.b().c()… : parts of it are evaluated by statements before."""
@@ -10005,14 +10463,31 @@ class CallEmitter(AssignmentEmitter):
             value = self.guard(self.member(first, node))
             return self.call("callee", value, text), this
         if isinstance(prop, PrivateName):
-            return self.call("private_method", first, self.load_variable(prop.scope)), this
+            key = self.load_variable(prop.scope)
+            slow = self.call("private_method", this, key)
+            if prop.scope.type != "method":
+                return self.call("private_method", first, key), this
+            check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(this, "props")))
+            return self.either(check, self.attribute(self.attribute(key, "method"), "fn"), slow), this
         if node.computed:
             guards, self.guards = self.guards, None
             key = self.expression(prop)
             self.guards = guards
             return self.call("element_method", first, key, text), this
         self.line, self.column = prop.line, prop.column
-        return self.call("method", first, self.const(prop.name), text), this
+        key = self.const(prop.name)
+        if prop.name in COMMON_METHODS or not self.runs_often() or not isinstance(first, ast.Name) or not (
+                isinstance(node.object, ThisExpression) or type(getattr(node.object, "scope", None)) is Variable):
+            return self.call("method", first, key, text), this
+        # A function that an ordinary object has from its prototype.
+        proto, found = self.temporary(), self.temporary()
+        check = self.both(
+            self.type_is(this, "JSObject"), self.compare(key, ast.NotIn(), self.attribute(this, "props")),
+            self.compare(self.attribute(this, "attrs"), _IS, self.const(None)),
+            self.compare(self.walrus(proto, self.attribute(this, "proto")), _IS_NOT, self.const(None)),
+            self.compare(key, _IN, self.attribute(self.name(proto), "props")),
+            self.type_is(self.walrus(found, self.subscript(self.attribute(self.name(proto), "props"), key)), "JSFunction"))
+        return self.either(check, self.attribute(self.name(found), "fn"), self.call("method", this, key, text)), this
 
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
@@ -10023,9 +10498,25 @@ class CallEmitter(AssignmentEmitter):
             return f"(intermediate value).{node.property.name}"
         return "(intermediate value)"
 
+    def iterable_text(self, node):
+        """[the source text of what is iterated], for "x.y is not iterable"; [] where it has no short one."""
+        if isinstance(node, CallExpression) and not isinstance(node.callee, Super):
+            text = self.text(node.callee)
+            return [] if "(" in text else [self.const(text + " is not a function or its return value")]
+        text = self.text(node) if isinstance(node, (*SIMPLE_NODES, MemberExpression)) else "("
+        return [] if "(" in text else [self.const(text)]
+
     def visit_NewExpression(self, node):
-        values = self.operands([node.callee, *node.arguments])
-        return self.call("new", self.const(self.text(node.callee)), *values)
+        callee, *values = self.operands([node.callee, *node.arguments])
+        callee, first = self.reusable(callee)
+        text = self.const(self.text(node.callee))
+        if self.runs_often():
+            check = self.both(self.type_is(first, "JSFunction"),
+                              self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)))
+            function = self.either(check, self.attribute(callee, "ctor"), self.call("new", callee, text))
+        else:
+            function = self.call("new", first, text)
+        return self.apply(function, [callee, *values])
 
     def visit_NewTarget(self, node):
         return self.name("new_target")
@@ -10104,9 +10595,9 @@ class MemberReference:
         if self.is_super:
             return e.call("super_get", e.load_variable(self.node.object.scope), e.name("this"), self.key(first))
         if self.private:
-            return e.call("private_get", obj, e.load_variable(self.node.property.scope))
+            return e.private_member(obj, self.node.property.scope)
         if self.key_text is not None:
-            return e.call("get", obj, e.const(self.key_text))
+            return e.property(obj, self.key_text)
         return e.call("get_element", obj, self.key(first))
 
     def key(self, first):
@@ -10203,17 +10694,30 @@ def is_stable(left, right):
     return not any(isinstance(node, (AssignmentExpression, UpdateExpression)) for node in right.walk())
 
 
+#: Names under which scripts mostly call methods of arrays, texts, maps, promises and the like.
+COMMON_METHODS = frozenset(
+    "add at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally find findIndex flat"
+    " flatMap forEach get has includes indexOf join keys lastIndexOf map match matchAll normalize padEnd padStart pop push"
+    " reduce repeat replace replaceAll reverse send set shift slice some sort splice split startsWith substring test then"
+    " toFixed toLowerCase toString toUpperCase trim trimEnd trimStart unshift values".split())
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
-SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at"}
+SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1): "quick_get", ("has", 1): "quick_has",
+             ("set", 2): "quick_set", ("add", 1): "quick_add", ("pop", 0): "quick_pop"}
 #: The same for methods of Math.
 MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
-                  ("min", 2): "quick_min"}
+                  ("min", 2): "quick_min", ("sqrt", 1): "quick_sqrt"}
 
 
 def is_calm(node):
     """Whether an expression only reads and computes."""
-    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression,
-                                     CallExpression)) for part in node.walk())
+    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression))
+                   or isinstance(part, CallExpression) and not is_call_of_math(part) for part in node.walk())
+
+
+def is_call_of_math(node):
+    callee = node.callee
+    return isinstance(callee, MemberExpression) and not callee.computed and isinstance(callee.object, Identifier) \
+        and callee.object.name == "Math" and type(callee.object.scope) is not Variable
 
 
 def may_change_arrays(body):
@@ -10288,6 +10792,25 @@ def own_parts(node):
 def jumps_out(body):
     """Whether a loop's body has a break, return or continue that may leave the loop early."""
     return any(isinstance(node, (BreakStatement, ContinueStatement, ReturnStatement)) for node in own_parts(body))
+
+
+def grouped_cases(cases):
+    """The cases of a switch in groups that share their statements, if none falls through into the next one, and
+    `default` comes last; else None."""
+    groups, current = [], []
+    for index, case in enumerate(cases):
+        current.append(case)
+        if case.test is None and (len(current) > 1 or index + 1 < len(cases)):
+            return None
+        if case.consequent or index + 1 == len(cases):
+            last = case.consequent[-1] if case.consequent else None
+            while isinstance(last, BlockStatement) and last.body:
+                last = last.body[-1]
+            if index + 1 < len(cases) and not isinstance(last, (BreakStatement, ContinueStatement, ReturnStatement, ThrowStatement)):
+                return None
+            groups.append(current)
+            current = []
+    return groups if len(cases) <= MAX_CASES_NESTED else None
 
 
 def is_own_count(node):
@@ -10842,7 +11365,8 @@ class PythonDump:
 # 11  BUILT-INS OF THE LANGUAGE
 #
 # The standard library of JavaScript, one subsection per class in the order of the specification.
-# Every built-in function is declared once, beside its code, by a decorator of its table:
+# Every built-in function is declared once, next to its code, by a decorator of its table (or, if it is one
+# expression, in a line of a call of methods() or getters()):
 # `impl(realm, this, *arguments)` for functions, `impl(realm, new_target, *arguments)` for
 # constructors. A table becomes objects when a realm first needs it. Uses the object model and
 # the abstract operations from above; hands down INTRINSICS and GLOBAL_NAMES to the realm.
@@ -11157,7 +11681,7 @@ def group_values(realm, items, callback, make_key):
     groups = {}
     iterator = iterate(realm, items)
     try:
-        for index, value in enumerate(iterator):
+        for index, value in enumerate(with_polls(iterator)):
             key = make_key(callback.fn(undefined, value, index))
             groups.setdefault(key, []).append(value)
     except BaseException as error:
@@ -11394,7 +11918,7 @@ def object_from_entries(realm, this, entries=undefined, *_):
     obj = JSObject(realm.ObjectPrototype)
     iterator = iterate(realm, entries)
     try:
-        for entry in iterator:
+        for entry in with_polls(iterator):
             if not isinstance(entry, JSObject):
                 raise JSTypeError(f"Iterator value {display(entry)} is not an entry object")
             key = entry.get("0")
@@ -11717,7 +12241,7 @@ def symbol_key_for(realm, this, symbol=undefined, *_):
     return key if key is not undefined and realm.symbols.get(key) is symbol else undefined
 
 
-for _symbol in (SYM_ASYNC_ITERATOR, SYM_HAS_INSTANCE, SYM_IS_CONCAT_SPREADABLE, SYM_ITERATOR,
+for _symbol in (SYM_ASYNC_DISPOSE, SYM_ASYNC_ITERATOR, SYM_DISPOSE, SYM_HAS_INSTANCE, SYM_IS_CONCAT_SPREADABLE, SYM_ITERATOR,
                 SYM_MATCH, SYM_MATCH_ALL, SYM_REPLACE, SYM_SEARCH, SYM_SPECIES, SYM_SPLIT,
                 SYM_TO_PRIMITIVE, SYM_TO_STRING_TAG, SYM_UNSCOPABLES):
     SYMBOL.static.value(_symbol.description.partition(".")[2], _symbol, 0)
@@ -11804,7 +12328,7 @@ def error_header(name, message):
 class JSErrorObject(JSObject):
     """An Error. Its own `stack` is put together when somebody asks for it:
 
-    header   the first line as it was when the error was made
+    header   its message when the error was made; the first line of `stack` begins with `name` as it is then
     frames   (code, lasti) pairs; None once `stack` is an ordinary property
     place    (filename, line, column) of an error in a source text, or None
     """
@@ -11825,7 +12349,8 @@ class JSErrorObject(JSObject):
     def remember(self, frames):
         """Notes where and as what the error stands now."""
         self.frames = frames
-        self.header = error_line(self)
+        message = peek(self, "message")
+        self.header = "" if message is undefined else peek_text(message)
 
     def write_stack(self):
         """Makes `stack` an ordinary property; returns its value."""
@@ -11834,8 +12359,12 @@ class JSErrorObject(JSObject):
         self.attrs["stack"] = HIDDEN_ATTRS
         return text
 
+    def first_line(self):
+        name = peek(self, "name")
+        return error_header("Error" if name is undefined else peek_text(name), self.header)
+
     def stack_text(self):
-        lines = [self.header]
+        lines = [self.first_line()]
         if self.place is not None:
             filename, *position = self.place
             lines.append(":".join([f"    at {filename or '<anonymous>'}"]
@@ -12112,10 +12641,10 @@ def decimal_in_radix(value, radix, count):
     """A Decimal integer as `count` digits of a radix."""
     if count <= 1024:
         return integer_in_radix(int(value), radix).rjust(count, "0")
-    half = count // 2
-    power = EXACT_DECIMAL.power(decimal.Decimal(radix), half)
-    high = EXACT_DECIMAL.divide_int(value, power)
-    low = EXACT_DECIMAL.subtract(value, EXACT_DECIMAL.multiply(high, power))
+    half, exact = count // 2, exact_decimals()
+    power = exact.power(decimal.Decimal(radix), half)
+    high = exact.divide_int(value, power)
+    low = exact.subtract(value, exact.multiply(high, power))
     return decimal_in_radix(high, radix, count - half) + decimal_in_radix(low, radix, half)
 
 
@@ -12512,6 +13041,8 @@ def extreme(values, choose, zero_sign):
 def math_max(realm, this, *values):
     if len(values) == 2 and type(values[0]) is int and type(values[1]) is int:
         return values[0] if values[0] > values[1] else values[1]
+    if {*map(type, values)} == {int}:
+        return max(values)
     return extreme(values, max, 1) if values else -INFINITY
 
 
@@ -12519,6 +13050,8 @@ def math_max(realm, this, *values):
 def math_min(realm, this, *values):
     if len(values) == 2 and type(values[0]) is int and type(values[1]) is int:
         return values[0] if values[0] < values[1] else values[1]
+    if {*map(type, values)} == {int}:
+        return min(values)
     return extreme(values, min, -1) if values else INFINITY
 
 
@@ -13777,7 +14310,7 @@ def string_split(realm, this, separator=undefined, limit=undefined, *_):
 
 
 def split_in_slices(text, separator):
-    """text.split(separator), with looks whether the script shall stop."""
+    """text.split(separator), with checks whether the script shall stop."""
     if len(text) <= SLICE_LENGTH:
         return text.split(separator)
     # The part under way begins at `start`; no separator begins between that and `at`.
@@ -14028,7 +14561,7 @@ def string_raw(realm, this, template=undefined, *substitutions):
     literals = to_object(realm, to_object(realm, template).get("raw"))
     length = length_of_array_like(literals)
     pieces, total = [], 0
-    for index in range(length):
+    for index in interruptible(range(length)):
         piece = to_string(substitutions[index - 1]) if 0 < index <= len(substitutions) else ""
         # The literal is read only after the substitution before it was converted.
         piece += to_string(literals.get(str(index)))
@@ -14042,7 +14575,7 @@ def string_raw(realm, this, template=undefined, *substitutions):
 
 # -- Iterator prototypes -----------------------------------------------------------------
 
-ITERATOR = BuiltinClass("Iterator", is_global=False)
+ITERATOR = BuiltinClass("Iterator")
 ASYNC_ITERATOR = BuiltinClass("AsyncIterator", is_global=False)
 
 
@@ -14389,7 +14922,7 @@ def sort_values(values, comparator):
     values[:] = rest + [undefined] * count
 
 
-#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
+#: Characters in all that texts may have which are sorted without a check of the clock between two comparisons.
 MAX_SORTED_CHARACTERS = 1 << 22
 
 
@@ -14410,38 +14943,6 @@ def sort_texts(texts):
     for text in sort_in_slices(list(counts), functools.cmp_to_key(compare)):
         result += [text] * counts[text]
     return result
-
-
-def sort_in_slices(values, key=None):
-    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
-    sorted in runs, which are then merged piece by piece."""
-    if len(values) <= SLICE_LENGTH << 2:
-        return sorted(values, key=key)
-    runs = [sorted(piece, key=key) for piece in sliced(values)]
-    result = []
-    for piece in merged_runs(runs, key):
-        result += piece
-    return result
-
-
-def merged_runs(runs, key=None):
-    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
-    get_key = key or (lambda value: value)
-    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
-    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
-    starts = [0] * len(runs)
-    for bound in bounds + [None]:
-        items = []
-        for index, run in enumerate(runs):
-            poll_interrupt()
-            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
-            items += run[starts[index]:end]
-            starts[index] = end
-        yield sorted(items, key=key)
-        for index, run in enumerate(runs if bound is not None else ()):     # all alike
-            end = bisect.bisect_right(run, bound, starts[index], key=key)
-            yield list(run[starts[index]:end])
-            starts[index] = end
 
 
 def make_comparison(function):
@@ -14775,7 +15276,7 @@ def array_push(realm, this, *values):
     if length + len(values) > MAX_SAFE:
         raise JSTypeError(f"Pushing {len(values)} elements on an array-like of length {length} "
                           "is disallowed by ECMA-262")
-    for index, value in enumerate(values, length):
+    for index, value in enumerate(interruptible(values), length):
         obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length + len(values))
     return length + len(values)
@@ -14858,7 +15359,7 @@ def array_sort(realm, this, comparator=undefined, *_):
     if is_dense(obj) and len(obj.items) == len(values):
         obj.items[:] = values
         return obj
-    for index, value in enumerate(values):
+    for index, value in enumerate(interruptible(values)):
         obj.set_or_throw(str(index), value)
     for index in range(len(values), length):
         if not index & 4095:
@@ -14906,7 +15407,7 @@ def splice_in_place(realm, obj, length, start, deleted, items):
             if not index & 4095:
                 realm.poll()
             obj.delete_or_throw(str(index))
-    for index, value in enumerate(items, start):
+    for index, value in enumerate(interruptible(items), start):
         obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length - deleted + count)
 
@@ -14969,7 +15470,7 @@ def array_unshift(realm, this, *values):
     if count:
         check_safe_length(length + count)
         move_elements(realm, obj, 0, count, length, True)
-        for index, value in enumerate(values):
+        for index, value in enumerate(interruptible(values)):
             obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length + count)
     return length + count
@@ -14995,7 +15496,7 @@ def array_with(realm, this, index=undefined, value=undefined, *_):
     check_array_length(length)
     index = int(index)
     values = copied_items(realm, obj, length) if is_dense(obj) else [
-        undefined if at == index else obj.get(str(at)) for at in range(length)]
+        undefined if at == index else obj.get(str(at)) for at in interruptible(range(length))]
     values[index] = value
     return realm.new_array(values)
 
@@ -15162,7 +15663,7 @@ def array_of(realm, this, *items):
     if this is realm.Array or not is_constructor(this):
         return realm.new_array(list(items))
     target = construct(this, (len(items),))
-    for index, value in enumerate(items):
+    for index, value in enumerate(interruptible(items)):
         target.create_data_property_or_throw(str(index), value)
     set_length_or_throw(target, len(items))
     return target
@@ -15378,15 +15879,6 @@ def moved_position(position, era):
     return position, era
 
 
-def polled(realm, values):
-    """The same values, with a look at the clock now and then: for loops that may not call any
-    generated code."""
-    for count, value in enumerate(values):
-        if not count & 4095:
-            realm.poll()
-        yield value
-
-
 def declared_info(table, key):
     """The FunctionInfo that all realms share of one function in a table. Comparing it tells a
     built-in function from what a script may have put in its place."""
@@ -15411,7 +15903,7 @@ def declare_filling(table, adder_name, quick_adder, has_entries):
         add = quick_adder(realm, target) if is_builtin else functools.partial(adder.fn, target)
         iterator = fast_iterator(realm, iterable) or iterate(realm, iterable)
         try:
-            for item in polled(realm, iterator):
+            for item in with_polls(iterator):
                 if has_entries:
                     add(*entry_of(item))
                 else:
@@ -15469,7 +15961,7 @@ MAP.alias(SYM_ITERATOR, "entries")
 @MAP.method("forEach", 1)
 def map_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     run = require_callable(callback).fn
-    for position in polled(realm, this.positions()):
+    for position in with_polls(this.positions()):
         run(this_arg, this.values[position], this.keys[position], this)
     return undefined
 
@@ -15534,7 +16026,7 @@ SET.alias(SYM_ITERATOR, "values")
 @SET.method("forEach", 1)
 def set_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     run = require_callable(callback).fn
-    for position in polled(realm, this.positions()):
+    for position in with_polls(this.positions()):
         key = this.keys[position]
         run(this_arg, key, key, this)
     return undefined
@@ -15579,11 +16071,11 @@ def set_difference(realm, this, other=undefined, *_):
     record = SetRecord(other)
     result = copy_of_set(realm, this)
     if len(this.index) <= record.size:
-        for key in polled(realm, iterate_set(this)):
+        for key in with_polls(iterate_set(this)):
             if record.contains(key):
                 result.remove(key)
     else:
-        for key in polled(realm, record.iterator()):
+        for key in with_polls(record.iterator()):
             result.remove(key)
     return result
 
@@ -15593,11 +16085,11 @@ def set_intersection(realm, this, other=undefined, *_):
     record = SetRecord(other)
     result = JSSet(realm.SetPrototype)
     if len(this.index) <= record.size:
-        for key in polled(realm, iterate_set(this)):
+        for key in with_polls(iterate_set(this)):
             if record.contains(key):
                 result.add_key(key)
     else:
-        for key in polled(realm, record.iterator()):
+        for key in with_polls(record.iterator()):
             if this.has_key(key):
                 result.add_key(key)
     return result
@@ -15607,9 +16099,9 @@ def set_intersection(realm, this, other=undefined, *_):
 def set_is_disjoint_from(realm, this, other=undefined, *_):
     record = SetRecord(other)
     if len(this.index) <= record.size:
-        return not any(record.contains(key) for key in polled(realm, iterate_set(this)))
+        return not any(record.contains(key) for key in with_polls(iterate_set(this)))
     iterator = record.iterator()
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         if this.has_key(key):
             iterator.close()
             return False
@@ -15620,7 +16112,7 @@ def set_is_disjoint_from(realm, this, other=undefined, *_):
 def set_is_subset_of(realm, this, other=undefined, *_):
     record = SetRecord(other)
     return len(this.index) <= record.size \
-        and all(record.contains(key) for key in polled(realm, iterate_set(this)))
+        and all(record.contains(key) for key in with_polls(iterate_set(this)))
 
 
 @SET.method("isSupersetOf", 1)
@@ -15629,7 +16121,7 @@ def set_is_superset_of(realm, this, other=undefined, *_):
     if len(this.index) < record.size:
         return False
     iterator = record.iterator()
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         if not this.has_key(key):
             iterator.close()
             return False
@@ -15640,7 +16132,7 @@ def set_is_superset_of(realm, this, other=undefined, *_):
 def set_symmetric_difference(realm, this, other=undefined, *_):
     iterator = SetRecord(other).iterator()
     result = copy_of_set(realm, this)
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         if this.has_key(key):
             result.remove(key)
         else:
@@ -15652,7 +16144,7 @@ def set_symmetric_difference(realm, this, other=undefined, *_):
 def set_union(realm, this, other=undefined, *_):
     iterator = SetRecord(other).iterator()
     result = copy_of_set(realm, this)
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         result.add_key(key)
     return result
 
@@ -15739,14 +16231,39 @@ def collection_iterator_next(realm, this, *_):
 
 def iterate_map(realm, source):
     """A Python iterator over the entries of a JSMap, live, as [key, value] arrays."""
-    for position in source.positions():
-        yield realm.new_array([source.keys[position], source.values[position]])
+    array_proto = realm.ArrayPrototype
+    for pair in iterate_pairs(source):
+        yield JSArray(array_proto, [*pair])
+
+
+def iterate_pairs(source):
+    """The same as Python tuples."""
+    era, position = source.era, source.first
+    while True:
+        for key, value in zip(itertools.islice(source.keys, position, None), itertools.islice(source.values, position, None)):
+            if key is not HOLE:
+                yield key, value
+            position += 1
+            if source.era is not era:
+                break
+        else:
+            return
+        position, era = moved_position(position, era)
 
 
 def iterate_set(source):
     """A Python iterator over the values of a JSSet, live."""
-    for position in source.positions():
-        yield source.keys[position]
+    era, position = source.era, source.first
+    while True:
+        for key in itertools.islice(source.keys, position, None):
+            if key is not HOLE:
+                yield key
+            position += 1
+            if source.era is not era:
+                break
+        else:
+            return
+        position, era = moved_position(position, era)
 
 
 #: What fast_iterator() knows.
@@ -16416,7 +16933,7 @@ def typed_array_filter(realm, this, callback=undefined, this_arg=undefined, *_):
     kept = [value for index, value in element_items(realm, this, range(len(this.view)))
             if to_boolean(test(this_arg, value, index, this))]
     result = typed_array_species_create(realm, this, (len(kept),), "%TypedArray%.prototype.filter")
-    for index, value in enumerate(kept):
+    for index, value in enumerate(interruptible(kept)):
         result.set_index(index, value)
     return result
 
@@ -16431,7 +16948,7 @@ def typed_array_includes(realm, this, value=undefined, start=undefined, *_):
         return value is undefined
     if value != value:
         return this.kind.is_float and any(
-            item != item for item in polled(realm, (this.view[i] for i in range(first, length))))
+            item != item for item in with_polls((this.view[i] for i in range(first, length))))
     return find_forwards(realm, this, value, first) >= 0
 
 
@@ -16530,7 +17047,7 @@ def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
         if set(map(type, values)) <= NUMBER_TYPES:
             this.store(values, start)
             return undefined
-    for index in polled(realm, range(length)):
+    for index in with_polls(range(length)):
         this.set_index(start + index, source.get(str(index)))
     return undefined
 
@@ -16588,7 +17105,7 @@ def slice_over_itself(realm, result, source, first, count):
     """Byte after byte, from the start, as the specification asks of overlapping slices."""
     data, size = source.buffer.data, source.kind.size
     start, to = source.offset + first * size, result.offset
-    for position in polled(realm, range(count * size)):
+    for position in with_polls(range(count * size)):
         data[to + position] = data[start + position]
 
 
@@ -16711,7 +17228,7 @@ def typed_array_from(realm, this, source=undefined, mapper=undefined, this_arg=u
         require_callable(mapper)
     values = values_of_source(realm, source)
     result = typed_array_create(this, (len(values),), "%TypedArray%.from")
-    for index in polled(realm, range(len(values))):
+    for index in with_polls(range(len(values))):
         value = values[index]
         if mapper is not undefined:
             value = mapper.fn(this_arg, value, index)
@@ -16741,7 +17258,7 @@ def values_of_source(realm, source):
         if type(source) is JSArray and not source.props and source.attrs is None \
                 and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
             return list(source.items)
-        return limited_list(polled(realm, iterator_from_method(source, method)))
+        return limited_list(with_polls(iterator_from_method(source, method)))
     values = ArrayLikeValues(to_object(realm, source))
     if values.length > MAX_BUFFER_BYTES:
         raise JSRangeError(f"Invalid typed array length: {values.length}")
@@ -16750,7 +17267,7 @@ def values_of_source(realm, source):
 
 def limited_list(iterator):
     values = []
-    for value in iterator:
+    for value in with_polls(iterator):
         values.append(value)
         if len(values) > MAX_ARRAY_ITEMS:
             raise JSRangeError("Invalid typed array length")
@@ -16762,7 +17279,7 @@ def typed_array_of(realm, this, *items):
     if not is_constructor(this):
         raise JSTypeError(f"{display(this)} is not a constructor")
     result = typed_array_create(this, (len(items),), "%TypedArray%.of")
-    for index, value in enumerate(items):
+    for index, value in enumerate(interruptible(items)):
         result.set_or_throw(str(index), value)
     return result
 
@@ -16793,7 +17310,7 @@ def construct_typed_array(realm, kind, new_target, source, offset, length):
     if type(values) is list:
         result.store(values)
     else:
-        for index in polled(realm, range(len(values))):
+        for index in with_polls(range(len(values))):
             result.set_index(index, values[index])
     return result
 
@@ -16852,7 +17369,7 @@ def iterate_typed_array(realm, array):
             or array.proto is not getattr(realm, array.kind.name + "Prototype") \
             or not realm.typed_array_iteration_untouched:
         return None
-    return polled(realm, live_elements(array))
+    return with_polls(live_elements(array))
 
 
 def live_elements(array):
@@ -17430,7 +17947,8 @@ class InnerResult:
 
 
 class JSGenerator(JSObject):
-    """A generator object; `state` is "start", "suspended", "running" or "done"."""
+    """A generator object; `state` is "start", "suspended" (or running) or "done". A loop over it may have
+    run the body to its end behind its back."""
 
     __slots__ = ("body", "state")
     class_name = "Generator"
@@ -17441,24 +17959,29 @@ class JSGenerator(JSObject):
         self.state = "start"
 
     def begin(self):
-        """Marks the generator as running."""
-        if self.state == "running":
+        """The generator goes on: it must not be running."""
+        if self.body.gi_running:
             raise JSTypeError("Generator is already running")
-        self.state = "running"
+        self.state = "suspended"
 
     def resume(self, value):
         """Runs to the next yield; StopIteration at the end."""
-        started = self.state != "start"
-        if self.state == "done":
+        state, body = self.state, self.body
+        if state == "done":
             raise StopIteration(undefined)
-        self.begin()
+        if body.gi_running:
+            raise JSTypeError("Generator is already running")
+        self.state = "suspended"
         try:
-            value = self.body.send(value if started else None)
+            return body.send(None if state == "start" else value)
+        except StopIteration as end:
+            self.state = "done"
+            if end.value is None:       # a loop has come to its end before
+                raise StopIteration(undefined) from None
+            raise
         except BaseException:
             self.state = "done"
             raise
-        self.state = "suspended"
-        return value
 
     def throw(self, error):
         """Throws a Python exception into the body; StopIteration when it ends by returning."""
@@ -17467,13 +17990,14 @@ class JSGenerator(JSObject):
         if self.state == "done":
             raise error
         self.begin()
+        if self.body.gi_frame is None:
+            self.state = "done"
+            raise error
         try:
-            value = self.body.throw(error)
+            return self.body.throw(error)
         except BaseException:
             self.state = "done"
             raise
-        self.state = "suspended"
-        return value
 
 
 def generator_result(realm, run, *args):
@@ -17502,16 +18026,24 @@ GENERATOR.methods(
 
 
 class GeneratorLoop(IteratorRecord):
-    """A for-of or spread over a generator whose `next` is the built-in one: without result objects."""
+    """A for-of or spread over a generator whose `next` is the built-in one: without result objects. A Python
+    loop over it runs the body itself, unless that has a `yield*`, which may yield InnerResults."""
 
     __slots__ = ()
+
+    def __iter__(self):
+        generator = self.iterator
+        body = generator.body
+        if generator.state == "done" or body.gi_running or "yield_delegate" in body.gi_code.co_names:
+            return self
+        generator.state = "suspended"
+        return body
 
     def __next__(self):
         if self.done:
             raise StopIteration
-        generator = self.iterator
         try:
-            value = generator.resume(undefined)
+            value = self.iterator.resume(undefined)
         except BaseException:
             self.done = True
             raise
@@ -17522,14 +18054,36 @@ class GeneratorLoop(IteratorRecord):
             return value.result.get("value")
         return value
 
+    def close(self):
+        self.done = self.done or self.iterator.body.gi_frame is None
+        IteratorRecord.close(self)
+
+    def abandon(self, error):
+        self.done = self.done or self.iterator.body.gi_frame is None
+        IteratorRecord.abandon(self, error)
+
+
+def is_plain_generator(realm, generator):
+    """Whether no script can tell that `next` of a generator is not called."""
+    proto = generator.proto
+    return not generator.props and realm.generator_iteration_untouched and proto is not None and not proto.props \
+        and proto.attrs is None and proto.proto is realm.GeneratorPrototype
+
 
 @runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*` (15.5.5, step 5): a Python generator to yield from."""
-    record = get_iterator(realm, iterable)
+    is_plain = type(iterable) is JSGenerator and is_plain_generator(realm, iterable)
+    record = GeneratorLoop(iterable, None) if is_plain else get_iterator(realm, iterable)
     iterator, received, mode = record.iterator, undefined, "next"
     while True:
-        if mode == "next":
+        value = None
+        if mode == "next" and is_plain:
+            try:
+                value = iterator.resume(received)
+            except StopIteration as end:
+                return end.value
+        elif mode == "next":
             result = call(record.next_method, iterator, received)
         else:
             method = get_method(realm, iterator, mode)
@@ -17539,18 +18093,486 @@ def yield_delegate(realm, iterable):
                 record.close()
                 raise JSTypeError("The iterator does not provide a 'throw' method")
             result = method.fn(iterator, received)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
-        if to_boolean(result.get("done")):
-            if mode == "return":
-                raise GeneratorReturn(result.get("value"))
-            return result.get("value")
+        if value is None or type(value) is InnerResult:
+            result = result if value is None else value.result
+            if not isinstance(result, JSObject):
+                raise JSTypeError(f"Iterator result {display(result)} is not an object")
+            if to_boolean(result.get("done")):
+                if mode == "return":
+                    raise GeneratorReturn(result.get("value"))
+                return result.get("value")
+            value = InnerResult(result)
         try:
-            received, mode = (yield InnerResult(result)), "next"
+            received, mode = (yield value), "next"
         except GeneratorReturn as returned:
             received, mode = returned.value, "return"
         except Exception as error:
             received, mode = realm.thrown_value(error), "throw"
+
+
+# -- Iterator helpers (27.1) -------------------------------------------------------------
+
+class JSIteratorHelper(JSObject):
+    """What map(), zip() and their like return: the body is a Python generator, driven as those of scripts are.
+
+    records   the IteratorRecords to close when it is left early
+    """
+
+    __slots__ = ("body", "state", "records")
+    class_name = "Iterator Helper"
+    begin, resume, throw = JSGenerator.begin, JSGenerator.resume, JSGenerator.throw
+
+
+class JSWrappedIterator(JSObject):
+    """What Iterator.from() puts around an iterator that does not inherit from Iterator.prototype."""
+
+    __slots__ = ("record",)
+    class_name = "Iterator"
+
+
+def close_all(records, error=None):
+    """IteratorCloseAll: those that are not done, the last first. Raises the first error of `return`, unless
+    `error` is one already."""
+    for record in reversed(records):
+        try:
+            if error is None or isinstance(error, GeneratorReturn):
+                record.close()
+            else:
+                record.abandon(error)
+        except Exception as failure:
+            error = failure
+    if error is not None:
+        raise error
+
+
+def make_helper(realm, records, body):
+    """An iterator over what a Python generator yields; whoever leaves it early closes the records."""
+    def closing():
+        try:
+            yield from body
+        except BaseException as error:
+            if not isinstance(error, GeneratorExit):
+                close_all(records, error)
+            raise
+        return undefined
+    helper = JSIteratorHelper(realm.IteratorHelperPrototype)
+    helper.body, helper.state, helper.records = closing(), "start", records
+    return helper
+
+
+ITERATOR_HELPER = BuiltinClass("IteratorHelper", JSIteratorHelper, parent="IteratorPrototype",
+                               tag="Iterator Helper", is_global=False)
+
+
+@ITERATOR_HELPER.method("next")
+def iterator_helper_next(realm, this, *_):
+    return generator_result(realm, this.resume, undefined)
+
+
+@ITERATOR_HELPER.method("return")
+def iterator_helper_return(realm, this, *_):
+    if this.state == "start":
+        this.state = "done"
+        close_all(this.records)
+    return generator_result(realm, this.throw, GeneratorReturn(undefined))
+
+
+WRAPPED_ITERATOR = BuiltinClass("WrapForValidIterator", JSWrappedIterator, parent="IteratorPrototype", is_global=False)
+
+
+@WRAPPED_ITERATOR.method("next")
+def wrapped_iterator_next(realm, this, *_):
+    return call(this.record.next_method, this.record.iterator)
+
+
+@WRAPPED_ITERATOR.method("return")
+def wrapped_iterator_return(realm, this, *_):
+    method = get_method(realm, this.record.iterator, "return")
+    return realm.iter_result(undefined, True) if method is undefined else method.fn(this.record.iterator)
+
+
+def require_object(value, what):
+    """`value` if it is an object, else a TypeError."""
+    if not isinstance(value, JSObject):
+        raise JSTypeError(f"{what} called on non-object")
+    return value
+
+
+def direct_iterator(iterator):
+    """GetIteratorDirect (7.4.9)."""
+    return IteratorRecord(iterator, iterator.get("next"))
+
+
+def flattenable(realm, value, strings=False):
+    """GetIteratorFlattenable (7.4.13): the record of an iterable or iterator."""
+    if not isinstance(value, JSObject) and not (strings and type(value) is str):
+        raise JSTypeError(f"{display(value)} is not an object")
+    method = get_method(realm, value, SYM_ITERATOR)
+    iterator = value if method is undefined else method.fn(value)
+    if not isinstance(iterator, JSObject):
+        raise JSTypeError(f"{display(iterator)} is not an object")
+    return direct_iterator(iterator)
+
+
+def iterator_method(name, check=None, lazy=False, length=1):
+    """Declares impl(realm, record, argument, *more) as a method of iterators. `check` converts or refuses the
+    first argument, whereupon the iterator is closed; what a `lazy` impl yields is an iterator again."""
+    def declare(impl):
+        @ITERATOR.method(name, length)
+        def run(realm, this, *args):
+            record = IteratorRecord(require_object(this, f"Iterator.prototype.{name}"), undefined)
+            try:
+                args = (check(*(args[:1] or (undefined,)), *args[1:]), *args[1:]) if check is not None else ()
+            except BaseException as error:
+                record.abandon(error)
+                raise
+            record.next_method = this.get("next")
+            if lazy:
+                return make_helper(realm, [record], impl(realm, record, *args))
+            try:
+                return impl(realm, record, *args)
+            except BaseException as error:
+                record.abandon(error)
+                raise
+        return impl
+    return declare
+
+
+def closed(record, value):
+    """`value`, after the iterator was closed."""
+    record.close()
+    return value
+
+
+def check_function(value, *_):
+    return require_callable(value)
+
+
+def check_limit(value, *_):
+    """The number of values to take or drop: an int, or INFINITY."""
+    number = to_number(value)
+    limit = -1 if number != number else to_integer_or_infinity(number)
+    if limit < 0 or INFINITY > limit > 2**53 - 1:
+        raise JSRangeError(f"{display(value)} must be positive" if limit < 0 else f"{display(value)} is too large")
+    return limit
+
+
+def check_whole(value, least, most, infinite=False):
+    """A Number that is an int within bounds, or INFINITY."""
+    if not is_integral(value) and not (infinite and value in (INFINITY, -INFINITY)):
+        raise JSTypeError(f"{display(value)} is not an integer")
+    if value < least or INFINITY > value > most:
+        raise JSRangeError(f"{display(value)} is out of range")
+    return value if value == INFINITY else int(value)
+
+
+def check_chunk(value, undersized=undefined, *_):
+    value = check_whole(value, 1, 2**32 - 1)
+    if undersized is not undefined and undersized not in ("only-full", "allow-partial"):
+        raise JSTypeError('The second argument must be "only-full" or "allow-partial"')
+    return value
+
+
+@iterator_method("map", check_function, lazy=True)
+def iterator_map(realm, record, mapper, *_):
+    for index, value in enumerate(record):
+        yield mapper.fn(undefined, value, index)
+
+
+@iterator_method("filter", check_function, lazy=True)
+def iterator_filter(realm, record, predicate, *_):
+    for index, value in enumerate(record):
+        if to_boolean(predicate.fn(undefined, value, index)):
+            yield value
+
+
+@iterator_method("take", check_limit, lazy=True)
+def iterator_take(realm, record, limit, *_):
+    while limit > 0:
+        limit -= 1
+        for value in record:
+            yield value
+            break
+        else:
+            return
+    record.close()
+
+
+@iterator_method("drop", check_limit, lazy=True)
+def iterator_drop(realm, record, limit, *_):
+    for value in record:
+        if limit > 0:
+            limit -= 1
+        else:
+            yield value
+
+
+@iterator_method("flatMap", check_function, lazy=True)
+def iterator_flat_map(realm, record, mapper, *_):
+    for index, value in enumerate(record):
+        inner = flattenable(realm, mapper.fn(undefined, value, index))
+        try:
+            for item in inner:
+                yield item
+        except BaseException as error:
+            close_all([inner], error)
+
+
+@iterator_method("chunks", lambda value, *_: check_chunk(value), lazy=True)
+def iterator_chunks(realm, record, size, *_):
+    chunk = []
+    for value in record:
+        chunk.append(value)
+        if len(chunk) == size:
+            yield realm.new_array(chunk)
+            chunk = []
+    if chunk:
+        yield realm.new_array(chunk)
+
+
+@iterator_method("windows", check_chunk, lazy=True)
+def iterator_windows(realm, record, size, undersized=undefined, *_):
+    window, whole = collections.deque(maxlen=size), False
+    for value in record:
+        window.append(value)
+        if len(window) == size:
+            whole = True
+            yield realm.new_array(list(window))
+    if undersized == "allow-partial" and window and not whole:
+        yield realm.new_array(list(window))
+
+
+@iterator_method("forEach", check_function)
+def iterator_for_each(realm, record, function, *_):
+    for index, value in enumerate(record):
+        function.fn(undefined, value, index)
+    return undefined
+
+
+@iterator_method("some", check_function)
+def iterator_some(realm, record, predicate, *_):
+    for index, value in enumerate(record):
+        if to_boolean(predicate.fn(undefined, value, index)):
+            return closed(record, True)
+    return False
+
+
+@iterator_method("every", check_function)
+def iterator_every(realm, record, predicate, *_):
+    for index, value in enumerate(record):
+        if not to_boolean(predicate.fn(undefined, value, index)):
+            return closed(record, False)
+    return True
+
+
+@iterator_method("find", check_function)
+def iterator_find(realm, record, predicate, *_):
+    for index, value in enumerate(record):
+        if to_boolean(predicate.fn(undefined, value, index)):
+            return closed(record, value)
+    return undefined
+
+
+@iterator_method("reduce", check_function)
+def iterator_reduce(realm, record, reducer, *initial):
+    start = 0 if initial else 1
+    result = initial[0] if initial else next(record, ABSENT)
+    if result is ABSENT:
+        raise JSTypeError("Reduce of a done iterator with no initial value")
+    for index, value in enumerate(record, start):
+        result = reducer.fn(undefined, result, value, index)
+    return result
+
+
+@iterator_method("toArray", length=0)
+def iterator_to_array(realm, record):
+    return realm.new_array(list_of_values(realm, record))
+
+
+def list_of_values(realm, values):
+    """The values of a Python iterator that may run script code, at most MAX_ARRAY_ITEMS."""
+    items = []
+    for value in values:
+        items.append(value)
+        if len(items) > MAX_ARRAY_ITEMS:
+            raise JSRangeError("Invalid array length")
+    return items
+
+
+def check_skipped(_value, skipped=undefined, *_):
+    return _value, 0 if skipped is undefined else check_whole(skipped, 0, 2**53 - 1, True)
+
+
+@iterator_method("includes", check_skipped)
+def iterator_includes(realm, record, wanted, *_):
+    searched, skipped = wanted
+    for value in record:
+        if skipped > 0:
+            skipped -= 1
+        elif same_value_zero(value, searched):
+            return closed(record, True)
+    return False
+
+
+@iterator_method("join", lambda separator, *_: "," if separator is undefined else to_string(separator))
+def iterator_join(realm, record, separator, *_):
+    pieces, size = [], 0
+    for value in record:
+        pieces.append("" if value is undefined or value is null else to_string(value))
+        size += len(pieces[-1]) + len(separator)
+        check_string_length(size)
+    return separator.join(pieces)
+
+
+@ITERATOR.method(SYM_DISPOSE)
+def iterator_dispose(realm, this, *_):
+    method = get_method(realm, this, "return")
+    if method is not undefined:
+        method.fn(this)
+    return undefined
+
+
+@ITERATOR.constructor(0)
+def iterator_construct(realm, new_target, *_):
+    if new_target is realm.Iterator:
+        raise JSTypeError("Abstract class Iterator not directly constructable")
+    return JSObject(proto_from(realm, new_target, "IteratorPrototype"))
+
+
+def careful_property(key, value):
+    """Declares a property of Iterator.prototype whose setter leaves that alone (27.1.4.1 and 27.1.4.14)."""
+    def put(realm, this, item=undefined, *_):
+        if this is realm.IteratorPrototype or not isinstance(this, JSObject):
+            raise JSTypeError(f"Cannot assign to this property of {display(this)}")
+        if this.get_own(key) is None:
+            this.create_data_property_or_throw(key, item)
+        elif not this.set(key, item, this):
+            raise JSTypeError(f"Cannot assign to read only property of {display(this)}")
+        return undefined
+    ITERATOR.getter(key, setter=put)(lambda realm, this, *_: value(realm))
+
+
+careful_property(SYM_TO_STRING_TAG, lambda realm: "Iterator")
+careful_property("constructor", lambda realm: realm.Iterator)
+
+
+@ITERATOR.static.method("from", 1)
+def iterator_from(realm, this, value=undefined, *_):
+    record = flattenable(realm, value, True)
+    if ordinary_has_instance(realm.Iterator, record.iterator):
+        return record.iterator
+    wrapper = JSWrappedIterator(realm.WrapForValidIteratorPrototype)
+    wrapper.record = record
+    return wrapper
+
+
+@ITERATOR.static.method("concat")
+def iterator_concat(realm, this, *items):
+    methods = []
+    for item in items:
+        if not isinstance(item, JSObject):
+            raise JSTypeError(f"{display(item)} is not an object")
+        methods.append(get_method(realm, item, SYM_ITERATOR))
+        if methods[-1] is undefined:
+            raise not_iterable(item)
+    opened = []
+
+    def body():
+        for item, method in zip(items, methods):
+            opened[:] = [iterator_from_method(item, method)]
+            for value in opened[0]:
+                yield value
+    return make_helper(realm, opened, body())
+
+
+def zip_options(options):
+    """-> (the mode of zip() and zipKeyed(), its padding)."""
+    if options is not undefined and not isinstance(options, JSObject):
+        raise JSTypeError("The options must be an object")
+    mode = undefined if options is undefined else options.get("mode")
+    mode = "shortest" if mode is undefined else mode
+    if type(mode) is not str or mode not in ("shortest", "longest", "strict"):
+        raise JSTypeError('The mode must be "shortest", "longest" or "strict"')
+    padding = options.get("padding") if mode == "longest" and options is not undefined else undefined
+    if padding is not undefined and not isinstance(padding, JSObject):
+        raise JSTypeError("The padding must be an object")
+    return mode, padding
+
+
+def zipped(records, mode, padding, finish):
+    """IteratorZip: a Python generator over what finish(values) makes of the values of one turn."""
+    while records:
+        values, ended = [], 0
+        for index, record in enumerate(records):
+            value = next(record, ABSENT)
+            if value is ABSENT:
+                if mode == "shortest":
+                    return close_all(records)
+                if mode == "strict":
+                    if index or not all(map(steps_to_end, records[1:])):
+                        raise JSTypeError("The iterators do not end at the same time")
+                    return None
+                value, ended = padding[index], ended + 1
+            values.append(value)
+        if ended == len(records):
+            return None
+        yield finish(values)
+    return None
+
+
+def steps_to_end(record):
+    """Takes one step without reading its value: whether the iterator has ended."""
+    record.done = True
+    result = call(record.next_method, record.iterator)
+    if not isinstance(result, JSObject):
+        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    record.done = to_boolean(result.get("done"))
+    return record.done
+
+
+@ITERATOR.static.method("zip", 1)
+def iterator_zip(realm, this, iterables=undefined, options=undefined, *_):
+    require_object(iterables, "Iterator.zip")
+    mode, padding = zip_options(options)
+    records, opened = [], []
+    try:
+        opened.append(get_iterator(realm, iterables))
+        for value in opened[0]:
+            records.append(flattenable(realm, value))
+        fill = [undefined] * len(records)
+        if padding is not undefined:
+            opened[:] = []
+            source = get_iterator(realm, padding)
+            fill = list(itertools.islice(source, len(records)))
+            fill += [undefined] * (len(records) - len(fill))
+            source.close()
+    except BaseException as error:
+        close_all(opened + records, error)
+    return make_helper(realm, records, zipped(records, mode, fill, realm.new_array))
+
+
+@ITERATOR.static.method("zipKeyed", 1)
+def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
+    require_object(iterables, "Iterator.zipKeyed")
+    mode, padding = zip_options(options)
+    records, keys = [], []
+    try:
+        for key in iterables.own_keys():
+            own = iterables.get_own(key)
+            value = iterables.get(key) if own is not None and own.enumerable else undefined
+            if value is not undefined:
+                keys.append(key)
+                records.append(flattenable(realm, value))
+        fill = [undefined if padding is undefined else padding.get(key) for key in keys]
+    except BaseException as error:
+        close_all(records, error)
+
+    def finish(values):
+        result = JSObject(None)
+        for key, value in zip(keys, values):
+            result.create_data_property(key, value)
+        return result
+    return make_helper(realm, records, zipped(records, mode, fill, finish))
 
 
 # -- Async functions ---------------------------------------------------------------------
@@ -17884,7 +18906,7 @@ JSON = Namespace("JSON", tag="JSON")
 
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_JSON_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
+_JSON_CHARACTERS = re.compile(r'(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
 _JSON_LITERALS = {"t": "true", "f": "false", "n": "null"}
 _MINUS_ZERO = re.compile("-0(?![0-9.eE])")
 #: An error message quotes this many characters before and after the place.
@@ -17998,10 +19020,10 @@ def json_parse(realm, text):
 
 #: No part can match in two ways: `re` would try them all where a text has no end.
 _JSON_TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"'
-#: Characters of a JSON text that are decoded without a look whether the script shall stop.
+#: Characters of a JSON text that are decoded without a check whether the script shall stop.
 JSON_PART_CHARACTERS = 1 << 16
-#: Values of a text that is decoded at once all the same: some 60 ms.
-MIN_JSON_VALUES_IN_PARTS = 1 << 19
+#: Values of a text that is decoded at once all the same: 15 ms, of small arrays 100.
+MIN_JSON_VALUES_IN_PARTS = 1 << 17
 
 
 def _json_part(depth):
@@ -18084,7 +19106,9 @@ def _decode_parts(parser, text, at, place):
 
 
 def parse_plain_json(text):
-    """A JSON text, as clients send it, as plain Python. Raises JSSyntaxError, in V8's words."""
+    """A JSON text, as clients and scripts send it, as plain Python. Raises JSSyntaxError, in V8's words."""
+    if has_too_many_values(text):
+        raise JSSyntaxError(f"it has more than {MAX_JSON_VALUES:,} values")
     try:
         return _PLAIN_JSON.decode(text)
     except RecursionError:
@@ -18106,7 +19130,7 @@ _JSON_TEXT_OR_VALUE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[,\[{]', r
 
 def has_too_many_values(text):
     """Whether a JSON text has more than MAX_JSON_VALUES: each takes many times its characters of memory."""
-    if text.count(",") + text.count("[") + text.count("{") <= MAX_JSON_VALUES:
+    if len(text) <= MAX_JSON_VALUES or text.count(",") + text.count("[") + text.count("{") <= MAX_JSON_VALUES:
         return False
     separators = (1 for found in _JSON_TEXT_OR_VALUE.finditer(text) if found[0][0] != '"')
     return sum(itertools.islice(separators, MAX_JSON_VALUES + 1)) > MAX_JSON_VALUES
@@ -18180,8 +19204,11 @@ def json_token_error(text, position):
     """(None, position after it) for a string, number or literal, else (message, position)."""
     char = text[position:position + 1]
     if char == '"':
-        match = _JSON_STRING.match(text, position)
-        return (None, match.end()) if match else json_string_error(text, position + 1)
+        position += 1
+        while end := _JSON_CHARACTERS.match(text, position, position + SLICE_LENGTH).end() - position:
+            poll_interrupt()
+            position += end
+        return (None, position + 1) if text[position:position + 1] == '"' else json_string_error(text, position)
     if char and char in "-0123456789":
         return json_number_error(text, position)
     literal = _JSON_LITERALS.get(char, "")
@@ -18192,25 +19219,16 @@ def json_token_error(text, position):
 
 
 def json_string_error(text, position):
-    """The message and position for a string literal that has an error somewhere."""
-    while position < len(text):
-        char = text[position]
-        if char == "\\":
-            escape = text[position + 1:position + 2]
-            if not escape:
-                return "", len(text)
-            if escape == "u":
-                for index in range(position + 2, position + 6):
-                    if index >= len(text) or text[index] not in "0123456789abcdefABCDEF":
-                        return "Bad Unicode escape in JSON", index
-                position += 4
-            elif escape not in '"\\/bfnrt':
-                return "Bad escaped character in JSON", position + 1
-            position += 1
-        elif char < " ":
-            return "Bad control character in string literal in JSON", position
-        position += 1
-    return "Unterminated string in JSON", len(text)
+    """The message and position for a string literal that has an error here."""
+    char, escape = text[position:position + 1], text[position + 1:position + 2]
+    if char == "\\" and escape == "u":
+        return "Bad Unicode escape in JSON", next(
+            (index for index in range(position + 2, position + 6)
+             if text[index:index + 1] not in "0123456789abcdefABCDEF" or index >= len(text)))
+    if char == "\\":
+        return ("Bad escaped character in JSON", position + 1) if escape else ("", len(text))
+    return ("Bad control character in string literal in JSON", position) if char \
+        else ("Unterminated string in JSON", len(text))
 
 
 def json_number_error(text, position):
@@ -18267,8 +19285,8 @@ def internalize(holder, name, reviver):
         if is_array(value):
             keys = map(str, range(length_of_array_like(value)))
         else:
-            keys = [key for key in value.own_keys() if type(key) is str and is_enumerable(value, key)]
-        for key in keys:
+            keys = [key for key in interruptible(value.own_keys()) if type(key) is str and is_enumerable(value, key)]
+        for key in with_polls(keys):
             element = internalize(value, key, reviver)
             if element is undefined:
                 value.delete(key)
@@ -18322,7 +19340,7 @@ def plain_json(realm, value):
     encoder = make_encoder({}, plain_opener(realm), _quote_ascii, None, ":", ",", False, False, True)
     try:
         text = "".join(encoder(value, 0))
-    except (NotPlain, ValueError):
+    except (NotPlain, ValueError, RecursionError):  # JSONWriter may get deeper: CPython 3.12 gives C code little
         return None
     return text if text.isascii() else escape_lone_surrogates(text)
 
@@ -18464,10 +19482,13 @@ class JSONWriter:
         self.gap = gap
         self.indent = ""
         self.stack = []
+        self.open = set()               # the ids of the objects on the stack
         self.size = 0
+        self.out = []
 
-    def property_text(self, holder, key, value):
-        """SerializeJSONProperty (25.5.2.2) for a value already read; None for undefined."""
+    def write_property(self, holder, key, value, before):
+        """SerializeJSONProperty (25.5.2.2) for a value already read: writes its text behind the text `before`;
+        False for undefined."""
         if isinstance(value, JSObject) or type(value) is JSBigInt:
             to_json = get_v(self.realm, value, "toJSON")
             if is_callable(to_json):
@@ -18490,67 +19511,58 @@ class JSONWriter:
         elif kind is JSBigInt:
             raise JSTypeError("Do not know how to serialize a BigInt")
         elif isinstance(value, JSObject) and value.fn is None:
-            return self.object_text(key, value)
+            self.write_object(key, value, before)
+            return True
         else:
-            return None
-        self.count(len(text))
-        return text
+            return False
+        self.write(before + text)
+        return True
 
-    def count(self, length):
-        """Notes that the text grew."""
-        self.size += length
+    def write(self, text):
+        self.size += len(text)
         check_string_length(self.size)
+        self.out.append(text)
 
-    def object_text(self, key, value):
+    def write_object(self, key, value, before):
         """An object or array: SerializeJSONObject, SerializeJSONArray (25.5.2.5 and 6)."""
-        for index, (_, outer) in enumerate(self.stack):
-            if outer is value:
-                raise circular_error(self.stack[index:], key)
+        if id(value) in self.open:
+            first = next(index for index, (_, outer) in enumerate(self.stack) if outer is value)
+            raise circular_error(self.stack[first:], key)
         self.stack.append((key, value))
+        self.open.add(id(value))
         outer_indent = self.indent
         self.indent += self.gap
         self.realm.poll()
-        if is_array(value):
-            opener, closer, parts = "[", "]", self.elements(value)
-        else:
-            opener, closer, parts = "{", "}", self.members(value)
-        separator = ",\n" + self.indent if self.gap else ","
-        text = separator.join(parts)
-        if parts and self.gap:
-            text = f"\n{self.indent}{text}\n{outer_indent}"
-        self.count(len(parts) * len(separator) + 2)
+        is_list = is_array(value)
+        self.write(before + ("[" if is_list else "{"))
+        first = "\n" + self.indent if self.gap else ""
+        wrote = (self.write_elements if is_list else self.write_members)(value, first, "," + first)
+        self.write(("\n" + outer_indent if wrote and self.gap else "") + ("]" if is_list else "}"))
         self.stack.pop()
+        self.open.discard(id(value))
         self.indent = outer_indent
-        return opener + text + closer
 
-    def members(self, value):
+    def write_members(self, value, before, separator):
         keys = self.keys
         if keys is None:
             keys = [key for key in value.own_keys() if type(key) is str]
             if value.exotic or value.attrs is not None:
-                keys = [key for key in keys if is_enumerable(value, key)]
+                keys = [key for key in interruptible(keys) if is_enumerable(value, key)]
         colon = ": " if self.gap else ":"
-        parts = []
         for key in keys:
-            text = self.property_text(lambda: value, key, value.get(key))
-            if text is not None:
-                name = quote_json(key)
-                self.count(len(name))
-                parts.append(name + colon + text)
-        return parts
+            if self.write_property(lambda: value, key, value.get(key), before + quote_json(key) + colon):
+                before = separator
+        return before is separator
 
-    def elements(self, value):
-        parts = []
+    def write_elements(self, value, before, separator):
         for index in range(length_of_array_like(value)):
             if index % 1024 == 1023:
                 self.realm.poll()
             key = str(index)
-            text = self.property_text(lambda: value, key, value.get(key))
-            if text is None:
-                text = "null"
-                self.count(4)
-            parts.append(text)
-        return parts
+            if not self.write_property(lambda: value, key, value.get(key), before):
+                self.write(before + "null")
+            before = separator
+        return before is separator
 
 
 def unwrapped(value):
@@ -18592,8 +19604,8 @@ def json_stringify(realm, value, replacer=undefined, space=undefined):
             check_string_length(len(text))
             return text
     writer = JSONWriter(realm, function, keys, gap)
-    text = writer.property_text(lambda: realm.new_object({"": value}), "", value)
-    return undefined if text is None else text
+    wrote = writer.write_property(lambda: realm.new_object({"": value}), "", value, "")
+    return "".join(writer.out) if wrote else undefined
 
 
 def property_list(realm, replacer):
@@ -19064,7 +20076,7 @@ def global_unescape(realm, this, text=undefined, *_):
 #
 # RegExp, from the text of a pattern to matches: the properties of Unicode's characters, the tree of a
 # pattern, and the two machines that match it. One is Python's `re`, where it means the same; the other is
-# our own, which can be interrupted. Used by the built-ins of strings through Symbol.match and its kin.
+# our own, which can be interrupted. Strings use it through Symbol.match and related symbols.
 # ======================================================================================
 
 
@@ -19762,6 +20774,8 @@ class PatternParser:
     """Reads a pattern (22.2.1 with B.1.2); raises JSSyntaxError with the reason as V8 words it."""
 
     def __init__(self, source, flags):
+        if len(source) > MAX_PATTERN_LENGTH:
+            self.fail("Regular expression too large")
         self.sets = "v" in flags
         self.unicode = self.sets or "u" in flags
         self.ignore_case = "i" in flags
@@ -19781,8 +20795,6 @@ class PatternParser:
 
     def parse(self):
         """The tree of the whole pattern."""
-        if len(self.text) > MAX_PATTERN_LENGTH:
-            self.fail("Regular expression too large")
         tree = self.disjunction()
         if self.pos < len(self.text):
             self.fail("Unmatched ')'")
@@ -21386,7 +22398,7 @@ class CodePointView:
 
     def locate(self):
         """Notes where the astral characters are, once a position within the text is asked for."""
-        self.astral = [m.start() for m in interruptible_slowly(_ASTRAL_CHARACTER.finditer(self.points))]
+        self.astral = [m.start() for m in with_polls(_ASTRAL_CHARACTER.finditer(self.points))]
         self.astral_units = [index + i for i, index in enumerate(self.astral)]
 
     def to_point(self, unit):
@@ -21584,7 +22596,7 @@ REGEXP_FLAGS = "dgimsuvy"
 
 def are_flags(flags):
     """Whether a string is made of flags, each at most once, and not both of u and v."""
-    return len(set(flags)) == len(flags) and set(flags) <= set(REGEXP_FLAGS) \
+    return len(flags) <= len(REGEXP_FLAGS) and len(set(flags)) == len(flags) and set(flags) <= set(REGEXP_FLAGS) \
         and not ("u" in flags and "v" in flags)
 
 
@@ -22350,7 +23362,7 @@ def regexp_string_iterator_next(realm, this, *_):
 # 13  INTL
 #
 # The Intl object (ECMA-402) and what Number, Date, String and Array need of it for `toLocaleString`.
-# One constructor a subsection, over the table of locales at the beginning.
+# One constructor per subsection, after the table of locales at the beginning.
 # ======================================================================================
 
 
@@ -23528,14 +24540,19 @@ UNIT_SINGULARS = {"celsius": "degree Celsius", "fahrenheit": "degree Fahrenheit"
 UNIT_SPECIAL = {"mile-per-hour": "mph", "mile-per-gallon": "mpg"}
 
 ROUNDING_MODES = {
-    "ceil": decimal.ROUND_CEILING, "floor": decimal.ROUND_FLOOR, "expand": decimal.ROUND_UP,
-    "trunc": decimal.ROUND_DOWN, "halfExpand": decimal.ROUND_HALF_UP,
-    "halfTrunc": decimal.ROUND_HALF_DOWN, "halfEven": decimal.ROUND_HALF_EVEN,
+    "ceil": "ROUND_CEILING", "floor": "ROUND_FLOOR", "expand": "ROUND_UP",
+    "trunc": "ROUND_DOWN", "halfExpand": "ROUND_HALF_UP",
+    "halfTrunc": "ROUND_HALF_DOWN", "halfEven": "ROUND_HALF_EVEN",
     "halfCeil": None, "halfFloor": None}
 ROUNDING_INCREMENTS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 2500, 5000)
 #: Longer texts are formatted as the Number they convert to.
 MAX_DECIMAL_TEXT = 1000
-_ROUNDING = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
+
+
+@functools.cache
+def rounded_decimals():
+    """Decimal arithmetic in which what is not exact is rounded."""
+    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
 
 
 class NumberSettings(IntlSettings):
@@ -23678,11 +24695,12 @@ def round_decimal(value, settings):
     if mode is None:
         upwards = (settings.roundingMode == "halfCeil") is not value.is_signed()
         mode = decimal.ROUND_HALF_UP if upwards else decimal.ROUND_HALF_DOWN
+    arithmetic = rounded_decimals()
     if settings.roundingIncrement != 1:
-        step = _ROUNDING.scaleb(decimal.Decimal(settings.roundingIncrement), place)
-        value = _ROUNDING.multiply(_ROUNDING.divide(value, step).quantize(decimal.Decimal(1), mode, _ROUNDING), step)
+        step = arithmetic.scaleb(decimal.Decimal(settings.roundingIncrement), place)
+        value = arithmetic.multiply(arithmetic.divide(value, step).quantize(decimal.Decimal(1), mode, arithmetic), step)
     elif value.as_tuple().exponent < place:
-        value = value.quantize(_ROUNDING.scaleb(decimal.Decimal(1), place), mode, _ROUNDING)
+        value = value.quantize(arithmetic.scaleb(decimal.Decimal(1), place), mode, arithmetic)
     whole, _, fraction = format(value.copy_abs(), "f").partition(".")
     if fewest is None:
         exponent = value.adjusted() if value else 0
@@ -23704,11 +24722,11 @@ def scale_number(value, settings):
             return compact_power(settings.data, settings.compactDisplay, exponent)[0]
         return exponent // step * step
     power = power_of(value.adjusted())
-    whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
+    whole, fraction = round_decimal(rounded_decimals().scaleb(value, -power), settings)
     # Rounding may have made 1000 of 999.9.
     if power_of(power + len(whole.lstrip("0") or "0") - 1) > power:
         power = power_of(power + len(whole) - 1)
-        whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
+        whole, fraction = round_decimal(rounded_decimals().scaleb(value, -power), settings)
     return whole, fraction, power
 
 
@@ -23799,7 +24817,7 @@ def format_number_parts(value, settings):
     """PartitionNumberPattern (ECMA-402, 15.5.4): a list of (type, text)."""
     value = decimal_value(value)
     if settings.style == "percent" and value.is_finite():
-        value = _ROUNDING.scaleb(value, 2)
+        value = rounded_decimals().scaleb(value, 2)
     negative = value.is_signed() and not value.is_nan()
     digits, is_zero, category = magnitude_parts(value, settings)
     rows = settings.data.list("number")
@@ -24531,7 +25549,7 @@ def string_list(realm, iterable):
         return []
     iterator = iterate(realm, iterable)
     items = []
-    for item in iterator:
+    for item in with_polls(iterator):
         if type(item) is not str:
             error = JSTypeError("Iterable yielded a non-String value")
             abandon_iterator(iterator, error)
@@ -24622,9 +25640,9 @@ def relative_time_format_to_parts(realm, this, value=undefined, unit=undefined, 
 # ======================================================================================
 # 14  FUNCTIONS OF THE WEB
 #
-# What browsers and node give to scripts beside the language: the console and how it shows values, URL,
-# TextEncoder, base64, structuredClone, crypto, performance, timers. Each from the standard that it is
-# named in; none reaches outside of the realm.
+# What browsers and node give to scripts besides the language: the console and how it shows values, URL,
+# TextEncoder, base64, structuredClone, crypto, performance, timers. Each follows the standard that defines
+# it; none reaches outside the realm.
 # ======================================================================================
 
 
@@ -24981,8 +25999,9 @@ class Inspector:
         stack = peek(obj, "stack")
         if type(stack) is not str or not stack:
             stack = error_line(obj)
-        elif isinstance(obj, JSErrorObject) and stack.startswith(obj.header):
-            stack = error_line(obj) + stack[len(obj.header):]
+        elif isinstance(obj, JSErrorObject) and not stack.startswith(error_line(obj)) \
+                and stack.startswith(obj.first_line()):
+            stack = error_line(obj) + stack[len(obj.first_line()):]
         title = peek(obj, "name")
         stack = retitle_stack(stack, title if type(title) is str else "Error", name)
         keys = [key for key in self.shown_keys(obj)
@@ -26365,7 +27384,7 @@ def params_construct(realm, new_target, init=undefined, *_):
     if method is not undefined:
         return JSURLSearchParams(proto, pairs_from_sequence(realm, init))
     pairs = {}
-    for key in init.own_keys():
+    for key in interruptible(init.own_keys()):
         if type(key) is str:
             own = init.get_own(key)
             if own is not None and own.enumerable:
@@ -26660,7 +27679,7 @@ class Cloner:
 
     def clone_properties(self, value, copy):
         """The own enumerable properties with string keys."""
-        for key in value.own_keys():
+        for key in interruptible(value.own_keys()):
             if type(key) is str:
                 own = value.get_own(key)
                 if own is not None and own.enumerable:
@@ -26778,11 +27797,11 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
         raise JSError(new_dom_exception(
             realm, f"The requested length exceeds {MAX_RANDOM_BYTES} bytes", "QuotaExceededError"))
     if target:                          # the view of a detached buffer is empty, and read-only
-        target[:] = secrets.token_bytes(len(target))
+        target[:] = os.urandom(len(target))
     return array
 
 
-CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)))
+CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=os.urandom(16), version=4)))
 
 
 #: When the clock of performance.now() stood at zero: of that clock, and in milliseconds of Unix time.
@@ -26984,7 +28003,11 @@ def meant_method(realm, this, text):
         return ""
     known = method_names(this if isinstance(this, JSObject) else to_object(realm, this))
     item = name[1] + "Item"             # storages have getItem, where maps have get
-    return f". Did you mean {item}?" if item in known else meant_name(name[1], known)
+    if item in known:
+        return f". Did you mean {item}?"
+    if any(name[1] == entry[1] for table in INTRINSICS.values() for entry in getattr(table, "entries", ())):
+        return ""                       # nothing is misspelled: it is a method of other objects
+    return meant_name(name[1], known)
 
 
 def method_names(obj):
@@ -27129,6 +28152,8 @@ def initialize_fields(this, klass):
             set_function_name(value, key)
         if type(key) is PrivateKey:
             add_private(this, key, value)
+        elif type(this) is JSObject and this.attrs is None:
+            this.props[key] = value
         else:
             this.create_data_property_or_throw(key, value)
 
@@ -27204,7 +28229,7 @@ class ListDestructuring:
 
 #: What tells the functions of Math that have helpers from any others.
 MATH_INFOS = frozenset(entry[3] for entry in MATH.entries if entry[0] == "method" and entry[1] in (
-    "abs", "floor", "max", "min"))
+    "abs", "floor", "max", "min", "sqrt"))
 
 
 @runtime_helper
@@ -27222,6 +28247,10 @@ def reading_helpers(realm, helpers):
             props = obj.props
             if key in props:
                 return props[key]
+            if obj.attrs is None and type(obj.proto) is JSObject and key not in obj.proto.props:
+                attrs = obj.proto.attrs
+                if attrs is not None and type(accessor := attrs.get(key)) is Accessor and accessor.getter is not undefined:
+                    return accessor.getter.fn(obj)
             return obj.get(key)
         if isinstance(obj, JSObject):
             return obj.get(key)
@@ -27235,9 +28264,13 @@ def reading_helpers(realm, helpers):
                 return obj.items[key]
             if type(obj) is str and 0 <= key < len(obj):
                 return obj[key]
+            if type(obj) is HoleyArray and 0 <= key < len(obj.items) and obj.items[key] is not HOLE:
+                return obj.items[key]
             if type(obj) is JSTypedArray and key >= 0:
                 return obj.get_index(key)
         elif kind is str:
+            if type(obj) is JSObject and key in obj.props:
+                return obj.props[key]
             return get(obj, key)
         elif obj is undefined or obj is null:
             raise JSTypeError(f"Cannot read properties of {obj} (reading '{key_for_message(key)}')")
@@ -27252,13 +28285,20 @@ def reading_helpers(realm, helpers):
             return len(obj)
         return get(obj, "length")
 
-    return get, get_element, get_length
+    def get_size(obj):
+        """obj.size, mostly of a Map or Set"""
+        if (type(obj) is JSSet and obj.proto is realm.SetPrototype and realm.set_size_untouched
+                or type(obj) is JSMap and obj.proto is realm.MapPrototype and realm.map_size_untouched) \
+                and obj.attrs is None and "size" not in obj.props:
+            return len(obj.index)
+        return get(obj, "size")
+
+    return get, get_element, get_length, get_size
 
 
 def calling_helpers(realm, helpers):
-    """Calls of methods and constructors."""
+    """Calls of methods."""
     get_element, string_methods = helpers["get_element"], realm.StringPrototype.props
-    object_proto, allocate = realm.ObjectPrototype, object.__new__
 
     def method(obj, key, text):
         """The Python function of a method call obj.key(…)."""
@@ -27288,27 +28328,54 @@ def calling_helpers(realm, helpers):
     def element_method(obj, key, text):
         return callable_or_refusal(get_element(obj, key), text, realm)
 
-    def new(text, callee, *args):
-        if type(callee) is JSFunction:
-            ctor = callee.ctor
-            if ctor is True:
-                proto = callee.props.get("prototype")
-                if proto is None:
-                    proto = callee.get("prototype")
-                # What JSObject() does, without the call of its __init__.
-                this = allocate(JSObject)
-                this.proto = proto if isinstance(proto, JSObject) else object_proto
-                this.props = {}
-                this.attrs = None
-                result = callee.fn(this, *args)
-                return result if result is not undefined and isinstance(result, JSObject) else this
-            if ctor is not None:
-                return ctor(callee, *args)
-        if not isinstance(callee, JSObject) or callee.ctor is None:
-            raise JSTypeError(f"{text} is not a constructor")
-        return construct(callee, args)
+    return method, element_method
 
-    return method, element_method, new
+
+def constructing_helpers(realm, helpers):
+    """Instances of functions and classes."""
+    object_proto, allocate = realm.ObjectPrototype, object.__new__
+
+    def new(callee, text):
+        """The Python function that `new callee(…)` calls with the callee and the arguments. Generated code
+        knows classes by itself, by their `fields`."""
+        if type(callee) is JSFunction:
+            if callee.ctor is True:
+                return instance_of_function
+            if callee.ctor is not None:
+                return callee.ctor
+        if isinstance(callee, JSObject) and callee.ctor is not None:
+            return lambda callee, *args: construct(callee, args)
+
+        def refuse(callee, *args):
+            raise JSTypeError(f"{text} is not a constructor")
+        return refuse
+
+    def instance_of_function(callee, *args):
+        proto = callee.props.get("prototype")
+        if proto is None:
+            proto = callee.get("prototype")
+        # What JSObject() does, without the call of its __init__.
+        this = allocate(JSObject)
+        this.proto = proto if isinstance(proto, JSObject) else object_proto
+        this.props = {}
+        this.attrs = None
+        result = callee.fn(this, *args)
+        return result if result is not undefined and isinstance(result, JSObject) else this
+
+    def new_instance(new_target, klass):
+        """OrdinaryCreateFromConstructor for a base class, with its fields."""
+        proto = new_target.props.get("prototype")
+        if not isinstance(proto, JSObject):
+            proto = prototype_for(new_target, realm.object_prototype)
+        this = allocate(JSObject)
+        this.proto = proto
+        this.props = {}
+        this.attrs = None
+        if klass.fields:
+            initialize_fields(this, klass)
+        return this
+
+    return new, new_instance
 
 
 def storing_helpers(realm, helpers):
@@ -27334,9 +28401,18 @@ def storing_helpers(realm, helpers):
                 if key == len(items) < MAX_ARRAY_ITEMS and not Guard.index:
                     items.append(value)
                     return value
+            elif type(obj) is HoleyArray and type(key) is int and 0 <= key < len(obj.items) \
+                    and (obj.items[key] is not HOLE or not Guard.index):
+                if obj.items[key] is HOLE:
+                    obj.set_index(key, value)
+                else:
+                    obj.items[key] = value
+                return value
             elif type(obj) is JSTypedArray and type(key) is int and key >= 0:
                 obj.set_index(key, value)
                 return value
+            elif type(key) is str:
+                return put(obj, key, value)
             put_key(realm, obj, key, value, strict)
             return value
 
@@ -27392,6 +28468,11 @@ def function_helpers(realm, helpers):
 
 
 protector("push_untouched", ArrayPrototype=("push",))
+protector("pop_untouched", ArrayPrototype=("pop",))
+protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
+protector("set_methods_untouched", SetPrototype=("add", "has"))
+protector("map_size_untouched", MapPrototype=("size",))
+protector("set_size_untouched", SetPrototype=("size",))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
 
 
@@ -27413,12 +28494,69 @@ def shortcuts(realm, helpers):
             return ord(obj[index])
         return method(obj, "charCodeAt", text)(obj, index)
 
-    return push, char_code_at
+    def quick_pop(obj, text):
+        """obj.pop()"""
+        if type(obj) is JSArray and obj.items and not obj.props and obj.attrs is None and obj.proto is array_proto \
+                and realm.pop_untouched:
+            return obj.items.pop()
+        return method(obj, "pop", text)(obj)
+
+    return push, char_code_at, quick_pop
+
+
+def shortcuts_of_collections(realm, helpers):
+    """Methods of Map and Set."""
+    method = helpers["method"]
+
+    def is_plain_map(obj):
+        """Whether a value is a Map with the built-in methods."""
+        return type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
+            and obj.proto is realm.MapPrototype
+
+    def is_plain_set(obj):
+        return type(obj) is JSSet and not obj.props and obj.attrs is None and realm.set_methods_untouched \
+            and obj.proto is realm.SetPrototype
+
+    def quick_get(obj, text, key):
+        """obj.get(key)"""
+        if type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
+                and obj.proto is realm.MapPrototype:        # is_plain_map(), without the call
+            position = obj.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
+            return undefined if position is None else obj.values[position]
+        return method(obj, "get", text)(obj, key)
+
+    def quick_has(obj, text, key):
+        """obj.has(key)"""
+        if is_plain_set(obj) or is_plain_map(obj):
+            return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in obj.index
+        return method(obj, "has", text)(obj, key)
+
+    def quick_set(obj, text, key, value):
+        """obj.set(key, value)"""
+        if type(key) is str and is_plain_map(obj):
+            position = obj.index.get(key)
+            if position is None:
+                obj.append_key(key, key)
+                obj.values.append(value)
+            else:
+                obj.values[position] = value
+            return obj
+        return method(obj, "set", text)(obj, key, value)
+
+    def quick_add(obj, text, key):
+        """obj.add(key)"""
+        if type(key) is str and is_plain_set(obj):
+            if key not in obj.index:
+                obj.append_key(key, key)
+            return obj
+        return method(obj, "add", text)(obj, key)
+
+    return quick_get, quick_has, quick_set, quick_add
 
 
 def shortcuts_of_math(realm, helpers):
     """Functions of Math that are called often."""
-    method = helpers["method"]
+    method, square_root = helpers["method"], math.sqrt
     #: Functions of Math in this realm that nobody has replaced, by name.
     known = {}
 
@@ -27432,9 +28570,9 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_abs(obj, text, value):
         """Math.abs(value)"""
-        if type(value) is int and type(obj) is JSObject and "abs" in obj.props \
+        if (type(value) is int or type(value) is float) and type(obj) is JSObject and "abs" in obj.props \
                 and (obj.props["abs"] is known.get("abs") or knows(obj, "abs")):
-            return value if value >= 0 else -value
+            return abs(value)
         return method(obj, "abs", text)(obj, value)
 
     def quick_floor(obj, text, value):
@@ -27447,48 +28585,70 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
-        if type(x) is type(y) is int and type(obj) is JSObject and "max" in obj.props \
+        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) and (x > y or x < y) \
+                and type(obj) is JSObject and "max" in obj.props \
                 and (obj.props["max"] is known.get("max") or knows(obj, "max")):
             return x if x > y else y
         return method(obj, "max", text)(obj, x, y)
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
-        if type(x) is type(y) is int and type(obj) is JSObject and "min" in obj.props \
+        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) and (x > y or x < y) \
+                and type(obj) is JSObject and "min" in obj.props \
                 and (obj.props["min"] is known.get("min") or knows(obj, "min")):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
-    return quick_abs, quick_floor, quick_max, quick_min
+    def quick_sqrt(obj, text, value):
+        """Math.sqrt(value)"""
+        if (type(value) is float or type(value) is int) and value >= 0 and type(obj) is JSObject and "sqrt" in obj.props \
+                and (obj.props["sqrt"] is known.get("sqrt") or knows(obj, "sqrt")):
+            return square_root(value)
+        return method(obj, "sqrt", text)(obj, value)
+
+    return quick_abs, quick_floor, quick_max, quick_min, quick_sqrt
 
 
 def iteration_helpers(realm, helpers):
     """Iteration, spread and destructuring of arrays."""
     array_proto = realm.ArrayPrototype
 
-    def iterate_live(value):
+    def iterate_live(value, text=None):
         """iterate() for a loop whose body may change what is iterated."""
         if type(value) is JSArray and has_plain_iteration(realm, value):
             return live_items(value)
-        return iterate_fast(realm, value)
+        return iterate_fast(realm, value, text)
 
-    def iterate(value):
-        return iterate_fast(realm, value)
+    def iterate(value, text=None):
+        return iterate_fast(realm, value, text)
 
-    def spread(value):
+    def iterate_entries(value, text=None):
+        """iterate_live() for a loop that takes two values at once, which first_values() finds in a tuple."""
+        if type(value) is JSMap and value.attrs is None and SYM_ITERATOR not in value.props \
+                and value.proto is realm.MapPrototype and realm.map_iteration_untouched and realm.array_iteration_untouched:
+            return iterate_pairs(value)
+        return iterate_live(value, text)
+
+    def spread(value, text=None):
         """The values of a spread element, as a Python iterable."""
-        return iterable_values(realm, value)
+        return iterable_values(realm, value, text)
 
     def rest_array(values):
         return JSArray(array_proto, list(values))
 
-    def first_values(value, count):
+    def plain_arrays():
+        """Whether arrays are iterated by the built-in functions."""
+        return realm.array_iteration_untouched
+
+    def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
+        if type(value) is tuple:
+            return value
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
                 and realm.array_iteration_untouched:
             missing = count - len(value.items)
             return value.items if missing <= 0 else value.items + [undefined] * missing
-        iterator = destructure_array(value)
+        iterator = destructure_array(value, text)
         try:
             values = [iterator.step() for _ in range(count)]
         except BaseException as error:
@@ -27497,21 +28657,21 @@ def iteration_helpers(realm, helpers):
         close_iterator(iterator)
         return values
 
-    def destructure_array(value):
-        iterator = iterate_fast(realm, value)
+    def destructure_array(value, text=None):
+        iterator = iterate_fast(realm, value, text)
         if isinstance(iterator, IteratorRecord):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return iterate_live, iterate, spread, rest_array, first_values, destructure_array
+    return iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array, plain_arrays
 
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
     runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
-    for make in (reading_helpers, calling_helpers, storing_helpers, function_helpers, shortcuts, shortcuts_of_math,
-                 iteration_helpers):
+    for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers, function_helpers, shortcuts,
+                 shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
     return runtime
 
@@ -27574,13 +28734,11 @@ def put_key(realm, obj, key, value, strict):
     put_slowly(realm, obj, to_property_key(key), value, strict)
 
 
-def iterate_fast(realm, value):
+def iterate_fast(realm, value, text=None):
     """iterate(), with more shortcuts: generators, Map, Set and typed arrays."""
     kind = type(value)
     if kind is JSGenerator:
-        proto = value.proto
-        if not value.props and realm.generator_iteration_untouched and proto is not None and not proto.props \
-                and proto.attrs is None and proto.proto is realm.GeneratorPrototype:
+        if is_plain_generator(realm, value):
             return GeneratorLoop(value, None)
     elif kind in COLLECTION_TYPES:
         fast = fast_iterator(realm, value)
@@ -27590,18 +28748,16 @@ def iterate_fast(realm, value):
         fast = iterate_typed_array(realm, value)
         if fast is not None:
             return fast
-    elif value is undefined or value is null:
-        raise JSTypeError(f"{value} is not iterable")
-    return iterate(realm, value)
+    return iterate(realm, value, text)
 
 
-def iterable_values(realm, value):
+def iterable_values(realm, value, text=None):
     """The values of an iterable, at most MAX_ARRAY_ITEMS."""
     if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched:
         return value.items
     values = []
-    for item in iterate_fast(realm, value):
+    for item in iterate_fast(realm, value, text):
         values.append(item)
         if not len(values) & 4095:
             realm.poll()
@@ -27842,18 +28998,6 @@ def with_callee(function, code):
 
 
 @runtime_helper
-def new_instance(realm, new_target, klass):
-    """OrdinaryCreateFromConstructor for a base class, with its fields."""
-    proto = new_target.props.get("prototype")
-    if not isinstance(proto, JSObject):
-        proto = prototype_for(new_target, realm.object_prototype)
-    this = JSObject(proto)
-    if klass.fields:
-        initialize_fields(this, klass)
-    return this
-
-
-@runtime_helper
 def super_call(realm, klass, new_target, bound, *args):
     """super(…args) (13.3.7.1)."""
     parent = klass.proto
@@ -27908,7 +29052,8 @@ def default_constructor(realm, klass, derived):
     """What a class without a constructor runs (15.7.14, step 14)."""
     if derived:
         return lambda new_target, *args: super_call(realm, klass, new_target, False, *args)
-    return lambda new_target, *args: new_instance(realm, new_target, klass)
+    new_instance = realm.runtime["new_instance"]
+    return lambda new_target, *args: new_instance(new_target, klass)
 
 
 @runtime_helper
@@ -28556,6 +29701,40 @@ def give_back_memory():
     ask_glibc("malloc_trim", ctypes.c_size_t(0) if ctypes else 0)
 
 
+class CollectorPauses:
+    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is not
+    looked at again before `collect_all`. A callback of the gc module.
+
+    has_kept    is there something that is not looked at?
+    is_stale    has a realm been closed since, which may be among it?
+    """
+
+    #: Seconds of a collection after which that is worth it.
+    LONG = 0.1
+
+    def __init__(self):
+        self.began = 0.0
+        self.has_kept = self.is_stale = False
+
+    def __call__(self, phase, info):
+        if info["generation"] < 2:
+            return
+        if phase == "start":
+            self.began = time.thread_time()
+        elif time.thread_time() - self.began > self.LONG:
+            gc.freeze()
+            self.has_kept = True
+
+    def collect_all(self):
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+        self.has_kept = self.is_stale = False
+
+
+COLLECTOR_PAUSES = CollectorPauses()
+
+
 def share_one_arena():
     """Lets all threads allocate from one arena of glibc (M_ARENA_MAX): they do so under Python's lock anyway,
     and each further arena takes memory of its own."""
@@ -28660,6 +29839,8 @@ class Watchdog:
                 idle = 0 if self.watches or self.ended else idle + 1
                 if not idle:
                     self.check(time.monotonic() - due)
+                elif idle == 10 and COLLECTOR_PAUSES.is_stale:
+                    self.collect()
                 asleep = self.asleep = idle > 40
                 wait = None if asleep else self.next_wait()
                 due = time.monotonic() + (wait or 0.0)
@@ -28757,7 +29938,7 @@ class Watchdog:
     def collect(self):
         """Collects garbage and gives what is free back to the system; the bytes by which the process shrank."""
         before = memory_used()
-        gc.collect()
+        COLLECTOR_PAUSES.collect_all()
         give_back_memory()
         self.collected = time.monotonic()
         self.memory = self.clean_memory = memory_used()
@@ -28854,7 +30035,7 @@ class LiveValues:
         return result
 
     def convert_object(self, value):
-        result, owner = {}, value
+        result, owner = ProxyValues(self, value) if isinstance(value, JSProxyBase) else {}, value
         self.made[id(value)] = value, result
         while owner is not None and owner is not self.realm.ObjectPrototype:
             for key in owner.own_keys():
@@ -28873,13 +30054,24 @@ class LiveValues:
     def property(self, holder, key, desc):
         if desc is None:
             return None
-        if not desc.is_accessor():
-            return self.convert(holder.get(key), holder)
+        return self.reader(holder, key) if desc.is_accessor() else self.convert(holder.get(key), holder)
 
+    def reader(self, holder, key):
         def read(*arguments):
             value = holder.get(key)
             return call(value, holder, *arguments) if is_callable(value) else value
         return self.later(read)
+
+
+class ProxyValues(dict):
+    """What a Proxy became for such a reader: it may also have properties that it does not list."""
+
+    def __init__(self, values, proxy):
+        super().__init__()
+        self.values_of, self.proxy = values, proxy
+
+    def get(self, name, default=None):
+        return self[name] if name in self else self.values_of.reader(self.proxy, utf16(name))
 
 
 # -- Output and compiled texts -----------------------------------------------------------
@@ -28923,7 +30115,7 @@ def compile_cached(source, filename):
 
 
 #: Errors of Python's own that generated code may raise, and what they are in JavaScript.
-_UNBOUND = re.compile("'([^']*)'")
+_UNBOUND = re.compile("'([^']*)")     # Python cuts long names off
 _EMPTY_CELL = re.compile("^v$|Cell' object has no attribute 'v'$")
 
 
@@ -29016,6 +30208,16 @@ def call_depth():
 class ScriptThread(threading.Thread):
     """A thread whose stack is deep enough for scripts."""
 
+    #: Whether scripts run on such threads alone: on Windows, whose other threads have a small stack (with its 2 MB,
+    #: recursion would end the process), and under the command line, for deeper calls.
+    required = sys.platform == "win32"
+
+    @classmethod
+    def require(cls):
+        """From now on scripts run on such threads alone."""
+        cls.required = True
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
+
     def start(self):
         size = script_stack()
         with _stack_size_lock:
@@ -29060,15 +30262,11 @@ def on_script_thread(function, *arguments, on_interrupt=None):
     raise value
 
 
-def needs_deep_stack(method, small=sys.platform == "win32"):
-    """Lets a method run on a thread for scripts when its caller's is not one, on systems whose other threads
-    have a `small` stack: with Windows' 2 MB, recursion would end the process."""
-    if not small:
-        return method
-
+def needs_deep_stack(method):
+    """Lets a method run on a thread for scripts when its caller's is not one and such a thread is required."""
     @functools.wraps(method)
     def on_deep_stack(*arguments, **named):
-        if isinstance(threading.current_thread(), ScriptThread):
+        if not ScriptThread.required or isinstance(threading.current_thread(), ScriptThread):
             return method(*arguments, **named)
         return on_script_thread(functools.partial(method, *arguments, **named))
 
@@ -29078,10 +30276,12 @@ def needs_deep_stack(method, small=sys.platform == "win32"):
 @functools.cache
 def prepare_interpreter():
     """Makes room for deep calls and for many objects, once in a process."""
-    sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
+    depth = call_depth() if ScriptThread.required else min(call_depth(), EMBEDDED_CALL_DEPTH)
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), depth))
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+    gc.callbacks.append(COLLECTOR_PAUSES)
 
 
 # -- Outcomes of calls -------------------------------------------------------------------
@@ -29157,7 +30357,7 @@ class Pending(Outcome):
         if itself:
             realm.enter(lambda: realm.run_jobs(False))
             if not self.done:
-                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it may wait "
+                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it can wait "
                                     "for other promises only, not for timers or events")
             return self.value()
         settled = threading.Event()
@@ -29334,6 +30534,8 @@ class RealmBase:
         if isinstance(error, NameError):
             found = _UNBOUND.search(str(error))
             return "ReferenceError", self.unbound_message(found[1] if found else "?")
+        if isinstance(error, ValueError) and str(error) == "generator already executing":
+            return "TypeError", "Generator is already running"
         if isinstance(error, AttributeError) and _EMPTY_CELL.search(str(error)):
             return "ReferenceError", f"Cannot access {self.name_of_cell(error)} before initialization"
         self.note_failure(error)
@@ -29572,6 +30774,7 @@ class RealmBase:
     def close(self):
         """Cancels timers; later entries fail."""
         self.closed = True
+        COLLECTOR_PAUSES.is_stale = COLLECTOR_PAUSES.has_kept
         self.timers.close()
 
     def unload(self, reason):
@@ -29894,14 +31097,14 @@ class Realm(RealmBase):
 
     def _object_to_python(self, value, around):
         if isinstance(value, JSArray):
-            return [self._to_python(item, around) for item in list_from_array_like(value)]
+            return [self._to_python(item, around) for item in interruptible(list_from_array_like(value))]
         if isinstance(value, JSPrimitiveObject):
             return self._to_python(value.value, around)
         to_json = value.get("toJSON")
         if is_callable(to_json):
             return self._to_python(to_json.fn(value, ""), around)
         result = {}
-        for key in value.own_keys():
+        for key in interruptible(value.own_keys()):
             if type(key) is str:
                 desc = value.get_own(key)
                 if desc is not None and desc.enumerable:
@@ -29955,8 +31158,8 @@ class Realm(RealmBase):
     def keys(self, obj):
         """The names of an object's own enumerable properties."""
         names = [key for key in obj.own_keys() if type(key) is str]
-        found = [(key, obj.get_own(key)) for key in names]
-        return [python_text(key) for key, desc in found if desc is not None and desc.enumerable]
+        found = [(key, obj.get_own(key)) for key in interruptible(names)]
+        return [python_text(key) for key, desc in interruptible(found) if desc is not None and desc.enumerable]
 
     def elements(self, array):
         """The elements of an array, as a list."""
@@ -30517,9 +31720,9 @@ class PromptRealm(ForegroundRealm):
 # ======================================================================================
 # 16  JS2PY, AND THE CHOICE OF AN ENGINE
 #
-# The customer's package as an engine beside our own: a private copy of it, the way from our syntax tree to
-# its JavaScript, what was closed so that a script stays inside, and a realm with the same members as
-# ours. ENGINES, at the end, is the choice.
+# The package js2py as a second engine: a private copy of it, the translation from our syntax tree to its
+# JavaScript, the hardening that keeps a script inside, and a realm with the same members as ours.
+# ENGINES, at the end, lists the engines to choose from.
 # ======================================================================================
 
 
@@ -30864,7 +32067,7 @@ def newer_construct(node):
 def check_parameters(function):
     names = [param.name for param in function.params]
     if len(set(names)) < len(names):
-        raise JSSyntaxError("js2py has no functions with two parameters of one name: use --engine builtin",
+        raise JSSyntaxError("js2py does not support two parameters with the same name: use --engine builtin",
                             function.line, function.column + 1)
 
 
@@ -30886,7 +32089,7 @@ def es5_program(source):
         if what is not None:
             refuse_newer(what, node.line, node.column + 1)
         if count > MAX_JS2PY_NODES:
-            raise JSSyntaxError(f"js2py takes no scripts of more than {MAX_JS2PY_NODES:,} names, numbers, calls and "
+            raise JSSyntaxError(f"js2py cannot run scripts with more than {MAX_JS2PY_NODES:,} names, numbers, calls and "
                                 "so on: use --engine builtin")
     for node in program.walk():
         if isinstance(node, (FunctionDeclaration, FunctionExpression)):
@@ -31399,7 +32602,7 @@ def harden_js2py_functions(realm, copy):
     base, pyjs = copy.base, copy.pyjs
 
     def no_code(*_):
-        raise base.MakeError("EvalError", "js2py runs no text as code here: eval and new Function are turned "
+        raise base.MakeError("EvalError", "js2py does not run text as code here: eval and new Function are turned "
                                           "off; use --engine builtin")
 
     def set_prototype(value, this, arguments):
@@ -31636,7 +32839,7 @@ class Js2PyRealm:
     """
 
     def __init__(self, name="<realm>", *, console=None, timeout=None):
-        sys.setrecursionlimit(max(sys.getrecursionlimit(), call_depth()))
+        prepare_interpreter()
         self.name = name
         self.console = console or print_to_terminal
         self.timeout = timeout
@@ -31727,7 +32930,7 @@ class Js2PyRealm:
             return make("RangeError", "Maximum call stack size exceeded")
         if isinstance(error, MemoryError):
             return make("RangeError", "Out of memory")
-        return make("Error", f"js2py fails at this ({type(error).__name__})")
+        return make("Error", f"js2py failed here ({type(error).__name__})")
 
     def js_error(self, error, phase="runtime"):
         """The JSError to raise outside for any exception that left a script."""
@@ -32078,7 +33281,7 @@ class Js2PyRealm:
     def parse(self, text):
         """JSON.parse of a text, a value of js2py."""
         if sum(map(text.count, ",[{")) > MAX_JS2PY_JSON_VALUES:
-            raise JSRangeError(f"js2py reads no JSON with more than {MAX_JS2PY_JSON_VALUES:,} values here")
+            raise JSRangeError(f"js2py cannot read JSON with more than {MAX_JS2PY_JSON_VALUES:,} values here")
         try:
             return self.inward(json.loads(text, parse_int=float, parse_constant=refuse_json_constant))
         except ValueError:
@@ -32174,7 +33377,7 @@ def check_engine(name):
     """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
     engine is not installed or does not work."""
     if name not in ENGINES:
-        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+        raise ValueError(f"there is no engine {name!r}; the engines are {', '.join(ENGINES)}")
     if name == "js2py":
         check_js2py()
     return ENGINES[name]
@@ -32186,14 +33389,14 @@ def check_engine(name):
 # Server-Sent Events without a word of JavaScript. A `StreamRegistry` maps paths to `Stream`s; a
 # stream numbers and remembers its messages and knows its `Connection`s; the `Broadcaster` is the
 # one thread that writes to every socket. Sending only appends to the stream and wakes that
-# thread, so it never waits for a client, and whatever was sent meanwhile leaves in one write per
-# connection, whose bytes are joined once for all who wait for the same run of messages.
+# thread, so it never waits for a client. Whatever was sent in the meantime goes out in one write per
+# connection; its bytes are joined once for all connections that wait for the same run of messages.
 #
-# Readers differ in what a blank line means. A browser's EventSource takes an id over at a blank line,
-# even when no data came with it, and only so can it resume from a stream that has sent nothing yet.
-# Other readers take every blank line for a message, so they get blank lines after messages only: the id
-# of the opening and of a heartbeat is a line on its own, and also stands in the response's
-# Last-Event-ID. What tells EventSource apart is how it asks (`asks_like_event_source`).
+# Readers differ in what a blank line means. A browser's EventSource adopts an id at a blank line, even
+# without data, and needs this to resume from a stream that has sent nothing yet. Other readers take
+# every blank line for a message, so they get blank lines only after messages: the id of the opening and
+# of a heartbeat is a line of its own, and is also in the response's Last-Event-ID. EventSource is
+# recognised by its request (`asks_like_event_source`).
 # Used by the sections on GraphQL, host API and HTTP.
 # ======================================================================================
 
@@ -32237,6 +33440,11 @@ _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})\Z")
 
 
 # -- Messages of streams -----------------------------------------------------------------
+
+def random_hex(count):
+    """Random bytes that nobody can guess, as hexadecimal digits. (The module secrets would load OpenSSL.)"""
+    return os.urandom(count).hex()
+
 
 def utf8(text):
     """The bytes of a text; half characters (lone surrogates) become U+FFFD."""
@@ -32452,7 +33660,7 @@ class Stream:
         #: waiting, and nobody else needs it.
         self.sending = threading.Lock()
         #: Told apart from the ids of an earlier server, or of an earlier stream of this path.
-        self.epoch = secrets.token_hex(4)
+        self.epoch = random_hex(4)
         self.sequence = 0
         self.depth = history
         #: Milliseconds that browsers wait before they connect again.
@@ -32551,7 +33759,7 @@ class Stream:
         if self.archive is not None and not self.archive.append(self, message):
             with self.lock:
                 self.former = self.epoch, self.sequence
-                self.epoch, self.archive = secrets.token_hex(4), None
+                self.epoch, self.archive = random_hex(4), None
             return self._next_message(body, filter, sequence, id)
         return message
 
@@ -33598,7 +34806,7 @@ class Broadcaster:
 # logic of GraphQL over SSE. It knows neither JavaScript nor sockets: resolvers are callables
 # `resolver(args, info) -> value`, events are texts. It uses the streams of the section above and hands
 # down `GraphQLService`, which holds registrations, answers requests and projects what is broadcast.
-# Messages are worded as graphql-js words them, so that people find them in a search engine.
+# Messages have the words of graphql-js, so that people find them in a search engine.
 # ======================================================================================
 
 #: Characters a document may have. A megabyte of query is refused before it is looked at.
@@ -33685,6 +34893,11 @@ class GraphQLSchemaError(Exception):
         rest = f" – and {more} more problem{'s' if more > 1 else ''}" if more else ""
         self.message = first + where + rest
         super().__init__(self.message)
+
+    @property
+    def frame(self):
+        """The lines of the SDL around the place, or ""."""
+        return code_frame(self.registration.text, self.line, self.column, 1) if self.registration and self.line else ""
 
 
 class _NullBubble(Exception):
@@ -34805,13 +36018,13 @@ _BUILT_IN_SCALARS = {
         _literal_parser(("Int", "Float"), "Float cannot represent non numeric value",
                         _finite_float)),
     "String": (
-        "A text of Unicode characters.", _serialize_string, _parse_string,
+        "A string of Unicode characters.", _serialize_string, _parse_string,
         _literal_parser(_STRING_KINDS, "String cannot represent a non string value", str)),
     "Boolean": (
         "`true` or `false`.", _serialize_boolean, _parse_boolean,
         _literal_parser(("Boolean",), "Boolean cannot represent a non boolean value", bool)),
     "ID": (
-        "A key that identifies an object. It is sent as a text; whole numbers are accepted too.",
+        "A key that identifies an object. It is sent as a string; whole numbers are accepted too.",
         _coerce_id, _coerce_id,
         _literal_parser(("Int",) + _STRING_KINDS,
                         "ID cannot represent a non-string and non-integer value", str)),
@@ -35127,6 +36340,11 @@ class GraphQLRegistration:
     @property
     def label(self):
         return "registerTypes" if self.kind == "types" else f'register{self.kind.capitalize()}("{self.name}")'
+
+    @property
+    def text(self):
+        """The SDL as the script wrote it."""
+        return self.sdl[self.inset:-2] if self.inset else self.sdl
 
     def place(self, line, column):
         """A place in `sdl` as one in the script's text."""
@@ -35567,7 +36785,7 @@ class GraphQLSchema:
         if self.core and not self.root_shell("query").fields:
             self.roots["query"].fields[_PLACEHOLDER] = GraphQLField(
                 _PLACEHOLDER, self.types["Boolean"], None,
-                "Always null. It stands here because no query is registered, and GraphQL wants one.")
+                "Always null. It is here because no query is registered, and GraphQL requires one.")
 
     # -- checks of spec 3 ----
 
@@ -35754,7 +36972,8 @@ class GraphQLSchema:
                 kept[type_] = True
                 todo += reversed(type_.possible + type_.interfaces + _types_in_fields(type_))
 
-        declared = [self.types[name] for item in visible for name in item.parsed.order if name in self.types]
+        names = dict.fromkeys(name for item in visible for name in item.parsed.order)
+        declared = [self.types[name] for name in names if name in self.types]
         for type_ in declared:
             if type_.fields or type_.kind != "OBJECT":
                 kept[type_] = True
@@ -37109,8 +38328,8 @@ def _text_completer(project):
             return None
         if isinstance(value, str):
             try:
-                value = json.loads(value)
-            except ValueError:
+                value = parse_plain_json(value)
+            except JSSyntaxError:
                 raise GraphQLError("The message is not JSON, so a selection set cannot be applied to it: "
                                    + _inspect_value(value[:80])) from None
         return project(value)
@@ -37153,6 +38372,18 @@ def _list_completer(item_complete, plan, item_type):
     return complete
 
 
+def _value_of_text(text, plan):
+    """What the JSON text that a resolver gave stands for; None where it is no JSON. Raises GraphQLError when it
+    holds too much."""
+    if has_too_many_values(text):
+        raise GraphQLError(f'The JSON text for field "{plan.parent}.{plan.name}" has more than '
+                           f"{MAX_JSON_VALUES:,} values; give what it stands for instead.")
+    try:
+        return parse_plain_json(text)
+    except JSSyntaxError:
+        return None
+
+
 def _list_source(value, run, plan, path):
     """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
     there is none."""
@@ -37161,10 +38392,7 @@ def _list_source(value, run, plan, path):
         if value is None or value is run.absent:
             return None
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+        value = _value_of_text(value, plan)
     if isinstance(value, (list, tuple)):
         return value
     raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
@@ -37191,10 +38419,7 @@ def _object_source(value, run, plan, type_, path):
         if value is None or value is run.absent:
             return None
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+        value = _value_of_text(value, plan)
     if isinstance(value, dict):
         return value
     raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
@@ -37396,8 +38621,8 @@ def _payload_value(text, type_, selected):
                                                            or named.name in ("String", "ID")):
         return text
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse_plain_json(text)
+    except JSSyntaxError:
         if named.is_leaf and not selected:
             return text
         raise GraphQLError(f"The message is not JSON: {_inspect_value(text[:80])}") from None
@@ -37660,7 +38885,7 @@ def read_graphql_request(method, headers, query, body):
         raise _BadRequest(400, "The body is not UTF-8.") from None
     parameters = _parse_json(text, "The body")
     if isinstance(parameters, list):
-        raise _BadRequest(400, "Batches are not supported: send one operation for each request.")
+        raise _BadRequest(400, "Batches are not supported: send one operation per request.")
     if not isinstance(parameters, dict):
         raise _BadRequest(400, "The body must be a JSON object.")
     return GraphQLRequest(parameters)
@@ -37861,7 +39086,7 @@ class _SseOperation:
         advice = None
         if subscription.untyped:
             advice = (f'The subscription "{subscription.name}" is declared String but was queried with a '
-                      "selection set: its messages are read as JSON. Better declare an object type.")
+                      "selection set: its messages are read as JSON. Declare an object type instead.")
         if self.single:
             return self.subscribe_reserved(subscription, first, advice)
         stream = self.service.channel(subscription, self.event, self.last_event_id())
@@ -37925,8 +39150,8 @@ class GraphQLStaging:
         self.service, self.owner = service, owner
         self.others = others or self._of_other_owners
         self.registrations = []
-        #: The owners of registrations that one did not fit.
-        self.blockers = set()
+        #: The owners of registrations that one did not fit; the registrations of others that all of these fit.
+        self.blockers, self.fitted = set(), frozenset()
         self._view = None
 
     def _of_other_owners(self):
@@ -37945,8 +39170,12 @@ class GraphQLStaging:
                 raise error
             self.registrations = [known for known in self.registrations
                                   if (known.kind, known.name) != (kind, name)] + [item]
-            self._view = None
+            self._view, self.fitted = None, frozenset(others)
         return item
+
+    def settle(self):
+        """Forgets the registrations of others, once this set has taken effect."""
+        self._view, self.fitted = None, frozenset()
 
     def has_subscription(self, name):
         return any((item.kind, item.name) == ("subscription", name) for item in self.registrations)
@@ -37968,7 +39197,7 @@ class GraphQLStaging:
     def conflicts_with(self, owner):
         """Is there something in this set that does not fit what another owner has registered?"""
         theirs = [known for known in self.service.registrations if known.owner == owner]
-        if not theirs or not self.registrations:
+        if not self.registrations or self.fitted.issuperset(theirs):
             return False
         return any((item.kind, item.name) == (known.kind, known.name) and item.kind != "types"
                    for item in self.registrations for known in theirs) \
@@ -37985,8 +39214,8 @@ def visible_registrations(registrations, visibility, owner):
 class GraphQLService:
     """Holds the registrations of all owners, answers requests, and keeps the subscribers.
 
-    `error_extensions(exception, context) -> dict or None` may add extensions to an error whose resolver
-    raised `exception`. `absent` is a value that resolvers return for "no value" besides None.
+    `error_extensions(exception, context) -> dict or None` may add extensions, or a `message`, to an error
+    whose resolver raised `exception`. `absent` is a value that resolvers return for "no value" besides None.
     `registry` is the stream registry (section 17) in which each subscription has its plain stream;
     without one nothing can be subscribed.
     """
@@ -38047,7 +39276,7 @@ class GraphQLService:
                    '"external", "engine" or "internal".')
         if not isinstance(item.sdl, str) or not item.sdl.strip():
             example = f"{item.name}: String" if is_field else "type Book { id: ID! title: String }"
-            refuse(f'{item.label} needs the schema as a text, such as "{example}".')
+            refuse(f'{item.label} needs the schema as a string, such as "{example}".')
         for known in others:
             if is_field and (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
                 refuse(f'The {item.kind} "{item.name}" is already registered by '
@@ -38062,7 +39291,7 @@ class GraphQLService:
         extra = [field for name, field in item.parsed.roots[item.kind].items() if name != item.name] if item.inset else ()
         if extra and item.name in item.parsed.roots[item.kind]:
             raise self.schema_error([(f'The SDL of the field "{item.name}" has another field, "{extra[0].name}". '
-                                      f'Register it by a call of its own.', extra[0].start, item)], item)
+                                      f'Register it with a separate call.', extra[0].start, item)], item)
         if not is_field and not (item.parsed.types or item.parsed.extensions or item.parsed.directives):
             refuse("registerTypes: the SDL defines no type. Root fields are registered by registerQuery, "
                    "registerMutation and registerSubscription.")
@@ -38122,7 +39351,7 @@ class GraphQLService:
 
     def changed(self):
         """Works out which registrations fit together, and forgets what was made from the old ones."""
-        working, broken, messages = list(self.registrations), [], []
+        working, broken, frames = list(self.registrations), [], {}
         while True:
             schema = self.trial
             if schema is None or schema.registrations != working:
@@ -38132,18 +39361,19 @@ class GraphQLService:
             bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
                 break
-            messages += [f"{item.owner}: {self.schema_error(problems, item).message}" if item.owner else
-                         self.schema_error(problems, item).message for item in bad.values()]
+            for item in bad.values():
+                error = self.schema_error(problems, item)
+                frames[f"{item.owner}: {error.message}" if item.owner else error.message] = error.frame
             broken += bad.values()
             working = [item for item in working if id(item) not in bad]
         self.use(working, broken)
         if not self.loading:
-            for message in messages:
+            for message, frame in frames.items():
                 if message not in self.faults:
-                    self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} This is switched off "
-                                         "until it fits.")
-            self.faults = messages
-        return messages
+                    self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} It is switched off "
+                                         f"until this is fixed.\n{frame}".rstrip())
+            self.faults = list(frames)
+        return list(frames)
 
     @contextlib.contextmanager
     def all_loading(self):
@@ -38222,6 +39452,7 @@ class GraphQLService:
             if error.original is not None and self.error_extensions is not None:
                 extra = self.error_extensions(error.original, context)
                 if extra:
+                    entry["message"] = extra.pop("message", entry["message"])
                     entry["extensions"] = {**entry.get("extensions", {}), **extra}
             result.append(entry)
         return result
@@ -38318,7 +39549,7 @@ class GraphQLService:
         with self.lock:
             if len(self.reservations) >= MAX_GRAPHQL_RESERVATIONS:
                 return _sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
-            token = secrets.token_hex(16)
+            token = random_hex(16)
             stream = Stream(GRAPHQL_SSE_PATH, self.registry.broadcaster)
             reservation = self.reservations[token] = _Reservation(token, stream)
         stream.on_close = lambda connection: setattr(reservation, "idle_since", time.monotonic())
@@ -38615,9 +39846,9 @@ def graphql_registration_sentence(item):
 # ======================================================================================
 # 19  HOST API
 #
-# The objects and functions that scripts find beside JavaScript's own: routeRegistry, graphQLRegistry,
+# The objects and functions that scripts have besides JavaScript's own: routeRegistry, graphQLRegistry,
 # sendStreamMessageToConnections, ResponseBuilder, sharedStorage. Each is declared once, with
-# its parameters and result in the notation of TypeScript and a sentence of documentation, by the
+# its parameters and result in TypeScript notation and a sentence of documentation, by the
 # decorator `host_function`; `HOST_API` is the table of all. A function gets the script's host
 # (next section) and the arguments as the engine holds them, and either answers with plain data
 # or raises HostError, whose text says what is wrong, where, and what to do.
@@ -38719,7 +39950,7 @@ def check_path(host, function, value, reserved=True):
         hint = f"; did you mean {json.dumps('/' + path, ensure_ascii=False)}?" if 0 < len(path) < 60 else ""
         raise HostError(f"{function}: the path must start with \"/\", but is {shown}{hint}")
     if len(path) > MAX_PATH_LENGTH:
-        raise HostError(f"{function}: the path may have {MAX_PATH_LENGTH} characters, "
+        raise HostError(f"{function}: the path can have {MAX_PATH_LENGTH} characters, "
                         f"but {shown} has {len(path)}")
     if reserved:
         check_path_text(function, path, shown)
@@ -38748,10 +39979,17 @@ def check_handler(host, function, value, what="handler"):
     if not isinstance(value, str):
         raise HostError(f"{function}: the {what} must be a function or the name of one, "
                         f"not {describe_value(host.realm, value)}")
+    if len(value) > MAX_PATH_LENGTH:
+        raise HostError(f"{function}: the name of the {what} has {len(value):,} characters; it may have "
+                        f"{MAX_PATH_LENGTH}")
     name = host.realm.to_python(value).strip()
     if not name:
         raise HostError(f"{function}: the name of the {what} is empty")
     return name
+
+
+#: Characters of a filter: of so many metadata no client can tell.
+MAX_FILTER_CHARACTERS = 1 << 20
 
 
 def check_filter(host, function, value):
@@ -38760,6 +39998,9 @@ def check_filter(host, function, value):
     if value is undefined or value is null or value == "":
         return None
     if isinstance(value, str):
+        if len(value) > MAX_FILTER_CHARACTERS:
+            raise HostError(f"{function}: filterJson has {len(value):,} characters; it may have "
+                            f"{MAX_FILTER_CHARACTERS:,}")
         try:
             pairs = parse_plain_json(realm.to_python(value))
         except JSSyntaxError as error:
@@ -38893,7 +40134,7 @@ def check_option_names(realm, function, options, known, hint=""):
     """Refuses an object of options with a name that is none of the `known`."""
     for key in realm.keys(options):
         if key not in known:
-            raise HostError(f"{function}: there is no option {json.dumps(key)}; there are "
+            raise HostError(f"{function}: there is no option {json.dumps(key)}; the options are "
                             f"{', '.join(known)}{hint}")
 
 
@@ -38936,7 +40177,7 @@ def event_text(realm, function, options, name):
         raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
                         f"line breaks, not {shown}")
     if name == "id" and parse_event_id(text):
-        raise HostError(f"{function}: the id {json.dumps(text)} looks like one that the server gives out; "
+        raise HostError(f"{function}: the id {json.dumps(text)} looks like one of the server's own ids; "
                         "choose another form")
     return text
 
@@ -38971,7 +40212,7 @@ def broadcast(host, function, path, data, filter_json, options):
     stream = host.find_stream(path)
     if stream is not None and path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
         if fields != PLAIN_EVENT:
-            raise HostError(f"{function}: messages of a GraphQL subscription have no event, id or retry of their "
+            raise HostError(f"{function}: messages of a GraphQL subscription have no event, id or retry "
                             "own; leave the options out")
         delivery = host.app.relay.send_subscription(graphql_name(path), text, filter, function)
         return f"Broadcast to '{path}': {(delivery or Delivery()).sentence()}"
@@ -39126,7 +40367,7 @@ def header_items(realm, headers):
         pair = realm.elements(pair) if realm.is_object(pair) and realm.is_array(pair) else pair
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError("the headers are an array, so each item must be a pair [name, value], but item "
-                             f"{index} is none")
+                             f"{index} is not one")
         name, value = pair
         if not isinstance(name, str):
             raise ValueError(f"the name of a header must be a string, not {describe_value(realm, name)}")
@@ -39141,7 +40382,7 @@ def response_options(host, function, value, default, low=200, high=599, known=("
     if is_options(realm, value):
         for key in realm.keys(value):
             if key not in known:
-                host.warn_once(f"{function}: there is no option {json.dumps(key)}; there are {', '.join(known)}")
+                host.warn_once(f"{function}: there is no option {json.dumps(key)}; the options are {', '.join(known)}")
         options, value = value, undefined
         if "status" in known:
             value = realm.get(options, "status")
@@ -39199,7 +40440,7 @@ def response_html(host, text=undefined, options=undefined):
 
 @host_function("ResponseBuilder.error", "status: number, message: string, " + _RESPONSE_OPTIONS,
                "HttpResponse",
-               "An error as JSON, { \"error\": message }. The first two arguments may stand in either order.")
+               "An error as JSON, { \"error\": message }. The first two arguments can be in either order.")
 def response_error(host, status=undefined, message=undefined, options=undefined):
     realm = host.realm
     if isinstance(status, str):
@@ -39295,7 +40536,7 @@ def storage_text(host, function, what, value, limit):
                             f"not {describe_value(host.realm, value)}{hint}")
         value = plain_text(host.realm, value)
     if len(value) > limit:
-        raise HostError(f"sharedStorage.{function}: the {what} may have {limit:,} characters, "
+        raise HostError(f"sharedStorage.{function}: the {what} can have {limit:,} characters, "
                         f"but has {len(value):,}")
     return host.realm.to_python(value)
 
@@ -39384,8 +40625,10 @@ class StorageFile:
         self.deadline = math.inf
         #: Streams of which the file could not be read.
         self.unread = weakref.WeakSet()
-        if sqlite3 is None:
-            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without")
+        try:
+            sqlite3.connect
+        except ImportError:
+            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without") from None
         if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
             raise self._unusable("it is not an ordinary file")
         try:
@@ -39411,7 +40654,7 @@ class StorageFile:
             run(f"PRAGMA application_id = {STORAGE_APPLICATION_ID}")
         version = run("PRAGMA user_version").fetchone()[0]
         if version > STORAGE_VERSION:
-            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this one knows "
+            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this version knows "
                                  f"{STORAGE_VERSION}); use that version, or another file")
         for kind, name, sql in found:   # before anything in it can run
             if kind != "table" or " ".join(sql.split()) not in _STORAGE_TABLES:
@@ -39489,7 +40732,7 @@ class StorageFile:
             rows = list(itertools.takewhile(lambda row: len(row[1] or "") < MAX_STORAGE_FRAME, rows))
             messages = stored_messages(epoch, sequence, rows)
         except (TypeError, ValueError) as error:
-            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, and begins anew: {error}")
+            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, so a new one begins: {error}")
             try:
                 self._set_aside(stream, stream.epoch)
             except sqlite3.Error:
@@ -39522,13 +40765,13 @@ class StorageFile:
         except sqlite3.Error as error:
             reason = error
         try:
-            self._set_aside(stream, secrets.token_hex(4))
+            self._set_aside(stream, random_hex(4))
         except sqlite3.Error:
             if not self.closed:
                 raise StorageUnavailable(f"it cannot be kept in {self.path}: {reason}") from None
             return False
         self.unread.discard(stream)
-        self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
+        self.report("warn", f"stream {stream.path}: from now on its history is kept only in memory, "
                             f"not in {self.path}: {reason}")
         return False
 
@@ -39554,16 +40797,16 @@ def stored_messages(epoch, sequence, rows):
     None at all when the newest are not kept: it had no history for a while."""
     if not isinstance(epoch, str) or not isinstance(sequence, int) or not 0 <= sequence < MAX_STORED_SEQUENCE \
             or not parse_event_id(f"{epoch}-0"):
-        raise ValueError("its epoch or sequence is not one")
+        raise ValueError("its epoch or sequence is not valid")
     messages = []
     for number, frame, filter, moment in reversed(rows):
         found = _STORED_FRAME.match(frame) if isinstance(frame, bytes) and isinstance(number, int) else None
         if found is None or not 0 < number <= sequence or not isinstance(moment, float) or not 0 <= moment < 1e11:
-            raise ValueError("a message is not one that a stream sent")
+            raise ValueError("a message was not sent by a stream")
         id = parse_event_id(frame[4:found.end(1)].decode())
         frame.decode()
         if id is not None and id != (epoch, number):
-            raise ValueError("a message has the id of another one")
+            raise ValueError("two messages have the same id")
         messages.append(Message(number, frame, stored_filter(filter), moment))
     return messages if messages and messages[-1].sequence == sequence else []
 
@@ -40056,7 +41299,7 @@ class RedisRelay:
         self._note_time(self.link.call("TIME"))
         lost = b"" if all(found) else epoch.encode()
         for _ in range(3):
-            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], secrets.token_hex(4), lost,
+            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], random_hex(4), lost,
                                     facts.get("aof_enabled", 0))
             if re.fullmatch(rb"[0-9a-f]{8}", agreed):
                 self.epoch = agreed.decode()
@@ -40096,7 +41339,7 @@ class RedisRelay:
             self.unread.clear()
             self.positions = {key_of_stream(era.epoch, path): 0 for path in self.streams}
             self.proofs = {key: number for key, number in self.proofs.items() if key in self.positions}
-        self.report("warn", "Redis does not have all messages any more: clients are told, and a new epoch begins")
+        self.report("warn", "Redis no longer has all messages: clients are told, and a new epoch begins")
         for stream in streams + self.graphql.sse_streams():
             self._begin(stream, era, old)
         self.link.calls([("EXPIRE", key, REDIS_LEFT_SECONDS) for key in keys])
@@ -40104,7 +41347,7 @@ class RedisRelay:
     @staticmethod
     def _begin(stream, era, old):
         """Takes a stream to the new epoch, and tells its clients."""
-        reason = "Redis does not have all messages any more"
+        reason = "Redis no longer has all messages"
         if not isinstance(stream, RedisStream):
             stream.send(gap_facts(None, None, reason), None, "gap")
         elif stream.epoch == old.epoch:
@@ -40143,7 +41386,7 @@ class RedisRelay:
                     return
                 self._meet()            # it was started anew, and somebody found out before us
                 self._wake()
-            raise RedisTrouble("Redis is started anew again and again")
+            raise RedisTrouble("Redis keeps restarting")
         except RedisTrouble as error:
             raise HostError(f"{function}: the message was not sent: {error}") from None
 
@@ -40312,7 +41555,7 @@ class RedisRelay:
         dropped = facts.get("entries-added", math.inf) - facts.get("length", 0)
         if not oldest or redis_sequence(oldest[0]) < first or dropped <= 0:
             return
-        self.report("warn", f"this process fell behind, and messages of {key} are lost to its clients")
+        self.report("warn", f"this process fell behind, and its clients missed messages of {key}")
         era, reason = self.era, "messages in between are no longer kept"
         shared = key == key_of_stream(era.epoch, GRAPHQL_SUBSCRIPTION_PATH)
         own = [stream for stream in list(self.streams.values()) if key_of_stream(era.epoch, stream.path) == key]
@@ -40362,7 +41605,7 @@ class RedisPresence:
         self.registry = registry
         #: Called with the epoch (bytes or None) and the time that Redis tells at each report.
         self.seen = seen
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{random_hex(2)}"
         self.others = []                # names of the other processes
         self._told = {}                 # path -> what the last report was made from
         self._rounds = 0
@@ -40873,8 +42116,8 @@ def declaration_of(entry, indent, word):
 #
 # A `ScriptHost` is one loaded version of one script: its realm and what it registered. The
 # `Application` holds the hosts, the table of routes and the streams, and loads, replaces and
-# removes scripts: a new version is run aside, collects its registrations, and only when that
-# succeeds takes the old one's place, in one step. `Watcher` notices changed files, `Log` writes
+# removes scripts: a new version runs on the side and collects its registrations; only when that
+# succeeds does it replace the old one, in one step. `Watcher` notices changed files, `Log` writes
 # what happens. The HTTP section asks the application what to call for a request.
 # ======================================================================================
 
@@ -41120,39 +42363,6 @@ def console_takes_escapes(stream):
         return False
 
 
-# -- Code frames -------------------------------------------------------------------------
-
-
-def code_frame(source, line, column, around=2, opening=None):
-    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
-    an `opening`, that line is shown and marked as well."""
-    lines = source.removesuffix("\n").split("\n")
-    if line is not None and line == len(lines) + 1:     # the end of the text
-        line, column = len(lines), len(lines[-1]) + 1
-    if line is None or not 1 <= line <= len(lines):
-        return ""
-    last = min(line + around, len(lines))
-    numbers = list(range(max(1, line - around), last + 1))
-    marks = {line: column}
-    if opening is not None and opening[0] != line:
-        marks[opening[0]] = opening[1]
-        numbers = sorted({*numbers, opening[0]})
-    shown = []
-    for before, number in zip([numbers[0] - 1, *numbers], numbers):
-        text = lines[number - 1].rstrip("\r").replace("\t", " ")
-        if number != before + 1:
-            shown.append("  …")
-        shown += marked_line(text, number, len(str(last)), marks.get(number), number in marks)
-    return "\n".join(shown)
-
-
-def marked_line(text, number, width, column, marked):
-    """A line of a code frame, and a caret under its column if there is one."""
-    start = column - 80 if column and column >= 100 else 0
-    shown = [f"{'>' if marked else ' '} {number:>{width}} | {text[start:start + 160]}".rstrip()]
-    return [*shown, " " * (width + 4) + " " * (column - start) + "^"] if column else shown
-
-
 # -- Causes of errors --------------------------------------------------------------------
 #
 # What a reader of an error wants to know besides its place: which bracket was left open, and what is written
@@ -41237,7 +42447,7 @@ def opening_of(error, source):
     places, suspect = open_places(source, offset)
     innermost, here, perhaps = places[-1] if places else None, source[offset:offset + 1], False
     if message == "Invalid or unexpected token" and here in ("'", '"'):
-        return f"The text has no {here} at its end: it ends on the line where it begins", None, None
+        return f"The text has no {here} at its end: a string must end on the line where it begins", None, None
     if here in ("}", ")", "]") and not places and message.startswith("Unexpected token"):
         return f"No {_PARTNERS[here]} is open here: there is one {here} too many", None, None
     if source.startswith("/*", offset) and message.startswith("Invalid"):
@@ -41270,37 +42480,37 @@ Habit = collections.namedtuple("Habit", "message code says write warned", defaul
 _ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
 HABITS = (
     Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|better-sqlite3|redis)\b",
-          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          "Scripts have no files and no databases; sharedStorage keeps strings by name.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|socket\.io|cors)\b",
-          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+          "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
           'import { greet } from "./lib/greet.js";'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
-          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+          "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"(?:module|exports) is not defined", "",
           "Files share what they export by name, and a script names its handlers when it registers them.",
           'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
     Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined", "",
-          "A script has no process and no environment; keep settings in a file of the folder.",
+          "A script has no process and no environment; keep settings in a file in the folder.",
           'import settings from "./settings.json" with { type: "json" };'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
-          "This runs on the server, where sharedStorage keeps texts.", 'sharedStorage.setItem("name", "Ada");'),
+          "This runs on the server, where sharedStorage keeps strings.", 'sharedStorage.setItem("name", "Ada");'),
     Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
           "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
           '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
     Habit(r"(?:app|express|router|server|http) is not defined", "",
-          "There is no app to make: a script registers its routes at the server that runs it.", _ROUTE_LINE),
+          "There is no app to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined", "",
           "A script opens a stream that pages listen to, and sends to all of them at once.",
           'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: "Hello" });'),
     Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined", "",
-          "A script has no network; a page can fetch, and post to a route what it got.",
+          "Scripts cannot use the network; a page can fetch, and post what it got to a route.",
           'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
     Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.", _ROUTE_LINE),
-    Habit(r"(?:Response|Headers) is not defined", "", "A handler returns a text, an object, or these properties.",
+    Habit(r"(?:Response|Headers) is not defined", "", "A handler returns a string, an object, or these properties.",
           'return { status: 201, headers: { "X-Made-By": "me" }, body: "Hello" };'),
-    Habit(r"Buffer is not defined", "", "Texts become bytes with TextEncoder, and btoa makes base64.",
+    Habit(r"Buffer is not defined", "", "TextEncoder turns strings into bytes, and btoa makes base64.",
           'const bytes = new TextEncoder().encode("Hello");'),
     Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined",
           r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|writeHead|setHeader)\b",
@@ -41316,10 +42526,10 @@ HABITS = (
           "Parameters, header fields and form fields are properties of plain objects.", "const { name } = request.query;"),
     Habit(r".*\b(?:json|text|formData|arrayBuffer|blob) is not a function",
           r"\b(?:request|req)\.(?:json|text|formData|arrayBuffer|blob)\s*\(",
-          "request.json, request.form and request.body are values that are there already, not functions.",
+          "request.json, request.form and request.body are values, not functions.",
           "const { title } = request.json;", r"\brequest\.(?:json|text|formData)\s*\("),
     Habit(r"Cannot (?:read|destructure) propert\w+ .*null", r"\bjson\b",
-          "request.json is null when the request does not say that it sends JSON.",
+          "request.json is null unless the request says that it sends JSON.",
           'fetch("/notes", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(note) })'),
     Habit(r"Cannot read properties of undefined", r"\brequest\.body\.\w+\??\.READ\b",
           "request.body is text; the fields of JSON are in request.json, those of a form in request.form.",
@@ -41327,13 +42537,13 @@ HABITS = (
           r"\brequest\.body\.(?!(?:length|at|char\w+|code\w+|concat|ends\w+|includes|indexOf|lastIndexOf|locale\w+|match\w*|"
           r"normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|trim\w*|valueOf)\b)[A-Za-z_$]"
           r"|\}\s*=\s*request\.body\b"),
-    Habit(r"await is only valid in async functions", "", "At the top of a script there is no await; in an async init there is.",
+    Habit(r"await is only valid in async functions", "", "await does not work at the top level of a script; it works in an async init.",
           "async function init() { data = await load(); }"),
 )
 #: Code whose exports nobody reads; comments and strings.
 _EXPORT_DEFAULT = r"^export\s+default\b"
 _NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
-_EXPORTED = Habit("", "", "The server does not use what a script exports: it registers its handlers.", _ROUTE_LINE)
+_EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.", _ROUTE_LINE)
 _NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?\*/|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
 
 
@@ -41347,9 +42557,9 @@ def habit_of(error, source):
                  and (not habit.code or re.search(habit.code.replace("READ", read), line))), None)
 
 
-def habits_in(source, registers):
-    """Warnings about a script that was loaded: what does nothing here, each with its place. `registers` tells
-    whether the script registered anything."""
+def habits_in(source, file, registers):
+    """Warnings about a file that was loaded: what does nothing here, each with its place. `registers` tells whether
+    anything came of it, so that its exports may be meant for others."""
     if not any(re.search(habit.warned, source) for habit in HABITS if habit.warned) \
             and (registers or not re.search(_EXPORT_DEFAULT, source, re.M)):
         return []
@@ -41357,8 +42567,9 @@ def habits_in(source, registers):
     found = [(habit, re.search(habit.warned, code)) for habit in HABITS if habit.warned]
     if not registers:
         found.append((_EXPORTED, re.search(_EXPORT_DEFAULT, code, re.M)))
-    return [f"{habit.says}\n{code_frame(source, *position_of(code, match.start()), 0)}\nWrite: {habit.write}"
-            for habit, match in found if match]
+    places = [(habit, *position_of(code, match.start())) for habit, match in found if match]
+    return [f"{habit.says}\n{file}:{line}:{column}\n{code_frame(source, line, column, 0)}\nWrite: {habit.write}"
+            for habit, line, column in places]
 
 
 def advice(habit):
@@ -41373,11 +42584,13 @@ def advice(habit):
 STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
 
 
-def error_report(error, sources):
+def error_report(error, sources, served=True):
     """A JSError as text for people: place, message, code frame, stack, and what may help. `sources` maps file
-    names to source texts."""
+    names to source texts. Without a server nothing helps that only a server has."""
     locate(error, sources)
     headline, opening, advice = explained(error, sources)
+    if not served and re.search("Registry|sharedStorage|request|public/", "".join(advice)):
+        advice = []
     if error.filename is None or error.line is None:
         stack = error.stack or ""
         return "\n".join([stack if stack.startswith(headline) else headline, *advice])
@@ -41421,7 +42634,7 @@ def locate(error, sources):
 def trouble_mark(error):
     """What the log and the client have in common about an error whose details are not for the client."""
     if not hasattr(error, "mark"):
-        error.mark = secrets.token_hex(4)
+        error.mark = random_hex(4)
     return error.mark
 
 
@@ -41623,10 +42836,12 @@ class ResolverCall:
     def ended(self):
         """Counts the call."""
         host, error, known = self.host, self.error, self.host.app.resolver_stats
+        here = self.request is None or self.request.made_here()
         if isinstance(error, JSError):
-            here = self.request is None or self.request.made_here()
             host.app.report_error(host, error, f"{self.what}: the resolver failed",
                                   "" if here else trouble_mark(error))
+        elif isinstance(error, MissingHandler):
+            host.app.log.write("error", str(error) if here else f"{error} (error {trouble_mark(error)})", host.name)
         if self.place is not None:
             return
         stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
@@ -41894,6 +43109,7 @@ class ScriptHost:
         self.source = source
         self.routes = {}                # (place, method) -> Route
         self.streams = {}               # path -> StreamRoute
+        self.stream_spellings = {}      # path_key() of a stream's path -> the path
         self.graphql = app.graphql.stage(name, lambda: app.graphql_beside(self))
         self.live = False
         self.retired = False
@@ -41979,7 +43195,11 @@ class ScriptHost:
         own = self.streams.get(path)
         if own is not None and not own.stream.closed:
             return own.stream
-        return self.app.streams.get(path) or self.app.staged_stream(self, path)
+        found = self.app.streams.get(path) or self.app.staged_stream(self, path)
+        if found is None:
+            spelled = self.app.stream_spelling(self, path)
+            found = self.find_stream(spelled) if spelled != path else None
+        return found
 
     def stream_paths(self):
         return {*self.streams, *self.app.streams.streams}
@@ -42384,7 +43604,7 @@ class Application:
         return loaded
 
     def _load_together(self, files, gone):
-        """The names of the scripts that could be loaded. A version that goes on serving, because the new one
+        """The names of the scripts that could be loaded. A version that keeps running, because the new one
         fails, keeps its names: those that counted on them are tried without, and so on."""
         self._going, self._staged, failures, wanted = gone | {*files}, {}, {}, files
         try:
@@ -42415,7 +43635,9 @@ class Application:
             self._fail(failure)
         for name in loaded:
             host = self.hosts[name]
-            for problem in [*host.missing_handlers(), *habits_in(host.source, bool(host.routes or host.streams))]:
+            warnings = [text for file, source in host.sources.items() if file.endswith(".js")
+                        for text in habits_in(source, file, file != name or bool(host.routes or host.streams))]
+            for problem in [*host.missing_handlers(), *warnings]:
                 self.log.write("warn", problem, name)
         return loaded
 
@@ -42456,7 +43678,7 @@ class Application:
         self.failures[failure.name] = failure
         if known is not None and failure.blockers and known.text == failure.text:
             return                      # tried again in vain
-        still = " (the version before goes on serving)" if failure.name in self.hosts else ""
+        still = " (the previous version keeps running)" if failure.name in self.hosts else ""
         self.log.write("error", f"{failure.name} was not loaded{still}\n{failure.text}", failure.name)
 
     @staticmethod
@@ -42490,6 +43712,8 @@ class Application:
         self._rebuild()
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
+        for host in hosts:
+            host.graphql.settle()
         for stream in closing:          # before anyone can make another of the same path
             stream.close()
         return [old.retire for old in replaced]
@@ -42518,6 +43742,7 @@ class Application:
     def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
         with self._lock:
             self._check_current(host)
+            path = self.stream_spelling(host, path)
             self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
             known = host.streams.get(path) or self.stream_routes.get(path)
             if known is None and len(host.streams) + len(self.stream_routes) >= MAX_STREAMS:
@@ -42527,6 +43752,7 @@ class Application:
                 self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
             host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
+            host.stream_spellings[path_key(path)] = path
             if host.live:
                 self.streams.replace([stream])
                 self._rebuild()
@@ -42542,13 +43768,16 @@ class Application:
     def _resolver_stack(self, error, request):
         """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine, else
         what it is called in the log."""
+        here = request is None or request.made_here()
+        if isinstance(error, MissingHandler) and not here:
+            return {"message": "The resolver failed", "id": trouble_mark(error)}
         if not isinstance(error, JSError):
             return None
-        return {"stack": error.stack} if request is None or request.made_here() else {"id": trouble_mark(error)}
+        return {"stack": error.stack} if here else {"id": trouble_mark(error)}
 
     def _check_current(self, host):
         if host.retired:
-            raise HostError(f"this version of {host.name} was replaced; it cannot register anything any more")
+            raise HostError(f"this version of {host.name} was replaced; it can no longer register anything")
 
     def _rivals(self, host):
         """The versions of other scripts whose names a version must leave to them: those that serve, but for
@@ -42591,6 +43820,14 @@ class Application:
                 if item.owner != host.name and item.owner not in self._going]
         return kept + [item for other in self._staged.values() if other is not host
                        for item in other.graphql.registrations]
+
+    def stream_spelling(self, host, path):
+        """A path as the stream of the same URL has it: `/%C3%BC` and `/ü` are one."""
+        key = path_key(path)
+        if key in self.stream_keys:
+            return self.stream_keys[key].stream.path
+        return next((known.stream_spellings[key] for known in [host, *self._staged.values()]
+                     if key in known.stream_spellings), path)
 
     def staged_stream(self, host, path):
         """For a version that is being loaded: a stream of one that will begin to serve in the same step."""
@@ -42831,7 +44068,7 @@ class Watcher:
                 if str(error) != self._trouble:
                     self._trouble = str(error)
                     what = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-                    self.app.log.write("warn", f"cannot look for changed scripts: {what}")
+                    self.app.log.write("warn", f"cannot check for changed scripts: {what}")
 
 
 # -- Live pages --------------------------------------------------------------------------
@@ -42847,7 +44084,7 @@ class LiveChannel:
 
     def __init__(self, app):
         self.app = app
-        self.boot = secrets.token_hex(4)
+        self.boot = random_hex(4)
         self.version = self.tries = 0
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         self.files = public_stamps(app.public)
@@ -42961,7 +44198,7 @@ def public_stamps(folder):
 #
 # `http.server` with `ThreadingMixIn`, minus what is slow or lenient in it. Sockets never block: one
 # thread at a time, the leader, waits for all of them, reads, and answers complete requests itself,
-# so a small request costs no change of thread; when a handler of a script keeps the leader, the
+# so a small request needs no change of thread; when a script's handler keeps the leader busy, the
 # supervisor appoints another thread and the first one steps back when it is done. Slow clients
 # therefore hold memory, never a thread. Requests are parsed strictly, one head at a time, and
 # answered by scripts, by files of public/, or by the functions in `PAGES`, which the next section
@@ -43146,7 +44383,7 @@ def read_framing(head, fields, modern):
     head.chunked, head.length = False, 0
     if encoding is not None:
         if length is not None:
-            raise Refusal(400, "Content-Length and Transfer-Encoding exclude each other", close=True)
+            raise Refusal(400, "Content-Length and Transfer-Encoding cannot be combined", close=True)
         if not modern:
             raise Refusal(400, "HTTP/1.0 has no Transfer-Encoding", close=True)
         if encoding.lower() != "chunked":
@@ -43162,7 +44399,7 @@ def read_framing(head, fields, modern):
     head.keep_alive = "close" not in options if modern else "keep-alive" in options
     head.expect = fields.get("expect", "").lower() if modern else ""
     if head.expect and head.expect != "100-continue":
-        raise Refusal(417, "The only expectation that can be met is 100-continue", close=True)
+        raise Refusal(417, "The only supported expectation is 100-continue", close=True)
 
 
 def read_target(head, target, fields, modern, base_path):
@@ -43620,7 +44857,7 @@ def header_pairs(realm, headers):
         items = header_items(realm, headers)
     except ValueError as error:
         raise HandlerMistake(f"the handler's response: {error}") from None
-    pairs, kind = [], None
+    pairs, kind, size = [], None, 0
     for name, value in items:
         if not _HEADER_NAME.match(name):
             raise HandlerMistake(f"{json.dumps(name[:60])} is not the name of a header")
@@ -43631,6 +44868,9 @@ def header_pairs(realm, headers):
             value = realm.elements(value)
         for item in value if isinstance(value, list) else [value]:
             text = header_value(realm, name, item)
+            size += len(name) + len(text)
+            if size > MAX_HEAD_BYTES:
+                raise HandlerMistake(f"the headers are larger than {MAX_HEAD_BYTES >> 10} KiB")
             if lower == "content-type":
                 kind = text
             elif item is not null and item is not undefined:
@@ -43659,8 +44899,8 @@ def header_value(realm, name, value):
 def decode_base64(realm, value):
     text = realm.to_python(value) if isinstance(value, str) else None
     try:
-        return base64.b64decode(re.sub(r"\s", "", text), validate=True)
-    except (ValueError, TypeError):
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (ValueError, AttributeError):
         raise HandlerMistake("bodyBase64 is not valid base64") from None
 
 
@@ -43832,15 +45072,15 @@ def check_local(head, address):
     """Raises Refusal unless a request was made on this machine, under a name that only this machine has,
     and by a page of this server or no page at all. `--cors` and `--allow-host` do not widen this."""
     if not is_loopback(address) or any(map(_FORWARDED.fullmatch, head.fields)):
-        raise Refusal(403, "This is answered to requests from the machine that the server runs on only, and not "
+        raise Refusal(403, "This is only available to requests from the machine that the server runs on, not "
                            "through a proxy")
     if not is_own_name(head.host):
-        raise Refusal(403, "This is answered under localhost or 127.0.0.1 only, not as "
+        raise Refusal(403, "This is only available as localhost or 127.0.0.1, not as "
                            f"{host_name(head.host or '') or 'no host'!r}")
     if head.method == "GET" and head.fields.get("sec-fetch-mode") == "navigate":
         return                          # a link from elsewhere: that page does not see the answer
     if not is_same_origin(head):
-        raise Refusal(403, "This is answered to pages of this server only, not to those of other sites")
+        raise Refusal(403, "This is only available to pages of this server, not to those of other sites")
 
 
 class Key:
@@ -43848,8 +45088,8 @@ class Key:
     after that a cookie tells."""
 
     def __init__(self):
-        self.token = os.environ.get("AIWEBENGINE_TOKEN") or secrets.token_urlsafe(16)
-        self.cookie = hashlib.sha256(b"dashboard " + utf8(self.token)).hexdigest()
+        self.token = os.environ.get("AIWEBENGINE_TOKEN") or base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        self.cookie = sha256(b"dashboard " + utf8(self.token)).hexdigest()
 
     def cookie_name(self, head):
         """Cookies do not know ports; several servers may have one name."""
@@ -43916,12 +45156,12 @@ class RequestLog:
 #: What --chaos and /engine/chaos understand.
 CHAOS_SYNTAX = """\
 RULES: one or more rules with ';' between them, each [PATH:] SETTING SETTING ...
-A path stands for itself and all below it, PATH* for all that begins so; no path for everything.
+A path covers itself and all below it; PATH* covers all that begins with PATH; no path covers everything.
 Later rules win.
-  latency=200ms  answer so much later    jitter=100ms  give or take so much
+  latency=200ms  answer this much later   jitter=100ms  more or less by up to this
   drop=1%        close the connection without an answer
   error=5%       answer 500
-  slow=1kB/s     streams: let only so much through to the client; slow alone is 1kB/s
+  slow=1kB/s     streams: send to the client no faster; slow alone is 1kB/s
   kill=30s       streams: close connections after about so long
   seed=1         the same dice every time
 slow=/PATH is short for a rule of its own. /engine is never affected."""
@@ -43950,7 +45190,7 @@ def _read_number(pattern, example, most):
             raise ChaosMistake(f"{name}={text}: write for example {name}={example}")
         value = float(found[1]) * (_SCALE[found[2]] if pattern.groups > 1 else 0.01)
         if value > most:
-            raise ChaosMistake(f"{name}={text} is too much")
+            raise ChaosMistake(f"{name}={text} is too large")
         return value
     return read
 
@@ -44023,7 +45263,7 @@ def parse_chaos(text):
 def _setting_reader(name):
     if name not in CHAOS_SETTINGS:
         raise ChaosMistake(f"{name} is not a setting" + (meant(name, CHAOS_SETTINGS) or ".")
-                           + f" There are {', '.join(CHAOS_SETTINGS)} and seed")
+                           + f" The settings are {', '.join(CHAOS_SETTINGS)} and seed")
     return CHAOS_SETTINGS[name]
 
 
@@ -44746,7 +45986,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         server = self.server
         with server.buffer_lock:
             if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES:
-                raise Refusal(503, "The server is receiving too much at the same time", close=True,
+                raise Refusal(503, "The server is receiving too much at once", close=True,
                               headers=(("Retry-After", "1"),))
             server.buffered += size
             self.buffered += size
@@ -45019,7 +46259,7 @@ class RequestAnswerer(RequestReader):
         try:
             return file_response(head, path, self.app.live)
         except PermissionError:
-            raise Refusal(403, "The file may not be read") from None
+            raise Refusal(403, "The server is not allowed to read the file") from None
         except ValueError:
             return None                 # replaced by something else just now
         except OSError as error:
@@ -45679,7 +46919,7 @@ class Greeting:
         self.frames.append(frame if fields.id is None else b"id: %b\n%b" % (utf8(fields.id), frame))
         if sum(map(len, self.frames)) > MAX_OUTBOX_BYTES:
             self.frames.pop()
-            raise HostError(f"connection.send: the messages to one client may have {MAX_OUTBOX_BYTES >> 20} MiB "
+            raise HostError(f"connection.send: the messages to one client can have {MAX_OUTBOX_BYTES >> 20} MiB "
                             "in all")
         return f"Sent to the new connection of '{self.path}'"
 
@@ -45854,7 +47094,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.stream_places = min(max_connections, self.max_sockets - self.max_sockets // 10)
         if self.max_sockets < max_connections:
             self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
-                                   f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
+                                   f"{max_connections:,}: more get 503 (`ulimit -n` shows and sets the limit)")
         self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
         self._first_lines = {}
@@ -46300,7 +47540,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # ======================================================================================
 # 22  PAGES
 #
-# What a browser sees of the server itself: the page for a handler that failed, for a path that does
+# What a browser sees of the server itself: the pages for a handler that failed, for a path that does
 # not exist, for any other refusal; the script that keeps pages live; what monitors read; the dashboard at
 # /engine with its live channel and actions; the GraphQL explorer. Every function registers itself in
 # `PAGES` or `LOCAL_PAGES` of the section above. All text from outside goes through `esc`, or into pages
@@ -46315,7 +47555,7 @@ def script_policy(script):
 
 def script_hash(script):
     """What allows exactly this script in a Content-Security-Policy."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+    return f"'sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}'"
 
 
 def local_page(method, path):
@@ -46603,7 +47843,7 @@ LIVE_SCRIPT = r"""
     root.adoptedStyleSheets = [sheet];
     const text = element("div");
     for (const { name, text: report, serving } of trouble) {
-      const what = serving ? ` has an error; the version before goes on. ` : ` was not loaded. `;
+      const what = serving ? ` has an error; the previous version keeps running. ` : ` was not loaded. `;
       text.append(element("details", "", element("summary", "", element("b", name), what,
         element("span", report.split("\n")[0])), element("pre", report)));
     }
@@ -46647,7 +47887,7 @@ LIVE_SCRIPT = r"""
 })();
 """.replace("PALETTE", PALETTE)
 
-_LIVE_VERSION = hashlib.sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
+_LIVE_VERSION = sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
 
 @page("live tag")
@@ -46848,7 +48088,7 @@ def render_failure(app, failure):
     error = failure.error
     parts = [f"<h2>{esc(failure.name)} was not loaded</h2>"]
     if failure.name in app.hosts:
-        parts.append('<p class="soft">The version before goes on serving.</p>')
+        parts.append('<p class="soft">The previous version keeps running.</p>')
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
     parts.append(f"<p>{render_headline(error, failure.sources)}</p>")
@@ -46886,7 +48126,7 @@ def missing_page(server, head, message):
     parts += [render_failure(app, failure) for _, failure in sorted(app.failures.items())]
     known = known_paths(app)
     if known:
-        parts.append('<h2>What is there, nearest first</h2>\n<ul class="paths">')
+        parts.append('<h2>What is registered, closest first</h2>\n<ul class="paths">')
         for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
             text = f'<a href="{esc(app.in_base(urllib.parse.quote(path, "/%")))}">{esc(path)}</a>' if link else esc(path)
             parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
@@ -46940,8 +48180,8 @@ def error_page(server, head, status, facts, error, body=b""):
         parts += [f"<h1>{esc(title)}</h1>", f"<p>{esc(advice[:1].upper() + advice[1:])}</p>", *render_notice(server)]
     parts.append(render_request(head, body))
     if server.app.live is not None:
-        parts.append("<footer>This page renews itself when a script is saved.</footer>"
-                     if head.method in ("GET", "HEAD") else "<footer>Send the form again when the script is mended.</footer>")
+        parts.append("<footer>This page reloads when a script is saved.</footer>"
+                     if head.method in ("GET", "HEAD") else "<footer>Send the form again when the script is fixed.</footer>")
     return trouble_response(server, head, status, title, parts)
 
 
@@ -46951,7 +48191,7 @@ def failed_page(server, head, status, facts, error, body=b""):
     title = f"{status} {STATUS_TEXT.get(status, '')}"
     return trouble_response(server, head, status, title, [
         f"<h1>{esc(title)}</h1>", f"<p>{esc(facts['name'])}: {esc(facts['message'])}</p>",
-        f'<p class="soft">Error {facts["id"]}. The server\'s log tells more under this name.</p>'])
+        f'<p class="soft">Error {facts["id"]}. The server\'s log has the details under this name.</p>'])
 
 
 # -- For monitors ------------------------------------------------------------------------
@@ -47024,7 +48264,7 @@ def stream_metrics(app):
     feeds = [(feed, {"stream": feed.path}) for feed in all_feeds(app)]
     for name, kind, doc, value in (
             ("connections", "gauge", "Clients connected now.", Feed.connected),
-            ("connects_total", "counter", "Clients that ever connected.", Feed.served),
+            ("connects_total", "counter", "Clients that connected since the start.", Feed.served),
             ("messages_total", "counter", "Messages sent.", Feed.sent),
             ("dropped_total", "counter", "Clients disconnected because they read too slowly.", Feed.dropped),
             ("waiting_bytes", "gauge", "Bytes that wait for slow clients.", Feed.waiting)):
@@ -47048,11 +48288,11 @@ def server_metrics(server):
              [("", {"state": state}, states[state]) for state in ("running", "stale", "failed")]),
             ("aiwebengine_reloads_total", "counter", "Scripts loaded again since the start.",
              [("", {}, app.reloads)]),
-            ("aiwebengine_http_requests_total", "counter", "Requests, but for those under /engine.",
+            ("aiwebengine_http_requests_total", "counter", "Requests, except those under /engine.",
              [("", {}, server.requests.total)]),
             ("aiwebengine_connections", "gauge", "Open event streams, dashboards not counted.",
              [("", {}, open_streams(server))]),
-            ("process_resident_memory_bytes", "gauge", "Memory that the process occupies.",
+            ("process_resident_memory_bytes", "gauge", "Memory that the process uses.",
              [("", {}, memory_used())]),
             ("process_cpu_seconds_total", "counter", "Processor time of the process.",
              [("", {}, round(time.process_time(), 3))]),
@@ -47667,7 +48907,7 @@ def logged_request(handler, head, body):
 def find_request(handler, number, worker=""):
     own = handler.app.worker
     if worker not in ("", str(own)):
-        raise Refusal(409, f"Process {worker} has this request, but process {own} was asked; try once more")
+        raise Refusal(409, f"Process {worker} has this request, but process {own} was asked; try again")
     entry = handler.server.requests.find(int(number)) if _SMALL_NUMBER.fullmatch(number) else None
     if entry is None:
         raise Refusal(404, f"Request {number or '?'} is no longer in the log")
@@ -49024,7 +50264,7 @@ def share_page(handler, head, body):
         parts += [f'<p class="soft">or {" or ".join(map(esc, addresses[1:]))}</p>'] if addresses[1:] else []
     else:
         parts = ["<h1>Only this machine can reach the server</h1>",
-                 "<p>Start it with <code>--share</code>, and other devices of the network can, too.</p>"]
+                 "<p>Start it with <code>--share</code>, and other devices on the network can, too.</p>"]
     return html_response(200, render_page("Share – aiwebengine", SHARE_STYLE, f"<main>{''.join(parts)}</main>"))
 
 
@@ -50293,7 +51533,7 @@ class Server:
         raise_file_limit()
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         if not memory_used():
-            self.app.log.write("warn", "this system does not tell how large the process is: scripts that take too much "
+            self.app.log.write("warn", "this system does not report the size of the process: scripts that use too much "
                                        "memory are not stopped")
         try:
             self.app.script_files()     # a folder that cannot be read is an error now, not later
@@ -50462,7 +51702,7 @@ OPTIONS = {
         (("--port",), dict(type=port_number, default=DEFAULT_PORT, help=f"port ({DEFAULT_PORT}); 0 takes any free one")),
         (("--open",), dict(action="store_true", help="open the first page in the browser")),
         (("--share",), dict(action="store_true",
-                            help="let other devices of the network in (--host 0.0.0.0), and show a QR code for them")),
+                            help="let other devices on the network in (--host 0.0.0.0), and show a QR code for them")),
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
         (("--handler-timeout",), dict(type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
                                       help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")),
@@ -50492,7 +51732,7 @@ OPTIONS = {
     "networks and deployment": (
         (("--cors",), dict(
             type=origins, action="extend", default=[], metavar="ORIGIN",
-            help="let pages of this origin use the server, with cookies; * for all, without; may be given again")),
+            help="let pages of this origin use the server, with cookies; * for all, without; may be repeated")),
         (("--allow-host",), dict(type=allowed_host, action="append", default=[], metavar="NAME",
                                  help="answer for this host name too; * for all")),
         (("--rate-limit",), dict(type=rate, metavar="N/s", help="POSTs and new streams per second and client address")),
@@ -50541,7 +51781,7 @@ class OptionParser(argparse.ArgumentParser):
             return options
         name = unknown[0].partition("=")[0]
         if not name.startswith("-"):
-            self.error(f"{printable(name)} is one too many: SCRIPTS is one folder, or one file")
+            self.error(f"{printable(name)} is one argument too many: SCRIPTS is one folder or one file")
         near = nearest(name, [option for group in OPTIONS.values() for names, _ in group for option in names])
         if near is None:
             self.error(f"there is no option {printable(name)}")
@@ -50790,12 +52030,14 @@ def inline_html(text):
 def markdown_html(text):
     """Markdown as HTML, as far as the pages of --docs use it: headings, paragraphs, lists, code. Each heading begins
     a section."""
-    parts, opened = [], False
+    parts, opened, known = [], False, set()
     for block in re.findall(r"^```.*?^```$|[^\n](?:(?!\n\n).)*", text, re.S | re.M):
         heading = re.match(r"(#+) (.*)", block)
         if heading:
             level = len(heading[1])
             slug = re.sub(r"\W+", "-", heading[2]).strip("-")
+            slug += "-2" if slug in known else ""
+            known.add(slug)
             parts.append(f'{"</section>" if opened else ""}<section data-level="{level}" id="{esc(slug)}">'
                          f"<h{level + 1}>{inline_html(heading[2])}</h{level + 1}>")
             opened = True
@@ -50862,7 +52104,7 @@ DOCS_BODY = """\
 @functools.cache
 def docs_page():
     """(text, Content-Security-Policy) of /engine/docs."""
-    text = "\n".join(markdown_html(make()) for make in DOCS.values())
+    text = markdown_html("\n".join(make() for make in DOCS.values()))
     return render_program("Documentation", "M3 2.5h7l3 3v8H3z", DOCS_STYLE, DOCS_BODY.replace("{text}", text), DOCS_SCRIPT)
 
 
@@ -50904,7 +52146,7 @@ def main(argv=None):
     if problem:
         parser.error(problem)
     if not options.test and (options.watch or options.report or options.reporter != "spec"):
-        parser.error("--watch, --reporter and --report belong to --test")
+        parser.error("--watch, --reporter and --report need --test")
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
     if options.init:
@@ -50917,6 +52159,7 @@ def main(argv=None):
     if options.outline is not None:
         return show_outline(options.outline)
     WATCHDOG.max_memory = options.max_memory << 20
+    ScriptThread.require()
     if options.code is not None or options.repl or options.run or options.test:
         threading.Thread(target=give_back_memory, daemon=True).start()
     if options.code is not None:
@@ -50951,7 +52194,7 @@ def trouble_with_modes(options):
     """Why what was asked for cannot be done together, as one line, or None."""
     chosen = [option for option, name in MODES.items() if getattr(options, name) not in (None, False)]
     if len(chosen) > 1:
-        return f"{' and '.join(chosen)} exclude each other: one thing at a time"
+        return f"{' and '.join(chosen)} cannot be combined"
     if chosen and chosen[0] not in MODES_OF_SCRIPTS and options.scripts is not None:
         return f"{chosen[0]} does not use SCRIPTS: leave out {printable(options.scripts)}"
     if options.run and options.scripts is None:
@@ -50975,7 +52218,7 @@ def trouble_with_engine(options):
 def trouble_with(scripts, options):
     """Why the scripts cannot be used at all, as one line, or None."""
     if options.storage and options.redis:
-        return "--storage and --redis exclude each other: with --redis, Redis keeps what the file would"
+        return "--storage and --redis cannot be combined: with --redis, Redis keeps what the file would"
     if options.workers and not options.redis:
         return "--workers needs --redis URL: it is Redis that carries messages from one process to another"
     if options.workers and not hasattr(os, "fork"):
@@ -51038,7 +52281,7 @@ class OutlineEntry:
 
 def outline(source, word=None):
     """The OutlineEntry objects of a source text in its order: its sections and subsections; with a word also
-    what else is named with it."""
+    what else has it in its name."""
     found = [(0, 0, "THIS PAGE: CONTENTS, IMPORTS, VERSION", 1)]
     found += [(match.start(), 0, match[2], int(match[1])) for match in _BANNER.finditer(source)]
     found += [(match.start(), 1, match[1], None) for match in _SUBSECTION.finditer(source)]
@@ -51072,7 +52315,7 @@ def show_outline(word):
         else:
             above[entry.depth] = entry
     if not shown:
-        print(f"aiwebengine: nothing here is named with {word!r}; --outline alone shows the map", file=sys.stderr)
+        print(f"aiwebengine: nothing here has {word!r} in its name; --outline alone shows the map", file=sys.stderr)
     return EXIT_OK if shown else EXIT_SCRIPT
 
 
@@ -51113,7 +52356,11 @@ def serve(scripts, options):
 
 
 def open_browser(server):
-    """--open: shows the first page that there is."""
+    """--open: shows the first page that there is, where there is a screen: a browser in the terminal would take it
+    away from the log."""
+    if not (os.name == "nt" or sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))):
+        server.app.log.write("warn", "--open: no browser can be shown here")
+        return
     import webbrowser
     pages = ["/index.html"] if (server.app.public / "index.html").is_file() else []
     pages += [path for method, path, _, link in known_paths(server.app) if link and method != "stream"] + ["/engine"]
@@ -51153,7 +52400,7 @@ def listen_trouble(options, error):
         free = free_port_after(options.host, options.port)
         return f"port {options.port} is already in use" + (f"; {free} is free: --port {free}" if free else "")
     if getattr(error, "errno", None) == errno.EACCES:
-        return f"port {options.port} may not be used without special rights; choose one from 1024"
+        return f"port {options.port} needs special rights; choose one from 1024 up"
     return f"cannot listen on {options.host}:{options.port}: {getattr(error, 'strerror', None) or error}"
 
 
@@ -51169,7 +52416,7 @@ def print_banner(server, options):
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
     if not (is_own_name(options.host) or options.workers):
-        lines.append(f"  {'dashboard':<18} for other devices, to look only: /engine?token={server.key.token}")
+        lines.append(f"  {'dashboard':<18} for other devices, view only: /engine?token={server.key.token}")
     if options.workers:
         lines.append(f"  {'':<18} {options.workers} processes, joined by {RedisLink.shown_address(options.redis)}")
     if server.chaos.rules:
@@ -51177,7 +52424,8 @@ def print_banner(server, options):
     addresses = share_addresses(server.http)
     if options.host not in ("127.0.0.1", "localhost", "::1"):
         lines.append(f"  warning: everyone who reaches {options.host} can use this server")
-        lines += [f"  {'' if number else 'other devices':<18} {address}" for number, address in enumerate(addresses)]
+        lines += [f"  {'' if number else 'other devices':<18} {address}" for number, address
+                  in enumerate(addresses or ["none can come: this machine has no address in a network"])]
     lines.append(f"  {'':<18} Ctrl+C stops; {server.url}/engine shows what happens")
     if addresses and (options.share or sys.stdout.isatty()):
         lines += ["", *qr_lines(addresses[0]), f"  {server.url}/engine/share shows this large, for a projector"]
@@ -51487,7 +52735,7 @@ TEST_PRELUDE = r"""
 
   function checkOptions(name, options, known) {
     for (const key of Object.keys(options)) {
-      if (!known.includes(key)) throw new TypeError(`${name}: there is no option "${key}"; there are ${known.join(", ")}`);
+      if (!known.includes(key)) throw new TypeError(`${name}: there is no option "${key}"; the options are ${known.join(", ")}`);
     }
   }
 
@@ -51518,15 +52766,16 @@ TEST_PRELUDE = r"""
     }).then(({ status, headers, body }) => {
       const isJson = /^application\/([\w.-]+\+)?json\b/.test(headers["content-type"] ?? "");
       const answer = { status, ok: status >= 200 && status < 300, headers, body, json: isJson ? parsed(body, null) : null };
-      return status < 500 ? answer : noticed(answer);
+      return status < 500 ? answer : noticed(answer, Object.keys(answer));
     });
   }
 
   // An error that the test looks at is one that it expected; the report need not tell of it, then.
-  function noticed(answer) {
+  function noticed(answer, keys) {
     host.overlooked(1);
     let overlooked = 1;
-    for (const [key, value] of Object.entries(answer)) {
+    for (const key of keys) {
+      const value = answer[key];
       const get = () => { host.overlooked(-overlooked); overlooked = 0; return value; };
       Object.defineProperty(answer, key, { get, enumerable: true, configurable: true });
     }
@@ -51544,7 +52793,7 @@ TEST_PRELUDE = r"""
   async function graphql(query, variables = {}) {
     const response = await request("POST", "/graphql", { json: { query, variables } });
     if (response.json === null) throw new Error(`/graphql answered ${response.status}: ${response.body}`);
-    return response.json;
+    return response.json.errors ? noticed(response.json, ["errors"]) : response.json;
   }
 
   // -- Streams
@@ -51718,8 +52967,12 @@ class StreamClient:
         self.taken = self.asked = 0
         self.waiting = collections.deque()      # (resolve, reject, milliseconds, alarm event, its number)
         self.last_id = ""
-        self.ended = False
+        self.ended = self.looked = False        # looked: has the test seen how it went?
         self._buffer = b""
+
+    @property
+    def failed(self):
+        return self.exchange.status >= 500 or any('"errors":' in message["text"] for message in self.messages)
 
     def read(self):
         """Takes in what has arrived; False when that is nothing."""
@@ -51760,7 +53013,7 @@ class StreamClient:
         exchange = self.exchange
         if exchange.done and not self.is_stream:
             text = exchange.body.decode("utf-8", "replace")
-            return f"{exchange.label} is no stream for this client: {exchange.status} {text}".rstrip()
+            return f"{exchange.label} is not a stream for this client: {exchange.status} {text}".rstrip()
         return f"{exchange.label}: the stream has ended" if self.ended else None
 
 
@@ -51809,7 +53062,8 @@ class TestResult:
 # -- Script tests: one file --------------------------------------------------------------
 
 #: What the log says of a handler that failed: of an error that the test got as its answer.
-_HANDLER_FAILED = re.compile(r"^\S+: route .*?(?:: the handler |names the handler )")
+_HANDLER_FAILED = re.compile(r"^\S+: (?:route|stream|query|mutation|subscription) .*?(?:: the (?:handler|resolver) |"
+                             "names the handler )")
 
 
 class ScriptTests:
@@ -51916,6 +53170,7 @@ class ScriptTests:
     def leave(self):
         """Ends what a test has left open."""
         for client in self.clients:
+            self.unseen += not client.looked and client.failed
             client.exchange.close()
             for *_, number in client.waiting:
                 self.clock.cancel(number)
@@ -52072,7 +53327,7 @@ class ScriptTests:
                 continue
             due = self.clock.next_due()
             if due is None or due == math.inf:
-                self.stuck = "the test waits for something that cannot happen any more: no timer is set, and no " \
+                self.stuck = "the test waits for something that can no longer happen: no timer is set, and no " \
                              "request is running"
             elif due > start + MAX_TEST_WAIT * 1000:
                 self.stuck = f"the test waits for something that has not happened after {MAX_TEST_WAIT} s on its clock"
@@ -52163,6 +53418,7 @@ class ScriptTests:
     def do_take(self, number):
         self.settle()
         client = self.clients[number]
+        client.looked = True
         messages = client.messages[client.taken:]
         client.taken = len(client.messages)
         return messages
@@ -52170,7 +53426,7 @@ class ScriptTests:
     def do_state(self, number):
         self.settle()
         client = self.clients[number]
-        exchange = client.exchange
+        client.looked, exchange = True, client.exchange
         return {"status": exchange.status, "headers": exchange.headers, "ended": client.ended,
                 "lastId": client.last_id,
                 "body": "" if client.is_stream else exchange.body.decode("utf-8", "replace")}
@@ -52640,7 +53896,7 @@ class Workers:
             worker.channel = worker.dealer = None
             failed = failed or not worker.up
             if worker.up and not self.stopping:
-                print(f"aiwebengine: process #{worker.number} ended and is started again", file=sys.stderr)
+                print(f"aiwebengine: process #{worker.number} ended and is being restarted", file=sys.stderr)
             if time.monotonic() - worker.started > WORKER_REST_SECONDS:
                 worker.started = -WORKER_REST_SECONDS       # at once
         return failed
@@ -52710,7 +53966,7 @@ def serve_as_worker(scripts, options, number, channel, first, dealt):
             try:
                 on_script_thread(server.app.refresh)
             except OSError as error:
-                server.app.log.write("warn", f"cannot look for changed scripts: {error}")
+                server.app.log.write("warn", f"cannot check for changed scripts: {error}")
     server.stop()
     return EXIT_OK
 
@@ -52986,7 +54242,7 @@ def run_on_engine(engine, source, filename):
     try:
         on_script_thread(work)
     except JSError as error:
-        print_console("error", error_report(error, {filename: source}))
+        print_console("error", error_report(error, {filename: source}, False))
         return EXIT_SCRIPT
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -53020,11 +54276,11 @@ def failure_report(realm, error, sources):
     if isinstance(error, ScriptTimeout):
         return f"{realm.name}  {error.message}"
     if not error.name or error.phase == "parse":
-        return error_report(error, sources) if error.name else "Uncaught " + realm.inspected(error.value)
+        return error_report(error, sources, False) if error.name else "Uncaught " + realm.inspected(error.value)
     last_line = error.stack.rpartition("\n")[2]
     cause = realm.inspected(error.value).partition(last_line)[2]
     cause = (cause if "\n    at" in error.stack else cause.removeprefix("]")).strip()
-    return error_report(error, sources) + ("\n" + cause if cause else "")
+    return error_report(error, sources, False) + ("\n" + cause if cause else "")
 
 
 def dump_script(source, filename):
@@ -53136,7 +54392,7 @@ class Prompt:
             except (OSError, ValueError) as error:
                 print(f"{argument} cannot be read: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         else:
-            print(f"There is no .{command} here; .help lists what there is.", file=sys.stderr)
+            print(f"There is no command .{command}; .help lists them all.", file=sys.stderr)
         return True
 
     def read_editor(self):
@@ -53244,6 +54500,8 @@ def run_program(*_exception):
     sys.exit(code)
 
 
+if COLLECTS_GARBAGE:
+    gc.enable()
 if __name__ == "__main__":
     if sys._getframe().f_back is not None:      # a debugger or the like runs this file, and keeps no tree
         run_program()
