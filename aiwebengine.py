@@ -15,7 +15,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            394
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         447
+     3  ERRORS, TEXT AND NUMBERS                                                         450
           Long texts                                                                     148
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             48
@@ -196,7 +196,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,045
+    18  GraphQL                                                                        5,048
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -205,7 +205,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    238
+          GraphQL registrations, and their SDL in one                                    241
           GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
@@ -225,10 +225,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,082
-          Log                                                                            191
-          Causes of errors                                                               214
-          Errors of scripts                                                               73
+    20  Scripts: loading and hot reload                                                2,097
+          Log                                                                            195
+          Causes of errors                                                               218
+          Errors of scripts                                                               78
           Calls                                                                          216
           Routes                                                                         164
           Imported files                                                                  59
@@ -532,6 +532,9 @@ class JSError(Exception):
         self.value = value
         self.phase = phase
         self._facts = None
+
+    #: What the section on scripts found out about its cause.
+    explained = None
 
     #: Given a value, returns (name, message, stack, filename, line, column); the section on
     #: built-in errors puts its function here.
@@ -36496,6 +36499,8 @@ class _SdlMerge:
 
     def __init__(self, registrations):
         self.types, self.directives, self.problems, self.missing = {}, {}, [], []
+        #: Registration -> the types that it was the first to define.
+        self.types_of = collections.defaultdict(list)
         self.seen_texts = set()
         for registration in registrations:
             self.take_definitions(registration)
@@ -36517,6 +36522,7 @@ class _SdlMerge:
             known, signature = self.types.get(node.name), parsed.signatures[id(node)]
             if known is None:
                 self.types[node.name] = _SdlMergedType(node, registration, signature)
+                self.types_of[registration].append(self.types[node.name])
             elif known.signature != signature and known.registration.parsed is not parsed:
                 self.problem(f'Type "{node.name}" is defined differently by '
                              f'{_owner_of(known.registration)}.',
@@ -36637,8 +36643,7 @@ class GraphQLSchema:
 
     def _types_of(self, registrations):
         """The types that registrations were the first to define: name -> _SdlMergedType."""
-        merged = [(self.merge.types[node.name], item) for item in registrations for node in item.parsed.types]
-        return {type_.name: type_ for type_, item in merged if type_.registration is item}
+        return {type_.name: type_ for item in registrations for type_ in self.merge.types_of.get(item, ())}
 
     # -- building ----
 
@@ -36972,7 +36977,8 @@ class GraphQLSchema:
                 kept[type_] = True
                 todo += reversed(type_.possible + type_.interfaces + _types_in_fields(type_))
 
-        names = dict.fromkeys(name for item in visible for name in item.parsed.order)
+        texts = dict.fromkeys(item.parsed for item in visible)
+        names = dict.fromkeys(name for text in texts for name in text.order)
         declared = [self.types[name] for name in names if name in self.types]
         for type_ in declared:
             if type_.fields or type_.kind != "OBJECT":
@@ -42150,6 +42156,8 @@ LOG_FLUSH_SECONDS = 1.0
 #: times for a request, and each time waits for all the scripts that compute.
 SWITCH_SECONDS = 0.0005
 MAX_REPORTED_CALLS = 6
+#: Characters of a text that is searched for brackets that are not closed.
+MAX_EXPLAINED_CHARACTERS = 200_000
 REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -42182,7 +42190,7 @@ class LogWriter:
     def __init__(self):
         self._changed = threading.Condition()
         self._lines = collections.deque()
-        self._size = self._dropped = 0
+        self._size = self._dropped = self._written = 0
         self._thread = None
         self._writing = False
 
@@ -42227,11 +42235,15 @@ class LogWriter:
                 write_log_line(stream, text)
             except (OSError, ValueError):
                 pass                    # a full disk or a closed terminal must not stop the server
+            self._written += 1
 
     def flush(self, seconds):
-        """Returns when everything is written, or the time is up."""
+        """Returns when everything that is there now is written, or nothing was for this time."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._lines and not self._writing, seconds)
+            seen, end = -1, self._written + len(self._lines) + self._writing + bool(self._dropped)
+            while seen < self._written < end and (self._lines or self._writing):
+                seen = self._written
+                self._changed.wait_for(lambda: not self._lines and not self._writing or self._written >= end, seconds)
 
 
 LOG_WRITER = LogWriter()
@@ -42384,11 +42396,14 @@ _BEFORE_VALUES = frozenset("return typeof case do else in of instanceof new void
 OpenPlace = collections.namedtuple("OpenPlace", "text offset")
 
 
+_BLANKS = re.compile(r"[ \t]*")
+
+
 def _indentation(source, offset):
     """(columns before the first character of the line of an offset, whether that character is there)."""
     start = source.rfind("\n", 0, offset) + 1
-    line = source[start:offset]
-    return len(source[start:]) - len(source[start:].lstrip(" \t")), not line.strip()
+    first = _BLANKS.match(source, start).end()
+    return first - start, first == offset
 
 
 def open_places(source, end):
@@ -42419,9 +42434,10 @@ def open_places(source, end):
             if not places or places[-1].text.lstrip("$") != _PARTNERS[found[0]]:
                 break
             opening = places.pop()
-            (outer, _), (inner, first) = _indentation(source, opening.offset), _indentation(source, start)
-            if first and inner < outer and suspect is None and "\n" in source[opening.offset:start]:
-                suspect = opening
+            if suspect is None and found[0] == "}" and source.rfind("\n", opening.offset, start) >= 0:
+                inner, first = _indentation(source, start)
+                if first and inner < _indentation(source, opening.offset)[0]:
+                    suspect = opening
             value = found[0] != "}" or opening.text == "${"
         elif kind != "skip":
             value = kind == "string" or kind == "word" and found[0] not in _BEFORE_VALUES
@@ -42441,7 +42457,7 @@ def position_of(source, offset):
 def opening_of(error, source):
     """(sentence, line, column) of what is not closed, if that explains a syntax error; or None."""
     lines = source.split("\n")
-    if error.phase != "parse" or error.line is None or error.line > len(lines):
+    if error.phase != "parse" or error.line is None or error.line > len(lines) or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
     message, offset = error.message, sum(map(len, lines[:error.line - 1])) + error.line - 1 + (error.column or 1) - 1
     places, suspect = open_places(source, offset)
@@ -42544,7 +42560,7 @@ HABITS = (
 _EXPORT_DEFAULT = r"^export\s+default\b"
 _NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
 _EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.", _ROUTE_LINE)
-_NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?\*/|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
+_NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?(?:\*/|\Z)|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
 
 
 def habit_of(error, source):
@@ -42609,13 +42625,18 @@ def error_report(error, sources, served=True):
 
 def explained(error, sources):
     """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an error."""
+    if error.explained is not None:
+        return error.explained
     name, message = error.name, error.message
     headline = f"{name}: {message}" if name else f"Uncaught {message}"
     source = sources.get(error.filename, "")
     says, *opening = opening_of(error, source) or ("", None)
     habit = habit_of(error, source) or (_NO_ERROR if not name and error.line is None else None)
-    return (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
-            [advice(habit)] if habit is not None else [])
+    found = (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
+             [advice(habit)] if habit is not None else [])
+    if source:
+        error.explained = found         # pages ask for it again and again
+    return found
 
 
 def locate(error, sources):
