@@ -268,7 +268,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,062
+    23  Command line                                                                   3,063
           Options                                                                        210
           Documentation                                                                  304
           The program                                                                    148
@@ -279,7 +279,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Script tests: one file                                                         417
           Reports of tests                                                               246
           Several processes                                                              266
-          A starter                                                                      192
+          A starter                                                                      193
           JavaScript without a server                                                    120
           The prompt's terminal                                                          178
           The file as a program                                                           29
@@ -54200,8 +54200,9 @@ def write_starter(folder):
         return EXIT_USAGE
     command, place = own_command(), shell_word(str(folder))
     print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
-                     "What next:", f"  {command} {place}", f"      then open http://localhost:{DEFAULT_PORT}/ in two windows, and vote",
-                     f"  {command} --test {place}", "      runs the tests",
+                     "What next:", f"  {command} {place} --open",
+                     f"      shows it at http://localhost:{DEFAULT_PORT}/: open that in two windows, and vote (phones can, too, with --share)",
+                     f"  {command} --test {place}", "      runs the tests", f"  {command} --docs", "      shows what scripts can call",
                      "  Change poll.js while the server runs: what you save is there at once."]))
     return EXIT_OK
 
