@@ -268,9 +268,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,063
+    23  Command line                                                                   3,073
           Options                                                                        210
-          Documentation                                                                  304
+          Documentation                                                                  314
           The program                                                                    148
           The map of this file                                                            58
           Serving                                                                        169
@@ -52019,10 +52019,20 @@ def options_markdown():
 DOCS = {"guide": lambda: GUIDE, "host-api": host_api_markdown, "options": options_markdown}
 
 
+def print_docs(text):
+    """Prints Markdown; on a terminal lines are broken between words."""
+    width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else math.inf
+    code = False
+    for line in text.rstrip("\n").split("\n"):
+        code ^= line.startswith("```")
+        print(line if code or len(line) <= width else textwrap.fill(
+            line, width, subsequent_indent="  " * line.startswith("- "), break_long_words=False, break_on_hyphens=False))
+
+
 def show_docs(name):
     """--docs: everything, or a page, or the parts whose heading or option has the name."""
     if name in ("", *DOCS):
-        print("\n".join(make() for page, make in DOCS.items() if name in ("", page)), end="")
+        print_docs("\n".join(make() for page, make in DOCS.items() if name in ("", page)))
         return EXIT_OK
     headings, found = [], []
     for make in DOCS.values():
@@ -52037,7 +52047,7 @@ def show_docs(name):
         print(f"aiwebengine: nothing in the documentation is named {printable(name)}"
               + (f"; did you mean {near}?" if near else "; --docs alone shows all"), file=sys.stderr)
         return EXIT_USAGE
-    print("\n\n".join(part.strip() for part in found))
+    print_docs("\n\n".join(part.strip() for part in found))
     return EXIT_OK
 
 
