@@ -20,26 +20,26 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             42
      4  JavaScript lexer                                                                 459
-     5  Syntax tree                                                                      414
-          Program and statements                                                          93
+     5  Syntax tree                                                                      418
+          Program and statements                                                          97
           Functions and classes                                                           39
           Literals and names                                                              47
           Expressions                                                                     93
           Patterns                                                                        19
           Modules                                                                         57
-     6  Parser                                                                         2,328
+     6  Parser                                                                         2,344
           Parser: names and scopes                                                       251
-          Parser: statements                                                             478
+          Parser: statements                                                             482
           Parser: functions                                                              173
           Parser: classes                                                                200
           Parser: expressions                                                            448
           Parser: literals                                                               218
           Parser: patterns                                                               182
           Parser: modules                                                                217
-          Parsing a source text                                                          101
-     7  Scope analysis                                                                 1,152
-          Variables and scopes                                                           106
-          Resolving names                                                                714
+          Parsing a source text                                                          113
+     7  Scope analysis                                                                 1,311
+          Variables and scopes                                                           174
+          Resolving names                                                                805
           Types of variables                                                             321
      8  Values and objects                                                             1,257
           Property descriptors                                                           212
@@ -54,22 +54,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              89
           Arithmetic                                                                     217
           Iteration                                                                      162
-    10  Code generator                                                                 3,477
+    10  Code generator                                                                 3,623
           Nodes of Python                                                                123
-          Functions and their variables                                                  388
-          Statements                                                                     155
+          Functions and their variables                                                  438
+          Statements                                                                     179
           Loops, jumps and try                                                           410
           Destructuring                                                                  156
           Expressions                                                                    246
           Classes                                                                        180
-          Operators                                                                      345
-          Assignments                                                                    233
-          Members and calls                                                              326
+          Operators                                                                      356
+          Assignments                                                                    245
+          Members and calls                                                              351
           Members as targets                                                             104
           Questions about nodes                                                          141
-          Compiling a source text                                                        457
+          Compiling a source text                                                        481
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,685
+    11  Built-ins of the language                                                      8,689
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -123,7 +123,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           JSON: writing                                                                  337
           Reflect                                                                         73
           Proxy                                                                          272
-          Global functions and values                                                     88
+          Global functions and values                                                     92
     12  Regular expressions                                                            3,287
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
@@ -165,9 +165,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,680
+    15  Realm, jobs and timers                                                         3,754
           Helpers of generated code: any realm                                           351
-          Helpers of generated code: one realm                                           760
+          Helpers of generated code: one realm                                           831
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
@@ -176,7 +176,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            154
           Outcomes of calls                                                               98
           Realm: objects, errors, jobs                                                   427
-          Realm: running code, values in and out                                         413
+          Realm: running code, values in and out                                         416
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         17
@@ -1386,6 +1386,10 @@ class WhileStatement(Node):
     """while (test) body"""
     __slots__ = fields = ("test", "body")
 
+class WithStatement(Node):
+    """with (object) body"""
+    __slots__ = fields = ("object", "body")
+
 class DoWhileStatement(Node):
     """do body while (test);"""
     __slots__ = fields = ("body", "test")
@@ -2169,7 +2173,11 @@ class StatementParser(NameParser):
     def parse_with(self):
         if self.strict:
             raise self.error("Strict mode code may not include a with statement")
-        raise self.error("The 'with' statement is not supported by this engine")
+        start, line, column = self.start, self.line, self.start - self.line_start
+        self.advance()
+        value = self.parse_parenthesized()
+        body = self.check_labelled_function(self.parse_substatement())
+        return self.finish(WithStatement(value, body), start, line, column)
 
     def parse_variable_statement(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -3942,6 +3950,18 @@ def parse_script(source, strict=False, may_await=False, first_line=1):
     return _guarded(parser, parser.parse_program)
 
 
+def parse_eval(source, strict, private_names, **allowed):
+    """Parse the text of a direct eval, which may use what the code around it may: `allowed` are parameters of
+    _FunctionContext, `private_names` those of the classes around. Return its Program; raise JSSyntaxError."""
+    parser = JSParser(python_text(source), False, strict)
+    parser.function = _FunctionContext(returns=False, **allowed)
+    parser.private_names = _PrivateNames(None)
+    parser.private_names.declared = dict.fromkeys(private_names)
+    program = _guarded(parser, parser.parse_program)
+    parser.resolve_private_names(parser.private_names)
+    return program
+
+
 def parse_lone_expression(source, may_await=False):
     """Parse a text that is one expression, such as `{a: 1}` at a prompt, as a script of one statement.
     Return its Program; raise JSSyntaxError."""
@@ -4062,6 +4082,9 @@ class Scope:
         self.names = {}
         #: FunctionDeclarations to instantiate when the block is entered.
         self.functions = []
+        #: The hidden Variable that holds an object whose properties are names of this scope: the one of a `with`,
+        #: or the variables that direct evals add to a function.
+        self.holder = None
 
     def declare(self, kind, name, start, end):
         variable = self.names.get(name)
@@ -4100,10 +4123,75 @@ class FunctionScope(Scope):
         self.block = None
         #: "field" functions and class constructors are compiled differently.
         self.role = None
+        #: Whether it contains a direct eval; the EvalSite whose text this is the top level of.
+        self.has_eval, self.site = False, None
 
     @property
     def parent_function(self):
         return self.parent.function if self.parent is not None else None
+
+
+class DynamicName:
+    """What a name stands for that is looked up when the code runs: a property of the object in the first of the
+    `holders` that has it, else the Variable (None: a global). Only names inside a `with`, or in a function with
+    a direct eval, are such."""
+
+    __slots__ = ("holders", "variable")
+
+    def __init__(self, holders, variable):
+        self.holders = holders
+        self.variable = variable
+
+
+class EvalSite:
+    """The place of one direct eval, for the compilation of its texts; among the globals, of an indirect one. All
+    that it sees lives in Cells.
+
+    scope       the Scope that the call stands in
+    counts      the numbers of the Python names around
+    var_scope   the Scope that `var` in its texts belongs to; None for the globals
+    variables   the Variables that it can see, whose Cells it gets
+    texts       what was compiled already: {(source, strict): CompiledScript}
+    """
+
+    def __init__(self, scope, counts):
+        self.scope, self.counts = scope, counts
+        self.variables, self.texts = [], {}
+        function = scope.function
+        while function.site is not None and not function.strict:
+            function = function.site.scope.function
+        self.var_scope = function.body if function.kind == "function" else None
+
+    def this_function(self):
+        """The function whose `this` its text sees."""
+        function = self.scope.function
+        while function.is_arrow:
+            function = function.parent_function
+        return function
+
+    def conflict(self, name):
+        """Whether a `var` of its text may not have that name, for a lexical one between it and its function."""
+        scope, last = self.scope, self.var_scope
+        while scope is not None:
+            kind = getattr(scope.names.get(name), "kind", None)
+            if kind in ("let", "const", "class") or (kind in ("function", "catch") and scope.kind in ("block", "switch")):
+                return scope.kind != "script"
+            if scope is last:           # beside parameters with expressions, their names and `arguments` may not be
+                return scope is scope.function and scope.body is not scope and (
+                    kind is not None or (name == "arguments" and not scope.is_arrow))
+            scope = scope.parent
+        return False
+
+    def parse(self, source):
+        """The Program of a text; raises JSSyntaxError."""
+        private, scope, function = set(), self.scope, self.this_function()
+        while scope is not None:
+            private.update(name[1:] for name in scope.names if name.startswith("#"))
+            scope = scope.parent
+        is_function = function.kind == "function"
+        return parse_eval(source, self.scope.function.strict, private, new_target=is_function,
+                          super_property=is_function and function.parent.kind == "home",
+                          forbids_arguments=function.role == "field")
 
 
 def global_name(name):
@@ -4131,6 +4219,8 @@ class ScopeAnalyzer:
         self.region = (0, 1 << 60)
         self.variables = []
         self.counts = {}
+        #: The direct evals met, as (node, Scope, region); whether any name is a DynamicName.
+        self.evals, self.is_dynamic = [], False
 
     # -- walking ----
 
@@ -4228,20 +4318,12 @@ class ScopeAnalyzer:
 
     # -- the program ----
 
-    def analyze(self, program, is_eval):
-        """`is_eval`: an indirect eval keeps its let, const and class to itself, and in strict mode
-        everything (19.2.1.3)."""
-        kind = "function" if is_eval and program.strict else program.source_type
+    def analyze(self, program):
+        kind = program.source_type
         top = FunctionScope(None, program, kind)
         program.scope = top
         self.scope = top
-        if is_eval and kind == "script":
-            top.body = self.scope = Scope(top, "block")
-            functions = [s for s in program.body if isinstance(s, FunctionDeclaration)]
-            self.declare_lexical(functions, top)
-            self.declare_lexical([s for s in program.body if s not in functions], top.body)
-        else:
-            self.declare_lexical(program.body, top)
+        self.declare_lexical(program.body, top)
         self.declare_vars(program.body, top)
         if kind == "module":
             top.declare("hidden", "%default", 0, 0).sources.append("any")
@@ -4249,6 +4331,31 @@ class ScopeAnalyzer:
         self.resolve_all()
         if kind == "module":
             self.share_cells(top)
+        infer_types(self.variables)
+        return top
+
+    def analyze_eval(self, program, site):
+        """The text of a direct eval (19.2.1.3). Its `var` and functions belong to the function around, unless it
+        is strict."""
+        self.counts, self.is_dynamic = dict(site.counts), True
+        top = self.scope = program.scope = FunctionScope(site.scope, program, "function")
+        top.is_arrow, top.site = True, site
+        functions = [s for s in program.body if isinstance(s, FunctionDeclaration)]
+        if program.strict:
+            self.declare_lexical(program.body, top)
+            self.declare_vars(program.body, top)
+        else:
+            declared = Scope(top, "var names")
+            self.declare_vars(program.body, declared)
+            for function in functions:
+                self.declare(declared, "function", function.id, function.start, function.end)
+            for name, variable in declared.names.items():
+                if site.conflict(name):
+                    raise JSSyntaxError(f"Identifier '{name}' has already been declared", program.line, program.column + 1)
+            self.declare_lexical([s for s in program.body if s not in functions], top)
+            top.eval_names, top.eval_functions = list(declared.names), functions
+        self.visit_list(program.body)
+        self.resolve_all()
         infer_types(self.variables)
         return top
 
@@ -4275,10 +4382,15 @@ class ScopeAnalyzer:
         None where a lexical declaration or a parameter stands in the way."""
         name, owner = node.id.name, self.scope.function
         scope = self.scope.parent
-        while scope is not None and scope.kind in ("block", "switch", "loop", "catch"):
+        while scope is not None and scope.kind in ("block", "switch", "loop", "catch", "with"):
             if name in scope.names and scope.kind != "catch":
                 return None
             scope = scope.parent
+        if owner.site is not None and not owner.strict:
+            if owner.site.conflict(name):
+                return None
+            owner.eval_names.append(name)
+            return name
         target = owner.body if owner.body.kind == "body" else owner
         for place in (owner, target):
             existing = place.names.get(name)
@@ -4359,6 +4471,32 @@ class ScopeAnalyzer:
             return
         self.visit_list(node.arguments)
 
+    def note_eval(self, node):
+        """A direct eval: it sees all names around, and may add some to its function in sloppy code."""
+        node.scope = EvalSite(self.scope, self.counts)
+        self.evals.append((node, self.scope, self.region))
+        function = self.nearest_this()
+        if function.kind == "function":
+            function.uses_this = function.uses_new_target = function.writes_arguments = True
+            function.uses_super = function.parent.kind == "home"
+        outer = node.scope.var_scope
+        self.scope.function.has_eval = True
+        if not self.scope.function.strict and outer is not None and outer.holder is None:
+            self.add_holder(outer, "%names", node)
+
+    def add_holder(self, scope, name, node):
+        """Makes a scope one whose names are looked up in an object, too."""
+        scope.holder = scope.declare("hidden", name, node.start, node.start)
+        scope.holder.sources.append("any")
+        self.variables.append(scope.holder)
+        self.is_dynamic = True
+
+    def visit_WithStatement(self, node):
+        self.visit(node.object)
+        scope = Scope(self.scope, "with", self.loop)
+        self.add_holder(scope, "%with", node)
+        self.in_region(node, lambda: self.within(node, scope, lambda: self.visit(node.body)))
+
     def hidden(self, node, name):
         """A reference to a name that scripts cannot write: the home object, the class."""
         node.scope = None
@@ -4381,6 +4519,8 @@ class ScopeAnalyzer:
                 rights.append((node.right,) if kind is BinaryExpression else (node, node.right))
                 node = node.left
             elif kind is CallExpression and not isinstance(node.callee, Super):
+                if type(node.callee) is Identifier and node.callee.name == "eval" and not node.optional:
+                    self.note_eval(node)
                 rights.append(node.arguments)
                 node = node.callee
             elif kind is MemberExpression:
@@ -4593,7 +4733,8 @@ class ScopeAnalyzer:
             self.visit(node.finalizer)
 
     def visit_CatchClause(self, node):
-        scope = Scope(self.scope, "catch", self.loop)
+        # Only a parameter that is a plain name may be that of a `var`, too (B.3.4).
+        scope = Scope(self.scope, "block" if isinstance(node.param, (ArrayPattern, ObjectPattern)) else "catch", self.loop)
         if node.param is not None:
             for name in bound_names(node.param):
                 scope.declare("catch", name.name, node.start, node.param.end)
@@ -4703,18 +4844,56 @@ class ScopeAnalyzer:
         for node, scope, write, name, source, declares, region in self.references:
             variable = self.resolve(name, scope)
             node.scope = variable
+            if self.is_dynamic and name[0] not in "%#":
+                holders = self.holders(name, scope)
+                if holders:
+                    node.scope, declares = DynamicName(holders, variable), False
+                    for holder in holders:
+                        self.note(holder, node, scope, False, None, False, region)
             if variable is None:
                 continue
             if id(variable) not in seen:
                 seen.add(id(variable))
                 self.variables.append(variable)
             self.note(variable, node, scope, write, source, declares, region)
-        unique = {id(v): v for v in self.variables}
+        for node, scope, region in self.evals:
+            self.show_to_eval(node, scope, region)
+        unique = {id(v): v for v in self.variables if v.python is None}
         self.variables = list(unique.values())
         for variable in self.variables:
             self.settle(variable)
             if variable.kind == "arguments":
                 self.map_arguments(variable.scope)
+
+    @staticmethod
+    def holders(name, scope):
+        """The Variables that hold objects to look the name up in, the innermost first."""
+        found = []
+        while scope is not None and name not in scope.names:
+            if scope.holder is not None:
+                found.append(scope.holder)
+            scope = scope.parent
+        return found
+
+    def show_to_eval(self, node, scope, region):
+        """Every variable that a direct eval can see lives in a Cell, and so does what it must know by itself."""
+        if scope.function.kind != "module":
+            self.resolve("arguments", scope)
+        place, seen = scope, set()
+        while place is not None:
+            for name, variable in place.names.items():
+                if (name in seen and name[0] != "%") or (place.kind == "script" and variable.kind != "hidden"):
+                    continue
+                seen.add(name)
+                self.note(variable, node, scope, True, "any", False, region)
+                if name == "%home" and not variable.captured:
+                    continue            # outside of a method nobody makes one
+                if variable.python is None:
+                    variable.boxed = True
+                    self.variables.append(variable)
+                variable.early, variable.dominates = True, False
+                node.scope.variables.append(variable)
+            place = place.parent
 
     @staticmethod
     def map_arguments(scope):
@@ -4804,7 +4983,7 @@ VISITORS = methods_by_node(ScopeAnalyzer, "visit_")
 
 #: Statements whose inside may declare var names for the function around them.
 VAR_CONTAINERS = frozenset((
-    BlockStatement, IfStatement, ForStatement, ForInStatement, ForOfStatement, WhileStatement,
+    BlockStatement, IfStatement, ForStatement, ForInStatement, ForOfStatement, WhileStatement, WithStatement,
     DoWhileStatement, TryStatement, CatchClause, SwitchStatement, SwitchCase,
     ExportNamedDeclaration))
 
@@ -5141,9 +5320,9 @@ RANGE_RULES = {
 }
 
 
-def analyze_scopes(program, is_eval=False):
-    """Resolves the names of a Program; returns its FunctionScope."""
-    return ScopeAnalyzer().analyze(program, is_eval)
+def analyze_scopes(program, site=None):
+    """Resolves the names of a Program; returns its FunctionScope. `site`: the EvalSite of a text for eval."""
+    return ScopeAnalyzer().analyze(program) if site is None else ScopeAnalyzer().analyze_eval(program, site)
 
 
 # ======================================================================================
@@ -7852,8 +8031,14 @@ class FunctionEmitter(NodeMaker):
         if scope.uses_new_target and self.constructor is None and not scope.is_arrow \
                 and not self.takes_new_target(node):
             self.emit_assign("new_target", self.name("undefined"))
+        if scope.holder is not None:
+            self.make_holder(scope, self.call("new_scope"))
         if scope.uses_arguments:
             self.arguments_prologue(node, scope)
+        if scope.has_eval:
+            for variable in scope.names.values():
+                if variable.kind == "param":
+                    self.declare_cell(variable)
         for param, source in patterns:
             self.at(param)
             self.bind_parameter(param, source)
@@ -7861,6 +8046,8 @@ class FunctionEmitter(NodeMaker):
             self.emit_value(self.call("map_arguments", self.load_variable(scope.names["arguments"]), *[
                 self.name(param.scope.python) for param in node.params]))
         if scope.body is not scope:
+            if scope.body.holder is not None:
+                self.make_holder(scope.body, self.call("new_scope"))
             self.separate_body(scope)
 
     def arguments_prologue(self, node, scope):
@@ -7875,7 +8062,8 @@ class FunctionEmitter(NodeMaker):
     def bind_parameter(self, param, source):
         """Binds one parameter from a Python parameter, or from `arguments` by index."""
         for identifier in bound_names(param):
-            self.declare_cell(identifier.scope)
+            if not self.scope.has_eval:
+                self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
             rest = self.name("rest") if source == "rest" else self.subscript(
                 self.name("arguments"), self.node(ast.Slice, self.const(source), None, None))
@@ -7962,12 +8150,38 @@ class FunctionEmitter(NodeMaker):
             return self.attribute(self.name(variable.python), "v")
         return self.name(variable.python)
 
-    def load(self, identifier):
-        """An Identifier as a value."""
+    def load(self, identifier, found=None):
+        """An Identifier as a value. `found`: see with_found()."""
         variable = identifier.scope
         if type(variable) is Variable:
             return self.load_variable(variable)
+        if type(variable) is DynamicName:
+            holder, test = self.find(identifier, found)
+            value = self.load_global(identifier.name) if variable.variable is None \
+                else self.load_variable(variable.variable)
+            return self.either(test, self.call("scope_get", holder, self.const(identifier.name),
+                                               self.const(self.scope.strict)), value)
         return self.load_global(identifier.name)
+
+    def find(self, identifier, found=None):
+        """-> (the object that has a DynamicName, whether there is one), to be evaluated in reverse order."""
+        temp = found or self.temporary()
+        first = self.name(temp)
+        if found is None:
+            first = self.walrus(temp, self.finding(identifier))
+        return self.name(temp), self.compare(first, _IS_NOT, self.const(None))
+
+    def finding(self, identifier):
+        holders = [self.load_variable(holder) for holder in identifier.scope.holders]
+        return self.call("find_scope", self.const(identifier.name), *holders)
+
+    def with_found(self, identifier, make):
+        """make(found) as an expression, where a DynamicName is read and written: it is looked up once, before, and
+        `found` is the temporary with the outcome; None for other names."""
+        if type(identifier.scope) is not DynamicName:
+            return make(None)
+        found = self.temporary()
+        return self.last_of(self.walrus(found, self.finding(identifier)), make(found))
 
     def load_global(self, name):
         if name == "undefined":
@@ -8020,9 +8234,24 @@ class FunctionEmitter(NodeMaker):
             return value
         return self.call("assign_const", value, self.load_variable(variable), self.const(variable.name))
 
-    def assign_identifier(self, identifier, value):
-        """identifier = value, as an expression."""
+    def assign_identifier(self, identifier, value, found=None):
+        """identifier = value, as an expression. `found`: see with_found()."""
         variable = identifier.scope
+        if type(variable) is DynamicName:
+            temp, name = self.temporary(), self.const(identifier.name)
+            variable = variable.variable
+
+            def assign(found):
+                saved = self.name(temp)
+                if variable is None:
+                    self.unit.free_globals.add(identifier.name)
+                    put = self.call("put_global", name, saved, self.const(self.scope.strict))
+                else:
+                    put = self.assign_value(variable, saved)
+                holder, test = self.find(identifier, found)
+                return self.last_of(self.walrus(temp, value), self.either(
+                    test, self.call("scope_put", holder, name, saved, self.const(self.scope.strict)), put))
+            return assign(found) if found else self.with_found(identifier, assign)
         if type(variable) is Variable:
             return self.assign_value(variable, value)
         self.unit.free_globals.add(identifier.name)
@@ -8088,14 +8317,38 @@ class StatementEmitter(FunctionEmitter):
     def visit_EmptyStatement(self, node):
         pass
 
+    def visit_WithStatement(self, node):
+        self.empty_completion()
+        self.make_holder(node.scope, self.call("with_object", self.expression(node.object)))
+        outer, self.block = self.block, node.scope
+        self.statement(node.body)
+        self.block = outer
+
+    def make_holder(self, scope, value):
+        """The object in which names of a scope are looked up."""
+        self.declare_cell(scope.holder)
+        self.emit_store(scope.holder, value, True)
+
     visit_DebuggerStatement = visit_ImportDeclaration = visit_ExportAllDeclaration = visit_EmptyStatement
 
     def visit_FunctionDeclaration(self, node):
         block, node.scope.block = node.scope.block, None
         if block is not None:
             self.in_scope(block, lambda: self.visit_FunctionDeclaration(node))
+        elif type(node.scope.var_copy) is str:
+            self.emit_value(self.store_for_eval(self.scope, node.scope.var_copy, self.load(node.id)))
         elif node.scope.var_copy is not None:
             self.emit_store(node.scope.var_copy, self.load(node.id), True)
+
+    def store_for_eval(self, scope, name, *value):
+        """Declares a `var` of a direct eval in the function around, as an expression; with a value, sets it."""
+        outer = scope.site.var_scope
+        if outer is None:
+            return self.call("put_global", self.const(name), *value, self.const(False)) if value else self.const(None)
+        known = outer.names.get(name) or outer.function.names.get(name)
+        if known is not None:
+            return self.assign_value(known, *value, declares=True) if value else self.const(None)
+        return self.call("scope_declare", self.load_variable(outer.holder), self.const(name), *value)
 
     def visit_VariableDeclaration(self, node):
         for declarator in node.declarations:
@@ -8898,8 +9151,8 @@ class ExpressionEmitter(DestructuringEmitter):
 
     def visit_Identifier(self, node):
         variable = node.scope
-        if type(variable) is Variable:
-            return self.load_variable(variable)
+        if variable is not None:
+            return self.load(node)
         if node.name == "NaN":
             return self.const(NAN)
         if node.name == "Infinity":
@@ -9214,9 +9467,14 @@ class OperatorEmitter(ClassEmitter):
     def visit_UnaryExpression(self, node):
         operator, argument = node.operator, node.argument
         if operator == "typeof":
-            if isinstance(argument, Identifier) and type(argument.scope) is not Variable:
+            if isinstance(argument, Identifier) and getattr(argument.scope, "variable", argument.scope) is None:
                 self.unit.free_globals.add(argument.name)
-                return self.call("typeof_global", self.const(argument.name))
+                value = self.call("typeof_global", self.const(argument.name))
+                if argument.scope is not None:
+                    holder, test = self.find(argument)
+                    got = self.call("scope_get", holder, self.const(argument.name), self.const(self.scope.strict))
+                    value = self.either(test, self.call("typeof", got), value)
+                return value
             return self.call("typeof", self.expression(argument))
         if operator == "delete":
             return self.delete(argument)
@@ -9249,9 +9507,15 @@ class OperatorEmitter(ClassEmitter):
                 obj = self.guard(obj)
             return self.call("delete_member", obj, self.member_key(node), self.const(self.scope.strict))
         if isinstance(node, Identifier):
-            if type(node.scope) is Variable and not node.scope.is_global:
-                return self.const(False)
-            return self.call("delete_global", self.const(node.name))
+            dynamic, variable = type(node.scope) is DynamicName, getattr(node.scope, "variable", node.scope)
+            if variable is not None and not variable.is_global:
+                value = self.const(False)
+            else:
+                value = self.call("delete_global", self.const(node.name))
+            if dynamic:
+                holder, test = self.find(node)
+                value = self.either(test, self.call("delete_member", holder, self.const(node.name), self.const(False)), value)
+            return value
         return self.last_of(self.expression(node), self.const(True))
 
     def visit_BinaryExpression(self, node):
@@ -9572,12 +9836,14 @@ class AssignmentEmitter(OperatorEmitter):
         if operator in ("&&=", "||=", "??="):
             return self.logical_assignment(node)
         if isinstance(left, Identifier):
-            current = self.load(left)
-            if self.needs_lift(node.right):
-                current = self.saved(current)
-            value = self.binary(operator[:-1], current, infer(left), self.expression(node.right),
-                                infer(node.right))
-            return self.assign_identifier(left, value)
+            def assign(found):
+                current = self.load(left, found)
+                if self.needs_lift(node.right):
+                    current = self.saved(current)
+                value = self.binary(operator[:-1], current, infer(left), self.expression(node.right),
+                                    infer(node.right))
+                return self.assign_identifier(left, value, found)
+            return assign(None) if self.needs_lift(node.right) else self.with_found(left, assign)
         reference = self.member_reference(left, node.right)
         lifted = self.needs_lift(node.right)
         current = reference.load(first=lifted)
@@ -9703,8 +9969,9 @@ class AssignmentEmitter(OperatorEmitter):
         if self.needs_lift(node.right):
             return self.logical_assignment_statements(node)
         if isinstance(left, Identifier):
-            return self.logical(operator, self.load(left), infer(left),
-                                self.assign_identifier(left, self.named(node.right, left)))
+            return self.with_found(left, lambda found: self.logical(
+                operator, self.load(left, found), infer(left),
+                self.assign_identifier(left, self.named(node.right, left), found)))
         reference = self.member_reference(left)
         current = reference.load()
         return self.logical(operator, current, None, reference.put(self.expression(node.right)))
@@ -9735,6 +10002,13 @@ class AssignmentEmitter(OperatorEmitter):
         self.emit_if(test, body)
         return self.name(temp)
 
+    def dynamic_update(self, target, found, helper, prefix):
+        """`++` or `--` of a DynamicName that was looked up."""
+        temp = self.temporary()
+        moved = self.assign_identifier(target, self.call(helper, self.name(temp)), found)
+        old = self.walrus(temp, self.call("to_numeric", self.load(target, found)))
+        return self.last_of(old, moved) if prefix else self.first_of(old, moved)
+
     def visit_UpdateExpression(self, node):
         target = node.argument
         sign, helper = ("+", "increment") if node.operator == "++" else ("-", "decrement")
@@ -9745,6 +10019,8 @@ class AssignmentEmitter(OperatorEmitter):
                 if node.prefix:
                     return moved
                 return self.operate(moved, "-" if sign == "+" else "+", self.const(1))
+            if type(target.scope) is DynamicName:
+                return self.with_found(target, lambda found: self.dynamic_update(target, found, helper, node.prefix))
             old = self.load(target) if kind == "num" else self.call("to_numeric", self.load(target))
             if node.prefix:
                 return self.assign_identifier(target, self.call(helper, old))
@@ -9946,7 +10222,27 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(callee, Super):
             return self.super_call(node)
         self.shorten(node)
+        if isinstance(callee, Identifier) and callee.name == "eval" and not node.optional:
+            return self.direct_eval(node)
         return self.call_with(callee, [], node.arguments, node.optional)
+
+    def direct_eval(self, node):
+        """eval(…): its text gets the Cells of all that is around it. `this` may not be there yet in a constructor."""
+        site = node.scope
+        function = site.this_function()
+        if function.kind != "script":
+            this = self.node(ast.Lambda, ast.arguments([], [], None, [], [], None, []), self.name("this"))
+        else:
+            this = self.const(None)
+        cells = [self.name(variable.python) for variable in site.variables]
+        target = self.name("new_target" if function.kind == "function" else "undefined")
+        callee = self.saved(self.expression(node.callee)) if any(map(self.needs_lift, node.arguments)) \
+            else self.expression(node.callee)
+        function = self.call("direct_eval", callee, self.const(self.unit.pooled(site)), this, target, *cells)
+        values = self.arguments(node.arguments, function, self.name("undefined"))
+        if isinstance(values, tuple):
+            function, this, values = values
+        return self.apply(function, [self.name("undefined"), *values])
 
     def call_with(self, callee, before, arguments, optional=False):
         """callee(before…, arguments…): `this` is the object of a member callee."""
@@ -9961,6 +10257,8 @@ class CallEmitter(AssignmentEmitter):
         else:
             this = self.name("undefined")
             function = self.plain_callee(callee, optional)
+            if type(callee.scope if isinstance(callee, Identifier) else None) is DynamicName:
+                this = self.call("scope_this", self.name(self.found))
         values = self.arguments(arguments, function, this)
         if isinstance(values, tuple):
             function, this, values = values
@@ -9973,7 +10271,7 @@ class CallEmitter(AssignmentEmitter):
             return None
         table = SHORTCUTS
         if isinstance(callee.object, Identifier) and callee.object.name == "Math" \
-                and type(callee.object.scope) is not Variable and all(map(is_calm, arguments)):
+                and callee.object.scope is None and all(map(is_calm, arguments)):
             table = MATH_SHORTCUTS
         helper = table.get((callee.property.name, len(arguments)))
         if helper is None or any(isinstance(a, SpreadElement) or self.needs_lift(a) for a in arguments):
@@ -10013,14 +10311,17 @@ class CallEmitter(AssignmentEmitter):
         return self.call("callee", function, self.const(self.text(callee))), self.name(this)
 
     def plain_callee(self, callee, optional):
-        """The Python function of a callee that is not a member."""
-        value = self.chain_part(callee)
+        """The Python function of a callee that is not a member. Leaves the temporary of a DynamicName in `found`."""
+        if type(callee.scope if isinstance(callee, Identifier) else None) is DynamicName:
+            self.found = self.temporary()
+            found = self.found
+            value = self.last_of(self.walrus(found, self.finding(callee)), self.load(callee, found))
+        else:
+            value = self.chain_part(callee)
         if optional:
             value = self.guard(value)
         a, first = self.reusable(value)
         text = self.const(self.text(callee))
-        if isinstance(callee, Identifier) and callee.name == "eval" and self.scope.strict:
-            return self.call("strict_eval", first, text)
         return self.either(self.type_is(first, "JSFunction"), self.attribute(a, "fn"),
                            self.call("callee", a, text))
 
@@ -10360,6 +10661,16 @@ def continues_through_try(body, with_finally):
 class Emitter(CallEmitter):
     """Generates the code of one JavaScript function (or top level), all parts together."""
 
+    def begin_eval(self, program, scope):
+        """What the text of a direct eval does first: `this`, and what it adds to the function around."""
+        if scope.site.this_function().kind != "script" and any(isinstance(node, (ThisExpression, Super)) for node in program.walk()):
+            self.emit_assign("this", self.apply(self.name("this"), []))
+        if not program.strict:
+            for name in scope.eval_names:
+                self.emit_value(self.store_for_eval(scope, name))
+            for node in scope.eval_functions:
+                self.emit_value(self.store_for_eval(scope, node.id.name, self.function_value(node)))
+
 
 EMITTERS = methods_by_node(Emitter, "visit_")
 EFFECTS = methods_by_node(Emitter, "effect_")
@@ -10575,11 +10886,12 @@ class CompiledScript:
     lexical         [(name, is_const)] of top-level let, const and class
     variables       names of top-level var
     functions       names of top-level function declarations
+    for_eval        whether it is the text of an eval: then those two can be deleted
     free_globals    other global names it mentions
     tree            the ast.Module it was made from, where that was asked for; see dump_python
     """
 
-    __slots__ = ("code", "lexical", "variables", "functions", "free_globals", "unit", "tree")
+    __slots__ = ("code", "lexical", "variables", "functions", "for_eval", "free_globals", "unit", "tree")
 
 
 def find_lifts(program):
@@ -10628,14 +10940,14 @@ def place_of_failure(error):
 
 
 @refuses_clearly
-def compile_script(source, filename, program=None, is_eval=False, may_await=False,
-                   keep_tree=False):
-    """Compiles a script, or the text of an indirect eval; raises JSSyntaxError. Returns a
+def compile_script(source, filename, program=None, may_await=False, keep_tree=False, site=None):
+    """Compiles a script, or the text of an eval; raises JSSyntaxError. Returns a
     CompiledScript. With may_await (the program was parsed so) its code returns the completion value in
-    a tuple, as it may be a promise, and is a generator function for run_async where there is an await."""
+    a tuple, as it may be a promise, and is a generator function for run_async where there is an await. The
+    text of an eval has a `site`; its code takes the Cells of that, and new.target."""
     if program is None:
         program = parse_script(source)
-    scope = analyze_scopes(program, is_eval)
+    scope = analyze_scopes(program, site)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
     emitter = Emitter(unit, scope)
@@ -10646,6 +10958,8 @@ def compile_script(source, filename, program=None, is_eval=False, may_await=Fals
         if variable.kind == "var" and not variable.is_global:
             emitter.emit_store(variable, emitter.name("undefined"), True)
     emitter.enter_block(scope)
+    if site is not None:
+        emitter.begin_eval(program, scope)
     emitter.in_scope(scope.body if scope.body is not scope else None,
                      lambda: emitter.statements(program.body))
     completion = emitter.name("completion")
@@ -10654,7 +10968,8 @@ def compile_script(source, filename, program=None, is_eval=False, may_await=Fals
     emitter.line, emitter.column = 1, 0
     if emitter.jump_codes:
         emitter.out.insert(0, emitter.no_jump())
-    top = emitter.python_def("script_f0", ["this"], emitter.declarations() + emitter.out)
+    around = [] if site is None else [v.python for v in site.variables] + ["new_target"]
+    top = emitter.python_def("script_f0", ["this", *around], emitter.declarations() + emitter.out)
     result = CompiledScript()
     tree = ast.Module([top], [])
     result.tree = tree if keep_tree else None
@@ -10664,8 +10979,18 @@ def compile_script(source, filename, program=None, is_eval=False, may_await=Fals
     result.lexical = [(v.name, v.kind == "const") for v in names if v.kind in ("let", "const", "class")]
     result.functions = [v.name for v in names if v.kind == "function"]
     result.variables = [v.name for v in names if v.kind == "var"]
+    result.for_eval = site is not None
+    if site is not None and not program.strict and site.var_scope is None:
+        result.functions = list({node.id.name: 1 for node in scope.eval_functions})
+        result.variables = [name for name in scope.eval_names if name not in result.functions]
     result.free_globals = unit.free_globals
     return result
+
+
+def compile_eval(source, filename):
+    """Compiles the text of an indirect eval, which sees the globals only; see compile_script()."""
+    site = EvalSite(FunctionScope(None, Program([], "script", False), "script"), {})
+    return compile_script(source, filename, parse_script(source), site=site)
 
 
 class CompiledModule:
@@ -19519,6 +19844,10 @@ def global_eval(realm, this, source=undefined, *_):
     return realm.evaluate_global(source) if type(source) is str else source
 
 
+#: By which %eval% is known, whatever a script put in its place.
+EVAL_INFO = GLOBAL_FUNCTIONS.entries[-1][3]
+
+
 def encode_uri(text, changed):
     """Encode (19.2.6.5); `changed` matches runs of characters that are escaped."""
     def encode_run(match):
@@ -28158,14 +28487,85 @@ def callee(realm, value, text):
 
 
 @runtime_helper
-def strict_eval(realm, value, text):
-    """The callee of `eval(…)` in strict code: the text is strict too. It does not see local names."""
-    if not isinstance(value, JSFunction) or value is not realm.global_object.get("eval"):
-        return callable_or_refusal(value, text)
+def direct_eval(realm, value, site, this, new_target, *cells):
+    """The Python function of the callee of `eval(…)`: for %eval% one that runs the text in its place."""
+    if not isinstance(value, JSFunction) or value.info is not EVAL_INFO:
+        return callable_or_refusal(value, "eval")
 
-    def run(this, source=undefined, *_):
-        return realm.evaluate_global(source, True) if type(source) is str else source
+    def run(_this, source=undefined, *_):
+        if type(source) is not str:
+            return source
+        compiled = site.texts.get(source)
+        if compiled is None:
+            compiled = realm.with_room_to_parse(lambda: compile_script(source, "<eval>", site.parse(source), site=site))
+            if len(site.texts) < MAX_COMPILED:
+                site.texts[source] = compiled
+        realm.declare_script(compiled)
+        realm.link(compiled.free_globals)
+        receiver = realm.global_object if this is None else this
+        return types.FunctionType(compiled.code, realm.globals)(receiver, *cells, new_target)
     return run
+
+
+class NameScope(JSObject):
+    """The variables that direct evals add to a function."""
+
+    __slots__ = ()
+
+
+@runtime_helper
+def new_scope(realm):
+    return NameScope(None)
+
+
+@runtime_helper
+def with_object(realm, value):
+    return to_object(realm, value)
+
+
+@runtime_helper
+def find_scope(realm, name, *holders):
+    """The first of some objects that has a name (9.1.1.2.1), or None."""
+    for holder in holders:
+        if type(holder) is NameScope:
+            if name in holder.props:
+                return holder
+        elif holder.has(name):
+            hidden = holder.get(SYM_UNSCOPABLES)
+            if not isinstance(hidden, JSObject) or not to_boolean(hidden.get(name)):
+                return holder
+    return None
+
+
+@runtime_helper
+def scope_get(realm, holder, name, strict):
+    """GetBindingValue of an object (9.1.1.2.6)."""
+    if type(holder) is NameScope or holder.has(name):
+        return holder.get(name)
+    if strict:
+        raise JSReferenceError(f"{name} is not defined")
+    return undefined
+
+
+@runtime_helper
+def scope_put(realm, holder, name, value, strict):
+    """SetMutableBinding of an object (9.1.1.2.5); gives the value."""
+    if type(holder) is not NameScope and not holder.has(name) and strict:
+        raise JSReferenceError(f"{name} is not defined")
+    put_slowly(realm, holder, name, value, strict)
+    return value
+
+
+@runtime_helper
+def scope_declare(realm, holder, name, value=ABSENT):
+    if value is not ABSENT or name not in holder.props:
+        holder.put(name, undefined if value is ABSENT else value)
+
+
+@runtime_helper
+def scope_this(realm, holder):
+    """`this` of a call whose function was found by name (9.1.1.2.10)."""
+    return undefined if holder is None or type(holder) is NameScope else holder
 
 
 @runtime_helper
@@ -30192,7 +30592,7 @@ class Realm(RealmBase):
         self.declare_script(compiled)
         self.link(compiled.free_globals)
         code = types.FunctionType(compiled.code, self.globals)
-        return code(self.global_object)
+        return code(self.global_object, *([undefined] if compiled.for_eval else ()))
 
     def link(self, names):
         """Makes the built-ins that a script mentions."""
@@ -30220,22 +30620,25 @@ class Realm(RealmBase):
             for name in (*compiled.functions, *compiled.variables):
                 if name not in flags:
                     raise JSTypeError(f"Cannot define global '{name}', the global object is not extensible")
+        attributes = DEFAULT_ATTRS if compiled.for_eval else DEFAULT_ATTRS & ~CONFIGURABLE
         for name in compiled.functions:
-            if flags.get(name) is None or flags[name] != DEFAULT_ATTRS & ~CONFIGURABLE:
-                if flags.get(name) == 0:
-                    raise JSTypeError(f"Cannot redeclare global '{name}'")
-                flags[name] = DEFAULT_ATTRS & ~CONFIGURABLE
+            known = flags.get(name)
+            if type(known) is not int or known & CONFIGURABLE:
+                flags[name] = attributes
+            elif known != DEFAULT_ATTRS & ~CONFIGURABLE:
+                raise JSTypeError(f"Cannot redeclare global '{name}'")
+            if compiled.for_eval:
+                self.globals.setdefault(global_name(name), undefined)
         for name in compiled.variables:
             if name not in flags:
-                flags[name] = DEFAULT_ATTRS & ~CONFIGURABLE
+                flags[name] = attributes
                 self.globals[global_name(name)] = undefined
             elif global_name(name) not in self.globals and type(flags[name]) is int:
                 self.globals[global_name(name)] = self.make_global(name)
 
-    def evaluate_global(self, source, strict=False):
+    def evaluate_global(self, source):
         """Indirect eval (19.2.1.1): the source as a script; its names stay deletable."""
-        return self.run_script(self.with_room_to_parse(lambda: compile_script(
-            source, "<eval>", parse_script(source, strict), is_eval=True)))
+        return self.run_script(self.with_room_to_parse(lambda: compile_eval(source, "<eval>")))
 
     @staticmethod
     def with_room_to_parse(work):
@@ -30817,7 +31220,7 @@ def function_around(realm, head, code, tail, filename):
 def function_of_script(realm, code, filename):
     """A function that runs a script as an indirect eval does, and returns its completion value."""
     compiled = realm.compile(code, filename,
-                             lambda text, name: compile_script(text, name, parse_script(text), is_eval=True))
+                             compile_eval)
     return realm.function(lambda this, *_: realm.run_script(compiled))
 
 

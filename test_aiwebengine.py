@@ -2660,6 +2660,68 @@ function f(a, b) { b = 4; return Object.keys(arguments) + (2 in arguments) + arg
 """)
 
 
+class NamesAtRunTimeTest(unittest.TestCase):
+    """Direct eval (19.2.1.1) and `with` (14.11): names that are looked up when the code runs."""
+
+    test_eval = conformance(r"""
+# it reads and writes the variables around it
+var x = "global"; function f() { var x = "local", n = 1; let k = 2; const c = 3; eval("n += k + c; x += '!'"); return [eval("x"), n] } result = f() + x
+=> local!,6global
+# closures share what it sees, and turns of a loop keep their own
+var fs = []; function f() { let n = 0; var inc = eval("() => ++n"); inc(); inc(); for (let i = 0; i < 2; i++) fs.push(eval("() => i")); return n } result = f() + fs.map(g => g()).join()
+=> 20,1
+# var and functions belong to the function, and can be deleted
+function f() { eval("var q = 5; function w() { return q + 1 }"); q++; return [q, w(), (() => q)(), delete q, typeof q] } result = f() + typeof q
+=> 6,7,6,true,undefinedundefined
+# strict code keeps them to itself
+function f() { "use strict"; let k = 1; eval("var k2 = 3; k = k2"); return [k, typeof k2] } result = f()
+=> 3,undefined
+# this, new.target, super, private names, arguments
+class A { m() { return "up" } } class C extends A { #p = 3; f = eval("this.constructor.name"); get() { return eval("this.#p + super.m()") } }
+function F() { this.t = eval("new.target === F") } function args(a) { eval("arguments[0] = 9; a++"); return a + arguments[0] }
+result = [new C().get(), new C().f, new F().t, args(1)]
+=> 3up,C,true,20
+# what it may not say there
+var m = f => { try { f() } catch (e) { return e.name } }
+result = [m(() => eval("new.target")), m(() => eval("super.x")), m(() => eval("this.#p")), m(function () { let a; eval("var a") }),
+m(function (a = eval("var b"), b) {}), m(() => new class { x = eval("arguments") })]
+=> SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError
+# any other name for it, and any other function of its name, see globals or nothing
+var e = eval; function f() { var local = 1; return [e("typeof local"), (0, eval)("typeof local"), eval?.("typeof local"), (eval => eval("local"))(x => x)] } result = f()
+=> undefined,undefined,undefined,local
+# eval in eval, in parameters, generators, catch, switch
+function f(a = eval("1 + b"), b = 2) { return eval("var c = 3; eval('a + c')") } function* g() { var s = 1; yield eval("s"); eval("var d = 4"); yield d }
+var r; try { throw 1 } catch (x) { eval("var x = 2"); r = x } switch (1) { case 1: let w = 5; r += eval("w") }
+try { f(); r += "?" } catch (e) { r += e.name } result = [f(5), [...g()].join(""), r]
+=> 8,14,7ReferenceError
+# globals made by it can be deleted
+eval("var e1 = 1; function e2() {}"); var made = typeof e1 + typeof e2; delete e1; delete e2; result = made + typeof e1 + typeof e2
+=> numberfunctionundefinedundefined
+""")
+
+    test_with = conformance(r"""
+# names are properties first
+var a = "outer", o = { a: 1, b: 2, f() { return this === o } }; with (o) { b = a + b; a++; a += 5; var c = f(), d = typeof zz; o.late = 1; late = 2 } result = [o.a, o.b, o.late, a, c, d]
+=> 7,3,2,outer,true,undefined
+# functions inside see the object; var belongs to the function around
+function f() { var g; with ({ y: 1 }) { g = () => y++; var y = 5, z = 6 } g(); return [g(), y, z] } result = f()
+=> 6,,6
+# Symbol.unscopables hides names; setters and proxies are asked
+var log1 = []; with ([1]) { var k = typeof keys + typeof concat }
+with (new Proxy({ p: 1 }, { has(t, n) { log1.push(n); return n in t } })) p = 2; result = k + log1
+=> undefinedfunctionp,p
+# a name is found before its value is computed
+var o = { x: 1 }; with (o) { try { x = delete o.x } catch (e) {} } result = [o.x, typeof x]
+=> true,undefined
+# it is no statement of strict code
+try { Function("'use strict'; with ({}) ;") } catch (e) { result = e.name + ": " + e.message }
+=> SyntaxError: Strict mode code may not include a with statement
+# a template engine's way
+var render = new Function("obj", "var p = ''; with (obj) { p += 'Hi ' + name + (list.length ? '!' : '?') } return p"); result = render({ name: "Ann", list: [1] })
+=> Hi Ann!
+""")
+
+
 class UninitializedTest(unittest.TestCase):
     """Names that are used before their declaration has run, where each turn of a loop has its own."""
 
