@@ -13,9 +13,9 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            383
+     1  This page: contents, imports, version                                            382
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         388
+     3  ERRORS, TEXT AND NUMBERS                                                         418
           Long texts                                                                     124
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             42
@@ -37,39 +37,39 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               182
           Parser: modules                                                                217
           Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,311
+     7  Scope analysis                                                                 1,333
           Variables and scopes                                                           174
           Resolving names                                                                805
-          Types of variables                                                             321
-     8  Values and objects                                                             1,257
+          Types of variables                                                             343
+     8  Values and objects                                                             1,263
           Property descriptors                                                           212
           Ordinary objects                                                               417
           Functions                                                                      137
-          Arrays                                                                         314
+          Arrays                                                                         320
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,020
+     9  Conversions and operators                                                      1,046
           Numbers and text                                                               120
           Type conversion                                                                252
           Objects                                                                        153
-          Equality and order                                                              89
-          Arithmetic                                                                     217
+          Equality and order                                                              86
+          Arithmetic                                                                     246
           Iteration                                                                      162
-    10  Code generator                                                                 3,623
-          Nodes of Python                                                                123
-          Functions and their variables                                                  438
+    10  Code generator                                                                 3,822
+          Nodes of Python                                                                127
+          Functions and their variables                                                  447
           Statements                                                                     179
           Loops, jumps and try                                                           410
-          Destructuring                                                                  156
-          Expressions                                                                    246
-          Classes                                                                        180
-          Operators                                                                      356
-          Assignments                                                                    245
-          Members and calls                                                              351
+          Destructuring                                                                  158
+          Expressions                                                                    249
+          Classes                                                                        183
+          Operators                                                                      409
+          Assignments                                                                    315
+          Members and calls                                                              389
           Members as targets                                                             104
-          Questions about nodes                                                          141
+          Questions about nodes                                                          148
           Compiling a source text                                                        481
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,689
+    11  Built-ins of the language                                                      8,744
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -105,7 +105,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: constructor                                                              87
           Array iterators                                                                 44
           Map and Set                                                                    442
-          Iterators of Map and Set                                                       114
+          Iterators of Map and Set                                                       128
           WeakMap and WeakSet                                                             84
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
@@ -114,7 +114,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               93
           DataView                                                                        98
           Promise                                                                        442
-          Generators and async functions                                                 150
+          Generators and async functions                                                 190
           Iterator helpers                                                               465
           Async functions                                                                 32
           Async generators                                                               112
@@ -165,17 +165,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,754
-          Helpers of generated code: any realm                                           351
-          Helpers of generated code: one realm                                           831
+    15  Realm, jobs and timers                                                         3,867
+          Helpers of generated code: any realm                                           353
+          Helpers of generated code: one realm                                           929
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
-          Values for a reader that chooses                                                90
+          Values for a reader that chooses                                               101
           Output and compiled texts                                                       55
           Threads for scripts                                                            154
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   427
+          Realm: objects, errors, jobs                                                   429
           Realm: running code, values in and out                                         416
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
@@ -196,8 +196,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,022
-          GraphQL errors                                                                 170
+    18  GraphQL                                                                        5,039
+          GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
           GraphQL parser                                                                 384
@@ -205,8 +205,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    233
-          GraphQL schema                                                                 614
+          GraphQL registrations, and their SDL in one                                    238
+          GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
           GraphQL plans                                                                  506
@@ -214,7 +214,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                707
+          GraphQL service                                                                713
     19  Host API                                                                       2,256
           Arguments                                                                      152
           routeRegistry                                                                  175
@@ -225,16 +225,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,088
+    20  Scripts: loading and hot reload                                                2,062
           Log                                                                            191
-          Code frames                                                                     33
           Causes of errors                                                               213
           Errors of scripts                                                               71
-          Calls                                                                          214
+          Calls                                                                          216
           Routes                                                                         164
           Imported files                                                                  59
           One script                                                                     373
-          All scripts                                                                    587
+          All scripts                                                                    592
           Live pages                                                                     122
     21  HTTP server                                                                    3,341
           Request heads                                                                  200
@@ -269,12 +268,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,043
+    23  Command line                                                                   3,049
           Options                                                                        210
-          Documentation                                                                  302
+          Documentation                                                                  304
           The program                                                                    146
           The map of this file                                                            58
-          Serving                                                                        164
+          Serving                                                                        168
           Script tests                                                                   390
           Script tests: requests and streams                                             176
           Script tests: one file                                                         414
@@ -416,6 +415,36 @@ FRAME_BYTES = 8 * 1024
 # ======================================================================================
 
 
+def code_frame(source, line, column, around=2, opening=None):
+    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
+    an `opening`, that line is shown and marked as well."""
+    lines = source.removesuffix("\n").split("\n")
+    if line is not None and line == len(lines) + 1:     # the end of the text
+        line, column = len(lines), len(lines[-1]) + 1
+    if line is None or not 1 <= line <= len(lines):
+        return ""
+    last = min(line + around, len(lines))
+    numbers = list(range(max(1, line - around), last + 1))
+    marks = {line: column}
+    if opening is not None and opening[0] != line:
+        marks[opening[0]] = opening[1]
+        numbers = sorted({*numbers, opening[0]})
+    shown = []
+    for before, number in zip([numbers[0] - 1, *numbers], numbers):
+        text = lines[number - 1].rstrip("\r").replace("\t", " ")
+        if number != before + 1:
+            shown.append("  …")
+        shown += marked_line(text, number, len(str(last)), marks.get(number), number in marks)
+    return "\n".join(shown)
+
+
+def marked_line(text, number, width, column, marked):
+    """A line of a code frame, and a caret under its column if there is one."""
+    start = column - 80 if column and column >= 100 else 0
+    shown = [f"{'>' if marked else ' '} {number:>{width}} | {text[start:start + 160]}".rstrip()]
+    return [*shown, " " * (width + 4) + " " * (column - start) + "^"] if column else shown
+
+
 class JSNativeError(Exception):
     """An error raised by the engine; becomes an instance of the constructor named `kind`.
 
@@ -549,7 +578,7 @@ def poll_interrupt():
 
 
 def interruptible(values):
-    """A Python iterator over many values that looks now and then whether the script shall stop."""
+    """A Python iterator over many values that checks whether the script shall stop."""
     if len(values) < 1000:
         return values
     return interruptible_slowly(values)
@@ -609,7 +638,7 @@ def join_pair(high, low):
     return 0x10000 + ((ord(high) & 0x3FF) << 10) + (ord(low) & 0x3FF)
 
 
-#: Characters of a long text that are worked on between two looks whether the script shall stop.
+#: Characters of a long text that are worked on between two checks whether the script shall stop.
 SLICE_LENGTH = 1 << 16
 
 
@@ -663,7 +692,7 @@ def matches_in_slices(pattern, text):
 
 
 def with_polls(values):
-    """Values that may be many, with a look now and then whether the script shall stop."""
+    """Values that may be many, with checks whether the script shall stop."""
     for index, value in enumerate(values):
         if not index & 4095:
             poll_interrupt()
@@ -796,8 +825,8 @@ def meant(name, candidates):
 # ======================================================================================
 # 4  JAVASCRIPT LEXER
 #
-# Cuts source text into tokens, one at a time and on demand: whether `/` begins a regular
-# expression and whether `}` continues a template is known to the parser alone, so it asks.
+# Cuts source text into tokens, one at a time and on demand: only the parser knows whether `/` begins a
+# regular expression and whether `}` continues a template, so it asks for each token.
 # The current token lives in plain attributes of the lexer, because making a token object
 # for each would cost more than reading it. Uses the errors of section 3; the parser of
 # section 6 is a subclass.
@@ -1255,8 +1284,8 @@ class JSLexer:
 # ======================================================================================
 # 5  SYNTAX TREE
 #
-# What the parser makes and the scope analysis and the code generator read. One small
-# class per construct, in the manner of ESTree: `fields` lists its parts in source order,
+# What the parser builds, and what the scope analysis and the code generator read. One small
+# class per construct, as in ESTree: `fields` lists its parts in source order,
 # the constructor takes them by position or by name. Nodes know neither the lexer nor the
 # compiler. Strings in nodes are JavaScript strings: Python text of UTF-16 code units.
 # ======================================================================================
@@ -5006,8 +5035,8 @@ def has_expression(pattern):
 
 # -- Types of variables ------------------------------------------------------------------
 #
-# A type is None (anything), "bool", "str", "num" (int or float) or a pair (low, high): an int in that
-# range. Counters are taken to stay within ±COUNTER_BOUND: no loop turns often enough to
+# A type is None (anything), "bool", "str", "num" (int or float), "float" or a pair (low, high): an int in
+# that range. Counters are taken to stay within ±COUNTER_BOUND: no loop turns often enough to
 # leave it within any time limit.
 
 COUNTER_BOUND = 2 ** 48
@@ -5030,9 +5059,7 @@ def infer_types(variables):
     for turn in range(6):
         changed = False
         for variable in candidates:
-            new = BOTTOM
-            for source in variable.sources:
-                new = join_types(new, source_type(variable, source))
+            new = joined_sources(variable)
             if turn >= 2 and type(new) is tuple and type(variable.type) is tuple \
                     and new != variable.type:
                 new = "num"
@@ -5047,6 +5074,26 @@ def infer_types(variables):
     for variable in candidates:
         if variable.type == BOTTOM:
             variable.type = None
+
+
+def joined_sources(variable):
+    """The type that holds whatever a variable is set to. Where that is always a float, but for some literals,
+    these are floats as well: JavaScript cannot tell 0 from 0.0."""
+    result, literals = BOTTOM, []
+    for source in variable.sources:
+        literal = source.argument if type(source) is UnaryExpression and source.operator == "-" else source
+        if type(literal) is NumericLiteral:
+            literals.append(literal)
+        else:
+            result = join_types(result, source_type(variable, source))
+    if result == "float":
+        for literal in literals:
+            literal.value = float(literal.value)
+        return result
+    if literals:
+        for source in variable.sources:
+            result = join_types(result, source_type(variable, source))
+    return result
 
 
 def join_types(a, b):
@@ -5075,7 +5122,7 @@ def source_type(variable, source):
     if isinstance(source, UpdateExpression):
         if type(variable.type) is tuple or variable.type == BOTTOM:
             return counter_range(variable, 1 if source.operator == "++" else -1)
-        return "num" if variable.type == "num" else None
+        return variable.type if variable.type in ("num", "float") else None
     step = source.right
     if source.operator in ("+=", "-=") and isinstance(step, NumericLiteral) \
             and type(step.value) is int and step.value < 2 ** 16 and is_counter(variable):
@@ -5180,7 +5227,7 @@ def infer(node):
     kind = type(node)
     if kind is NumericLiteral:
         value = node.value
-        return (value, value) if type(value) is int else "num"
+        return (value, value) if type(value) is int else "float"
     if kind is Identifier:
         variable = node.scope
         if type(variable) is Variable:
@@ -5236,10 +5283,10 @@ def unary_type(node):
     if node.operator == "-" and type(inner) is tuple:
         return (-inner[1], -inner[0]) if not inner[0] <= 0 <= inner[1] else "num"
     if node.operator == "+":
-        return inner if type(inner) is tuple else "num"
+        return inner if is_numeric(inner) else "num"
     if node.operator == "-":
-        return "num" if inner == "num" or type(inner) is tuple else None
-    if node.operator == "~" and (inner == "num" or type(inner) is tuple):
+        return inner if inner == "float" else "num" if is_numeric(inner) else None
+    if node.operator == "~" and is_numeric(inner):
         return INT32
     return None
 
@@ -5251,7 +5298,7 @@ COMPARISONS = frozenset(("<", ">", "<=", ">=", "==", "!=", "===", "!==", "in", "
 
 
 def is_numeric(kind):
-    return kind == "num" or type(kind) is tuple
+    return kind == "num" or kind == "float" or type(kind) is tuple
 
 
 def binary_type(operator, left, right):
@@ -5265,19 +5312,23 @@ def binary_type(operator, left, right):
             return "str"
         if type(left) is tuple and type(right) is tuple:
             return add_range(left, right)
-        return "num" if is_numeric(left) and is_numeric(right) else None
+        if is_numeric(left) and is_numeric(right):
+            return "float" if left == "float" or right == "float" else "num"
+        return None
     if not (is_numeric(left) and is_numeric(right)):
         # A BigInt on both sides gives a BigInt; with a Number on one side it is an error.
-        return number_result(operator) if is_numeric(left) or is_numeric(right) else None
+        return number_result(operator, left, right) if is_numeric(left) or is_numeric(right) else None
     if type(left) is tuple and type(right) is tuple:
         ranged = RANGE_RULES.get(operator)
         if ranged is not None:
             return ranged(left, right)
-    return number_result(operator)
+    return number_result(operator, left, right)
 
 
-def number_result(operator):
+def number_result(operator, left, right):
     """The type of an operator whose operands can only be Numbers."""
+    if operator == "/" or operator in ("-", "*", "%") and (left == "float" or right == "float"):
+        return "float"
     if operator in ("&", "|", "^", "<<", ">>"):
         return INT32
     return UINT32 if operator == ">>>" else "num"
@@ -6211,7 +6262,7 @@ class Hole:
 
 HOLE = Hole()
 
-#: A write this far behind the end turns an array into a dictionary.
+#: A write this far past the end turns an array into a dictionary.
 MAX_ARRAY_GAP = 100_000
 
 
@@ -6406,6 +6457,12 @@ class HoleyArray(JSArray):
         if HOLE not in self.items:
             self.__class__ = JSArray
 
+    def set_index(self, index, value):
+        JSArray.set_index(self, index, value)
+        # Whoever fills it from one end to the other finishes there.
+        if index == 0 or index + 1 == len(self.items):
+            self.settle()
+
 
 class DictArray(JSArray):
     """An array whose elements are ordinary properties; `length` is one too, mirrored in `extent`."""
@@ -6597,7 +6654,7 @@ RUNTIME = {
     "undefined": undefined, "null": null, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, str, bool, len, checked_text)}}
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -7203,24 +7260,21 @@ def less(x, y, left_first=True):
         (int(x) if type(x) is JSBigInt else x) < (int(y) if type(y) is JSBigInt else y)
 
 
-@runtime_helper
-def lt(x, y):
-    return less(x, y) is True
+def relation(name, compare, slow):
+    """The function of a relational operator: Numbers are compared as Python does it."""
+    def operator(x, y):
+        tx, ty = type(x), type(y)
+        if (tx is float or tx is int) and (ty is float or ty is int) or tx is ty is str:
+            return compare(x, y)
+        return slow(x, y)
+    operator.__name__ = operator.__qualname__ = name
+    return runtime_helper(operator)
 
 
-@runtime_helper
-def gt(x, y):
-    return less(y, x, False) is True
-
-
-@runtime_helper
-def le(x, y):
-    return less(y, x, False) is False
-
-
-@runtime_helper
-def ge(x, y):
-    return less(x, y) is False
+lt = relation("lt", operator.lt, lambda x, y: less(x, y) is True)
+gt = relation("gt", operator.gt, lambda x, y: less(y, x, False) is True)
+le = relation("le", operator.le, lambda x, y: less(y, x, False) is False)
+ge = relation("ge", operator.ge, lambda x, y: less(x, y) is False)
 
 
 # -- Arithmetic (6.1.6, 13.15.3) ---------------------------------------------------------
@@ -7229,13 +7283,20 @@ def ge(x, y):
 def add(x, y):
     """The + operator."""
     tx, ty = type(x), type(y)
-    if tx is int and ty is int:
-        total = x + y
-        return total if -MAX_SAFE <= total <= MAX_SAFE else float(total)
-    if tx is str and ty is str:
-        return concat(x, y)
-    if tx is float and (ty is float or ty is int) or tx is int and ty is float:
-        return x + y
+    if tx is float:
+        if ty is float or ty is int:
+            return x + y
+    elif tx is str:
+        if ty is str:
+            return concat(x, y)
+        if ty is int:
+            return concat(x, str(y))
+    elif tx is int:
+        if ty is float:
+            return x + y
+        if ty is int:
+            total = x + y
+            return total if -MAX_SAFE <= total <= MAX_SAFE else float(total)
     x = to_primitive(x)
     y = to_primitive(y)
     if type(x) is str:
@@ -7391,10 +7452,21 @@ def bigint_unsigned_shift(x, y):
     raise JSTypeError("BigInts have no unsigned right shift, use >> instead")
 
 
+def floats_first(slow, operate):
+    """The operator `slow` with a quick way for a float on one side, and a Number on the other."""
+    def operator(x, y):
+        tx, ty = type(x), type(y)
+        if tx is float and (ty is float or ty is int) or ty is float and tx is int:
+            return operate(x, y)
+        return slow(x, y)
+    operator.__name__ = operator.__qualname__ = slow.__name__
+    return operator
+
+
 big_add = binary_numeric("add", lambda x, y: number_sum(x + y), lambda x, y: bigint(x + y))
-sub = binary_numeric("sub", lambda x, y: number_sum(x - y), lambda x, y: bigint(x - y))
-mul = binary_numeric("mul", number_multiply, lambda x, y: bigint(x * y))
-div = binary_numeric("div", number_divide, bigint_divide)
+sub = floats_first(binary_numeric("sub", lambda x, y: number_sum(x - y), lambda x, y: bigint(x - y)), operator.sub)
+mul = floats_first(binary_numeric("mul", number_multiply, lambda x, y: bigint(x * y)), operator.mul)
+slow_div = binary_numeric("div", number_divide, bigint_divide)
 mod = binary_numeric("mod", number_remainder, bigint_remainder)
 power = binary_numeric("power", number_power, bigint_power)
 bit_and = binary_numeric("bit_and", lambda x, y: to_int32(x) & to_int32(y),
@@ -7409,7 +7481,18 @@ shift_right = binary_numeric(
     "shift_right", lambda x, y: to_int32(x) >> (to_uint32(y) & 31), lambda x, y: bigint_shift(x, -y))
 shift_right_unsigned = binary_numeric(
     "shift_right_unsigned", lambda x, y: to_uint32(x) >> (to_uint32(y) & 31), bigint_unsigned_shift)
-for _operator in (sub, mul, div, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right, shift_right_unsigned):
+
+
+@runtime_helper
+def div(x, y):
+    """The / operator."""
+    tx, ty = type(x), type(y)
+    if y and (tx is float or tx is int) and (ty is float or ty is int):
+        return x / y
+    return slow_div(x, y)
+
+
+for _operator in (sub, mul, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right, shift_right_unsigned):
     runtime_helper(_operator)
 
 
@@ -7628,6 +7711,9 @@ MAX_EXPRESSION_DEPTH = 100
 _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%": ast.Mod(),
             "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(), "<<": ast.LShift(),
             ">>": ast.RShift()}
+#: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
+#: character for which `re` searches fast.)
+_FRACTIONS = (re.compile(r"\.\d"), re.compile(r" /=? "), re.compile(r"Math\.(?!floor|max|min|abs|imul)"))
 _COMPARE_OPS = {"<": ast.Lt(), ">": ast.Gt(), "<=": ast.LtE(), ">=": ast.GtE()}
 _HELPERS = {"+": "add", "-": "sub", "*": "mul", "/": "div", "%": "mod", "**": "power",
             "&": "bit_and", "|": "bit_or", "^": "bit_xor", "<<": "shift_left",
@@ -7669,10 +7755,17 @@ class Unit:
         self.free_globals = set()
         self.function_count = 0
         self.has_lifts = False
+        #: Where it computes with fractions, ascending.
+        self.fractions = sorted(found.start() for pattern in _FRACTIONS for found in pattern.finditer(source))
         #: Whether a finally block is_copied_much().
         self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
         self.positions = None
+
+    def has_fractions(self, node):
+        """Whether a part of the text computes with fractions."""
+        return bool(self.fractions) \
+            and bisect.bisect_left(self.fractions, node.start) < bisect.bisect_left(self.fractions, node.end)
 
     def pooled(self, value):
         """The placeholder of an object that shall be a constant: bytes, which no script has. CPython may
@@ -7749,6 +7842,10 @@ class NodeMaker:
         self.constructor = None       # None, "base" or "derived"
         self.is_async = self.is_generator = False
         self.jump_codes = 0
+        #: Whether operands of unknown type are taken for floats first, then for ints.
+        self.expects_floats = False
+        #: Whether this function is likely to run often: a method, a callback, one made in a loop.
+        self.often = False
 
     def node(self, kind, *fields):
         """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
@@ -7874,6 +7971,13 @@ class FunctionEmitter(NodeMaker):
             return self.assign_value(variable, made, declares=True)
         return made
 
+    #: Whether a class is being translated, and whether it computes with fractions.
+    in_class = in_fractions = False
+
+    def runs_often(self):
+        """Whether the place at hand is worth more code that runs faster."""
+        return self.often or bool(self.jumps)
+
     def knows_itself(self, scope):
         """Whether a function may be asked for `arguments.callee`: then it gets itself as a keyword argument."""
         return scope.uses_arguments and not scope.strict and scope.node.simple_params and "callee" in self.unit.source
@@ -7912,6 +8016,8 @@ class FunctionEmitter(NodeMaker):
         self.unit.function_count += 1
         python = f"{name}_f{self.unit.function_count}"
         inner = emitter or Emitter(self.unit, scope, self)
+        inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
+        inner.often = self.in_class or scope.is_arrow or self.runs_often()
         definition = inner.function_definition(node, python)
         if not scope.loop_variables:
             self.emit(definition)
@@ -8963,8 +9069,10 @@ class DestructuringEmitter(LoopEmitter):
         prepared = self.prepare_target(inner)
         self.at(target)
         code = key_code()
-        value = self.call("get" if isinstance(code, ast.Constant) else "get_element",
-                          self.name(source), code)
+        if isinstance(code, ast.Constant) and self.runs_often():
+            value = self.property(self.name(source), code.value)
+        else:
+            value = self.call("get" if isinstance(code, ast.Constant) else "get_element", self.name(source), code)
         if isinstance(target, AssignmentPattern):
             self.with_default(target, value, lambda v: self.destructure(prepared, v, store))
         else:
@@ -9197,9 +9305,12 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant) and type(value.value) is str:
             return value
-        if isinstance(value, ast.Name):
-            return self.either(self.type_is(value, "str"), value, self.call(helper, value))
-        return self.call(helper, value)
+        if kind in ("num", "float", "bool") or isinstance(value, ast.Constant) \
+                or not (isinstance(value, ast.Name) or self.runs_often()):
+            return self.call(helper, value)
+        value, first = self.reusable(value)
+        return self.either(self.any_of(self.type_is(first, "str"), self.type_is(value, "int")), value,
+                           self.call(helper, value))
 
     def visit_TaggedTemplateExpression(self, node):
         cooked = tuple(q.cooked for q in node.quasi.quasis)
@@ -9308,6 +9419,8 @@ class ClassEmitter(ExpressionEmitter):
         scope = node.scope
         outer, self.block = self.block, scope
         outer_strict, self.scope.strict = self.scope.strict, True       # all parts of a class are (11.2.2)
+        self.in_class = True
+        self.in_fractions = self.unit.has_fractions(node)
         own_name = node.id.name if node.id is not None else name
         self.class_privates(node, scope)
         for variable in scope.names.values():
@@ -9332,7 +9445,7 @@ class ClassEmitter(ExpressionEmitter):
             self.emit_store(scope.names[node.id.name], self.name(klass), True)
         for emit_static in statics:
             emit_static()
-        self.block, self.scope.strict = outer, outer_strict
+        self.block, self.scope.strict, self.in_class, self.in_fractions = outer, outer_strict, False, False
         self.line, self.column = outer_position
         return self.name(klass)
 
@@ -9348,6 +9461,7 @@ class ClassEmitter(ExpressionEmitter):
                 kinds[key.name] = kind
         for name, kind in kinds.items():
             variable = scope.names["#" + name]
+            variable.type = kind if kind != "accessor" else None
             self.declare_cell(variable)
             self.emit_store(variable, self.call("private_name", self.const(name), self.const(kind)), True)
 
@@ -9488,8 +9602,12 @@ class OperatorEmitter(ClassEmitter):
             if isinstance(value, ast.Constant) and type(value.value) in (int, float):
                 zero = -0.0 if math.copysign(1, value.value) > 0 else 0
                 return self.const(-value.value if value.value else zero)
-            if type(kind) is tuple and not kind[0] <= 0 <= kind[1]:
+            if kind == "float" or type(kind) is tuple and not kind[0] <= 0 <= kind[1]:
                 return self.node(ast.UnaryOp, ast.USub(), value)
+            if self.expects_floats and not isinstance(value, ast.Constant):
+                a, first = self.reusable(value)
+                return self.either(self.type_is(first, "float"), self.node(ast.UnaryOp, ast.USub(), a),
+                                   self.call("negate", a))
             return self.call("negate", value)
         if operator == "+":
             return value if is_numeric(kind) else self.call("to_number", value)
@@ -9596,25 +9714,27 @@ class OperatorEmitter(ClassEmitter):
         if ranged and operator == ">>" and in_int32(left_kind) and 0 <= right_kind[0] and right_kind[1] < 32:
             return self.operate(left, operator, right)
         if is_numeric(left_kind) and is_numeric(right_kind):
+            if result == "float" and operator in ("+", "-", "*"):
+                return self.operate(left, operator, right)
             inline = self.numeric_inline(operator, left, right)
             if inline is not None:
                 return inline
-        elif operator in ("+", "-", "*", "%", "&", "|"):
+        elif operator in ("+", "-", "*", "/", "%", "&", "|"):
             return self.guarded_arithmetic(operator, left, left_kind, right, right_kind)
         return self.call(_HELPERS[operator], left, right)
 
     def numeric_inline(self, operator, left, right):
         """Both operands are Numbers: Python's operator, and a check of the result."""
+        temp = self.temporary()
         if operator in ("+", "-"):
-            temp = self.temporary()
-            return self.either(
-                self.chain(self.const(-MAX_SAFE), (ast.LtE(), self.walrus(temp, self.operate(left, operator, right))),
-                           (ast.LtE(), self.const(MAX_SAFE))),
+            value = self.walrus(temp, self.operate(left, operator, right))
+            return self.either(self.unless_float(value, temp, lambda value: self.chain(
+                self.const(-MAX_SAFE), (ast.LtE(), value), (ast.LtE(), self.const(MAX_SAFE)))),
                 self.name(temp), self.call("fix_number", self.name(temp)))
         if operator == "*":
             a, left, b, right = self.pair(left, right)
-            temp = self.temporary()
-            return self.either(self.safe_product(temp, self.operate(left, "*", right)),
+            value = self.walrus(temp, self.operate(left, "*", right))
+            return self.either(self.unless_float(value, temp, lambda value: self.safe_product(temp, value)),
                                self.name(temp), self.call("mul", a, b))
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
             a, left = self.reusable(left)
@@ -9623,13 +9743,21 @@ class OperatorEmitter(ClassEmitter):
         if operator == "/":
             if isinstance(right, ast.Constant) and right.value:
                 return self.operate(left, "/", right)
-            b, right = self.reusable(right)
-            temp = self.temporary()
-            # The divisor is looked at first but evaluated second.
-            return self.either(self.last_of(self.walrus(temp, left), right),
-                               self.operate(self.name(temp), "/", b),
-                               self.call("div", self.name(temp), b))
+            a, left, b, right = self.pair(left, right)
+            return self.either(self.evaluated(left, right), self.operate(a, "/", b), self.call("div", a, b))
         return None
+
+    def unless_float(self, value, temp, check):
+        """check(value) for what is kept in `temp`; where floats are expected these pass at once."""
+        if not self.expects_floats:
+            return check(value)
+        return self.any_of(self.type_is(value, "float"), check(self.name(temp)))
+
+    def evaluated(self, left, right):
+        """A condition that evaluates both operands, and holds if the right one is true."""
+        if isinstance(left, (ast.Name, ast.Constant)):
+            return right
+        return self.both(self.compare(left, _IS_NOT, self.const(None)), right)
 
     def reusable(self, value):
         """-> (code to use again, code to use first)."""
@@ -9668,22 +9796,29 @@ class OperatorEmitter(ClassEmitter):
             return self.either(check, self.operate(left, "%", b), self.call("mod", left, b))
         if operator == "%" and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
-        a, left, b, right = self.pair(left, right)
-        if type(right_kind) is tuple:
-            if not isinstance(right, (ast.Name, ast.Constant)):
-                return self.call(_HELPERS[operator], left, right)
-            check = self.type_is(left, "int")
-        elif type(left_kind) is tuple:
-            if not isinstance(left, (ast.Name, ast.Constant)):      # perhaps just put into a temporary
-                return self.call(_HELPERS[operator], left, right)
-            check = self.type_is(right, "int")
-        else:
-            check = self.chain(self.call("type", left), (_IS, self.call("type", right)),
-                               (_IS, self.name("int")))
+        a, first, b, second = self.pair(left, right)
         helper = self.call(_HELPERS[operator], a, b)
+        tests = self.number_tests((a, first, left_kind), (b, second, right_kind))
+        if operator == "/":
+            check = tests("float") or tests("int")
+            return self.either(self.both(check, b), self.operate(a, "/", b), helper)
+        order = ("float", "int") if self.expects_floats else ("int", "float")
+        if operator not in ("+", "-", "*") or not self.unit.fractions:
+            order = ("int",)
+        arms = []
+        for kind in order:
+            check = tests(kind)
+            if check is not None:
+                arms.append((check, self.operate(a, operator, b)) if kind == "float" else
+                            self.int_arm(check, operator, a, b, right_kind))
+        for check, value in reversed(arms):
+            helper = self.either(check, value, helper)
+        return helper
+
+    def int_arm(self, check, operator, a, b, right_kind):
+        """-> (a condition for ints, of which `check` tests the types; the result of the operator)"""
         if operator == "%":
-            return self.either(self.both(check, self.compare(a, ast.GtE(), self.const(0))),
-                               self.operate(a, "%", b), helper)
+            return self.both(check, self.compare(a, ast.GtE(), self.const(0))), self.operate(a, "%", b)
         temp = self.temporary()
         inside = self.walrus(temp, self.operate(a, operator, b))
         if operator in ("&", "|"):
@@ -9691,7 +9826,7 @@ class OperatorEmitter(ClassEmitter):
             checks = [check, mask]
             if not isinstance(b, ast.Constant):
                 checks.append(self.chain(self.const(-2 ** 31), (ast.LtE(), b), (ast.Lt(), self.const(2 ** 31))))
-            return self.either(self.both(*checks), self.operate(a, operator, b), helper)
+            return self.both(*checks), self.operate(a, operator, b)
         if operator == "*":
             limit = self.safe_product(temp, self.operate(a, "*", b))
         elif type(right_kind) is tuple and right_kind[0] >= 0:
@@ -9699,7 +9834,35 @@ class OperatorEmitter(ClassEmitter):
                      self.compare(inside, ast.GtE(), self.const(-MAX_SAFE)))
         else:
             limit = self.chain(self.const(-MAX_SAFE), (ast.LtE(), inside), (ast.LtE(), self.const(MAX_SAFE)))
-        return self.either(self.both(check, limit), self.name(temp), helper)
+        return self.both(check, limit), self.name(temp)
+
+    def number_tests(self, left, right):
+        """A function of "int" or "float" that makes the condition for both operands to be of that type, or for
+        one to be a float and the other known to be a Number; None where they cannot be. The first condition
+        evaluates the operands, in order and in any case. An operand is (code to use again, code to use first,
+        inferred type)."""
+        (a, first, left_kind), (b, second, right_kind) = left, right
+
+        def tests(kind):
+            nonlocal first, second
+            if kind == "int":
+                if left_kind == "float" or right_kind == "float":
+                    return None
+                wanted = type(left_kind) is not tuple, type(right_kind) is not tuple
+            else:
+                wanted = not is_numeric(left_kind), not is_numeric(right_kind)
+            left, right, first, second = first, second, a, b
+            calm_left, calm_right = left is a, right is b
+            if not calm_left and not calm_right:
+                return self.chain(self.call("type", left), (_IS, self.call("type", right)), (_IS, self.name(kind)))
+            checks = [self.type_is(value, kind) for value, is_wanted in ((left, wanted[0]), (right, wanted[1])) if is_wanted]
+            if not calm_right:
+                checks.reverse()
+            for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
+                if not calm and not is_wanted:
+                    checks.insert(0, self.compare(value, _IS_NOT, self.const(None)))
+            return checks[0] if len(checks) == 1 else self.both(*checks)
+        return tests
 
     def safe_product(self, temp, product):
         """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
@@ -9712,17 +9875,19 @@ class OperatorEmitter(ClassEmitter):
         if is_numeric(left_kind) and is_numeric(right_kind) \
                 or left_kind == "str" and right_kind == "str":
             return self.compare(left, compare, right)
+        if right_kind == "str" and isinstance(right, ast.Constant) and right.value[:1] != "\0" and left_kind is None:
+            a, first = self.reusable(left)
+            return self.either(self.type_is(first, "str"), self.compare(a, compare, right),
+                               self.call(_HELPERS[operator], a, right))
         if left_kind in ("str", "bool") or right_kind in ("str", "bool"):
             return self.call(_HELPERS[operator], left, right)
         a, first, b, second = self.pair(left, right)
-        if is_numeric(right_kind) and isinstance(right, (ast.Name, ast.Constant)):
-            check = self.type_is(first, "int")
-        elif is_numeric(left_kind) and isinstance(first, (ast.Name, ast.Constant)):
-            check = self.type_is(second, "int")
-        else:
-            check = self.chain(self.call("type", first), (_IS, self.call("type", second)),
-                               (_IS, self.name("int")))
-        return self.either(check, self.compare(a, compare, b), self.call(_HELPERS[operator], a, b))
+        # Python compares ints with floats as JavaScript does.
+        tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
+        order = ("float", "int") if self.expects_floats else ("int", "float") if self.unit.fractions else ("int",)
+        checks = [tests(kind) for kind in order]
+        return self.either(checks[0] if len(checks) == 1 else self.any_of(*checks), self.compare(a, compare, b),
+                           self.call(_HELPERS[operator], a, b))
 
     def equality(self, left, right, left_kind=None, right_kind=None):
         """left === right"""
@@ -9742,7 +9907,9 @@ class OperatorEmitter(ClassEmitter):
         if is_numeric(right_kind) and isinstance(left, ast.Name):
             return self.both(self.compare(left, _EQ, right),
                              self.compare(self.call("type", left), _IS_NOT, self.name("bool")))
-        return self.call("strict_equal", left, right)
+        a, left, b, right = self.pair(left, right)
+        return self.both(self.compare(left, _EQ, right), self.any_of(
+            self.compare(self.call("type", a), _IS, self.call("type", b)), self.call("strict_equal", a, b)))
 
     def loose_equality(self, left, right, left_kind, right_kind):
         """left == right"""
@@ -9856,6 +10023,9 @@ class AssignmentEmitter(OperatorEmitter):
     def effect_AssignmentExpression(self, node):
         left = node.left
         if isinstance(left, (ArrayPattern, ObjectPattern)):
+            if isinstance(left, ArrayPattern) and isinstance(node.right, ArrayExpression) and self.is_exchange(node):
+                self.exchange(left, node.right)
+                return
             value = self.expression(node.right)
             self.source_of = left, node.right
             self.assign_target(left, value)
@@ -9878,30 +10048,82 @@ class AssignmentEmitter(OperatorEmitter):
                 node.operator[:-1], current, infer(left), self.expression(node.right),
                 infer(node.right)))
             return
-        if node.operator == "=" and isinstance(left, MemberExpression) and left.computed \
-                and type(infer(left.property)) is tuple and infer(left.property)[0] >= 0 \
-                and not isinstance(left.object, Super) and not self.needs_lift(node):
-            self.store_element(left, node.right)
-            return
-        if node.operator == "=" and isinstance(left, MemberExpression) and not left.computed \
-                and isinstance(left.object, (Identifier, ThisExpression)) \
-                and isinstance(left.property, Identifier) and not self.needs_lift(node):
-            self.store_property(left, node.right)
+        if isinstance(left, MemberExpression) and node.operator not in ("&&=", "||=", "??=") \
+                and self.is_direct(left) and not self.needs_lift(node):
+            if node.operator != "=":
+                self.change_member(left, node.right, lambda current: self.binary(
+                    node.operator[:-1], current, None, self.expression(node.right), infer(node.right)))
+            elif left.computed:
+                self.store_element(left, node.right)
+            else:
+                self.store_property(left, node.right)
             return
         self.emit_value(self.visit_AssignmentExpression(node))
 
+    def is_direct(self, target):
+        """Whether a member is assigned inline: obj.name, obj.#field, obj[number]."""
+        if isinstance(target.object, Super):
+            return False
+        if isinstance(target.property, PrivateName):
+            return target.property.scope.type == "field"
+        return is_numeric(infer(target.property)) if target.computed else True
+
+    def change_member(self, target, right, change):
+        """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
+        obj = self.fixed(target.object, right)
+        key = self.fixed(target.property, right) if target.computed else None
+        current = self.member(obj, target, key)
+        value = change(current if isinstance(right, SIMPLE_NODES) else self.saved(current))
+        if not isinstance(value, (ast.Name, ast.Constant)):
+            value = self.saved(value)
+        if key is None:
+            self.put_into_dict(obj, target, value)
+        else:
+            self.put_into_list(obj, key, infer(target.property), value)
+
+    def is_exchange(self, node):
+        """Whether `[a, b] = [b, a]` and the like can do without an array: its parts have nothing in them that
+        may not be translated twice."""
+        left, right = node.left, node.right
+        return len(left.elements) <= len(right.elements) <= 8 \
+            and all(isinstance(part, (Identifier, MemberExpression)) for part in left.elements) \
+            and not any(part is None or isinstance(part, SpreadElement) for part in right.elements) \
+            and not any(map(self.needs_lift, right.elements)) and not any(map(self.needs_lift, left.elements)) \
+            and not any(isinstance(part, (*FUNCTION_NODES, ClassExpression, YieldExpression, AwaitExpression, Super))
+                        for target in left.elements for part in target.walk())
+
+    def exchange(self, left, right):
+        """Assigns the values of an array literal to the targets of a pattern."""
+        values = [self.saved(self.expression(part)) for part in right.elements]
+
+        def assign():
+            for target, value in zip(left.elements, values):
+                self.at(target)
+                self.assign_one(target, value)
+        array = self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
+        self.emit_if(self.call("plain_arrays"), self.collect(assign),
+                     self.collect(lambda: self.assign_target(left, array)))
+
     def store_element(self, target, right):
-        """object[index] = value for a non-negative int: straight into the list of an array, or to its end."""
+        """object[index] = value for a Number: straight into the list of an array, or to its end."""
         obj = self.fixed(target.object, right)
         key = self.fixed(target.property, right)
         value = self.expression(right)
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
+        self.put_into_list(obj, key, infer(target.property), value)
+
+    def put_into_list(self, obj, key, kind, value):
+        """obj[key] = value, all of them names or constants."""
         items = self.temporary()
-        inside = self.both(
-            self.type_is(obj, "JSArray"),
-            self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(obj, "items")))))
-        at_end = self.both(self.type_is(obj, "JSArray"), self.chain(
+        size = self.call("len", self.walrus(items, self.attribute(obj, "items")))
+        is_list, below = [self.type_is(obj, "JSArray")], [(ast.Gt(), key)]
+        if type(kind) is not tuple:
+            is_list.append(self.type_is(key, "int"))
+        if type(kind) is not tuple or kind[0] < 0:
+            below.append((ast.GtE(), self.const(0)))
+        inside = self.both(*is_list, self.chain(size, *below))
+        at_end = self.both(*is_list, self.chain(
             key, (_EQ, self.call("len", self.name(items))), (ast.Lt(), self.name("appendable"))))
         place = self.node(ast.Subscript, self.name(items), key, _STORE)
         append = self.node(ast.Call, self.attribute(self.name(items), "append"), [value], [])
@@ -9911,20 +10133,30 @@ class AssignmentEmitter(OperatorEmitter):
                                 [self.node(ast.Expr, helper)])])
 
     def store_property(self, target, right):
-        """variable.key = value: straight into the dict of an ordinary object, where no setter, read-only
-        property or frozen object can be in the way."""
+        """object.key = value"""
         obj = self.fixed(target.object, right)
         value = self.expression(right)
         if not isinstance(value, (ast.Name, ast.Constant)):
             value = self.saved(value)
-        key, props = self.const(target.property.name), self.temporary()
-        check = self.both(
-            self.type_is(obj, "JSObject"),
-            self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
-            self.any_of(self.compare(key, _IN, self.walrus(props, self.attribute(obj, "props"))),
-                        self.compare(key, ast.NotIn(), self.name("guarded"))))
+        self.put_into_dict(obj, target, value)
+
+    def put_into_dict(self, obj, target, value):
+        """obj.key = value, names or constants: straight into the dict of an ordinary object, where no setter,
+        read-only property or frozen object can be in the way."""
+        props = self.temporary()
+        found = self.walrus(props, self.attribute(obj, "props"))
+        if isinstance(target.property, PrivateName):
+            key = self.load_variable(target.property.scope)
+            check = self.both(self.type_is(obj, "JSObject"), self.compare(key, _IN, found))
+            helper = "private_put"
+        else:
+            key = self.const(target.property.name)
+            check = self.both(
+                self.type_is(obj, "JSObject"),
+                self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
+                self.any_of(self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))))
+            helper = "put" if self.scope.strict else "put_sloppy"
         place = self.node(ast.Subscript, self.name(props), key, _STORE)
-        helper = "put" if self.scope.strict else "put_sloppy"
         self.emit_if(check, [self.node(ast.Assign, [place], value)],
                      [self.node(ast.Expr, self.call(helper, obj, key, value))])
 
@@ -10021,7 +10253,7 @@ class AssignmentEmitter(OperatorEmitter):
                 return self.operate(moved, "-" if sign == "+" else "+", self.const(1))
             if type(target.scope) is DynamicName:
                 return self.with_found(target, lambda found: self.dynamic_update(target, found, helper, node.prefix))
-            old = self.load(target) if kind == "num" else self.call("to_numeric", self.load(target))
+            old = self.load(target) if is_numeric(kind) else self.call("to_numeric", self.load(target))
             if node.prefix:
                 return self.assign_identifier(target, self.call(helper, old))
             temp = self.temporary()
@@ -10040,23 +10272,28 @@ class AssignmentEmitter(OperatorEmitter):
         if isinstance(target, Identifier) and type(target.scope) is Variable:
             variable = target.scope
             sign, helper = ("+", "increment") if node.operator == "++" else ("-", "decrement")
-            if type(variable.type) is tuple:
+            if type(variable.type) is tuple or variable.type == "float":
                 self.emit_store(variable, self.operate(self.load_variable(variable), sign, self.const(1)))
             else:
                 value = self.load_variable(variable)
                 self.emit_store(variable, self.guarded_step(value, sign, helper))
+            return
+        if isinstance(target, MemberExpression) and self.is_direct(target) and not self.needs_lift(target):
+            sign, helper = ("+", "increment") if node.operator == "++" else ("-", "decrement")
+            self.change_member(target, target.property, lambda current: self.guarded_step(current, sign, helper))
             return
         prefixed = UpdateExpression(node.operator, target, True).at(node)
         self.emit_value(self.visit_UpdateExpression(prefixed))
 
     def guarded_step(self, value, sign, helper):
         """x + 1 inline for small ints, else the helper."""
+        value, first = self.reusable(value)
         slow = self.call(helper, self.call("to_numeric", value))
-        if not isinstance(value, ast.Name):
+        if isinstance(value, ast.Attribute):
             return slow
         limit = (self.compare(value, ast.Lt(), self.const(MAX_SAFE)) if sign == "+" else
                  self.compare(value, ast.Gt(), self.const(-MAX_SAFE)))
-        return self.either(self.both(self.type_is(value, "int"), limit),
+        return self.either(self.both(self.type_is(first, "int"), limit),
                            self.operate(value, sign, self.const(1)), slow)
 
 
@@ -10084,12 +10321,12 @@ class CallEmitter(AssignmentEmitter):
             obj = self.guard(obj)
         return self.member(obj, node)
 
-    def member(self, obj, node):
-        """Reads a property of the value `obj`."""
+    def member(self, obj, node, key=None):
+        """Reads a property of the value `obj`; `key` is the code of a computed key, where there is one already."""
         prop = node.property
         if isinstance(prop, PrivateName):
             self.line, self.column = prop.line, prop.column
-            return self.call("private_get", obj, self.load_variable(prop.scope))
+            return self.private_member(obj, prop.scope)
         if not node.computed:
             self.line, self.column = prop.line, prop.column
             if prop.name == "length":
@@ -10097,13 +10334,26 @@ class CallEmitter(AssignmentEmitter):
             return self.property(obj, prop.name)
         if isinstance(prop, StringLiteral) and array_index(prop.value) < 0:
             return self.call("get", obj, self.const(prop.value))
-        key = self.expression(prop)
+        if key is None:
+            key = self.expression(prop)
         kind = infer(prop)
         if type(kind) is tuple and kind[0] >= 0 and isinstance(key, (ast.Name, ast.Constant)):
             return self.element(obj, key)
-        if is_numeric(kind) and isinstance(obj, ast.Name) and is_stable(node.object, prop):
+        if is_numeric(kind) and isinstance(obj, ast.Name) and (
+                isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)):
             return self.computed_element(obj, key, kind)
         return self.call("get_element", obj, key)
+
+    def private_member(self, obj, variable):
+        """obj.#name: a field comes from the dict of an ordinary object, which also tells who has a method."""
+        key = self.load_variable(variable)
+        if variable.type is None:
+            return self.call("private_get", obj, key)
+        obj, first = self.reusable(obj)
+        check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(obj, "props")))
+        value = self.subscript(self.attribute(obj, "props"), key) if variable.type == "field" \
+            else self.attribute(key, "method")
+        return self.either(check, value, self.call("private_get", obj, key))
 
     def property(self, obj, key):
         """obj.key: straight from the dict of an ordinary object that has it."""
@@ -10343,14 +10593,31 @@ class CallEmitter(AssignmentEmitter):
             value = self.guard(self.member(first, node))
             return self.call("callee", value, text), this
         if isinstance(prop, PrivateName):
-            return self.call("private_method", first, self.load_variable(prop.scope)), this
+            key = self.load_variable(prop.scope)
+            slow = self.call("private_method", this, key)
+            if prop.scope.type != "method":
+                return self.call("private_method", first, key), this
+            check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(this, "props")))
+            return self.either(check, self.attribute(self.attribute(key, "method"), "fn"), slow), this
         if node.computed:
             guards, self.guards = self.guards, None
             key = self.expression(prop)
             self.guards = guards
             return self.call("element_method", first, key, text), this
         self.line, self.column = prop.line, prop.column
-        return self.call("method", first, self.const(prop.name), text), this
+        key = self.const(prop.name)
+        if prop.name in COMMON_METHODS or not self.runs_often() or not isinstance(first, ast.Name) or not (
+                isinstance(node.object, ThisExpression) or type(getattr(node.object, "scope", None)) is Variable):
+            return self.call("method", first, key, text), this
+        # A function that an ordinary object has from its prototype.
+        proto, found = self.temporary(), self.temporary()
+        check = self.both(
+            self.type_is(this, "JSObject"), self.compare(key, ast.NotIn(), self.attribute(this, "props")),
+            self.compare(self.attribute(this, "attrs"), _IS, self.const(None)),
+            self.compare(self.walrus(proto, self.attribute(this, "proto")), _IS_NOT, self.const(None)),
+            self.compare(key, _IN, self.attribute(self.name(proto), "props")),
+            self.type_is(self.walrus(found, self.subscript(self.attribute(self.name(proto), "props"), key)), "JSFunction"))
+        return self.either(check, self.attribute(self.name(found), "fn"), self.call("method", this, key, text)), this
 
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
@@ -10370,8 +10637,16 @@ class CallEmitter(AssignmentEmitter):
         return [] if "(" in text else [self.const(text)]
 
     def visit_NewExpression(self, node):
-        values = self.operands([node.callee, *node.arguments])
-        return self.call("new", self.const(self.text(node.callee)), *values)
+        callee, *values = self.operands([node.callee, *node.arguments])
+        callee, first = self.reusable(callee)
+        text = self.const(self.text(node.callee))
+        if self.runs_often():
+            check = self.both(self.type_is(first, "JSFunction"),
+                              self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)))
+            function = self.either(check, self.attribute(callee, "ctor"), self.call("new", callee, text))
+        else:
+            function = self.call("new", first, text)
+        return self.apply(function, [callee, *values])
 
     def visit_NewTarget(self, node):
         return self.name("new_target")
@@ -10450,9 +10725,9 @@ class MemberReference:
         if self.is_super:
             return e.call("super_get", e.load_variable(self.node.object.scope), e.name("this"), self.key(first))
         if self.private:
-            return e.call("private_get", obj, e.load_variable(self.node.property.scope))
+            return e.private_member(obj, self.node.property.scope)
         if self.key_text is not None:
-            return e.call("get", obj, e.const(self.key_text))
+            return e.property(obj, self.key_text)
         return e.call("get_element", obj, self.key(first))
 
     def key(self, first):
@@ -10549,11 +10824,18 @@ def is_stable(left, right):
     return not any(isinstance(node, (AssignmentExpression, UpdateExpression)) for node in right.walk())
 
 
+#: Names under which scripts mostly call methods of arrays, texts, maps, promises and the like.
+COMMON_METHODS = frozenset(
+    "add at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally find findIndex flat"
+    " flatMap forEach get has includes indexOf join keys lastIndexOf map match matchAll normalize padEnd padStart pop push"
+    " reduce repeat replace replaceAll reverse send set shift slice some sort splice split startsWith substring test then"
+    " toFixed toLowerCase toString toUpperCase trim trimEnd trimStart unshift values".split())
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
-SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at"}
+SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1): "quick_get", ("has", 1): "quick_has",
+             ("set", 2): "quick_set", ("add", 1): "quick_add", ("pop", 0): "quick_pop"}
 #: The same for methods of Math.
 MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
-                  ("min", 2): "quick_min"}
+                  ("min", 2): "quick_min", ("sqrt", 1): "quick_sqrt"}
 
 
 def is_calm(node):
@@ -11229,7 +11511,8 @@ class PythonDump:
 # 11  BUILT-INS OF THE LANGUAGE
 #
 # The standard library of JavaScript, one subsection per class in the order of the specification.
-# Every built-in function is declared once, beside its code, by a decorator of its table:
+# Every built-in function is declared once, next to its code, by a decorator of its table (or, if it is one
+# expression, in a line of a call of methods() or getters()):
 # `impl(realm, this, *arguments)` for functions, `impl(realm, new_target, *arguments)` for
 # constructors. A table becomes objects when a realm first needs it. Uses the object model and
 # the abstract operations from above; hands down INTRINSICS and GLOBAL_NAMES to the realm.
@@ -14169,7 +14452,7 @@ def string_split(realm, this, separator=undefined, limit=undefined, *_):
 
 
 def split_in_slices(text, separator):
-    """text.split(separator), with looks whether the script shall stop."""
+    """text.split(separator), with checks whether the script shall stop."""
     if len(text) <= SLICE_LENGTH:
         return text.split(separator)
     # The part under way begins at `start`; no separator begins between that and `at`.
@@ -14781,7 +15064,7 @@ def sort_values(values, comparator):
     values[:] = rest + [undefined] * count
 
 
-#: Characters in all that texts may have which are sorted without a look at the clock between two comparisons.
+#: Characters in all that texts may have which are sorted without a check of the clock between two comparisons.
 MAX_SORTED_CHARACTERS = 1 << 22
 
 
@@ -14805,7 +15088,7 @@ def sort_texts(texts):
 
 
 def sort_in_slices(values, key=None):
-    """sorted(values, key=key) of a sequence, with looks whether the script shall stop: long ones are
+    """sorted(values, key=key) of a sequence, with checks whether the script shall stop: long ones are
     sorted in runs, which are then merged piece by piece."""
     if len(values) <= SLICE_LENGTH << 2:
         return sorted(values, key=key)
@@ -15771,7 +16054,7 @@ def moved_position(position, era):
 
 
 def polled(realm, values):
-    """The same values, with a look at the clock now and then: for loops that may not call any
+    """The same values, with checks of the clock: for loops that may not call any
     generated code."""
     for count, value in enumerate(values):
         if not count & 4095:
@@ -16131,14 +16414,28 @@ def collection_iterator_next(realm, this, *_):
 
 def iterate_map(realm, source):
     """A Python iterator over the entries of a JSMap, live, as [key, value] arrays."""
+    array_proto = realm.ArrayPrototype
     for position in source.positions():
-        yield realm.new_array([source.keys[position], source.values[position]])
+        yield JSArray(array_proto, [source.keys[position], source.values[position]])
 
 
 def iterate_set(source):
     """A Python iterator over the values of a JSSet, live."""
-    for position in source.positions():
-        yield source.keys[position]
+    keys, era, position = source.keys, source.era, source.first
+    for key in itertools.islice(keys, position, None):
+        if key is not HOLE:
+            yield key
+        position += 1
+        if source.era is not era:
+            break
+    while source.era is not era:
+        position, era = moved_position(position, era)
+        keys = source.keys
+        while era is source.era and position < len(keys):
+            key = keys[position]
+            position += 1
+            if key is not HOLE:
+                yield key
 
 
 #: What fast_iterator() knows.
@@ -17822,7 +18119,8 @@ class InnerResult:
 
 
 class JSGenerator(JSObject):
-    """A generator object; `state` is "start", "suspended", "running" or "done"."""
+    """A generator object; `state` is "start", "suspended" (or running) or "done". A loop over it may have
+    run the body to its end behind its back."""
 
     __slots__ = ("body", "state")
     class_name = "Generator"
@@ -17833,24 +18131,29 @@ class JSGenerator(JSObject):
         self.state = "start"
 
     def begin(self):
-        """Marks the generator as running."""
-        if self.state == "running":
+        """The generator goes on: it must not be running."""
+        if self.body.gi_running:
             raise JSTypeError("Generator is already running")
-        self.state = "running"
+        self.state = "suspended"
 
     def resume(self, value):
         """Runs to the next yield; StopIteration at the end."""
-        started = self.state != "start"
-        if self.state == "done":
+        state, body = self.state, self.body
+        if state == "done":
             raise StopIteration(undefined)
-        self.begin()
+        if body.gi_running:
+            raise JSTypeError("Generator is already running")
+        self.state = "suspended"
         try:
-            value = self.body.send(value if started else None)
+            return body.send(None if state == "start" else value)
+        except StopIteration as end:
+            self.state = "done"
+            if end.value is None:       # a loop has come to its end before
+                raise StopIteration(undefined) from None
+            raise
         except BaseException:
             self.state = "done"
             raise
-        self.state = "suspended"
-        return value
 
     def throw(self, error):
         """Throws a Python exception into the body; StopIteration when it ends by returning."""
@@ -17859,13 +18162,14 @@ class JSGenerator(JSObject):
         if self.state == "done":
             raise error
         self.begin()
+        if self.body.gi_frame is None:
+            self.state = "done"
+            raise error
         try:
-            value = self.body.throw(error)
+            return self.body.throw(error)
         except BaseException:
             self.state = "done"
             raise
-        self.state = "suspended"
-        return value
 
 
 def generator_result(realm, run, *args):
@@ -17894,16 +18198,24 @@ GENERATOR.methods(
 
 
 class GeneratorLoop(IteratorRecord):
-    """A for-of or spread over a generator whose `next` is the built-in one: without result objects."""
+    """A for-of or spread over a generator whose `next` is the built-in one: without result objects. A Python
+    loop over it runs the body itself, unless that has a `yield*`, which may yield InnerResults."""
 
     __slots__ = ()
+
+    def __iter__(self):
+        generator = self.iterator
+        body = generator.body
+        if generator.state == "done" or body.gi_running or "yield_delegate" in body.gi_code.co_names:
+            return self
+        generator.state = "suspended"
+        return body
 
     def __next__(self):
         if self.done:
             raise StopIteration
-        generator = self.iterator
         try:
-            value = generator.resume(undefined)
+            value = self.iterator.resume(undefined)
         except BaseException:
             self.done = True
             raise
@@ -17914,14 +18226,36 @@ class GeneratorLoop(IteratorRecord):
             return value.result.get("value")
         return value
 
+    def close(self):
+        self.done = self.done or self.iterator.body.gi_frame is None
+        IteratorRecord.close(self)
+
+    def abandon(self, error):
+        self.done = self.done or self.iterator.body.gi_frame is None
+        IteratorRecord.abandon(self, error)
+
+
+def is_plain_generator(realm, generator):
+    """Whether no script can tell that `next` of a generator is not called."""
+    proto = generator.proto
+    return not generator.props and realm.generator_iteration_untouched and proto is not None and not proto.props \
+        and proto.attrs is None and proto.proto is realm.GeneratorPrototype
+
 
 @runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*` (15.5.5, step 5): a Python generator to yield from."""
-    record = get_iterator(realm, iterable)
+    is_plain = type(iterable) is JSGenerator and is_plain_generator(realm, iterable)
+    record = GeneratorLoop(iterable, None) if is_plain else get_iterator(realm, iterable)
     iterator, received, mode = record.iterator, undefined, "next"
     while True:
-        if mode == "next":
+        value = None
+        if mode == "next" and is_plain:
+            try:
+                value = iterator.resume(received)
+            except StopIteration as end:
+                return end.value
+        elif mode == "next":
             result = call(record.next_method, iterator, received)
         else:
             method = get_method(realm, iterator, mode)
@@ -17931,14 +18265,17 @@ def yield_delegate(realm, iterable):
                 record.close()
                 raise JSTypeError("The iterator does not provide a 'throw' method")
             result = method.fn(iterator, received)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
-        if to_boolean(result.get("done")):
-            if mode == "return":
-                raise GeneratorReturn(result.get("value"))
-            return result.get("value")
+        if value is None or type(value) is InnerResult:
+            result = result if value is None else value.result
+            if not isinstance(result, JSObject):
+                raise JSTypeError(f"Iterator result {display(result)} is not an object")
+            if to_boolean(result.get("done")):
+                if mode == "return":
+                    raise GeneratorReturn(result.get("value"))
+                return result.get("value")
+            value = InnerResult(result)
         try:
-            received, mode = (yield InnerResult(result)), "next"
+            received, mode = (yield value), "next"
         except GeneratorReturn as returned:
             received, mode = returned.value, "return"
         except Exception as error:
@@ -18855,7 +19192,7 @@ def json_parse(realm, text):
 
 #: No part can match in two ways: `re` would try them all where a text has no end.
 _JSON_TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"'
-#: Characters of a JSON text that are decoded without a look whether the script shall stop.
+#: Characters of a JSON text that are decoded without a check whether the script shall stop.
 JSON_PART_CHARACTERS = 1 << 16
 #: Values of a text that is decoded at once all the same: some 60 ms.
 MIN_JSON_VALUES_IN_PARTS = 1 << 19
@@ -19919,7 +20256,7 @@ def global_unescape(realm, this, text=undefined, *_):
 #
 # RegExp, from the text of a pattern to matches: the properties of Unicode's characters, the tree of a
 # pattern, and the two machines that match it. One is Python's `re`, where it means the same; the other is
-# our own, which can be interrupted. Used by the built-ins of strings through Symbol.match and its kin.
+# our own, which can be interrupted. Strings use it through Symbol.match and related symbols.
 # ======================================================================================
 
 
@@ -23205,7 +23542,7 @@ def regexp_string_iterator_next(realm, this, *_):
 # 13  INTL
 #
 # The Intl object (ECMA-402) and what Number, Date, String and Array need of it for `toLocaleString`.
-# One constructor a subsection, over the table of locales at the beginning.
+# One constructor per subsection, after the table of locales at the beginning.
 # ======================================================================================
 
 
@@ -25477,9 +25814,9 @@ def relative_time_format_to_parts(realm, this, value=undefined, unit=undefined, 
 # ======================================================================================
 # 14  FUNCTIONS OF THE WEB
 #
-# What browsers and node give to scripts beside the language: the console and how it shows values, URL,
-# TextEncoder, base64, structuredClone, crypto, performance, timers. Each from the standard that it is
-# named in; none reaches outside of the realm.
+# What browsers and node give to scripts besides the language: the console and how it shows values, URL,
+# TextEncoder, base64, structuredClone, crypto, performance, timers. Each follows the standard that defines
+# it; none reaches outside the realm.
 # ======================================================================================
 
 
@@ -27989,6 +28326,8 @@ def initialize_fields(this, klass):
             set_function_name(value, key)
         if type(key) is PrivateKey:
             add_private(this, key, value)
+        elif type(this) is JSObject and this.attrs is None:
+            this.props[key] = value
         else:
             this.create_data_property_or_throw(key, value)
 
@@ -28064,7 +28403,7 @@ class ListDestructuring:
 
 #: What tells the functions of Math that have helpers from any others.
 MATH_INFOS = frozenset(entry[3] for entry in MATH.entries if entry[0] == "method" and entry[1] in (
-    "abs", "floor", "max", "min"))
+    "abs", "floor", "max", "min", "sqrt"))
 
 
 @runtime_helper
@@ -28095,9 +28434,13 @@ def reading_helpers(realm, helpers):
                 return obj.items[key]
             if type(obj) is str and 0 <= key < len(obj):
                 return obj[key]
+            if type(obj) is HoleyArray and 0 <= key < len(obj.items) and obj.items[key] is not HOLE:
+                return obj.items[key]
             if type(obj) is JSTypedArray and key >= 0:
                 return obj.get_index(key)
         elif kind is str:
+            if type(obj) is JSObject and key in obj.props:
+                return obj.props[key]
             return get(obj, key)
         elif obj is undefined or obj is null:
             raise JSTypeError(f"Cannot read properties of {obj} (reading '{key_for_message(key)}')")
@@ -28116,9 +28459,8 @@ def reading_helpers(realm, helpers):
 
 
 def calling_helpers(realm, helpers):
-    """Calls of methods and constructors."""
+    """Calls of methods."""
     get_element, string_methods = helpers["get_element"], realm.StringPrototype.props
-    object_proto, allocate = realm.ObjectPrototype, object.__new__
 
     def method(obj, key, text):
         """The Python function of a method call obj.key(…)."""
@@ -28148,27 +28490,54 @@ def calling_helpers(realm, helpers):
     def element_method(obj, key, text):
         return callable_or_refusal(get_element(obj, key), text, realm)
 
-    def new(text, callee, *args):
-        if type(callee) is JSFunction:
-            ctor = callee.ctor
-            if ctor is True:
-                proto = callee.props.get("prototype")
-                if proto is None:
-                    proto = callee.get("prototype")
-                # What JSObject() does, without the call of its __init__.
-                this = allocate(JSObject)
-                this.proto = proto if isinstance(proto, JSObject) else object_proto
-                this.props = {}
-                this.attrs = None
-                result = callee.fn(this, *args)
-                return result if result is not undefined and isinstance(result, JSObject) else this
-            if ctor is not None:
-                return ctor(callee, *args)
-        if not isinstance(callee, JSObject) or callee.ctor is None:
-            raise JSTypeError(f"{text} is not a constructor")
-        return construct(callee, args)
+    return method, element_method
 
-    return method, element_method, new
+
+def constructing_helpers(realm, helpers):
+    """Instances of functions and classes."""
+    object_proto, allocate = realm.ObjectPrototype, object.__new__
+
+    def new(callee, text):
+        """The Python function that `new callee(…)` calls with the callee and the arguments. Generated code
+        knows classes by itself, by their `fields`."""
+        if type(callee) is JSFunction:
+            if callee.ctor is True:
+                return instance_of_function
+            if callee.ctor is not None:
+                return callee.ctor
+        if isinstance(callee, JSObject) and callee.ctor is not None:
+            return lambda callee, *args: construct(callee, args)
+
+        def refuse(callee, *args):
+            raise JSTypeError(f"{text} is not a constructor")
+        return refuse
+
+    def instance_of_function(callee, *args):
+        proto = callee.props.get("prototype")
+        if proto is None:
+            proto = callee.get("prototype")
+        # What JSObject() does, without the call of its __init__.
+        this = allocate(JSObject)
+        this.proto = proto if isinstance(proto, JSObject) else object_proto
+        this.props = {}
+        this.attrs = None
+        result = callee.fn(this, *args)
+        return result if result is not undefined and isinstance(result, JSObject) else this
+
+    def new_instance(new_target, klass):
+        """OrdinaryCreateFromConstructor for a base class, with its fields."""
+        proto = new_target.props.get("prototype")
+        if not isinstance(proto, JSObject):
+            proto = prototype_for(new_target, realm.object_prototype)
+        this = allocate(JSObject)
+        this.proto = proto
+        this.props = {}
+        this.attrs = None
+        if klass.fields:
+            initialize_fields(this, klass)
+        return this
+
+    return new, new_instance
 
 
 def storing_helpers(realm, helpers):
@@ -28194,9 +28563,18 @@ def storing_helpers(realm, helpers):
                 if key == len(items) < MAX_ARRAY_ITEMS and not Guard.index:
                     items.append(value)
                     return value
+            elif type(obj) is HoleyArray and type(key) is int and 0 <= key < len(obj.items) \
+                    and (obj.items[key] is not HOLE or not Guard.index):
+                if obj.items[key] is HOLE:
+                    obj.set_index(key, value)
+                else:
+                    obj.items[key] = value
+                return value
             elif type(obj) is JSTypedArray and type(key) is int and key >= 0:
                 obj.set_index(key, value)
                 return value
+            elif type(key) is str:
+                return put(obj, key, value)
             put_key(realm, obj, key, value, strict)
             return value
 
@@ -28252,6 +28630,9 @@ def function_helpers(realm, helpers):
 
 
 protector("push_untouched", ArrayPrototype=("push",))
+protector("pop_untouched", ArrayPrototype=("pop",))
+protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
+protector("set_methods_untouched", SetPrototype=("add", "has"))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
 
 
@@ -28273,12 +28654,68 @@ def shortcuts(realm, helpers):
             return ord(obj[index])
         return method(obj, "charCodeAt", text)(obj, index)
 
-    return push, char_code_at
+    def quick_pop(obj, text):
+        """obj.pop()"""
+        if type(obj) is JSArray and obj.items and not obj.props and obj.attrs is None and obj.proto is array_proto \
+                and realm.pop_untouched:
+            return obj.items.pop()
+        return method(obj, "pop", text)(obj)
+
+    return push, char_code_at, quick_pop
+
+
+def shortcuts_of_collections(realm, helpers):
+    """Methods of Map and Set."""
+    method = helpers["method"]
+
+    def is_plain_map(obj):
+        """Whether a value is a Map with the built-in methods."""
+        return type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
+            and obj.proto is realm.MapPrototype
+
+    def is_plain_set(obj):
+        return type(obj) is JSSet and not obj.props and obj.attrs is None and realm.set_methods_untouched \
+            and obj.proto is realm.SetPrototype
+
+    def quick_get(obj, text, key):
+        """obj.get(key)"""
+        if is_plain_map(obj):
+            position = obj.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
+            return undefined if position is None else obj.values[position]
+        return method(obj, "get", text)(obj, key)
+
+    def quick_has(obj, text, key):
+        """obj.has(key)"""
+        if is_plain_set(obj) or is_plain_map(obj):
+            return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in obj.index
+        return method(obj, "has", text)(obj, key)
+
+    def quick_set(obj, text, key, value):
+        """obj.set(key, value)"""
+        if type(key) is str and is_plain_map(obj):
+            position = obj.index.get(key)
+            if position is None:
+                obj.append_key(key, key)
+                obj.values.append(value)
+            else:
+                obj.values[position] = value
+            return obj
+        return method(obj, "set", text)(obj, key, value)
+
+    def quick_add(obj, text, key):
+        """obj.add(key)"""
+        if type(key) is str and is_plain_set(obj):
+            if key not in obj.index:
+                obj.append_key(key, key)
+            return obj
+        return method(obj, "add", text)(obj, key)
+
+    return quick_get, quick_has, quick_set, quick_add
 
 
 def shortcuts_of_math(realm, helpers):
     """Functions of Math that are called often."""
-    method = helpers["method"]
+    method, square_root = helpers["method"], math.sqrt
     #: Functions of Math in this realm that nobody has replaced, by name.
     known = {}
 
@@ -28292,9 +28729,9 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_abs(obj, text, value):
         """Math.abs(value)"""
-        if type(value) is int and type(obj) is JSObject and "abs" in obj.props \
+        if (type(value) is int or type(value) is float) and type(obj) is JSObject and "abs" in obj.props \
                 and (obj.props["abs"] is known.get("abs") or knows(obj, "abs")):
-            return value if value >= 0 else -value
+            return abs(value)
         return method(obj, "abs", text)(obj, value)
 
     def quick_floor(obj, text, value):
@@ -28307,19 +28744,28 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
-        if type(x) is type(y) is int and type(obj) is JSObject and "max" in obj.props \
+        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) and (x > y or x < y) \
+                and type(obj) is JSObject and "max" in obj.props \
                 and (obj.props["max"] is known.get("max") or knows(obj, "max")):
             return x if x > y else y
         return method(obj, "max", text)(obj, x, y)
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
-        if type(x) is type(y) is int and type(obj) is JSObject and "min" in obj.props \
+        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) and (x > y or x < y) \
+                and type(obj) is JSObject and "min" in obj.props \
                 and (obj.props["min"] is known.get("min") or knows(obj, "min")):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
-    return quick_abs, quick_floor, quick_max, quick_min
+    def quick_sqrt(obj, text, value):
+        """Math.sqrt(value)"""
+        if (type(value) is float or type(value) is int) and value >= 0 and type(obj) is JSObject and "sqrt" in obj.props \
+                and (obj.props["sqrt"] is known.get("sqrt") or knows(obj, "sqrt")):
+            return square_root(value)
+        return method(obj, "sqrt", text)(obj, value)
+
+    return quick_abs, quick_floor, quick_max, quick_min, quick_sqrt
 
 
 def iteration_helpers(realm, helpers):
@@ -28342,6 +28788,10 @@ def iteration_helpers(realm, helpers):
     def rest_array(values):
         return JSArray(array_proto, list(values))
 
+    def plain_arrays():
+        """Whether arrays are iterated by the built-in functions."""
+        return realm.array_iteration_untouched
+
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
@@ -28363,15 +28813,15 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return iterate_live, iterate, spread, rest_array, first_values, destructure_array
+    return iterate_live, iterate, spread, rest_array, first_values, destructure_array, plain_arrays
 
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
     runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
-    for make in (reading_helpers, calling_helpers, storing_helpers, function_helpers, shortcuts, shortcuts_of_math,
-                 iteration_helpers):
+    for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers, function_helpers, shortcuts,
+                 shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
     return runtime
 
@@ -28438,9 +28888,7 @@ def iterate_fast(realm, value, text=None):
     """iterate(), with more shortcuts: generators, Map, Set and typed arrays."""
     kind = type(value)
     if kind is JSGenerator:
-        proto = value.proto
-        if not value.props and realm.generator_iteration_untouched and proto is not None and not proto.props \
-                and proto.attrs is None and proto.proto is realm.GeneratorPrototype:
+        if is_plain_generator(realm, value):
             return GeneratorLoop(value, None)
     elif kind in COLLECTION_TYPES:
         fast = fast_iterator(realm, value)
@@ -28771,18 +29219,6 @@ def with_callee(function, code):
 
 
 @runtime_helper
-def new_instance(realm, new_target, klass):
-    """OrdinaryCreateFromConstructor for a base class, with its fields."""
-    proto = new_target.props.get("prototype")
-    if not isinstance(proto, JSObject):
-        proto = prototype_for(new_target, realm.object_prototype)
-    this = JSObject(proto)
-    if klass.fields:
-        initialize_fields(this, klass)
-    return this
-
-
-@runtime_helper
 def super_call(realm, klass, new_target, bound, *args):
     """super(…args) (13.3.7.1)."""
     parent = klass.proto
@@ -28837,7 +29273,8 @@ def default_constructor(realm, klass, derived):
     """What a class without a constructor runs (15.7.14, step 14)."""
     if derived:
         return lambda new_target, *args: super_call(realm, klass, new_target, False, *args)
-    return lambda new_target, *args: new_instance(realm, new_target, klass)
+    new_instance = realm.runtime["new_instance"]
+    return lambda new_target, *args: new_instance(new_target, klass)
 
 
 @runtime_helper
@@ -29783,7 +30220,7 @@ class LiveValues:
         return result
 
     def convert_object(self, value):
-        result, owner = {}, value
+        result, owner = ProxyValues(self, value) if isinstance(value, JSProxyBase) else {}, value
         self.made[id(value)] = value, result
         while owner is not None and owner is not self.realm.ObjectPrototype:
             for key in owner.own_keys():
@@ -29802,13 +30239,24 @@ class LiveValues:
     def property(self, holder, key, desc):
         if desc is None:
             return None
-        if not desc.is_accessor():
-            return self.convert(holder.get(key), holder)
+        return self.reader(holder, key) if desc.is_accessor() else self.convert(holder.get(key), holder)
 
+    def reader(self, holder, key):
         def read(*arguments):
             value = holder.get(key)
             return call(value, holder, *arguments) if is_callable(value) else value
         return self.later(read)
+
+
+class ProxyValues(dict):
+    """What a Proxy became for such a reader: it may also have properties that it does not list."""
+
+    def __init__(self, values, proxy):
+        super().__init__()
+        self.values_of, self.proxy = values, proxy
+
+    def get(self, name, default=None):
+        return self[name] if name in self else self.values_of.reader(self.proxy, utf16(name))
 
 
 # -- Output and compiled texts -----------------------------------------------------------
@@ -30093,7 +30541,7 @@ class Pending(Outcome):
         if itself:
             realm.enter(lambda: realm.run_jobs(False))
             if not self.done:
-                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it may wait "
+                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it can wait "
                                     "for other promises only, not for timers or events")
             return self.value()
         settled = threading.Event()
@@ -30270,6 +30718,8 @@ class RealmBase:
         if isinstance(error, NameError):
             found = _UNBOUND.search(str(error))
             return "ReferenceError", self.unbound_message(found[1] if found else "?")
+        if isinstance(error, ValueError) and str(error) == "generator already executing":
+            return "TypeError", "Generator is already running"
         if isinstance(error, AttributeError) and _EMPTY_CELL.search(str(error)):
             return "ReferenceError", f"Cannot access {self.name_of_cell(error)} before initialization"
         self.note_failure(error)
@@ -31456,9 +31906,9 @@ class PromptRealm(ForegroundRealm):
 # ======================================================================================
 # 16  JS2PY, AND THE CHOICE OF AN ENGINE
 #
-# The customer's package as an engine beside our own: a private copy of it, the way from our syntax tree to
-# its JavaScript, what was closed so that a script stays inside, and a realm with the same members as
-# ours. ENGINES, at the end, is the choice.
+# The package js2py as a second engine: a private copy of it, the translation from our syntax tree to its
+# JavaScript, the hardening that keeps a script inside, and a realm with the same members as ours.
+# ENGINES, at the end, lists the engines to choose from.
 # ======================================================================================
 
 
@@ -31803,7 +32253,7 @@ def newer_construct(node):
 def check_parameters(function):
     names = [param.name for param in function.params]
     if len(set(names)) < len(names):
-        raise JSSyntaxError("js2py has no functions with two parameters of one name: use --engine builtin",
+        raise JSSyntaxError("js2py does not support two parameters with the same name: use --engine builtin",
                             function.line, function.column + 1)
 
 
@@ -31825,7 +32275,7 @@ def es5_program(source):
         if what is not None:
             refuse_newer(what, node.line, node.column + 1)
         if count > MAX_JS2PY_NODES:
-            raise JSSyntaxError(f"js2py takes no scripts of more than {MAX_JS2PY_NODES:,} names, numbers, calls and "
+            raise JSSyntaxError(f"js2py cannot run scripts with more than {MAX_JS2PY_NODES:,} names, numbers, calls and "
                                 "so on: use --engine builtin")
     for node in program.walk():
         if isinstance(node, (FunctionDeclaration, FunctionExpression)):
@@ -32338,7 +32788,7 @@ def harden_js2py_functions(realm, copy):
     base, pyjs = copy.base, copy.pyjs
 
     def no_code(*_):
-        raise base.MakeError("EvalError", "js2py runs no text as code here: eval and new Function are turned "
+        raise base.MakeError("EvalError", "js2py does not run text as code here: eval and new Function are turned "
                                           "off; use --engine builtin")
 
     def set_prototype(value, this, arguments):
@@ -32666,7 +33116,7 @@ class Js2PyRealm:
             return make("RangeError", "Maximum call stack size exceeded")
         if isinstance(error, MemoryError):
             return make("RangeError", "Out of memory")
-        return make("Error", f"js2py fails at this ({type(error).__name__})")
+        return make("Error", f"js2py failed here ({type(error).__name__})")
 
     def js_error(self, error, phase="runtime"):
         """The JSError to raise outside for any exception that left a script."""
@@ -33017,7 +33467,7 @@ class Js2PyRealm:
     def parse(self, text):
         """JSON.parse of a text, a value of js2py."""
         if sum(map(text.count, ",[{")) > MAX_JS2PY_JSON_VALUES:
-            raise JSRangeError(f"js2py reads no JSON with more than {MAX_JS2PY_JSON_VALUES:,} values here")
+            raise JSRangeError(f"js2py cannot read JSON with more than {MAX_JS2PY_JSON_VALUES:,} values here")
         try:
             return self.inward(json.loads(text, parse_int=float, parse_constant=refuse_json_constant))
         except ValueError:
@@ -33113,7 +33563,7 @@ def check_engine(name):
     """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
     engine is not installed or does not work."""
     if name not in ENGINES:
-        raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)}")
+        raise ValueError(f"there is no engine {name!r}; the engines are {', '.join(ENGINES)}")
     if name == "js2py":
         check_js2py()
     return ENGINES[name]
@@ -33125,14 +33575,14 @@ def check_engine(name):
 # Server-Sent Events without a word of JavaScript. A `StreamRegistry` maps paths to `Stream`s; a
 # stream numbers and remembers its messages and knows its `Connection`s; the `Broadcaster` is the
 # one thread that writes to every socket. Sending only appends to the stream and wakes that
-# thread, so it never waits for a client, and whatever was sent meanwhile leaves in one write per
-# connection, whose bytes are joined once for all who wait for the same run of messages.
+# thread, so it never waits for a client. Whatever was sent in the meantime goes out in one write per
+# connection; its bytes are joined once for all connections that wait for the same run of messages.
 #
-# Readers differ in what a blank line means. A browser's EventSource takes an id over at a blank line,
-# even when no data came with it, and only so can it resume from a stream that has sent nothing yet.
-# Other readers take every blank line for a message, so they get blank lines after messages only: the id
-# of the opening and of a heartbeat is a line on its own, and also stands in the response's
-# Last-Event-ID. What tells EventSource apart is how it asks (`asks_like_event_source`).
+# Readers differ in what a blank line means. A browser's EventSource adopts an id at a blank line, even
+# without data, and needs this to resume from a stream that has sent nothing yet. Other readers take
+# every blank line for a message, so they get blank lines only after messages: the id of the opening and
+# of a heartbeat is a line of its own, and is also in the response's Last-Event-ID. EventSource is
+# recognised by its request (`asks_like_event_source`).
 # Used by the sections on GraphQL, host API and HTTP.
 # ======================================================================================
 
@@ -34537,7 +34987,7 @@ class Broadcaster:
 # logic of GraphQL over SSE. It knows neither JavaScript nor sockets: resolvers are callables
 # `resolver(args, info) -> value`, events are texts. It uses the streams of the section above and hands
 # down `GraphQLService`, which holds registrations, answers requests and projects what is broadcast.
-# Messages are worded as graphql-js words them, so that people find them in a search engine.
+# Messages have the words of graphql-js, so that people find them in a search engine.
 # ======================================================================================
 
 #: Characters a document may have. A megabyte of query is refused before it is looked at.
@@ -34624,6 +35074,11 @@ class GraphQLSchemaError(Exception):
         rest = f" – and {more} more problem{'s' if more > 1 else ''}" if more else ""
         self.message = first + where + rest
         super().__init__(self.message)
+
+    @property
+    def frame(self):
+        """The lines of the SDL around the place, or ""."""
+        return code_frame(self.registration.text, self.line, self.column, 1) if self.registration and self.line else ""
 
 
 class _NullBubble(Exception):
@@ -35744,13 +36199,13 @@ _BUILT_IN_SCALARS = {
         _literal_parser(("Int", "Float"), "Float cannot represent non numeric value",
                         _finite_float)),
     "String": (
-        "A text of Unicode characters.", _serialize_string, _parse_string,
+        "A string of Unicode characters.", _serialize_string, _parse_string,
         _literal_parser(_STRING_KINDS, "String cannot represent a non string value", str)),
     "Boolean": (
         "`true` or `false`.", _serialize_boolean, _parse_boolean,
         _literal_parser(("Boolean",), "Boolean cannot represent a non boolean value", bool)),
     "ID": (
-        "A key that identifies an object. It is sent as a text; whole numbers are accepted too.",
+        "A key that identifies an object. It is sent as a string; whole numbers are accepted too.",
         _coerce_id, _coerce_id,
         _literal_parser(("Int",) + _STRING_KINDS,
                         "ID cannot represent a non-string and non-integer value", str)),
@@ -36066,6 +36521,11 @@ class GraphQLRegistration:
     @property
     def label(self):
         return "registerTypes" if self.kind == "types" else f'register{self.kind.capitalize()}("{self.name}")'
+
+    @property
+    def text(self):
+        """The SDL as the script wrote it."""
+        return self.sdl[self.inset:-2] if self.inset else self.sdl
 
     def place(self, line, column):
         """A place in `sdl` as one in the script's text."""
@@ -36506,7 +36966,7 @@ class GraphQLSchema:
         if self.core and not self.root_shell("query").fields:
             self.roots["query"].fields[_PLACEHOLDER] = GraphQLField(
                 _PLACEHOLDER, self.types["Boolean"], None,
-                "Always null. It stands here because no query is registered, and GraphQL wants one.")
+                "Always null. It is here because no query is registered, and GraphQL requires one.")
 
     # -- checks of spec 3 ----
 
@@ -36693,7 +37153,8 @@ class GraphQLSchema:
                 kept[type_] = True
                 todo += reversed(type_.possible + type_.interfaces + _types_in_fields(type_))
 
-        declared = [self.types[name] for item in visible for name in item.parsed.order if name in self.types]
+        names = dict.fromkeys(name for item in visible for name in item.parsed.order)
+        declared = [self.types[name] for name in names if name in self.types]
         for type_ in declared:
             if type_.fields or type_.kind != "OBJECT":
                 kept[type_] = True
@@ -38599,7 +39060,7 @@ def read_graphql_request(method, headers, query, body):
         raise _BadRequest(400, "The body is not UTF-8.") from None
     parameters = _parse_json(text, "The body")
     if isinstance(parameters, list):
-        raise _BadRequest(400, "Batches are not supported: send one operation for each request.")
+        raise _BadRequest(400, "Batches are not supported: send one operation per request.")
     if not isinstance(parameters, dict):
         raise _BadRequest(400, "The body must be a JSON object.")
     return GraphQLRequest(parameters)
@@ -38800,7 +39261,7 @@ class _SseOperation:
         advice = None
         if subscription.untyped:
             advice = (f'The subscription "{subscription.name}" is declared String but was queried with a '
-                      "selection set: its messages are read as JSON. Better declare an object type.")
+                      "selection set: its messages are read as JSON. Declare an object type instead.")
         if self.single:
             return self.subscribe_reserved(subscription, first, advice)
         stream = self.service.channel(subscription, self.event, self.last_event_id())
@@ -38864,8 +39325,8 @@ class GraphQLStaging:
         self.service, self.owner = service, owner
         self.others = others or self._of_other_owners
         self.registrations = []
-        #: The owners of registrations that one did not fit.
-        self.blockers = set()
+        #: The owners of registrations that one did not fit; the registrations of others that all of these fit.
+        self.blockers, self.fitted = set(), frozenset()
         self._view = None
 
     def _of_other_owners(self):
@@ -38884,8 +39345,12 @@ class GraphQLStaging:
                 raise error
             self.registrations = [known for known in self.registrations
                                   if (known.kind, known.name) != (kind, name)] + [item]
-            self._view = None
+            self._view, self.fitted = None, frozenset(others)
         return item
+
+    def settle(self):
+        """Forgets the registrations of others, once this set has taken effect."""
+        self._view, self.fitted = None, frozenset()
 
     def has_subscription(self, name):
         return any((item.kind, item.name) == ("subscription", name) for item in self.registrations)
@@ -38907,7 +39372,7 @@ class GraphQLStaging:
     def conflicts_with(self, owner):
         """Is there something in this set that does not fit what another owner has registered?"""
         theirs = [known for known in self.service.registrations if known.owner == owner]
-        if not theirs or not self.registrations:
+        if not self.registrations or self.fitted.issuperset(theirs):
             return False
         return any((item.kind, item.name) == (known.kind, known.name) and item.kind != "types"
                    for item in self.registrations for known in theirs) \
@@ -38924,8 +39389,8 @@ def visible_registrations(registrations, visibility, owner):
 class GraphQLService:
     """Holds the registrations of all owners, answers requests, and keeps the subscribers.
 
-    `error_extensions(exception, context) -> dict or None` may add extensions to an error whose resolver
-    raised `exception`. `absent` is a value that resolvers return for "no value" besides None.
+    `error_extensions(exception, context) -> dict or None` may add extensions, or a `message`, to an error
+    whose resolver raised `exception`. `absent` is a value that resolvers return for "no value" besides None.
     `registry` is the stream registry (section 17) in which each subscription has its plain stream;
     without one nothing can be subscribed.
     """
@@ -38986,7 +39451,7 @@ class GraphQLService:
                    '"external", "engine" or "internal".')
         if not isinstance(item.sdl, str) or not item.sdl.strip():
             example = f"{item.name}: String" if is_field else "type Book { id: ID! title: String }"
-            refuse(f'{item.label} needs the schema as a text, such as "{example}".')
+            refuse(f'{item.label} needs the schema as a string, such as "{example}".')
         for known in others:
             if is_field and (known.kind, known.name) == (item.kind, item.name) and known.owner != item.owner:
                 refuse(f'The {item.kind} "{item.name}" is already registered by '
@@ -39001,7 +39466,7 @@ class GraphQLService:
         extra = [field for name, field in item.parsed.roots[item.kind].items() if name != item.name] if item.inset else ()
         if extra and item.name in item.parsed.roots[item.kind]:
             raise self.schema_error([(f'The SDL of the field "{item.name}" has another field, "{extra[0].name}". '
-                                      f'Register it by a call of its own.', extra[0].start, item)], item)
+                                      f'Register it with a separate call.', extra[0].start, item)], item)
         if not is_field and not (item.parsed.types or item.parsed.extensions or item.parsed.directives):
             refuse("registerTypes: the SDL defines no type. Root fields are registered by registerQuery, "
                    "registerMutation and registerSubscription.")
@@ -39061,7 +39526,7 @@ class GraphQLService:
 
     def changed(self):
         """Works out which registrations fit together, and forgets what was made from the old ones."""
-        working, broken, messages = list(self.registrations), [], []
+        working, broken, frames = list(self.registrations), [], {}
         while True:
             schema = self.trial
             if schema is None or schema.registrations != working:
@@ -39071,18 +39536,19 @@ class GraphQLService:
             bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
                 break
-            messages += [f"{item.owner}: {self.schema_error(problems, item).message}" if item.owner else
-                         self.schema_error(problems, item).message for item in bad.values()]
+            for item in bad.values():
+                error = self.schema_error(problems, item)
+                frames[f"{item.owner}: {error.message}" if item.owner else error.message] = error.frame
             broken += bad.values()
             working = [item for item in working if id(item) not in bad]
         self.use(working, broken)
         if not self.loading:
-            for message in messages:
+            for message, frame in frames.items():
                 if message not in self.faults:
-                    self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} This is switched off "
-                                         "until it fits.")
-            self.faults = messages
-        return messages
+                    self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} It is switched off "
+                                         f"until this is fixed.\n{frame}".rstrip())
+            self.faults = list(frames)
+        return list(frames)
 
     @contextlib.contextmanager
     def all_loading(self):
@@ -39161,6 +39627,7 @@ class GraphQLService:
             if error.original is not None and self.error_extensions is not None:
                 extra = self.error_extensions(error.original, context)
                 if extra:
+                    entry["message"] = extra.pop("message", entry["message"])
                     entry["extensions"] = {**entry.get("extensions", {}), **extra}
             result.append(entry)
         return result
@@ -39554,9 +40021,9 @@ def graphql_registration_sentence(item):
 # ======================================================================================
 # 19  HOST API
 #
-# The objects and functions that scripts find beside JavaScript's own: routeRegistry, graphQLRegistry,
+# The objects and functions that scripts have besides JavaScript's own: routeRegistry, graphQLRegistry,
 # sendStreamMessageToConnections, ResponseBuilder, sharedStorage. Each is declared once, with
-# its parameters and result in the notation of TypeScript and a sentence of documentation, by the
+# its parameters and result in TypeScript notation and a sentence of documentation, by the
 # decorator `host_function`; `HOST_API` is the table of all. A function gets the script's host
 # (next section) and the arguments as the engine holds them, and either answers with plain data
 # or raises HostError, whose text says what is wrong, where, and what to do.
@@ -39658,7 +40125,7 @@ def check_path(host, function, value, reserved=True):
         hint = f"; did you mean {json.dumps('/' + path, ensure_ascii=False)}?" if 0 < len(path) < 60 else ""
         raise HostError(f"{function}: the path must start with \"/\", but is {shown}{hint}")
     if len(path) > MAX_PATH_LENGTH:
-        raise HostError(f"{function}: the path may have {MAX_PATH_LENGTH} characters, "
+        raise HostError(f"{function}: the path can have {MAX_PATH_LENGTH} characters, "
                         f"but {shown} has {len(path)}")
     if reserved:
         check_path_text(function, path, shown)
@@ -39832,7 +40299,7 @@ def check_option_names(realm, function, options, known, hint=""):
     """Refuses an object of options with a name that is none of the `known`."""
     for key in realm.keys(options):
         if key not in known:
-            raise HostError(f"{function}: there is no option {json.dumps(key)}; there are "
+            raise HostError(f"{function}: there is no option {json.dumps(key)}; the options are "
                             f"{', '.join(known)}{hint}")
 
 
@@ -39875,7 +40342,7 @@ def event_text(realm, function, options, name):
         raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
                         f"line breaks, not {shown}")
     if name == "id" and parse_event_id(text):
-        raise HostError(f"{function}: the id {json.dumps(text)} looks like one that the server gives out; "
+        raise HostError(f"{function}: the id {json.dumps(text)} looks like one of the server's own ids; "
                         "choose another form")
     return text
 
@@ -39910,7 +40377,7 @@ def broadcast(host, function, path, data, filter_json, options):
     stream = host.find_stream(path)
     if stream is not None and path.startswith(GRAPHQL_SUBSCRIPTION_PATH):
         if fields != PLAIN_EVENT:
-            raise HostError(f"{function}: messages of a GraphQL subscription have no event, id or retry of their "
+            raise HostError(f"{function}: messages of a GraphQL subscription have no event, id or retry "
                             "own; leave the options out")
         delivery = host.app.relay.send_subscription(graphql_name(path), text, filter, function)
         return f"Broadcast to '{path}': {(delivery or Delivery()).sentence()}"
@@ -40065,7 +40532,7 @@ def header_items(realm, headers):
         pair = realm.elements(pair) if realm.is_object(pair) and realm.is_array(pair) else pair
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError("the headers are an array, so each item must be a pair [name, value], but item "
-                             f"{index} is none")
+                             f"{index} is not one")
         name, value = pair
         if not isinstance(name, str):
             raise ValueError(f"the name of a header must be a string, not {describe_value(realm, name)}")
@@ -40080,7 +40547,7 @@ def response_options(host, function, value, default, low=200, high=599, known=("
     if is_options(realm, value):
         for key in realm.keys(value):
             if key not in known:
-                host.warn_once(f"{function}: there is no option {json.dumps(key)}; there are {', '.join(known)}")
+                host.warn_once(f"{function}: there is no option {json.dumps(key)}; the options are {', '.join(known)}")
         options, value = value, undefined
         if "status" in known:
             value = realm.get(options, "status")
@@ -40138,7 +40605,7 @@ def response_html(host, text=undefined, options=undefined):
 
 @host_function("ResponseBuilder.error", "status: number, message: string, " + _RESPONSE_OPTIONS,
                "HttpResponse",
-               "An error as JSON, { \"error\": message }. The first two arguments may stand in either order.")
+               "An error as JSON, { \"error\": message }. The first two arguments can be in either order.")
 def response_error(host, status=undefined, message=undefined, options=undefined):
     realm = host.realm
     if isinstance(status, str):
@@ -40234,7 +40701,7 @@ def storage_text(host, function, what, value, limit):
                             f"not {describe_value(host.realm, value)}{hint}")
         value = plain_text(host.realm, value)
     if len(value) > limit:
-        raise HostError(f"sharedStorage.{function}: the {what} may have {limit:,} characters, "
+        raise HostError(f"sharedStorage.{function}: the {what} can have {limit:,} characters, "
                         f"but has {len(value):,}")
     return host.realm.to_python(value)
 
@@ -40350,7 +40817,7 @@ class StorageFile:
             run(f"PRAGMA application_id = {STORAGE_APPLICATION_ID}")
         version = run("PRAGMA user_version").fetchone()[0]
         if version > STORAGE_VERSION:
-            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this one knows "
+            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this version knows "
                                  f"{STORAGE_VERSION}); use that version, or another file")
         for kind, name, sql in found:   # before anything in it can run
             if kind != "table" or " ".join(sql.split()) not in _STORAGE_TABLES:
@@ -40428,7 +40895,7 @@ class StorageFile:
             rows = list(itertools.takewhile(lambda row: len(row[1] or "") < MAX_STORAGE_FRAME, rows))
             messages = stored_messages(epoch, sequence, rows)
         except (TypeError, ValueError) as error:
-            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, and begins anew: {error}")
+            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, so a new one begins: {error}")
             try:
                 self._set_aside(stream, stream.epoch)
             except sqlite3.Error:
@@ -40467,7 +40934,7 @@ class StorageFile:
                 raise StorageUnavailable(f"it cannot be kept in {self.path}: {reason}") from None
             return False
         self.unread.discard(stream)
-        self.report("warn", f"stream {stream.path}: its history is kept in memory only from here on, "
+        self.report("warn", f"stream {stream.path}: from now on its history is kept only in memory, "
                             f"not in {self.path}: {reason}")
         return False
 
@@ -40493,16 +40960,16 @@ def stored_messages(epoch, sequence, rows):
     None at all when the newest are not kept: it had no history for a while."""
     if not isinstance(epoch, str) or not isinstance(sequence, int) or not 0 <= sequence < MAX_STORED_SEQUENCE \
             or not parse_event_id(f"{epoch}-0"):
-        raise ValueError("its epoch or sequence is not one")
+        raise ValueError("its epoch or sequence is not valid")
     messages = []
     for number, frame, filter, moment in reversed(rows):
         found = _STORED_FRAME.match(frame) if isinstance(frame, bytes) and isinstance(number, int) else None
         if found is None or not 0 < number <= sequence or not isinstance(moment, float) or not 0 <= moment < 1e11:
-            raise ValueError("a message is not one that a stream sent")
+            raise ValueError("a message was not sent by a stream")
         id = parse_event_id(frame[4:found.end(1)].decode())
         frame.decode()
         if id is not None and id != (epoch, number):
-            raise ValueError("a message has the id of another one")
+            raise ValueError("two messages have the same id")
         messages.append(Message(number, frame, stored_filter(filter), moment))
     return messages if messages and messages[-1].sequence == sequence else []
 
@@ -41035,7 +41502,7 @@ class RedisRelay:
             self.unread.clear()
             self.positions = {key_of_stream(era.epoch, path): 0 for path in self.streams}
             self.proofs = {key: number for key, number in self.proofs.items() if key in self.positions}
-        self.report("warn", "Redis does not have all messages any more: clients are told, and a new epoch begins")
+        self.report("warn", "Redis no longer has all messages: clients are told, and a new epoch begins")
         for stream in streams + self.graphql.sse_streams():
             self._begin(stream, era, old)
         self.link.calls([("EXPIRE", key, REDIS_LEFT_SECONDS) for key in keys])
@@ -41043,7 +41510,7 @@ class RedisRelay:
     @staticmethod
     def _begin(stream, era, old):
         """Takes a stream to the new epoch, and tells its clients."""
-        reason = "Redis does not have all messages any more"
+        reason = "Redis no longer has all messages"
         if not isinstance(stream, RedisStream):
             stream.send(gap_facts(None, None, reason), None, "gap")
         elif stream.epoch == old.epoch:
@@ -41082,7 +41549,7 @@ class RedisRelay:
                     return
                 self._meet()            # it was started anew, and somebody found out before us
                 self._wake()
-            raise RedisTrouble("Redis is started anew again and again")
+            raise RedisTrouble("Redis keeps restarting")
         except RedisTrouble as error:
             raise HostError(f"{function}: the message was not sent: {error}") from None
 
@@ -41251,7 +41718,7 @@ class RedisRelay:
         dropped = facts.get("entries-added", math.inf) - facts.get("length", 0)
         if not oldest or redis_sequence(oldest[0]) < first or dropped <= 0:
             return
-        self.report("warn", f"this process fell behind, and messages of {key} are lost to its clients")
+        self.report("warn", f"this process fell behind, and its clients missed messages of {key}")
         era, reason = self.era, "messages in between are no longer kept"
         shared = key == key_of_stream(era.epoch, GRAPHQL_SUBSCRIPTION_PATH)
         own = [stream for stream in list(self.streams.values()) if key_of_stream(era.epoch, stream.path) == key]
@@ -41812,8 +42279,8 @@ def declaration_of(entry, indent, word):
 #
 # A `ScriptHost` is one loaded version of one script: its realm and what it registered. The
 # `Application` holds the hosts, the table of routes and the streams, and loads, replaces and
-# removes scripts: a new version is run aside, collects its registrations, and only when that
-# succeeds takes the old one's place, in one step. `Watcher` notices changed files, `Log` writes
+# removes scripts: a new version runs on the side and collects its registrations; only when that
+# succeeds does it replace the old one, in one step. `Watcher` notices changed files, `Log` writes
 # what happens. The HTTP section asks the application what to call for a request.
 # ======================================================================================
 
@@ -42059,39 +42526,6 @@ def console_takes_escapes(stream):
         return False
 
 
-# -- Code frames -------------------------------------------------------------------------
-
-
-def code_frame(source, line, column, around=2, opening=None):
-    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
-    an `opening`, that line is shown and marked as well."""
-    lines = source.removesuffix("\n").split("\n")
-    if line is not None and line == len(lines) + 1:     # the end of the text
-        line, column = len(lines), len(lines[-1]) + 1
-    if line is None or not 1 <= line <= len(lines):
-        return ""
-    last = min(line + around, len(lines))
-    numbers = list(range(max(1, line - around), last + 1))
-    marks = {line: column}
-    if opening is not None and opening[0] != line:
-        marks[opening[0]] = opening[1]
-        numbers = sorted({*numbers, opening[0]})
-    shown = []
-    for before, number in zip([numbers[0] - 1, *numbers], numbers):
-        text = lines[number - 1].rstrip("\r").replace("\t", " ")
-        if number != before + 1:
-            shown.append("  …")
-        shown += marked_line(text, number, len(str(last)), marks.get(number), number in marks)
-    return "\n".join(shown)
-
-
-def marked_line(text, number, width, column, marked):
-    """A line of a code frame, and a caret under its column if there is one."""
-    start = column - 80 if column and column >= 100 else 0
-    shown = [f"{'>' if marked else ' '} {number:>{width}} | {text[start:start + 160]}".rstrip()]
-    return [*shown, " " * (width + 4) + " " * (column - start) + "^"] if column else shown
-
-
 # -- Causes of errors --------------------------------------------------------------------
 #
 # What a reader of an error wants to know besides its place: which bracket was left open, and what is written
@@ -42176,7 +42610,7 @@ def opening_of(error, source):
     places, suspect = open_places(source, offset)
     innermost, here, perhaps = places[-1] if places else None, source[offset:offset + 1], False
     if message == "Invalid or unexpected token" and here in ("'", '"'):
-        return f"The text has no {here} at its end: it ends on the line where it begins", None, None
+        return f"The text has no {here} at its end: a string must end on the line where it begins", None, None
     if here in ("}", ")", "]") and not places and message.startswith("Unexpected token"):
         return f"No {_PARTNERS[here]} is open here: there is one {here} too many", None, None
     if source.startswith("/*", offset) and message.startswith("Invalid"):
@@ -42209,37 +42643,37 @@ Habit = collections.namedtuple("Habit", "message code says write warned", defaul
 _ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
 HABITS = (
     Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|better-sqlite3|redis)\b",
-          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          "Scripts have no files and no databases; sharedStorage keeps strings by name.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|socket\.io|cors)\b",
-          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+          "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
           'import { greet } from "./lib/greet.js";'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
-          "There is no server to make: a script registers its routes at the one that runs it.", _ROUTE_LINE),
+          "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"(?:module|exports) is not defined", "",
           "Files share what they export by name, and a script names its handlers when it registers them.",
           'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
     Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined", "",
-          "A script has no process and no environment; keep settings in a file of the folder.",
+          "A script has no process and no environment; keep settings in a file in the folder.",
           'import settings from "./settings.json" with { type: "json" };'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
-          "This runs on the server, where sharedStorage keeps texts.", 'sharedStorage.setItem("name", "Ada");'),
+          "This runs on the server, where sharedStorage keeps strings.", 'sharedStorage.setItem("name", "Ada");'),
     Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
           "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
           '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
     Habit(r"(?:app|express|router|server|http) is not defined", "",
-          "There is no app to make: a script registers its routes at the server that runs it.", _ROUTE_LINE),
+          "There is no app to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined", "",
           "A script opens a stream that pages listen to, and sends to all of them at once.",
           'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: "Hello" });'),
     Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined", "",
-          "A script has no network; a page can fetch, and post to a route what it got.",
+          "Scripts cannot use the network; a page can fetch, and post what it got to a route.",
           'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
     Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.", _ROUTE_LINE),
-    Habit(r"(?:Response|Headers) is not defined", "", "A handler returns a text, an object, or these properties.",
+    Habit(r"(?:Response|Headers) is not defined", "", "A handler returns a string, an object, or these properties.",
           'return { status: 201, headers: { "X-Made-By": "me" }, body: "Hello" };'),
-    Habit(r"Buffer is not defined", "", "Texts become bytes with TextEncoder, and btoa makes base64.",
+    Habit(r"Buffer is not defined", "", "TextEncoder turns strings into bytes, and btoa makes base64.",
           'const bytes = new TextEncoder().encode("Hello");'),
     Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined",
           r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|writeHead|setHeader)\b",
@@ -42255,10 +42689,10 @@ HABITS = (
           "Parameters, header fields and form fields are properties of plain objects.", "const { name } = request.query;"),
     Habit(r".*\b(?:json|text|formData|arrayBuffer|blob) is not a function",
           r"\b(?:request|req)\.(?:json|text|formData|arrayBuffer|blob)\s*\(",
-          "request.json, request.form and request.body are values that are there already, not functions.",
+          "request.json, request.form and request.body are values, not functions.",
           "const { title } = request.json;", r"\brequest\.(?:json|text|formData)\s*\("),
     Habit(r"Cannot (?:read|destructure) propert\w+ .*null", r"\bjson\b",
-          "request.json is null when the request does not say that it sends JSON.",
+          "request.json is null unless the request says that it sends JSON.",
           'fetch("/notes", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(note) })'),
     Habit(r"Cannot read properties of undefined", r"\brequest\.body\.\w+\??\.READ\b",
           "request.body is text; the fields of JSON are in request.json, those of a form in request.form.",
@@ -42266,13 +42700,13 @@ HABITS = (
           r"\brequest\.body\.(?!(?:length|at|char\w+|code\w+|concat|ends\w+|includes|indexOf|lastIndexOf|locale\w+|match\w*|"
           r"normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|trim\w*|valueOf)\b)[A-Za-z_$]"
           r"|\}\s*=\s*request\.body\b"),
-    Habit(r"await is only valid in async functions", "", "At the top of a script there is no await; in an async init there is.",
+    Habit(r"await is only valid in async functions", "", "await does not work at the top level of a script; it works in an async init.",
           "async function init() { data = await load(); }"),
 )
 #: Code whose exports nobody reads; comments and strings.
 _EXPORT_DEFAULT = r"^export\s+default\b"
 _NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
-_EXPORTED = Habit("", "", "The server does not use what a script exports: it registers its handlers.", _ROUTE_LINE)
+_EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.", _ROUTE_LINE)
 _NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?\*/|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
 
 
@@ -42562,10 +42996,12 @@ class ResolverCall:
     def ended(self):
         """Counts the call."""
         host, error, known = self.host, self.error, self.host.app.resolver_stats
+        here = self.request is None or self.request.made_here()
         if isinstance(error, JSError):
-            here = self.request is None or self.request.made_here()
             host.app.report_error(host, error, f"{self.what}: the resolver failed",
                                   "" if here else trouble_mark(error))
+        elif isinstance(error, MissingHandler):
+            host.app.log.write("error", str(error) if here else f"{error} (error {trouble_mark(error)})", host.name)
         if self.place is not None:
             return
         stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
@@ -43323,7 +43759,7 @@ class Application:
         return loaded
 
     def _load_together(self, files, gone):
-        """The names of the scripts that could be loaded. A version that goes on serving, because the new one
+        """The names of the scripts that could be loaded. A version that keeps running, because the new one
         fails, keeps its names: those that counted on them are tried without, and so on."""
         self._going, self._staged, failures, wanted = gone | {*files}, {}, {}, files
         try:
@@ -43395,7 +43831,7 @@ class Application:
         self.failures[failure.name] = failure
         if known is not None and failure.blockers and known.text == failure.text:
             return                      # tried again in vain
-        still = " (the version before goes on serving)" if failure.name in self.hosts else ""
+        still = " (the previous version keeps running)" if failure.name in self.hosts else ""
         self.log.write("error", f"{failure.name} was not loaded{still}\n{failure.text}", failure.name)
 
     @staticmethod
@@ -43429,6 +43865,8 @@ class Application:
         self._rebuild()
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
+        for host in hosts:
+            host.graphql.settle()
         for stream in closing:          # before anyone can make another of the same path
             stream.close()
         return [old.retire for old in replaced]
@@ -43481,13 +43919,16 @@ class Application:
     def _resolver_stack(self, error, request):
         """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine, else
         what it is called in the log."""
+        here = request is None or request.made_here()
+        if isinstance(error, MissingHandler) and not here:
+            return {"message": "The resolver failed", "id": trouble_mark(error)}
         if not isinstance(error, JSError):
             return None
-        return {"stack": error.stack} if request is None or request.made_here() else {"id": trouble_mark(error)}
+        return {"stack": error.stack} if here else {"id": trouble_mark(error)}
 
     def _check_current(self, host):
         if host.retired:
-            raise HostError(f"this version of {host.name} was replaced; it cannot register anything any more")
+            raise HostError(f"this version of {host.name} was replaced; it can no longer register anything")
 
     def _rivals(self, host):
         """The versions of other scripts whose names a version must leave to them: those that serve, but for
@@ -43770,7 +44211,7 @@ class Watcher:
                 if str(error) != self._trouble:
                     self._trouble = str(error)
                     what = error if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-                    self.app.log.write("warn", f"cannot look for changed scripts: {what}")
+                    self.app.log.write("warn", f"cannot check for changed scripts: {what}")
 
 
 # -- Live pages --------------------------------------------------------------------------
@@ -43900,7 +44341,7 @@ def public_stamps(folder):
 #
 # `http.server` with `ThreadingMixIn`, minus what is slow or lenient in it. Sockets never block: one
 # thread at a time, the leader, waits for all of them, reads, and answers complete requests itself,
-# so a small request costs no change of thread; when a handler of a script keeps the leader, the
+# so a small request needs no change of thread; when a script's handler keeps the leader busy, the
 # supervisor appoints another thread and the first one steps back when it is done. Slow clients
 # therefore hold memory, never a thread. Requests are parsed strictly, one head at a time, and
 # answered by scripts, by files of public/, or by the functions in `PAGES`, which the next section
@@ -44085,7 +44526,7 @@ def read_framing(head, fields, modern):
     head.chunked, head.length = False, 0
     if encoding is not None:
         if length is not None:
-            raise Refusal(400, "Content-Length and Transfer-Encoding exclude each other", close=True)
+            raise Refusal(400, "Content-Length and Transfer-Encoding cannot be combined", close=True)
         if not modern:
             raise Refusal(400, "HTTP/1.0 has no Transfer-Encoding", close=True)
         if encoding.lower() != "chunked":
@@ -44101,7 +44542,7 @@ def read_framing(head, fields, modern):
     head.keep_alive = "close" not in options if modern else "keep-alive" in options
     head.expect = fields.get("expect", "").lower() if modern else ""
     if head.expect and head.expect != "100-continue":
-        raise Refusal(417, "The only expectation that can be met is 100-continue", close=True)
+        raise Refusal(417, "The only supported expectation is 100-continue", close=True)
 
 
 def read_target(head, target, fields, modern, base_path):
@@ -44771,15 +45212,15 @@ def check_local(head, address):
     """Raises Refusal unless a request was made on this machine, under a name that only this machine has,
     and by a page of this server or no page at all. `--cors` and `--allow-host` do not widen this."""
     if not is_loopback(address) or any(map(_FORWARDED.fullmatch, head.fields)):
-        raise Refusal(403, "This is answered to requests from the machine that the server runs on only, and not "
+        raise Refusal(403, "This is only available to requests from the machine that the server runs on, not "
                            "through a proxy")
     if not is_own_name(head.host):
-        raise Refusal(403, "This is answered under localhost or 127.0.0.1 only, not as "
+        raise Refusal(403, "This is only available as localhost or 127.0.0.1, not as "
                            f"{host_name(head.host or '') or 'no host'!r}")
     if head.method == "GET" and head.fields.get("sec-fetch-mode") == "navigate":
         return                          # a link from elsewhere: that page does not see the answer
     if not is_same_origin(head):
-        raise Refusal(403, "This is answered to pages of this server only, not to those of other sites")
+        raise Refusal(403, "This is only available to pages of this server, not to those of other sites")
 
 
 class Key:
@@ -44855,12 +45296,12 @@ class RequestLog:
 #: What --chaos and /engine/chaos understand.
 CHAOS_SYNTAX = """\
 RULES: one or more rules with ';' between them, each [PATH:] SETTING SETTING ...
-A path stands for itself and all below it, PATH* for all that begins so; no path for everything.
+A path covers itself and all below it; PATH* covers all that begins with PATH; no path covers everything.
 Later rules win.
-  latency=200ms  answer so much later    jitter=100ms  give or take so much
+  latency=200ms  answer this much later   jitter=100ms  more or less by up to this
   drop=1%        close the connection without an answer
   error=5%       answer 500
-  slow=1kB/s     streams: let only so much through to the client; slow alone is 1kB/s
+  slow=1kB/s     streams: send to the client no faster; slow alone is 1kB/s
   kill=30s       streams: close connections after about so long
   seed=1         the same dice every time
 slow=/PATH is short for a rule of its own. /engine is never affected."""
@@ -44889,7 +45330,7 @@ def _read_number(pattern, example, most):
             raise ChaosMistake(f"{name}={text}: write for example {name}={example}")
         value = float(found[1]) * (_SCALE[found[2]] if pattern.groups > 1 else 0.01)
         if value > most:
-            raise ChaosMistake(f"{name}={text} is too much")
+            raise ChaosMistake(f"{name}={text} is too large")
         return value
     return read
 
@@ -44962,7 +45403,7 @@ def parse_chaos(text):
 def _setting_reader(name):
     if name not in CHAOS_SETTINGS:
         raise ChaosMistake(f"{name} is not a setting" + (meant(name, CHAOS_SETTINGS) or ".")
-                           + f" There are {', '.join(CHAOS_SETTINGS)} and seed")
+                           + f" The settings are {', '.join(CHAOS_SETTINGS)} and seed")
     return CHAOS_SETTINGS[name]
 
 
@@ -45685,7 +46126,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         server = self.server
         with server.buffer_lock:
             if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES:
-                raise Refusal(503, "The server is receiving too much at the same time", close=True,
+                raise Refusal(503, "The server is receiving too much at once", close=True,
                               headers=(("Retry-After", "1"),))
             server.buffered += size
             self.buffered += size
@@ -45958,7 +46399,7 @@ class RequestAnswerer(RequestReader):
         try:
             return file_response(head, path, self.app.live)
         except PermissionError:
-            raise Refusal(403, "The file may not be read") from None
+            raise Refusal(403, "The server is not allowed to read the file") from None
         except ValueError:
             return None                 # replaced by something else just now
         except OSError as error:
@@ -46618,7 +47059,7 @@ class Greeting:
         self.frames.append(frame if fields.id is None else b"id: %b\n%b" % (utf8(fields.id), frame))
         if sum(map(len, self.frames)) > MAX_OUTBOX_BYTES:
             self.frames.pop()
-            raise HostError(f"connection.send: the messages to one client may have {MAX_OUTBOX_BYTES >> 20} MiB "
+            raise HostError(f"connection.send: the messages to one client can have {MAX_OUTBOX_BYTES >> 20} MiB "
                             "in all")
         return f"Sent to the new connection of '{self.path}'"
 
@@ -46793,7 +47234,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.stream_places = min(max_connections, self.max_sockets - self.max_sockets // 10)
         if self.max_sockets < max_connections:
             self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
-                                   f"{max_connections:,}: more get 503 (`ulimit -n` tells and sets the limit)")
+                                   f"{max_connections:,}: more get 503 (`ulimit -n` shows and sets the limit)")
         self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
         self._first_lines = {}
@@ -47239,7 +47680,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # ======================================================================================
 # 22  PAGES
 #
-# What a browser sees of the server itself: the page for a handler that failed, for a path that does
+# What a browser sees of the server itself: the pages for a handler that failed, for a path that does
 # not exist, for any other refusal; the script that keeps pages live; what monitors read; the dashboard at
 # /engine with its live channel and actions; the GraphQL explorer. Every function registers itself in
 # `PAGES` or `LOCAL_PAGES` of the section above. All text from outside goes through `esc`, or into pages
@@ -47542,7 +47983,7 @@ LIVE_SCRIPT = r"""
     root.adoptedStyleSheets = [sheet];
     const text = element("div");
     for (const { name, text: report, serving } of trouble) {
-      const what = serving ? ` has an error; the version before goes on. ` : ` was not loaded. `;
+      const what = serving ? ` has an error; the previous version keeps running. ` : ` was not loaded. `;
       text.append(element("details", "", element("summary", "", element("b", name), what,
         element("span", report.split("\n")[0])), element("pre", report)));
     }
@@ -47787,7 +48228,7 @@ def render_failure(app, failure):
     error = failure.error
     parts = [f"<h2>{esc(failure.name)} was not loaded</h2>"]
     if failure.name in app.hosts:
-        parts.append('<p class="soft">The version before goes on serving.</p>')
+        parts.append('<p class="soft">The previous version keeps running.</p>')
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
     parts.append(f"<p>{render_headline(error, failure.sources)}</p>")
@@ -47825,7 +48266,7 @@ def missing_page(server, head, message):
     parts += [render_failure(app, failure) for _, failure in sorted(app.failures.items())]
     known = known_paths(app)
     if known:
-        parts.append('<h2>What is there, nearest first</h2>\n<ul class="paths">')
+        parts.append('<h2>What is registered, closest first</h2>\n<ul class="paths">')
         for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
             text = f'<a href="{esc(app.in_base(urllib.parse.quote(path, "/%")))}">{esc(path)}</a>' if link else esc(path)
             parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
@@ -47879,8 +48320,8 @@ def error_page(server, head, status, facts, error, body=b""):
         parts += [f"<h1>{esc(title)}</h1>", f"<p>{esc(advice[:1].upper() + advice[1:])}</p>", *render_notice(server)]
     parts.append(render_request(head, body))
     if server.app.live is not None:
-        parts.append("<footer>This page renews itself when a script is saved.</footer>"
-                     if head.method in ("GET", "HEAD") else "<footer>Send the form again when the script is mended.</footer>")
+        parts.append("<footer>This page reloads when a script is saved.</footer>"
+                     if head.method in ("GET", "HEAD") else "<footer>Send the form again when the script is fixed.</footer>")
     return trouble_response(server, head, status, title, parts)
 
 
@@ -47890,7 +48331,7 @@ def failed_page(server, head, status, facts, error, body=b""):
     title = f"{status} {STATUS_TEXT.get(status, '')}"
     return trouble_response(server, head, status, title, [
         f"<h1>{esc(title)}</h1>", f"<p>{esc(facts['name'])}: {esc(facts['message'])}</p>",
-        f'<p class="soft">Error {facts["id"]}. The server\'s log tells more under this name.</p>'])
+        f'<p class="soft">Error {facts["id"]}. The server\'s log has the details under this name.</p>'])
 
 
 # -- For monitors ------------------------------------------------------------------------
@@ -47963,7 +48404,7 @@ def stream_metrics(app):
     feeds = [(feed, {"stream": feed.path}) for feed in all_feeds(app)]
     for name, kind, doc, value in (
             ("connections", "gauge", "Clients connected now.", Feed.connected),
-            ("connects_total", "counter", "Clients that ever connected.", Feed.served),
+            ("connects_total", "counter", "Clients that connected since the start.", Feed.served),
             ("messages_total", "counter", "Messages sent.", Feed.sent),
             ("dropped_total", "counter", "Clients disconnected because they read too slowly.", Feed.dropped),
             ("waiting_bytes", "gauge", "Bytes that wait for slow clients.", Feed.waiting)):
@@ -47987,11 +48428,11 @@ def server_metrics(server):
              [("", {"state": state}, states[state]) for state in ("running", "stale", "failed")]),
             ("aiwebengine_reloads_total", "counter", "Scripts loaded again since the start.",
              [("", {}, app.reloads)]),
-            ("aiwebengine_http_requests_total", "counter", "Requests, but for those under /engine.",
+            ("aiwebengine_http_requests_total", "counter", "Requests, except those under /engine.",
              [("", {}, server.requests.total)]),
             ("aiwebengine_connections", "gauge", "Open event streams, dashboards not counted.",
              [("", {}, open_streams(server))]),
-            ("process_resident_memory_bytes", "gauge", "Memory that the process occupies.",
+            ("process_resident_memory_bytes", "gauge", "Memory that the process uses.",
              [("", {}, memory_used())]),
             ("process_cpu_seconds_total", "counter", "Processor time of the process.",
              [("", {}, round(time.process_time(), 3))]),
@@ -48606,7 +49047,7 @@ def logged_request(handler, head, body):
 def find_request(handler, number, worker=""):
     own = handler.app.worker
     if worker not in ("", str(own)):
-        raise Refusal(409, f"Process {worker} has this request, but process {own} was asked; try once more")
+        raise Refusal(409, f"Process {worker} has this request, but process {own} was asked; try again")
     entry = handler.server.requests.find(int(number)) if _SMALL_NUMBER.fullmatch(number) else None
     if entry is None:
         raise Refusal(404, f"Request {number or '?'} is no longer in the log")
@@ -49963,7 +50404,7 @@ def share_page(handler, head, body):
         parts += [f'<p class="soft">or {" or ".join(map(esc, addresses[1:]))}</p>'] if addresses[1:] else []
     else:
         parts = ["<h1>Only this machine can reach the server</h1>",
-                 "<p>Start it with <code>--share</code>, and other devices of the network can, too.</p>"]
+                 "<p>Start it with <code>--share</code>, and other devices on the network can, too.</p>"]
     return html_response(200, render_page("Share – aiwebengine", SHARE_STYLE, f"<main>{''.join(parts)}</main>"))
 
 
@@ -51232,7 +51673,7 @@ class Server:
         raise_file_limit()
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         if not memory_used():
-            self.app.log.write("warn", "this system does not tell how large the process is: scripts that take too much "
+            self.app.log.write("warn", "this system does not report the size of the process: scripts that use too much "
                                        "memory are not stopped")
         try:
             self.app.script_files()     # a folder that cannot be read is an error now, not later
@@ -51401,7 +51842,7 @@ OPTIONS = {
         (("--port",), dict(type=port_number, default=DEFAULT_PORT, help=f"port ({DEFAULT_PORT}); 0 takes any free one")),
         (("--open",), dict(action="store_true", help="open the first page in the browser")),
         (("--share",), dict(action="store_true",
-                            help="let other devices of the network in (--host 0.0.0.0), and show a QR code for them")),
+                            help="let other devices on the network in (--host 0.0.0.0), and show a QR code for them")),
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
         (("--handler-timeout",), dict(type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
                                       help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")),
@@ -51431,7 +51872,7 @@ OPTIONS = {
     "networks and deployment": (
         (("--cors",), dict(
             type=origins, action="extend", default=[], metavar="ORIGIN",
-            help="let pages of this origin use the server, with cookies; * for all, without; may be given again")),
+            help="let pages of this origin use the server, with cookies; * for all, without; may be repeated")),
         (("--allow-host",), dict(type=allowed_host, action="append", default=[], metavar="NAME",
                                  help="answer for this host name too; * for all")),
         (("--rate-limit",), dict(type=rate, metavar="N/s", help="POSTs and new streams per second and client address")),
@@ -51480,7 +51921,7 @@ class OptionParser(argparse.ArgumentParser):
             return options
         name = unknown[0].partition("=")[0]
         if not name.startswith("-"):
-            self.error(f"{printable(name)} is one too many: SCRIPTS is one folder, or one file")
+            self.error(f"{printable(name)} is one argument too many: SCRIPTS is one folder or one file")
         near = nearest(name, [option for group in OPTIONS.values() for names, _ in group for option in names])
         if near is None:
             self.error(f"there is no option {printable(name)}")
@@ -51729,12 +52170,14 @@ def inline_html(text):
 def markdown_html(text):
     """Markdown as HTML, as far as the pages of --docs use it: headings, paragraphs, lists, code. Each heading begins
     a section."""
-    parts, opened = [], False
+    parts, opened, known = [], False, set()
     for block in re.findall(r"^```.*?^```$|[^\n](?:(?!\n\n).)*", text, re.S | re.M):
         heading = re.match(r"(#+) (.*)", block)
         if heading:
             level = len(heading[1])
             slug = re.sub(r"\W+", "-", heading[2]).strip("-")
+            slug += "-2" if slug in known else ""
+            known.add(slug)
             parts.append(f'{"</section>" if opened else ""}<section data-level="{level}" id="{esc(slug)}">'
                          f"<h{level + 1}>{inline_html(heading[2])}</h{level + 1}>")
             opened = True
@@ -51801,7 +52244,7 @@ DOCS_BODY = """\
 @functools.cache
 def docs_page():
     """(text, Content-Security-Policy) of /engine/docs."""
-    text = "\n".join(markdown_html(make()) for make in DOCS.values())
+    text = markdown_html("\n".join(make() for make in DOCS.values()))
     return render_program("Documentation", "M3 2.5h7l3 3v8H3z", DOCS_STYLE, DOCS_BODY.replace("{text}", text), DOCS_SCRIPT)
 
 
@@ -51843,7 +52286,7 @@ def main(argv=None):
     if problem:
         parser.error(problem)
     if not options.test and (options.watch or options.report or options.reporter != "spec"):
-        parser.error("--watch, --reporter and --report belong to --test")
+        parser.error("--watch, --reporter and --report need --test")
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
     if options.init:
@@ -51891,7 +52334,7 @@ def trouble_with_modes(options):
     """Why what was asked for cannot be done together, as one line, or None."""
     chosen = [option for option, name in MODES.items() if getattr(options, name) not in (None, False)]
     if len(chosen) > 1:
-        return f"{' and '.join(chosen)} exclude each other: one thing at a time"
+        return f"{' and '.join(chosen)} cannot be combined"
     if chosen and chosen[0] not in MODES_OF_SCRIPTS and options.scripts is not None:
         return f"{chosen[0]} does not use SCRIPTS: leave out {printable(options.scripts)}"
     if options.run and options.scripts is None:
@@ -51915,7 +52358,7 @@ def trouble_with_engine(options):
 def trouble_with(scripts, options):
     """Why the scripts cannot be used at all, as one line, or None."""
     if options.storage and options.redis:
-        return "--storage and --redis exclude each other: with --redis, Redis keeps what the file would"
+        return "--storage and --redis cannot be combined: with --redis, Redis keeps what the file would"
     if options.workers and not options.redis:
         return "--workers needs --redis URL: it is Redis that carries messages from one process to another"
     if options.workers and not hasattr(os, "fork"):
@@ -51978,7 +52421,7 @@ class OutlineEntry:
 
 def outline(source, word=None):
     """The OutlineEntry objects of a source text in its order: its sections and subsections; with a word also
-    what else is named with it."""
+    what else has it in its name."""
     found = [(0, 0, "THIS PAGE: CONTENTS, IMPORTS, VERSION", 1)]
     found += [(match.start(), 0, match[2], int(match[1])) for match in _BANNER.finditer(source)]
     found += [(match.start(), 1, match[1], None) for match in _SUBSECTION.finditer(source)]
@@ -52012,7 +52455,7 @@ def show_outline(word):
         else:
             above[entry.depth] = entry
     if not shown:
-        print(f"aiwebengine: nothing here is named with {word!r}; --outline alone shows the map", file=sys.stderr)
+        print(f"aiwebengine: nothing here has {word!r} in its name; --outline alone shows the map", file=sys.stderr)
     return EXIT_OK if shown else EXIT_SCRIPT
 
 
@@ -52053,7 +52496,11 @@ def serve(scripts, options):
 
 
 def open_browser(server):
-    """--open: shows the first page that there is."""
+    """--open: shows the first page that there is, where there is a screen: a browser in the terminal would take it
+    away from the log."""
+    if not (os.name == "nt" or sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))):
+        server.app.log.write("warn", "--open: no browser can be shown here")
+        return
     import webbrowser
     pages = ["/index.html"] if (server.app.public / "index.html").is_file() else []
     pages += [path for method, path, _, link in known_paths(server.app) if link and method != "stream"] + ["/engine"]
@@ -52093,7 +52540,7 @@ def listen_trouble(options, error):
         free = free_port_after(options.host, options.port)
         return f"port {options.port} is already in use" + (f"; {free} is free: --port {free}" if free else "")
     if getattr(error, "errno", None) == errno.EACCES:
-        return f"port {options.port} may not be used without special rights; choose one from 1024"
+        return f"port {options.port} needs special rights; choose one from 1024 up"
     return f"cannot listen on {options.host}:{options.port}: {getattr(error, 'strerror', None) or error}"
 
 
@@ -52109,7 +52556,7 @@ def print_banner(server, options):
     if app.public.is_dir():
         lines.append(f"  {'public/':<18} files at {server.url}/")
     if not (is_own_name(options.host) or options.workers):
-        lines.append(f"  {'dashboard':<18} for other devices, to look only: /engine?token={server.key.token}")
+        lines.append(f"  {'dashboard':<18} for other devices, view only: /engine?token={server.key.token}")
     if options.workers:
         lines.append(f"  {'':<18} {options.workers} processes, joined by {RedisLink.shown_address(options.redis)}")
     if server.chaos.rules:
@@ -52427,7 +52874,7 @@ TEST_PRELUDE = r"""
 
   function checkOptions(name, options, known) {
     for (const key of Object.keys(options)) {
-      if (!known.includes(key)) throw new TypeError(`${name}: there is no option "${key}"; there are ${known.join(", ")}`);
+      if (!known.includes(key)) throw new TypeError(`${name}: there is no option "${key}"; the options are ${known.join(", ")}`);
     }
   }
 
@@ -52700,7 +53147,7 @@ class StreamClient:
         exchange = self.exchange
         if exchange.done and not self.is_stream:
             text = exchange.body.decode("utf-8", "replace")
-            return f"{exchange.label} is no stream for this client: {exchange.status} {text}".rstrip()
+            return f"{exchange.label} is not a stream for this client: {exchange.status} {text}".rstrip()
         return f"{exchange.label}: the stream has ended" if self.ended else None
 
 
@@ -53012,7 +53459,7 @@ class ScriptTests:
                 continue
             due = self.clock.next_due()
             if due is None or due == math.inf:
-                self.stuck = "the test waits for something that cannot happen any more: no timer is set, and no " \
+                self.stuck = "the test waits for something that can no longer happen: no timer is set, and no " \
                              "request is running"
             elif due > start + MAX_TEST_WAIT * 1000:
                 self.stuck = f"the test waits for something that has not happened after {MAX_TEST_WAIT} s on its clock"
@@ -53580,7 +54027,7 @@ class Workers:
             worker.channel = worker.dealer = None
             failed = failed or not worker.up
             if worker.up and not self.stopping:
-                print(f"aiwebengine: process #{worker.number} ended and is started again", file=sys.stderr)
+                print(f"aiwebengine: process #{worker.number} ended and is being restarted", file=sys.stderr)
             if time.monotonic() - worker.started > WORKER_REST_SECONDS:
                 worker.started = -WORKER_REST_SECONDS       # at once
         return failed
@@ -53650,7 +54097,7 @@ def serve_as_worker(scripts, options, number, channel, first, dealt):
             try:
                 on_script_thread(server.app.refresh)
             except OSError as error:
-                server.app.log.write("warn", f"cannot look for changed scripts: {error}")
+                server.app.log.write("warn", f"cannot check for changed scripts: {error}")
     server.stop()
     return EXIT_OK
 
@@ -54076,7 +54523,7 @@ class Prompt:
             except (OSError, ValueError) as error:
                 print(f"{argument} cannot be read: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         else:
-            print(f"There is no .{command} here; .help lists what there is.", file=sys.stderr)
+            print(f"There is no command .{command}; .help lists them all.", file=sys.stderr)
         return True
 
     def read_editor(self):
