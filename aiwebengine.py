@@ -225,15 +225,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,062
+    20  Scripts: loading and hot reload                                                2,067
           Log                                                                            191
-          Causes of errors                                                               213
-          Errors of scripts                                                               71
+          Causes of errors                                                               214
+          Errors of scripts                                                               73
           Calls                                                                          216
           Routes                                                                         164
           Imported files                                                                  59
           One script                                                                     373
-          All scripts                                                                    592
+          All scripts                                                                    594
           Live pages                                                                     122
     21  HTTP server                                                                    3,341
           Request heads                                                                  200
@@ -268,15 +268,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,049
+    23  Command line                                                                   3,058
           Options                                                                        210
           Documentation                                                                  304
           The program                                                                    146
           The map of this file                                                            58
-          Serving                                                                        168
-          Script tests                                                                   390
-          Script tests: requests and streams                                             176
-          Script tests: one file                                                         414
+          Serving                                                                        169
+          Script tests                                                                   391
+          Script tests: requests and streams                                             180
+          Script tests: one file                                                         417
           Reports of tests                                                               246
           Several processes                                                              266
           A starter                                                                      192
@@ -42720,9 +42720,9 @@ def habit_of(error, source):
                  and (not habit.code or re.search(habit.code.replace("READ", read), line))), None)
 
 
-def habits_in(source, registers):
-    """Warnings about a script that was loaded: what does nothing here, each with its place. `registers` tells
-    whether the script registered anything."""
+def habits_in(source, file, registers):
+    """Warnings about a file that was loaded: what does nothing here, each with its place. `registers` tells whether
+    anything came of it, so that its exports may be meant for others."""
     if not any(re.search(habit.warned, source) for habit in HABITS if habit.warned) \
             and (registers or not re.search(_EXPORT_DEFAULT, source, re.M)):
         return []
@@ -42730,8 +42730,9 @@ def habits_in(source, registers):
     found = [(habit, re.search(habit.warned, code)) for habit in HABITS if habit.warned]
     if not registers:
         found.append((_EXPORTED, re.search(_EXPORT_DEFAULT, code, re.M)))
-    return [f"{habit.says}\n{code_frame(source, *position_of(code, match.start()), 0)}\nWrite: {habit.write}"
-            for habit, match in found if match]
+    places = [(habit, *position_of(code, match.start())) for habit, match in found if match]
+    return [f"{habit.says}\n{file}:{line}:{column}\n{code_frame(source, line, column, 0)}\nWrite: {habit.write}"
+            for habit, line, column in places]
 
 
 def advice(habit):
@@ -42746,11 +42747,13 @@ def advice(habit):
 STACK_LINE = re.compile(r"    at (?:(.*) \()?(.+?):(\d+)(?::(\d+))?\)?$")
 
 
-def error_report(error, sources):
+def error_report(error, sources, served=True):
     """A JSError as text for people: place, message, code frame, stack, and what may help. `sources` maps file
-    names to source texts."""
+    names to source texts. Without a server nothing helps that only a server has."""
     locate(error, sources)
     headline, opening, advice = explained(error, sources)
+    if not served and re.search("Registry|sharedStorage|request|public/", "".join(advice)):
+        advice = []
     if error.filename is None or error.line is None:
         stack = error.stack or ""
         return "\n".join([stack if stack.startswith(headline) else headline, *advice])
@@ -43790,7 +43793,9 @@ class Application:
             self._fail(failure)
         for name in loaded:
             host = self.hosts[name]
-            for problem in [*host.missing_handlers(), *habits_in(host.source, bool(host.routes or host.streams))]:
+            warnings = [text for file, source in host.sources.items() if file.endswith(".js")
+                        for text in habits_in(source, file, file != name or bool(host.routes or host.streams))]
+            for problem in [*host.missing_handlers(), *warnings]:
                 self.log.write("warn", problem, name)
         return loaded
 
@@ -52564,7 +52569,8 @@ def print_banner(server, options):
     addresses = share_addresses(server.http)
     if options.host not in ("127.0.0.1", "localhost", "::1"):
         lines.append(f"  warning: everyone who reaches {options.host} can use this server")
-        lines += [f"  {'' if number else 'other devices':<18} {address}" for number, address in enumerate(addresses)]
+        lines += [f"  {'' if number else 'other devices':<18} {address}" for number, address
+                  in enumerate(addresses or ["none can come: this machine has no address in a network"])]
     lines.append(f"  {'':<18} Ctrl+C stops; {server.url}/engine shows what happens")
     if addresses and (options.share or sys.stdout.isatty()):
         lines += ["", *qr_lines(addresses[0]), f"  {server.url}/engine/share shows this large, for a projector"]
@@ -52905,15 +52911,16 @@ TEST_PRELUDE = r"""
     }).then(({ status, headers, body }) => {
       const isJson = /^application\/([\w.-]+\+)?json\b/.test(headers["content-type"] ?? "");
       const answer = { status, ok: status >= 200 && status < 300, headers, body, json: isJson ? parsed(body, null) : null };
-      return status < 500 ? answer : noticed(answer);
+      return status < 500 ? answer : noticed(answer, Object.keys(answer));
     });
   }
 
   // An error that the test looks at is one that it expected; the report need not tell of it, then.
-  function noticed(answer) {
+  function noticed(answer, keys) {
     host.overlooked(1);
     let overlooked = 1;
-    for (const [key, value] of Object.entries(answer)) {
+    for (const key of keys) {
+      const value = answer[key];
       const get = () => { host.overlooked(-overlooked); overlooked = 0; return value; };
       Object.defineProperty(answer, key, { get, enumerable: true, configurable: true });
     }
@@ -52931,7 +52938,7 @@ TEST_PRELUDE = r"""
   async function graphql(query, variables = {}) {
     const response = await request("POST", "/graphql", { json: { query, variables } });
     if (response.json === null) throw new Error(`/graphql answered ${response.status}: ${response.body}`);
-    return response.json;
+    return response.json.errors ? noticed(response.json, ["errors"]) : response.json;
   }
 
   // -- Streams
@@ -53105,8 +53112,12 @@ class StreamClient:
         self.taken = self.asked = 0
         self.waiting = collections.deque()      # (resolve, reject, milliseconds, alarm event, its number)
         self.last_id = ""
-        self.ended = False
+        self.ended = self.looked = False        # looked: has the test seen how it went?
         self._buffer = b""
+
+    @property
+    def failed(self):
+        return self.exchange.status >= 500 or any('"errors":' in message["text"] for message in self.messages)
 
     def read(self):
         """Takes in what has arrived; False when that is nothing."""
@@ -53196,7 +53207,8 @@ class TestResult:
 # -- Script tests: one file --------------------------------------------------------------
 
 #: What the log says of a handler that failed: of an error that the test got as its answer.
-_HANDLER_FAILED = re.compile(r"^\S+: route .*?(?:: the handler |names the handler )")
+_HANDLER_FAILED = re.compile(r"^\S+: (?:route|stream|query|mutation|subscription) .*?(?:: the (?:handler|resolver) |"
+                             "names the handler )")
 
 
 class ScriptTests:
@@ -53303,6 +53315,7 @@ class ScriptTests:
     def leave(self):
         """Ends what a test has left open."""
         for client in self.clients:
+            self.unseen += not client.looked and client.failed
             client.exchange.close()
             for *_, number in client.waiting:
                 self.clock.cancel(number)
@@ -53550,6 +53563,7 @@ class ScriptTests:
     def do_take(self, number):
         self.settle()
         client = self.clients[number]
+        client.looked = True
         messages = client.messages[client.taken:]
         client.taken = len(client.messages)
         return messages
@@ -53557,7 +53571,7 @@ class ScriptTests:
     def do_state(self, number):
         self.settle()
         client = self.clients[number]
-        exchange = client.exchange
+        client.looked, exchange = True, client.exchange
         return {"status": exchange.status, "headers": exchange.headers, "ended": client.ended,
                 "lastId": client.last_id,
                 "body": "" if client.is_stream else exchange.body.decode("utf-8", "replace")}
@@ -54373,7 +54387,7 @@ def run_on_engine(engine, source, filename):
     try:
         on_script_thread(work)
     except JSError as error:
-        print_console("error", error_report(error, {filename: source}))
+        print_console("error", error_report(error, {filename: source}, False))
         return EXIT_SCRIPT
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
@@ -54407,11 +54421,11 @@ def failure_report(realm, error, sources):
     if isinstance(error, ScriptTimeout):
         return f"{realm.name}  {error.message}"
     if not error.name or error.phase == "parse":
-        return error_report(error, sources) if error.name else "Uncaught " + realm.inspected(error.value)
+        return error_report(error, sources, False) if error.name else "Uncaught " + realm.inspected(error.value)
     last_line = error.stack.rpartition("\n")[2]
     cause = realm.inspected(error.value).partition(last_line)[2]
     cause = (cause if "\n    at" in error.stack else cause.removeprefix("]")).strip()
-    return error_report(error, sources) + ("\n" + cause if cause else "")
+    return error_report(error, sources, False) + ("\n" + cause if cause else "")
 
 
 def dump_script(source, filename):

@@ -15118,13 +15118,22 @@ class HabitTest(ServerCase):
                 ("r('/a', ({ request }) => request.json());", "{ title } = request.json"),
                 ("r('/a', ({ request }) => request.body.length + request.body.trim());", None),
                 ("// request.body.title (req, res)\nconst a = 'request.body.title';", None),
-                ("r('/a', (request) => 1); export default 1;", None)):
+                ("r('/a', (request) => 1); export default 1;", None), ("import './lib/x.js';", None)):
             with self.subTest(source):
-                self.serve("const r = routeRegistry.registerRoute;\n" + source)
+                self.serve({"app.js": "const r = routeRegistry.registerRoute;\n" + source, "lib/x.js": "export default 1;"})
                 said = self.output.getvalue()
                 self.assertEqual("Write: " in said, write is not None, said)
                 self.assertIn(write or "", said)
                 self.assertEqual("> 2 | " in said, write is not None)
+
+
+    def test_imported_files_are_looked_at_too(self):
+        self.serve({"app.js": "import './lib/x.js';", "lib/x.js": "\nexport const f = ({ request }) => request.body.title;"})
+        self.assertRegex(self.output.getvalue(), r"lib/x\.js:2:35\n +> 2 \| export const f")
+
+    def test_without_a_server_nothing_is_advised_that_needs_one(self):
+        self.assertNotIn("Write:", run_command("-e", "require('fs')")[2])
+        self.assertIn("Write: import {", run_command("-e", "require('lodash')")[2])
 
 
 class MeantNameTest(unittest.TestCase):
@@ -17233,6 +17242,21 @@ class ScriptTestsTest(ServerCase):
                      "assert.match((await request('/broken')).body, /is broken/)"):
             self.assertNotIn("handler failed", self.check(look))
         self.assertIn("handler failed", self.check("await request('/broken'); " + look))
+
+    def test_so_is_one_of_a_resolver_or_of_on_connect(self):
+        script = """
+            graphQLRegistry.registerQuery("bad", "bad: Int", () => { throw new Error("no") });
+            graphQLRegistry.registerSubscription("worse", "worse: Int", () => { throw new Error("no") });
+            routeRegistry.registerStreamRoute("/s", { onConnect() { throw new Error("no") } });
+        """
+        for blind, look in (("await graphql('{ bad }');", "assert((await graphql('{ bad }')).errors)"),
+                            ("connect('/s');", "assert.equal(connect('/s').status, 500)"),
+                            ("subscribe('subscription { worse }');",
+                             "assert((await subscribe('subscription { worse }').next()).data.errors)")):
+            for code, told in ((blind, True), (look, False), (look + ";" + blind, True)):
+                _, text = self.run_tests(app=script, app_test="test('it', async () => { %s });" % code)
+                self.assertIn("1 passed, 0 failed", text)
+                self.assertEqual(bool(re.search(r": the (?:handler|resolver) failed", text)), told, text)
 
     def test_what_scripts_log_is_shown_when_a_test_fails(self):
         script = "routeRegistry.registerRoute('/a', () => { console.log('from the script'); return 'ok' });"
