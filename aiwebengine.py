@@ -13,33 +13,33 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            382
+     1  This page: contents, imports, version                                            385
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         418
           Long texts                                                                     124
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             42
      4  JavaScript lexer                                                                 459
-     5  Syntax tree                                                                      418
+     5  Syntax tree                                                                      423
           Program and statements                                                          97
           Functions and classes                                                           39
           Literals and names                                                              47
-          Expressions                                                                     93
+          Expressions                                                                     98
           Patterns                                                                        19
           Modules                                                                         57
-     6  Parser                                                                         2,344
+     6  Parser                                                                         2,355
           Parser: names and scopes                                                       251
           Parser: statements                                                             482
           Parser: functions                                                              173
           Parser: classes                                                                200
-          Parser: expressions                                                            448
+          Parser: expressions                                                            457
           Parser: literals                                                               218
-          Parser: patterns                                                               182
+          Parser: patterns                                                               184
           Parser: modules                                                                217
           Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,333
+     7  Scope analysis                                                                 1,352
           Variables and scopes                                                           174
-          Resolving names                                                                805
+          Resolving names                                                                824
           Types of variables                                                             343
      8  Values and objects                                                             1,263
           Property descriptors                                                           212
@@ -54,7 +54,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     246
           Iteration                                                                      162
-    10  Code generator                                                                 3,822
+    10  Code generator                                                                 3,826
           Nodes of Python                                                                127
           Functions and their variables                                                  447
           Statements                                                                     179
@@ -64,22 +64,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        183
           Operators                                                                      409
           Assignments                                                                    315
-          Members and calls                                                              389
-          Members as targets                                                             104
+          Members and calls                                                              392
+          Members as targets                                                             105
           Questions about nodes                                                          148
           Compiling a source text                                                        481
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,744
+    11  Built-ins of the language                                                      9,081
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
           Boolean                                                                         15
           Symbol                                                                          45
           Call stacks                                                                     69
-          Error                                                                          249
+          Error                                                                          250
           Number                                                                         314
           BigInt                                                                          50
-          Math                                                                           139
+          Math                                                                           166
           Date                                                                            46
           Date: arithmetic                                                                78
           Date: local time                                                               151
@@ -106,25 +106,27 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array iterators                                                                 44
           Map and Set                                                                    442
           Iterators of Map and Set                                                       128
-          WeakMap and WeakSet                                                             84
+          WeakMap and WeakSet                                                            110
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
-          Element types                                                                   99
+          Element types                                                                  102
           Typed arrays                                                                   580
-          Constructors of the element types                                               93
+          Constructors of the element types                                               92
+          Uint8Array: base64 and hex                                                     165
           DataView                                                                        98
-          Promise                                                                        442
+          Promise                                                                        456
           Generators and async functions                                                 190
           Iterator helpers                                                               465
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                181
-          JSON: parsing                                                                  405
-          JSON: writing                                                                  337
+          Async iteration                                                                189
+          Array.fromAsync                                                                 42
+          JSON: parsing                                                                  435
+          JSON: writing                                                                  359
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,287
+    12  Regular expressions                                                            3,310
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -139,7 +141,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp.prototype                                                               149
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
-          RegExp: the constructor                                                         35
+          RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
     13  Intl                                                                           2,273
@@ -165,9 +167,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,867
-          Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           929
+    15  Realm, jobs and timers                                                         3,874
+          Helpers of generated code: any realm                                           358
+          Helpers of generated code: one realm                                           847
+          Helpers of generated code: names looked up when it runs                         84
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      297
@@ -1585,6 +1588,11 @@ class CallExpression(Node):
     """callee(arguments)   optional: True for callee?.(arguments)"""
     __slots__ = fields = ("callee", "arguments", "optional")
 
+class InvalidTarget(Node):
+    """A call that sloppy code assigns to: stands for the object of a member, and throws when it was run (B.3.6 and
+    13.15.1: web-compat)"""
+    __slots__ = fields = ("call",)
+
 class NewExpression(Node):
     """new callee(arguments)"""
     __slots__ = fields = ("callee", "arguments")
@@ -2972,7 +2980,9 @@ class ExpressionParser(ClassParser):
         elif operator == "=" and kind in (ObjectExpression, ArrayExpression) and not left.parenthesized:
             left = self.to_target(left)
         elif kind is not MemberExpression:
-            raise self.error("Invalid left-hand side in assignment", left.start)
+            if operator in ("&&=", "||=", "??="):
+                raise self.error("Invalid left-hand side in assignment", left.start)
+            left = self.call_target(left, "Invalid left-hand side in assignment")
         self.advance()
         right = self.parse_assignment(no_in)
         self.depth -= 1
@@ -3021,7 +3031,7 @@ class ExpressionParser(ClassParser):
         self.advance()
         argument = self.parse_unary()
         if operator == "++" or operator == "--":
-            self.check_simple_target(argument, "Invalid left-hand side expression in prefix operation")
+            argument = self.simple_target(argument, "Invalid left-hand side expression in prefix operation")
             return self.finish(UpdateExpression(operator, argument, True), start, line, column)
         if operator == "delete":
             self.check_delete(argument)
@@ -3042,18 +3052,25 @@ class ExpressionParser(ClassParser):
             raise self.error("Private fields can not be deleted", argument.property.start)
 
     def parse_postfix(self, argument):
-        self.check_simple_target(argument, "Invalid left-hand side expression in postfix operation")
+        argument = self.simple_target(argument, "Invalid left-hand side expression in postfix operation")
         operator = self.type
         self.advance()
         return self.finish_from(UpdateExpression(operator, argument, False), argument)
 
-    def check_simple_target(self, node, message):
-        """Raise an error unless node may be assigned to without destructuring (13.15.1)."""
+    def simple_target(self, node, message):
+        """Return what may be assigned to without destructuring, or raise an error (13.15.1)."""
         if node.__class__ is Identifier:
             if self.strict and (node.name == "eval" or node.name == "arguments"):
                 raise self.error(_EVAL_OR_ARGUMENTS, node.start)
         elif node.__class__ is not MemberExpression:
+            return self.call_target(node, message)
+        return node
+
+    def call_target(self, node, message):
+        """A call as a target, which is an error when sloppy code runs; any other expression is one at once."""
+        if self.strict or node.__class__ is not CallExpression:
             raise self.error(message, node.start)
+        return MemberExpression(InvalidTarget(node).at(node), Identifier("call").at(node), False, False).at(node)
 
     # -- subscripts, calls, new ----
 
@@ -3637,6 +3654,8 @@ class DestructuringParser(LiteralParser):
             return node
         if kind is MemberExpression or kind is ArrayPattern or kind is ObjectPattern:
             return node
+        if message is not _BAD_TARGET and kind is CallExpression:
+            return self.call_target(node, message)
         if node.parenthesized or kind not in (ArrayExpression, ObjectExpression):
             raise self.error(message, node.start)
         return self.convert_pattern(node, self.to_target)
@@ -4250,6 +4269,8 @@ class ScopeAnalyzer:
         self.counts = {}
         #: The direct evals met, as (node, Scope, region); whether any name is a DynamicName.
         self.evals, self.is_dynamic = [], False
+        #: The node whose value is only read, where it is `arguments`.
+        self.calm = None
 
     # -- walking ----
 
@@ -4552,12 +4573,16 @@ class ScopeAnalyzer:
                     self.note_eval(node)
                 rights.append(node.arguments)
                 node = node.callee
+                if is_reader(node):
+                    rights[-1] = [part if type(part) is not Identifier else SpreadElement(part) for part in rights[-1]]
             elif kind is MemberExpression:
                 if node.computed or isinstance(node.property, PrivateName):
                     rights.append((node.property,))
                 node = node.object
             else:
                 break
+            if kind is MemberExpression:
+                self.calm = node
         self.visit(node)
         for part in reversed(rights):
             if part and isinstance(part[0], LogicalExpression) and len(part) == 2 \
@@ -4585,6 +4610,12 @@ class ScopeAnalyzer:
 
     def visit_Identifier(self, node):
         self.reference(node)
+        if node.name == "arguments" and node is not self.calm:
+            self.nearest_this().writes_arguments = True     # who gets it may assign its elements
+
+    def visit_SpreadElement(self, node):
+        self.calm = node.argument
+        self.visit(node.argument)
 
     def visit_PrivateName(self, node):
         node.scope = None
@@ -4730,6 +4761,7 @@ class ScopeAnalyzer:
     def for_in_parts(self, node, left, declares, source):
         if declares and left.declarations[0].init is not None:
             self.visit(left.declarations[0].init)
+        self.calm = node.right
         self.visit(node.right)
 
         def turn():
@@ -5025,6 +5057,12 @@ def exported_locals(statement):
     if isinstance(declaration, VariableDeclaration):
         return [name.name for d in declaration.declarations for name in bound_names(d.id)]
     return [declaration.id.name]
+
+
+def is_reader(callee):
+    """Whether a callee is `x.apply` or `x.call`, as in f.apply(this, arguments) and slice.call(arguments)."""
+    return type(callee) is MemberExpression and not callee.computed and type(callee.property) is Identifier \
+        and callee.property.name in ("apply", "call")
 
 
 def has_expression(pattern):
@@ -10409,6 +10447,9 @@ class CallEmitter(AssignmentEmitter):
                 outer.object = Evaluated(self.saved(self.expression(inner)).id).at(inner)
                 links = 0
 
+    def visit_InvalidTarget(self, node):
+        return self.call("refuse_target", self.expression(node.call))
+
     def visit_Evaluated(self, node):
         return self.name(node.name)
 
@@ -10741,7 +10782,7 @@ class MemberReference:
         strict = e.scope.strict
         if self.is_super:
             return e.call("super_put", e.load_variable(self.node.object.scope), e.name("this"),
-                          self.key(first), value)
+                          self.key(first), value, e.const(strict))
         target = self.first if first else self.again
         if self.private:
             return e.call("private_put", target, e.load_variable(self.node.property.scope), value)
@@ -10762,7 +10803,8 @@ class PreparedMember:
         node = self.node
         key = e.name(self.key) if self.key else e.const(getattr(node.property, "name", None))
         if self.object is None:
-            return e.call("super_put", e.load_variable(node.object.scope), e.name("this"), key, value)
+            return e.call("super_put", e.load_variable(node.object.scope), e.name("this"), key, value,
+                          e.const(e.scope.strict))
         target = e.name(self.object)
         if isinstance(node.property, PrivateName):
             return e.call("private_put", target, e.load_variable(node.property.scope), value)
@@ -12661,6 +12703,7 @@ def error_construct(realm, new_target, message=undefined, options=undefined, *_)
 
 
 ERROR.static.value("stackTraceLimit", DEFAULT_STACK_FRAMES, DEFAULT_ATTRS)
+ERROR.static.methods(isError=lambda realm, this, value=undefined, *_: isinstance(value, JSErrorObject))
 
 
 @ERROR.static.method("captureStackTrace", 2)
@@ -13158,11 +13201,11 @@ rounding_function("round", round_half_up)
 rounding_function("trunc", math.trunc)
 
 
-def round_to_float32(value):
-    """The nearest single precision number."""
+def rounded_to(value, layout):
+    """The nearest number of single or half precision, by the letter of `struct`."""
     try:
-        return struct.unpack("<f", struct.pack("<f", value))[0]
-    except OverflowError:
+        return struct.unpack(layout, struct.pack(layout, value))[0]
+    except (OverflowError, struct.error):
         return math.copysign(INFINITY, value)
 
 
@@ -13204,7 +13247,8 @@ MATH.methods(
         number_power(to_number(base), to_number(exponent)),
     abs=lambda realm, this, value=undefined, *_: abs(to_number(value)),
     clz32=lambda realm, this, value=undefined, *_: 32 - to_uint32(value).bit_length(),
-    fround=lambda realm, this, value=undefined, *_: round_to_float32(to_number(value)),
+    fround=lambda realm, this, value=undefined, *_: rounded_to(to_number(value), "<f"),
+    f16round=lambda realm, this, value=undefined, *_: rounded_to(to_number(value), "<e"),
     random=lambda realm, this, *_: random.random())
 
 
@@ -13212,6 +13256,32 @@ MATH.methods(
 def math_sign(realm, this, value=undefined, *_):
     value = to_number(value)
     return 1 if value > 0 else -1 if value < 0 else value
+
+
+@MATH.method("sumPrecise", 1)
+def math_sum_precise(realm, this, items=undefined, *_):
+    """The sum of an iterable as if no step rounded."""
+    values = []
+    iterator = get_iterator(realm, items)
+    for value in iterator:
+        if type(value) not in NUMBER_TYPES:
+            iterator.abandon(None)
+            raise JSTypeError(f"{display(value)} is not a number")
+        values.append(value)
+        if not len(values) & 4095:
+            realm.poll()
+    if not any(values):                 # nothing but zeros, of which -0 is the smallest
+        return 0 if any(type(value) is int or math.copysign(1, value) > 0 for value in values) else -0.0
+    try:
+        return number(math.fsum(values))
+    except ValueError:                  # both infinities
+        return NAN
+    except OverflowError:               # on the way, perhaps not in the end
+        exact = sum(map(fractions.Fraction, values))
+        try:
+            return number(float(exact))
+        except OverflowError:
+            return INFINITY if exact > 0 else -INFINITY
 
 
 # -- Date (21.4) -------------------------------------------------------------------------
@@ -16530,6 +16600,32 @@ def weak_map_set(realm, this, key=undefined, value=undefined, *_):
 
 declare_weak_collection(WEAK_MAP, "set", weak_map_set, True)
 
+
+def declare_insertion(table, has, get):
+    """getOrInsert and getOrInsertComputed of Map or WeakMap: the value of a key, which is inserted if it is new."""
+    def check(realm, key):
+        if table is WEAK_MAP and not can_be_held_weakly(realm, key):
+            raise JSTypeError("Invalid value used as weak map key")
+
+    @table.method("getOrInsert", 2)
+    def get_or_insert(realm, this, key=undefined, value=undefined, *_):
+        check(realm, key)
+        if not has(this, key):
+            this.set_value(key, value)
+        return get(this, key)
+
+    @table.method("getOrInsertComputed", 2)
+    def get_or_insert_computed(realm, this, key=undefined, function=undefined, *_):
+        check(realm, key)
+        require_callable(function)
+        if not has(this, key):
+            this.set_value(key, function.fn(undefined, 0 if type(key) is float and key == 0 else key))
+        return get(this, key)
+
+
+declare_insertion(MAP, lambda this, key: this.has_key(key), lambda this, key: map_get(None, this, key))
+declare_insertion(WEAK_MAP, lambda this, key: id(key) in this.entries, lambda this, key: this.entries[id(key)][1])
+
 WEAK_SET = BuiltinClass("WeakSet", JSWeakSet, tag="WeakSet")
 
 
@@ -16826,7 +16922,7 @@ class ElementKind:
         self.layouts = struct.Struct(">" + code), struct.Struct("<" + code)
         self.convert = convert
         self.is_bigint = code in "qQ"
-        self.is_float = code in "fd"
+        self.is_float = code in "efd"
         #: Types of values that, where they are in range, need no conversion.
         self.python_types = NUMBER_TYPES if self.is_float else {JSBigInt if self.is_bigint else int}
 
@@ -16834,7 +16930,7 @@ class ElementKind:
         """The bytes of a converted value."""
         try:
             return self.layouts[little_endian].pack(value)
-        except OverflowError:
+        except (OverflowError, struct.error):
             return self.layouts[little_endian].pack(math.copysign(INFINITY, value))
 
 
@@ -16852,6 +16948,9 @@ ELEMENT_KINDS = [
     ElementKind("Float64Array", "d", to_number),
 ]
 UINT8_KIND = ELEMENT_KINDS[1]
+FLOAT16_KIND = ElementKind("Float16Array", "e", to_number)
+if sys.version_info >= (3, 12):         # memoryview knows half precision
+    ELEMENT_KINDS.insert(-2, FLOAT16_KIND)
 
 #: Elements that are turned into Python values in one go: between such blocks the clock is read.
 ELEMENTS_AT_ONCE = 65536
@@ -17518,8 +17617,7 @@ def typed_array_class(kind):
     return table
 
 
-for _kind in ELEMENT_KINDS:
-    typed_array_class(_kind)
+TYPED_ARRAY_CLASSES = {kind.name: typed_array_class(kind) for kind in ELEMENT_KINDS}
 
 
 def iterated_length(array):
@@ -17550,6 +17648,171 @@ def live_elements(array):
     while index < iterated_length(array):
         yield array.get_index(index)
         index += 1
+
+
+# -- Uint8Array: base64 and hex (23.3) ---------------------------------------------------
+
+UINT8_ARRAY = TYPED_ARRAY_CLASSES["Uint8Array"]
+_BASE64_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_BASE64_QUADS = re.compile("(?:[A-Za-z0-9+/]{4})*")
+_ASCII_SPACE = re.compile("[\t\n\f\r ]*")
+
+
+def uint8_array(value):
+    """ValidateUint8Array (23.3.4.1)."""
+    if not isinstance(value, JSTypedArray) or value.kind is not UINT8_KIND:
+        raise JSTypeError(f"{display(value)} is not a Uint8Array")
+    return value
+
+
+def text_argument(text):
+    if type(text) is not str:
+        raise JSTypeError(f"{display(text)} is not a string")
+    return text
+
+
+def base64_option(options, name, *allowed):
+    """One of the options that are strings; the first of `allowed` is the default."""
+    if options is not undefined and not isinstance(options, JSObject):
+        raise JSTypeError("The options must be an object")
+    value = undefined if options is undefined else options.get(name)
+    if value is undefined:
+        return allowed[0]
+    if type(value) is not str or value not in allowed:
+        raise JSTypeError(f"The option {name} must be one of {', '.join(allowed)}")
+    return value
+
+
+def base64_options(options):
+    return (base64_option(options, "alphabet", "base64", "base64url"),
+            base64_option(options, "lastChunkHandling", "loose", "strict", "stop-before-partial"))
+
+
+class Base64Error(Exception):
+    """A mistake in base64 or hex, met behind what was decoded."""
+
+
+def from_base64(text, options, room=INFINITY):
+    """FromBase64 (23.3.4.3) -> (characters read, bytes, whether an error follows)."""
+    alphabet, handling = options
+    if room == 0:
+        return 0, b"", False
+    if alphabet == "base64url":
+        text = text.translate({43: "!", 47: "!", 45: "+", 95: "/"})
+    quads = _BASE64_QUADS.match(text).end()
+    index = read = min(quads, room // 3 * 4 if room != INFINITY else quads)
+    decoded, chunk = bytearray(binascii.a2b_base64(text[:index])), ""
+    if len(decoded) == room:
+        return read, decoded, False
+    try:
+        while True:
+            index = _ASCII_SPACE.match(text, index).end()
+            if index == len(text):
+                if chunk and handling == "stop-before-partial":
+                    return read, decoded, False
+                if chunk:
+                    decoded += final_chunk(chunk, False, handling == "strict")
+                return index, decoded, False
+            char = text[index]
+            index += 1
+            if char == "=":
+                end = padding_end(text, index, chunk)
+                if end is None and handling == "stop-before-partial":
+                    return read, decoded, False
+                if end != len(text):
+                    raise Base64Error
+                decoded += final_chunk(chunk, handling == "strict")
+                return end, decoded, False
+            if char not in _BASE64_DIGITS:
+                raise Base64Error
+            if (room - len(decoded), len(chunk)) in ((1, 2), (2, 3)):
+                return read, decoded, False
+            chunk += char
+            if len(chunk) == 4:
+                decoded += binascii.a2b_base64(chunk)
+                chunk, read = "", index
+                if len(decoded) == room:
+                    return read, decoded, False
+    except Base64Error:
+        return read, decoded, True
+
+
+def padding_end(text, index, chunk):
+    """Where the padding that began before `index` ends; None where it is cut off."""
+    if len(chunk) < 2:
+        raise Base64Error
+    index = _ASCII_SPACE.match(text, index).end()
+    if len(chunk) == 2:
+        if index == len(text):
+            return None
+        if text[index] == "=":
+            index = _ASCII_SPACE.match(text, index + 1).end()
+    return index
+
+
+def final_chunk(chunk, strict, refuse=False):
+    """The bytes of two or three digits; raises where bits are left over that `strict` does not allow."""
+    if len(chunk) < 2 or refuse:
+        raise Base64Error
+    bits = 0
+    for char in chunk:
+        bits = bits << 6 | _BASE64_DIGITS.index(char)
+    spare = 6 * len(chunk) % 8
+    if strict and bits & ((1 << spare) - 1):
+        raise Base64Error
+    return (bits >> spare).to_bytes(len(chunk) - 1, "big")
+
+
+def from_hex(text, _options=None, room=INFINITY):
+    """FromHex (23.3.4.5), as from_base64()."""
+    if len(text) % 2:
+        return 0, b"", True
+    end = min(len(text), 2 * room)
+    size = re.compile("(?:[0-9a-fA-F]{2})*").match(text, 0, int(end)).end()
+    return size, bytes.fromhex(text[:size]), size < end
+
+
+def declare_decoder(name, decode, options_of):
+    """Uint8Array.fromX and its prototype's setFromX."""
+    @UINT8_ARRAY.static.method("from" + name, 1)
+    def from_text(realm, this, text=undefined, options=undefined, *_):
+        _read, data, failed = decode(text_argument(text), options_of(options))
+        if failed:
+            raise JSSyntaxError(f"The text is not valid {name.lower()}")
+        return new_uint8_array(realm, data)
+
+    @UINT8_ARRAY.method("setFrom" + name, 1, receiver=False)
+    def set_from_text(realm, this, text=undefined, options=undefined, *_):
+        array, text, options = uint8_array(this), text_argument(text), options_of(options)
+        require_attached(array.buffer, "setFrom" + name)
+        read, data, failed = decode(text, options, len(array.view))
+        if data:
+            array.view[:len(data)] = data
+        if failed:
+            raise JSSyntaxError(f"The text is not valid {name.lower()}")
+        return realm.new_object({"read": read, "written": len(data)})
+
+
+declare_decoder("Base64", from_base64, base64_options)
+declare_decoder("Hex", from_hex, lambda options: None)
+
+
+@UINT8_ARRAY.method("toBase64", receiver=False)
+def uint8_array_to_base64(realm, this, options=undefined, *_):
+    array, alphabet = uint8_array(this), base64_option(options, "alphabet", "base64", "base64url")
+    bare = options is not undefined and to_boolean(options.get("omitPadding"))
+    require_attached(array.buffer, "toBase64")
+    text = binascii.b2a_base64(array.view, newline=False).decode()
+    if alphabet == "base64url":
+        text = text.translate({43: "-", 47: "_"})
+    return text.rstrip("=") if bare else text
+
+
+@UINT8_ARRAY.method("toHex", receiver=False)
+def uint8_array_to_hex(realm, this, *_):
+    array = uint8_array(this)
+    require_attached(array.buffer, "toHex")
+    return array.view.hex()
 
 
 # -- DataView ----------------------------------------------------------------------------
@@ -17626,7 +17889,7 @@ def data_view_accessors(kind):
         return undefined
 
 
-for _kind in ELEMENT_KINDS:
+for _kind in {*ELEMENT_KINDS, FLOAT16_KIND}:
     if _kind.name != "Uint8ClampedArray":
         data_view_accessors(_kind)
 
@@ -18075,6 +18338,20 @@ def promise_resolve_static(realm, this, value=undefined, *_):
     if not isinstance(this, JSObject):
         raise JSTypeError("PromiseResolve called on non-object")
     return promise_resolve(realm, this, value)
+
+
+@PROMISE.static.method("try", 1)
+def promise_try(realm, this, function=undefined, *args):
+    if not isinstance(this, JSObject):
+        raise JSTypeError("Promise.try called on non-object")
+    capability = new_promise_capability(realm, this)
+    try:
+        value = call(function, undefined, *args)
+    except Exception as error:
+        capability.reject(realm.thrown_value(error))
+    else:
+        capability.resolve(value)
+    return capability.promise
 
 
 @PROMISE.static.method("withResolvers", 0)
@@ -18988,9 +19265,17 @@ def async_iterate(realm, value):
     """GetIterator(value, async) (7.4.3)."""
     method = get_method(realm, value, SYM_ASYNC_ITERATOR)
     if method is undefined:
-        sync = get_iterator(realm, value)
-        iterator = JSAsyncFromSyncIterator(realm.AsyncFromSyncIteratorPrototype, sync)
-        return AsyncIteratorRecord(iterator, iterator.get("next"))
+        return async_from_sync(realm, get_iterator(realm, value))
+    return async_iterator_from_method(value, method)
+
+
+def async_from_sync(realm, record):
+    """CreateAsyncFromSyncIterator (27.1.6.1)."""
+    iterator = JSAsyncFromSyncIterator(realm.AsyncFromSyncIteratorPrototype, record)
+    return AsyncIteratorRecord(iterator, iterator.get("next"))
+
+
+def async_iterator_from_method(value, method):
     iterator = method.fn(value)
     if not isinstance(iterator, JSObject):
         raise JSTypeError("Result of the Symbol.asyncIterator method is not an object")
@@ -19070,6 +19355,48 @@ def async_yield_delegate(realm, iterable):
             received, mode = returned.value, "return"
         except Exception as error:
             received, mode = realm.thrown_value(error), "throw"
+
+
+# -- Array.fromAsync (23.1.2.1) ----------------------------------------------------------
+
+@ARRAY.static.method("fromAsync", 1)
+def array_from_async(realm, this, items=undefined, mapper=undefined, receiver=undefined, *_):
+    def body():
+        if mapper is not undefined:
+            require_callable(mapper)
+        method = get_method(realm, items, SYM_ASYNC_ITERATOR)
+        sync = get_method(realm, items, SYM_ITERATOR) if method is undefined else undefined
+        if method is sync:
+            return (yield from async_from_array_like(realm, this, to_object(realm, items), mapper, receiver))
+        record = async_iterator_from_method(items, method) if sync is undefined \
+            else async_from_sync(realm, iterator_from_method(items, sync))
+        target, index = construct(this) if is_constructor(this) else realm.new_array([]), 0
+        while True:
+            value = async_step(record, (yield record.step()))
+            if value is None:
+                set_length_or_throw(target, index)
+                return target
+            try:
+                if mapper is not undefined:
+                    value = yield mapper.fn(receiver, value, index)
+                append_element(target, index, value)
+            except BaseException as error:
+                yield from async_abandon(record, error, False)
+                raise
+            index += 1
+    return run_async(realm, body())
+
+
+def async_from_array_like(realm, ctor, source, mapper, receiver):
+    length = length_of_array_like(source)
+    target = construct(ctor, (length,)) if is_constructor(ctor) else array_create(realm, length)
+    for index in range(length):
+        value = yield source.get(str(index))
+        if mapper is not undefined:
+            value = yield mapper.fn(receiver, value, index)
+        append_element(target, index, value)
+    set_length_or_throw(target, length)
+    return target
 
 
 # -- JSON: parsing (25.5.1) --------------------------------------------------------------
@@ -19451,24 +19778,54 @@ def json_parse_function(realm, this, text=undefined, reviver=undefined, *_):
     value = json_parse(realm, to_string(text))
     if not is_callable(reviver):
         return value
-    return internalize(realm.new_object({"": value}), "", reviver)
+    return internalize(realm, realm.new_object({"": value}), "", reviver, json_sources(to_string(text)))
 
 
-def internalize(holder, name, reviver):
-    """InternalizeJSONProperty (25.5.1.1)."""
+_JSON_PIECE = re.compile(rf"""[\s,:]*({_JSON_TEXT}|[][{{}}]|[^][\s,:{{}}"]+)""")
+
+
+def json_sources(text):
+    """What a valid JSON text is made of: a list of what is in an array, a dict of what is in an object, or the
+    source text of another value."""
+    result = []
+    stack, key = [result], None
+    for piece in map(operator.itemgetter(1), _JSON_PIECE.finditer(text)):
+        if piece in "]}":
+            stack.pop()
+            continue
+        held = [] if piece == "[" else {} if piece == "{" else piece
+        if type(stack[-1]) is list:
+            stack[-1].append(held)
+        elif key is None:
+            key = utf16(json.loads(piece))
+            continue
+        else:
+            stack[-1][key], key = held, None
+        if type(held) is not str:
+            stack.append(held)
+    return result[0]
+
+
+def internalize(realm, holder, name, reviver, source):
+    """InternalizeJSONProperty (25.5.1.1). `source`: see json_sources(); None where a reviver put something else."""
     value = holder.get(name)
+    context = {}
     if isinstance(value, JSObject):
         if is_array(value):
             keys = map(str, range(length_of_array_like(value)))
+            known = dict(zip(map(str, itertools.count()), source)) if type(source) is list else {}
         else:
             keys = [key for key in value.own_keys() if type(key) is str and is_enumerable(value, key)]
+            known = source if type(source) is dict else {}
         for key in keys:
-            element = internalize(value, key, reviver)
+            element = internalize(realm, value, key, reviver, known.get(key))
             if element is undefined:
                 value.delete(key)
             else:
                 value.create_data_property(key, element)
-    return reviver.fn(holder, name, value)
+    elif type(source) is str and same_value(json_parse(realm, source), value):
+        context["source"] = source
+    return reviver.fn(holder, name, value, realm.new_object(context))
 
 
 def is_enumerable(obj, key):
@@ -19478,6 +19835,26 @@ def is_enumerable(obj, key):
 
 
 # -- JSON: writing (25.5.2) --------------------------------------------------------------
+
+class JSRawJSON(JSObject):
+    """What JSON.rawJSON() returns."""
+
+    __slots__ = ()
+
+
+@JSON.method("rawJSON", 1)
+def json_raw(realm, this, text=undefined, *_):
+    text = to_string(text)
+    if not text or text[0] in "\t\n\r [{" or text[-1] in "\t\n\r ":
+        raise JSSyntaxError("Invalid value for JSON.rawJSON")
+    json_parse(realm, text)
+    raw = JSRawJSON(None)
+    raw.create_data_property("rawJSON", text)
+    set_integrity(raw, True)
+    return raw
+
+
+JSON.methods(isRawJSON=lambda realm, this, value=undefined, *_: isinstance(value, JSRawJSON))
 
 #: JSON.stringify indents by at most this much.
 MAX_JSON_INDENT = 10
@@ -19686,6 +20063,8 @@ class JSONWriter:
             text = "null"
         elif kind is JSBigInt:
             raise JSTypeError("Do not know how to serialize a BigInt")
+        elif kind is JSRawJSON:
+            text = value.get("rawJSON")
         elif isinstance(value, JSObject) and value.fn is None:
             self.write_object(key, value, before)
             return True
@@ -23467,6 +23846,29 @@ def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_
 
 
 REGEXP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
+
+#: What RegExp.escape() changes (22.2.5.1), and its control escapes.
+_REGEXP_ESCAPED = re.compile(r"^[0-9A-Za-z]|[\^$\\.*+?()[\]{}|/]|[,\-=<>#&!%:;@~'`\"\s\ufeff]"
+                             "|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
+_CONTROL_ESCAPES = {"\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r"}
+
+
+def escape_for_regexp(match):
+    char = match[0]
+    if char in "^$\\.*+?()[]{}|/":
+        return "\\" + char
+    if char in _CONTROL_ESCAPES:
+        return "\\" + _CONTROL_ESCAPES[char]
+    if char in "\x1c\x1d\x1e\x1f\x85":  # white space in Python only
+        return char
+    return f"\\x{ord(char):02x}" if char <= "\xff" else f"\\u{ord(char):04x}"
+
+
+@REGEXP.static.method("escape", 1)
+def regexp_escape(realm, this, text=undefined, *_):
+    if type(text) is not str:
+        raise JSTypeError(f"{display(text)} is not a string")
+    return replace_in_slices(_REGEXP_ESCAPED, escape_for_regexp, text, check_string_length)
 
 
 # -- RegExp: legacy properties -----------------------------------------------------------
@@ -28294,12 +28696,17 @@ def super_get(home, this, key):
 
 
 @runtime_helper
-def super_put(home, this, key, value):
+def refuse_target(_value):
+    raise JSReferenceError("Invalid left-hand side in assignment")
+
+
+@runtime_helper
+def super_put(home, this, key, value, strict):
     key = to_property_key(key)
     base = home.get_proto()
     if base is None:
         raise JSTypeError(f"Cannot set properties of null (setting '{key_text(key)}')")
-    if not base.set(key, value, this):
+    if not base.set(key, value, this) and strict:
         raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of object")
     return value
 
@@ -28935,88 +29342,6 @@ def callee(realm, value, text):
 
 
 @runtime_helper
-def direct_eval(realm, value, site, this, new_target, *cells):
-    """The Python function of the callee of `eval(…)`: for %eval% one that runs the text in its place."""
-    if not isinstance(value, JSFunction) or value.info is not EVAL_INFO:
-        return callable_or_refusal(value, "eval")
-
-    def run(_this, source=undefined, *_):
-        if type(source) is not str:
-            return source
-        compiled = site.texts.get(source)
-        if compiled is None:
-            compiled = realm.with_room_to_parse(lambda: compile_script(source, "<eval>", site.parse(source), site=site))
-            if len(site.texts) < MAX_COMPILED:
-                site.texts[source] = compiled
-        realm.declare_script(compiled)
-        realm.link(compiled.free_globals)
-        receiver = realm.global_object if this is None else this
-        return types.FunctionType(compiled.code, realm.globals)(receiver, *cells, new_target)
-    return run
-
-
-class NameScope(JSObject):
-    """The variables that direct evals add to a function."""
-
-    __slots__ = ()
-
-
-@runtime_helper
-def new_scope(realm):
-    return NameScope(None)
-
-
-@runtime_helper
-def with_object(realm, value):
-    return to_object(realm, value)
-
-
-@runtime_helper
-def find_scope(realm, name, *holders):
-    """The first of some objects that has a name (9.1.1.2.1), or None."""
-    for holder in holders:
-        if type(holder) is NameScope:
-            if name in holder.props:
-                return holder
-        elif holder.has(name):
-            hidden = holder.get(SYM_UNSCOPABLES)
-            if not isinstance(hidden, JSObject) or not to_boolean(hidden.get(name)):
-                return holder
-    return None
-
-
-@runtime_helper
-def scope_get(realm, holder, name, strict):
-    """GetBindingValue of an object (9.1.1.2.6)."""
-    if type(holder) is NameScope or holder.has(name):
-        return holder.get(name)
-    if strict:
-        raise JSReferenceError(f"{name} is not defined")
-    return undefined
-
-
-@runtime_helper
-def scope_put(realm, holder, name, value, strict):
-    """SetMutableBinding of an object (9.1.1.2.5); gives the value."""
-    if type(holder) is not NameScope and not holder.has(name) and strict:
-        raise JSReferenceError(f"{name} is not defined")
-    put_slowly(realm, holder, name, value, strict)
-    return value
-
-
-@runtime_helper
-def scope_declare(realm, holder, name, value=ABSENT):
-    if value is not ABSENT or name not in holder.props:
-        holder.put(name, undefined if value is ABSENT else value)
-
-
-@runtime_helper
-def scope_this(realm, holder):
-    """`this` of a call whose function was found by name (9.1.1.2.10)."""
-    return undefined if holder is None or type(holder) is NameScope else holder
-
-
-@runtime_helper
 def typeof_global(realm, name):
     """typeof of a name that may not exist."""
     python = global_name(name)
@@ -29326,6 +29651,90 @@ def import_meta(realm, filename):
 
 
 #: Helpers that are methods of the realm for generated code: name -> function(realm, …).
+
+
+# -- Helpers of generated code: names looked up when it runs -----------------------------
+
+@runtime_helper
+def direct_eval(realm, value, site, this, new_target, *cells):
+    """The Python function of the callee of `eval(…)`: for %eval% one that runs the text in its place."""
+    if not isinstance(value, JSFunction) or value.info is not EVAL_INFO:
+        return callable_or_refusal(value, "eval")
+
+    def run(_this, source=undefined, *_):
+        if type(source) is not str:
+            return source
+        compiled = site.texts.get(source)
+        if compiled is None:
+            compiled = realm.with_room_to_parse(lambda: compile_script(source, "<eval>", site.parse(source), site=site))
+            if len(site.texts) < MAX_COMPILED:
+                site.texts[source] = compiled
+        realm.declare_script(compiled)
+        realm.link(compiled.free_globals)
+        receiver = realm.global_object if this is None else this
+        return types.FunctionType(compiled.code, realm.globals)(receiver, *cells, new_target)
+    return run
+
+
+class NameScope(JSObject):
+    """The variables that direct evals add to a function."""
+
+    __slots__ = ()
+
+
+@runtime_helper
+def new_scope(realm):
+    return NameScope(None)
+
+
+@runtime_helper
+def with_object(realm, value):
+    return to_object(realm, value)
+
+
+@runtime_helper
+def find_scope(realm, name, *holders):
+    """The first of some objects that has a name (9.1.1.2.1), or None."""
+    for holder in holders:
+        if type(holder) is NameScope:
+            if name in holder.props:
+                return holder
+        elif holder.has(name):
+            hidden = holder.get(SYM_UNSCOPABLES)
+            if not isinstance(hidden, JSObject) or not to_boolean(hidden.get(name)):
+                return holder
+    return None
+
+
+@runtime_helper
+def scope_get(realm, holder, name, strict):
+    """GetBindingValue of an object (9.1.1.2.6)."""
+    if type(holder) is NameScope or holder.has(name):
+        return holder.get(name)
+    if strict:
+        raise JSReferenceError(f"{name} is not defined")
+    return undefined
+
+
+@runtime_helper
+def scope_put(realm, holder, name, value, strict):
+    """SetMutableBinding of an object (9.1.1.2.5); gives the value."""
+    if type(holder) is not NameScope and not holder.has(name) and strict:
+        raise JSReferenceError(f"{name} is not defined")
+    put_slowly(realm, holder, name, value, strict)
+    return value
+
+
+@runtime_helper
+def scope_declare(realm, holder, name, value=ABSENT):
+    if value is not ABSENT or name not in holder.props:
+        holder.put(name, undefined if value is ABSENT else value)
+
+
+@runtime_helper
+def scope_this(realm, holder):
+    """`this` of a call whose function was found by name (9.1.1.2.10)."""
+    return undefined if holder is None or type(holder) is NameScope else holder
 
 
 # -- The global object -------------------------------------------------------------------

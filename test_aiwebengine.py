@@ -2654,9 +2654,27 @@ function f(a, a) { a = 5; return arguments[0] + "," + arguments[1] } result = f(
 function* g(a) { a = yield arguments[0]; yield arguments[0] } var it = g(1), r = [it.next().value, it.next(2).value], fs = []
 function f(n) { for (let i = 0; i < 2; i++) { n++; fs.push(() => arguments[0] + i) } } f(5); result = r.join() + "|" + fs.map(x => x()).join()
 => 1,2|7,8
+# handed to another function
+function set(args) { args[0] = 42 } function f(x) { set(arguments); return x } result = f(1)
+=> 42
 # keys, in, hasOwnProperty, JSON, spread
 function f(a, b) { b = 4; return Object.keys(arguments) + (2 in arguments) + arguments.hasOwnProperty(1) + JSON.stringify(arguments) + Math.max(...arguments) + Object.prototype.toString.call(arguments) } result = f(1, 2)
 => 0,1falsetrue{"0":1,"1":4}4[object Arguments]
+""")
+
+
+class SloppyTargetTest(unittest.TestCase):
+    """Assignments that are no early errors in sloppy code."""
+
+    test_cases = conformance(r"""
+# a call as target runs, and then throws
+var n = 0, h = () => n++, m = c => { try { return (0, eval)(c) } catch (e) { return e.name } }
+result = ["h() = 1", "h()++", "--h()", "h() += 2", "for (h() of [1]) ;", "h() &&= 1", "[h()] = []", "'use strict'; h() = 1"].map(m).join() + n
+=> ReferenceError,ReferenceError,ReferenceError,ReferenceError,ReferenceError,SyntaxError,SyntaxError,SyntaxError5
+# a property of super that is read only is left alone, but not in strict code
+var o = { f() { super.y = 2; return "left" }, g() { "use strict"; super.y = 2 } }; Object.setPrototypeOf(o, Object.freeze({ y: 1 }))
+result = o.f() + thrown(() => o.g())
+=> leftTypeError
 """)
 
 
@@ -3063,6 +3081,34 @@ JSON.stringify([...Iterator.zipKeyed({ a: [1], b: [2] })])].join("|")
 class Own extends Iterator {} result = [new Own() instanceof Iterator, thrown(() => new Iterator()),
 thrown(() => (function* () {})().next.call([].values().map(x => x))), Object.prototype.toString.call([].values().map(x => x))].join()
 => true,TypeError,TypeError,[object Iterator Helper]
+""")
+
+    test_newer_functions = conformance(r"""
+# Math.sumPrecise, Math.f16round, half precision in a DataView
+var v = new DataView(new ArrayBuffer(2)); v.setFloat16(0, 1.337); result = [Math.sumPrecise([1e20, 0.1, -1e20]),
+Math.sumPrecise([1e308, 1e308, -1e308]), Object.is(Math.sumPrecise([]), -0), thrown(() => Math.sumPrecise([1n])), Math.f16round(65520), v.getFloat16(0)].join()
+=> 0.1,1e+308,true,TypeError,Infinity,1.3369140625
+# Map and WeakMap: getOrInsert
+var m = new Map(), w = new WeakMap(), k = {}; result = [m.getOrInsert("a", 1), m.getOrInsert("a", 2), m.getOrInsertComputed("b", x => x + "!"),
+w.getOrInsert(k, 3), w.getOrInsertComputed(k, () => 4), m.size, thrown(() => w.getOrInsert(1, 1))].join()
+=> 1,1,b!,3,3,2,TypeError
+# Promise.try and Array.fromAsync
+var log = [], put = x => log.push(x); Promise.try((a, b) => a + b, 1, 2).then(put); Promise.try(() => { throw "no" }).catch(put)
+Array.fromAsync([1, Promise.resolve(2)], x => x * 10).then(x => put(x.join("+"))); Array.fromAsync({ length: 1, 0: "like" }).then(x => put(x[0]))
+=> 3 no like 10+20
+# RegExp.escape
+result = [RegExp.escape("a.b*c-d/ e"), new RegExp(RegExp.escape("1+1=(2)")).test("1+1=(2)"), thrown(() => RegExp.escape(1))].join()
+=> \x61\.b\*c\x2dd\/\x20e,true,TypeError
+# Uint8Array: base64 and hex
+var b = new Uint8Array([251, 255, 0]), t = new Uint8Array(2); result = [b.toBase64(), b.toBase64({ alphabet: "base64url" }), new Uint8Array([1]).toBase64({ omitPadding: true }),
+Uint8Array.fromBase64(" -_8A ", { alphabet: "base64url" }), b.toHex(), Uint8Array.fromHex("00fF"), JSON.stringify(t.setFromBase64("AQIDBA==")), t,
+thrown(() => Uint8Array.fromBase64("a")), thrown(() => Uint8Array.fromBase64("AB==", { lastChunkHandling: "strict" })), thrown(() => Uint8Array.fromHex("0g"))].join(" ")
+=> +/8A -_8A AQ 251,255,0 fbff00 0,255 {"read":0,"written":0} 0,0 SyntaxError SyntaxError SyntaxError
+# JSON: source texts for revivers, raw JSON; Error.isError
+var big = JSON.parse('{"n": [12345678901234567890], "s": "\\u0061"}', (k, v, c) => c.source && typeof v === "number" ? BigInt(c.source) : v);
+result = [big.n[0], JSON.stringify({ a: JSON.rawJSON("1.10") }), JSON.isRawJSON(JSON.rawJSON("1")), thrown(() => JSON.rawJSON("[]")),
+Error.isError(new TypeError), Error.isError({ __proto__: Error.prototype })].join()
+=> 12345678901234567890,{"a":1.10},true,SyntaxError,true,false
 """)
 
     test_messages_about_what_is_not_iterable = conformance(r"""
