@@ -13,13 +13,13 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            385
+     1  This page: contents, imports, version                                            397
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         418
-          Long texts                                                                     124
+     3  ERRORS, TEXT AND NUMBERS                                                         450
+          Long texts                                                                     148
           Lengths and numbers                                                             39
-          Escaping, and names that were meant                                             42
-     4  JavaScript lexer                                                                 459
+          Escaping, and names that were meant                                             48
+     4  JavaScript lexer                                                                 461
      5  Syntax tree                                                                      423
           Program and statements                                                          97
           Functions and classes                                                           39
@@ -27,19 +27,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     98
           Patterns                                                                        19
           Modules                                                                         57
-     6  Parser                                                                         2,355
+     6  Parser                                                                         2,351
           Parser: names and scopes                                                       251
-          Parser: statements                                                             482
+          Parser: statements                                                             480
           Parser: functions                                                              173
           Parser: classes                                                                200
-          Parser: expressions                                                            457
+          Parser: expressions                                                            455
           Parser: literals                                                               218
           Parser: patterns                                                               184
           Parser: modules                                                                217
           Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,352
+     7  Scope analysis                                                                 1,354
           Variables and scopes                                                           174
-          Resolving names                                                                824
+          Resolving names                                                                826
           Types of variables                                                             343
      8  Values and objects                                                             1,263
           Property descriptors                                                           212
@@ -47,29 +47,29 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      137
           Arrays                                                                         320
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,046
-          Numbers and text                                                               120
+     9  Conversions and operators                                                      1,049
+          Numbers and text                                                               123
           Type conversion                                                                252
           Objects                                                                        153
           Equality and order                                                              86
           Arithmetic                                                                     246
           Iteration                                                                      162
-    10  Code generator                                                                 3,826
-          Nodes of Python                                                                127
-          Functions and their variables                                                  447
-          Statements                                                                     179
-          Loops, jumps and try                                                           410
-          Destructuring                                                                  158
-          Expressions                                                                    249
-          Classes                                                                        183
-          Operators                                                                      409
-          Assignments                                                                    315
-          Members and calls                                                              392
+    10  Code generator                                                                 3,965
+          Nodes of Python                                                                192
+          Functions and their variables                                                  467
+          Statements                                                                     178
+          Loops, jumps and try                                                           440
+          Destructuring                                                                  156
+          Expressions                                                                    245
+          Classes                                                                        182
+          Operators                                                                      412
+          Assignments                                                                    324
+          Members and calls                                                              404
           Members as targets                                                             105
-          Questions about nodes                                                          148
-          Compiling a source text                                                        481
+          Questions about nodes                                                          173
+          Compiling a source text                                                        464
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      9,081
+    11  Built-ins of the language                                                      9,051
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -79,7 +79,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Error                                                                          250
           Number                                                                         314
           BigInt                                                                          50
-          Math                                                                           166
+          Math                                                                           170
           Date                                                                            46
           Date: arithmetic                                                                78
           Date: local time                                                               151
@@ -99,13 +99,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterator prototypes                                                             10
           Array                                                                          144
           Array: callbacks                                                               109
-          Array: order                                                                   157
+          Array: order                                                                   125
           Array: prototype methods                                                       547
           Array: methods that typed arrays share                                          77
           Array: constructor                                                              87
           Array iterators                                                                 44
-          Map and Set                                                                    442
-          Iterators of Map and Set                                                       128
+          Map and Set                                                                    433
+          Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                            110
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    123
@@ -121,7 +121,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async generators                                                               112
           Async iteration                                                                189
           Array.fromAsync                                                                 42
-          JSON: parsing                                                                  435
+          JSON: parsing                                                                  431
           JSON: writing                                                                  359
           Reflect                                                                         73
           Proxy                                                                          272
@@ -144,11 +144,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,273
+    13  Intl                                                                           2,279
           Intl: the table of locales                                                     819
           Intl (ECMA-402): locales                                                       297
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              413
+          Intl.NumberFormat                                                              419
           Intl.DateTimeFormat                                                            431
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
@@ -167,18 +167,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,874
+    15  Realm, jobs and timers                                                         3,936
           Helpers of generated code: any realm                                           358
-          Helpers of generated code: one realm                                           847
+          Helpers of generated code: one realm                                           871
           Helpers of generated code: names looked up when it runs                         84
           The global object                                                              120
           Modules                                                                        413
-          Deadlines                                                                      297
+          Deadlines                                                                      333
           Values for a reader that chooses                                               101
           Output and compiled texts                                                       55
-          Threads for scripts                                                            154
+          Threads for scripts                                                            155
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   429
+          Realm: objects, errors, jobs                                                   430
           Realm: running code, values in and out                                         416
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
@@ -191,15 +191,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               235
           js2py: realm                                                                   624
           Engines                                                                         32
-    17  Streams: registry, connections, broadcaster                                    1,410
-          Messages of streams                                                            112
+    17  Streams: registry, connections, broadcaster                                    1,415
+          Messages of streams                                                            117
           Connections                                                                     72
           Streams                                                                        393
           Runs of deliveries                                                             120
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,039
+    18  GraphQL                                                                        5,048
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -208,40 +208,40 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    238
+          GraphQL registrations, and their SDL in one                                    241
           GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
-          GraphQL plans                                                                  506
+          GraphQL plans                                                                  512
           GraphQL documents                                                              140
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
           GraphQL service                                                                713
-    19  Host API                                                                       2,256
-          Arguments                                                                      152
+    19  Host API                                                                       2,268
+          Arguments                                                                      162
           routeRegistry                                                                  175
           graphQLRegistry                                                                 98
           ResponseBuilder                                                                142
           sharedStorage                                                                   87
-          Storage in a file                                                              300
+          Storage in a file                                                              302
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,067
-          Log                                                                            191
-          Causes of errors                                                               214
-          Errors of scripts                                                               73
+    20  Scripts: loading and hot reload                                                2,097
+          Log                                                                            195
+          Causes of errors                                                               218
+          Errors of scripts                                                               78
           Calls                                                                          216
           Routes                                                                         164
           Imported files                                                                  59
-          One script                                                                     373
-          All scripts                                                                    594
+          One script                                                                     378
+          All scripts                                                                    604
           Live pages                                                                     122
-    21  HTTP server                                                                    3,341
+    21  HTTP server                                                                    3,344
           Request heads                                                                  200
           Request bodies                                                                 247
-          Responses of handlers                                                          154
+          Responses of handlers                                                          157
           Who may ask                                                                    215
           The last requests                                                               32
           Fault injection                                                                334
@@ -271,7 +271,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,058
+    23  Command line                                                                   3,060
           Options                                                                        210
           Documentation                                                                  304
           The program                                                                    146
@@ -285,8 +285,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           A starter                                                                      192
           JavaScript without a server                                                    120
           The prompt's terminal                                                          178
-          The file as a program                                                           27
+          The file as a program                                                           29
 """
+
+import gc
+
+COLLECTS_GARBAGE = gc.isenabled()
+gc.disable()                # until the end of this file: what is made meanwhile stays, and looking at it takes time
 
 import argparse
 import array
@@ -300,18 +305,11 @@ import codecs
 import collections
 import contextlib
 import datetime
-import decimal
-import difflib
 import email.utils
 import errno
-import fractions
 import functools
-import gc
-import hashlib
 import heapq
 import html
-import http.client
-import http.server
 import importlib.util
 import io
 import ipaddress
@@ -325,10 +323,8 @@ import posixpath
 import queue
 import random
 import re
-import secrets
 import select
 import selectors
-import shlex
 import shutil
 import signal
 import socket
@@ -336,16 +332,12 @@ import socketserver
 import stat
 import struct
 import sys
-import textwrap
 import threading
 import time
-import traceback
 import types
 import unicodedata
 import urllib.parse
-import uuid
 import weakref
-import zoneinfo
 import zlib
 
 try:
@@ -363,21 +355,41 @@ except ImportError:                     # a Python that was built without it
     ctypes = None
 
 
-def imported_late(name, part):
-    """A module that is loaded when it is first used, for it takes a MiB; None where Python was built without
-    its part in C."""
-    if importlib.util.find_spec(part) is None:
-        return None
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.find_spec(name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+class LateModule:
+    """A module of Python's that is loaded when it is first used, because it takes time or memory: `name` is imported
+    then, and what is looked up stays here."""
+
+    __spec__ = None
+
+    def __init__(self, name):
+        self.__name__ = name
+
+    def __getattr__(self, attribute):
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        value = getattr(importlib.import_module(self.__name__), attribute)
+        setattr(self, attribute, value)
+        return value
 
 
-sqlite3 = imported_late("sqlite3", "_sqlite3")
+(decimal, difflib, fractions, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid, zoneinfo) = map(LateModule, (
+    "decimal difflib fractions secrets shlex sqlite3 ssl textwrap traceback uuid zoneinfo").split())
+
+# OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has the stand-in.
+sys.modules.setdefault("ssl", ssl)
+import http.client
+import http.server
+if sys.modules["ssl"] is ssl:
+    del sys.modules["ssl"]
+try:
+    from _sha2 import sha256            # what hashlib has without OpenSSL
+except ImportError:
+    try:
+        from _sha256 import sha256      # before CPython 3.12
+    except ImportError:
+        from hashlib import sha256
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -524,6 +536,9 @@ class JSError(Exception):
         self.phase = phase
         self._facts = None
 
+    #: What the section on scripts found out about its cause.
+    explained = None
+
     #: Given a value, returns (name, message, stack, filename, line, column); the section on
     #: built-in errors puts its function here.
     describe = staticmethod(lambda value: ("", str(value), str(value), None, None, None))
@@ -580,18 +595,17 @@ def poll_interrupt():
         raise Interrupted
 
 
-def interruptible(values):
-    """A Python iterator over many values that checks whether the script shall stop."""
-    if len(values) < 1000:
-        return values
-    return interruptible_slowly(values)
-
-
-def interruptible_slowly(values):
+def with_polls(values):
+    """Values that may be many, with checks whether the script shall stop."""
     for count, value in enumerate(values):
-        if not count & 511:
+        if not count & 1023:
             poll_interrupt()
         yield value
+
+
+def interruptible(values):
+    """with_polls() of a collection, if it is large."""
+    return values if len(values) < 1000 else with_polls(values)
 
 
 class MemoryLimit:
@@ -694,19 +708,43 @@ def matches_in_slices(pattern, text):
             at = max(at, whole)
 
 
-def with_polls(values):
-    """Values that may be many, with checks whether the script shall stop."""
-    for index, value in enumerate(values):
-        if not index & 4095:
-            poll_interrupt()
-        yield value
-
-
 def sliced(values):
     """A long list, bytes or view in pieces, with a look before each whether the script shall stop."""
     for start in range(0, len(values), SLICE_LENGTH):
         poll_interrupt()
         yield values[start:start + SLICE_LENGTH]
+
+
+def sort_in_slices(values, key=None):
+    """sorted(values, key=key) of a sequence, with checks whether the script shall stop: long ones are
+    sorted in runs, which are then merged piece by piece."""
+    if len(values) <= SLICE_LENGTH << 2:
+        return sorted(values, key=key)
+    runs = [sorted(piece, key=key) for piece in sliced(values)]
+    result = []
+    for piece in merged_runs(runs, key):
+        result += piece
+    return result
+
+
+def merged_runs(runs, key=None):
+    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
+    get_key = key or (lambda value: value)
+    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
+    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
+    starts = [0] * len(runs)
+    for bound in bounds + [None]:
+        items = []
+        for index, run in enumerate(runs):
+            poll_interrupt()
+            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
+            items += run[starts[index]:end]
+            starts[index] = end
+        yield sorted(items, key=key)
+        for index, run in enumerate(runs if bound is not None else ()):     # all alike
+            end = bisect.bisect_right(run, bound, starts[index], key=key)
+            yield list(run[starts[index]:end])
+            starts[index] = end
 
 
 def comparisons_at_once(value):
@@ -807,9 +845,15 @@ def nearest(word, candidates, likeness=0.6):
     return found[0] if found else None
 
 
+#: Characters of a word that may be a slip of the pen: comparing longer ones takes its time.
+MAX_MEANT_CHARACTERS = 200
+
+
 def nearest_names(word, candidates, most, likeness=0.6):
     """The candidates most like a word, whatever the case of letters, the best first."""
-    lower = {other.lower(): other for other in candidates}
+    if len(word) > MAX_MEANT_CHARACTERS:
+        return []
+    lower = {other.lower(): other for other in candidates if len(other) <= MAX_MEANT_CHARACTERS}
     return [lower[item] for item in difflib.get_close_matches(word.lower(), list(lower), most, likeness)]
 
 
@@ -871,7 +915,7 @@ _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1
                  for quote in ("'", '"')}
 _TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
 _REGEXP_PARTS = re.compile("(?:[^/\\\\\\[\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]"
-                           "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]|\\\\[^\n\r\u2028\u2029])*\\]){1,10000}").match
+                           "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]){0,65536}\\]){1,10000}").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})"
                      r"|([0-3][0-7]{0,2}|[4-7][0-7]?)|(\r\n|[\s\S]))")
@@ -1020,6 +1064,8 @@ class JSLexer:
             if kind == 2:
                 self.start, self.pos = match.span(2)
                 self.type = match[2]
+                if STOPPED_THREADS:     # whatever is long holds many of these
+                    poll_interrupt()
                 return
             if kind == 5:
                 if STOPPED_THREADS:
@@ -1107,7 +1153,7 @@ class JSLexer:
         if "\\" in text:
             self.escaped_at = self.start
             text = _NAME_ESCAPE.sub(self._name_escape, text)
-        for index, char in enumerate(text):
+        for index, char in enumerate(interruptible(text)):
             if not (is_identifier_part(char) if index else is_identifier_start(char)):
                 if not index or "\\" in match[0]:
                     raise self.error("Invalid or unexpected token", start)
@@ -1187,6 +1233,8 @@ class JSLexer:
         following = self.source[end:end + 1]
         if following and (following == "\\" or is_identifier_part(following)):
             raise self.error("Invalid or unexpected token", start)
+        if end - start > MAX_INTEGER_DIGITS:
+            raise self.error("Numeric literal is too long", start)
         self.type, self.pos = "bigint" if big else "number", end
         if "_" in text:
             self._check_separators(text, start, legacy)
@@ -1236,8 +1284,6 @@ class JSLexer:
         if whole and whole[0] == "0" and len(whole) > 1:
             self._legacy_octal("Decimals with leading zeros are not allowed in strict mode.")
         if fraction is None and exponent is None:
-            if len(whole) > MAX_INTEGER_DIGITS:
-                raise self.error("Numeric literal is too long", start)
             self.value = parse_integer(whole.replace("_", ""))
             return
         value = float(((whole or "0") + (fraction or "") + (exponent or "")).replace("_", ""))
@@ -2069,8 +2115,6 @@ class StatementParser(NameParser):
         handler = _STATEMENTS.get(self.type)
         if handler is None:
             return self.parse_expression_statement()
-        if STOPPED_THREADS:
-            poll_interrupt()
         self.depth = depth = self.depth + 1
         if depth > MAX_NESTING:
             raise self.too_deep()
@@ -2893,8 +2937,6 @@ class ExpressionParser(ClassParser):
 
     def parse_assignment(self, no_in=False, stop_at_question=False):
         """Read an AssignmentExpression; with stop_at_question leave a `?` behind it to the caller."""
-        if STOPPED_THREADS:
-            poll_interrupt()
         self.arrow_at = self.start
         self.no_in = no_in
         left = self.parse_private_in(no_in) if self.type == "private" else self.parse_unary()
@@ -4289,6 +4331,8 @@ class ScopeAnalyzer:
                             self.visit(item)
 
     def visit_list(self, nodes):
+        if STOPPED_THREADS:
+            poll_interrupt()
         for node in nodes:
             if node is not None:
                 self.visit(node)
@@ -5719,7 +5763,7 @@ def array_index(key):
 def order_keys(keys):
     """Integer indices ascending, then strings, then symbols (10.1.11.1); no private names."""
     strings, symbols, indices, last, ascending = [], [], [], -1, True
-    for key in keys:
+    for key in keys if len(keys) < 1000 else with_polls(keys):
         if type(key) is str:
             if key and key[0] in "0123456789" and (index := array_index(key)) >= 0:
                 indices.append(key)
@@ -5730,7 +5774,7 @@ def order_keys(keys):
         elif type(key) is JSSymbol:
             symbols.append(key)
     if not ascending:
-        indices.sort(key=int)           # millions would hold up all threads
+        indices = sort_in_slices(indices, int)
     if indices:
         strings = indices + strings
     return strings + symbols if symbols else strings
@@ -6689,7 +6733,7 @@ class JSStringObject(JSPrimitiveObject):
 #: What generated code finds in every realm, by name; guards() adds what changes. Section 15 adds functions
 #: that are made for one realm.
 RUNTIME = {
-    "undefined": undefined, "null": null, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
+    "undefined": undefined, "null": null, "no_props": {}, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
         GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text)}}
@@ -6796,9 +6840,12 @@ def string_to_bigint(text):
     return None
 
 
-#: Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly.
-EXACT_DECIMAL = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN,
-                                traps=[decimal.Inexact])
+@functools.cache
+def exact_decimals():
+    """Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly."""
+    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact])
+
+
 #: Integers of more bits than this are taken apart by decimal arithmetic.
 LARGE_INTEGER_BITS = 8192
 
@@ -6810,10 +6857,10 @@ def decimal_of_integer(value, powers):
         return decimal.Decimal(int(value))
     half = 1 << (bits.bit_length() - 2)
     if half not in powers:
-        powers[half] = EXACT_DECIMAL.power(decimal.Decimal(2), half)
+        powers[half] = exact_decimals().power(decimal.Decimal(2), half)
     high = decimal_of_integer(value >> half, powers)
     low = decimal_of_integer(value & ((1 << half) - 1), powers)
-    return EXACT_DECIMAL.add(EXACT_DECIMAL.multiply(high, powers[half]), low)
+    return exact_decimals().add(exact_decimals().multiply(high, powers[half]), low)
 
 
 def integer_to_text(value):
@@ -7733,7 +7780,7 @@ def iterable_to_list(realm, value):
 # temporaries (t1, t2 …) and the helpers of RUNTIME, which the realm provides.
 # ======================================================================================
 
-_LOAD, _STORE, _DEL = ast.Load(), ast.Store(), ast.Del()
+_LOAD, _STORE = ast.Load(), ast.Store()
 _IS, _IS_NOT, _EQ, _IN = ast.Is(), ast.IsNot(), ast.Eq(), ast.In()
 _AND, _OR, _NOT = ast.And(), ast.Or(), ast.Not()
 
@@ -7860,6 +7907,58 @@ class Jump:
 
 # -- Nodes of Python ---------------------------------------------------------------------
 
+#: {part}, {part!r} in a template.
+_TEMPLATE_PART = re.compile(r"\{(\w+)(!r)?\}")
+#: What the text that makes a template's nodes finds: the classes of `ast`, and nodes without place (Load_ …).
+_TEMPLATE_NAMES = dict(vars(ast))
+
+
+@functools.cache
+def python_template(text):
+    """A function (line, column, parts by name) that makes nodes from Python with places for them: an
+    expression, or a list of statements. {part} stands for a node, a name as text, or statements; {part!r} for
+    a constant; *{part} for a list of arguments."""
+    source = _TEMPLATE_PART.sub(lambda found: ("const_" if found[2] else "part_") + found[1], text)
+    body = ast.parse("if True:" + (source if source[0] == "\n" else "\n " + source)).body[0].body
+    parts = dict.fromkeys(["line", "column", *(found[1] for found in _TEMPLATE_PART.finditer(text))])
+    result = body[0].value if isinstance(body[0], ast.Expr) and len(body) == 1 else body
+    made = {}
+    exec(f"def make({', '.join(parts)}): return {template_code(result)}", _TEMPLATE_NAMES, made)
+    return made["make"]
+
+
+def template_code(node):
+    """The Python text that makes a node, or whatever stands in a field of one, for python_template()."""
+    if isinstance(node, list):
+        return "[" + ", ".join(map(template_item, node)) + "]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    kind, place = type(node).__name__, ", lineno=line, col_offset=column"
+    if isinstance(node, ast.Name):
+        role, _, part = node.id.partition("_")
+        if role == "const" and part:
+            return f"Constant({part}{place})"
+        if role == "part" and part:
+            return f"(Name({part}, {template_code(node.ctx)}{place}) if type({part}) is str else {part})"
+    if not node._fields and not node._attributes:
+        _TEMPLATE_NAMES.setdefault(kind + "_", node)
+        return kind + "_"
+    fields = [template_code(getattr(node, field, None)) + ", " for field in node._fields]
+    if isinstance(node, ast.Constant):
+        del fields[1:]                  # the kind of a literal
+    return f"{kind}({''.join(fields)}{'lineno=line, col_offset=column' if node._attributes else ''})"
+
+
+def template_item(node):
+    """The same for an item of a list, where a part may stand for several."""
+    inner = node.value if isinstance(node, (ast.Starred, ast.Expr)) else None
+    if isinstance(inner, ast.Name) and inner.id.startswith("part_"):
+        part = inner.id[5:]
+        return "*" + part if isinstance(node, ast.Starred) else \
+            f"*({part} if type({part}) is list else [Expr({part}, lineno=line, col_offset=column)])"
+    return template_code(node)
+
+
 class NodeMaker:
     """The state of the generator for one function, and constructors of `ast` nodes, which get the place in the
     script that is being translated."""
@@ -7884,12 +7983,22 @@ class NodeMaker:
         self.expects_floats = False
         #: Whether this function is likely to run often: a method, a callback, one made in a loop.
         self.often = False
+        #: Python name of a variable that never changes -> the place, after it was set, for a second variable: the
+        #: dict of properties of an ordinary object (which stays the same dict), empty for anything else.
+        self.dict_places = {}
 
     def node(self, kind, *fields):
         """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
         made = kind(*fields)
         made.lineno, made.col_offset = self.line, self.column
         return made
+
+    def python(self, template, **parts):
+        """An expression, or statements; see python_template()."""
+        return python_template(template)(self.line, self.column, **parts)
+
+    def emit_python(self, template, **parts):
+        self.out += python_template(template)(self.line, self.column, **parts)
 
     def name(self, id):
         return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
@@ -7905,6 +8014,10 @@ class NodeMaker:
         return ast.Call(ast.Name(helper, _LOAD, lineno=line, col_offset=column), list(args), [],
                         lineno=line, col_offset=column)
 
+    def last_of(self, *values):
+        """Evaluates all, gives the last."""
+        return self.subscript(self.tuple(*values), self.const(len(values) - 1))
+
     def apply(self, function, args):
         return self.node(ast.Call, function, args, [])
 
@@ -7915,7 +8028,7 @@ class NodeMaker:
         return self.node(ast.Subscript, value, index, _LOAD)
 
     def walrus(self, id, value):
-        return self.node(ast.NamedExpr, self.store(id), value)
+        return self.python("({id} := {value})", id=id, value=value)
 
     def either(self, test, then, otherwise):
         return self.node(ast.IfExp, test, then, otherwise)
@@ -7946,9 +8059,6 @@ class NodeMaker:
         """Evaluates all, gives the first."""
         return self.subscript(self.tuple(*values), self.const(0))
 
-    def last_of(self, *values):
-        return self.subscript(self.tuple(*values), self.const(len(values) - 1))
-
     def starred(self, value):
         return self.node(ast.Starred, value, _LOAD)
 
@@ -7962,7 +8072,9 @@ class NodeMaker:
         self.out.append(self.node(ast.Expr, value))
 
     def emit_assign(self, id, value):
-        self.out.append(self.node(ast.Assign, [self.store(id)], value))
+        line, column = self.line, self.column
+        self.out.append(ast.Assign([ast.Name(id, _STORE, lineno=line, col_offset=column)], value,
+                                   lineno=line, col_offset=column))
 
     def emit_if(self, test, body, orelse=()):
         self.out.append(self.node(ast.If, test, body or [self.passing()], list(orelse)))
@@ -8063,8 +8175,8 @@ class FunctionEmitter(NodeMaker):
         variables = list({v.python: v for v in scope.loop_variables}.values())
         factory = "make_" + python
         self.emit(self.python_def(factory, [v.python for v in variables], [
-            definition, self.node(ast.Return, self.name(python))]))
-        return self.apply(self.name(factory), [self.name(v.python) for v in variables])
+            definition, *self.python("return {python}", python=python)]))
+        return self.call(factory, *[self.name(v.python) for v in variables])
 
     def python_def(self, name, params, body, rest=None, optional=()):
         """A FunctionDef with positional parameters; those of `optional` default to undefined."""
@@ -8082,17 +8194,16 @@ class FunctionEmitter(NodeMaker):
         prologue = self.out = []
         self.prologue(node, scope, patterns)
         params_done = len(prologue)
-        self.emit(self.poll())
+        self.emit_python("if interrupt: stop()")
         if node.expression:
             self.at(node.body)
-            value = self.return_value(node.body)
-            self.emit(self.node(ast.Return, value))
+            self.emit_python("return {value}", value=self.return_value(node.body))
         else:
             self.function_body(node.body.body, scope.body)
         self.at(node)
         body = self.out
         if self.jump_codes:
-            body.insert(params_done, self.no_jump())
+            body[params_done:params_done] = self.python("jump = 0")
         if node.is_generator or node.is_async:
             body = self.generator_body(node, body, params_done)
         self.at(node)
@@ -8106,10 +8217,6 @@ class FunctionEmitter(NodeMaker):
             made.args.kwonlyargs.append(self.node(ast.arg, "own_function", None))
             made.args.kw_defaults.append(self.const(None))
         return made
-
-    def no_jump(self):
-        """jump = 0: no jump through several loops is under way."""
-        return self.node(ast.Assign, [self.store("jump")], self.const(0))
 
     def takes_new_target(self, node):
         """Whether the Python function has new.target as its first parameter."""
@@ -8164,14 +8271,12 @@ class FunctionEmitter(NodeMaker):
         if self.constructor == "base":
             self.emit_assign("this", self.call("new_instance", self.name("new_target"), self.class_value()))
         elif self.constructor == "derived":
-            self.emit_assign("this_bound", self.const(False))
-            # Never run; makes `this` a local name that is unbound until super() returns.
-            self.emit_if(self.const(False), self.collect(
-                lambda: self.emit_assign("this", self.const(None))))
+            # The second is never run; it makes `this` a local name that is unbound until super() returns.
+            self.emit_python("""
+                this_bound = False
+                if False: this = None""")
         elif scope.uses_this and not scope.strict and not scope.is_arrow:
-            self.emit_if(self.compare(self.call("type", self.name("this")), _IS_NOT, self.name("JSObject")),
-                         self.collect(lambda: self.emit_assign(
-                             "this", self.call("sloppy_this", self.name("this")))))
+            self.emit_python("if type(this) is not JSObject: this = sloppy_this(this)")
         if scope.uses_new_target and self.constructor is None and not scope.is_arrow \
                 and not self.takes_new_target(node):
             self.emit_assign("new_target", self.name("undefined"))
@@ -8183,6 +8288,12 @@ class FunctionEmitter(NodeMaker):
             for variable in scope.names.values():
                 if variable.kind == "param":
                     self.declare_cell(variable)
+        if scope.uses_this and not scope.is_arrow and self.constructor != "derived" and self.often:
+            self.make_place("this")
+        for param in node.params:
+            if isinstance(param, Identifier) and not scope.uses_arguments and not scope.maps_arguments \
+                    and type(param.scope) is Variable and param.scope.type is None and param.scope.kind == "param":
+                self.place_for_dict(param.scope)
         for param, source in patterns:
             self.at(param)
             self.bind_parameter(param, source)
@@ -8209,18 +8320,13 @@ class FunctionEmitter(NodeMaker):
             if not self.scope.has_eval:
                 self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
-            rest = self.name("rest") if source == "rest" else self.subscript(
-                self.name("arguments"), self.node(ast.Slice, self.const(source), None, None))
-            value = self.call("rest_array", rest)
-            self.bind(param.argument, value)
-            return
-        if type(source) is int:
-            value = self.either(
-                self.compare(self.call("len", self.name("arguments")), ast.Gt(), self.const(source)),
-                self.subscript(self.name("arguments"), self.const(source)), self.name("undefined"))
+            rest = source if source == "rest" else self.python("arguments[{source!r}:]", source=source)
+            self.bind(param.argument, self.python("rest_array({rest})", rest=rest))
+        elif type(source) is int:
+            self.bind(param, self.python(
+                "arguments[{source!r}] if len(arguments) > {source!r} else undefined", source=source))
         else:
-            value = self.name(source)
-        self.bind(param, value)
+            self.bind(param, self.name(source))
 
     def separate_body(self, scope):
         """Body names that repeat a parameter start with its value (10.2.11, step 28)."""
@@ -8250,12 +8356,10 @@ class FunctionEmitter(NodeMaker):
         else:
             self.statements(statements)
         self.block = outer
-        if self.constructor == "base":
-            self.emit(self.node(ast.Return, self.name("this")))
-        elif self.constructor == "derived":
-            self.emit(self.node(ast.Return, self.name("this")))
+        if self.constructor is not None:
+            self.emit_python("return this")
         elif not (self.out and isinstance(self.out[-1], (ast.Return, ast.Raise))):
-            self.emit(self.node(ast.Return, self.name("undefined")))
+            self.emit_python("return undefined")
 
     def returning_late(self, statements):
         """The body of a derived constructor with try statements: `return` looks at `this` only after
@@ -8268,30 +8372,29 @@ class FunctionEmitter(NodeMaker):
 
     def generator_body(self, node, body, params_done):
         """Makes sure a Python generator results, and catches the return of generators."""
-        yields = self.node(ast.Expr, self.node(ast.Yield, self.name("undefined")))
-        never = self.node(ast.If, self.const(False), [yields], [])
+        never = self.python("if False: (yield undefined)")
         if not node.is_generator:
-            return [never] + body
-        leaves = self.node(ast.Return, self.attribute(self.name("returned"), "value"))
-        handler = self.node(ast.ExceptHandler, self.name("GeneratorReturn"), "returned", [leaves])
-        guarded = self.node(ast.Try, [never] + body[params_done:], [handler], [], [])
+            return never + body
+        guarded = self.python("""
+            try: {body}
+            except GeneratorReturn as returned: return returned.value""", body=never + body[params_done:])
         if params_done == 0:
-            return [guarded]
+            return guarded
         # Parameters are bound when the function is called, the body runs later (27.5.3.1).
         bound = assigned_names(body[:params_done])
         bound |= {v.python for v in self.scope.names.values() if v.kind == "param"} | {"this"}
         shared = assigned_names(body[params_done:]) & bound
         shared |= {v if isinstance(v, str) else v.python for v in self.scope.nonlocals}
         heading = self.declarations_of(shared - self.globals)
-        inner = self.python_def("generator_body", [], heading + [guarded])
+        inner = self.python_def("generator_body", [], heading + guarded)
         inner.args.vararg = None
-        return body[:params_done] + [inner, self.node(ast.Return, self.apply(self.name(inner.name), []))]
+        return body[:params_done] + [inner, *self.python("return generator_body()")]
 
     # -- variables ----
 
     def load_variable(self, variable):
         if variable.boxed:
-            return self.attribute(self.name(variable.python), "v")
+            return self.python("{cell}.v", cell=variable.python)
         return self.name(variable.python)
 
     def load(self, identifier, found=None):
@@ -8353,11 +8456,35 @@ class FunctionEmitter(NodeMaker):
         if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
-            target = self.node(ast.Attribute, self.name(variable.python), "v", _STORE)
-            self.emit(self.node(ast.Assign, [target], value))
+            self.emit_python("{cell}.v = {value}", cell=variable.python, value=value)
             return
         self.note_assignment(variable)
         self.emit_assign(variable.python, value)
+        if declares and variable.kind in ("let", "const") and variable.type is None:
+            self.place_for_dict(variable)
+
+    def place_for_dict(self, variable):
+        """Where a variable was set that is not set again: a place for its `dict_of`."""
+        if not variable.assigned and not variable.early and not variable.boxed and not variable.is_global \
+                and variable.scope.function is self.scope and self.runs_often():
+            self.make_place(variable.python)
+
+    def make_place(self, python):
+        place = self.node(ast.If, self.const(False), [self.passing()], [])
+        self.dict_places[python] = place
+        self.emit(place)
+
+    def dict_of(self, obj):
+        """The name of the dict that goes with a variable, or None."""
+        place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) else None
+        if place is None:
+            return None
+        name = obj.id + ".props"
+        if not place.test.value:
+            place.test = self.const(True)
+            place.body = [self.node(ast.Assign, [self.store(name)], self.either(
+                self.type_is(obj, "JSObject"), self.attribute(obj, "props"), self.name("no_props")))]
+        return self.name(name)
 
     def assign_value(self, variable, value, declares=False):
         """variable = value, as an expression."""
@@ -8366,9 +8493,15 @@ class FunctionEmitter(NodeMaker):
         if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
-            return self.apply(self.attribute(self.name(variable.python), "set"), [value])
+            return self.python("{cell}.set({value})", cell=variable.python, value=value)
         self.note_assignment(variable)
         return self.walrus(variable.python, value)
+
+    def emit_unbound(self, name):
+        """Takes away what a name has from the turn before of a loop."""
+        self.emit_python("""
+            {name} = None
+            del {name}""", name=name)
 
     def is_constant(self, variable):
         return variable.kind in ("const", "import") or variable.kind == "fname"
@@ -8411,8 +8544,7 @@ class FunctionEmitter(NodeMaker):
                 if variable.boxed:
                     self.declare_cell(variable)
                 elif variable.early and variable.in_loop:
-                    self.emit_assign(variable.python, self.const(None))
-                    self.emit(self.node(ast.Delete, [self.node(ast.Name, variable.python, _DEL)]))
+                    self.emit_unbound(variable.python)
             elif variable.kind == "function" and variable.boxed:
                 self.declare_cell(variable)
         for declaration in scope.functions:
@@ -8523,8 +8655,8 @@ class StatementEmitter(FunctionEmitter):
         if self.jumps_through_of():
             self.emit_assign("returned", value)
             self.jump_out(None, "return")
-            return
-        self.emit(self.node(ast.Return, value))
+        else:
+            self.emit_python("return {value}", value=value)
 
     def jumps_through_of(self):
         """Whether a return must break out of loops step by step, so that they can close iterators."""
@@ -8532,9 +8664,8 @@ class StatementEmitter(FunctionEmitter):
 
     def derived_return(self, value):
         """`return value` in a derived constructor: an object, or `this` for undefined."""
-        temp = self.temporary()
-        return self.either(self.compare(self.walrus(temp, value), _IS, self.name("undefined")),
-                           self.name("this"), self.call("derived_result", self.name(temp)))
+        return self.python("this if ({temp} := {value}) is undefined else derived_result({temp})",
+                           temp=self.temporary(), value=value)
 
     def return_value(self, node):
         value = self.expression(node)
@@ -8589,7 +8720,7 @@ class StatementEmitter(FunctionEmitter):
     def visit_ThrowStatement(self, node):
         value = self.expression(node.argument)
         self.at(node)
-        self.emit(self.node(ast.Raise, self.call("JSError", value), None))
+        self.emit_python("raise JSError({value})", value=value)
 
     # -- modules ----
 
@@ -8621,39 +8752,35 @@ class LoopEmitter(StatementEmitter):
         self.jumps.append(jump)
         return jump
 
-    def poll(self):
-        """if interrupt: stop()"""
-        return self.node(ast.If, self.name("interrupt"), [self.node(ast.Expr, self.call("stop"))], [])
-
     def finish_loop(self, jump):
         """After a loop: jumps that pass through it go on."""
         self.jumps.pop()
         for code, target, is_break in jump.pending:
             body = self.collect(lambda: self.resume_jump(code, target, is_break))
-            self.emit_if(self.compare(self.name("jump"), _EQ, self.const(code)), body)
+            self.emit_python("if jump == {code!r}: {body}", code=code, body=body)
 
     def resume_jump(self, code, target, is_break):
         here = self.jumps[-1] if self.jumps else None
         if target == "return":
             if self.jumps_through_of():
                 here.pending.append((code, target, is_break))
-                self.emit(self.node(ast.Break))
+                self.emit_break()
             else:
                 value = self.name("returned")
                 if self.constructor == "derived":
                     value = self.derived_return(value)
-                self.emit(self.node(ast.Return, value))
+                self.emit_python("return {value}", value=value)
         elif here is target:
             self.emit_assign("jump", self.const(0))
             self.leave(target, is_break)
         else:
             here.pending.append((code, target, is_break))
-            self.emit(self.node(ast.Break))
+            self.emit_break()
 
     def leave(self, jump, is_break):
         """break or continue of the innermost Python loop."""
         if is_break:
-            self.emit(self.node(ast.Break))
+            self.emit_break()
         else:
             if jump.update is not None:
                 jump.update()
@@ -8669,7 +8796,7 @@ class LoopEmitter(StatementEmitter):
         code = self.jump_codes
         self.emit_assign("jump", self.const(code))
         innermost.pending.append((code, target if kind != "return" else "return", kind == "break"))
-        self.emit(self.node(ast.Break))
+        self.emit_break()
 
     def visit_BreakStatement(self, node):
         for jump in reversed(self.jumps):
@@ -8708,8 +8835,10 @@ class LoopEmitter(StatementEmitter):
 
     def once(self, body):
         """A Python loop that runs once, so that break can leave it."""
-        body = body + [self.node(ast.Break)]
-        self.emit(self.node(ast.While, self.const(True), body, []))
+        self.emit_python("while True: {body}", body=[*body, self.node(ast.Break)])
+
+    def emit_break(self):
+        self.emit(self.node(ast.Break))
 
     def visit_WhileStatement(self, node):
         self.empty_completion()
@@ -8736,13 +8865,13 @@ class LoopEmitter(StatementEmitter):
         def inside():
             if test is not None:
                 self.at(test)
-                self.emit_if(self.inverse(test), [self.node(ast.Break)])
+                self.emit_python("if {over}: break", over=self.inverse(test))
             self.at(node)
-            self.emit(self.poll())
+            self.emit_python("if interrupt: stop()")
             body()
         statements = self.collect(inside)
         self.at(node)
-        self.emit(self.node(ast.While, self.const(True), statements, []))
+        self.emit_python("while True: {statements}", statements=statements)
 
     def inverse(self, node):
         """A condition that holds when the expression is false."""
@@ -8756,7 +8885,7 @@ class LoopEmitter(StatementEmitter):
 
         def check():
             self.at(node.test)
-            self.emit_if(self.inverse(node.test), [self.node(ast.Break)])
+            self.emit_python("if {over}: break", over=self.inverse(node.test))
         jump.update = check
 
         def body():
@@ -8805,7 +8934,7 @@ class LoopEmitter(StatementEmitter):
         keys = self.call("enumerate_keys", self.head_value(node))
         jump = self.loop(labels)
         self.at(node)
-        self.emit(self.for_each(node, keys))
+        self.out += self.for_each(node, keys)
         self.finish_loop(jump)
 
     def head_value(self, node):
@@ -8815,7 +8944,7 @@ class LoopEmitter(StatementEmitter):
         return self.expression(node.right)
 
     def for_each(self, node, values):
-        """for target in values: body, as a Python statement."""
+        """for target in values: body"""
         left, scope = node.left, node.scope
         target = left.declarations[0].id if isinstance(left, VariableDeclaration) else left
         simple = isinstance(target, Identifier) and type(target.scope) is Variable \
@@ -8829,7 +8958,7 @@ class LoopEmitter(StatementEmitter):
 
         def inside():
             self.at(node)
-            self.emit(self.poll())
+            self.emit_python("if interrupt: stop()")
             outer, self.block = self.block, scope
             if not simple:
                 for variable in scope.names.values():
@@ -8839,11 +8968,13 @@ class LoopEmitter(StatementEmitter):
                     self.bind(target, self.name(id))
                 else:
                     self.assign_target(target, self.name(id))
+            elif isinstance(left, VariableDeclaration) and left.kind != "var":
+                self.place_for_dict(target.scope)
             self.statement(node.body)
             self.block = outer
         body = self.collect(inside)
         self.at(node)
-        return self.node(ast.For, self.store(id), values, body, [])
+        return self.python("for {id} in {values}: {body}", id=id, values=values, body=body)
 
     def visit_ForOfStatement(self, node):
         labels = self.take_labels()
@@ -8853,47 +8984,54 @@ class LoopEmitter(StatementEmitter):
             return
         iterator = self.temporary()
         iterate = "iterate_live" if may_change_arrays(node.body) else "iterate"
+        target = node.left.declarations[0].id if isinstance(node.left, VariableDeclaration) else None
+        if isinstance(target, ArrayPattern) and 1 <= len(target.elements) <= 2 \
+                and all(element is None or self.is_unseen(element, False) for element in target.elements):
+            iterate = "iterate_entries"
         self.emit_assign(iterator, self.call(iterate, self.head_value(node), *self.iterable_text(node.right)))
         jump = self.loop(labels, "of")
         self.at(node)
         loop = self.for_each(node, self.name(iterator))
         self.at(node)
-        self.emit(self.guarded_loop([loop], iterator, "abandon_iterator"))
+        self.out += self.guarded_loop(loop, iterator)
         if jumps_out(node.body):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
         self.finish_loop(jump)
 
-    def guarded_loop(self, body, iterator, abandon):
-        """try: body / except BaseException as error: abandon(iterator, error); raise"""
-        leaving = self.call(abandon, self.name(iterator), self.name("error"))
-        if abandon == "async_abandon":
-            leaving.args.append(self.const(self.is_generator))
-            leaving = self.node(ast.YieldFrom, leaving)
-        handler = self.node(ast.ExceptHandler, self.name("BaseException"), "error", [
-            self.node(ast.Expr, leaving), self.node(ast.Raise, None, None)])
-        return self.node(ast.Try, body, [handler], [], [])
+    def guarded_loop(self, body, iterator):
+        """Statements whose exceptions close an iterator."""
+        return self.python("""
+            try: {body}
+            except BaseException as error:
+                abandon_iterator({iterator}, error)
+                raise""", body=body, iterator=iterator)
 
     def for_await(self, node, labels):
         """for await (… of …): next() is awaited each time (14.7.5)."""
         iterator, result = self.temporary(), self.temporary()
         self.emit_assign(iterator, self.call("async_iterate", self.head_value(node)))
         jump = self.loop(labels, "of")
-        step = self.awaited(self.apply(self.attribute(self.name(iterator), "step"), []))
+        step = self.awaited(self.python("{iterator}.step()", iterator=iterator))
 
         def turn():
             self.at(node)
-            self.emit_assign(result, self.call("async_step", self.name(iterator), step))
-            self.emit_if(self.compare(self.name(result), _IS, self.const(None)), [self.node(ast.Break)])
-            one = self.for_each(node, self.tuple(self.name(result)))
+            self.emit_python("""
+                {result} = async_step({iterator}, {step})
+                if {result} is None: break""", result=result, iterator=iterator, step=step)
             # The body of a Python for over one value, without the for: break must leave the outer loop.
-            self.emit(self.node(ast.Assign, [one.target], self.name(result)))
+            one, = self.for_each(node, self.name(result))
+            self.emit_assign(one.target.id, self.name(result))
             self.out.extend(one.body)
         body = self.collect(turn)
         self.at(node)
-        loop = self.node(ast.While, self.const(True), body, [])
-        self.emit(self.guarded_loop([loop], iterator, "async_abandon"))
-        closing = self.call("async_close", self.name(iterator), self.const(self.is_generator))
-        self.emit_value(self.node(ast.YieldFrom, closing))
+        self.emit_python("""
+            try:
+                while True: {body}
+            except BaseException as error:
+                yield from async_abandon({iterator}, error, {wrap!r})
+                raise
+            yield from async_close({iterator}, {wrap!r})""",
+                         body=body, iterator=iterator, wrap=self.is_generator)
         self.finish_loop(jump)
 
     def visit_SwitchStatement(self, node):
@@ -8904,12 +9042,31 @@ class LoopEmitter(StatementEmitter):
         self.jumps.append(jump)
         self.at(node)
 
+        groups = grouped_cases(node.cases)
+        chained = groups is not None and not any(case.test is not None and self.needs_lift(case.test) for case in node.cases)
+
         def inside():
-            self.in_scope(node.scope, lambda: self.cases(node, value))
+            self.in_scope(node.scope, lambda: self.chained_cases(groups, value) if chained else self.cases(node, value))
         body = self.collect(inside)
         self.at(node)
         self.once(body)
         self.finish_loop(jump)
+
+    def chained_cases(self, groups, value):
+        """if value === test: the case's statements, else the next group."""
+        if not groups:
+            return
+        cases, rest = groups[0], groups[1:]
+        self.at(cases[0])
+        if cases[-1].test is None:
+            self.statements(cases[-1].consequent)
+            return
+        tests = [self.equality(self.name(value), self.expression(case.test)) for case in cases]
+        then = self.collect(lambda: self.statements(cases[-1].consequent))
+        orelse = self.collect(lambda: self.chained_cases(rest, value))
+        self.at(cases[0])
+        self.emit_if(tests[0] if len(tests) == 1 else self.any_of(*tests), then,
+                     [] if isinstance(orelse[0], ast.Pass) else orelse)
 
     def cases(self, node, value):
         """Finds the case that matches, then runs the cases from there on."""
@@ -8927,12 +9084,12 @@ class LoopEmitter(StatementEmitter):
             if start == 0:
                 self.out += body
             else:
-                self.emit_if(self.compare(self.name(number), _EQ, self.const(default)), body)
+                self.emit_python("if {number} == {code!r}: {body}", number=number, code=default, body=body)
         for index, case in enumerate(node.cases):
             if case.consequent:
                 body = self.collect(lambda: self.statements(case.consequent))
                 self.at(case)
-                self.emit_if(self.compare(self.name(number), ast.LtE(), self.const(index)), body)
+                self.emit_python("if {number} <= {index!r}: {body}", number=number, index=index, body=body)
 
     def select_case(self, cases, indices, value, number):
         """if value === test: number = index, else the next one of `indices`."""
@@ -8964,9 +9121,9 @@ class LoopEmitter(StatementEmitter):
         if node.finalizer is not None:
             finalizer = self.finalizer(node.finalizer, self.jump_codes != codes)
         self.at(node)
-        if finalizer and (self.is_generator or self.is_async):
-            body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
-        made = self.node(ast.Try, body, handlers, [], finalizer)
+        collected = finalizer and (self.is_generator or self.is_async)
+        made = self.guard_collection(body, handlers, finalizer) if collected \
+            else self.node(ast.Try, body, handlers, [], finalizer)
         left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
         self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
@@ -8976,12 +9133,16 @@ class LoopEmitter(StatementEmitter):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
         if handlers:
             body = [self.node(ast.Try, body, handlers, [], [])]
-        flag = self.temporary()
-        self.emit_assign(flag, self.const(False))
-        mark = self.node(ast.Assign, [self.store(flag)], self.const(True))
-        disposed = self.node(ast.ExceptHandler, self.name("GeneratorExit"), None, [
-            mark, self.node(ast.Raise, None, None)])
-        return body, [disposed], [self.node(ast.If, self.negated(self.name(flag)), finalizer, [])]
+        start, made = self.python("""
+            {disposed} = False
+            try: {body}
+            except GeneratorExit:
+                {disposed} = True
+                raise
+            finally:
+                if not {disposed}: {finalizer}""", disposed=self.temporary(), body=body, finalizer=finalizer)
+        self.emit(start)
+        return made
 
     def finalizer(self, node, interrupts):
         """A finally block. Its end gives back the jump (one that it `interrupts`, or none) and the
@@ -9071,7 +9232,7 @@ class DestructuringEmitter(LoopEmitter):
         self.emit_assign(temp, value)
         body = self.collect(lambda: self.emit_assign(temp, self.named(pattern.right, pattern.left)))
         self.at(pattern)
-        self.emit_if(self.compare(self.name(temp), _IS, self.name("undefined")), body)
+        self.emit_python("if {temp} is undefined: {body}", temp=temp, body=body)
         use(self.name(temp))
 
     def object_pattern(self, pattern, value, store):
@@ -9079,16 +9240,14 @@ class DestructuringEmitter(LoopEmitter):
         self.emit_assign(source, value)
         first = pattern.properties[0] if pattern.properties else None
         named = [self.const(property_name(first.key))] if isinstance(first, Property) and not first.computed else []
-        refused = self.collect(lambda: self.emit_value(
-            self.call("refuse_destructuring", self.name(source), *named)))
-        self.emit_if(self.any_of(self.compare(self.name(source), _IS, self.name("undefined")),
-                                 self.compare(self.name(source), _IS, self.name("null"))), refused)
+        self.emit_python("if {it} is undefined or {it} is null: refuse_destructuring({it}, *{named})",
+                         it=source, named=named)
         used = []
         for prop in pattern.properties:
             self.at(prop)
             if isinstance(prop, RestElement):
                 target = self.prepare_target(prop.argument)
-                store(target, self.call("object_rest", self.name(source), self.tuple(*used)))
+                store(target, self.python("object_rest({source}, (*{used},))", source=source, used=used))
                 continue
             if prop.computed:
                 key = self.temporary()
@@ -9142,7 +9301,7 @@ class DestructuringEmitter(LoopEmitter):
             for index, element in enumerate(pattern.elements):
                 if element is not None:
                     self.at(element)
-                    store(element, self.subscript(self.name(values), self.const(index)))
+                    store(element, self.python("{values}[{index!r}]", values=values, index=index))
             return
         iterator = self.temporary()
         self.emit_assign(iterator, self.call("destructure_array", value, *text))
@@ -9152,7 +9311,7 @@ class DestructuringEmitter(LoopEmitter):
                 self.element_target(element, iterator, store)
         body = self.collect(elements)
         self.at(pattern)
-        self.emit(self.guarded_loop(body, iterator, "abandon_iterator"))
+        self.out += self.guarded_loop(body, iterator)
         if not (pattern.elements and isinstance(pattern.elements[-1], RestElement)):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
 
@@ -9164,7 +9323,7 @@ class DestructuringEmitter(LoopEmitter):
 
     def element_target(self, element, iterator, store):
         if element is None:
-            self.emit_value(self.apply(self.attribute(self.name(iterator), "step"), []))
+            self.emit_value(self.python("{iterator}.step()", iterator=iterator))
             return
         self.at(element)
         rest = isinstance(element, RestElement)
@@ -9172,7 +9331,7 @@ class DestructuringEmitter(LoopEmitter):
         inner = target.left if isinstance(target, AssignmentPattern) else target
         prepared = self.prepare_target(inner)
         self.at(element)
-        value = self.apply(self.attribute(self.name(iterator), "rest" if rest else "step"), [])
+        value = self.python("{iterator}.rest()" if rest else "{iterator}.step()", iterator=iterator)
         if isinstance(target, AssignmentPattern):
             self.with_default(target, value, lambda v: self.destructure(prepared, v, store))
         else:
@@ -9274,9 +9433,8 @@ class ExpressionEmitter(DestructuringEmitter):
         if kind == "bool" or kind == "str" or type(kind) is tuple:
             return value
         if isinstance(value, ast.Name):
-            return self.both(value, self.compare(value, _EQ, value))
-        temp = self.temporary()
-        return self.both(self.walrus(temp, value), self.compare(self.name(temp), _EQ, self.name(temp)))
+            return self.python("{value} and {value} == {value}", value=value)
+        return self.python("({temp} := {value}) and {temp} == {temp}", temp=self.temporary(), value=value)
 
     def test(self, node):
         """A condition, as a Python expression that is true or false for Python."""
@@ -9358,10 +9516,8 @@ class ExpressionEmitter(DestructuringEmitter):
 
     def visit_ArrayExpression(self, node):
         if any(element is None for element in node.elements):
-            values = self.operands(node.elements)
-            return self.call("array_with_holes", self.node(ast.List, values, _LOAD))
-        values = self.operands(node.elements)
-        return self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
+            return self.python("array_with_holes([*{values}])", values=self.operands(node.elements))
+        return self.python("JSArray(ArrayPrototype, [*{values}])", values=self.operands(node.elements))
 
     # -- objects ----
 
@@ -9388,7 +9544,7 @@ class ExpressionEmitter(DestructuringEmitter):
             else:
                 steps.append(self.property_step(prop, temp))
         self.at(node)
-        return self.name(temp) if lifted else self.first_of(*steps)
+        return self.name(temp) if lifted else self.python("(*{steps},)[0]", steps=steps)
 
     def plain_object(self, properties):
         keys, values = [], []
@@ -9396,8 +9552,7 @@ class ExpressionEmitter(DestructuringEmitter):
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
-        table = self.node(ast.Dict, keys, values)
-        return self.call("JSObject", self.name("ObjectPrototype"), table)
+        return self.python("JSObject(ObjectPrototype, {table})", table=self.node(ast.Dict, keys, values))
 
     def property_value(self, prop, name):
         if isinstance(prop.value, FunctionExpression) and prop.method:
@@ -9465,8 +9620,7 @@ class ClassEmitter(ExpressionEmitter):
             if variable.kind in ("const", "hidden"):
                 self.declare_cell(variable)
                 if not variable.boxed and variable.in_loop and variable.kind == "const" and variable.early:
-                    self.emit_assign(variable.python, self.const(None))
-                    self.emit(self.node(ast.Delete, [self.node(ast.Name, variable.python, _DEL)]))
+                    self.emit_unbound(variable.python)
         superclass = self.const(None) if node.superclass is None else self.saved(
             self.expression(node.superclass))
         self.at(node)
@@ -9634,7 +9788,7 @@ class OperatorEmitter(ClassEmitter):
             return self.negated(self.test(argument))
         value = self.expression(argument)
         if operator == "void":
-            return self.last_of(value, self.name("undefined"))
+            return self.python("({value}, undefined)[1]", value=value)
         kind = infer(argument)
         if operator == "-":
             if isinstance(value, ast.Constant) and type(value.value) in (int, float):
@@ -9656,8 +9810,7 @@ class OperatorEmitter(ClassEmitter):
             return self.optional_chain(node, lambda: self.delete(node.expression), self.const(True))
         if isinstance(node, MemberExpression):
             if isinstance(node.object, Super):
-                parts = self.tuple(self.name("this"), self.member_key(node))
-                return self.call("delete_member", self.const(None), parts, self.const(True))
+                return self.python("delete_member(None, (this, {key}), True)", key=self.member_key(node))
             obj = self.chain_part(node.object)
             if node.optional:
                 obj = self.guard(obj)
@@ -9672,7 +9825,7 @@ class OperatorEmitter(ClassEmitter):
                 holder, test = self.find(node)
                 value = self.either(test, self.call("delete_member", holder, self.const(node.name), self.const(False)), value)
             return value
-        return self.last_of(self.expression(node), self.const(True))
+        return self.python("({value}, True)[1]", value=self.expression(node))
 
     def visit_BinaryExpression(self, node):
         # The left side of a chain is folded in a loop, so that long chains need no recursion.
@@ -9776,8 +9929,8 @@ class OperatorEmitter(ClassEmitter):
                                self.name(temp), self.call("mul", a, b))
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
             a, left = self.reusable(left)
-            check = self.both(self.type_is(left, "int"), self.compare(a, ast.GtE(), self.const(0)))
-            return self.either(check, self.operate(a, "%", right), self.call("mod", a, right))
+            return self.python("{a} % {right} if type({left}) is int and {a} >= 0 else mod({a}, {right})",
+                               a=a, left=left, right=right)
         if operator == "/":
             if isinstance(right, ast.Constant) and right.value:
                 return self.operate(left, "/", right)
@@ -9830,8 +9983,8 @@ class OperatorEmitter(ClassEmitter):
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 and type(right_kind) is not tuple \
                 and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
             b, right = self.reusable(right)
-            check = self.both(self.type_is(right, "int"), self.compare(b, ast.Gt(), self.const(0)))
-            return self.either(check, self.operate(left, "%", b), self.call("mod", left, b))
+            return self.python("{left} % {b} if type({right}) is int and {b} > 0 else mod({left}, {b})",
+                               left=left, right=right, b=b)
         if operator == "%" and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
         a, first, b, second = self.pair(left, right)
@@ -9868,8 +10021,8 @@ class OperatorEmitter(ClassEmitter):
         if operator == "*":
             limit = self.safe_product(temp, self.operate(a, "*", b))
         elif type(right_kind) is tuple and right_kind[0] >= 0:
-            limit = (self.compare(inside, ast.LtE(), self.const(MAX_SAFE)) if operator == "+" else
-                     self.compare(inside, ast.GtE(), self.const(-MAX_SAFE)))
+            limit = self.python("{inside} <= {most!r}" if operator == "+" else "{inside} >= {most!r}",
+                                inside=inside, most=MAX_SAFE if operator == "+" else -MAX_SAFE)
         else:
             limit = self.chain(self.const(-MAX_SAFE), (ast.LtE(), inside), (ast.LtE(), self.const(MAX_SAFE)))
         return self.both(check, limit), self.name(temp)
@@ -9904,9 +10057,8 @@ class OperatorEmitter(ClassEmitter):
 
     def safe_product(self, temp, product):
         """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
-        positive = self.chain(self.const(0), (ast.Lt(), self.walrus(temp, product)), (ast.LtE(), self.const(MAX_SAFE)))
-        negative = self.chain(self.const(-MAX_SAFE), (ast.LtE(), self.name(temp)), (ast.Lt(), self.const(0)))
-        return self.any_of(positive, negative)
+        return self.python("0 < ({temp} := {product}) <= {most!r} or {least!r} <= {temp} < 0",
+                           temp=temp, product=product, most=MAX_SAFE, least=-MAX_SAFE)
 
     def relation(self, operator, left, left_kind, right, right_kind):
         compare = _COMPARE_OPS[operator]
@@ -9954,12 +10106,14 @@ class OperatorEmitter(ClassEmitter):
         if isinstance(right, ast.Name) and right.id in ("undefined", "null"):
             if isinstance(left, ast.Constant):
                 return self.const(False)
-            a, first = self.reusable(left)
-            return self.any_of(self.compare(first, _IS, self.name("undefined")),
-                               self.compare(a, _IS, self.name("null")))
+            return self.is_nullish(*self.reusable(left))
         if is_numeric(left_kind) and is_numeric(right_kind) or left_kind == "str" and right_kind == "str":
             return self.compare(left, _EQ, right)
         return self.call("loose_equal", left, right)
+
+    def is_nullish(self, again, first):
+        """A test for undefined or null, of what reusable() gives."""
+        return self.python("{first} is undefined or {again} is null", first=first, again=again)
 
     def visit_LogicalExpression(self, node):
         if self.needs_lift(node.right) or chain_length(node) > MAX_EXPRESSION_DEPTH:
@@ -9973,12 +10127,11 @@ class OperatorEmitter(ClassEmitter):
             return left
         if operator == "??":
             a, first = self.reusable(left)
-            return self.either(self.any_of(self.compare(first, _IS, self.name("undefined")),
-                                           self.compare(a, _IS, self.name("null"))), right, a)
+            return self.either(self.is_nullish(a, first), right, a)
         if kind == "bool" or kind == "str" or type(kind) is tuple:
             return self.both(left, right) if operator == "&&" else self.any_of(left, right)
         a, first = self.reusable(left)
-        truth = self.both(first, self.compare(a, _EQ, a))
+        truth = self.python("{first} and {a} == {a}", first=first, a=a)
         return self.either(truth, right, a) if operator == "&&" else self.either(truth, a, right)
 
     def logical_statements(self, node):
@@ -9991,8 +10144,7 @@ class OperatorEmitter(ClassEmitter):
         self.emit_assign(temp, self.expression(node))
         for step in reversed(spine):
             if step.operator == "??":
-                test = self.any_of(self.compare(self.name(temp), _IS, self.name("undefined")),
-                                   self.compare(self.name(temp), _IS, self.name("null")))
+                test = self.is_nullish(temp, temp)
             else:
                 test = self.truth(self.name(temp), None)
                 if step.operator == "||":
@@ -10012,12 +10164,17 @@ class OperatorEmitter(ClassEmitter):
         return self.either(self.test(node.test), self.expression(node.consequent),
                            self.expression(node.alternate))
 
+    def effect_SequenceExpression(self, node):
+        for part in node.expressions:
+            self.effect(part)
+
     def visit_SequenceExpression(self, node):
         if len(node.expressions) > 60 or self.needs_lift(node):
             for part in node.expressions[:-1]:
                 self.effect(part)
             return self.expression(node.expressions[-1])
-        return self.last_of(*[self.expression(part) for part in node.expressions])
+        values = [self.expression(part) for part in node.expressions]
+        return self.python("(*{values},)[{last!r}]", values=values, last=len(values) - 1)
 
 
 # -- Assignments -------------------------------------------------------------------------
@@ -10104,12 +10261,17 @@ class AssignmentEmitter(OperatorEmitter):
             return False
         if isinstance(target.property, PrivateName):
             return target.property.scope.type == "field"
-        return is_numeric(infer(target.property)) if target.computed else True
+        if not target.computed:
+            return True
+        kind = infer(target.property)
+        return is_numeric(kind) or kind is None and isinstance(target.property, Identifier) and self.runs_often()
 
     def change_member(self, target, right, change):
         """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
         obj = self.fixed(target.object, right)
         key = self.fixed(target.property, right) if target.computed else None
+        if key is not None and not is_numeric(infer(target.property)):
+            key = self.saved(self.either(self.type_is(key, "int"), key, self.call("member_key", obj, key)))
         current = self.member(obj, target, key)
         value = change(current if isinstance(right, SIMPLE_NODES) else self.saved(current))
         if not isinstance(value, (ast.Name, ast.Constant)):
@@ -10181,20 +10343,25 @@ class AssignmentEmitter(OperatorEmitter):
     def put_into_dict(self, obj, target, value):
         """obj.key = value, names or constants: straight into the dict of an ordinary object, where no setter,
         read-only property or frozen object can be in the way."""
-        props = self.temporary()
-        found = self.walrus(props, self.attribute(obj, "props"))
+        props, is_ordinary = self.dict_of(obj), [self.type_is(obj, "JSObject")]
+        if props is not None:
+            found = props
+        else:
+            props = self.name(self.temporary())
+            found = self.walrus(props.id, self.attribute(obj, "props"))
         if isinstance(target.property, PrivateName):
             key = self.load_variable(target.property.scope)
-            check = self.both(self.type_is(obj, "JSObject"), self.compare(key, _IN, found))
+            has = self.compare(key, _IN, found)
+            check = has if found is props else self.both(*is_ordinary, has)
             helper = "private_put"
         else:
             key = self.const(target.property.name)
-            check = self.both(
-                self.type_is(obj, "JSObject"),
-                self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
-                self.any_of(self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))))
+            has, free = self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))
+            plain = self.compare(self.attribute(obj, "attrs"), _IS, self.const(None))
+            check = self.both(self.any_of(has, self.both(*is_ordinary, free)), plain) if found is props else \
+                self.both(*is_ordinary, plain, self.any_of(has, free))
             helper = "put" if self.scope.strict else "put_sloppy"
-        place = self.node(ast.Subscript, self.name(props), key, _STORE)
+        place = self.node(ast.Subscript, props, key, _STORE)
         self.emit_if(check, [self.node(ast.Assign, [place], value)],
                      [self.node(ast.Expr, self.call(helper, obj, key, value))])
 
@@ -10202,7 +10369,8 @@ class AssignmentEmitter(OperatorEmitter):
         """The value of an expression, in a temporary unless evaluating `right` cannot change it."""
         value = self.expression(node)
         if isinstance(value, ast.Constant) or (isinstance(value, ast.Name) and (
-                is_stable(node, right) or isinstance(right, SIMPLE_NODES))):
+                is_stable(node, right) or isinstance(right, SIMPLE_NODES)
+                or isinstance(node, ThisExpression) and self.constructor != "derived" and not self.scope.is_arrow)):
             return value
         return self.saved(value)
 
@@ -10213,10 +10381,10 @@ class AssignmentEmitter(OperatorEmitter):
         if kind != "str":
             piece = self.text_of(piece, kind, "to_text")
         self.note_assignment(variable)
-        self.emit_assign(variable.python, self.operate(self.name(variable.python), "+", piece))
-        self.emit_if(self.compare(self.call("len", self.name(variable.python)), ast.Gt(),
-                                  self.const(MAX_STRING_LENGTH)),
-                     [self.node(ast.Expr, self.call("too_long"))])
+        self.emit_python("""
+            {text} = {text} + {piece}
+            if len({text}) > {most!r}: too_long()""",
+                         text=variable.python, piece=piece, most=MAX_STRING_LENGTH)
 
     def assign_member(self, target, right):
         """object.key = right, as an expression."""
@@ -10261,10 +10429,8 @@ class AssignmentEmitter(OperatorEmitter):
             self.emit_assign(temp, reference.put(value) if reference else
                              self.assign_identifier(left, value))
         body = self.collect(assign)
-        test = self.logical(operator, self.name(temp), None, self.const(True))
         if operator == "??":
-            test = self.any_of(self.compare(self.name(temp), _IS, self.name("undefined")),
-                               self.compare(self.name(temp), _IS, self.name("null")))
+            test = self.is_nullish(temp, temp)
         elif operator == "||":
             test = self.negated(self.truth(self.name(temp), None))
         else:
@@ -10295,15 +10461,15 @@ class AssignmentEmitter(OperatorEmitter):
             if node.prefix:
                 return self.assign_identifier(target, self.call(helper, old))
             temp = self.temporary()
-            return self.first_of(self.walrus(temp, old),
-                                 self.assign_identifier(target, self.call(helper, self.name(temp))))
+            new = self.assign_identifier(target, self.call(helper, self.name(temp)))
+            return self.python("({temp} := {old}, {new})[0]", temp=temp, old=old, new=new)
         reference = self.member_reference(target)
         if node.prefix:
-            old = self.call("to_numeric", reference.load(first=False))
-            return reference.put(self.call(helper, old), first=True)
-        old = self.call("to_numeric", reference.load())
+            return reference.put(self.guarded_step(reference.load(first=False), sign, helper), first=True)
+        old, first = self.reusable(reference.load())
+        old_number = self.either(self.type_is(first, "int"), old, self.call("to_numeric", old))
         temp = self.temporary()
-        return self.first_of(self.walrus(temp, old), reference.put(self.call(helper, self.name(temp))))
+        return self.first_of(self.walrus(temp, old_number), reference.put(self.guarded_step(self.name(temp), sign, helper)))
 
     def effect_UpdateExpression(self, node):
         target = node.argument
@@ -10369,6 +10535,8 @@ class CallEmitter(AssignmentEmitter):
             self.line, self.column = prop.line, prop.column
             if prop.name == "length":
                 return self.length_of(obj, infer(node.object))
+            if prop.name == "size":
+                return self.call("get_size", obj)
             return self.property(obj, prop.name)
         if isinstance(prop, StringLiteral) and array_index(prop.value) < 0:
             return self.call("get", obj, self.const(prop.value))
@@ -10377,9 +10545,12 @@ class CallEmitter(AssignmentEmitter):
         kind = infer(prop)
         if type(kind) is tuple and kind[0] >= 0 and isinstance(key, (ast.Name, ast.Constant)):
             return self.element(obj, key)
-        if is_numeric(kind) and isinstance(obj, ast.Name) and (
-                isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)):
-            return self.computed_element(obj, key, kind)
+        if is_numeric(kind):
+            return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
+                isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
+        if kind is None and isinstance(prop, Identifier) and isinstance(key, ast.Name) and isinstance(obj, ast.Name) \
+                and self.runs_often():
+            return self.computed_element(obj, key, kind, True)
         return self.call("get_element", obj, key)
 
     def private_member(self, obj, variable):
@@ -10387,6 +10558,9 @@ class CallEmitter(AssignmentEmitter):
         key = self.load_variable(variable)
         if variable.type is None:
             return self.call("private_get", obj, key)
+        props = self.dict_of(obj) if variable.type == "field" else None
+        if props is not None:
+            return self.either(self.compare(key, _IN, props), self.subscript(props, key), self.call("private_get", obj, key))
         obj, first = self.reusable(obj)
         check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(obj, "props")))
         value = self.subscript(self.attribute(obj, "props"), key) if variable.type == "field" \
@@ -10395,41 +10569,46 @@ class CallEmitter(AssignmentEmitter):
 
     def property(self, obj, key):
         """obj.key: straight from the dict of an ordinary object that has it."""
+        props = self.dict_of(obj)
+        if props is not None:
+            return self.either(self.compare(self.const(key), _IN, props), self.subscript(props, self.const(key)),
+                               self.call("get", obj, self.const(key)))
         obj, first = self.reusable(obj)
-        check = self.both(self.type_is(first, "JSObject"),
-                          self.compare(self.const(key), _IN, self.attribute(obj, "props")))
-        return self.either(check, self.subscript(self.attribute(obj, "props"), self.const(key)),
-                           self.call("get", obj, self.const(key)))
+        return self.python("{obj}.props[{key!r}] if type({first}) is JSObject and {key!r} in {obj}.props "
+                           "else get({obj}, {key!r})", obj=obj, first=first, key=key)
 
     def length_of(self, obj, kind):
         if kind == "str":
             return self.call("len", obj)
         a, first = self.reusable(obj)
-        text = self.either(self.type_is(a, "str"), self.call("len", a), self.call("get_length", a))
-        return self.either(self.type_is(first, "JSArray"), self.call("len", self.attribute(a, "items")), text)
+        return self.python("len({a}.items) if type({first}) is JSArray "
+                           "else len({a}) if type({a}) is str else get_length({a})", a=a, first=first)
 
     def element(self, obj, key):
         """obj[key] for a variable or constant that is a non-negative int: straight into the list of an array."""
         a, first = self.reusable(obj)
-        items = self.temporary()
-        check = self.both(
-            self.type_is(first, "JSArray"),
-            self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(a, "items")))))
-        return self.either(check, self.subscript(self.name(items), key), self.call("get_element", a, key))
+        return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
+                           "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
 
-    def computed_element(self, obj, key, kind):
-        """obj[key] for a Number that is computed, and a variable that this does not change."""
+    def computed_element(self, obj, key, kind, is_stable):
+        """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`, a variable."""
+        before = []
+        if not is_stable:
+            temp = self.temporary()
+            before = [self.compare(self.walrus(temp, obj), _IS_NOT, self.const(None))]
+            obj = self.name(temp)
         key, first = self.reusable(key)
         items = self.temporary()
-        size = self.either(self.type_is(obj, "JSArray"),
-                           self.call("len", self.walrus(items, self.attribute(obj, "items"))), self.const(0))
+        size = self.python("len({items} := {it}.items) if type({it}) is JSArray else 0", items=items, it=obj)
         if type(kind) is tuple and kind[0] >= 0:
-            check = self.compare(first, ast.Lt(), size)
+            checks = [self.compare(first, ast.Lt(), size)]
         elif type(kind) is tuple:
-            check = self.chain(self.const(0), (ast.LtE(), first), (ast.Lt(), size))
+            checks = [self.chain(self.const(0), (ast.LtE(), first), (ast.Lt(), size))]
         else:
-            check = self.both(self.type_is(first, "int"), self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size)))
-        return self.either(check, self.subscript(self.name(items), key), self.call("get_element", obj, key))
+            checks = [self.type_is(first, "int"), self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size))]
+        checks = before + checks
+        return self.either(checks[0] if len(checks) == 1 else self.both(*checks), self.subscript(self.name(items), key),
+                           self.call("get_element", obj, key))
 
     def shorten(self, node):
         """Breaks a very long chain a.b().c()… : parts of it are evaluated by statements before."""
@@ -10490,10 +10669,9 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(value, ast.Constant):     # CPython warns of comparisons of literals by `is`
             return value
         a, first = self.reusable(value)
-        test = self.any_of(self.compare(first, _IS, self.name("undefined")),
-                           self.compare(a, _IS, self.name("null")))
+        test = self.is_nullish(a, first)
         if self.lifted_guards:
-            self.emit_if(test, [self.node(ast.Break)])
+            self.emit_python("if {test}: break", test=test)
         else:
             self.guards.append(test)
         return a
@@ -10553,7 +10731,7 @@ class CallEmitter(AssignmentEmitter):
         values = self.arguments(arguments, function, this)
         if isinstance(values, tuple):
             function, this, values = values
-        return self.apply(function, [this, *before, *values])
+        return self.node(ast.Call, function, [this, *before, *values], [])
 
     def shortcut(self, callee, arguments):
         """A call of a method that has a helper of its own, which falls back to the method; or None."""
@@ -10613,8 +10791,8 @@ class CallEmitter(AssignmentEmitter):
             value = self.guard(value)
         a, first = self.reusable(value)
         text = self.const(self.text(callee))
-        return self.either(self.type_is(first, "JSFunction"), self.attribute(a, "fn"),
-                           self.call("callee", a, text))
+        return self.python("{a}.fn if type({first}) is JSFunction else callee({a}, {text})",
+                           a=a, first=first, text=text)
 
     def method_parts(self, node, optional):
         """-> (the Python function, code for `this`) of a member callee."""
@@ -10699,7 +10877,7 @@ class CallEmitter(AssignmentEmitter):
             self.scope.nonlocals |= {"this", "this_bound"}
         made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
                          self.name("this_bound"), *values)
-        return self.first_of(self.walrus("this", made), self.walrus("this_bound", self.const(True)))
+        return self.python("((this := {made}), (this_bound := True))[0]", made=made)
 
     def visit_AwaitExpression(self, node):
         return self.awaited(self.expression(node.argument))
@@ -10882,8 +11060,14 @@ MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 
 
 def is_calm(node):
     """Whether an expression only reads and computes."""
-    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression,
-                                     CallExpression)) for part in node.walk())
+    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression))
+                   or isinstance(part, CallExpression) and not is_call_of_math(part) for part in node.walk())
+
+
+def is_call_of_math(node):
+    callee = node.callee
+    return isinstance(callee, MemberExpression) and not callee.computed and isinstance(callee.object, Identifier) \
+        and callee.object.name == "Math" and type(callee.object.scope) is not Variable
 
 
 def may_change_arrays(body):
@@ -10958,6 +11142,25 @@ def own_parts(node):
 def jumps_out(body):
     """Whether a loop's body has a break, return or continue that may leave the loop early."""
     return any(isinstance(node, (BreakStatement, ContinueStatement, ReturnStatement)) for node in own_parts(body))
+
+
+def grouped_cases(cases):
+    """The cases of a switch in groups that share their statements, if none falls through into the next one, and
+    `default` comes last; else None."""
+    groups, current = [], []
+    for index, case in enumerate(cases):
+        current.append(case)
+        if case.test is None and (len(current) > 1 or index + 1 < len(cases)):
+            return None
+        if case.consequent or index + 1 == len(cases):
+            last = case.consequent[-1] if case.consequent else None
+            while isinstance(last, BlockStatement) and last.body:
+                last = last.body[-1]
+            if index + 1 < len(cases) and not isinstance(last, (BreakStatement, ContinueStatement, ReturnStatement, ThrowStatement)):
+                return None
+            groups.append(current)
+            current = []
+    return groups if len(cases) <= MAX_CASES_NESTED else None
 
 
 def is_own_count(node):
@@ -11154,41 +11357,26 @@ def leaving_by_value(statements, exits, in_loop, leaving):
 
 def leave(left, exits, at):
     """Statements that do what leaving_by_value() met, after its value was assigned to the name `left`."""
-    ways = ((ast.Break, _IS, True), (ast.Continue, _IS, False), (ast.Return, _IS_NOT, None))
-    value = ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD, **at)
-    return [ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(constant, **at)], **at),
-                   [ast.Return(value, **at) if kind is ast.Return else kind(**at)], [], **at)
-            for kind, op, constant in ways if kind in exits]
+    ways = {ast.Break: "if {left} is True: break", ast.Continue: "if {left} is False: continue",
+            ast.Return: "if {left} is not None: return {left}[0]"}
+    return [python_template(way)(*at.values(), left)[0] for kind, way in ways.items() if kind in exits]
 
 
 def left_after(node, left):
     """-> what stands in the place of an ast.Try whose finally block is left by return, break or continue,
-    of which CPython 3.14 and newer warn. `left` is a free name.
-
-        left = None
-        try:
-            try: … finally: … raise FinallyLeft("left", (value,))
-        except FinallyLeft as error:
-            if error.left != "left": raise
-            left = error.value
-        if left is not None: return left[0]
-    """
+    of which CPython 3.14 and newer warn. `left` is a free name."""
     at = {"lineno": node.lineno, "col_offset": node.col_offset}
     exits = set()
-    node.finalbody = leaving_by_value(node.finalbody, exits, False, lambda value, at: [ast.Raise(ast.Call(
-        ast.Name("FinallyLeft", _LOAD, **at), [ast.Constant(left, **at), value], [], **at), None, **at)])
+    node.finalbody = leaving_by_value(node.finalbody, exits, False, lambda value, at: python_template(
+        "raise FinallyLeft({left!r}, {value})")(*at.values(), left, value))
     if not exits:
         return [node]
-
-    def of_error(name):
-        return ast.Attribute(ast.Name("error", _LOAD, **at), name, _LOAD, **at)
-
-    def set_left(value):
-        return ast.Assign([ast.Name(left, _STORE, **at)], value, **at)
-    is_other = ast.Compare(of_error("left"), [ast.NotEq()], [ast.Constant(left, **at)], **at)
-    handler = ast.ExceptHandler(ast.Name("FinallyLeft", _LOAD, **at), "error", [
-        ast.If(is_other, [ast.Raise(None, None, **at)], [], **at), set_left(of_error("value"))], **at)
-    return [set_left(ast.Constant(None, **at)), ast.Try([node], [handler], [], [], **at), *leave(left, exits, at)]
+    return python_template("""
+        {left} = None
+        try: {node}
+        except FinallyLeft as error:
+            if error.left != {left!r}: raise
+            {left} = error.value""")(*at.values(), left, [node]) + leave(left, exits, at)
 
 
 class FinallyMender(ast.NodeTransformer):
@@ -11286,12 +11474,10 @@ def compile_script(source, filename, program=None, may_await=False, keep_tree=Fa
         emitter.begin_eval(program, scope)
     emitter.in_scope(scope.body if scope.body is not scope else None,
                      lambda: emitter.statements(program.body))
-    completion = emitter.name("completion")
-    emitter.emit(ast.Return(emitter.tuple(completion) if may_await else completion,
-                            lineno=1, col_offset=0))
     emitter.line, emitter.column = 1, 0
+    emitter.emit_python("return (completion,)" if may_await else "return completion")
     if emitter.jump_codes:
-        emitter.out.insert(0, emitter.no_jump())
+        emitter.out[:0] = emitter.python("jump = 0")
     around = [] if site is None else [v.python for v in site.variables] + ["new_target"]
     top = emitter.python_def("script_f0", ["this", *around], emitter.declarations() + emitter.out)
     result = CompiledScript()
@@ -11361,7 +11547,7 @@ def compile_module(source, filename, keep_tree=False):
     emitter.out += body
     emitter.line, emitter.column = 1, 0
     if emitter.jump_codes:
-        emitter.out.insert(0, emitter.no_jump())
+        emitter.out[:0] = emitter.python("jump = 0")
     shared = [v for v in scope.names.values() if v.provided]
     top = emitter.python_def("script_f0", ["this", *[v.python for v in shared]],
                              emitter.declarations() + emitter.out)
@@ -11869,7 +12055,7 @@ def group_values(realm, items, callback, make_key):
     groups = {}
     iterator = iterate(realm, items)
     try:
-        for index, value in enumerate(iterator):
+        for index, value in enumerate(with_polls(iterator)):
             key = make_key(callback.fn(undefined, value, index))
             groups.setdefault(key, []).append(value)
     except BaseException as error:
@@ -12106,7 +12292,7 @@ def object_from_entries(realm, this, entries=undefined, *_):
     obj = JSObject(realm.ObjectPrototype)
     iterator = iterate(realm, entries)
     try:
-        for entry in iterator:
+        for entry in with_polls(iterator):
             if not isinstance(entry, JSObject):
                 raise JSTypeError(f"Iterator value {display(entry)} is not an entry object")
             key = entry.get("0")
@@ -12830,10 +13016,10 @@ def decimal_in_radix(value, radix, count):
     """A Decimal integer as `count` digits of a radix."""
     if count <= 1024:
         return integer_in_radix(int(value), radix).rjust(count, "0")
-    half = count // 2
-    power = EXACT_DECIMAL.power(decimal.Decimal(radix), half)
-    high = EXACT_DECIMAL.divide_int(value, power)
-    low = EXACT_DECIMAL.subtract(value, EXACT_DECIMAL.multiply(high, power))
+    half, exact = count // 2, exact_decimals()
+    power = exact.power(decimal.Decimal(radix), half)
+    high = exact.divide_int(value, power)
+    low = exact.subtract(value, exact.multiply(high, power))
     return decimal_in_radix(high, radix, count - half) + decimal_in_radix(low, radix, half)
 
 
@@ -13230,6 +13416,8 @@ def extreme(values, choose, zero_sign):
 def math_max(realm, this, *values):
     if len(values) == 2 and type(values[0]) is int and type(values[1]) is int:
         return values[0] if values[0] > values[1] else values[1]
+    if {*map(type, values)} == {int}:
+        return max(values)
     return extreme(values, max, 1) if values else -INFINITY
 
 
@@ -13237,6 +13425,8 @@ def math_max(realm, this, *values):
 def math_min(realm, this, *values):
     if len(values) == 2 and type(values[0]) is int and type(values[1]) is int:
         return values[0] if values[0] < values[1] else values[1]
+    if {*map(type, values)} == {int}:
+        return min(values)
     return extreme(values, min, -1) if values else INFINITY
 
 
@@ -14773,7 +14963,7 @@ def string_raw(realm, this, template=undefined, *substitutions):
     literals = to_object(realm, to_object(realm, template).get("raw"))
     length = length_of_array_like(literals)
     pieces, total = [], 0
-    for index in range(length):
+    for index in interruptible(range(length)):
         piece = to_string(substitutions[index - 1]) if 0 < index <= len(substitutions) else ""
         # The literal is read only after the substitution before it was converted.
         piece += to_string(literals.get(str(index)))
@@ -15157,38 +15347,6 @@ def sort_texts(texts):
     return result
 
 
-def sort_in_slices(values, key=None):
-    """sorted(values, key=key) of a sequence, with checks whether the script shall stop: long ones are
-    sorted in runs, which are then merged piece by piece."""
-    if len(values) <= SLICE_LENGTH << 2:
-        return sorted(values, key=key)
-    runs = [sorted(piece, key=key) for piece in sliced(values)]
-    result = []
-    for piece in merged_runs(runs, key):
-        result += piece
-    return result
-
-
-def merged_runs(runs, key=None):
-    """What several sorted sequences hold, in order and stably, as lists of some ten thousand items each."""
-    get_key = key or (lambda value: value)
-    sample = sorted([get_key(run[at]) for run in runs for at in range(0, len(run), max(1, len(run) // 64))])
-    bounds = [bound for at, bound in enumerate(sample) if not at & 63 and (not at or sample[at - 64] < bound)]
-    starts = [0] * len(runs)
-    for bound in bounds + [None]:
-        items = []
-        for index, run in enumerate(runs):
-            poll_interrupt()
-            end = len(run) if bound is None else bisect.bisect_left(run, bound, starts[index], key=key)
-            items += run[starts[index]:end]
-            starts[index] = end
-        yield sorted(items, key=key)
-        for index, run in enumerate(runs if bound is not None else ()):     # all alike
-            end = bisect.bisect_right(run, bound, starts[index], key=key)
-            yield list(run[starts[index]:end])
-            starts[index] = end
-
-
 def make_comparison(function):
     """A comparison for cmp_to_key, which asks only whether the result is below zero."""
     def compare(x, y):
@@ -15520,7 +15678,7 @@ def array_push(realm, this, *values):
     if length + len(values) > MAX_SAFE:
         raise JSTypeError(f"Pushing {len(values)} elements on an array-like of length {length} "
                           "is disallowed by ECMA-262")
-    for index, value in enumerate(values, length):
+    for index, value in enumerate(interruptible(values), length):
         obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length + len(values))
     return length + len(values)
@@ -15603,7 +15761,7 @@ def array_sort(realm, this, comparator=undefined, *_):
     if is_dense(obj) and len(obj.items) == len(values):
         obj.items[:] = values
         return obj
-    for index, value in enumerate(values):
+    for index, value in enumerate(interruptible(values)):
         obj.set_or_throw(str(index), value)
     for index in range(len(values), length):
         if not index & 4095:
@@ -15651,7 +15809,7 @@ def splice_in_place(realm, obj, length, start, deleted, items):
             if not index & 4095:
                 realm.poll()
             obj.delete_or_throw(str(index))
-    for index, value in enumerate(items, start):
+    for index, value in enumerate(interruptible(items), start):
         obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length - deleted + count)
 
@@ -15714,7 +15872,7 @@ def array_unshift(realm, this, *values):
     if count:
         check_safe_length(length + count)
         move_elements(realm, obj, 0, count, length, True)
-        for index, value in enumerate(values):
+        for index, value in enumerate(interruptible(values)):
             obj.set_or_throw(str(index), value)
     set_length_or_throw(obj, length + count)
     return length + count
@@ -15740,7 +15898,7 @@ def array_with(realm, this, index=undefined, value=undefined, *_):
     check_array_length(length)
     index = int(index)
     values = copied_items(realm, obj, length) if is_dense(obj) else [
-        undefined if at == index else obj.get(str(at)) for at in range(length)]
+        undefined if at == index else obj.get(str(at)) for at in interruptible(range(length))]
     values[index] = value
     return realm.new_array(values)
 
@@ -15907,7 +16065,7 @@ def array_of(realm, this, *items):
     if this is realm.Array or not is_constructor(this):
         return realm.new_array(list(items))
     target = construct(this, (len(items),))
-    for index, value in enumerate(items):
+    for index, value in enumerate(interruptible(items)):
         target.create_data_property_or_throw(str(index), value)
     set_length_or_throw(target, len(items))
     return target
@@ -16123,15 +16281,6 @@ def moved_position(position, era):
     return position, era
 
 
-def polled(realm, values):
-    """The same values, with checks of the clock: for loops that may not call any
-    generated code."""
-    for count, value in enumerate(values):
-        if not count & 4095:
-            realm.poll()
-        yield value
-
-
 def declared_info(table, key):
     """The FunctionInfo that all realms share of one function in a table. Comparing it tells a
     built-in function from what a script may have put in its place."""
@@ -16156,7 +16305,7 @@ def declare_filling(table, adder_name, quick_adder, has_entries):
         add = quick_adder(realm, target) if is_builtin else functools.partial(adder.fn, target)
         iterator = fast_iterator(realm, iterable) or iterate(realm, iterable)
         try:
-            for item in polled(realm, iterator):
+            for item in with_polls(iterator):
                 if has_entries:
                     add(*entry_of(item))
                 else:
@@ -16214,7 +16363,7 @@ MAP.alias(SYM_ITERATOR, "entries")
 @MAP.method("forEach", 1)
 def map_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     run = require_callable(callback).fn
-    for position in polled(realm, this.positions()):
+    for position in with_polls(this.positions()):
         run(this_arg, this.values[position], this.keys[position], this)
     return undefined
 
@@ -16279,7 +16428,7 @@ SET.alias(SYM_ITERATOR, "values")
 @SET.method("forEach", 1)
 def set_for_each(realm, this, callback=undefined, this_arg=undefined, *_):
     run = require_callable(callback).fn
-    for position in polled(realm, this.positions()):
+    for position in with_polls(this.positions()):
         key = this.keys[position]
         run(this_arg, key, key, this)
     return undefined
@@ -16324,11 +16473,11 @@ def set_difference(realm, this, other=undefined, *_):
     record = SetRecord(other)
     result = copy_of_set(realm, this)
     if len(this.index) <= record.size:
-        for key in polled(realm, iterate_set(this)):
+        for key in with_polls(iterate_set(this)):
             if record.contains(key):
                 result.remove(key)
     else:
-        for key in polled(realm, record.iterator()):
+        for key in with_polls(record.iterator()):
             result.remove(key)
     return result
 
@@ -16338,11 +16487,11 @@ def set_intersection(realm, this, other=undefined, *_):
     record = SetRecord(other)
     result = JSSet(realm.SetPrototype)
     if len(this.index) <= record.size:
-        for key in polled(realm, iterate_set(this)):
+        for key in with_polls(iterate_set(this)):
             if record.contains(key):
                 result.add_key(key)
     else:
-        for key in polled(realm, record.iterator()):
+        for key in with_polls(record.iterator()):
             if this.has_key(key):
                 result.add_key(key)
     return result
@@ -16352,9 +16501,9 @@ def set_intersection(realm, this, other=undefined, *_):
 def set_is_disjoint_from(realm, this, other=undefined, *_):
     record = SetRecord(other)
     if len(this.index) <= record.size:
-        return not any(record.contains(key) for key in polled(realm, iterate_set(this)))
+        return not any(record.contains(key) for key in with_polls(iterate_set(this)))
     iterator = record.iterator()
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         if this.has_key(key):
             iterator.close()
             return False
@@ -16365,7 +16514,7 @@ def set_is_disjoint_from(realm, this, other=undefined, *_):
 def set_is_subset_of(realm, this, other=undefined, *_):
     record = SetRecord(other)
     return len(this.index) <= record.size \
-        and all(record.contains(key) for key in polled(realm, iterate_set(this)))
+        and all(record.contains(key) for key in with_polls(iterate_set(this)))
 
 
 @SET.method("isSupersetOf", 1)
@@ -16374,7 +16523,7 @@ def set_is_superset_of(realm, this, other=undefined, *_):
     if len(this.index) < record.size:
         return False
     iterator = record.iterator()
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         if not this.has_key(key):
             iterator.close()
             return False
@@ -16385,7 +16534,7 @@ def set_is_superset_of(realm, this, other=undefined, *_):
 def set_symmetric_difference(realm, this, other=undefined, *_):
     iterator = SetRecord(other).iterator()
     result = copy_of_set(realm, this)
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         if this.has_key(key):
             result.remove(key)
         else:
@@ -16397,7 +16546,7 @@ def set_symmetric_difference(realm, this, other=undefined, *_):
 def set_union(realm, this, other=undefined, *_):
     iterator = SetRecord(other).iterator()
     result = copy_of_set(realm, this)
-    for key in polled(realm, iterator):
+    for key in with_polls(iterator):
         result.add_key(key)
     return result
 
@@ -16485,27 +16634,38 @@ def collection_iterator_next(realm, this, *_):
 def iterate_map(realm, source):
     """A Python iterator over the entries of a JSMap, live, as [key, value] arrays."""
     array_proto = realm.ArrayPrototype
-    for position in source.positions():
-        yield JSArray(array_proto, [source.keys[position], source.values[position]])
+    for pair in iterate_pairs(source):
+        yield JSArray(array_proto, [*pair])
+
+
+def iterate_pairs(source):
+    """The same as Python tuples."""
+    era, position = source.era, source.first
+    while True:
+        for key, value in zip(itertools.islice(source.keys, position, None), itertools.islice(source.values, position, None)):
+            if key is not HOLE:
+                yield key, value
+            position += 1
+            if source.era is not era:
+                break
+        else:
+            return
+        position, era = moved_position(position, era)
 
 
 def iterate_set(source):
     """A Python iterator over the values of a JSSet, live."""
-    keys, era, position = source.keys, source.era, source.first
-    for key in itertools.islice(keys, position, None):
-        if key is not HOLE:
-            yield key
-        position += 1
-        if source.era is not era:
-            break
-    while source.era is not era:
-        position, era = moved_position(position, era)
-        keys = source.keys
-        while era is source.era and position < len(keys):
-            key = keys[position]
-            position += 1
+    era, position = source.era, source.first
+    while True:
+        for key in itertools.islice(source.keys, position, None):
             if key is not HOLE:
                 yield key
+            position += 1
+            if source.era is not era:
+                break
+        else:
+            return
+        position, era = moved_position(position, era)
 
 
 #: What fast_iterator() knows.
@@ -17204,7 +17364,7 @@ def typed_array_filter(realm, this, callback=undefined, this_arg=undefined, *_):
     kept = [value for index, value in element_items(realm, this, range(len(this.view)))
             if to_boolean(test(this_arg, value, index, this))]
     result = typed_array_species_create(realm, this, (len(kept),), "%TypedArray%.prototype.filter")
-    for index, value in enumerate(kept):
+    for index, value in enumerate(interruptible(kept)):
         result.set_index(index, value)
     return result
 
@@ -17219,7 +17379,7 @@ def typed_array_includes(realm, this, value=undefined, start=undefined, *_):
         return value is undefined
     if value != value:
         return this.kind.is_float and any(
-            item != item for item in polled(realm, (this.view[i] for i in range(first, length))))
+            item != item for item in with_polls((this.view[i] for i in range(first, length))))
     return find_forwards(realm, this, value, first) >= 0
 
 
@@ -17318,7 +17478,7 @@ def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
         if set(map(type, values)) <= NUMBER_TYPES:
             this.store(values, start)
             return undefined
-    for index in polled(realm, range(length)):
+    for index in with_polls(range(length)):
         this.set_index(start + index, source.get(str(index)))
     return undefined
 
@@ -17376,7 +17536,7 @@ def slice_over_itself(realm, result, source, first, count):
     """Byte after byte, from the start, as the specification asks of overlapping slices."""
     data, size = source.buffer.data, source.kind.size
     start, to = source.offset + first * size, result.offset
-    for position in polled(realm, range(count * size)):
+    for position in with_polls(range(count * size)):
         data[to + position] = data[start + position]
 
 
@@ -17499,7 +17659,7 @@ def typed_array_from(realm, this, source=undefined, mapper=undefined, this_arg=u
         require_callable(mapper)
     values = values_of_source(realm, source)
     result = typed_array_create(this, (len(values),), "%TypedArray%.from")
-    for index in polled(realm, range(len(values))):
+    for index in with_polls(range(len(values))):
         value = values[index]
         if mapper is not undefined:
             value = mapper.fn(this_arg, value, index)
@@ -17529,7 +17689,7 @@ def values_of_source(realm, source):
         if type(source) is JSArray and not source.props and source.attrs is None \
                 and source.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
             return list(source.items)
-        return limited_list(polled(realm, iterator_from_method(source, method)))
+        return limited_list(with_polls(iterator_from_method(source, method)))
     values = ArrayLikeValues(to_object(realm, source))
     if values.length > MAX_BUFFER_BYTES:
         raise JSRangeError(f"Invalid typed array length: {values.length}")
@@ -17538,7 +17698,7 @@ def values_of_source(realm, source):
 
 def limited_list(iterator):
     values = []
-    for value in iterator:
+    for value in with_polls(iterator):
         values.append(value)
         if len(values) > MAX_ARRAY_ITEMS:
             raise JSRangeError("Invalid typed array length")
@@ -17550,7 +17710,7 @@ def typed_array_of(realm, this, *items):
     if not is_constructor(this):
         raise JSTypeError(f"{display(this)} is not a constructor")
     result = typed_array_create(this, (len(items),), "%TypedArray%.of")
-    for index, value in enumerate(items):
+    for index, value in enumerate(interruptible(items)):
         result.set_or_throw(str(index), value)
     return result
 
@@ -17581,7 +17741,7 @@ def construct_typed_array(realm, kind, new_target, source, offset, length):
     if type(values) is list:
         result.store(values)
     else:
-        for index in polled(realm, range(len(values))):
+        for index in with_polls(range(len(values))):
             result.set_index(index, values[index])
     return result
 
@@ -17639,7 +17799,7 @@ def iterate_typed_array(realm, array):
             or array.proto is not getattr(realm, array.kind.name + "Prototype") \
             or not realm.typed_array_iteration_untouched:
         return None
-    return polled(realm, live_elements(array))
+    return with_polls(live_elements(array))
 
 
 def live_elements(array):
@@ -19405,7 +19565,7 @@ JSON = Namespace("JSON", tag="JSON")
 
 _JSON_SPACE = re.compile(r"[ \t\n\r]*")
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_JSON_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
+_JSON_CHARACTERS = re.compile(r'(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*')
 _JSON_LITERALS = {"t": "true", "f": "false", "n": "null"}
 _MINUS_ZERO = re.compile("-0(?![0-9.eE])")
 #: An error message quotes this many characters before and after the place.
@@ -19521,8 +19681,8 @@ def json_parse(realm, text):
 _JSON_TEXT = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 #: Characters of a JSON text that are decoded without a check whether the script shall stop.
 JSON_PART_CHARACTERS = 1 << 16
-#: Values of a text that is decoded at once all the same: some 60 ms.
-MIN_JSON_VALUES_IN_PARTS = 1 << 19
+#: Values of a text that is decoded at once all the same: 15 ms, of small arrays 100.
+MIN_JSON_VALUES_IN_PARTS = 1 << 17
 
 
 def _json_part(depth):
@@ -19605,7 +19765,9 @@ def _decode_parts(parser, text, at, place):
 
 
 def parse_plain_json(text):
-    """A JSON text, as clients send it, as plain Python. Raises JSSyntaxError, in V8's words."""
+    """A JSON text, as clients and scripts send it, as plain Python. Raises JSSyntaxError, in V8's words."""
+    if has_too_many_values(text):
+        raise JSSyntaxError(f"it has more than {MAX_JSON_VALUES:,} values")
     try:
         return _PLAIN_JSON.decode(text)
     except RecursionError:
@@ -19627,7 +19789,7 @@ _JSON_TEXT_OR_VALUE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)|[,\[{]', r
 
 def has_too_many_values(text):
     """Whether a JSON text has more than MAX_JSON_VALUES: each takes many times its characters of memory."""
-    if text.count(",") + text.count("[") + text.count("{") <= MAX_JSON_VALUES:
+    if len(text) <= MAX_JSON_VALUES or text.count(",") + text.count("[") + text.count("{") <= MAX_JSON_VALUES:
         return False
     separators = (1 for found in _JSON_TEXT_OR_VALUE.finditer(text) if found[0][0] != '"')
     return sum(itertools.islice(separators, MAX_JSON_VALUES + 1)) > MAX_JSON_VALUES
@@ -19701,8 +19863,11 @@ def json_token_error(text, position):
     """(None, position after it) for a string, number or literal, else (message, position)."""
     char = text[position:position + 1]
     if char == '"':
-        match = _JSON_STRING.match(text, position)
-        return (None, match.end()) if match else json_string_error(text, position + 1)
+        position += 1
+        while end := _JSON_CHARACTERS.match(text, position, position + SLICE_LENGTH).end() - position:
+            poll_interrupt()
+            position += end
+        return (None, position + 1) if text[position:position + 1] == '"' else json_string_error(text, position)
     if char and char in "-0123456789":
         return json_number_error(text, position)
     literal = _JSON_LITERALS.get(char, "")
@@ -19713,25 +19878,16 @@ def json_token_error(text, position):
 
 
 def json_string_error(text, position):
-    """The message and position for a string literal that has an error somewhere."""
-    while position < len(text):
-        char = text[position]
-        if char == "\\":
-            escape = text[position + 1:position + 2]
-            if not escape:
-                return "", len(text)
-            if escape == "u":
-                for index in range(position + 2, position + 6):
-                    if index >= len(text) or text[index] not in "0123456789abcdefABCDEF":
-                        return "Bad Unicode escape in JSON", index
-                position += 4
-            elif escape not in '"\\/bfnrt':
-                return "Bad escaped character in JSON", position + 1
-            position += 1
-        elif char < " ":
-            return "Bad control character in string literal in JSON", position
-        position += 1
-    return "Unterminated string in JSON", len(text)
+    """The message and position for a string literal that has an error here."""
+    char, escape = text[position:position + 1], text[position + 1:position + 2]
+    if char == "\\" and escape == "u":
+        return "Bad Unicode escape in JSON", next(
+            (index for index in range(position + 2, position + 6)
+             if text[index:index + 1] not in "0123456789abcdefABCDEF" or index >= len(text)))
+    if char == "\\":
+        return ("Bad escaped character in JSON", position + 1) if escape else ("", len(text))
+    return ("Bad control character in string literal in JSON", position) if char \
+        else ("Unterminated string in JSON", len(text))
 
 
 def json_number_error(text, position):
@@ -19815,9 +19971,9 @@ def internalize(realm, holder, name, reviver, source):
             keys = map(str, range(length_of_array_like(value)))
             known = dict(zip(map(str, itertools.count()), source)) if type(source) is list else {}
         else:
-            keys = [key for key in value.own_keys() if type(key) is str and is_enumerable(value, key)]
+            keys = [key for key in interruptible(value.own_keys()) if type(key) is str and is_enumerable(value, key)]
             known = source if type(source) is dict else {}
-        for key in keys:
+        for key in with_polls(keys):
             element = internalize(realm, value, key, reviver, known.get(key))
             if element is undefined:
                 value.delete(key)
@@ -20102,7 +20258,7 @@ class JSONWriter:
         if keys is None:
             keys = [key for key in value.own_keys() if type(key) is str]
             if value.exotic or value.attrs is not None:
-                keys = [key for key in keys if is_enumerable(value, key)]
+                keys = [key for key in interruptible(keys) if is_enumerable(value, key)]
         colon = ": " if self.gap else ":"
         for key in keys:
             if self.write_property(lambda: value, key, value.get(key), before + quote_json(key) + colon):
@@ -21333,6 +21489,8 @@ class PatternParser:
     """Reads a pattern (22.2.1 with B.1.2); raises JSSyntaxError with the reason as V8 words it."""
 
     def __init__(self, source, flags):
+        if len(source) > MAX_PATTERN_LENGTH:
+            self.fail("Regular expression too large")
         self.sets = "v" in flags
         self.unicode = self.sets or "u" in flags
         self.ignore_case = "i" in flags
@@ -21352,8 +21510,6 @@ class PatternParser:
 
     def parse(self):
         """The tree of the whole pattern."""
-        if len(self.text) > MAX_PATTERN_LENGTH:
-            self.fail("Regular expression too large")
         tree = self.disjunction()
         if self.pos < len(self.text):
             self.fail("Unmatched ')'")
@@ -22957,7 +23113,7 @@ class CodePointView:
 
     def locate(self):
         """Notes where the astral characters are, once a position within the text is asked for."""
-        self.astral = [m.start() for m in interruptible_slowly(_ASTRAL_CHARACTER.finditer(self.points))]
+        self.astral = [m.start() for m in with_polls(_ASTRAL_CHARACTER.finditer(self.points))]
         self.astral_units = [index + i for i, index in enumerate(self.astral)]
 
     def to_point(self, unit):
@@ -23155,7 +23311,7 @@ REGEXP_FLAGS = "dgimsuvy"
 
 def are_flags(flags):
     """Whether a string is made of flags, each at most once, and not both of u and v."""
-    return len(set(flags)) == len(flags) and set(flags) <= set(REGEXP_FLAGS) \
+    return len(flags) <= len(REGEXP_FLAGS) and len(set(flags)) == len(flags) and set(flags) <= set(REGEXP_FLAGS) \
         and not ("u" in flags and "v" in flags)
 
 
@@ -25122,14 +25278,19 @@ UNIT_SINGULARS = {"celsius": "degree Celsius", "fahrenheit": "degree Fahrenheit"
 UNIT_SPECIAL = {"mile-per-hour": "mph", "mile-per-gallon": "mpg"}
 
 ROUNDING_MODES = {
-    "ceil": decimal.ROUND_CEILING, "floor": decimal.ROUND_FLOOR, "expand": decimal.ROUND_UP,
-    "trunc": decimal.ROUND_DOWN, "halfExpand": decimal.ROUND_HALF_UP,
-    "halfTrunc": decimal.ROUND_HALF_DOWN, "halfEven": decimal.ROUND_HALF_EVEN,
+    "ceil": "ROUND_CEILING", "floor": "ROUND_FLOOR", "expand": "ROUND_UP",
+    "trunc": "ROUND_DOWN", "halfExpand": "ROUND_HALF_UP",
+    "halfTrunc": "ROUND_HALF_DOWN", "halfEven": "ROUND_HALF_EVEN",
     "halfCeil": None, "halfFloor": None}
 ROUNDING_INCREMENTS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 2500, 5000)
 #: Longer texts are formatted as the Number they convert to.
 MAX_DECIMAL_TEXT = 1000
-_ROUNDING = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
+
+
+@functools.cache
+def rounded_decimals():
+    """Decimal arithmetic in which what is not exact is rounded."""
+    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
 
 
 class NumberSettings(IntlSettings):
@@ -25272,11 +25433,12 @@ def round_decimal(value, settings):
     if mode is None:
         upwards = (settings.roundingMode == "halfCeil") is not value.is_signed()
         mode = decimal.ROUND_HALF_UP if upwards else decimal.ROUND_HALF_DOWN
+    arithmetic = rounded_decimals()
     if settings.roundingIncrement != 1:
-        step = _ROUNDING.scaleb(decimal.Decimal(settings.roundingIncrement), place)
-        value = _ROUNDING.multiply(_ROUNDING.divide(value, step).quantize(decimal.Decimal(1), mode, _ROUNDING), step)
+        step = arithmetic.scaleb(decimal.Decimal(settings.roundingIncrement), place)
+        value = arithmetic.multiply(arithmetic.divide(value, step).quantize(decimal.Decimal(1), mode, arithmetic), step)
     elif value.as_tuple().exponent < place:
-        value = value.quantize(_ROUNDING.scaleb(decimal.Decimal(1), place), mode, _ROUNDING)
+        value = value.quantize(arithmetic.scaleb(decimal.Decimal(1), place), mode, arithmetic)
     whole, _, fraction = format(value.copy_abs(), "f").partition(".")
     if fewest is None:
         exponent = value.adjusted() if value else 0
@@ -25298,11 +25460,11 @@ def scale_number(value, settings):
             return compact_power(settings.data, settings.compactDisplay, exponent)[0]
         return exponent // step * step
     power = power_of(value.adjusted())
-    whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
+    whole, fraction = round_decimal(rounded_decimals().scaleb(value, -power), settings)
     # Rounding may have made 1000 of 999.9.
     if power_of(power + len(whole.lstrip("0") or "0") - 1) > power:
         power = power_of(power + len(whole) - 1)
-        whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
+        whole, fraction = round_decimal(rounded_decimals().scaleb(value, -power), settings)
     return whole, fraction, power
 
 
@@ -25393,7 +25555,7 @@ def format_number_parts(value, settings):
     """PartitionNumberPattern (ECMA-402, 15.5.4): a list of (type, text)."""
     value = decimal_value(value)
     if settings.style == "percent" and value.is_finite():
-        value = _ROUNDING.scaleb(value, 2)
+        value = rounded_decimals().scaleb(value, 2)
     negative = value.is_signed() and not value.is_nan()
     digits, is_zero, category = magnitude_parts(value, settings)
     rows = settings.data.list("number")
@@ -26125,7 +26287,7 @@ def string_list(realm, iterable):
         return []
     iterator = iterate(realm, iterable)
     items = []
-    for item in iterator:
+    for item in with_polls(iterator):
         if type(item) is not str:
             error = JSTypeError("Iterable yielded a non-String value")
             abandon_iterator(iterator, error)
@@ -27960,7 +28122,7 @@ def params_construct(realm, new_target, init=undefined, *_):
     if method is not undefined:
         return JSURLSearchParams(proto, pairs_from_sequence(realm, init))
     pairs = {}
-    for key in init.own_keys():
+    for key in interruptible(init.own_keys()):
         if type(key) is str:
             own = init.get_own(key)
             if own is not None and own.enumerable:
@@ -28255,7 +28417,7 @@ class Cloner:
 
     def clone_properties(self, value, copy):
         """The own enumerable properties with string keys."""
-        for key in value.own_keys():
+        for key in interruptible(value.own_keys()):
             if type(key) is str:
                 own = value.get_own(key)
                 if own is not None and own.enumerable:
@@ -28373,11 +28535,11 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
         raise JSError(new_dom_exception(
             realm, f"The requested length exceeds {MAX_RANDOM_BYTES} bytes", "QuotaExceededError"))
     if target:                          # the view of a detached buffer is empty, and read-only
-        target[:] = secrets.token_bytes(len(target))
+        target[:] = os.urandom(len(target))
     return array
 
 
-CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)))
+CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=os.urandom(16), version=4)))
 
 
 #: When the clock of performance.now() stood at zero: of that clock, and in milliseconds of Unix time.
@@ -28828,6 +28990,10 @@ def reading_helpers(realm, helpers):
             props = obj.props
             if key in props:
                 return props[key]
+            if obj.attrs is None and type(obj.proto) is JSObject and key not in obj.proto.props:
+                attrs = obj.proto.attrs
+                if attrs is not None and type(accessor := attrs.get(key)) is Accessor and accessor.getter is not undefined:
+                    return accessor.getter.fn(obj)
             return obj.get(key)
         if isinstance(obj, JSObject):
             return obj.get(key)
@@ -28862,7 +29028,15 @@ def reading_helpers(realm, helpers):
             return len(obj)
         return get(obj, "length")
 
-    return get, get_element, get_length
+    def get_size(obj):
+        """obj.size, mostly of a Map or Set"""
+        if (type(obj) is JSSet and obj.proto is realm.SetPrototype and realm.set_size_untouched
+                or type(obj) is JSMap and obj.proto is realm.MapPrototype and realm.map_size_untouched) \
+                and obj.attrs is None and "size" not in obj.props:
+            return len(obj.index)
+        return get(obj, "size")
+
+    return get, get_element, get_length, get_size
 
 
 def calling_helpers(realm, helpers):
@@ -29040,6 +29214,8 @@ protector("push_untouched", ArrayPrototype=("push",))
 protector("pop_untouched", ArrayPrototype=("pop",))
 protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
 protector("set_methods_untouched", SetPrototype=("add", "has"))
+protector("map_size_untouched", MapPrototype=("size",))
+protector("set_size_untouched", SetPrototype=("size",))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
 
 
@@ -29086,7 +29262,8 @@ def shortcuts_of_collections(realm, helpers):
 
     def quick_get(obj, text, key):
         """obj.get(key)"""
-        if is_plain_map(obj):
+        if type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
+                and obj.proto is realm.MapPrototype:        # is_plain_map(), without the call
             position = obj.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
             return undefined if position is None else obj.values[position]
         return method(obj, "get", text)(obj, key)
@@ -29188,6 +29365,13 @@ def iteration_helpers(realm, helpers):
     def iterate(value, text=None):
         return iterate_fast(realm, value, text)
 
+    def iterate_entries(value, text=None):
+        """iterate_live() for a loop that takes two values at once, which first_values() finds in a tuple."""
+        if type(value) is JSMap and value.attrs is None and SYM_ITERATOR not in value.props \
+                and value.proto is realm.MapPrototype and realm.map_iteration_untouched and realm.array_iteration_untouched:
+            return iterate_pairs(value)
+        return iterate_live(value, text)
+
     def spread(value, text=None):
         """The values of a spread element, as a Python iterable."""
         return iterable_values(realm, value, text)
@@ -29201,6 +29385,8 @@ def iteration_helpers(realm, helpers):
 
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
+        if type(value) is tuple:
+            return value
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
                 and realm.array_iteration_untouched:
             missing = count - len(value.items)
@@ -29220,7 +29406,7 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return iterate_live, iterate, spread, rest_array, first_values, destructure_array, plain_arrays
+    return iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array, plain_arrays
 
 
 def make_runtime(realm):
@@ -30331,6 +30517,40 @@ def give_back_memory():
     ask_glibc("malloc_trim", ctypes.c_size_t(0) if ctypes else 0)
 
 
+class CollectorPauses:
+    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is not
+    looked at again before `collect_all`. A callback of the gc module.
+
+    has_kept    is there something that is not looked at?
+    is_stale    has a realm been closed since, which may be among it?
+    """
+
+    #: Seconds of a collection after which that is worth it.
+    LONG = 0.1
+
+    def __init__(self):
+        self.began = 0.0
+        self.has_kept = self.is_stale = False
+
+    def __call__(self, phase, info):
+        if info["generation"] < 2:
+            return
+        if phase == "start":
+            self.began = time.thread_time()
+        elif time.thread_time() - self.began > self.LONG:
+            gc.freeze()
+            self.has_kept = True
+
+    def collect_all(self):
+        gc.unfreeze()
+        gc.collect()
+        gc.freeze()
+        self.has_kept = self.is_stale = False
+
+
+COLLECTOR_PAUSES = CollectorPauses()
+
+
 def share_one_arena():
     """Lets all threads allocate from one arena of glibc (M_ARENA_MAX): they do so under Python's lock anyway,
     and each further arena takes memory of its own."""
@@ -30435,6 +30655,8 @@ class Watchdog:
                 idle = 0 if self.watches or self.ended else idle + 1
                 if not idle:
                     self.check(time.monotonic() - due)
+                elif idle == 10 and COLLECTOR_PAUSES.is_stale:
+                    self.collect()
                 asleep = self.asleep = idle > 40
                 wait = None if asleep else self.next_wait()
                 due = time.monotonic() + (wait or 0.0)
@@ -30532,7 +30754,7 @@ class Watchdog:
     def collect(self):
         """Collects garbage and gives what is free back to the system; the bytes by which the process shrank."""
         before = memory_used()
-        gc.collect()
+        COLLECTOR_PAUSES.collect_all()
         give_back_memory()
         self.collected = time.monotonic()
         self.memory = self.clean_memory = memory_used()
@@ -30709,7 +30931,7 @@ def compile_cached(source, filename):
 
 
 #: Errors of Python's own that generated code may raise, and what they are in JavaScript.
-_UNBOUND = re.compile("'([^']*)'")
+_UNBOUND = re.compile("'([^']*)")     # Python cuts long names off
 _EMPTY_CELL = re.compile("^v$|Cell' object has no attribute 'v'$")
 
 
@@ -30875,6 +31097,7 @@ def prepare_interpreter():
     # What is loaded now stays; the collector need not walk it for every few new objects.
     gc.freeze()
     gc.set_threshold(max(gc.get_threshold()[0], MIN_COLLECT_OBJECTS), *gc.get_threshold()[1:])
+    gc.callbacks.append(COLLECTOR_PAUSES)
 
 
 # -- Outcomes of calls -------------------------------------------------------------------
@@ -31367,6 +31590,7 @@ class RealmBase:
     def close(self):
         """Cancels timers; later entries fail."""
         self.closed = True
+        COLLECTOR_PAUSES.is_stale = COLLECTOR_PAUSES.has_kept
         self.timers.close()
 
     def unload(self, reason):
@@ -31692,14 +31916,14 @@ class Realm(RealmBase):
 
     def _object_to_python(self, value, around):
         if isinstance(value, JSArray):
-            return [self._to_python(item, around) for item in list_from_array_like(value)]
+            return [self._to_python(item, around) for item in interruptible(list_from_array_like(value))]
         if isinstance(value, JSPrimitiveObject):
             return self._to_python(value.value, around)
         to_json = value.get("toJSON")
         if is_callable(to_json):
             return self._to_python(to_json.fn(value, ""), around)
         result = {}
-        for key in value.own_keys():
+        for key in interruptible(value.own_keys()):
             if type(key) is str:
                 desc = value.get_own(key)
                 if desc is not None and desc.enumerable:
@@ -31753,8 +31977,8 @@ class Realm(RealmBase):
     def keys(self, obj):
         """The names of an object's own enumerable properties."""
         names = [key for key in obj.own_keys() if type(key) is str]
-        found = [(key, obj.get_own(key)) for key in names]
-        return [python_text(key) for key, desc in found if desc is not None and desc.enumerable]
+        found = [(key, obj.get_own(key)) for key in interruptible(names)]
+        return [python_text(key) for key, desc in interruptible(found) if desc is not None and desc.enumerable]
 
     def elements(self, array):
         """The elements of an array, as a list."""
@@ -34036,6 +34260,11 @@ _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})\Z")
 
 # -- Messages of streams -----------------------------------------------------------------
 
+def random_hex(count):
+    """Random bytes that nobody can guess, as hexadecimal digits. (The module secrets would load OpenSSL.)"""
+    return os.urandom(count).hex()
+
+
 def utf8(text):
     """The bytes of a text; half characters (lone surrogates) become U+FFFD."""
     try:
@@ -34250,7 +34479,7 @@ class Stream:
         #: waiting, and nobody else needs it.
         self.sending = threading.Lock()
         #: Told apart from the ids of an earlier server, or of an earlier stream of this path.
-        self.epoch = secrets.token_hex(4)
+        self.epoch = random_hex(4)
         self.sequence = 0
         self.depth = history
         #: Milliseconds that browsers wait before they connect again.
@@ -34349,7 +34578,7 @@ class Stream:
         if self.archive is not None and not self.archive.append(self, message):
             with self.lock:
                 self.former = self.epoch, self.sequence
-                self.epoch, self.archive = secrets.token_hex(4), None
+                self.epoch, self.archive = random_hex(4), None
             return self._next_message(body, filter, sequence, id)
         return message
 
@@ -37086,6 +37315,8 @@ class _SdlMerge:
 
     def __init__(self, registrations):
         self.types, self.directives, self.problems, self.missing = {}, {}, [], []
+        #: Registration -> the types that it was the first to define.
+        self.types_of = collections.defaultdict(list)
         self.seen_texts = set()
         for registration in registrations:
             self.take_definitions(registration)
@@ -37107,6 +37338,7 @@ class _SdlMerge:
             known, signature = self.types.get(node.name), parsed.signatures[id(node)]
             if known is None:
                 self.types[node.name] = _SdlMergedType(node, registration, signature)
+                self.types_of[registration].append(self.types[node.name])
             elif known.signature != signature and known.registration.parsed is not parsed:
                 self.problem(f'Type "{node.name}" is defined differently by '
                              f'{_owner_of(known.registration)}.',
@@ -37227,8 +37459,7 @@ class GraphQLSchema:
 
     def _types_of(self, registrations):
         """The types that registrations were the first to define: name -> _SdlMergedType."""
-        merged = [(self.merge.types[node.name], item) for item in registrations for node in item.parsed.types]
-        return {type_.name: type_ for type_, item in merged if type_.registration is item}
+        return {type_.name: type_ for item in registrations for type_ in self.merge.types_of.get(item, ())}
 
     # -- building ----
 
@@ -37562,7 +37793,8 @@ class GraphQLSchema:
                 kept[type_] = True
                 todo += reversed(type_.possible + type_.interfaces + _types_in_fields(type_))
 
-        names = dict.fromkeys(name for item in visible for name in item.parsed.order)
+        texts = dict.fromkeys(item.parsed for item in visible)
+        names = dict.fromkeys(name for text in texts for name in text.order)
         declared = [self.types[name] for name in names if name in self.types]
         for type_ in declared:
             if type_.fields or type_.kind != "OBJECT":
@@ -38918,8 +39150,8 @@ def _text_completer(project):
             return None
         if isinstance(value, str):
             try:
-                value = json.loads(value)
-            except ValueError:
+                value = parse_plain_json(value)
+            except JSSyntaxError:
                 raise GraphQLError("The message is not JSON, so a selection set cannot be applied to it: "
                                    + _inspect_value(value[:80])) from None
         return project(value)
@@ -38962,6 +39194,18 @@ def _list_completer(item_complete, plan, item_type):
     return complete
 
 
+def _value_of_text(text, plan):
+    """What the JSON text that a resolver gave stands for; None where it is no JSON. Raises GraphQLError when it
+    holds too much."""
+    if has_too_many_values(text):
+        raise GraphQLError(f'The JSON text for field "{plan.parent}.{plan.name}" has more than '
+                           f"{MAX_JSON_VALUES:,} values; give what it stands for instead.")
+    try:
+        return parse_plain_json(text)
+    except JSSyntaxError:
+        return None
+
+
 def _list_source(value, run, plan, path):
     """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
     there is none."""
@@ -38970,10 +39214,7 @@ def _list_source(value, run, plan, path):
         if value is None or value is run.absent:
             return None
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+        value = _value_of_text(value, plan)
     if isinstance(value, (list, tuple)):
         return value
     raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
@@ -39000,10 +39241,7 @@ def _object_source(value, run, plan, type_, path):
         if value is None or value is run.absent:
             return None
     if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = None
+        value = _value_of_text(value, plan)
     if isinstance(value, dict):
         return value
     raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
@@ -39205,8 +39443,8 @@ def _payload_value(text, type_, selected):
                                                            or named.name in ("String", "ID")):
         return text
     try:
-        return json.loads(text)
-    except ValueError:
+        return parse_plain_json(text)
+    except JSSyntaxError:
         if named.is_leaf and not selected:
             return text
         raise GraphQLError(f"The message is not JSON: {_inspect_value(text[:80])}") from None
@@ -40133,7 +40371,7 @@ class GraphQLService:
         with self.lock:
             if len(self.reservations) >= MAX_GRAPHQL_RESERVATIONS:
                 return _sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
-            token = secrets.token_hex(16)
+            token = random_hex(16)
             stream = Stream(GRAPHQL_SSE_PATH, self.registry.broadcaster)
             reservation = self.reservations[token] = _Reservation(token, stream)
         stream.on_close = lambda connection: setattr(reservation, "idle_since", time.monotonic())
@@ -40563,10 +40801,17 @@ def check_handler(host, function, value, what="handler"):
     if not isinstance(value, str):
         raise HostError(f"{function}: the {what} must be a function or the name of one, "
                         f"not {describe_value(host.realm, value)}")
+    if len(value) > MAX_PATH_LENGTH:
+        raise HostError(f"{function}: the name of the {what} has {len(value):,} characters; it may have "
+                        f"{MAX_PATH_LENGTH}")
     name = host.realm.to_python(value).strip()
     if not name:
         raise HostError(f"{function}: the name of the {what} is empty")
     return name
+
+
+#: Characters of a filter: of so many metadata no client can tell.
+MAX_FILTER_CHARACTERS = 1 << 20
 
 
 def check_filter(host, function, value):
@@ -40575,6 +40820,9 @@ def check_filter(host, function, value):
     if value is undefined or value is null or value == "":
         return None
     if isinstance(value, str):
+        if len(value) > MAX_FILTER_CHARACTERS:
+            raise HostError(f"{function}: filterJson has {len(value):,} characters; it may have "
+                            f"{MAX_FILTER_CHARACTERS:,}")
         try:
             pairs = parse_plain_json(realm.to_python(value))
         except JSSyntaxError as error:
@@ -41199,8 +41447,10 @@ class StorageFile:
         self.deadline = math.inf
         #: Streams of which the file could not be read.
         self.unread = weakref.WeakSet()
-        if sqlite3 is None:
-            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without")
+        try:
+            sqlite3.connect
+        except ImportError:
+            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without") from None
         if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
             raise self._unusable("it is not an ordinary file")
         try:
@@ -41337,7 +41587,7 @@ class StorageFile:
         except sqlite3.Error as error:
             reason = error
         try:
-            self._set_aside(stream, secrets.token_hex(4))
+            self._set_aside(stream, random_hex(4))
         except sqlite3.Error:
             if not self.closed:
                 raise StorageUnavailable(f"it cannot be kept in {self.path}: {reason}") from None
@@ -41871,7 +42121,7 @@ class RedisRelay:
         self._note_time(self.link.call("TIME"))
         lost = b"" if all(found) else epoch.encode()
         for _ in range(3):
-            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], secrets.token_hex(4), lost,
+            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], random_hex(4), lost,
                                     facts.get("aof_enabled", 0))
             if re.fullmatch(rb"[0-9a-f]{8}", agreed):
                 self.epoch = agreed.decode()
@@ -42177,7 +42427,7 @@ class RedisPresence:
         self.registry = registry
         #: Called with the epoch (bytes or None) and the time that Redis tells at each report.
         self.seen = seen
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{random_hex(2)}"
         self.others = []                # names of the other processes
         self._told = {}                 # path -> what the last report was made from
         self._rounds = 0
@@ -42722,6 +42972,8 @@ LOG_FLUSH_SECONDS = 1.0
 #: times for a request, and each time waits for all the scripts that compute.
 SWITCH_SECONDS = 0.0005
 MAX_REPORTED_CALLS = 6
+#: Characters of a text that is searched for brackets that are not closed.
+MAX_EXPLAINED_CHARACTERS = 200_000
 REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -42754,7 +43006,7 @@ class LogWriter:
     def __init__(self):
         self._changed = threading.Condition()
         self._lines = collections.deque()
-        self._size = self._dropped = 0
+        self._size = self._dropped = self._written = 0
         self._thread = None
         self._writing = False
 
@@ -42799,11 +43051,15 @@ class LogWriter:
                 write_log_line(stream, text)
             except (OSError, ValueError):
                 pass                    # a full disk or a closed terminal must not stop the server
+            self._written += 1
 
     def flush(self, seconds):
-        """Returns when everything is written, or the time is up."""
+        """Returns when everything that is there now is written, or nothing was for this time."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._lines and not self._writing, seconds)
+            seen, end = -1, self._written + len(self._lines) + self._writing + bool(self._dropped)
+            while seen < self._written < end and (self._lines or self._writing):
+                seen = self._written
+                self._changed.wait_for(lambda: not self._lines and not self._writing or self._written >= end, seconds)
 
 
 LOG_WRITER = LogWriter()
@@ -42956,11 +43212,14 @@ _BEFORE_VALUES = frozenset("return typeof case do else in of instanceof new void
 OpenPlace = collections.namedtuple("OpenPlace", "text offset")
 
 
+_BLANKS = re.compile(r"[ \t]*")
+
+
 def _indentation(source, offset):
     """(columns before the first character of the line of an offset, whether that character is there)."""
     start = source.rfind("\n", 0, offset) + 1
-    line = source[start:offset]
-    return len(source[start:]) - len(source[start:].lstrip(" \t")), not line.strip()
+    first = _BLANKS.match(source, start).end()
+    return first - start, first == offset
 
 
 def open_places(source, end):
@@ -42991,9 +43250,10 @@ def open_places(source, end):
             if not places or places[-1].text.lstrip("$") != _PARTNERS[found[0]]:
                 break
             opening = places.pop()
-            (outer, _), (inner, first) = _indentation(source, opening.offset), _indentation(source, start)
-            if first and inner < outer and suspect is None and "\n" in source[opening.offset:start]:
-                suspect = opening
+            if suspect is None and found[0] == "}" and source.rfind("\n", opening.offset, start) >= 0:
+                inner, first = _indentation(source, start)
+                if first and inner < _indentation(source, opening.offset)[0]:
+                    suspect = opening
             value = found[0] != "}" or opening.text == "${"
         elif kind != "skip":
             value = kind == "string" or kind == "word" and found[0] not in _BEFORE_VALUES
@@ -43013,7 +43273,7 @@ def position_of(source, offset):
 def opening_of(error, source):
     """(sentence, line, column) of what is not closed, if that explains a syntax error; or None."""
     lines = source.split("\n")
-    if error.phase != "parse" or error.line is None or error.line > len(lines):
+    if error.phase != "parse" or error.line is None or error.line > len(lines) or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
     message, offset = error.message, sum(map(len, lines[:error.line - 1])) + error.line - 1 + (error.column or 1) - 1
     places, suspect = open_places(source, offset)
@@ -43116,7 +43376,7 @@ HABITS = (
 _EXPORT_DEFAULT = r"^export\s+default\b"
 _NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
 _EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.", _ROUTE_LINE)
-_NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?\*/|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
+_NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?(?:\*/|\Z)|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
 
 
 def habit_of(error, source):
@@ -43181,13 +43441,18 @@ def error_report(error, sources, served=True):
 
 def explained(error, sources):
     """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an error."""
+    if error.explained is not None:
+        return error.explained
     name, message = error.name, error.message
     headline = f"{name}: {message}" if name else f"Uncaught {message}"
     source = sources.get(error.filename, "")
     says, *opening = opening_of(error, source) or ("", None)
     habit = habit_of(error, source) or (_NO_ERROR if not name and error.line is None else None)
-    return (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
-            [advice(habit)] if habit is not None else [])
+    found = (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
+             [advice(habit)] if habit is not None else [])
+    if source:
+        error.explained = found         # pages ask for it again and again
+    return found
 
 
 def locate(error, sources):
@@ -43206,7 +43471,7 @@ def locate(error, sources):
 def trouble_mark(error):
     """What the log and the client have in common about an error whose details are not for the client."""
     if not hasattr(error, "mark"):
-        error.mark = secrets.token_hex(4)
+        error.mark = random_hex(4)
     return error.mark
 
 
@@ -43681,6 +43946,7 @@ class ScriptHost:
         self.source = source
         self.routes = {}                # (place, method) -> Route
         self.streams = {}               # path -> StreamRoute
+        self.stream_spellings = {}      # path_key() of a stream's path -> the path
         self.graphql = app.graphql.stage(name, lambda: app.graphql_beside(self))
         self.live = False
         self.retired = False
@@ -43766,7 +44032,11 @@ class ScriptHost:
         own = self.streams.get(path)
         if own is not None and not own.stream.closed:
             return own.stream
-        return self.app.streams.get(path) or self.app.staged_stream(self, path)
+        found = self.app.streams.get(path) or self.app.staged_stream(self, path)
+        if found is None:
+            spelled = self.app.stream_spelling(self, path)
+            found = self.find_stream(spelled) if spelled != path else None
+        return found
 
     def stream_paths(self):
         return {*self.streams, *self.app.streams.streams}
@@ -44309,6 +44579,7 @@ class Application:
     def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
         with self._lock:
             self._check_current(host)
+            path = self.stream_spelling(host, path)
             self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
             known = host.streams.get(path) or self.stream_routes.get(path)
             if known is None and len(host.streams) + len(self.stream_routes) >= MAX_STREAMS:
@@ -44318,6 +44589,7 @@ class Application:
                 self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
             host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
+            host.stream_spellings[path_key(path)] = path
             if host.live:
                 self.streams.replace([stream])
                 self._rebuild()
@@ -44385,6 +44657,14 @@ class Application:
                 if item.owner != host.name and item.owner not in self._going]
         return kept + [item for other in self._staged.values() if other is not host
                        for item in other.graphql.registrations]
+
+    def stream_spelling(self, host, path):
+        """A path as the stream of the same URL has it: `/%C3%BC` and `/ü` are one."""
+        key = path_key(path)
+        if key in self.stream_keys:
+            return self.stream_keys[key].stream.path
+        return next((known.stream_spellings[key] for known in [host, *self._staged.values()]
+                     if key in known.stream_spellings), path)
 
     def staged_stream(self, host, path):
         """For a version that is being loaded: a stream of one that will begin to serve in the same step."""
@@ -44641,7 +44921,7 @@ class LiveChannel:
 
     def __init__(self, app):
         self.app = app
-        self.boot = secrets.token_hex(4)
+        self.boot = random_hex(4)
         self.version = self.tries = 0
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         self.files = public_stamps(app.public)
@@ -45414,7 +45694,7 @@ def header_pairs(realm, headers):
         items = header_items(realm, headers)
     except ValueError as error:
         raise HandlerMistake(f"the handler's response: {error}") from None
-    pairs, kind = [], None
+    pairs, kind, size = [], None, 0
     for name, value in items:
         if not _HEADER_NAME.match(name):
             raise HandlerMistake(f"{json.dumps(name[:60])} is not the name of a header")
@@ -45425,6 +45705,9 @@ def header_pairs(realm, headers):
             value = realm.elements(value)
         for item in value if isinstance(value, list) else [value]:
             text = header_value(realm, name, item)
+            size += len(name) + len(text)
+            if size > MAX_HEAD_BYTES:
+                raise HandlerMistake(f"the headers are larger than {MAX_HEAD_BYTES >> 10} KiB")
             if lower == "content-type":
                 kind = text
             elif item is not null and item is not undefined:
@@ -45453,8 +45736,8 @@ def header_value(realm, name, value):
 def decode_base64(realm, value):
     text = realm.to_python(value) if isinstance(value, str) else None
     try:
-        return base64.b64decode(re.sub(r"\s", "", text), validate=True)
-    except (ValueError, TypeError):
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (ValueError, AttributeError):
         raise HandlerMistake("bodyBase64 is not valid base64") from None
 
 
@@ -45642,8 +45925,8 @@ class Key:
     after that a cookie tells."""
 
     def __init__(self):
-        self.token = os.environ.get("AIWEBENGINE_TOKEN") or secrets.token_urlsafe(16)
-        self.cookie = hashlib.sha256(b"dashboard " + utf8(self.token)).hexdigest()
+        self.token = os.environ.get("AIWEBENGINE_TOKEN") or base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        self.cookie = sha256(b"dashboard " + utf8(self.token)).hexdigest()
 
     def cookie_name(self, head):
         """Cookies do not know ports; several servers may have one name."""
@@ -48109,7 +48392,7 @@ def script_policy(script):
 
 def script_hash(script):
     """What allows exactly this script in a Content-Security-Policy."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+    return f"'sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}'"
 
 
 def local_page(method, path):
@@ -48441,7 +48724,7 @@ LIVE_SCRIPT = r"""
 })();
 """.replace("PALETTE", PALETTE)
 
-_LIVE_VERSION = hashlib.sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
+_LIVE_VERSION = sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
 
 @page("live tag")
@@ -55054,6 +55337,8 @@ def run_program(*_exception):
     sys.exit(code)
 
 
+if COLLECTS_GARBAGE:
+    gc.enable()
 if __name__ == "__main__":
     if sys._getframe().f_back is not None:      # a debugger or the like runs this file, and keeps no tree
         run_program()
