@@ -69,7 +69,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          173
           Compiling a source text                                                        464
           Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      9,051
+    11  Built-ins of the language                                                      9,125
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -108,12 +108,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                            110
           WeakRef and FinalizationRegistry                                               113
-          ArrayBuffer                                                                    123
-          Element types                                                                  102
-          Typed arrays                                                                   580
-          Constructors of the element types                                               92
+          ArrayBuffer                                                                    162
+          Element types                                                                  104
+          Typed arrays                                                                   598
+          Constructors of the element types                                               95
           Uint8Array: base64 and hex                                                     165
-          DataView                                                                        98
+          DataView                                                                       110
           Promise                                                                        456
           Generators and async functions                                                 190
           Iterator helpers                                                               465
@@ -16920,16 +16920,23 @@ MAX_BUFFER_BYTES = 256 * 1024 * 1024
 
 
 class JSArrayBuffer(JSObject):
-    """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the
-    typed arrays on it, which lose their elements then."""
+    """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the views of it that
+    look at it anew when it changes; `most` the bytes that it may be resized to, or None."""
 
-    __slots__ = ("data", "views")
+    __slots__ = ("data", "views", "most")
     class_name = "ArrayBuffer"
 
-    def __init__(self, proto, data):
+    def __init__(self, proto, data, most=None):
         JSObject.__init__(self, proto)
         self.data = data
         self.views = weakref.WeakSet()
+        self.most = most
+
+    def change(self, data):
+        """Puts other bytes, or None, in the place of those that it has."""
+        self.data = data
+        for view in list(self.views):
+            view.look_anew()
 
 
 def allocate_bytes(size):
@@ -16951,9 +16958,8 @@ def new_array_buffer(realm, data):
 
 def detach_buffer(buffer):
     """DetachArrayBuffer (25.1.3.4); returns what was in it, or None if it was detached."""
-    data, buffer.data = buffer.data, None
-    for view in list(buffer.views):
-        view.view = EMPTY_VIEW
+    data = buffer.data
+    buffer.change(None)
     return data
 
 
@@ -16974,6 +16980,13 @@ def require_attached(buffer, method):
         raise JSTypeError(f"Cannot perform {method} on a detached ArrayBuffer")
 
 
+def require_view(view, method):
+    """Refuses a typed array or DataView that lies outside its buffer, for that was resized or detached."""
+    if view.view is OUT_OF_BOUNDS:
+        require_attached(view.buffer, method)
+        raise JSTypeError(f"Cannot perform {method} on a view that lies outside its ArrayBuffer")
+
+
 def clamp_range(length, start, end):
     """Two relative positions as the script gave them -> absolute ones (start, end)."""
     return relative_index(start, length), relative_index(end, length, length)
@@ -16984,6 +16997,8 @@ ARRAY_BUFFER = BuiltinClass("ArrayBuffer", JSArrayBuffer, tag="ArrayBuffer")
 
 ARRAY_BUFFER.getters(
     byteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data),
+    maxByteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data) if this.most is None else this.most,
+    resizable=lambda realm, this, *_: this.most is not None,
     detached=lambda realm, this, *_: this.data is None)
 
 
@@ -17003,32 +17018,56 @@ def array_buffer_slice(realm, this, start=undefined, end=undefined, *_):
     if len(result.data) < size:
         raise JSTypeError("Species constructor returned a too small ArrayBuffer")
     require_attached(this, "ArrayBuffer.prototype.slice")
-    result.data[:size] = this.data[first:first + size]
+    part = this.data[first:first + size]
+    result.data[:len(part)] = part
     return result
 
 
-def transfer_buffer(realm, this, length=undefined, *_):
+@ARRAY_BUFFER.method("resize", 1)
+def array_buffer_resize(realm, this, length=undefined, *_):
+    if this.most is None:
+        raise JSTypeError("Method ArrayBuffer.prototype.resize called on a buffer of fixed length")
+    size = to_index(length, "array buffer length")
+    require_attached(this, "ArrayBuffer.prototype.resize")
+    if size > this.most:
+        raise JSRangeError(f"ArrayBuffer.prototype.resize: {size} is more than maxByteLength, {this.most}")
+    data = allocate_bytes(size)
+    kept = min(size, len(this.data))
+    data[:kept] = memoryview(this.data)[:kept]
+    this.change(data)
+    return undefined
+
+
+def transfer_buffer(realm, this, length=undefined, *_, fixed=False):
     """ArrayBufferCopyAndDetach (25.1.3.6)."""
     size = len(this.data or b"") if length is undefined else to_index(length, "array buffer length")
     require_attached(this, "ArrayBuffer.prototype.transfer")
-    data = this.data
+    data, most = this.data, None if fixed else this.most
+    if most is not None and size > most:
+        raise JSRangeError(f"ArrayBuffer.prototype.transfer: {size} is more than maxByteLength, {most}")
     if size != len(data):
         data = allocate_bytes(size)
         kept = min(size, len(this.data))
         data[:kept] = this.data[:kept]
     detach_buffer(this)
-    return new_array_buffer(realm, data)
+    return JSArrayBuffer(realm.ArrayBufferPrototype, data, most)
 
 
 ARRAY_BUFFER.method("transfer", 0)(transfer_buffer)
-ARRAY_BUFFER.method("transferToFixedLength", 0)(transfer_buffer)
+ARRAY_BUFFER.method("transferToFixedLength", 0)(functools.partial(transfer_buffer, fixed=True))
 
 
 @ARRAY_BUFFER.constructor(1)
-def array_buffer_construct(realm, new_target, length=undefined, *_):
+def array_buffer_construct(realm, new_target, length=undefined, options=undefined, *_):
     size = to_index(length, "array buffer length")
+    most = options.get("maxByteLength") if isinstance(options, JSObject) else undefined
+    most = None if most is undefined else to_index(most, "maxByteLength")
+    if most is not None and size > most:
+        raise JSRangeError(f"The array buffer length {size} is more than maxByteLength, {most}")
     proto = proto_from(realm, new_target, "ArrayBufferPrototype")
-    return JSArrayBuffer(proto, allocate_bytes(size))
+    if most is not None and most > MAX_BUFFER_BYTES:
+        raise JSRangeError("Array buffer allocation failed")
+    return JSArrayBuffer(proto, allocate_bytes(size), most)
 
 
 ARRAY_BUFFER.static.methods(
@@ -17120,6 +17159,8 @@ MAX_ENUMERATED_ELEMENTS = 2 ** 22
 
 #: The view of typed arrays without elements.
 EMPTY_VIEW = memoryview(b"")
+#: The view of those that lie outside their buffer, which was resized or detached.
+OUT_OF_BOUNDS = memoryview(b"")
 
 #: What element_index() gives for numeric keys that are no index of any typed array.
 NO_ELEMENT = sys.maxsize
@@ -17142,9 +17183,10 @@ def element_index(key):
 
 class JSTypedArray(JSObject):
     """A typed array (10.4.5, 23.2). `view` is a memoryview of its elements in their own type,
-    and has none after the buffer was detached; `offset` counts bytes."""
+    and has none after the buffer was detached; `offset` counts bytes; `fixed` is the number of its elements,
+    or None where it has as many as the buffer has room for."""
 
-    __slots__ = ("kind", "buffer", "offset", "view")
+    __slots__ = ("kind", "buffer", "offset", "view", "fixed")
     exotic = True
 
     def __init__(self, proto, kind, buffer, offset, length):
@@ -17152,11 +17194,21 @@ class JSTypedArray(JSObject):
         self.kind = kind
         self.buffer = buffer
         self.offset = offset
-        self.view = EMPTY_VIEW
-        if length:
-            part = memoryview(buffer.data)[offset:offset + length * kind.size]
-            self.view = part.cast(kind.code)
+        self.fixed = length
+        self.look_anew()
         buffer.views.add(self)
+
+    def look_anew(self):
+        """Sets the view, after the buffer has changed."""
+        data, size, count = self.buffer.data, self.kind.size, self.fixed
+        room = -1 if data is None else len(data) - self.offset
+        if room < 0 or (count or 0) * size > room:
+            self.view = OUT_OF_BOUNDS
+            return
+        count = room // size if count is None else count
+        self.view = EMPTY_VIEW
+        if count:
+            self.view = memoryview(data)[self.offset:self.offset + count * size].cast(self.kind.code)
 
     @property
     def class_name(self):
@@ -17171,7 +17223,7 @@ class JSTypedArray(JSObject):
     def over(self, realm, buffer):
         """The same view of another buffer."""
         proto = getattr(realm, self.kind.name + "Prototype")
-        return JSTypedArray(proto, self.kind, buffer, self.offset, len(self.view))
+        return JSTypedArray(proto, self.kind, buffer, self.offset, self.fixed)
 
     def get_index(self, index):
         """The element at an index >= 0, or undefined."""
@@ -17247,6 +17299,9 @@ class JSTypedArray(JSObject):
         index = element_index(key)
         return JSObject.delete(self, key) if index < 0 else index >= len(self.view)
 
+    def prevent_extensions(self):
+        return self.buffer.most is None and JSObject.prevent_extensions(self)
+
     def own_keys(self):
         if len(self.view) > MAX_ENUMERATED_ELEMENTS:
             raise JSRangeError("Too many properties to enumerate")
@@ -17272,8 +17327,8 @@ def validate_typed_array(value, method):
     """ValidateTypedArray (23.2.4.4)."""
     if not isinstance(value, JSTypedArray):
         raise JSTypeError("this is not a typed array.")
-    if value.buffer.data is None:
-        require_attached(value.buffer, method)
+    if value.view is OUT_OF_BOUNDS:
+        require_view(value, method)
     return value
 
 
@@ -17303,7 +17358,7 @@ def typed_array_method(key, length):
         title = f"%TypedArray%.prototype.{key}"
 
         def checked(realm, this, *args):
-            if not isinstance(this, JSTypedArray) or this.buffer.data is None:
+            if not isinstance(this, JSTypedArray) or this.view is OUT_OF_BOUNDS:
                 validate_typed_array(this, title)
             return impl(realm, this, *args)
         TYPED_ARRAY.method(key, length, receiver=False)(checked)
@@ -17339,8 +17394,10 @@ def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=
     first, last = clamp_range(length, start, end)
     count = min(last - first, length - to)
     if count > 0:
-        require_attached(this.buffer, "%TypedArray%.prototype.copyWithin")
-        this.view[to:to + count] = this.view[first:first + count]
+        require_view(this, "%TypedArray%.prototype.copyWithin")
+        count = min(count, len(this.view) - max(first, to))     # it may have become shorter
+        if count > 0:
+            this.view[to:to + count] = this.view[first:first + count]
     return this
 
 
@@ -17349,7 +17406,8 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
     length = len(this.view)
     value = this.kind.convert(value)
     first, last = clamp_range(length, start, end)
-    require_attached(this.buffer, "%TypedArray%.prototype.fill")
+    require_view(this, "%TypedArray%.prototype.fill")
+    last = min(last, len(this.view))
     if last > first:
         block = memoryview(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE)).cast(this.kind.code)
         for start in range(first, last, ELEMENTS_AT_ONCE):
@@ -17432,7 +17490,7 @@ def typed_array_last_index_of(realm, this, value=undefined, *start):
 TYPED_ARRAY.getters(
     buffer=lambda realm, this, *_: this.buffer,
     byteLength=lambda realm, this, *_: this.byte_length(),
-    byteOffset=lambda realm, this, *_: 0 if this.buffer.data is None else this.offset,
+    byteOffset=lambda realm, this, *_: 0 if this.view is OUT_OF_BOUNDS else this.offset,
     length=lambda realm, this, *_: len(this.view))
 
 
@@ -17465,13 +17523,14 @@ def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
     start = to_integer_or_infinity(offset)
     if start < 0:
         raise JSRangeError("offset is out of bounds")
-    require_attached(this.buffer, "%TypedArray%.prototype.set")
+    room = len(this.view)
+    require_view(this, "%TypedArray%.prototype.set")
     if isinstance(source, JSTypedArray):
         set_from_typed_array(realm, this, source, start)
         return undefined
     source = to_object(realm, source)
     length = length_of_array_like(source)
-    if start + length > len(this.view):
+    if start + length > room:
         raise JSRangeError("offset is out of bounds")
     if type(source) is JSArray:
         values = list(source.items)
@@ -17485,7 +17544,7 @@ def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
 
 def set_from_typed_array(realm, target, source, start):
     """SetTypedArrayFromTypedArray (23.2.3.26.1)."""
-    require_attached(source.buffer, "%TypedArray%.prototype.set")
+    require_view(source, "%TypedArray%.prototype.set")
     length = len(source.view)
     if target.kind.is_bigint is not source.kind.is_bigint:
         raise JSTypeError("Cannot mix BigInt and other types, use explicit conversions")
@@ -17523,8 +17582,8 @@ def typed_array_slice(realm, this, start=undefined, end=undefined, *_):
     method = "%TypedArray%.prototype.slice"
     result = typed_array_species_create(realm, this, (count,), method)
     if count:
-        require_attached(this.buffer, method)
-        count = min(count, len(this.view) - first, len(result.view))
+        require_view(this, method)
+        count = max(min(count, len(this.view) - first, len(result.view)), 0)
         if result.kind is this.kind and result.buffer is this.buffer:
             slice_over_itself(realm, result, this, first, count)
         else:
@@ -17603,8 +17662,8 @@ def typed_array_sort(realm, this, comparator=undefined, *_):
 def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
     first, last = clamp_range(len(this.view), start, end)
     offset = this.offset + first * this.kind.size
-    return typed_array_species_create(realm, this, (this.buffer, offset, max(last - first, 0)),
-                                      "%TypedArray%.prototype.subarray")
+    count = () if this.fixed is None and end is undefined else (max(last - first, 0),)
+    return typed_array_species_create(realm, this, (this.buffer, offset, *count), "%TypedArray%.prototype.subarray")
 
 
 @typed_array_method("toReversed", 0)
@@ -17730,7 +17789,7 @@ def construct_typed_array(realm, kind, new_target, source, offset, length):
     if isinstance(source, JSArrayBuffer):
         return view_buffer(kind, proto, source, offset, length)
     if isinstance(source, JSTypedArray):
-        require_attached(source.buffer, "Construct")
+        require_view(source, "Construct")
         result = new_typed_array(realm, kind, len(source.view), proto)
         if kind.is_bigint is not source.kind.is_bigint:
             raise JSTypeError("Cannot mix BigInt and other types, use explicit conversions")
@@ -17754,7 +17813,10 @@ def view_buffer(kind, proto, buffer, offset, length):
     count = None if length is undefined else to_index(length, "typed array length")
     require_attached(buffer, "Construct")
     size = len(buffer.data)
-    if count is None:
+    if count is None and buffer.most is not None:
+        if offset > size:
+            raise JSRangeError(f"Start offset {offset} is outside the bounds of the buffer")
+    elif count is None:
         if size % kind.size:
             raise JSRangeError(f"byte length of {kind.name} should be a multiple of {kind.size}")
         if offset > size:
@@ -17782,7 +17844,7 @@ TYPED_ARRAY_CLASSES = {kind.name: typed_array_class(kind) for kind in ELEMENT_KI
 
 def iterated_length(array):
     """The length that an Array Iterator sees (23.1.5.1): it refuses a detached buffer."""
-    require_attached(array.buffer, "%ArrayIteratorPrototype%.next")
+    require_view(array, "%ArrayIteratorPrototype%.next")
     return len(array.view)
 
 
@@ -17803,7 +17865,7 @@ def iterate_typed_array(realm, array):
 
 
 def live_elements(array):
-    require_attached(array.buffer, "%TypedArray%.prototype.values")
+    require_view(array, "%TypedArray%.prototype.values")
     index = 0
     while index < iterated_length(array):
         yield array.get_index(index)
@@ -17944,7 +18006,7 @@ def declare_decoder(name, decode, options_of):
     @UINT8_ARRAY.method("setFrom" + name, 1, receiver=False)
     def set_from_text(realm, this, text=undefined, options=undefined, *_):
         array, text, options = uint8_array(this), text_argument(text), options_of(options)
-        require_attached(array.buffer, "setFrom" + name)
+        require_view(array, "setFrom" + name)
         read, data, failed = decode(text, options, len(array.view))
         if data:
             array.view[:len(data)] = data
@@ -17961,7 +18023,7 @@ declare_decoder("Hex", from_hex, lambda options: None)
 def uint8_array_to_base64(realm, this, options=undefined, *_):
     array, alphabet = uint8_array(this), base64_option(options, "alphabet", "base64", "base64url")
     bare = options is not undefined and to_boolean(options.get("omitPadding"))
-    require_attached(array.buffer, "toBase64")
+    require_view(array, "toBase64")
     text = binascii.b2a_base64(array.view, newline=False).decode()
     if alphabet == "base64url":
         text = text.translate({43: "-", 47: "_"})
@@ -17971,30 +18033,40 @@ def uint8_array_to_base64(realm, this, options=undefined, *_):
 @UINT8_ARRAY.method("toHex", receiver=False)
 def uint8_array_to_hex(realm, this, *_):
     array = uint8_array(this)
-    require_attached(array.buffer, "toHex")
+    require_view(array, "toHex")
     return array.view.hex()
 
 
 # -- DataView ----------------------------------------------------------------------------
 
 class JSDataView(JSObject):
-    """A DataView (25.3): `size` bytes of `buffer` from `offset`."""
+    """A DataView (25.3): `size` bytes of `buffer` from `offset`; `fixed` is None where they are as many as the
+    buffer has. `view` is OUT_OF_BOUNDS where that has not so many."""
 
-    __slots__ = ("buffer", "offset", "size")
+    __slots__ = ("buffer", "offset", "size", "fixed", "view")
     class_name = "DataView"
 
     def __init__(self, proto, buffer, offset, size):
         JSObject.__init__(self, proto)
         self.buffer = buffer
         self.offset = offset
-        self.size = size
+        self.fixed = size
+        self.look_anew()
+        buffer.views.add(self)
+
+    def look_anew(self):
+        """Sets the size, after the buffer has changed; -1 allows no access."""
+        room = -1 if self.buffer.data is None else len(self.buffer.data) - self.offset
+        out = room < 0 or (self.fixed or 0) > room
+        self.view = OUT_OF_BOUNDS if out else None
+        self.size = -1 if out else room if self.fixed is None else self.fixed
 
     def byte_length(self):
-        return self.size
+        return max(self.size, 0)
 
     def over(self, realm, buffer):
         """The same view of another buffer."""
-        return JSDataView(realm.DataViewPrototype, buffer, self.offset, self.size)
+        return JSDataView(realm.DataViewPrototype, buffer, self.offset, self.fixed)
 
 
 DATA_VIEW = BuiltinClass("DataView", JSDataView, tag="DataView")
@@ -18005,21 +18077,20 @@ DATA_VIEW.getters(buffer=lambda realm, this, *_: this.buffer)
 
 @DATA_VIEW.getter("byteLength")
 def data_view_byte_length(realm, this, *_):
-    require_attached(this.buffer, "DataView.prototype.byteLength")
+    require_view(this, "DataView.prototype.byteLength")
     return this.size
 
 
 @DATA_VIEW.getter("byteOffset")
 def data_view_byte_offset(realm, this, *_):
-    require_attached(this.buffer, "DataView.prototype.byteOffset")
+    require_view(this, "DataView.prototype.byteOffset")
     return this.offset
 
 
 def data_view_position(view, index, size, method):
     """Where in the buffer an access begins (25.3.1.5, steps 6 to 12)."""
-    if view.buffer.data is None:
-        require_attached(view.buffer, "DataView.prototype." + method)
     if index + size > view.size:
+        require_view(view, "DataView.prototype." + method)
         raise JSRangeError("Offset is outside the bounds of the DataView")
     return view.offset + index
 
@@ -18063,14 +18134,17 @@ def data_view_construct(realm, new_target, buffer=undefined, offset=undefined, l
     if start > len(buffer.data):
         raise JSRangeError(f"Start offset {start} is outside the bounds of the buffer")
     if length is undefined:
-        size = len(buffer.data) - start
+        size = None if buffer.most is not None else len(buffer.data) - start
     else:
-        size = to_index(length, "DataView length")
-        if start + size > len(buffer.data):
+        room, size = len(buffer.data), to_index(length, "DataView length")
+        if start + size > room:
             raise JSRangeError(f"Invalid DataView length {size}")
     proto = proto_from(realm, new_target, "DataViewPrototype")
     require_attached(buffer, "DataView")
-    return JSDataView(proto, buffer, start, size)
+    view = JSDataView(proto, buffer, start, size)
+    if view.view is OUT_OF_BOUNDS:
+        raise JSRangeError(f"Start offset {start} is outside the bounds of the buffer")
+    return view
 
 
 # -- Promise -----------------------------------------------------------------------------
@@ -28473,7 +28547,7 @@ class Cloner:
     def clone_buffer(self, value):
         if value.data is None:
             self.refuse(value)
-        return self.remember(value, new_array_buffer(self.realm, bytearray(value.data)))
+        return self.remember(value, JSArrayBuffer(self.realm.ArrayBufferPrototype, bytearray(value.data), value.most))
 
     def clone_view(self, value):
         if value.buffer.data is None:

@@ -3128,6 +3128,21 @@ Error.isError(new TypeError), Error.isError({ __proto__: Error.prototype })].joi
 => 12345678901234567890,{"a":1.10},true,SyntaxError,true,false
 """)
 
+    test_resizable_buffers = conformance(r"""
+# views follow their buffer
+var b = new ArrayBuffer(4, { maxByteLength: 8 }), all = new Uint8Array(b), two = new Uint16Array(b, 0, 2), d = new DataView(b, 2); all[3] = 7; b.resize(8)
+var seen = [all.length, all[3], d.byteLength, two.length]; b.resize(3); result = [seen, all.length, two.length, two.byteOffset, d.byteLength, b.resizable, b.maxByteLength].join()
+=> 8,7,6,2,3,0,0,1,true,8
+# what lies outside is refused
+var b = new ArrayBuffer(4, { maxByteLength: 8 }), v = new Uint8Array(b, 2, 2), d = new DataView(b, 0, 4); b.resize(1); result = [thrown(() => v.fill(1)), thrown(() => d.getInt8(0)),
+thrown(() => d.byteLength), v[0], thrown(() => b.resize(9)), thrown(() => new ArrayBuffer(1).resize(1)), thrown(() => Object.freeze(new Uint8Array(b)))].join()
+=> TypeError,TypeError,TypeError,,RangeError,TypeError,TypeError
+# shrinking in the midst of a callback; transfer
+var b = new ArrayBuffer(4, { maxByteLength: 8 }), v = new Uint8Array(b); v.set([1, 2, 3, 4]); var seen = []; v.forEach(x => { seen.push(x); b.resize(2) })
+var c = b.transfer(6), f = c.transferToFixedLength(); result = [seen.join("-"), b.detached, f.byteLength, f.resizable, new Uint8Array(f)[1]].join()
+=> 1-2--,true,6,false,2
+""")
+
     test_messages_about_what_is_not_iterable = conformance(r"""
 # the place in the source text, or the kind of value
 var obj = { a: 1 }, n = 5, m = f => { try { f() } catch (e) { return e.message } }, f = () => 1
