@@ -18075,38 +18075,39 @@ def is_plain_generator(realm, generator):
 
 @runtime_helper
 def yield_delegate(realm, iterable):
-    """`yield*` (15.5.5, step 5): a Python generator to yield from."""
-    is_plain = type(iterable) is JSGenerator and is_plain_generator(realm, iterable)
-    record = GeneratorLoop(iterable, None) if is_plain else get_iterator(realm, iterable)
+    """`yield*`: a Python generator to yield from."""
+    return delegation(realm, get_iterator(realm, iterable), False)
+
+
+def delegation(realm, record, is_async):
+    """`yield*` (15.5.5, step 5); in an async generator it awaits what it gets."""
     iterator, received, mode = record.iterator, undefined, "next"
     while True:
-        value = None
-        if mode == "next" and is_plain:
-            try:
-                value = iterator.resume(received)
-            except StopIteration as end:
-                return end.value
-        elif mode == "next":
+        if mode == "next":
             result = call(record.next_method, iterator, received)
         else:
             method = get_method(realm, iterator, mode)
             if method is undefined:
                 if mode == "return":
                     raise GeneratorReturn(received)
-                record.close()
+                if is_async:
+                    record.done = False
+                    yield from async_close(record, True)
+                else:
+                    record.close()
                 raise JSTypeError("The iterator does not provide a 'throw' method")
             result = method.fn(iterator, received)
-        if value is None or type(value) is InnerResult:
-            result = result if value is None else value.result
-            if not isinstance(result, JSObject):
-                raise JSTypeError(f"Iterator result {display(result)} is not an object")
-            if to_boolean(result.get("done")):
-                if mode == "return":
-                    raise GeneratorReturn(result.get("value"))
-                return result.get("value")
-            value = InnerResult(result)
+        if is_async:
+            result = yield Await(result)
+        if not isinstance(result, JSObject):
+            raise JSTypeError(f"Iterator result {display(result)} is not an object")
+        if to_boolean(result.get("done")):
+            if mode == "return":
+                raise GeneratorReturn(result.get("value"))
+            return result.get("value")
+        given = result.get("value") if is_async else InnerResult(result)
         try:
-            received, mode = (yield value), "next"
+            received, mode = (yield given), "next"
         except GeneratorReturn as returned:
             received, mode = returned.value, "return"
         except Exception as error:
@@ -18872,35 +18873,8 @@ def async_abandon(record, error, wrap):
 
 @runtime_helper
 def async_yield_delegate(realm, iterable):
-    """`yield*` in an async generator (15.5.5, step 5, async)."""
-    record = async_iterate(realm, iterable)
-    iterator, received, mode = record.iterator, undefined, "next"
-    while True:
-        if mode == "next":
-            result = call(record.next_method, iterator, received)
-        else:
-            method = get_method(realm, iterator, mode)
-            if method is undefined:
-                if mode == "return":
-                    raise GeneratorReturn(received)
-                record.done = False
-                yield from async_close(record, True)
-                raise JSTypeError("The iterator does not provide a 'throw' method")
-            result = method.fn(iterator, received)
-        result = yield Await(result)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
-        if to_boolean(result.get("done")):
-            if mode == "return":
-                raise GeneratorReturn(result.get("value"))
-            return result.get("value")
-        value = result.get("value")
-        try:
-            received, mode = (yield value), "next"
-        except GeneratorReturn as returned:
-            received, mode = returned.value, "return"
-        except Exception as error:
-            received, mode = realm.thrown_value(error), "throw"
+    """`yield*` in an async generator."""
+    return delegation(realm, async_iterate(realm, iterable), True)
 
 
 # -- JSON: parsing (25.5.1) --------------------------------------------------------------
@@ -34971,7 +34945,7 @@ def _natural_key(text):
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part]
 
 
-def _graphql_edit_distance(left, right, limit):
+def _edit_distance(left, right, limit):
     """Edits (insert, delete, substitute, swap neighbours) between two texts; None when more than `limit`."""
     if left == right:
         return 0
@@ -34994,12 +34968,12 @@ def _graphql_edit_distance(left, right, limit):
     return above[-1] if above[-1] <= limit else None
 
 
-def _graphql_did_you_mean(name, options, what=""):
+def _did_you_mean(name, options, what=""):
     """` Did you mean "a", "b", or "c"?` for the options close to `name`, else an empty text."""
     limit = int(len(name) * 0.4) + 1
     distances = {}
     for option in options:
-        distance = _graphql_edit_distance(name, option, limit)
+        distance = _edit_distance(name, option, limit)
         if distance is not None:
             distances[option] = distance
     return _suggestion(sorted(distances,
@@ -35395,8 +35369,8 @@ class GraphQLParser:
     def enter(self):
         self.nesting += 1
         if self.nesting > MAX_GRAPHQL_NESTING:
-            raise self.error(f"Document nests brackets more than {MAX_GRAPHQL_NESTING} deep. Parsing "
-                             "aborted.")
+            raise self.error(
+                f"Document nests brackets more than {MAX_GRAPHQL_NESTING} deep. Parsing aborted.")
 
     def many(self, opening, parse, closing):
         """`parse` once or more between brackets; the brackets must be there."""
@@ -35432,8 +35406,8 @@ class GraphQLParser:
             self.advance()
         if self.kind != "Name":
             if description is not None and self.kind == "{":
-                raise self.error("Unexpected description, descriptions are not supported on shorthand "
-                                 "queries.", start)
+                raise self.error(
+                    "Unexpected description, descriptions are not supported on shorthand queries.", start)
             raise self.unexpected()
         word = self.value
         if word in ("scalar", "type", "interface", "union", "enum", "input"):
@@ -35810,7 +35784,7 @@ class GraphQLNamedType(GraphQLType):
         return node.value
 
     def _suggest_value(self, text):
-        return _graphql_did_you_mean(text, self.values, "the enum value")
+        return _did_you_mean(text, self.values, "the enum value")
 
 
 class GraphQLField:
@@ -36101,7 +36075,7 @@ class _InputWalk:
             fits = False
             for name, place in self.strangers(given, type_):
                 self.fail(f'Field "{name}" is not defined by type "{type_}".'
-                          + _graphql_did_you_mean(str(name), type_.fields), place, path)
+                          + _did_you_mean(str(name), type_.fields), place, path)
         if type_.one_of:
             if len(known) != 1 or known[0] not in result:
                 return self.fail(self.ONE_OF % type_, given, path)
@@ -36178,7 +36152,7 @@ def _check_argument_name(argument, owner, known, report):
     """Spec 5.4.1, for a field or a directive with the `known` arguments."""
     if argument.name not in known:
         report(f'Unknown argument "{argument.name}" on {owner}.'
-               + _graphql_did_you_mean(argument.name, known), argument.start)
+               + _did_you_mean(argument.name, known), argument.start)
 
 
 def _check_required_arguments(node, owner, known, report):
@@ -36524,20 +36498,18 @@ class _SdlMerge:
                 self.types[node.name] = _SdlMergedType(node, registration, signature)
                 self.types_of[registration].append(self.types[node.name])
             elif known.signature != signature and known.registration.parsed is not parsed:
-                self.problem(f'Type "{node.name}" is defined differently by '
-                             f'{_owner_of(known.registration)}.',
+                self.problem(f'Type "{node.name}" is defined differently by {_owner_of(known.registration)}.',
                              node.name_start, registration)
             elif node.description and not known.description:
                 known.description = node.description
         for node in parsed.directives:
             known = self.directives.setdefault(node.name, (node, registration))
             if known[0] is not node and _sdl_definition_signature(known[0]) != parsed.signatures[id(node)]:
-                self.problem(f'Directive "@{node.name}" is defined differently by '
-                             f'{_owner_of(known[1])}.',
+                self.problem(f'Directive "@{node.name}" is defined differently by {_owner_of(known[1])}.',
                              node.name_start, registration)
 
     def cannot_extend(self, name):
-        return f'Cannot extend type "{name}" because it is not defined.' + _graphql_did_you_mean(name, self.types)
+        return f'Cannot extend type "{name}" because it is not defined.' + _did_you_mean(name, self.types)
 
     def take_extensions(self, registration):
         parsed = registration.parsed
@@ -36553,8 +36525,7 @@ class _SdlMerge:
                              node.name_start, registration)
             else:
                 for member, other in known.add(node, registration):
-                    self.problem(f'"{node.name}.{member.name}" is defined differently by '
-                                 f'{_owner_of(other)}.',
+                    self.problem(f'"{node.name}.{member.name}" is defined differently by {_owner_of(other)}.',
                                  member.start, registration)
 
 
@@ -36706,12 +36677,12 @@ class GraphQLSchema:
 
     def _check_name(self, name, offset, registration, shown):
         if name.startswith("__") and self.core:
-            self.problem(f'Name "{shown}" must not begin with "__", which is reserved by GraphQL '
-                         'introspection.',
+            self.problem(
+                f'Name "{shown}" must not begin with "__", which is reserved by GraphQL introspection.',
                          offset, registration)
 
     def unknown_type(self, name):
-        return f'Unknown type "{name}".' + _graphql_did_you_mean(name, self.types)
+        return f'Unknown type "{name}".' + _did_you_mean(name, self.types)
 
     def _reference(self, node, registration):
         """The type that a reference node names; None, and a problem, when it is unknown."""
@@ -36778,7 +36749,7 @@ class GraphQLSchema:
                 root = registration.parsed.root_names[registration.kind]
                 others = registration.parsed.roots[registration.kind]
                 self.problem(f'The SDL has no field "{registration.name}" in type "{root}".'
-                             + _graphql_did_you_mean(registration.name, others), 0, registration)
+                             + _did_you_mean(registration.name, others), 0, registration)
                 continue
             self._check_name(node.name, node.start, registration, node.name)
             field = self._field(node, registration)
@@ -36827,8 +36798,8 @@ class GraphQLSchema:
             elif merged.kind == "input":
                 self._check_directives(node.directives, "INPUT_FIELD_DEFINITION", registration)
                 if type_.one_of and (type_.fields[name].type.kind == "NON_NULL" or node.default):
-                    self.problem(f"OneOf input field {type_}.{name} must be nullable and have no default "
-                                 "value.",
+                    self.problem(
+                        f"OneOf input field {type_}.{name} must be nullable and have no default value.",
                                  node.start, registration)
         for named, (node, registration) in merged.interfaces.items():
             other = self.types.get(named)
@@ -36836,12 +36807,12 @@ class GraphQLSchema:
                 continue
             if merged.kind == "union":
                 if other.kind != "OBJECT":
-                    self.problem(f"Union type {type_} can only include Object types, it cannot include "
-                                 f"{named}.",
+                    self.problem(
+                        f"Union type {type_} can only include Object types, it cannot include {named}.",
                                  node.start, registration)
             elif other.kind != "INTERFACE":
-                self.problem(f"Type {type_} must only implement Interface types, it cannot implement "
-                             f"{named}.",
+                self.problem(
+                    f"Type {type_} must only implement Interface types, it cannot implement {named}.",
                              node.start, registration)
             else:
                 self._check_implements(type_, other, node, registration)
@@ -36850,20 +36821,20 @@ class GraphQLSchema:
         """IsValidImplementation (spec 3.6.1)."""
         problems = []
         if interface is type_:
-            problems.append(f"Type {type_} cannot implement itself because it would create a circular "
-                            "reference.")
+            problems.append(
+                f"Type {type_} cannot implement itself because it would create a circular reference.")
         for parent in interface.interfaces:
             if parent is type_:
                 problems.append(f"Type {type_} cannot implement {interface} because it would create a "
                                 "circular reference.")
             elif parent not in type_.interfaces:
-                problems.append(f"Type {type_} must implement {parent} because it is implemented by "
-                                f"{interface}.")
+                problems.append(
+                    f"Type {type_} must implement {parent} because it is implemented by {interface}.")
         for name, wanted in interface.fields.items():
             field = type_.fields.get(name)
             if field is None:
-                problems.append(f"Interface field {interface}.{name} expected but {type_} does not provide "
-                                "it.")
+                problems.append(
+                    f"Interface field {interface}.{name} expected but {type_} does not provide it.")
                 continue
             if not self.is_subtype(field.type, wanted.type):
                 problems.append(f"Interface field {interface}.{name} expects type {wanted.type} but "
@@ -37257,8 +37228,8 @@ def _limit_errors(document):
                 (cost.levels, MAX_GRAPHQL_NESTING, "nests fragments and fields {} levels deep")):
             if value > limit:
                 shown = value if value < 10 ** 9 else "more than a billion"
-                errors.append(GraphQLError(f"The operation {message.format(shown)}; at most {limit} are "
-                                           "allowed.",
+                errors.append(GraphQLError(
+                    f"The operation {message.format(shown)}; at most {limit} are allowed.",
                                            [node.start], document.source))
                 break
     return errors
@@ -37387,10 +37358,7 @@ class GraphQLValidator:
                 self.collect_root_fields(inner.selections, root, groups, conditional, seen)
 
     def visit_fragment(self, node):
-        condition = self.schema.reference(node.condition)
-        if condition is not None and not condition.is_composite:
-            self.report(f'Fragment "{node.name}" cannot condition on non composite type "{condition}".',
-                        node.condition.start)
+        condition = self.check_condition(node, f' "{node.name}"')
         first = self.fragment_names.setdefault(node.name, node)
         if first is not node:
             self.report(f'There can be only one fragment named "{node.name}".', first.name_start,
@@ -37463,8 +37431,7 @@ class GraphQLValidator:
     def visit_variable_definition(self, node):
         type_ = self.schema.reference(node.type)
         if type_ is not None and not type_.named.is_input:
-            self.report(f'Variable "${node.name}" cannot be non-input type '
-                        f'"{_print_type(node.type)}".',
+            self.report(f'Variable "${node.name}" cannot be non-input type "{_print_type(node.type)}".',
                         node.type.start)
             type_ = None
         self.check_directives_unique(node.directives)
@@ -37507,8 +37474,8 @@ class GraphQLValidator:
                 if has_value or has_default:
                     wanted = type_.of
             if not self.schema.is_subtype(own, wanted):
-                self.report(f'Variable "${variable.name}" of type "{own}" used in position expecting type '
-                            f'"{type_}".',
+                self.report(
+                    f'Variable "${variable.name}" of type "{own}" used in position expecting type "{type_}".',
                             definition.start, variable.start)
             if parent is not None and parent.one_of and own.kind != "NON_NULL":
                 self.report(f'Variable "${variable.name}" is of type "{own}" but must be non-nullable to be '
@@ -37618,8 +37585,8 @@ class GraphQLValidator:
         if type_.named.is_leaf:
             if node.selections and not (type_.named is _STRING_TYPE
                                         and parent is self.schema.roots.get("subscription")):
-                self.report(f'Field "{node.name}" must not have a selection since type "{type_}" has no '
-                            'subfields.',
+                self.report(
+                    f'Field "{node.name}" must not have a selection since type "{type_}" has no subfields.',
                             node.selections_start)
         elif not node.selections:
             self.report(f'Field "{node.name}" of type "{type_}" must have a selection of subfields. Did you '
@@ -37639,31 +37606,35 @@ class GraphQLValidator:
             order = sorted(counts, key=lambda type_: (-counts[type_], type_.kind == "OBJECT",
                                                       _natural_key(type_.name)))
             return _suggestion([type_.name for type_ in order], "to use an inline fragment on")
-        return _graphql_did_you_mean(name, parent.fields)
+        return _did_you_mean(name, parent.fields)
 
     def visit_spread(self, node, parent):
         fragment = self.fragments.get(node.name)
         if fragment is None:
             self.report(f'Unknown fragment "{node.name}".', node.name_start)
         else:
-            type_ = self.schema.reference(fragment.condition)
-            if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
-                self.report(f'Fragment "{node.name}" cannot be spread here as objects of type "{parent}" can '
-                            f'never be of type "{type_}".', node.start)
+            self.check_spread(node, self.schema.reference(fragment.condition), parent, f' "{node.name}"')
         self.check_directives_unique(node.directives)
         self.visit_directives(node.directives, "FRAGMENT_SPREAD")
+
+    def check_spread(self, node, type_, parent, name=""):
+        """Spec 5.5.2.3."""
+        if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
+            self.report(f'Fragment{name} cannot be spread here as objects of type "{parent}" can never be of '
+                        f'type "{type_}".', node.start)
+
+    def check_condition(self, node, name=""):
+        """Spec 5.5.1.3; the type of a fragment."""
+        type_ = self.schema.reference(node.condition)
+        if type_ is not None and not type_.is_composite:
+            self.report(f'Fragment{name} cannot condition on non composite type "{type_}".', node.condition.start)
+        return type_
 
     def visit_inline(self, node, parent):
         type_ = parent
         if node.condition is not None:
-            type_ = self.schema.reference(node.condition)
-            if type_ is not None and not type_.is_composite:
-                self.report(f'Fragment cannot condition on non composite type "{type_}".',
-                            node.condition.start)
-        if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
-            self.report(f'Fragment cannot be spread here as objects of type "{parent}" can never be of type '
-                        f'"{type_}".',
-                        node.start)
+            type_ = self.check_condition(node)
+        self.check_spread(node, type_, parent)
         self.check_directives_unique(node.directives)
         if node.condition is not None:
             self.check_type_name(node.condition)
@@ -37753,7 +37724,7 @@ class GraphQLValidator:
         while not isinstance(node, GqlNamedType):
             node = node.of
         if node.name not in self.schema.types and node.name not in _BUILT_IN_SCALARS:
-            self.report(f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.schema.types),
+            self.report(f'Unknown type "{node.name}".' + _did_you_mean(node.name, self.schema.types),
                         node.start)
 
 
@@ -37801,8 +37772,8 @@ class _OverlapFinder:
     def spend(self):
         self.budget -= 1
         if self.budget < 0:
-            self.validator.report("Too many fields with the same response name to compare. Validation "
-                                  "aborted.")
+            self.validator.report(
+                "Too many fields with the same response name to compare. Validation aborted.")
             raise _ValidationAborted
 
     def field_map(self, selections, parent):
@@ -38390,17 +38361,22 @@ def _value_of_text(text, plan):
         return None
 
 
-def _list_source(value, run, plan, path):
-    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
-    there is none."""
+def _meant(value, run, plan, path):
+    """What stands for a list or object: (value as a resolver gave it, what is in it if it is JSON text). None
+    where there is none."""
     if callable(value):
         value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
         if value is None or value is run.absent:
             return None
-    if isinstance(value, str):
-        value = _value_of_text(value, plan)
-    if isinstance(value, (list, tuple)):
-        return value
+    return value, _value_of_text(value, plan) if isinstance(value, str) else value
+
+
+def _list_source(value, run, plan, path):
+    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
+    there is none."""
+    meant_list = _meant(value, run, plan, path)
+    if meant_list is None or isinstance(meant_list[1], (list, tuple)):
+        return meant_list and meant_list[1]
     raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
 
 
@@ -38419,17 +38395,11 @@ def _object_completer(lazy, plan, type_):
 def _object_source(value, run, plan, type_, path):
     """The dict that a resolver meant: a function's result, or JSON text of an object. None where there is
     none."""
-    given = value
-    if callable(value):
-        given = value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
-        if value is None or value is run.absent:
-            return None
-    if isinstance(value, str):
-        value = _value_of_text(value, plan)
-    if isinstance(value, dict):
-        return value
+    meant_object = _meant(value, run, plan, path)
+    if meant_object is None or isinstance(meant_object[1], dict):
+        return meant_object and meant_object[1]
     raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
-                       f"but got: {_inspect_value(given)}.")
+                       f"but got: {_inspect_value(meant_object[0])}.")
 
 
 def _concrete_type(value, type_, plan, run, path):
@@ -38470,8 +38440,8 @@ class GraphQLDocument:
         self.lock = threading.Lock()
         try:
             if len(source) > MAX_GRAPHQL_DOCUMENT:
-                raise GraphQLError(f"The document has {len(source)} characters; at most "
-                                   f"{MAX_GRAPHQL_DOCUMENT} are allowed.")
+                raise GraphQLError(
+                    f"The document has {len(source)} characters; at most {MAX_GRAPHQL_DOCUMENT} are allowed.")
             tree = GraphQLParser(source).document()
         except GraphQLError as error:
             self.errors = [error]
