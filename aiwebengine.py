@@ -54,21 +54,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     246
           Iteration                                                                      162
-    10  Code generator                                                                 3,794
-          Nodes of Python                                                                130
-          Functions and their variables                                                  428
+    10  Code generator                                                                 3,814
+          Nodes of Python                                                                138
+          Functions and their variables                                                  430
           Statements                                                                     155
           Loops, jumps and try                                                           435
           Destructuring                                                                  158
           Expressions                                                                    249
           Classes                                                                        183
           Operators                                                                      402
-          Assignments                                                                    314
-          Members and calls                                                              383
+          Assignments                                                                    316
+          Members and calls                                                              386
           Members as targets                                                             104
           Questions about nodes                                                          173
           Compiling a source text                                                        457
-          Showing the generated Python                                                    88
+          Showing the generated Python                                                    93
     11  Built-ins of the language                                                      8,710
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
@@ -165,9 +165,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,855
+    15  Realm, jobs and timers                                                         3,854
           Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           882
+          Helpers of generated code: one realm                                           881
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      333
@@ -7716,24 +7716,32 @@ class NodeMaker:
         self.dict_places = {}
 
     def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
+        """A node of a class of `ast`, at the current place in the script. The commonest three do without; keyword
+        arguments for the place would take longer."""
         made = kind(*fields)
         made.lineno, made.col_offset = self.line, self.column
         return made
 
     def name(self, id):
-        return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
+        made = ast.Name(id, _LOAD)
+        made.lineno, made.col_offset = self.line, self.column
+        return made
 
     def store(self, id):
         return self.node(ast.Name, id, _STORE)
 
     def const(self, value):
-        return ast.Constant(value, lineno=self.line, col_offset=self.column)
+        made = ast.Constant(value)
+        made.lineno, made.col_offset = self.line, self.column
+        return made
 
     def call(self, helper, *args):
         line, column = self.line, self.column
-        return ast.Call(ast.Name(helper, _LOAD, lineno=line, col_offset=column), list(args), [],
-                        lineno=line, col_offset=column)
+        name = ast.Name(helper, _LOAD)
+        name.lineno, name.col_offset = line, column
+        made = ast.Call(name, list(args), [])
+        made.lineno, made.col_offset = line, column
+        return made
 
     def apply(self, function, args):
         return self.node(ast.Call, function, args, [])
@@ -7885,7 +7893,9 @@ class FunctionEmitter(NodeMaker):
         python = f"{name}_f{self.unit.function_count}"
         inner = emitter or Emitter(self.unit, scope, self)
         inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
-        inner.often = self.in_class or scope.is_arrow or self.runs_often()
+        # Declarations and blocks of arrow functions at the top are mostly handlers, which run once a request.
+        inner.often = self.in_class or self.runs_often() or isinstance(node, FunctionExpression) or node.expression \
+            or self.outer is not None and not isinstance(node, FunctionDeclaration)
         definition = inner.function_definition(node, python)
         if not scope.loop_variables:
             self.emit(definition)
@@ -9885,9 +9895,11 @@ class AssignmentEmitter(OperatorEmitter):
             current = self.load(left)
             if self.needs_lift(node.right):
                 current = self.saved(current)
-            self.emit_store(variable, self.binary(
-                node.operator[:-1], current, infer(left), self.expression(node.right),
-                infer(node.right)))
+            right = self.expression(node.right)
+            self.stable_left = is_stable(left, node.right)
+            value = self.binary(node.operator[:-1], current, infer(left), right, infer(node.right))
+            self.stable_left = False
+            self.emit_store(variable, value)
             return
         if isinstance(left, MemberExpression) and node.operator not in ("&&=", "||=", "??=") \
                 and self.is_direct(left) and not self.needs_lift(node):
@@ -10477,9 +10489,12 @@ class CallEmitter(AssignmentEmitter):
         callee, first = self.reusable(callee)
         text = self.const(self.text(node.callee))
         if self.runs_often():
-            check = self.both(self.type_is(first, "JSFunction"),
-                              self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)))
-            function = self.either(check, self.attribute(callee, "ctor"), self.call("new", callee, text))
+            # Classes have `fields`; ordinary functions the constructor True.
+            ctor, slow = self.attribute(callee, "ctor"), self.call("new", callee, text)
+            function = self.either(
+                self.type_is(first, "JSFunction"), self.either(
+                    self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)), ctor, self.either(
+                        self.compare(ctor, _IS, self.const(True)), self.name("instance_of_function"), slow)), slow)
         else:
             function = self.call("new", first, text)
         return self.apply(function, [callee, *values])
@@ -11328,6 +11343,11 @@ class PythonDump:
         expression that consists of a strange name: ast.unparse writes it as it stands."""
         result = []
         for statement in statements:
+            if isinstance(statement, ast.If) and isinstance(statement.test, ast.Constant) and isinstance(statement.body[0], (
+                    ast.Pass, ast.Assign)):         # a place for a variable, see FunctionEmitter.make_place
+                if statement.test.value:
+                    result += statement.body
+                continue
             line = statement.lineno if self.unit.positions is None \
                 else self.unit.positions[statement.lineno][0]
             if line != self.line and 0 < line <= len(self.lines) \
@@ -28319,8 +28339,7 @@ def constructing_helpers(realm, helpers):
     object_proto, allocate = realm.ObjectPrototype, object.__new__
 
     def new(callee, text):
-        """The Python function that `new callee(…)` calls with the callee and the arguments. Generated code
-        knows classes by itself, by their `fields`."""
+        """The Python function that `new callee(…)` calls with the callee and the arguments."""
         if type(callee) is JSFunction:
             if callee.ctor is True:
                 return instance_of_function
@@ -28358,7 +28377,7 @@ def constructing_helpers(realm, helpers):
             initialize_fields(this, klass)
         return this
 
-    return new, new_instance
+    return new, instance_of_function, new_instance
 
 
 def storing_helpers(realm, helpers):
