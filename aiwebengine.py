@@ -54,21 +54,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     246
           Iteration                                                                      162
-    10  Code generator                                                                 3,811
-          Nodes of Python                                                                188
-          Functions and their variables                                                  417
+    10  Code generator                                                                 3,831
+          Nodes of Python                                                                196
+          Functions and their variables                                                  419
           Statements                                                                     154
           Loops, jumps and try                                                           440
           Destructuring                                                                  156
           Expressions                                                                    245
           Classes                                                                        182
           Operators                                                                      401
-          Assignments                                                                    312
-          Members and calls                                                              376
+          Assignments                                                                    314
+          Members and calls                                                              379
           Members as targets                                                             104
           Questions about nodes                                                          173
           Compiling a source text                                                        440
-          Showing the generated Python                                                    88
+          Showing the generated Python                                                    93
     11  Built-ins of the language                                                      8,710
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
@@ -165,9 +165,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,855
+    15  Realm, jobs and timers                                                         3,854
           Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           882
+          Helpers of generated code: one realm                                           881
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      333
@@ -225,9 +225,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,097
+    20  Scripts: loading and hot reload                                                2,100
           Log                                                                            195
-          Causes of errors                                                               218
+          Causes of errors                                                               221
           Errors of scripts                                                               78
           Calls                                                                          216
           Routes                                                                         164
@@ -268,10 +268,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,060
+    23  Command line                                                                   3,062
           Options                                                                        210
           Documentation                                                                  304
-          The program                                                                    146
+          The program                                                                    148
           The map of this file                                                            58
           Serving                                                                        169
           Script tests                                                                   391
@@ -7771,7 +7771,8 @@ class NodeMaker:
         self.dict_places = {}
 
     def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
+        """A node of a class of `ast`, at the current place in the script. The commonest three do without; keyword
+        arguments for the place would take longer."""
         made = kind(*fields)
         made.lineno, made.col_offset = self.line, self.column
         return made
@@ -7784,18 +7785,25 @@ class NodeMaker:
         self.out += python_template(template)(self.line, self.column, **parts)
 
     def name(self, id):
-        return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
+        made = ast.Name(id, _LOAD)
+        made.lineno, made.col_offset = self.line, self.column
+        return made
 
     def store(self, id):
         return self.node(ast.Name, id, _STORE)
 
     def const(self, value):
-        return ast.Constant(value, lineno=self.line, col_offset=self.column)
+        made = ast.Constant(value)
+        made.lineno, made.col_offset = self.line, self.column
+        return made
 
     def call(self, helper, *args):
         line, column = self.line, self.column
-        return ast.Call(ast.Name(helper, _LOAD, lineno=line, col_offset=column), list(args), [],
-                        lineno=line, col_offset=column)
+        name = ast.Name(helper, _LOAD)
+        name.lineno, name.col_offset = line, column
+        made = ast.Call(name, list(args), [])
+        made.lineno, made.col_offset = line, column
+        return made
 
     def apply(self, function, args):
         return self.node(ast.Call, function, args, [])
@@ -7946,7 +7954,9 @@ class FunctionEmitter(NodeMaker):
         python = f"{name}_f{self.unit.function_count}"
         inner = emitter or Emitter(self.unit, scope, self)
         inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
-        inner.often = self.in_class or scope.is_arrow or self.runs_often()
+        # Declarations and blocks of arrow functions at the top are mostly handlers, which run once a request.
+        inner.often = self.in_class or self.runs_often() or isinstance(node, FunctionExpression) or node.expression \
+            or self.outer is not None and not isinstance(node, FunctionDeclaration)
         definition = inner.function_definition(node, python)
         if not scope.loop_variables:
             self.emit(definition)
@@ -9931,9 +9941,11 @@ class AssignmentEmitter(OperatorEmitter):
             current = self.load(left)
             if self.needs_lift(node.right):
                 current = self.saved(current)
-            self.emit_store(variable, self.binary(
-                node.operator[:-1], current, infer(left), self.expression(node.right),
-                infer(node.right)))
+            right = self.expression(node.right)
+            self.stable_left = is_stable(left, node.right)
+            value = self.binary(node.operator[:-1], current, infer(left), right, infer(node.right))
+            self.stable_left = False
+            self.emit_store(variable, value)
             return
         if isinstance(left, MemberExpression) and node.operator not in ("&&=", "||=", "??=") \
                 and self.is_direct(left) and not self.needs_lift(node):
@@ -10514,9 +10526,12 @@ class CallEmitter(AssignmentEmitter):
         callee, first = self.reusable(callee)
         text = self.const(self.text(node.callee))
         if self.runs_often():
-            check = self.both(self.type_is(first, "JSFunction"),
-                              self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)))
-            function = self.either(check, self.attribute(callee, "ctor"), self.call("new", callee, text))
+            # Classes have `fields`; ordinary functions the constructor True.
+            ctor, slow = self.attribute(callee, "ctor"), self.call("new", callee, text)
+            function = self.either(
+                self.type_is(first, "JSFunction"), self.either(
+                    self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)), ctor, self.either(
+                        self.compare(ctor, _IS, self.const(True)), self.name("instance_of_function"), slow)), slow)
         else:
             function = self.call("new", first, text)
         return self.apply(function, [callee, *values])
@@ -11348,6 +11363,11 @@ class PythonDump:
         expression that consists of a strange name: ast.unparse writes it as it stands."""
         result = []
         for statement in statements:
+            if isinstance(statement, ast.If) and isinstance(statement.test, ast.Constant) and isinstance(statement.body[0], (
+                    ast.Pass, ast.Assign)):         # a place for a variable, see FunctionEmitter.make_place
+                if statement.test.value:
+                    result += statement.body
+                continue
             line = statement.lineno if self.unit.positions is None \
                 else self.unit.positions[statement.lineno][0]
             if line != self.line and 0 < line <= len(self.lines) \
@@ -28313,8 +28333,7 @@ def constructing_helpers(realm, helpers):
     object_proto, allocate = realm.ObjectPrototype, object.__new__
 
     def new(callee, text):
-        """The Python function that `new callee(…)` calls with the callee and the arguments. Generated code
-        knows classes by itself, by their `fields`."""
+        """The Python function that `new callee(…)` calls with the callee and the arguments."""
         if type(callee) is JSFunction:
             if callee.ctor is True:
                 return instance_of_function
@@ -28352,7 +28371,7 @@ def constructing_helpers(realm, helpers):
             initialize_fields(this, klass)
         return this
 
-    return new, new_instance
+    return new, instance_of_function, new_instance
 
 
 def storing_helpers(realm, helpers):
@@ -42472,12 +42491,15 @@ HABITS = (
           "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
           'import { greet } from "./lib/greet.js";'),
+    Habit(r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|redis)'", "",
+          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
           "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"(?:module|exports) is not defined", "",
           "Files share what they export by name, and a script names its handlers when it registers them.",
           'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
-    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined", "",
+    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined|cannot import '(?:(?:node:)?process|dotenv)'", "",
           "A script has no process and no environment; keep settings in a file in the folder.",
           'import settings from "./settings.json" with { type: "json" };'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
@@ -42487,10 +42509,10 @@ HABITS = (
           '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
     Habit(r"(?:app|express|router|server|http) is not defined", "",
           "There is no app to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
-    Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined", "",
+    Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined|cannot import '(?:ws|socket\.io)", "",
           "A script opens a stream that pages listen to, and sends to all of them at once.",
           'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: "Hello" });'),
-    Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined", "",
+    Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined|cannot import '(?:node-fetch|axios|undici)'", "",
           "Scripts cannot use the network; a page can fetch, and post what it got to a route.",
           'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
     Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.", _ROUTE_LINE),
@@ -42502,7 +42524,7 @@ HABITS = (
           r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|writeHead|setHeader)\b",
           "A handler gets one argument, the context, and returns its answer.",
           "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
-          r"\(\s*req(?:uest)?\s*,\s*res(?:ponse)?\s*[,)]"),
+          r"\(\s*req\s*,\s*res\s*[,)]|registerRoute\([^\n]*\(\s*request\s*,\s*response\s*\)"),
     Habit(r"(?:req|request) is not defined", "", "The argument of a handler is the context, which has the request.",
           "({ request }) => request.query.name"),
     Habit(r"Cannot (?:read|destructure) propert\w+ .*undefined",
@@ -52241,6 +52263,8 @@ def no_scripts(scripts, options):
     """What to do when there is nothing to serve."""
     command, given = own_command(), options.scripts is not None
     folders = [path.name for path in sorted(scripts.parent.glob("*")) if path.is_dir() and any(path.glob("*.js"))]
+    if any(scripts.parent.glob("*.js")):
+        folders.insert(0, ".")
     meant = nearest(scripts.name, folders) if given else None
     if options.run or options.dump_python is not None or scripts.suffix == ".js" or not scripts.parent.is_dir():
         return f"{printable(str(scripts))} does not exist"
