@@ -69,7 +69,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          173
           Compiling a source text                                                        440
           Showing the generated Python                                                    93
-    11  Built-ins of the language                                                      8,710
+    11  Built-ins of the language                                                      8,684
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -114,11 +114,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               93
           DataView                                                                        98
           Promise                                                                        442
-          Generators and async functions                                                 190
+          Generators and async functions                                                 191
           Iterator helpers                                                               465
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                181
+          Async iteration                                                                154
           JSON: parsing                                                                  401
           JSON: writing                                                                  337
           Reflect                                                                         73
@@ -196,7 +196,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,048
+    18  GraphQL                                                                        5,044
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -205,11 +205,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    241
+          GraphQL registrations, and their SDL in one                                    238
           GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
-          GraphQL plans                                                                  512
+          GraphQL plans                                                                  511
           GraphQL documents                                                              140
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
