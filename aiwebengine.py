@@ -15,7 +15,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            394
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         447
+     3  ERRORS, TEXT AND NUMBERS                                                         450
           Long texts                                                                     148
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             48
@@ -54,22 +54,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     246
           Iteration                                                                      162
-    10  Code generator                                                                 3,794
-          Nodes of Python                                                                130
-          Functions and their variables                                                  428
-          Statements                                                                     155
-          Loops, jumps and try                                                           435
-          Destructuring                                                                  158
-          Expressions                                                                    249
-          Classes                                                                        183
-          Operators                                                                      402
+    10  Code generator                                                                 3,831
+          Nodes of Python                                                                196
+          Functions and their variables                                                  419
+          Statements                                                                     154
+          Loops, jumps and try                                                           440
+          Destructuring                                                                  156
+          Expressions                                                                    245
+          Classes                                                                        182
+          Operators                                                                      401
           Assignments                                                                    314
-          Members and calls                                                              383
+          Members and calls                                                              379
           Members as targets                                                             104
           Questions about nodes                                                          173
-          Compiling a source text                                                        457
-          Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,710
+          Compiling a source text                                                        440
+          Showing the generated Python                                                    93
+    11  Built-ins of the language                                                      8,684
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -114,11 +114,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               93
           DataView                                                                        98
           Promise                                                                        442
-          Generators and async functions                                                 190
+          Generators and async functions                                                 191
           Iterator helpers                                                               465
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                181
+          Async iteration                                                                154
           JSON: parsing                                                                  401
           JSON: writing                                                                  337
           Reflect                                                                         73
@@ -165,9 +165,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,855
+    15  Realm, jobs and timers                                                         3,854
           Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           882
+          Helpers of generated code: one realm                                           881
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      333
@@ -196,7 +196,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,048
+    18  GraphQL                                                                        5,044
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -205,11 +205,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    241
+          GraphQL registrations, and their SDL in one                                    238
           GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
-          GraphQL plans                                                                  512
+          GraphQL plans                                                                  511
           GraphQL documents                                                              140
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
@@ -225,10 +225,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,086
+    20  Scripts: loading and hot reload                                                2,100
           Log                                                                            195
-          Causes of errors                                                               214
-          Errors of scripts                                                               73
+          Causes of errors                                                               221
+          Errors of scripts                                                               78
           Calls                                                                          216
           Routes                                                                         164
           Imported files                                                                  59
@@ -268,10 +268,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,060
+    23  Command line                                                                   3,062
           Options                                                                        210
           Documentation                                                                  304
-          The program                                                                    146
+          The program                                                                    148
           The map of this file                                                            58
           Serving                                                                        169
           Script tests                                                                   391
@@ -532,6 +532,9 @@ class JSError(Exception):
         self.value = value
         self.phase = phase
         self._facts = None
+
+    #: What the section on scripts found out about its cause.
+    explained = None
 
     #: Given a value, returns (name, message, stack, filename, line, column); the section on
     #: built-in errors puts its function here.
@@ -7560,7 +7563,7 @@ def iterable_to_list(realm, value):
 # temporaries (t1, t2 …) and the helpers of RUNTIME, which the realm provides.
 # ======================================================================================
 
-_LOAD, _STORE, _DEL = ast.Load(), ast.Store(), ast.Del()
+_LOAD, _STORE = ast.Load(), ast.Store()
 _IS, _IS_NOT, _EQ, _IN = ast.Is(), ast.IsNot(), ast.Eq(), ast.In()
 _AND, _OR, _NOT = ast.And(), ast.Or(), ast.Not()
 
@@ -7687,6 +7690,58 @@ class Jump:
 
 # -- Nodes of Python ---------------------------------------------------------------------
 
+#: {part}, {part!r} in a template.
+_TEMPLATE_PART = re.compile(r"\{(\w+)(!r)?\}")
+#: What the text that makes a template's nodes finds: the classes of `ast`, and nodes without place (Load_ …).
+_TEMPLATE_NAMES = dict(vars(ast))
+
+
+@functools.cache
+def python_template(text):
+    """A function (line, column, parts by name) that makes nodes from Python with places for them: an
+    expression, or a list of statements. {part} stands for a node, a name as text, or statements; {part!r} for
+    a constant; *{part} for a list of arguments."""
+    source = _TEMPLATE_PART.sub(lambda found: ("const_" if found[2] else "part_") + found[1], text)
+    body = ast.parse("if True:" + (source if source[0] == "\n" else "\n " + source)).body[0].body
+    parts = dict.fromkeys(["line", "column", *(found[1] for found in _TEMPLATE_PART.finditer(text))])
+    result = body[0].value if isinstance(body[0], ast.Expr) and len(body) == 1 else body
+    made = {}
+    exec(f"def make({', '.join(parts)}): return {template_code(result)}", _TEMPLATE_NAMES, made)
+    return made["make"]
+
+
+def template_code(node):
+    """The Python text that makes a node, or whatever stands in a field of one, for python_template()."""
+    if isinstance(node, list):
+        return "[" + ", ".join(map(template_item, node)) + "]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    kind, place = type(node).__name__, ", lineno=line, col_offset=column"
+    if isinstance(node, ast.Name):
+        role, _, part = node.id.partition("_")
+        if role == "const" and part:
+            return f"Constant({part}{place})"
+        if role == "part" and part:
+            return f"(Name({part}, {template_code(node.ctx)}{place}) if type({part}) is str else {part})"
+    if not node._fields and not node._attributes:
+        _TEMPLATE_NAMES.setdefault(kind + "_", node)
+        return kind + "_"
+    fields = [template_code(getattr(node, field, None)) + ", " for field in node._fields]
+    if isinstance(node, ast.Constant):
+        del fields[1:]                  # the kind of a literal
+    return f"{kind}({''.join(fields)}{'lineno=line, col_offset=column' if node._attributes else ''})"
+
+
+def template_item(node):
+    """The same for an item of a list, where a part may stand for several."""
+    inner = node.value if isinstance(node, (ast.Starred, ast.Expr)) else None
+    if isinstance(inner, ast.Name) and inner.id.startswith("part_"):
+        part = inner.id[5:]
+        return "*" + part if isinstance(node, ast.Starred) else \
+            f"*({part} if type({part}) is list else [Expr({part}, lineno=line, col_offset=column)])"
+    return template_code(node)
+
+
 class NodeMaker:
     """The state of the generator for one function, and constructors of `ast` nodes, which get the place in the
     script that is being translated."""
@@ -7716,24 +7771,39 @@ class NodeMaker:
         self.dict_places = {}
 
     def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
+        """A node of a class of `ast`, at the current place in the script. The commonest three do without; keyword
+        arguments for the place would take longer."""
         made = kind(*fields)
         made.lineno, made.col_offset = self.line, self.column
         return made
 
+    def python(self, template, **parts):
+        """An expression, or statements; see python_template()."""
+        return python_template(template)(self.line, self.column, **parts)
+
+    def emit_python(self, template, **parts):
+        self.out += python_template(template)(self.line, self.column, **parts)
+
     def name(self, id):
-        return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
+        made = ast.Name(id, _LOAD)
+        made.lineno, made.col_offset = self.line, self.column
+        return made
 
     def store(self, id):
         return self.node(ast.Name, id, _STORE)
 
     def const(self, value):
-        return ast.Constant(value, lineno=self.line, col_offset=self.column)
+        made = ast.Constant(value)
+        made.lineno, made.col_offset = self.line, self.column
+        return made
 
     def call(self, helper, *args):
         line, column = self.line, self.column
-        return ast.Call(ast.Name(helper, _LOAD, lineno=line, col_offset=column), list(args), [],
-                        lineno=line, col_offset=column)
+        name = ast.Name(helper, _LOAD)
+        name.lineno, name.col_offset = line, column
+        made = ast.Call(name, list(args), [])
+        made.lineno, made.col_offset = line, column
+        return made
 
     def apply(self, function, args):
         return self.node(ast.Call, function, args, [])
@@ -7745,7 +7815,7 @@ class NodeMaker:
         return self.node(ast.Subscript, value, index, _LOAD)
 
     def walrus(self, id, value):
-        return self.node(ast.NamedExpr, self.store(id), value)
+        return self.python("({id} := {value})", id=id, value=value)
 
     def either(self, test, then, otherwise):
         return self.node(ast.IfExp, test, then, otherwise)
@@ -7776,9 +7846,6 @@ class NodeMaker:
         """Evaluates all, gives the first."""
         return self.subscript(self.tuple(*values), self.const(0))
 
-    def last_of(self, *values):
-        return self.subscript(self.tuple(*values), self.const(len(values) - 1))
-
     def starred(self, value):
         return self.node(ast.Starred, value, _LOAD)
 
@@ -7792,7 +7859,9 @@ class NodeMaker:
         self.out.append(self.node(ast.Expr, value))
 
     def emit_assign(self, id, value):
-        self.out.append(self.node(ast.Assign, [self.store(id)], value))
+        line, column = self.line, self.column
+        self.out.append(ast.Assign([ast.Name(id, _STORE, lineno=line, col_offset=column)], value,
+                                   lineno=line, col_offset=column))
 
     def emit_if(self, test, body, orelse=()):
         self.out.append(self.node(ast.If, test, body or [self.passing()], list(orelse)))
@@ -7885,7 +7954,9 @@ class FunctionEmitter(NodeMaker):
         python = f"{name}_f{self.unit.function_count}"
         inner = emitter or Emitter(self.unit, scope, self)
         inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
-        inner.often = self.in_class or scope.is_arrow or self.runs_often()
+        # Declarations and blocks of arrow functions at the top are mostly handlers, which run once a request.
+        inner.often = self.in_class or self.runs_often() or isinstance(node, FunctionExpression) or node.expression \
+            or self.outer is not None and not isinstance(node, FunctionDeclaration)
         definition = inner.function_definition(node, python)
         if not scope.loop_variables:
             self.emit(definition)
@@ -7893,8 +7964,8 @@ class FunctionEmitter(NodeMaker):
         variables = list({v.python: v for v in scope.loop_variables}.values())
         factory = "make_" + python
         self.emit(self.python_def(factory, [v.python for v in variables], [
-            definition, self.node(ast.Return, self.name(python))]))
-        return self.apply(self.name(factory), [self.name(v.python) for v in variables])
+            definition, *self.python("return {python}", python=python)]))
+        return self.call(factory, *[self.name(v.python) for v in variables])
 
     def python_def(self, name, params, body, rest=None, optional=()):
         """A FunctionDef with positional parameters; those of `optional` default to undefined."""
@@ -7912,17 +7983,16 @@ class FunctionEmitter(NodeMaker):
         prologue = self.out = []
         self.prologue(node, scope, patterns)
         params_done = len(prologue)
-        self.emit(self.poll())
+        self.emit_python("if interrupt: stop()")
         if node.expression:
             self.at(node.body)
-            value = self.return_value(node.body)
-            self.emit(self.node(ast.Return, value))
+            self.emit_python("return {value}", value=self.return_value(node.body))
         else:
             self.function_body(node.body.body, scope.body)
         self.at(node)
         body = self.out
         if self.jump_codes:
-            body.insert(params_done, self.no_jump())
+            body[params_done:params_done] = self.python("jump = 0")
         if node.is_generator or node.is_async:
             body = self.generator_body(node, body, params_done)
         self.at(node)
@@ -7936,10 +8006,6 @@ class FunctionEmitter(NodeMaker):
             made.args.kwonlyargs.append(self.node(ast.arg, "own_function", None))
             made.args.kw_defaults.append(self.const(None))
         return made
-
-    def no_jump(self):
-        """jump = 0: no jump through several loops is under way."""
-        return self.node(ast.Assign, [self.store("jump")], self.const(0))
 
     def takes_new_target(self, node):
         """Whether the Python function has new.target as its first parameter."""
@@ -7994,14 +8060,12 @@ class FunctionEmitter(NodeMaker):
         if self.constructor == "base":
             self.emit_assign("this", self.call("new_instance", self.name("new_target"), self.class_value()))
         elif self.constructor == "derived":
-            self.emit_assign("this_bound", self.const(False))
-            # Never run; makes `this` a local name that is unbound until super() returns.
-            self.emit_if(self.const(False), self.collect(
-                lambda: self.emit_assign("this", self.const(None))))
+            # The second is never run; it makes `this` a local name that is unbound until super() returns.
+            self.emit_python("""
+                this_bound = False
+                if False: this = None""")
         elif scope.uses_this and not scope.strict and not scope.is_arrow:
-            self.emit_if(self.compare(self.call("type", self.name("this")), _IS_NOT, self.name("JSObject")),
-                         self.collect(lambda: self.emit_assign(
-                             "this", self.call("sloppy_this", self.name("this")))))
+            self.emit_python("if type(this) is not JSObject: this = sloppy_this(this)")
         if scope.uses_new_target and self.constructor is None and not scope.is_arrow \
                 and not self.takes_new_target(node):
             self.emit_assign("new_target", self.name("undefined"))
@@ -8036,18 +8100,13 @@ class FunctionEmitter(NodeMaker):
         for identifier in bound_names(param):
             self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
-            rest = self.name("rest") if source == "rest" else self.subscript(
-                self.name("arguments"), self.node(ast.Slice, self.const(source), None, None))
-            value = self.call("rest_array", rest)
-            self.bind(param.argument, value)
-            return
-        if type(source) is int:
-            value = self.either(
-                self.compare(self.call("len", self.name("arguments")), ast.Gt(), self.const(source)),
-                self.subscript(self.name("arguments"), self.const(source)), self.name("undefined"))
+            rest = source if source == "rest" else self.python("arguments[{source!r}:]", source=source)
+            self.bind(param.argument, self.python("rest_array({rest})", rest=rest))
+        elif type(source) is int:
+            self.bind(param, self.python(
+                "arguments[{source!r}] if len(arguments) > {source!r} else undefined", source=source))
         else:
-            value = self.name(source)
-        self.bind(param, value)
+            self.bind(param, self.name(source))
 
     def separate_body(self, scope):
         """Body names that repeat a parameter start with its value (10.2.11, step 28)."""
@@ -8077,12 +8136,10 @@ class FunctionEmitter(NodeMaker):
         else:
             self.statements(statements)
         self.block = outer
-        if self.constructor == "base":
-            self.emit(self.node(ast.Return, self.name("this")))
-        elif self.constructor == "derived":
-            self.emit(self.node(ast.Return, self.name("this")))
+        if self.constructor is not None:
+            self.emit_python("return this")
         elif not (self.out and isinstance(self.out[-1], (ast.Return, ast.Raise))):
-            self.emit(self.node(ast.Return, self.name("undefined")))
+            self.emit_python("return undefined")
 
     def returning_late(self, statements):
         """The body of a derived constructor with try statements: `return` looks at `this` only after
@@ -8095,30 +8152,29 @@ class FunctionEmitter(NodeMaker):
 
     def generator_body(self, node, body, params_done):
         """Makes sure a Python generator results, and catches the return of generators."""
-        yields = self.node(ast.Expr, self.node(ast.Yield, self.name("undefined")))
-        never = self.node(ast.If, self.const(False), [yields], [])
+        never = self.python("if False: (yield undefined)")
         if not node.is_generator:
-            return [never] + body
-        leaves = self.node(ast.Return, self.attribute(self.name("returned"), "value"))
-        handler = self.node(ast.ExceptHandler, self.name("GeneratorReturn"), "returned", [leaves])
-        guarded = self.node(ast.Try, [never] + body[params_done:], [handler], [], [])
+            return never + body
+        guarded = self.python("""
+            try: {body}
+            except GeneratorReturn as returned: return returned.value""", body=never + body[params_done:])
         if params_done == 0:
-            return [guarded]
+            return guarded
         # Parameters are bound when the function is called, the body runs later (27.5.3.1).
         bound = assigned_names(body[:params_done])
         bound |= {v.python for v in self.scope.names.values() if v.kind == "param"} | {"this"}
         shared = assigned_names(body[params_done:]) & bound
         shared |= {v if isinstance(v, str) else v.python for v in self.scope.nonlocals}
         heading = self.declarations_of(shared - self.globals)
-        inner = self.python_def("generator_body", [], heading + [guarded])
+        inner = self.python_def("generator_body", [], heading + guarded)
         inner.args.vararg = None
-        return body[:params_done] + [inner, self.node(ast.Return, self.apply(self.name(inner.name), []))]
+        return body[:params_done] + [inner, *self.python("return generator_body()")]
 
     # -- variables ----
 
     def load_variable(self, variable):
         if variable.boxed:
-            return self.attribute(self.name(variable.python), "v")
+            return self.python("{cell}.v", cell=variable.python)
         return self.name(variable.python)
 
     def load(self, identifier):
@@ -8154,8 +8210,7 @@ class FunctionEmitter(NodeMaker):
         if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
-            target = self.node(ast.Attribute, self.name(variable.python), "v", _STORE)
-            self.emit(self.node(ast.Assign, [target], value))
+            self.emit_python("{cell}.v = {value}", cell=variable.python, value=value)
             return
         self.note_assignment(variable)
         self.emit_assign(variable.python, value)
@@ -8192,9 +8247,15 @@ class FunctionEmitter(NodeMaker):
         if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
-            return self.apply(self.attribute(self.name(variable.python), "set"), [value])
+            return self.python("{cell}.set({value})", cell=variable.python, value=value)
         self.note_assignment(variable)
         return self.walrus(variable.python, value)
+
+    def emit_unbound(self, name):
+        """Takes away what a name has from the turn before of a loop."""
+        self.emit_python("""
+            {name} = None
+            del {name}""", name=name)
 
     def is_constant(self, variable):
         return variable.kind in ("const", "import") or variable.kind == "fname"
@@ -8222,8 +8283,7 @@ class FunctionEmitter(NodeMaker):
                 if variable.boxed:
                     self.declare_cell(variable)
                 elif variable.early and variable.in_loop:
-                    self.emit_assign(variable.python, self.const(None))
-                    self.emit(self.node(ast.Delete, [self.node(ast.Name, variable.python, _DEL)]))
+                    self.emit_unbound(variable.python)
             elif variable.kind == "function" and variable.boxed:
                 self.declare_cell(variable)
         for declaration in scope.functions:
@@ -8310,8 +8370,8 @@ class StatementEmitter(FunctionEmitter):
         if self.jumps_through_of():
             self.emit_assign("returned", value)
             self.jump_out(None, "return")
-            return
-        self.emit(self.node(ast.Return, value))
+        else:
+            self.emit_python("return {value}", value=value)
 
     def jumps_through_of(self):
         """Whether a return must break out of loops step by step, so that they can close iterators."""
@@ -8319,9 +8379,8 @@ class StatementEmitter(FunctionEmitter):
 
     def derived_return(self, value):
         """`return value` in a derived constructor: an object, or `this` for undefined."""
-        temp = self.temporary()
-        return self.either(self.compare(self.walrus(temp, value), _IS, self.name("undefined")),
-                           self.name("this"), self.call("derived_result", self.name(temp)))
+        return self.python("this if ({temp} := {value}) is undefined else derived_result({temp})",
+                           temp=self.temporary(), value=value)
 
     def return_value(self, node):
         value = self.expression(node)
@@ -8376,7 +8435,7 @@ class StatementEmitter(FunctionEmitter):
     def visit_ThrowStatement(self, node):
         value = self.expression(node.argument)
         self.at(node)
-        self.emit(self.node(ast.Raise, self.call("JSError", value), None))
+        self.emit_python("raise JSError({value})", value=value)
 
     # -- modules ----
 
@@ -8408,39 +8467,35 @@ class LoopEmitter(StatementEmitter):
         self.jumps.append(jump)
         return jump
 
-    def poll(self):
-        """if interrupt: stop()"""
-        return self.node(ast.If, self.name("interrupt"), [self.node(ast.Expr, self.call("stop"))], [])
-
     def finish_loop(self, jump):
         """After a loop: jumps that pass through it go on."""
         self.jumps.pop()
         for code, target, is_break in jump.pending:
             body = self.collect(lambda: self.resume_jump(code, target, is_break))
-            self.emit_if(self.compare(self.name("jump"), _EQ, self.const(code)), body)
+            self.emit_python("if jump == {code!r}: {body}", code=code, body=body)
 
     def resume_jump(self, code, target, is_break):
         here = self.jumps[-1] if self.jumps else None
         if target == "return":
             if self.jumps_through_of():
                 here.pending.append((code, target, is_break))
-                self.emit(self.node(ast.Break))
+                self.emit_break()
             else:
                 value = self.name("returned")
                 if self.constructor == "derived":
                     value = self.derived_return(value)
-                self.emit(self.node(ast.Return, value))
+                self.emit_python("return {value}", value=value)
         elif here is target:
             self.emit_assign("jump", self.const(0))
             self.leave(target, is_break)
         else:
             here.pending.append((code, target, is_break))
-            self.emit(self.node(ast.Break))
+            self.emit_break()
 
     def leave(self, jump, is_break):
         """break or continue of the innermost Python loop."""
         if is_break:
-            self.emit(self.node(ast.Break))
+            self.emit_break()
         else:
             if jump.update is not None:
                 jump.update()
@@ -8456,7 +8511,7 @@ class LoopEmitter(StatementEmitter):
         code = self.jump_codes
         self.emit_assign("jump", self.const(code))
         innermost.pending.append((code, target if kind != "return" else "return", kind == "break"))
-        self.emit(self.node(ast.Break))
+        self.emit_break()
 
     def visit_BreakStatement(self, node):
         for jump in reversed(self.jumps):
@@ -8495,8 +8550,10 @@ class LoopEmitter(StatementEmitter):
 
     def once(self, body):
         """A Python loop that runs once, so that break can leave it."""
-        body = body + [self.node(ast.Break)]
-        self.emit(self.node(ast.While, self.const(True), body, []))
+        self.emit_python("while True: {body}", body=[*body, self.node(ast.Break)])
+
+    def emit_break(self):
+        self.emit(self.node(ast.Break))
 
     def visit_WhileStatement(self, node):
         self.empty_completion()
@@ -8523,13 +8580,13 @@ class LoopEmitter(StatementEmitter):
         def inside():
             if test is not None:
                 self.at(test)
-                self.emit_if(self.inverse(test), [self.node(ast.Break)])
+                self.emit_python("if {over}: break", over=self.inverse(test))
             self.at(node)
-            self.emit(self.poll())
+            self.emit_python("if interrupt: stop()")
             body()
         statements = self.collect(inside)
         self.at(node)
-        self.emit(self.node(ast.While, self.const(True), statements, []))
+        self.emit_python("while True: {statements}", statements=statements)
 
     def inverse(self, node):
         """A condition that holds when the expression is false."""
@@ -8543,7 +8600,7 @@ class LoopEmitter(StatementEmitter):
 
         def check():
             self.at(node.test)
-            self.emit_if(self.inverse(node.test), [self.node(ast.Break)])
+            self.emit_python("if {over}: break", over=self.inverse(node.test))
         jump.update = check
 
         def body():
@@ -8592,7 +8649,7 @@ class LoopEmitter(StatementEmitter):
         keys = self.call("enumerate_keys", self.head_value(node))
         jump = self.loop(labels)
         self.at(node)
-        self.emit(self.for_each(node, keys))
+        self.out += self.for_each(node, keys)
         self.finish_loop(jump)
 
     def head_value(self, node):
@@ -8602,7 +8659,7 @@ class LoopEmitter(StatementEmitter):
         return self.expression(node.right)
 
     def for_each(self, node, values):
-        """for target in values: body, as a Python statement."""
+        """for target in values: body"""
         left, scope = node.left, node.scope
         target = left.declarations[0].id if isinstance(left, VariableDeclaration) else left
         simple = isinstance(target, Identifier) and type(target.scope) is Variable \
@@ -8616,7 +8673,7 @@ class LoopEmitter(StatementEmitter):
 
         def inside():
             self.at(node)
-            self.emit(self.poll())
+            self.emit_python("if interrupt: stop()")
             outer, self.block = self.block, scope
             if not simple:
                 for variable in scope.names.values():
@@ -8632,7 +8689,7 @@ class LoopEmitter(StatementEmitter):
             self.block = outer
         body = self.collect(inside)
         self.at(node)
-        return self.node(ast.For, self.store(id), values, body, [])
+        return self.python("for {id} in {values}: {body}", id=id, values=values, body=body)
 
     def visit_ForOfStatement(self, node):
         labels = self.take_labels()
@@ -8651,42 +8708,45 @@ class LoopEmitter(StatementEmitter):
         self.at(node)
         loop = self.for_each(node, self.name(iterator))
         self.at(node)
-        self.emit(self.guarded_loop([loop], iterator, "abandon_iterator"))
+        self.out += self.guarded_loop(loop, iterator)
         if jumps_out(node.body):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
         self.finish_loop(jump)
 
-    def guarded_loop(self, body, iterator, abandon):
-        """try: body / except BaseException as error: abandon(iterator, error); raise"""
-        leaving = self.call(abandon, self.name(iterator), self.name("error"))
-        if abandon == "async_abandon":
-            leaving.args.append(self.const(self.is_generator))
-            leaving = self.node(ast.YieldFrom, leaving)
-        handler = self.node(ast.ExceptHandler, self.name("BaseException"), "error", [
-            self.node(ast.Expr, leaving), self.node(ast.Raise, None, None)])
-        return self.node(ast.Try, body, [handler], [], [])
+    def guarded_loop(self, body, iterator):
+        """Statements whose exceptions close an iterator."""
+        return self.python("""
+            try: {body}
+            except BaseException as error:
+                abandon_iterator({iterator}, error)
+                raise""", body=body, iterator=iterator)
 
     def for_await(self, node, labels):
         """for await (… of …): next() is awaited each time (14.7.5)."""
         iterator, result = self.temporary(), self.temporary()
         self.emit_assign(iterator, self.call("async_iterate", self.head_value(node)))
         jump = self.loop(labels, "of")
-        step = self.awaited(self.apply(self.attribute(self.name(iterator), "step"), []))
+        step = self.awaited(self.python("{iterator}.step()", iterator=iterator))
 
         def turn():
             self.at(node)
-            self.emit_assign(result, self.call("async_step", self.name(iterator), step))
-            self.emit_if(self.compare(self.name(result), _IS, self.const(None)), [self.node(ast.Break)])
-            one = self.for_each(node, self.tuple(self.name(result)))
+            self.emit_python("""
+                {result} = async_step({iterator}, {step})
+                if {result} is None: break""", result=result, iterator=iterator, step=step)
             # The body of a Python for over one value, without the for: break must leave the outer loop.
-            self.emit(self.node(ast.Assign, [one.target], self.name(result)))
+            one, = self.for_each(node, self.name(result))
+            self.emit_assign(one.target.id, self.name(result))
             self.out.extend(one.body)
         body = self.collect(turn)
         self.at(node)
-        loop = self.node(ast.While, self.const(True), body, [])
-        self.emit(self.guarded_loop([loop], iterator, "async_abandon"))
-        closing = self.call("async_close", self.name(iterator), self.const(self.is_generator))
-        self.emit_value(self.node(ast.YieldFrom, closing))
+        self.emit_python("""
+            try:
+                while True: {body}
+            except BaseException as error:
+                yield from async_abandon({iterator}, error, {wrap!r})
+                raise
+            yield from async_close({iterator}, {wrap!r})""",
+                         body=body, iterator=iterator, wrap=self.is_generator)
         self.finish_loop(jump)
 
     def visit_SwitchStatement(self, node):
@@ -8739,12 +8799,12 @@ class LoopEmitter(StatementEmitter):
             if start == 0:
                 self.out += body
             else:
-                self.emit_if(self.compare(self.name(number), _EQ, self.const(default)), body)
+                self.emit_python("if {number} == {code!r}: {body}", number=number, code=default, body=body)
         for index, case in enumerate(node.cases):
             if case.consequent:
                 body = self.collect(lambda: self.statements(case.consequent))
                 self.at(case)
-                self.emit_if(self.compare(self.name(number), ast.LtE(), self.const(index)), body)
+                self.emit_python("if {number} <= {index!r}: {body}", number=number, index=index, body=body)
 
     def select_case(self, cases, indices, value, number):
         """if value === test: number = index, else the next one of `indices`."""
@@ -8776,9 +8836,9 @@ class LoopEmitter(StatementEmitter):
         if node.finalizer is not None:
             finalizer = self.finalizer(node.finalizer, self.jump_codes != codes)
         self.at(node)
-        if finalizer and (self.is_generator or self.is_async):
-            body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
-        made = self.node(ast.Try, body, handlers, [], finalizer)
+        collected = finalizer and (self.is_generator or self.is_async)
+        made = self.guard_collection(body, handlers, finalizer) if collected \
+            else self.node(ast.Try, body, handlers, [], finalizer)
         left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
         self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
@@ -8788,12 +8848,16 @@ class LoopEmitter(StatementEmitter):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
         if handlers:
             body = [self.node(ast.Try, body, handlers, [], [])]
-        flag = self.temporary()
-        self.emit_assign(flag, self.const(False))
-        mark = self.node(ast.Assign, [self.store(flag)], self.const(True))
-        disposed = self.node(ast.ExceptHandler, self.name("GeneratorExit"), None, [
-            mark, self.node(ast.Raise, None, None)])
-        return body, [disposed], [self.node(ast.If, self.negated(self.name(flag)), finalizer, [])]
+        start, made = self.python("""
+            {disposed} = False
+            try: {body}
+            except GeneratorExit:
+                {disposed} = True
+                raise
+            finally:
+                if not {disposed}: {finalizer}""", disposed=self.temporary(), body=body, finalizer=finalizer)
+        self.emit(start)
+        return made
 
     def finalizer(self, node, interrupts):
         """A finally block. Its end gives back the jump (one that it `interrupts`, or none) and the
@@ -8883,7 +8947,7 @@ class DestructuringEmitter(LoopEmitter):
         self.emit_assign(temp, value)
         body = self.collect(lambda: self.emit_assign(temp, self.named(pattern.right, pattern.left)))
         self.at(pattern)
-        self.emit_if(self.compare(self.name(temp), _IS, self.name("undefined")), body)
+        self.emit_python("if {temp} is undefined: {body}", temp=temp, body=body)
         use(self.name(temp))
 
     def object_pattern(self, pattern, value, store):
@@ -8891,16 +8955,14 @@ class DestructuringEmitter(LoopEmitter):
         self.emit_assign(source, value)
         first = pattern.properties[0] if pattern.properties else None
         named = [self.const(property_name(first.key))] if isinstance(first, Property) and not first.computed else []
-        refused = self.collect(lambda: self.emit_value(
-            self.call("refuse_destructuring", self.name(source), *named)))
-        self.emit_if(self.any_of(self.compare(self.name(source), _IS, self.name("undefined")),
-                                 self.compare(self.name(source), _IS, self.name("null"))), refused)
+        self.emit_python("if {it} is undefined or {it} is null: refuse_destructuring({it}, *{named})",
+                         it=source, named=named)
         used = []
         for prop in pattern.properties:
             self.at(prop)
             if isinstance(prop, RestElement):
                 target = self.prepare_target(prop.argument)
-                store(target, self.call("object_rest", self.name(source), self.tuple(*used)))
+                store(target, self.python("object_rest({source}, (*{used},))", source=source, used=used))
                 continue
             if prop.computed:
                 key = self.temporary()
@@ -8954,7 +9016,7 @@ class DestructuringEmitter(LoopEmitter):
             for index, element in enumerate(pattern.elements):
                 if element is not None:
                     self.at(element)
-                    store(element, self.subscript(self.name(values), self.const(index)))
+                    store(element, self.python("{values}[{index!r}]", values=values, index=index))
             return
         iterator = self.temporary()
         self.emit_assign(iterator, self.call("destructure_array", value, *text))
@@ -8964,7 +9026,7 @@ class DestructuringEmitter(LoopEmitter):
                 self.element_target(element, iterator, store)
         body = self.collect(elements)
         self.at(pattern)
-        self.emit(self.guarded_loop(body, iterator, "abandon_iterator"))
+        self.out += self.guarded_loop(body, iterator)
         if not (pattern.elements and isinstance(pattern.elements[-1], RestElement)):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
 
@@ -8976,7 +9038,7 @@ class DestructuringEmitter(LoopEmitter):
 
     def element_target(self, element, iterator, store):
         if element is None:
-            self.emit_value(self.apply(self.attribute(self.name(iterator), "step"), []))
+            self.emit_value(self.python("{iterator}.step()", iterator=iterator))
             return
         self.at(element)
         rest = isinstance(element, RestElement)
@@ -8984,7 +9046,7 @@ class DestructuringEmitter(LoopEmitter):
         inner = target.left if isinstance(target, AssignmentPattern) else target
         prepared = self.prepare_target(inner)
         self.at(element)
-        value = self.apply(self.attribute(self.name(iterator), "rest" if rest else "step"), [])
+        value = self.python("{iterator}.rest()" if rest else "{iterator}.step()", iterator=iterator)
         if isinstance(target, AssignmentPattern):
             self.with_default(target, value, lambda v: self.destructure(prepared, v, store))
         else:
@@ -9086,9 +9148,8 @@ class ExpressionEmitter(DestructuringEmitter):
         if kind == "bool" or kind == "str" or type(kind) is tuple:
             return value
         if isinstance(value, ast.Name):
-            return self.both(value, self.compare(value, _EQ, value))
-        temp = self.temporary()
-        return self.both(self.walrus(temp, value), self.compare(self.name(temp), _EQ, self.name(temp)))
+            return self.python("{value} and {value} == {value}", value=value)
+        return self.python("({temp} := {value}) and {temp} == {temp}", temp=self.temporary(), value=value)
 
     def test(self, node):
         """A condition, as a Python expression that is true or false for Python."""
@@ -9170,10 +9231,8 @@ class ExpressionEmitter(DestructuringEmitter):
 
     def visit_ArrayExpression(self, node):
         if any(element is None for element in node.elements):
-            values = self.operands(node.elements)
-            return self.call("array_with_holes", self.node(ast.List, values, _LOAD))
-        values = self.operands(node.elements)
-        return self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
+            return self.python("array_with_holes([*{values}])", values=self.operands(node.elements))
+        return self.python("JSArray(ArrayPrototype, [*{values}])", values=self.operands(node.elements))
 
     # -- objects ----
 
@@ -9200,7 +9259,7 @@ class ExpressionEmitter(DestructuringEmitter):
             else:
                 steps.append(self.property_step(prop, temp))
         self.at(node)
-        return self.name(temp) if lifted else self.first_of(*steps)
+        return self.name(temp) if lifted else self.python("(*{steps},)[0]", steps=steps)
 
     def plain_object(self, properties):
         keys, values = [], []
@@ -9208,8 +9267,7 @@ class ExpressionEmitter(DestructuringEmitter):
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
-        table = self.node(ast.Dict, keys, values)
-        return self.call("JSObject", self.name("ObjectPrototype"), table)
+        return self.python("JSObject(ObjectPrototype, {table})", table=self.node(ast.Dict, keys, values))
 
     def property_value(self, prop, name):
         if isinstance(prop.value, FunctionExpression) and prop.method:
@@ -9277,8 +9335,7 @@ class ClassEmitter(ExpressionEmitter):
             if variable.kind in ("const", "hidden"):
                 self.declare_cell(variable)
                 if not variable.boxed and variable.in_loop and variable.kind == "const" and variable.early:
-                    self.emit_assign(variable.python, self.const(None))
-                    self.emit(self.node(ast.Delete, [self.node(ast.Name, variable.python, _DEL)]))
+                    self.emit_unbound(variable.python)
         superclass = self.const(None) if node.superclass is None else self.saved(
             self.expression(node.superclass))
         self.at(node)
@@ -9441,7 +9498,7 @@ class OperatorEmitter(ClassEmitter):
             return self.negated(self.test(argument))
         value = self.expression(argument)
         if operator == "void":
-            return self.last_of(value, self.name("undefined"))
+            return self.python("({value}, undefined)[1]", value=value)
         kind = infer(argument)
         if operator == "-":
             if isinstance(value, ast.Constant) and type(value.value) in (int, float):
@@ -9463,8 +9520,7 @@ class OperatorEmitter(ClassEmitter):
             return self.optional_chain(node, lambda: self.delete(node.expression), self.const(True))
         if isinstance(node, MemberExpression):
             if isinstance(node.object, Super):
-                parts = self.tuple(self.name("this"), self.member_key(node))
-                return self.call("delete_member", self.const(None), parts, self.const(True))
+                return self.python("delete_member(None, (this, {key}), True)", key=self.member_key(node))
             obj = self.chain_part(node.object)
             if node.optional:
                 obj = self.guard(obj)
@@ -9473,7 +9529,7 @@ class OperatorEmitter(ClassEmitter):
             if type(node.scope) is Variable and not node.scope.is_global:
                 return self.const(False)
             return self.call("delete_global", self.const(node.name))
-        return self.last_of(self.expression(node), self.const(True))
+        return self.python("({value}, True)[1]", value=self.expression(node))
 
     def visit_BinaryExpression(self, node):
         # The left side of a chain is folded in a loop, so that long chains need no recursion.
@@ -9577,8 +9633,8 @@ class OperatorEmitter(ClassEmitter):
                                self.name(temp), self.call("mul", a, b))
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
             a, left = self.reusable(left)
-            check = self.both(self.type_is(left, "int"), self.compare(a, ast.GtE(), self.const(0)))
-            return self.either(check, self.operate(a, "%", right), self.call("mod", a, right))
+            return self.python("{a} % {right} if type({left}) is int and {a} >= 0 else mod({a}, {right})",
+                               a=a, left=left, right=right)
         if operator == "/":
             if isinstance(right, ast.Constant) and right.value:
                 return self.operate(left, "/", right)
@@ -9631,8 +9687,8 @@ class OperatorEmitter(ClassEmitter):
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 and type(right_kind) is not tuple \
                 and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
             b, right = self.reusable(right)
-            check = self.both(self.type_is(right, "int"), self.compare(b, ast.Gt(), self.const(0)))
-            return self.either(check, self.operate(left, "%", b), self.call("mod", left, b))
+            return self.python("{left} % {b} if type({right}) is int and {b} > 0 else mod({left}, {b})",
+                               left=left, right=right, b=b)
         if operator == "%" and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
         a, first, b, second = self.pair(left, right)
@@ -9669,8 +9725,8 @@ class OperatorEmitter(ClassEmitter):
         if operator == "*":
             limit = self.safe_product(temp, self.operate(a, "*", b))
         elif type(right_kind) is tuple and right_kind[0] >= 0:
-            limit = (self.compare(inside, ast.LtE(), self.const(MAX_SAFE)) if operator == "+" else
-                     self.compare(inside, ast.GtE(), self.const(-MAX_SAFE)))
+            limit = self.python("{inside} <= {most!r}" if operator == "+" else "{inside} >= {most!r}",
+                                inside=inside, most=MAX_SAFE if operator == "+" else -MAX_SAFE)
         else:
             limit = self.chain(self.const(-MAX_SAFE), (ast.LtE(), inside), (ast.LtE(), self.const(MAX_SAFE)))
         return self.both(check, limit), self.name(temp)
@@ -9705,9 +9761,8 @@ class OperatorEmitter(ClassEmitter):
 
     def safe_product(self, temp, product):
         """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
-        positive = self.chain(self.const(0), (ast.Lt(), self.walrus(temp, product)), (ast.LtE(), self.const(MAX_SAFE)))
-        negative = self.chain(self.const(-MAX_SAFE), (ast.LtE(), self.name(temp)), (ast.Lt(), self.const(0)))
-        return self.any_of(positive, negative)
+        return self.python("0 < ({temp} := {product}) <= {most!r} or {least!r} <= {temp} < 0",
+                           temp=temp, product=product, most=MAX_SAFE, least=-MAX_SAFE)
 
     def relation(self, operator, left, left_kind, right, right_kind):
         compare = _COMPARE_OPS[operator]
@@ -9755,12 +9810,14 @@ class OperatorEmitter(ClassEmitter):
         if isinstance(right, ast.Name) and right.id in ("undefined", "null"):
             if isinstance(left, ast.Constant):
                 return self.const(False)
-            a, first = self.reusable(left)
-            return self.any_of(self.compare(first, _IS, self.name("undefined")),
-                               self.compare(a, _IS, self.name("null")))
+            return self.is_nullish(*self.reusable(left))
         if is_numeric(left_kind) and is_numeric(right_kind) or left_kind == "str" and right_kind == "str":
             return self.compare(left, _EQ, right)
         return self.call("loose_equal", left, right)
+
+    def is_nullish(self, again, first):
+        """A test for undefined or null, of what reusable() gives."""
+        return self.python("{first} is undefined or {again} is null", first=first, again=again)
 
     def visit_LogicalExpression(self, node):
         if self.needs_lift(node.right) or chain_length(node) > MAX_EXPRESSION_DEPTH:
@@ -9774,12 +9831,11 @@ class OperatorEmitter(ClassEmitter):
             return left
         if operator == "??":
             a, first = self.reusable(left)
-            return self.either(self.any_of(self.compare(first, _IS, self.name("undefined")),
-                                           self.compare(a, _IS, self.name("null"))), right, a)
+            return self.either(self.is_nullish(a, first), right, a)
         if kind == "bool" or kind == "str" or type(kind) is tuple:
             return self.both(left, right) if operator == "&&" else self.any_of(left, right)
         a, first = self.reusable(left)
-        truth = self.both(first, self.compare(a, _EQ, a))
+        truth = self.python("{first} and {a} == {a}", first=first, a=a)
         return self.either(truth, right, a) if operator == "&&" else self.either(truth, a, right)
 
     def logical_statements(self, node):
@@ -9792,8 +9848,7 @@ class OperatorEmitter(ClassEmitter):
         self.emit_assign(temp, self.expression(node))
         for step in reversed(spine):
             if step.operator == "??":
-                test = self.any_of(self.compare(self.name(temp), _IS, self.name("undefined")),
-                                   self.compare(self.name(temp), _IS, self.name("null")))
+                test = self.is_nullish(temp, temp)
             else:
                 test = self.truth(self.name(temp), None)
                 if step.operator == "||":
@@ -9822,7 +9877,8 @@ class OperatorEmitter(ClassEmitter):
             for part in node.expressions[:-1]:
                 self.effect(part)
             return self.expression(node.expressions[-1])
-        return self.last_of(*[self.expression(part) for part in node.expressions])
+        values = [self.expression(part) for part in node.expressions]
+        return self.python("(*{values},)[{last!r}]", values=values, last=len(values) - 1)
 
 
 # -- Assignments -------------------------------------------------------------------------
@@ -9885,9 +9941,11 @@ class AssignmentEmitter(OperatorEmitter):
             current = self.load(left)
             if self.needs_lift(node.right):
                 current = self.saved(current)
-            self.emit_store(variable, self.binary(
-                node.operator[:-1], current, infer(left), self.expression(node.right),
-                infer(node.right)))
+            right = self.expression(node.right)
+            self.stable_left = is_stable(left, node.right)
+            value = self.binary(node.operator[:-1], current, infer(left), right, infer(node.right))
+            self.stable_left = False
+            self.emit_store(variable, value)
             return
         if isinstance(left, MemberExpression) and node.operator not in ("&&=", "||=", "??=") \
                 and self.is_direct(left) and not self.needs_lift(node):
@@ -10027,10 +10085,10 @@ class AssignmentEmitter(OperatorEmitter):
         if kind != "str":
             piece = self.text_of(piece, kind, "to_text")
         self.note_assignment(variable)
-        self.emit_assign(variable.python, self.operate(self.name(variable.python), "+", piece))
-        self.emit_if(self.compare(self.call("len", self.name(variable.python)), ast.Gt(),
-                                  self.const(MAX_STRING_LENGTH)),
-                     [self.node(ast.Expr, self.call("too_long"))])
+        self.emit_python("""
+            {text} = {text} + {piece}
+            if len({text}) > {most!r}: too_long()""",
+                         text=variable.python, piece=piece, most=MAX_STRING_LENGTH)
 
     def assign_member(self, target, right):
         """object.key = right, as an expression."""
@@ -10074,10 +10132,8 @@ class AssignmentEmitter(OperatorEmitter):
             self.emit_assign(temp, reference.put(value) if reference else
                              self.assign_identifier(left, value))
         body = self.collect(assign)
-        test = self.logical(operator, self.name(temp), None, self.const(True))
         if operator == "??":
-            test = self.any_of(self.compare(self.name(temp), _IS, self.name("undefined")),
-                               self.compare(self.name(temp), _IS, self.name("null")))
+            test = self.is_nullish(temp, temp)
         elif operator == "||":
             test = self.negated(self.truth(self.name(temp), None))
         else:
@@ -10099,8 +10155,8 @@ class AssignmentEmitter(OperatorEmitter):
             if node.prefix:
                 return self.assign_identifier(target, self.call(helper, old))
             temp = self.temporary()
-            return self.first_of(self.walrus(temp, old),
-                                 self.assign_identifier(target, self.call(helper, self.name(temp))))
+            new = self.assign_identifier(target, self.call(helper, self.name(temp)))
+            return self.python("({temp} := {old}, {new})[0]", temp=temp, old=old, new=new)
         reference = self.member_reference(target)
         if node.prefix:
             return reference.put(self.guarded_step(reference.load(first=False), sign, helper), first=True)
@@ -10212,26 +10268,21 @@ class CallEmitter(AssignmentEmitter):
             return self.either(self.compare(self.const(key), _IN, props), self.subscript(props, self.const(key)),
                                self.call("get", obj, self.const(key)))
         obj, first = self.reusable(obj)
-        check = self.both(self.type_is(first, "JSObject"),
-                          self.compare(self.const(key), _IN, self.attribute(obj, "props")))
-        return self.either(check, self.subscript(self.attribute(obj, "props"), self.const(key)),
-                           self.call("get", obj, self.const(key)))
+        return self.python("{obj}.props[{key!r}] if type({first}) is JSObject and {key!r} in {obj}.props "
+                           "else get({obj}, {key!r})", obj=obj, first=first, key=key)
 
     def length_of(self, obj, kind):
         if kind == "str":
             return self.call("len", obj)
         a, first = self.reusable(obj)
-        text = self.either(self.type_is(a, "str"), self.call("len", a), self.call("get_length", a))
-        return self.either(self.type_is(first, "JSArray"), self.call("len", self.attribute(a, "items")), text)
+        return self.python("len({a}.items) if type({first}) is JSArray "
+                           "else len({a}) if type({a}) is str else get_length({a})", a=a, first=first)
 
     def element(self, obj, key):
         """obj[key] for a variable or constant that is a non-negative int: straight into the list of an array."""
         a, first = self.reusable(obj)
-        items = self.temporary()
-        check = self.both(
-            self.type_is(first, "JSArray"),
-            self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(a, "items")))))
-        return self.either(check, self.subscript(self.name(items), key), self.call("get_element", a, key))
+        return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
+                           "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
 
     def computed_element(self, obj, key, kind, is_stable):
         """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`, a variable."""
@@ -10242,8 +10293,7 @@ class CallEmitter(AssignmentEmitter):
             obj = self.name(temp)
         key, first = self.reusable(key)
         items = self.temporary()
-        size = self.either(self.type_is(obj, "JSArray"),
-                           self.call("len", self.walrus(items, self.attribute(obj, "items"))), self.const(0))
+        size = self.python("len({items} := {it}.items) if type({it}) is JSArray else 0", items=items, it=obj)
         if type(kind) is tuple and kind[0] >= 0:
             checks = [self.compare(first, ast.Lt(), size)]
         elif type(kind) is tuple:
@@ -10310,10 +10360,9 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(value, ast.Constant):     # CPython warns of comparisons of literals by `is`
             return value
         a, first = self.reusable(value)
-        test = self.any_of(self.compare(first, _IS, self.name("undefined")),
-                           self.compare(a, _IS, self.name("null")))
+        test = self.is_nullish(a, first)
         if self.lifted_guards:
-            self.emit_if(test, [self.node(ast.Break)])
+            self.emit_python("if {test}: break", test=test)
         else:
             self.guards.append(test)
         return a
@@ -10351,7 +10400,7 @@ class CallEmitter(AssignmentEmitter):
         values = self.arguments(arguments, function, this)
         if isinstance(values, tuple):
             function, this, values = values
-        return self.apply(function, [this, *before, *values])
+        return self.node(ast.Call, function, [this, *before, *values], [])
 
     def shortcut(self, callee, arguments):
         """A call of a method that has a helper of its own, which falls back to the method; or None."""
@@ -10408,8 +10457,8 @@ class CallEmitter(AssignmentEmitter):
         text = self.const(self.text(callee))
         if isinstance(callee, Identifier) and callee.name == "eval" and self.scope.strict:
             return self.call("strict_eval", first, text)
-        return self.either(self.type_is(first, "JSFunction"), self.attribute(a, "fn"),
-                           self.call("callee", a, text))
+        return self.python("{a}.fn if type({first}) is JSFunction else callee({a}, {text})",
+                           a=a, first=first, text=text)
 
     def method_parts(self, node, optional):
         """-> (the Python function, code for `this`) of a member callee."""
@@ -10477,9 +10526,12 @@ class CallEmitter(AssignmentEmitter):
         callee, first = self.reusable(callee)
         text = self.const(self.text(node.callee))
         if self.runs_often():
-            check = self.both(self.type_is(first, "JSFunction"),
-                              self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)))
-            function = self.either(check, self.attribute(callee, "ctor"), self.call("new", callee, text))
+            # Classes have `fields`; ordinary functions the constructor True.
+            ctor, slow = self.attribute(callee, "ctor"), self.call("new", callee, text)
+            function = self.either(
+                self.type_is(first, "JSFunction"), self.either(
+                    self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)), ctor, self.either(
+                        self.compare(ctor, _IS, self.const(True)), self.name("instance_of_function"), slow)), slow)
         else:
             function = self.call("new", first, text)
         return self.apply(function, [callee, *values])
@@ -10494,7 +10546,7 @@ class CallEmitter(AssignmentEmitter):
             self.scope.nonlocals |= {"this", "this_bound"}
         made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
                          self.name("this_bound"), *values)
-        return self.first_of(self.walrus("this", made), self.walrus("this_bound", self.const(True)))
+        return self.python("((this := {made}), (this_bound := True))[0]", made=made)
 
     def visit_AwaitExpression(self, node):
         return self.awaited(self.expression(node.argument))
@@ -10963,41 +11015,26 @@ def leaving_by_value(statements, exits, in_loop, leaving):
 
 def leave(left, exits, at):
     """Statements that do what leaving_by_value() met, after its value was assigned to the name `left`."""
-    ways = ((ast.Break, _IS, True), (ast.Continue, _IS, False), (ast.Return, _IS_NOT, None))
-    value = ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD, **at)
-    return [ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(constant, **at)], **at),
-                   [ast.Return(value, **at) if kind is ast.Return else kind(**at)], [], **at)
-            for kind, op, constant in ways if kind in exits]
+    ways = {ast.Break: "if {left} is True: break", ast.Continue: "if {left} is False: continue",
+            ast.Return: "if {left} is not None: return {left}[0]"}
+    return [python_template(way)(*at.values(), left)[0] for kind, way in ways.items() if kind in exits]
 
 
 def left_after(node, left):
     """-> what stands in the place of an ast.Try whose finally block is left by return, break or continue,
-    of which CPython 3.14 and newer warn. `left` is a free name.
-
-        left = None
-        try:
-            try: … finally: … raise FinallyLeft("left", (value,))
-        except FinallyLeft as error:
-            if error.left != "left": raise
-            left = error.value
-        if left is not None: return left[0]
-    """
+    of which CPython 3.14 and newer warn. `left` is a free name."""
     at = {"lineno": node.lineno, "col_offset": node.col_offset}
     exits = set()
-    node.finalbody = leaving_by_value(node.finalbody, exits, False, lambda value, at: [ast.Raise(ast.Call(
-        ast.Name("FinallyLeft", _LOAD, **at), [ast.Constant(left, **at), value], [], **at), None, **at)])
+    node.finalbody = leaving_by_value(node.finalbody, exits, False, lambda value, at: python_template(
+        "raise FinallyLeft({left!r}, {value})")(*at.values(), left, value))
     if not exits:
         return [node]
-
-    def of_error(name):
-        return ast.Attribute(ast.Name("error", _LOAD, **at), name, _LOAD, **at)
-
-    def set_left(value):
-        return ast.Assign([ast.Name(left, _STORE, **at)], value, **at)
-    is_other = ast.Compare(of_error("left"), [ast.NotEq()], [ast.Constant(left, **at)], **at)
-    handler = ast.ExceptHandler(ast.Name("FinallyLeft", _LOAD, **at), "error", [
-        ast.If(is_other, [ast.Raise(None, None, **at)], [], **at), set_left(of_error("value"))], **at)
-    return [set_left(ast.Constant(None, **at)), ast.Try([node], [handler], [], [], **at), *leave(left, exits, at)]
+    return python_template("""
+        {left} = None
+        try: {node}
+        except FinallyLeft as error:
+            if error.left != {left!r}: raise
+            {left} = error.value""")(*at.values(), left, [node]) + leave(left, exits, at)
 
 
 class FinallyMender(ast.NodeTransformer):
@@ -11092,12 +11129,10 @@ def compile_script(source, filename, program=None, is_eval=False, may_await=Fals
     emitter.enter_block(scope)
     emitter.in_scope(scope.body if scope.body is not scope else None,
                      lambda: emitter.statements(program.body))
-    completion = emitter.name("completion")
-    emitter.emit(ast.Return(emitter.tuple(completion) if may_await else completion,
-                            lineno=1, col_offset=0))
     emitter.line, emitter.column = 1, 0
+    emitter.emit_python("return (completion,)" if may_await else "return completion")
     if emitter.jump_codes:
-        emitter.out.insert(0, emitter.no_jump())
+        emitter.out[:0] = emitter.python("jump = 0")
     top = emitter.python_def("script_f0", ["this"], emitter.declarations() + emitter.out)
     result = CompiledScript()
     tree = ast.Module([top], [])
@@ -11156,7 +11191,7 @@ def compile_module(source, filename, keep_tree=False):
     emitter.out += body
     emitter.line, emitter.column = 1, 0
     if emitter.jump_codes:
-        emitter.out.insert(0, emitter.no_jump())
+        emitter.out[:0] = emitter.python("jump = 0")
     shared = [v for v in scope.names.values() if v.provided]
     top = emitter.python_def("script_f0", ["this", *[v.python for v in shared]],
                              emitter.declarations() + emitter.out)
@@ -11328,6 +11363,11 @@ class PythonDump:
         expression that consists of a strange name: ast.unparse writes it as it stands."""
         result = []
         for statement in statements:
+            if isinstance(statement, ast.If) and isinstance(statement.test, ast.Constant) and isinstance(statement.body[0], (
+                    ast.Pass, ast.Assign)):         # a place for a variable, see FunctionEmitter.make_place
+                if statement.test.value:
+                    result += statement.body
+                continue
             line = statement.lineno if self.unit.positions is None \
                 else self.unit.positions[statement.lineno][0]
             if line != self.line and 0 < line <= len(self.lines) \
@@ -18055,38 +18095,39 @@ def is_plain_generator(realm, generator):
 
 @runtime_helper
 def yield_delegate(realm, iterable):
-    """`yield*` (15.5.5, step 5): a Python generator to yield from."""
-    is_plain = type(iterable) is JSGenerator and is_plain_generator(realm, iterable)
-    record = GeneratorLoop(iterable, None) if is_plain else get_iterator(realm, iterable)
+    """`yield*`: a Python generator to yield from."""
+    return delegation(realm, get_iterator(realm, iterable), False)
+
+
+def delegation(realm, record, is_async):
+    """`yield*` (15.5.5, step 5); in an async generator it awaits what it gets."""
     iterator, received, mode = record.iterator, undefined, "next"
     while True:
-        value = None
-        if mode == "next" and is_plain:
-            try:
-                value = iterator.resume(received)
-            except StopIteration as end:
-                return end.value
-        elif mode == "next":
+        if mode == "next":
             result = call(record.next_method, iterator, received)
         else:
             method = get_method(realm, iterator, mode)
             if method is undefined:
                 if mode == "return":
                     raise GeneratorReturn(received)
-                record.close()
+                if is_async:
+                    record.done = False
+                    yield from async_close(record, True)
+                else:
+                    record.close()
                 raise JSTypeError("The iterator does not provide a 'throw' method")
             result = method.fn(iterator, received)
-        if value is None or type(value) is InnerResult:
-            result = result if value is None else value.result
-            if not isinstance(result, JSObject):
-                raise JSTypeError(f"Iterator result {display(result)} is not an object")
-            if to_boolean(result.get("done")):
-                if mode == "return":
-                    raise GeneratorReturn(result.get("value"))
-                return result.get("value")
-            value = InnerResult(result)
+        if is_async:
+            result = yield Await(result)
+        if not isinstance(result, JSObject):
+            raise JSTypeError(f"Iterator result {display(result)} is not an object")
+        if to_boolean(result.get("done")):
+            if mode == "return":
+                raise GeneratorReturn(result.get("value"))
+            return result.get("value")
+        given = result.get("value") if is_async else InnerResult(result)
         try:
-            received, mode = (yield value), "next"
+            received, mode = (yield given), "next"
         except GeneratorReturn as returned:
             received, mode = returned.value, "return"
         except Exception as error:
@@ -18852,35 +18893,8 @@ def async_abandon(record, error, wrap):
 
 @runtime_helper
 def async_yield_delegate(realm, iterable):
-    """`yield*` in an async generator (15.5.5, step 5, async)."""
-    record = async_iterate(realm, iterable)
-    iterator, received, mode = record.iterator, undefined, "next"
-    while True:
-        if mode == "next":
-            result = call(record.next_method, iterator, received)
-        else:
-            method = get_method(realm, iterator, mode)
-            if method is undefined:
-                if mode == "return":
-                    raise GeneratorReturn(received)
-                record.done = False
-                yield from async_close(record, True)
-                raise JSTypeError("The iterator does not provide a 'throw' method")
-            result = method.fn(iterator, received)
-        result = yield Await(result)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
-        if to_boolean(result.get("done")):
-            if mode == "return":
-                raise GeneratorReturn(result.get("value"))
-            return result.get("value")
-        value = result.get("value")
-        try:
-            received, mode = (yield value), "next"
-        except GeneratorReturn as returned:
-            received, mode = returned.value, "return"
-        except Exception as error:
-            received, mode = realm.thrown_value(error), "throw"
+    """`yield*` in an async generator."""
+    return delegation(realm, async_iterate(realm, iterable), True)
 
 
 # -- JSON: parsing (25.5.1) --------------------------------------------------------------
@@ -28319,8 +28333,7 @@ def constructing_helpers(realm, helpers):
     object_proto, allocate = realm.ObjectPrototype, object.__new__
 
     def new(callee, text):
-        """The Python function that `new callee(…)` calls with the callee and the arguments. Generated code
-        knows classes by itself, by their `fields`."""
+        """The Python function that `new callee(…)` calls with the callee and the arguments."""
         if type(callee) is JSFunction:
             if callee.ctor is True:
                 return instance_of_function
@@ -28358,7 +28371,7 @@ def constructing_helpers(realm, helpers):
             initialize_fields(this, klass)
         return this
 
-    return new, new_instance
+    return new, instance_of_function, new_instance
 
 
 def storing_helpers(realm, helpers):
@@ -34951,7 +34964,7 @@ def _natural_key(text):
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part]
 
 
-def _graphql_edit_distance(left, right, limit):
+def _edit_distance(left, right, limit):
     """Edits (insert, delete, substitute, swap neighbours) between two texts; None when more than `limit`."""
     if left == right:
         return 0
@@ -34974,12 +34987,12 @@ def _graphql_edit_distance(left, right, limit):
     return above[-1] if above[-1] <= limit else None
 
 
-def _graphql_did_you_mean(name, options, what=""):
+def _did_you_mean(name, options, what=""):
     """` Did you mean "a", "b", or "c"?` for the options close to `name`, else an empty text."""
     limit = int(len(name) * 0.4) + 1
     distances = {}
     for option in options:
-        distance = _graphql_edit_distance(name, option, limit)
+        distance = _edit_distance(name, option, limit)
         if distance is not None:
             distances[option] = distance
     return _suggestion(sorted(distances,
@@ -35375,8 +35388,8 @@ class GraphQLParser:
     def enter(self):
         self.nesting += 1
         if self.nesting > MAX_GRAPHQL_NESTING:
-            raise self.error(f"Document nests brackets more than {MAX_GRAPHQL_NESTING} deep. Parsing "
-                             "aborted.")
+            raise self.error(
+                f"Document nests brackets more than {MAX_GRAPHQL_NESTING} deep. Parsing aborted.")
 
     def many(self, opening, parse, closing):
         """`parse` once or more between brackets; the brackets must be there."""
@@ -35412,8 +35425,8 @@ class GraphQLParser:
             self.advance()
         if self.kind != "Name":
             if description is not None and self.kind == "{":
-                raise self.error("Unexpected description, descriptions are not supported on shorthand "
-                                 "queries.", start)
+                raise self.error(
+                    "Unexpected description, descriptions are not supported on shorthand queries.", start)
             raise self.unexpected()
         word = self.value
         if word in ("scalar", "type", "interface", "union", "enum", "input"):
@@ -35790,7 +35803,7 @@ class GraphQLNamedType(GraphQLType):
         return node.value
 
     def _suggest_value(self, text):
-        return _graphql_did_you_mean(text, self.values, "the enum value")
+        return _did_you_mean(text, self.values, "the enum value")
 
 
 class GraphQLField:
@@ -36081,7 +36094,7 @@ class _InputWalk:
             fits = False
             for name, place in self.strangers(given, type_):
                 self.fail(f'Field "{name}" is not defined by type "{type_}".'
-                          + _graphql_did_you_mean(str(name), type_.fields), place, path)
+                          + _did_you_mean(str(name), type_.fields), place, path)
         if type_.one_of:
             if len(known) != 1 or known[0] not in result:
                 return self.fail(self.ONE_OF % type_, given, path)
@@ -36158,7 +36171,7 @@ def _check_argument_name(argument, owner, known, report):
     """Spec 5.4.1, for a field or a directive with the `known` arguments."""
     if argument.name not in known:
         report(f'Unknown argument "{argument.name}" on {owner}.'
-               + _graphql_did_you_mean(argument.name, known), argument.start)
+               + _did_you_mean(argument.name, known), argument.start)
 
 
 def _check_required_arguments(node, owner, known, report):
@@ -36504,20 +36517,18 @@ class _SdlMerge:
                 self.types[node.name] = _SdlMergedType(node, registration, signature)
                 self.types_of[registration].append(self.types[node.name])
             elif known.signature != signature and known.registration.parsed is not parsed:
-                self.problem(f'Type "{node.name}" is defined differently by '
-                             f'{_owner_of(known.registration)}.',
+                self.problem(f'Type "{node.name}" is defined differently by {_owner_of(known.registration)}.',
                              node.name_start, registration)
             elif node.description and not known.description:
                 known.description = node.description
         for node in parsed.directives:
             known = self.directives.setdefault(node.name, (node, registration))
             if known[0] is not node and _sdl_definition_signature(known[0]) != parsed.signatures[id(node)]:
-                self.problem(f'Directive "@{node.name}" is defined differently by '
-                             f'{_owner_of(known[1])}.',
+                self.problem(f'Directive "@{node.name}" is defined differently by {_owner_of(known[1])}.',
                              node.name_start, registration)
 
     def cannot_extend(self, name):
-        return f'Cannot extend type "{name}" because it is not defined.' + _graphql_did_you_mean(name, self.types)
+        return f'Cannot extend type "{name}" because it is not defined.' + _did_you_mean(name, self.types)
 
     def take_extensions(self, registration):
         parsed = registration.parsed
@@ -36533,8 +36544,7 @@ class _SdlMerge:
                              node.name_start, registration)
             else:
                 for member, other in known.add(node, registration):
-                    self.problem(f'"{node.name}.{member.name}" is defined differently by '
-                                 f'{_owner_of(other)}.',
+                    self.problem(f'"{node.name}.{member.name}" is defined differently by {_owner_of(other)}.',
                                  member.start, registration)
 
 
@@ -36686,12 +36696,12 @@ class GraphQLSchema:
 
     def _check_name(self, name, offset, registration, shown):
         if name.startswith("__") and self.core:
-            self.problem(f'Name "{shown}" must not begin with "__", which is reserved by GraphQL '
-                         'introspection.',
+            self.problem(
+                f'Name "{shown}" must not begin with "__", which is reserved by GraphQL introspection.',
                          offset, registration)
 
     def unknown_type(self, name):
-        return f'Unknown type "{name}".' + _graphql_did_you_mean(name, self.types)
+        return f'Unknown type "{name}".' + _did_you_mean(name, self.types)
 
     def _reference(self, node, registration):
         """The type that a reference node names; None, and a problem, when it is unknown."""
@@ -36758,7 +36768,7 @@ class GraphQLSchema:
                 root = registration.parsed.root_names[registration.kind]
                 others = registration.parsed.roots[registration.kind]
                 self.problem(f'The SDL has no field "{registration.name}" in type "{root}".'
-                             + _graphql_did_you_mean(registration.name, others), 0, registration)
+                             + _did_you_mean(registration.name, others), 0, registration)
                 continue
             self._check_name(node.name, node.start, registration, node.name)
             field = self._field(node, registration)
@@ -36807,8 +36817,8 @@ class GraphQLSchema:
             elif merged.kind == "input":
                 self._check_directives(node.directives, "INPUT_FIELD_DEFINITION", registration)
                 if type_.one_of and (type_.fields[name].type.kind == "NON_NULL" or node.default):
-                    self.problem(f"OneOf input field {type_}.{name} must be nullable and have no default "
-                                 "value.",
+                    self.problem(
+                        f"OneOf input field {type_}.{name} must be nullable and have no default value.",
                                  node.start, registration)
         for named, (node, registration) in merged.interfaces.items():
             other = self.types.get(named)
@@ -36816,12 +36826,12 @@ class GraphQLSchema:
                 continue
             if merged.kind == "union":
                 if other.kind != "OBJECT":
-                    self.problem(f"Union type {type_} can only include Object types, it cannot include "
-                                 f"{named}.",
+                    self.problem(
+                        f"Union type {type_} can only include Object types, it cannot include {named}.",
                                  node.start, registration)
             elif other.kind != "INTERFACE":
-                self.problem(f"Type {type_} must only implement Interface types, it cannot implement "
-                             f"{named}.",
+                self.problem(
+                    f"Type {type_} must only implement Interface types, it cannot implement {named}.",
                              node.start, registration)
             else:
                 self._check_implements(type_, other, node, registration)
@@ -36830,20 +36840,20 @@ class GraphQLSchema:
         """IsValidImplementation (spec 3.6.1)."""
         problems = []
         if interface is type_:
-            problems.append(f"Type {type_} cannot implement itself because it would create a circular "
-                            "reference.")
+            problems.append(
+                f"Type {type_} cannot implement itself because it would create a circular reference.")
         for parent in interface.interfaces:
             if parent is type_:
                 problems.append(f"Type {type_} cannot implement {interface} because it would create a "
                                 "circular reference.")
             elif parent not in type_.interfaces:
-                problems.append(f"Type {type_} must implement {parent} because it is implemented by "
-                                f"{interface}.")
+                problems.append(
+                    f"Type {type_} must implement {parent} because it is implemented by {interface}.")
         for name, wanted in interface.fields.items():
             field = type_.fields.get(name)
             if field is None:
-                problems.append(f"Interface field {interface}.{name} expected but {type_} does not provide "
-                                "it.")
+                problems.append(
+                    f"Interface field {interface}.{name} expected but {type_} does not provide it.")
                 continue
             if not self.is_subtype(field.type, wanted.type):
                 problems.append(f"Interface field {interface}.{name} expects type {wanted.type} but "
@@ -37237,8 +37247,8 @@ def _limit_errors(document):
                 (cost.levels, MAX_GRAPHQL_NESTING, "nests fragments and fields {} levels deep")):
             if value > limit:
                 shown = value if value < 10 ** 9 else "more than a billion"
-                errors.append(GraphQLError(f"The operation {message.format(shown)}; at most {limit} are "
-                                           "allowed.",
+                errors.append(GraphQLError(
+                    f"The operation {message.format(shown)}; at most {limit} are allowed.",
                                            [node.start], document.source))
                 break
     return errors
@@ -37367,10 +37377,7 @@ class GraphQLValidator:
                 self.collect_root_fields(inner.selections, root, groups, conditional, seen)
 
     def visit_fragment(self, node):
-        condition = self.schema.reference(node.condition)
-        if condition is not None and not condition.is_composite:
-            self.report(f'Fragment "{node.name}" cannot condition on non composite type "{condition}".',
-                        node.condition.start)
+        condition = self.check_condition(node, f' "{node.name}"')
         first = self.fragment_names.setdefault(node.name, node)
         if first is not node:
             self.report(f'There can be only one fragment named "{node.name}".', first.name_start,
@@ -37443,8 +37450,7 @@ class GraphQLValidator:
     def visit_variable_definition(self, node):
         type_ = self.schema.reference(node.type)
         if type_ is not None and not type_.named.is_input:
-            self.report(f'Variable "${node.name}" cannot be non-input type '
-                        f'"{_print_type(node.type)}".',
+            self.report(f'Variable "${node.name}" cannot be non-input type "{_print_type(node.type)}".',
                         node.type.start)
             type_ = None
         self.check_directives_unique(node.directives)
@@ -37487,8 +37493,8 @@ class GraphQLValidator:
                 if has_value or has_default:
                     wanted = type_.of
             if not self.schema.is_subtype(own, wanted):
-                self.report(f'Variable "${variable.name}" of type "{own}" used in position expecting type '
-                            f'"{type_}".',
+                self.report(
+                    f'Variable "${variable.name}" of type "{own}" used in position expecting type "{type_}".',
                             definition.start, variable.start)
             if parent is not None and parent.one_of and own.kind != "NON_NULL":
                 self.report(f'Variable "${variable.name}" is of type "{own}" but must be non-nullable to be '
@@ -37598,8 +37604,8 @@ class GraphQLValidator:
         if type_.named.is_leaf:
             if node.selections and not (type_.named is _STRING_TYPE
                                         and parent is self.schema.roots.get("subscription")):
-                self.report(f'Field "{node.name}" must not have a selection since type "{type_}" has no '
-                            'subfields.',
+                self.report(
+                    f'Field "{node.name}" must not have a selection since type "{type_}" has no subfields.',
                             node.selections_start)
         elif not node.selections:
             self.report(f'Field "{node.name}" of type "{type_}" must have a selection of subfields. Did you '
@@ -37619,31 +37625,35 @@ class GraphQLValidator:
             order = sorted(counts, key=lambda type_: (-counts[type_], type_.kind == "OBJECT",
                                                       _natural_key(type_.name)))
             return _suggestion([type_.name for type_ in order], "to use an inline fragment on")
-        return _graphql_did_you_mean(name, parent.fields)
+        return _did_you_mean(name, parent.fields)
 
     def visit_spread(self, node, parent):
         fragment = self.fragments.get(node.name)
         if fragment is None:
             self.report(f'Unknown fragment "{node.name}".', node.name_start)
         else:
-            type_ = self.schema.reference(fragment.condition)
-            if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
-                self.report(f'Fragment "{node.name}" cannot be spread here as objects of type "{parent}" can '
-                            f'never be of type "{type_}".', node.start)
+            self.check_spread(node, self.schema.reference(fragment.condition), parent, f' "{node.name}"')
         self.check_directives_unique(node.directives)
         self.visit_directives(node.directives, "FRAGMENT_SPREAD")
+
+    def check_spread(self, node, type_, parent, name=""):
+        """Spec 5.5.2.3."""
+        if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
+            self.report(f'Fragment{name} cannot be spread here as objects of type "{parent}" can never be of '
+                        f'type "{type_}".', node.start)
+
+    def check_condition(self, node, name=""):
+        """Spec 5.5.1.3; the type of a fragment."""
+        type_ = self.schema.reference(node.condition)
+        if type_ is not None and not type_.is_composite:
+            self.report(f'Fragment{name} cannot condition on non composite type "{type_}".', node.condition.start)
+        return type_
 
     def visit_inline(self, node, parent):
         type_ = parent
         if node.condition is not None:
-            type_ = self.schema.reference(node.condition)
-            if type_ is not None and not type_.is_composite:
-                self.report(f'Fragment cannot condition on non composite type "{type_}".',
-                            node.condition.start)
-        if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
-            self.report(f'Fragment cannot be spread here as objects of type "{parent}" can never be of type '
-                        f'"{type_}".',
-                        node.start)
+            type_ = self.check_condition(node)
+        self.check_spread(node, type_, parent)
         self.check_directives_unique(node.directives)
         if node.condition is not None:
             self.check_type_name(node.condition)
@@ -37733,7 +37743,7 @@ class GraphQLValidator:
         while not isinstance(node, GqlNamedType):
             node = node.of
         if node.name not in self.schema.types and node.name not in _BUILT_IN_SCALARS:
-            self.report(f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.schema.types),
+            self.report(f'Unknown type "{node.name}".' + _did_you_mean(node.name, self.schema.types),
                         node.start)
 
 
@@ -37781,8 +37791,8 @@ class _OverlapFinder:
     def spend(self):
         self.budget -= 1
         if self.budget < 0:
-            self.validator.report("Too many fields with the same response name to compare. Validation "
-                                  "aborted.")
+            self.validator.report(
+                "Too many fields with the same response name to compare. Validation aborted.")
             raise _ValidationAborted
 
     def field_map(self, selections, parent):
@@ -38370,17 +38380,22 @@ def _value_of_text(text, plan):
         return None
 
 
-def _list_source(value, run, plan, path):
-    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
-    there is none."""
+def _meant(value, run, plan, path):
+    """What stands for a list or object: (value as a resolver gave it, what is in it if it is JSON text). None
+    where there is none."""
     if callable(value):
         value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
         if value is None or value is run.absent:
             return None
-    if isinstance(value, str):
-        value = _value_of_text(value, plan)
-    if isinstance(value, (list, tuple)):
-        return value
+    return value, _value_of_text(value, plan) if isinstance(value, str) else value
+
+
+def _list_source(value, run, plan, path):
+    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
+    there is none."""
+    meant_list = _meant(value, run, plan, path)
+    if meant_list is None or isinstance(meant_list[1], (list, tuple)):
+        return meant_list and meant_list[1]
     raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
 
 
@@ -38399,17 +38414,11 @@ def _object_completer(lazy, plan, type_):
 def _object_source(value, run, plan, type_, path):
     """The dict that a resolver meant: a function's result, or JSON text of an object. None where there is
     none."""
-    given = value
-    if callable(value):
-        given = value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
-        if value is None or value is run.absent:
-            return None
-    if isinstance(value, str):
-        value = _value_of_text(value, plan)
-    if isinstance(value, dict):
-        return value
+    meant_object = _meant(value, run, plan, path)
+    if meant_object is None or isinstance(meant_object[1], dict):
+        return meant_object and meant_object[1]
     raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
-                       f"but got: {_inspect_value(given)}.")
+                       f"but got: {_inspect_value(meant_object[0])}.")
 
 
 def _concrete_type(value, type_, plan, run, path):
@@ -38450,8 +38459,8 @@ class GraphQLDocument:
         self.lock = threading.Lock()
         try:
             if len(source) > MAX_GRAPHQL_DOCUMENT:
-                raise GraphQLError(f"The document has {len(source)} characters; at most "
-                                   f"{MAX_GRAPHQL_DOCUMENT} are allowed.")
+                raise GraphQLError(
+                    f"The document has {len(source)} characters; at most {MAX_GRAPHQL_DOCUMENT} are allowed.")
             tree = GraphQLParser(source).document()
         except GraphQLError as error:
             self.errors = [error]
@@ -42136,6 +42145,8 @@ LOG_FLUSH_SECONDS = 1.0
 #: times for a request, and each time waits for all the scripts that compute.
 SWITCH_SECONDS = 0.0005
 MAX_REPORTED_CALLS = 6
+#: Characters of a text that is searched for brackets that are not closed.
+MAX_EXPLAINED_CHARACTERS = 200_000
 REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -42374,11 +42385,14 @@ _BEFORE_VALUES = frozenset("return typeof case do else in of instanceof new void
 OpenPlace = collections.namedtuple("OpenPlace", "text offset")
 
 
+_BLANKS = re.compile(r"[ \t]*")
+
+
 def _indentation(source, offset):
     """(columns before the first character of the line of an offset, whether that character is there)."""
     start = source.rfind("\n", 0, offset) + 1
-    line = source[start:offset]
-    return len(source[start:]) - len(source[start:].lstrip(" \t")), not line.strip()
+    first = _BLANKS.match(source, start).end()
+    return first - start, first == offset
 
 
 def open_places(source, end):
@@ -42409,9 +42423,10 @@ def open_places(source, end):
             if not places or places[-1].text.lstrip("$") != _PARTNERS[found[0]]:
                 break
             opening = places.pop()
-            (outer, _), (inner, first) = _indentation(source, opening.offset), _indentation(source, start)
-            if first and inner < outer and suspect is None and "\n" in source[opening.offset:start]:
-                suspect = opening
+            if suspect is None and found[0] == "}" and source.rfind("\n", opening.offset, start) >= 0:
+                inner, first = _indentation(source, start)
+                if first and inner < _indentation(source, opening.offset)[0]:
+                    suspect = opening
             value = found[0] != "}" or opening.text == "${"
         elif kind != "skip":
             value = kind == "string" or kind == "word" and found[0] not in _BEFORE_VALUES
@@ -42431,7 +42446,7 @@ def position_of(source, offset):
 def opening_of(error, source):
     """(sentence, line, column) of what is not closed, if that explains a syntax error; or None."""
     lines = source.split("\n")
-    if error.phase != "parse" or error.line is None or error.line > len(lines):
+    if error.phase != "parse" or error.line is None or error.line > len(lines) or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
     message, offset = error.message, sum(map(len, lines[:error.line - 1])) + error.line - 1 + (error.column or 1) - 1
     places, suspect = open_places(source, offset)
@@ -42476,12 +42491,15 @@ HABITS = (
           "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
           'import { greet } from "./lib/greet.js";'),
+    Habit(r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|redis)'", "",
+          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
           "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"(?:module|exports) is not defined", "",
           "Files share what they export by name, and a script names its handlers when it registers them.",
           'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
-    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined", "",
+    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined|cannot import '(?:(?:node:)?process|dotenv)'", "",
           "A script has no process and no environment; keep settings in a file in the folder.",
           'import settings from "./settings.json" with { type: "json" };'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
@@ -42491,10 +42509,10 @@ HABITS = (
           '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
     Habit(r"(?:app|express|router|server|http) is not defined", "",
           "There is no app to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
-    Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined", "",
+    Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined|cannot import '(?:ws|socket\.io)", "",
           "A script opens a stream that pages listen to, and sends to all of them at once.",
           'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: "Hello" });'),
-    Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined", "",
+    Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined|cannot import '(?:node-fetch|axios|undici)'", "",
           "Scripts cannot use the network; a page can fetch, and post what it got to a route.",
           'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
     Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.", _ROUTE_LINE),
@@ -42506,7 +42524,7 @@ HABITS = (
           r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|writeHead|setHeader)\b",
           "A handler gets one argument, the context, and returns its answer.",
           "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
-          r"\(\s*req(?:uest)?\s*,\s*res(?:ponse)?\s*[,)]"),
+          r"\(\s*req\s*,\s*res\s*[,)]|registerRoute\([^\n]*\(\s*request\s*,\s*response\s*\)"),
     Habit(r"(?:req|request) is not defined", "", "The argument of a handler is the context, which has the request.",
           "({ request }) => request.query.name"),
     Habit(r"Cannot (?:read|destructure) propert\w+ .*undefined",
@@ -42534,7 +42552,7 @@ HABITS = (
 _EXPORT_DEFAULT = r"^export\s+default\b"
 _NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
 _EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.", _ROUTE_LINE)
-_NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?\*/|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
+_NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?(?:\*/|\Z)|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
 
 
 def habit_of(error, source):
@@ -42599,13 +42617,18 @@ def error_report(error, sources, served=True):
 
 def explained(error, sources):
     """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an error."""
+    if error.explained is not None:
+        return error.explained
     name, message = error.name, error.message
     headline = f"{name}: {message}" if name else f"Uncaught {message}"
     source = sources.get(error.filename, "")
     says, *opening = opening_of(error, source) or ("", None)
     habit = habit_of(error, source) or (_NO_ERROR if not name and error.line is None else None)
-    return (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
-            [advice(habit)] if habit is not None else [])
+    found = (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
+             [advice(habit)] if habit is not None else [])
+    if source:
+        error.explained = found         # pages ask for it again and again
+    return found
 
 
 def locate(error, sources):
@@ -52240,6 +52263,8 @@ def no_scripts(scripts, options):
     """What to do when there is nothing to serve."""
     command, given = own_command(), options.scripts is not None
     folders = [path.name for path in sorted(scripts.parent.glob("*")) if path.is_dir() and any(path.glob("*.js"))]
+    if any(scripts.parent.glob("*.js")):
+        folders.insert(0, ".")
     meant = nearest(scripts.name, folders) if given else None
     if options.run or options.dump_python is not None or scripts.suffix == ".js" or not scripts.parent.is_dir():
         return f"{printable(str(scripts))} does not exist"
