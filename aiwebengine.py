@@ -54,22 +54,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     246
           Iteration                                                                      162
-    10  Code generator                                                                 3,965
-          Nodes of Python                                                                192
-          Functions and their variables                                                  467
+    10  Code generator                                                                 3,985
+          Nodes of Python                                                                200
+          Functions and their variables                                                  469
           Statements                                                                     178
           Loops, jumps and try                                                           440
           Destructuring                                                                  156
           Expressions                                                                    245
           Classes                                                                        182
           Operators                                                                      412
-          Assignments                                                                    324
-          Members and calls                                                              404
+          Assignments                                                                    326
+          Members and calls                                                              407
           Members as targets                                                             105
           Questions about nodes                                                          173
           Compiling a source text                                                        464
-          Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      9,125
+          Showing the generated Python                                                    93
+    11  Built-ins of the language                                                      9,099
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -115,11 +115,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Uint8Array: base64 and hex                                                     165
           DataView                                                                       110
           Promise                                                                        456
-          Generators and async functions                                                 190
+          Generators and async functions                                                 191
           Iterator helpers                                                               465
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                189
+          Async iteration                                                                162
           Array.fromAsync                                                                 42
           JSON: parsing                                                                  431
           JSON: writing                                                                  359
@@ -167,9 +167,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,936
+    15  Realm, jobs and timers                                                         3,935
           Helpers of generated code: any realm                                           358
-          Helpers of generated code: one realm                                           871
+          Helpers of generated code: one realm                                           870
           Helpers of generated code: names looked up when it runs                         84
           The global object                                                              120
           Modules                                                                        413
@@ -199,7 +199,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,048
+    18  GraphQL                                                                        5,044
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -208,11 +208,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             166
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    241
+          GraphQL registrations, and their SDL in one                                    238
           GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
-          GraphQL plans                                                                  512
+          GraphQL plans                                                                  511
           GraphQL documents                                                              140
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
@@ -228,9 +228,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,097
+    20  Scripts: loading and hot reload                                                2,100
           Log                                                                            195
-          Causes of errors                                                               218
+          Causes of errors                                                               221
           Errors of scripts                                                               78
           Calls                                                                          216
           Routes                                                                         164
@@ -271,10 +271,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,060
+    23  Command line                                                                   3,062
           Options                                                                        210
           Documentation                                                                  304
-          The program                                                                    146
+          The program                                                                    148
           The map of this file                                                            58
           Serving                                                                        169
           Script tests                                                                   391
@@ -7988,7 +7988,8 @@ class NodeMaker:
         self.dict_places = {}
 
     def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
+        """A node of a class of `ast`, at the current place in the script. The commonest three do without; keyword
+        arguments for the place would take longer."""
         made = kind(*fields)
         made.lineno, made.col_offset = self.line, self.column
         return made
@@ -8001,18 +8002,25 @@ class NodeMaker:
         self.out += python_template(template)(self.line, self.column, **parts)
 
     def name(self, id):
-        return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
+        made = ast.Name(id, _LOAD)
+        made.lineno, made.col_offset = self.line, self.column
+        return made
 
     def store(self, id):
         return self.node(ast.Name, id, _STORE)
 
     def const(self, value):
-        return ast.Constant(value, lineno=self.line, col_offset=self.column)
+        made = ast.Constant(value)
+        made.lineno, made.col_offset = self.line, self.column
+        return made
 
     def call(self, helper, *args):
         line, column = self.line, self.column
-        return ast.Call(ast.Name(helper, _LOAD, lineno=line, col_offset=column), list(args), [],
-                        lineno=line, col_offset=column)
+        name = ast.Name(helper, _LOAD)
+        name.lineno, name.col_offset = line, column
+        made = ast.Call(name, list(args), [])
+        made.lineno, made.col_offset = line, column
+        return made
 
     def last_of(self, *values):
         """Evaluates all, gives the last."""
@@ -8167,7 +8175,9 @@ class FunctionEmitter(NodeMaker):
         python = f"{name}_f{self.unit.function_count}"
         inner = emitter or Emitter(self.unit, scope, self)
         inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
-        inner.often = self.in_class or scope.is_arrow or self.runs_often()
+        # Declarations and blocks of arrow functions at the top are mostly handlers, which run once a request.
+        inner.often = self.in_class or self.runs_often() or isinstance(node, FunctionExpression) or node.expression \
+            or self.outer is not None and not isinstance(node, FunctionDeclaration)
         definition = inner.function_definition(node, python)
         if not scope.loop_variables:
             self.emit(definition)
@@ -10239,9 +10249,11 @@ class AssignmentEmitter(OperatorEmitter):
             current = self.load(left)
             if self.needs_lift(node.right):
                 current = self.saved(current)
-            self.emit_store(variable, self.binary(
-                node.operator[:-1], current, infer(left), self.expression(node.right),
-                infer(node.right)))
+            right = self.expression(node.right)
+            self.stable_left = is_stable(left, node.right)
+            value = self.binary(node.operator[:-1], current, infer(left), right, infer(node.right))
+            self.stable_left = False
+            self.emit_store(variable, value)
             return
         if isinstance(left, MemberExpression) and node.operator not in ("&&=", "||=", "??=") \
                 and self.is_direct(left) and not self.needs_lift(node):
@@ -10860,9 +10872,12 @@ class CallEmitter(AssignmentEmitter):
         callee, first = self.reusable(callee)
         text = self.const(self.text(node.callee))
         if self.runs_often():
-            check = self.both(self.type_is(first, "JSFunction"),
-                              self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)))
-            function = self.either(check, self.attribute(callee, "ctor"), self.call("new", callee, text))
+            # Classes have `fields`; ordinary functions the constructor True.
+            ctor, slow = self.attribute(callee, "ctor"), self.call("new", callee, text)
+            function = self.either(
+                self.type_is(first, "JSFunction"), self.either(
+                    self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)), ctor, self.either(
+                        self.compare(ctor, _IS, self.const(True)), self.name("instance_of_function"), slow)), slow)
         else:
             function = self.call("new", first, text)
         return self.apply(function, [callee, *values])
@@ -11719,6 +11734,11 @@ class PythonDump:
         expression that consists of a strange name: ast.unparse writes it as it stands."""
         result = []
         for statement in statements:
+            if isinstance(statement, ast.If) and isinstance(statement.test, ast.Constant) and isinstance(statement.body[0], (
+                    ast.Pass, ast.Assign)):         # a place for a variable, see FunctionEmitter.make_place
+                if statement.test.value:
+                    result += statement.body
+                continue
             line = statement.lineno if self.unit.positions is None \
                 else self.unit.positions[statement.lineno][0]
             if line != self.line and 0 < line <= len(self.lines) \
@@ -18755,38 +18775,39 @@ def is_plain_generator(realm, generator):
 
 @runtime_helper
 def yield_delegate(realm, iterable):
-    """`yield*` (15.5.5, step 5): a Python generator to yield from."""
-    is_plain = type(iterable) is JSGenerator and is_plain_generator(realm, iterable)
-    record = GeneratorLoop(iterable, None) if is_plain else get_iterator(realm, iterable)
+    """`yield*`: a Python generator to yield from."""
+    return delegation(realm, get_iterator(realm, iterable), False)
+
+
+def delegation(realm, record, is_async):
+    """`yield*` (15.5.5, step 5); in an async generator it awaits what it gets."""
     iterator, received, mode = record.iterator, undefined, "next"
     while True:
-        value = None
-        if mode == "next" and is_plain:
-            try:
-                value = iterator.resume(received)
-            except StopIteration as end:
-                return end.value
-        elif mode == "next":
+        if mode == "next":
             result = call(record.next_method, iterator, received)
         else:
             method = get_method(realm, iterator, mode)
             if method is undefined:
                 if mode == "return":
                     raise GeneratorReturn(received)
-                record.close()
+                if is_async:
+                    record.done = False
+                    yield from async_close(record, True)
+                else:
+                    record.close()
                 raise JSTypeError("The iterator does not provide a 'throw' method")
             result = method.fn(iterator, received)
-        if value is None or type(value) is InnerResult:
-            result = result if value is None else value.result
-            if not isinstance(result, JSObject):
-                raise JSTypeError(f"Iterator result {display(result)} is not an object")
-            if to_boolean(result.get("done")):
-                if mode == "return":
-                    raise GeneratorReturn(result.get("value"))
-                return result.get("value")
-            value = InnerResult(result)
+        if is_async:
+            result = yield Await(result)
+        if not isinstance(result, JSObject):
+            raise JSTypeError(f"Iterator result {display(result)} is not an object")
+        if to_boolean(result.get("done")):
+            if mode == "return":
+                raise GeneratorReturn(result.get("value"))
+            return result.get("value")
+        given = result.get("value") if is_async else InnerResult(result)
         try:
-            received, mode = (yield value), "next"
+            received, mode = (yield given), "next"
         except GeneratorReturn as returned:
             received, mode = returned.value, "return"
         except Exception as error:
@@ -19560,35 +19581,8 @@ def async_abandon(record, error, wrap):
 
 @runtime_helper
 def async_yield_delegate(realm, iterable):
-    """`yield*` in an async generator (15.5.5, step 5, async)."""
-    record = async_iterate(realm, iterable)
-    iterator, received, mode = record.iterator, undefined, "next"
-    while True:
-        if mode == "next":
-            result = call(record.next_method, iterator, received)
-        else:
-            method = get_method(realm, iterator, mode)
-            if method is undefined:
-                if mode == "return":
-                    raise GeneratorReturn(received)
-                record.done = False
-                yield from async_close(record, True)
-                raise JSTypeError("The iterator does not provide a 'throw' method")
-            result = method.fn(iterator, received)
-        result = yield Await(result)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
-        if to_boolean(result.get("done")):
-            if mode == "return":
-                raise GeneratorReturn(result.get("value"))
-            return result.get("value")
-        value = result.get("value")
-        try:
-            received, mode = (yield value), "next"
-        except GeneratorReturn as returned:
-            received, mode = returned.value, "return"
-        except Exception as error:
-            received, mode = realm.thrown_value(error), "throw"
+    """`yield*` in an async generator."""
+    return delegation(realm, async_iterate(realm, iterable), True)
 
 
 # -- Array.fromAsync (23.1.2.1) ----------------------------------------------------------
@@ -29153,8 +29147,7 @@ def constructing_helpers(realm, helpers):
     object_proto, allocate = realm.ObjectPrototype, object.__new__
 
     def new(callee, text):
-        """The Python function that `new callee(…)` calls with the callee and the arguments. Generated code
-        knows classes by itself, by their `fields`."""
+        """The Python function that `new callee(…)` calls with the callee and the arguments."""
         if type(callee) is JSFunction:
             if callee.ctor is True:
                 return instance_of_function
@@ -29192,7 +29185,7 @@ def constructing_helpers(realm, helpers):
             initialize_fields(this, klass)
         return this
 
-    return new, new_instance
+    return new, instance_of_function, new_instance
 
 
 def storing_helpers(realm, helpers):
@@ -35861,7 +35854,7 @@ def _natural_key(text):
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part]
 
 
-def _graphql_edit_distance(left, right, limit):
+def _edit_distance(left, right, limit):
     """Edits (insert, delete, substitute, swap neighbours) between two texts; None when more than `limit`."""
     if left == right:
         return 0
@@ -35884,12 +35877,12 @@ def _graphql_edit_distance(left, right, limit):
     return above[-1] if above[-1] <= limit else None
 
 
-def _graphql_did_you_mean(name, options, what=""):
+def _did_you_mean(name, options, what=""):
     """` Did you mean "a", "b", or "c"?` for the options close to `name`, else an empty text."""
     limit = int(len(name) * 0.4) + 1
     distances = {}
     for option in options:
-        distance = _graphql_edit_distance(name, option, limit)
+        distance = _edit_distance(name, option, limit)
         if distance is not None:
             distances[option] = distance
     return _suggestion(sorted(distances,
@@ -36285,8 +36278,8 @@ class GraphQLParser:
     def enter(self):
         self.nesting += 1
         if self.nesting > MAX_GRAPHQL_NESTING:
-            raise self.error(f"Document nests brackets more than {MAX_GRAPHQL_NESTING} deep. Parsing "
-                             "aborted.")
+            raise self.error(
+                f"Document nests brackets more than {MAX_GRAPHQL_NESTING} deep. Parsing aborted.")
 
     def many(self, opening, parse, closing):
         """`parse` once or more between brackets; the brackets must be there."""
@@ -36322,8 +36315,8 @@ class GraphQLParser:
             self.advance()
         if self.kind != "Name":
             if description is not None and self.kind == "{":
-                raise self.error("Unexpected description, descriptions are not supported on shorthand "
-                                 "queries.", start)
+                raise self.error(
+                    "Unexpected description, descriptions are not supported on shorthand queries.", start)
             raise self.unexpected()
         word = self.value
         if word in ("scalar", "type", "interface", "union", "enum", "input"):
@@ -36700,7 +36693,7 @@ class GraphQLNamedType(GraphQLType):
         return node.value
 
     def _suggest_value(self, text):
-        return _graphql_did_you_mean(text, self.values, "the enum value")
+        return _did_you_mean(text, self.values, "the enum value")
 
 
 class GraphQLField:
@@ -36991,7 +36984,7 @@ class _InputWalk:
             fits = False
             for name, place in self.strangers(given, type_):
                 self.fail(f'Field "{name}" is not defined by type "{type_}".'
-                          + _graphql_did_you_mean(str(name), type_.fields), place, path)
+                          + _did_you_mean(str(name), type_.fields), place, path)
         if type_.one_of:
             if len(known) != 1 or known[0] not in result:
                 return self.fail(self.ONE_OF % type_, given, path)
@@ -37068,7 +37061,7 @@ def _check_argument_name(argument, owner, known, report):
     """Spec 5.4.1, for a field or a directive with the `known` arguments."""
     if argument.name not in known:
         report(f'Unknown argument "{argument.name}" on {owner}.'
-               + _graphql_did_you_mean(argument.name, known), argument.start)
+               + _did_you_mean(argument.name, known), argument.start)
 
 
 def _check_required_arguments(node, owner, known, report):
@@ -37414,20 +37407,18 @@ class _SdlMerge:
                 self.types[node.name] = _SdlMergedType(node, registration, signature)
                 self.types_of[registration].append(self.types[node.name])
             elif known.signature != signature and known.registration.parsed is not parsed:
-                self.problem(f'Type "{node.name}" is defined differently by '
-                             f'{_owner_of(known.registration)}.',
+                self.problem(f'Type "{node.name}" is defined differently by {_owner_of(known.registration)}.',
                              node.name_start, registration)
             elif node.description and not known.description:
                 known.description = node.description
         for node in parsed.directives:
             known = self.directives.setdefault(node.name, (node, registration))
             if known[0] is not node and _sdl_definition_signature(known[0]) != parsed.signatures[id(node)]:
-                self.problem(f'Directive "@{node.name}" is defined differently by '
-                             f'{_owner_of(known[1])}.',
+                self.problem(f'Directive "@{node.name}" is defined differently by {_owner_of(known[1])}.',
                              node.name_start, registration)
 
     def cannot_extend(self, name):
-        return f'Cannot extend type "{name}" because it is not defined.' + _graphql_did_you_mean(name, self.types)
+        return f'Cannot extend type "{name}" because it is not defined.' + _did_you_mean(name, self.types)
 
     def take_extensions(self, registration):
         parsed = registration.parsed
@@ -37443,8 +37434,7 @@ class _SdlMerge:
                              node.name_start, registration)
             else:
                 for member, other in known.add(node, registration):
-                    self.problem(f'"{node.name}.{member.name}" is defined differently by '
-                                 f'{_owner_of(other)}.',
+                    self.problem(f'"{node.name}.{member.name}" is defined differently by {_owner_of(other)}.',
                                  member.start, registration)
 
 
@@ -37596,12 +37586,12 @@ class GraphQLSchema:
 
     def _check_name(self, name, offset, registration, shown):
         if name.startswith("__") and self.core:
-            self.problem(f'Name "{shown}" must not begin with "__", which is reserved by GraphQL '
-                         'introspection.',
+            self.problem(
+                f'Name "{shown}" must not begin with "__", which is reserved by GraphQL introspection.',
                          offset, registration)
 
     def unknown_type(self, name):
-        return f'Unknown type "{name}".' + _graphql_did_you_mean(name, self.types)
+        return f'Unknown type "{name}".' + _did_you_mean(name, self.types)
 
     def _reference(self, node, registration):
         """The type that a reference node names; None, and a problem, when it is unknown."""
@@ -37668,7 +37658,7 @@ class GraphQLSchema:
                 root = registration.parsed.root_names[registration.kind]
                 others = registration.parsed.roots[registration.kind]
                 self.problem(f'The SDL has no field "{registration.name}" in type "{root}".'
-                             + _graphql_did_you_mean(registration.name, others), 0, registration)
+                             + _did_you_mean(registration.name, others), 0, registration)
                 continue
             self._check_name(node.name, node.start, registration, node.name)
             field = self._field(node, registration)
@@ -37717,8 +37707,8 @@ class GraphQLSchema:
             elif merged.kind == "input":
                 self._check_directives(node.directives, "INPUT_FIELD_DEFINITION", registration)
                 if type_.one_of and (type_.fields[name].type.kind == "NON_NULL" or node.default):
-                    self.problem(f"OneOf input field {type_}.{name} must be nullable and have no default "
-                                 "value.",
+                    self.problem(
+                        f"OneOf input field {type_}.{name} must be nullable and have no default value.",
                                  node.start, registration)
         for named, (node, registration) in merged.interfaces.items():
             other = self.types.get(named)
@@ -37726,12 +37716,12 @@ class GraphQLSchema:
                 continue
             if merged.kind == "union":
                 if other.kind != "OBJECT":
-                    self.problem(f"Union type {type_} can only include Object types, it cannot include "
-                                 f"{named}.",
+                    self.problem(
+                        f"Union type {type_} can only include Object types, it cannot include {named}.",
                                  node.start, registration)
             elif other.kind != "INTERFACE":
-                self.problem(f"Type {type_} must only implement Interface types, it cannot implement "
-                             f"{named}.",
+                self.problem(
+                    f"Type {type_} must only implement Interface types, it cannot implement {named}.",
                              node.start, registration)
             else:
                 self._check_implements(type_, other, node, registration)
@@ -37740,20 +37730,20 @@ class GraphQLSchema:
         """IsValidImplementation (spec 3.6.1)."""
         problems = []
         if interface is type_:
-            problems.append(f"Type {type_} cannot implement itself because it would create a circular "
-                            "reference.")
+            problems.append(
+                f"Type {type_} cannot implement itself because it would create a circular reference.")
         for parent in interface.interfaces:
             if parent is type_:
                 problems.append(f"Type {type_} cannot implement {interface} because it would create a "
                                 "circular reference.")
             elif parent not in type_.interfaces:
-                problems.append(f"Type {type_} must implement {parent} because it is implemented by "
-                                f"{interface}.")
+                problems.append(
+                    f"Type {type_} must implement {parent} because it is implemented by {interface}.")
         for name, wanted in interface.fields.items():
             field = type_.fields.get(name)
             if field is None:
-                problems.append(f"Interface field {interface}.{name} expected but {type_} does not provide "
-                                "it.")
+                problems.append(
+                    f"Interface field {interface}.{name} expected but {type_} does not provide it.")
                 continue
             if not self.is_subtype(field.type, wanted.type):
                 problems.append(f"Interface field {interface}.{name} expects type {wanted.type} but "
@@ -38147,8 +38137,8 @@ def _limit_errors(document):
                 (cost.levels, MAX_GRAPHQL_NESTING, "nests fragments and fields {} levels deep")):
             if value > limit:
                 shown = value if value < 10 ** 9 else "more than a billion"
-                errors.append(GraphQLError(f"The operation {message.format(shown)}; at most {limit} are "
-                                           "allowed.",
+                errors.append(GraphQLError(
+                    f"The operation {message.format(shown)}; at most {limit} are allowed.",
                                            [node.start], document.source))
                 break
     return errors
@@ -38277,10 +38267,7 @@ class GraphQLValidator:
                 self.collect_root_fields(inner.selections, root, groups, conditional, seen)
 
     def visit_fragment(self, node):
-        condition = self.schema.reference(node.condition)
-        if condition is not None and not condition.is_composite:
-            self.report(f'Fragment "{node.name}" cannot condition on non composite type "{condition}".',
-                        node.condition.start)
+        condition = self.check_condition(node, f' "{node.name}"')
         first = self.fragment_names.setdefault(node.name, node)
         if first is not node:
             self.report(f'There can be only one fragment named "{node.name}".', first.name_start,
@@ -38353,8 +38340,7 @@ class GraphQLValidator:
     def visit_variable_definition(self, node):
         type_ = self.schema.reference(node.type)
         if type_ is not None and not type_.named.is_input:
-            self.report(f'Variable "${node.name}" cannot be non-input type '
-                        f'"{_print_type(node.type)}".',
+            self.report(f'Variable "${node.name}" cannot be non-input type "{_print_type(node.type)}".',
                         node.type.start)
             type_ = None
         self.check_directives_unique(node.directives)
@@ -38397,8 +38383,8 @@ class GraphQLValidator:
                 if has_value or has_default:
                     wanted = type_.of
             if not self.schema.is_subtype(own, wanted):
-                self.report(f'Variable "${variable.name}" of type "{own}" used in position expecting type '
-                            f'"{type_}".',
+                self.report(
+                    f'Variable "${variable.name}" of type "{own}" used in position expecting type "{type_}".',
                             definition.start, variable.start)
             if parent is not None and parent.one_of and own.kind != "NON_NULL":
                 self.report(f'Variable "${variable.name}" is of type "{own}" but must be non-nullable to be '
@@ -38508,8 +38494,8 @@ class GraphQLValidator:
         if type_.named.is_leaf:
             if node.selections and not (type_.named is _STRING_TYPE
                                         and parent is self.schema.roots.get("subscription")):
-                self.report(f'Field "{node.name}" must not have a selection since type "{type_}" has no '
-                            'subfields.',
+                self.report(
+                    f'Field "{node.name}" must not have a selection since type "{type_}" has no subfields.',
                             node.selections_start)
         elif not node.selections:
             self.report(f'Field "{node.name}" of type "{type_}" must have a selection of subfields. Did you '
@@ -38529,31 +38515,35 @@ class GraphQLValidator:
             order = sorted(counts, key=lambda type_: (-counts[type_], type_.kind == "OBJECT",
                                                       _natural_key(type_.name)))
             return _suggestion([type_.name for type_ in order], "to use an inline fragment on")
-        return _graphql_did_you_mean(name, parent.fields)
+        return _did_you_mean(name, parent.fields)
 
     def visit_spread(self, node, parent):
         fragment = self.fragments.get(node.name)
         if fragment is None:
             self.report(f'Unknown fragment "{node.name}".', node.name_start)
         else:
-            type_ = self.schema.reference(fragment.condition)
-            if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
-                self.report(f'Fragment "{node.name}" cannot be spread here as objects of type "{parent}" can '
-                            f'never be of type "{type_}".', node.start)
+            self.check_spread(node, self.schema.reference(fragment.condition), parent, f' "{node.name}"')
         self.check_directives_unique(node.directives)
         self.visit_directives(node.directives, "FRAGMENT_SPREAD")
+
+    def check_spread(self, node, type_, parent, name=""):
+        """Spec 5.5.2.3."""
+        if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
+            self.report(f'Fragment{name} cannot be spread here as objects of type "{parent}" can never be of '
+                        f'type "{type_}".', node.start)
+
+    def check_condition(self, node, name=""):
+        """Spec 5.5.1.3; the type of a fragment."""
+        type_ = self.schema.reference(node.condition)
+        if type_ is not None and not type_.is_composite:
+            self.report(f'Fragment{name} cannot condition on non composite type "{type_}".', node.condition.start)
+        return type_
 
     def visit_inline(self, node, parent):
         type_ = parent
         if node.condition is not None:
-            type_ = self.schema.reference(node.condition)
-            if type_ is not None and not type_.is_composite:
-                self.report(f'Fragment cannot condition on non composite type "{type_}".',
-                            node.condition.start)
-        if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
-            self.report(f'Fragment cannot be spread here as objects of type "{parent}" can never be of type '
-                        f'"{type_}".',
-                        node.start)
+            type_ = self.check_condition(node)
+        self.check_spread(node, type_, parent)
         self.check_directives_unique(node.directives)
         if node.condition is not None:
             self.check_type_name(node.condition)
@@ -38643,7 +38633,7 @@ class GraphQLValidator:
         while not isinstance(node, GqlNamedType):
             node = node.of
         if node.name not in self.schema.types and node.name not in _BUILT_IN_SCALARS:
-            self.report(f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.schema.types),
+            self.report(f'Unknown type "{node.name}".' + _did_you_mean(node.name, self.schema.types),
                         node.start)
 
 
@@ -38691,8 +38681,8 @@ class _OverlapFinder:
     def spend(self):
         self.budget -= 1
         if self.budget < 0:
-            self.validator.report("Too many fields with the same response name to compare. Validation "
-                                  "aborted.")
+            self.validator.report(
+                "Too many fields with the same response name to compare. Validation aborted.")
             raise _ValidationAborted
 
     def field_map(self, selections, parent):
@@ -39280,17 +39270,22 @@ def _value_of_text(text, plan):
         return None
 
 
-def _list_source(value, run, plan, path):
-    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
-    there is none."""
+def _meant(value, run, plan, path):
+    """What stands for a list or object: (value as a resolver gave it, what is in it if it is JSON text). None
+    where there is none."""
     if callable(value):
         value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
         if value is None or value is run.absent:
             return None
-    if isinstance(value, str):
-        value = _value_of_text(value, plan)
-    if isinstance(value, (list, tuple)):
-        return value
+    return value, _value_of_text(value, plan) if isinstance(value, str) else value
+
+
+def _list_source(value, run, plan, path):
+    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
+    there is none."""
+    meant_list = _meant(value, run, plan, path)
+    if meant_list is None or isinstance(meant_list[1], (list, tuple)):
+        return meant_list and meant_list[1]
     raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
 
 
@@ -39309,17 +39304,11 @@ def _object_completer(lazy, plan, type_):
 def _object_source(value, run, plan, type_, path):
     """The dict that a resolver meant: a function's result, or JSON text of an object. None where there is
     none."""
-    given = value
-    if callable(value):
-        given = value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
-        if value is None or value is run.absent:
-            return None
-    if isinstance(value, str):
-        value = _value_of_text(value, plan)
-    if isinstance(value, dict):
-        return value
+    meant_object = _meant(value, run, plan, path)
+    if meant_object is None or isinstance(meant_object[1], dict):
+        return meant_object and meant_object[1]
     raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
-                       f"but got: {_inspect_value(given)}.")
+                       f"but got: {_inspect_value(meant_object[0])}.")
 
 
 def _concrete_type(value, type_, plan, run, path):
@@ -39360,8 +39349,8 @@ class GraphQLDocument:
         self.lock = threading.Lock()
         try:
             if len(source) > MAX_GRAPHQL_DOCUMENT:
-                raise GraphQLError(f"The document has {len(source)} characters; at most "
-                                   f"{MAX_GRAPHQL_DOCUMENT} are allowed.")
+                raise GraphQLError(
+                    f"The document has {len(source)} characters; at most {MAX_GRAPHQL_DOCUMENT} are allowed.")
             tree = GraphQLParser(source).document()
         except GraphQLError as error:
             self.errors = [error]
@@ -43392,12 +43381,15 @@ HABITS = (
           "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
           'import { greet } from "./lib/greet.js";'),
+    Habit(r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|redis)'", "",
+          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
           "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"(?:module|exports) is not defined", "",
           "Files share what they export by name, and a script names its handlers when it registers them.",
           'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
-    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined", "",
+    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined|cannot import '(?:(?:node:)?process|dotenv)'", "",
           "A script has no process and no environment; keep settings in a file in the folder.",
           'import settings from "./settings.json" with { type: "json" };'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
@@ -43407,10 +43399,10 @@ HABITS = (
           '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
     Habit(r"(?:app|express|router|server|http) is not defined", "",
           "There is no app to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
-    Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined", "",
+    Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined|cannot import '(?:ws|socket\.io)", "",
           "A script opens a stream that pages listen to, and sends to all of them at once.",
           'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: "Hello" });'),
-    Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined", "",
+    Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined|cannot import '(?:node-fetch|axios|undici)'", "",
           "Scripts cannot use the network; a page can fetch, and post what it got to a route.",
           'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
     Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.", _ROUTE_LINE),
@@ -43422,7 +43414,7 @@ HABITS = (
           r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|writeHead|setHeader)\b",
           "A handler gets one argument, the context, and returns its answer.",
           "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
-          r"\(\s*req(?:uest)?\s*,\s*res(?:ponse)?\s*[,)]"),
+          r"\(\s*req\s*,\s*res\s*[,)]|registerRoute\([^\n]*\(\s*request\s*,\s*response\s*\)"),
     Habit(r"(?:req|request) is not defined", "", "The argument of a handler is the context, which has the request.",
           "({ request }) => request.query.name"),
     Habit(r"Cannot (?:read|destructure) propert\w+ .*undefined",
@@ -53161,6 +53153,8 @@ def no_scripts(scripts, options):
     """What to do when there is nothing to serve."""
     command, given = own_command(), options.scripts is not None
     folders = [path.name for path in sorted(scripts.parent.glob("*")) if path.is_dir() and any(path.glob("*.js"))]
+    if any(scripts.parent.glob("*.js")):
+        folders.insert(0, ".")
     meant = nearest(scripts.name, folders) if given else None
     if options.run or options.dump_python is not None or scripts.suffix == ".js" or not scripts.parent.is_dir():
         return f"{printable(str(scripts))} does not exist"
