@@ -13,33 +13,33 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            382
+     1  This page: contents, imports, version                                            397
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         447
+     3  ERRORS, TEXT AND NUMBERS                                                         450
           Long texts                                                                     148
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 461
-     5  Syntax tree                                                                      414
-          Program and statements                                                          93
+     5  Syntax tree                                                                      423
+          Program and statements                                                          97
           Functions and classes                                                           39
           Literals and names                                                              47
-          Expressions                                                                     93
+          Expressions                                                                     98
           Patterns                                                                        19
           Modules                                                                         57
-     6  Parser                                                                         2,324
+     6  Parser                                                                         2,351
           Parser: names and scopes                                                       251
-          Parser: statements                                                             476
+          Parser: statements                                                             480
           Parser: functions                                                              173
           Parser: classes                                                                200
-          Parser: expressions                                                            446
+          Parser: expressions                                                            455
           Parser: literals                                                               218
-          Parser: patterns                                                               182
+          Parser: patterns                                                               184
           Parser: modules                                                                217
-          Parsing a source text                                                          101
-     7  Scope analysis                                                                 1,176
-          Variables and scopes                                                           106
-          Resolving names                                                                716
+          Parsing a source text                                                          113
+     7  Scope analysis                                                                 1,354
+          Variables and scopes                                                           174
+          Resolving names                                                                826
           Types of variables                                                             343
      8  Values and objects                                                             1,263
           Property descriptors                                                           212
@@ -47,39 +47,39 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      137
           Arrays                                                                         320
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,046
-          Numbers and text                                                               120
+     9  Conversions and operators                                                      1,049
+          Numbers and text                                                               123
           Type conversion                                                                252
           Objects                                                                        153
           Equality and order                                                              86
           Arithmetic                                                                     246
           Iteration                                                                      162
-    10  Code generator                                                                 3,676
-          Nodes of Python                                                                127
-          Functions and their variables                                                  397
-          Statements                                                                     155
-          Loops, jumps and try                                                           410
-          Destructuring                                                                  158
-          Expressions                                                                    249
-          Classes                                                                        183
-          Operators                                                                      398
-          Assignments                                                                    303
-          Members and calls                                                              364
-          Members as targets                                                             104
-          Questions about nodes                                                          148
-          Compiling a source text                                                        457
-          Showing the generated Python                                                    88
-    11  Built-ins of the language                                                      8,695
+    10  Code generator                                                                 3,985
+          Nodes of Python                                                                200
+          Functions and their variables                                                  469
+          Statements                                                                     178
+          Loops, jumps and try                                                           440
+          Destructuring                                                                  156
+          Expressions                                                                    245
+          Classes                                                                        182
+          Operators                                                                      412
+          Assignments                                                                    326
+          Members and calls                                                              407
+          Members as targets                                                             105
+          Questions about nodes                                                          173
+          Compiling a source text                                                        464
+          Showing the generated Python                                                    93
+    11  Built-ins of the language                                                      9,099
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
           Boolean                                                                         15
           Symbol                                                                          45
           Call stacks                                                                     69
-          Error                                                                          249
+          Error                                                                          250
           Number                                                                         314
           BigInt                                                                          50
-          Math                                                                           139
+          Math                                                                           170
           Date                                                                            46
           Date: arithmetic                                                                78
           Date: local time                                                               151
@@ -105,26 +105,28 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: constructor                                                              87
           Array iterators                                                                 44
           Map and Set                                                                    433
-          Iterators of Map and Set                                                       128
-          WeakMap and WeakSet                                                             84
+          Iterators of Map and Set                                                       139
+          WeakMap and WeakSet                                                            110
           WeakRef and FinalizationRegistry                                               113
-          ArrayBuffer                                                                    123
-          Element types                                                                   99
-          Typed arrays                                                                   580
-          Constructors of the element types                                               93
-          DataView                                                                        98
-          Promise                                                                        442
-          Generators and async functions                                                 190
+          ArrayBuffer                                                                    162
+          Element types                                                                  104
+          Typed arrays                                                                   598
+          Constructors of the element types                                               95
+          Uint8Array: base64 and hex                                                     165
+          DataView                                                                       110
+          Promise                                                                        456
+          Generators and async functions                                                 191
           Iterator helpers                                                               465
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                181
-          JSON: parsing                                                                  401
-          JSON: writing                                                                  337
+          Async iteration                                                                162
+          Array.fromAsync                                                                 42
+          JSON: parsing                                                                  431
+          JSON: writing                                                                  359
           Reflect                                                                         73
           Proxy                                                                          272
-          Global functions and values                                                     88
-    12  Regular expressions                                                            3,287
+          Global functions and values                                                     92
+    12  Regular expressions                                                            3,310
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -139,14 +141,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp.prototype                                                               149
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
-          RegExp: the constructor                                                         35
+          RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,273
+    13  Intl                                                                           2,279
           Intl: the table of locales                                                     819
           Intl (ECMA-402): locales                                                       297
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              413
+          Intl.NumberFormat                                                              419
           Intl.DateTimeFormat                                                            431
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
@@ -165,9 +167,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,831
-          Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           858
+    15  Realm, jobs and timers                                                         3,935
+          Helpers of generated code: any realm                                           358
+          Helpers of generated code: one realm                                           870
+          Helpers of generated code: names looked up when it runs                         84
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      333
@@ -176,7 +179,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            155
           Outcomes of calls                                                               98
           Realm: objects, errors, jobs                                                   430
-          Realm: running code, values in and out                                         413
+          Realm: running code, values in and out                                         416
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         17
@@ -188,15 +191,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               235
           js2py: realm                                                                   624
           Engines                                                                         32
-    17  Streams: registry, connections, broadcaster                                    1,410
-          Messages of streams                                                            112
+    17  Streams: registry, connections, broadcaster                                    1,415
+          Messages of streams                                                            117
           Connections                                                                     72
           Streams                                                                        393
           Runs of deliveries                                                             120
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,094
+    18  GraphQL                                                                        5,093
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            131
@@ -209,31 +212,31 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
-          GraphQL plans                                                                  529
+          GraphQL plans                                                                  528
           GraphQL documents                                                              167
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
           GraphQL service                                                                713
-    19  Host API                                                                       2,269
+    19  Host API                                                                       2,271
           Arguments                                                                      163
           routeRegistry                                                                  175
           graphQLRegistry                                                                100
           ResponseBuilder                                                                142
           sharedStorage                                                                   87
-          Storage in a file                                                              300
+          Storage in a file                                                              302
           Relays                                                                          44
           Redis                                                                          765
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,067
-          Log                                                                            191
-          Causes of errors                                                               214
-          Errors of scripts                                                               73
+    20  Scripts: loading and hot reload                                                2,100
+          Log                                                                            195
+          Causes of errors                                                               221
+          Errors of scripts                                                               78
           Calls                                                                          216
           Routes                                                                         164
           Imported files                                                                  59
-          One script                                                                     373
-          All scripts                                                                    594
+          One script                                                                     378
+          All scripts                                                                    604
           Live pages                                                                     122
     21  HTTP server                                                                    3,344
           Request heads                                                                  200
@@ -268,10 +271,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,058
+    23  Command line                                                                   3,073
           Options                                                                        210
-          Documentation                                                                  304
-          The program                                                                    146
+          Documentation                                                                  314
+          The program                                                                    148
           The map of this file                                                            58
           Serving                                                                        169
           Script tests                                                                   391
@@ -279,11 +282,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Script tests: one file                                                         417
           Reports of tests                                                               246
           Several processes                                                              266
-          A starter                                                                      192
+          A starter                                                                      193
           JavaScript without a server                                                    120
           The prompt's terminal                                                          178
-          The file as a program                                                           27
+          The file as a program                                                           29
 """
+
+import gc
+
+COLLECTS_GARBAGE = gc.isenabled()
+gc.disable()                # until the end of this file: what is made meanwhile stays, and looking at it takes time
 
 import argparse
 import array
@@ -297,18 +305,11 @@ import codecs
 import collections
 import contextlib
 import datetime
-import decimal
-import difflib
 import email.utils
 import errno
-import fractions
 import functools
-import gc
-import hashlib
 import heapq
 import html
-import http.client
-import http.server
 import importlib.util
 import io
 import ipaddress
@@ -322,10 +323,8 @@ import posixpath
 import queue
 import random
 import re
-import secrets
 import select
 import selectors
-import shlex
 import shutil
 import signal
 import socket
@@ -333,16 +332,12 @@ import socketserver
 import stat
 import struct
 import sys
-import textwrap
 import threading
 import time
-import traceback
 import types
 import unicodedata
 import urllib.parse
-import uuid
 import weakref
-import zoneinfo
 import zlib
 
 try:
@@ -360,21 +355,41 @@ except ImportError:                     # a Python that was built without it
     ctypes = None
 
 
-def imported_late(name, part):
-    """A module that is loaded when it is first used, for it takes a MiB; None where Python was built without
-    its part in C."""
-    if importlib.util.find_spec(part) is None:
-        return None
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.find_spec(name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+class LateModule:
+    """A module of Python's that is loaded when it is first used, because it takes time or memory: `name` is imported
+    then, and what is looked up stays here."""
+
+    __spec__ = None
+
+    def __init__(self, name):
+        self.__name__ = name
+
+    def __getattr__(self, attribute):
+        if attribute.startswith("__"):
+            raise AttributeError(attribute)
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
+        value = getattr(importlib.import_module(self.__name__), attribute)
+        setattr(self, attribute, value)
+        return value
 
 
-sqlite3 = imported_late("sqlite3", "_sqlite3")
+(decimal, difflib, fractions, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid, zoneinfo) = map(LateModule, (
+    "decimal difflib fractions secrets shlex sqlite3 ssl textwrap traceback uuid zoneinfo").split())
+
+# OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has the stand-in.
+sys.modules.setdefault("ssl", ssl)
+import http.client
+import http.server
+if sys.modules["ssl"] is ssl:
+    del sys.modules["ssl"]
+try:
+    from _sha2 import sha256            # what hashlib has without OpenSSL
+except ImportError:
+    try:
+        from _sha256 import sha256      # before CPython 3.12
+    except ImportError:
+        from hashlib import sha256
 
 __version__ = "0.1.0"
 __all__ = ["Realm", "JSError", "ScriptTimeout", "HostError", "Server", "main", "undefined"]
@@ -520,6 +535,9 @@ class JSError(Exception):
         self.value = value
         self.phase = phase
         self._facts = None
+
+    #: What the section on scripts found out about its cause.
+    explained = None
 
     #: Given a value, returns (name, message, stack, filename, line, column); the section on
     #: built-in errors puts its function here.
@@ -1446,6 +1464,10 @@ class WhileStatement(Node):
     """while (test) body"""
     __slots__ = fields = ("test", "body")
 
+class WithStatement(Node):
+    """with (object) body"""
+    __slots__ = fields = ("object", "body")
+
 class DoWhileStatement(Node):
     """do body while (test);"""
     __slots__ = fields = ("body", "test")
@@ -1611,6 +1633,11 @@ class ConditionalExpression(Node):
 class CallExpression(Node):
     """callee(arguments)   optional: True for callee?.(arguments)"""
     __slots__ = fields = ("callee", "arguments", "optional")
+
+class InvalidTarget(Node):
+    """A call that sloppy code assigns to: stands for the object of a member, and throws when it was run (B.3.6 and
+    13.15.1: web-compat)"""
+    __slots__ = fields = ("call",)
 
 class NewExpression(Node):
     """new callee(arguments)"""
@@ -2227,7 +2254,11 @@ class StatementParser(NameParser):
     def parse_with(self):
         if self.strict:
             raise self.error("Strict mode code may not include a with statement")
-        raise self.error("The 'with' statement is not supported by this engine")
+        start, line, column = self.start, self.line, self.start - self.line_start
+        self.advance()
+        value = self.parse_parenthesized()
+        body = self.check_labelled_function(self.parse_substatement())
+        return self.finish(WithStatement(value, body), start, line, column)
 
     def parse_variable_statement(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2991,7 +3022,9 @@ class ExpressionParser(ClassParser):
         elif operator == "=" and kind in (ObjectExpression, ArrayExpression) and not left.parenthesized:
             left = self.to_target(left)
         elif kind is not MemberExpression:
-            raise self.error("Invalid left-hand side in assignment", left.start)
+            if operator in ("&&=", "||=", "??="):
+                raise self.error("Invalid left-hand side in assignment", left.start)
+            left = self.call_target(left, "Invalid left-hand side in assignment")
         self.advance()
         right = self.parse_assignment(no_in)
         self.depth -= 1
@@ -3040,7 +3073,7 @@ class ExpressionParser(ClassParser):
         self.advance()
         argument = self.parse_unary()
         if operator == "++" or operator == "--":
-            self.check_simple_target(argument, "Invalid left-hand side expression in prefix operation")
+            argument = self.simple_target(argument, "Invalid left-hand side expression in prefix operation")
             return self.finish(UpdateExpression(operator, argument, True), start, line, column)
         if operator == "delete":
             self.check_delete(argument)
@@ -3061,18 +3094,25 @@ class ExpressionParser(ClassParser):
             raise self.error("Private fields can not be deleted", argument.property.start)
 
     def parse_postfix(self, argument):
-        self.check_simple_target(argument, "Invalid left-hand side expression in postfix operation")
+        argument = self.simple_target(argument, "Invalid left-hand side expression in postfix operation")
         operator = self.type
         self.advance()
         return self.finish_from(UpdateExpression(operator, argument, False), argument)
 
-    def check_simple_target(self, node, message):
-        """Raise an error unless node may be assigned to without destructuring (13.15.1)."""
+    def simple_target(self, node, message):
+        """Return what may be assigned to without destructuring, or raise an error (13.15.1)."""
         if node.__class__ is Identifier:
             if self.strict and (node.name == "eval" or node.name == "arguments"):
                 raise self.error(_EVAL_OR_ARGUMENTS, node.start)
         elif node.__class__ is not MemberExpression:
+            return self.call_target(node, message)
+        return node
+
+    def call_target(self, node, message):
+        """A call as a target, which is an error when sloppy code runs; any other expression is one at once."""
+        if self.strict or node.__class__ is not CallExpression:
             raise self.error(message, node.start)
+        return MemberExpression(InvalidTarget(node).at(node), Identifier("call").at(node), False, False).at(node)
 
     # -- subscripts, calls, new ----
 
@@ -3656,6 +3696,8 @@ class DestructuringParser(LiteralParser):
             return node
         if kind is MemberExpression or kind is ArrayPattern or kind is ObjectPattern:
             return node
+        if message is not _BAD_TARGET and kind is CallExpression:
+            return self.call_target(node, message)
         if node.parenthesized or kind not in (ArrayExpression, ObjectExpression):
             raise self.error(message, node.start)
         return self.convert_pattern(node, self.to_target)
@@ -3998,6 +4040,18 @@ def parse_script(source, strict=False, may_await=False, first_line=1):
     return _guarded(parser, parser.parse_program)
 
 
+def parse_eval(source, strict, private_names, **allowed):
+    """Parse the text of a direct eval, which may use what the code around it may: `allowed` are parameters of
+    _FunctionContext, `private_names` those of the classes around. Return its Program; raise JSSyntaxError."""
+    parser = JSParser(python_text(source), False, strict)
+    parser.function = _FunctionContext(returns=False, **allowed)
+    parser.private_names = _PrivateNames(None)
+    parser.private_names.declared = dict.fromkeys(private_names)
+    program = _guarded(parser, parser.parse_program)
+    parser.resolve_private_names(parser.private_names)
+    return program
+
+
 def parse_lone_expression(source, may_await=False):
     """Parse a text that is one expression, such as `{a: 1}` at a prompt, as a script of one statement.
     Return its Program; raise JSSyntaxError."""
@@ -4118,6 +4172,9 @@ class Scope:
         self.names = {}
         #: FunctionDeclarations to instantiate when the block is entered.
         self.functions = []
+        #: The hidden Variable that holds an object whose properties are names of this scope: the one of a `with`,
+        #: or the variables that direct evals add to a function.
+        self.holder = None
 
     def declare(self, kind, name, start, end):
         variable = self.names.get(name)
@@ -4156,10 +4213,75 @@ class FunctionScope(Scope):
         self.block = None
         #: "field" functions and class constructors are compiled differently.
         self.role = None
+        #: Whether it contains a direct eval; the EvalSite whose text this is the top level of.
+        self.has_eval, self.site = False, None
 
     @property
     def parent_function(self):
         return self.parent.function if self.parent is not None else None
+
+
+class DynamicName:
+    """What a name stands for that is looked up when the code runs: a property of the object in the first of the
+    `holders` that has it, else the Variable (None: a global). Only names inside a `with`, or in a function with
+    a direct eval, are such."""
+
+    __slots__ = ("holders", "variable")
+
+    def __init__(self, holders, variable):
+        self.holders = holders
+        self.variable = variable
+
+
+class EvalSite:
+    """The place of one direct eval, for the compilation of its texts; among the globals, of an indirect one. All
+    that it sees lives in Cells.
+
+    scope       the Scope that the call stands in
+    counts      the numbers of the Python names around
+    var_scope   the Scope that `var` in its texts belongs to; None for the globals
+    variables   the Variables that it can see, whose Cells it gets
+    texts       what was compiled already: {(source, strict): CompiledScript}
+    """
+
+    def __init__(self, scope, counts):
+        self.scope, self.counts = scope, counts
+        self.variables, self.texts = [], {}
+        function = scope.function
+        while function.site is not None and not function.strict:
+            function = function.site.scope.function
+        self.var_scope = function.body if function.kind == "function" else None
+
+    def this_function(self):
+        """The function whose `this` its text sees."""
+        function = self.scope.function
+        while function.is_arrow:
+            function = function.parent_function
+        return function
+
+    def conflict(self, name):
+        """Whether a `var` of its text may not have that name, for a lexical one between it and its function."""
+        scope, last = self.scope, self.var_scope
+        while scope is not None:
+            kind = getattr(scope.names.get(name), "kind", None)
+            if kind in ("let", "const", "class") or (kind in ("function", "catch") and scope.kind in ("block", "switch")):
+                return scope.kind != "script"
+            if scope is last:           # beside parameters with expressions, their names and `arguments` may not be
+                return scope is scope.function and scope.body is not scope and (
+                    kind is not None or (name == "arguments" and not scope.is_arrow))
+            scope = scope.parent
+        return False
+
+    def parse(self, source):
+        """The Program of a text; raises JSSyntaxError."""
+        private, scope, function = set(), self.scope, self.this_function()
+        while scope is not None:
+            private.update(name[1:] for name in scope.names if name.startswith("#"))
+            scope = scope.parent
+        is_function = function.kind == "function"
+        return parse_eval(source, self.scope.function.strict, private, new_target=is_function,
+                          super_property=is_function and function.parent.kind == "home",
+                          forbids_arguments=function.role == "field")
 
 
 def global_name(name):
@@ -4187,6 +4309,10 @@ class ScopeAnalyzer:
         self.region = (0, 1 << 60)
         self.variables = []
         self.counts = {}
+        #: The direct evals met, as (node, Scope, region); whether any name is a DynamicName.
+        self.evals, self.is_dynamic = [], False
+        #: The node whose value is only read, where it is `arguments`.
+        self.calm = None
 
     # -- walking ----
 
@@ -4286,20 +4412,12 @@ class ScopeAnalyzer:
 
     # -- the program ----
 
-    def analyze(self, program, is_eval):
-        """`is_eval`: an indirect eval keeps its let, const and class to itself, and in strict mode
-        everything (19.2.1.3)."""
-        kind = "function" if is_eval and program.strict else program.source_type
+    def analyze(self, program):
+        kind = program.source_type
         top = FunctionScope(None, program, kind)
         program.scope = top
         self.scope = top
-        if is_eval and kind == "script":
-            top.body = self.scope = Scope(top, "block")
-            functions = [s for s in program.body if isinstance(s, FunctionDeclaration)]
-            self.declare_lexical(functions, top)
-            self.declare_lexical([s for s in program.body if s not in functions], top.body)
-        else:
-            self.declare_lexical(program.body, top)
+        self.declare_lexical(program.body, top)
         self.declare_vars(program.body, top)
         if kind == "module":
             top.declare("hidden", "%default", 0, 0).sources.append("any")
@@ -4307,6 +4425,31 @@ class ScopeAnalyzer:
         self.resolve_all()
         if kind == "module":
             self.share_cells(top)
+        infer_types(self.variables)
+        return top
+
+    def analyze_eval(self, program, site):
+        """The text of a direct eval (19.2.1.3). Its `var` and functions belong to the function around, unless it
+        is strict."""
+        self.counts, self.is_dynamic = dict(site.counts), True
+        top = self.scope = program.scope = FunctionScope(site.scope, program, "function")
+        top.is_arrow, top.site = True, site
+        functions = [s for s in program.body if isinstance(s, FunctionDeclaration)]
+        if program.strict:
+            self.declare_lexical(program.body, top)
+            self.declare_vars(program.body, top)
+        else:
+            declared = Scope(top, "var names")
+            self.declare_vars(program.body, declared)
+            for function in functions:
+                self.declare(declared, "function", function.id, function.start, function.end)
+            for name, variable in declared.names.items():
+                if site.conflict(name):
+                    raise JSSyntaxError(f"Identifier '{name}' has already been declared", program.line, program.column + 1)
+            self.declare_lexical([s for s in program.body if s not in functions], top)
+            top.eval_names, top.eval_functions = list(declared.names), functions
+        self.visit_list(program.body)
+        self.resolve_all()
         infer_types(self.variables)
         return top
 
@@ -4333,10 +4476,15 @@ class ScopeAnalyzer:
         None where a lexical declaration or a parameter stands in the way."""
         name, owner = node.id.name, self.scope.function
         scope = self.scope.parent
-        while scope is not None and scope.kind in ("block", "switch", "loop", "catch"):
+        while scope is not None and scope.kind in ("block", "switch", "loop", "catch", "with"):
             if name in scope.names and scope.kind != "catch":
                 return None
             scope = scope.parent
+        if owner.site is not None and not owner.strict:
+            if owner.site.conflict(name):
+                return None
+            owner.eval_names.append(name)
+            return name
         target = owner.body if owner.body.kind == "body" else owner
         for place in (owner, target):
             existing = place.names.get(name)
@@ -4417,6 +4565,32 @@ class ScopeAnalyzer:
             return
         self.visit_list(node.arguments)
 
+    def note_eval(self, node):
+        """A direct eval: it sees all names around, and may add some to its function in sloppy code."""
+        node.scope = EvalSite(self.scope, self.counts)
+        self.evals.append((node, self.scope, self.region))
+        function = self.nearest_this()
+        if function.kind == "function":
+            function.uses_this = function.uses_new_target = function.writes_arguments = True
+            function.uses_super = function.parent.kind == "home"
+        outer = node.scope.var_scope
+        self.scope.function.has_eval = True
+        if not self.scope.function.strict and outer is not None and outer.holder is None:
+            self.add_holder(outer, "%names", node)
+
+    def add_holder(self, scope, name, node):
+        """Makes a scope one whose names are looked up in an object, too."""
+        scope.holder = scope.declare("hidden", name, node.start, node.start)
+        scope.holder.sources.append("any")
+        self.variables.append(scope.holder)
+        self.is_dynamic = True
+
+    def visit_WithStatement(self, node):
+        self.visit(node.object)
+        scope = Scope(self.scope, "with", self.loop)
+        self.add_holder(scope, "%with", node)
+        self.in_region(node, lambda: self.within(node, scope, lambda: self.visit(node.body)))
+
     def hidden(self, node, name):
         """A reference to a name that scripts cannot write: the home object, the class."""
         node.scope = None
@@ -4439,14 +4613,20 @@ class ScopeAnalyzer:
                 rights.append((node.right,) if kind is BinaryExpression else (node, node.right))
                 node = node.left
             elif kind is CallExpression and not isinstance(node.callee, Super):
+                if type(node.callee) is Identifier and node.callee.name == "eval" and not node.optional:
+                    self.note_eval(node)
                 rights.append(node.arguments)
                 node = node.callee
+                if is_reader(node):
+                    rights[-1] = [part if type(part) is not Identifier else SpreadElement(part) for part in rights[-1]]
             elif kind is MemberExpression:
                 if node.computed or isinstance(node.property, PrivateName):
                     rights.append((node.property,))
                 node = node.object
             else:
                 break
+            if kind is MemberExpression:
+                self.calm = node
         self.visit(node)
         for part in reversed(rights):
             if part and isinstance(part[0], LogicalExpression) and len(part) == 2 \
@@ -4474,6 +4654,12 @@ class ScopeAnalyzer:
 
     def visit_Identifier(self, node):
         self.reference(node)
+        if node.name == "arguments" and node is not self.calm:
+            self.nearest_this().writes_arguments = True     # who gets it may assign its elements
+
+    def visit_SpreadElement(self, node):
+        self.calm = node.argument
+        self.visit(node.argument)
 
     def visit_PrivateName(self, node):
         node.scope = None
@@ -4619,6 +4805,7 @@ class ScopeAnalyzer:
     def for_in_parts(self, node, left, declares, source):
         if declares and left.declarations[0].init is not None:
             self.visit(left.declarations[0].init)
+        self.calm = node.right
         self.visit(node.right)
 
         def turn():
@@ -4651,7 +4838,8 @@ class ScopeAnalyzer:
             self.visit(node.finalizer)
 
     def visit_CatchClause(self, node):
-        scope = Scope(self.scope, "catch", self.loop)
+        # Only a parameter that is a plain name may be that of a `var`, too (B.3.4).
+        scope = Scope(self.scope, "block" if isinstance(node.param, (ArrayPattern, ObjectPattern)) else "catch", self.loop)
         if node.param is not None:
             for name in bound_names(node.param):
                 scope.declare("catch", name.name, node.start, node.param.end)
@@ -4761,18 +4949,56 @@ class ScopeAnalyzer:
         for node, scope, write, name, source, declares, region in self.references:
             variable = self.resolve(name, scope)
             node.scope = variable
+            if self.is_dynamic and name[0] not in "%#":
+                holders = self.holders(name, scope)
+                if holders:
+                    node.scope, declares = DynamicName(holders, variable), False
+                    for holder in holders:
+                        self.note(holder, node, scope, False, None, False, region)
             if variable is None:
                 continue
             if id(variable) not in seen:
                 seen.add(id(variable))
                 self.variables.append(variable)
             self.note(variable, node, scope, write, source, declares, region)
-        unique = {id(v): v for v in self.variables}
+        for node, scope, region in self.evals:
+            self.show_to_eval(node, scope, region)
+        unique = {id(v): v for v in self.variables if v.python is None}
         self.variables = list(unique.values())
         for variable in self.variables:
             self.settle(variable)
             if variable.kind == "arguments":
                 self.map_arguments(variable.scope)
+
+    @staticmethod
+    def holders(name, scope):
+        """The Variables that hold objects to look the name up in, the innermost first."""
+        found = []
+        while scope is not None and name not in scope.names:
+            if scope.holder is not None:
+                found.append(scope.holder)
+            scope = scope.parent
+        return found
+
+    def show_to_eval(self, node, scope, region):
+        """Every variable that a direct eval can see lives in a Cell, and so does what it must know by itself."""
+        if scope.function.kind != "module":
+            self.resolve("arguments", scope)
+        place, seen = scope, set()
+        while place is not None:
+            for name, variable in place.names.items():
+                if (name in seen and name[0] != "%") or (place.kind == "script" and variable.kind != "hidden"):
+                    continue
+                seen.add(name)
+                self.note(variable, node, scope, True, "any", False, region)
+                if name == "%home" and not variable.captured:
+                    continue            # outside of a method nobody makes one
+                if variable.python is None:
+                    variable.boxed = True
+                    self.variables.append(variable)
+                variable.early, variable.dominates = True, False
+                node.scope.variables.append(variable)
+            place = place.parent
 
     @staticmethod
     def map_arguments(scope):
@@ -4862,7 +5088,7 @@ VISITORS = methods_by_node(ScopeAnalyzer, "visit_")
 
 #: Statements whose inside may declare var names for the function around them.
 VAR_CONTAINERS = frozenset((
-    BlockStatement, IfStatement, ForStatement, ForInStatement, ForOfStatement, WhileStatement,
+    BlockStatement, IfStatement, ForStatement, ForInStatement, ForOfStatement, WhileStatement, WithStatement,
     DoWhileStatement, TryStatement, CatchClause, SwitchStatement, SwitchCase,
     ExportNamedDeclaration))
 
@@ -4875,6 +5101,12 @@ def exported_locals(statement):
     if isinstance(declaration, VariableDeclaration):
         return [name.name for d in declaration.declarations for name in bound_names(d.id)]
     return [declaration.id.name]
+
+
+def is_reader(callee):
+    """Whether a callee is `x.apply` or `x.call`, as in f.apply(this, arguments) and slice.call(arguments)."""
+    return type(callee) is MemberExpression and not callee.computed and type(callee.property) is Identifier \
+        and callee.property.name in ("apply", "call")
 
 
 def has_expression(pattern):
@@ -5221,9 +5453,9 @@ RANGE_RULES = {
 }
 
 
-def analyze_scopes(program, is_eval=False):
-    """Resolves the names of a Program; returns its FunctionScope."""
-    return ScopeAnalyzer().analyze(program, is_eval)
+def analyze_scopes(program, site=None):
+    """Resolves the names of a Program; returns its FunctionScope. `site`: the EvalSite of a text for eval."""
+    return ScopeAnalyzer().analyze(program) if site is None else ScopeAnalyzer().analyze_eval(program, site)
 
 
 # ======================================================================================
@@ -6501,7 +6733,7 @@ class JSStringObject(JSPrimitiveObject):
 #: What generated code finds in every realm, by name; guards() adds what changes. Section 15 adds functions
 #: that are made for one realm.
 RUNTIME = {
-    "undefined": undefined, "null": null, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
+    "undefined": undefined, "null": null, "no_props": {}, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
         GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text)}}
@@ -6608,9 +6840,12 @@ def string_to_bigint(text):
     return None
 
 
-#: Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly.
-EXACT_DECIMAL = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN,
-                                traps=[decimal.Inexact])
+@functools.cache
+def exact_decimals():
+    """Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly."""
+    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact])
+
+
 #: Integers of more bits than this are taken apart by decimal arithmetic.
 LARGE_INTEGER_BITS = 8192
 
@@ -6622,10 +6857,10 @@ def decimal_of_integer(value, powers):
         return decimal.Decimal(int(value))
     half = 1 << (bits.bit_length() - 2)
     if half not in powers:
-        powers[half] = EXACT_DECIMAL.power(decimal.Decimal(2), half)
+        powers[half] = exact_decimals().power(decimal.Decimal(2), half)
     high = decimal_of_integer(value >> half, powers)
     low = decimal_of_integer(value & ((1 << half) - 1), powers)
-    return EXACT_DECIMAL.add(EXACT_DECIMAL.multiply(high, powers[half]), low)
+    return exact_decimals().add(exact_decimals().multiply(high, powers[half]), low)
 
 
 def integer_to_text(value):
@@ -7545,7 +7780,7 @@ def iterable_to_list(realm, value):
 # temporaries (t1, t2 …) and the helpers of RUNTIME, which the realm provides.
 # ======================================================================================
 
-_LOAD, _STORE, _DEL = ast.Load(), ast.Store(), ast.Del()
+_LOAD, _STORE = ast.Load(), ast.Store()
 _IS, _IS_NOT, _EQ, _IN = ast.Is(), ast.IsNot(), ast.Eq(), ast.In()
 _AND, _OR, _NOT = ast.And(), ast.Or(), ast.Not()
 
@@ -7672,6 +7907,58 @@ class Jump:
 
 # -- Nodes of Python ---------------------------------------------------------------------
 
+#: {part}, {part!r} in a template.
+_TEMPLATE_PART = re.compile(r"\{(\w+)(!r)?\}")
+#: What the text that makes a template's nodes finds: the classes of `ast`, and nodes without place (Load_ …).
+_TEMPLATE_NAMES = dict(vars(ast))
+
+
+@functools.cache
+def python_template(text):
+    """A function (line, column, parts by name) that makes nodes from Python with places for them: an
+    expression, or a list of statements. {part} stands for a node, a name as text, or statements; {part!r} for
+    a constant; *{part} for a list of arguments."""
+    source = _TEMPLATE_PART.sub(lambda found: ("const_" if found[2] else "part_") + found[1], text)
+    body = ast.parse("if True:" + (source if source[0] == "\n" else "\n " + source)).body[0].body
+    parts = dict.fromkeys(["line", "column", *(found[1] for found in _TEMPLATE_PART.finditer(text))])
+    result = body[0].value if isinstance(body[0], ast.Expr) and len(body) == 1 else body
+    made = {}
+    exec(f"def make({', '.join(parts)}): return {template_code(result)}", _TEMPLATE_NAMES, made)
+    return made["make"]
+
+
+def template_code(node):
+    """The Python text that makes a node, or whatever stands in a field of one, for python_template()."""
+    if isinstance(node, list):
+        return "[" + ", ".join(map(template_item, node)) + "]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    kind, place = type(node).__name__, ", lineno=line, col_offset=column"
+    if isinstance(node, ast.Name):
+        role, _, part = node.id.partition("_")
+        if role == "const" and part:
+            return f"Constant({part}{place})"
+        if role == "part" and part:
+            return f"(Name({part}, {template_code(node.ctx)}{place}) if type({part}) is str else {part})"
+    if not node._fields and not node._attributes:
+        _TEMPLATE_NAMES.setdefault(kind + "_", node)
+        return kind + "_"
+    fields = [template_code(getattr(node, field, None)) + ", " for field in node._fields]
+    if isinstance(node, ast.Constant):
+        del fields[1:]                  # the kind of a literal
+    return f"{kind}({''.join(fields)}{'lineno=line, col_offset=column' if node._attributes else ''})"
+
+
+def template_item(node):
+    """The same for an item of a list, where a part may stand for several."""
+    inner = node.value if isinstance(node, (ast.Starred, ast.Expr)) else None
+    if isinstance(inner, ast.Name) and inner.id.startswith("part_"):
+        part = inner.id[5:]
+        return "*" + part if isinstance(node, ast.Starred) else \
+            f"*({part} if type({part}) is list else [Expr({part}, lineno=line, col_offset=column)])"
+    return template_code(node)
+
+
 class NodeMaker:
     """The state of the generator for one function, and constructors of `ast` nodes, which get the place in the
     script that is being translated."""
@@ -7696,26 +7983,48 @@ class NodeMaker:
         self.expects_floats = False
         #: Whether this function is likely to run often: a method, a callback, one made in a loop.
         self.often = False
+        #: Python name of a variable that never changes -> the place, after it was set, for a second variable: the
+        #: dict of properties of an ordinary object (which stays the same dict), empty for anything else.
+        self.dict_places = {}
 
     def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script. The commonest three do without."""
+        """A node of a class of `ast`, at the current place in the script. The commonest three do without; keyword
+        arguments for the place would take longer."""
         made = kind(*fields)
         made.lineno, made.col_offset = self.line, self.column
         return made
 
+    def python(self, template, **parts):
+        """An expression, or statements; see python_template()."""
+        return python_template(template)(self.line, self.column, **parts)
+
+    def emit_python(self, template, **parts):
+        self.out += python_template(template)(self.line, self.column, **parts)
+
     def name(self, id):
-        return ast.Name(id, _LOAD, lineno=self.line, col_offset=self.column)
+        made = ast.Name(id, _LOAD)
+        made.lineno, made.col_offset = self.line, self.column
+        return made
 
     def store(self, id):
         return self.node(ast.Name, id, _STORE)
 
     def const(self, value):
-        return ast.Constant(value, lineno=self.line, col_offset=self.column)
+        made = ast.Constant(value)
+        made.lineno, made.col_offset = self.line, self.column
+        return made
 
     def call(self, helper, *args):
         line, column = self.line, self.column
-        return ast.Call(ast.Name(helper, _LOAD, lineno=line, col_offset=column), list(args), [],
-                        lineno=line, col_offset=column)
+        name = ast.Name(helper, _LOAD)
+        name.lineno, name.col_offset = line, column
+        made = ast.Call(name, list(args), [])
+        made.lineno, made.col_offset = line, column
+        return made
+
+    def last_of(self, *values):
+        """Evaluates all, gives the last."""
+        return self.subscript(self.tuple(*values), self.const(len(values) - 1))
 
     def apply(self, function, args):
         return self.node(ast.Call, function, args, [])
@@ -7727,7 +8036,7 @@ class NodeMaker:
         return self.node(ast.Subscript, value, index, _LOAD)
 
     def walrus(self, id, value):
-        return self.node(ast.NamedExpr, self.store(id), value)
+        return self.python("({id} := {value})", id=id, value=value)
 
     def either(self, test, then, otherwise):
         return self.node(ast.IfExp, test, then, otherwise)
@@ -7758,9 +8067,6 @@ class NodeMaker:
         """Evaluates all, gives the first."""
         return self.subscript(self.tuple(*values), self.const(0))
 
-    def last_of(self, *values):
-        return self.subscript(self.tuple(*values), self.const(len(values) - 1))
-
     def starred(self, value):
         return self.node(ast.Starred, value, _LOAD)
 
@@ -7774,7 +8080,9 @@ class NodeMaker:
         self.out.append(self.node(ast.Expr, value))
 
     def emit_assign(self, id, value):
-        self.out.append(self.node(ast.Assign, [self.store(id)], value))
+        line, column = self.line, self.column
+        self.out.append(ast.Assign([ast.Name(id, _STORE, lineno=line, col_offset=column)], value,
+                                   lineno=line, col_offset=column))
 
     def emit_if(self, test, body, orelse=()):
         self.out.append(self.node(ast.If, test, body or [self.passing()], list(orelse)))
@@ -7867,7 +8175,9 @@ class FunctionEmitter(NodeMaker):
         python = f"{name}_f{self.unit.function_count}"
         inner = emitter or Emitter(self.unit, scope, self)
         inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
-        inner.often = self.in_class or scope.is_arrow or self.runs_often()
+        # Declarations and blocks of arrow functions at the top are mostly handlers, which run once a request.
+        inner.often = self.in_class or self.runs_often() or isinstance(node, FunctionExpression) or node.expression \
+            or self.outer is not None and not isinstance(node, FunctionDeclaration)
         definition = inner.function_definition(node, python)
         if not scope.loop_variables:
             self.emit(definition)
@@ -7875,8 +8185,8 @@ class FunctionEmitter(NodeMaker):
         variables = list({v.python: v for v in scope.loop_variables}.values())
         factory = "make_" + python
         self.emit(self.python_def(factory, [v.python for v in variables], [
-            definition, self.node(ast.Return, self.name(python))]))
-        return self.apply(self.name(factory), [self.name(v.python) for v in variables])
+            definition, *self.python("return {python}", python=python)]))
+        return self.call(factory, *[self.name(v.python) for v in variables])
 
     def python_def(self, name, params, body, rest=None, optional=()):
         """A FunctionDef with positional parameters; those of `optional` default to undefined."""
@@ -7894,17 +8204,16 @@ class FunctionEmitter(NodeMaker):
         prologue = self.out = []
         self.prologue(node, scope, patterns)
         params_done = len(prologue)
-        self.emit(self.poll())
+        self.emit_python("if interrupt: stop()")
         if node.expression:
             self.at(node.body)
-            value = self.return_value(node.body)
-            self.emit(self.node(ast.Return, value))
+            self.emit_python("return {value}", value=self.return_value(node.body))
         else:
             self.function_body(node.body.body, scope.body)
         self.at(node)
         body = self.out
         if self.jump_codes:
-            body.insert(params_done, self.no_jump())
+            body[params_done:params_done] = self.python("jump = 0")
         if node.is_generator or node.is_async:
             body = self.generator_body(node, body, params_done)
         self.at(node)
@@ -7918,10 +8227,6 @@ class FunctionEmitter(NodeMaker):
             made.args.kwonlyargs.append(self.node(ast.arg, "own_function", None))
             made.args.kw_defaults.append(self.const(None))
         return made
-
-    def no_jump(self):
-        """jump = 0: no jump through several loops is under way."""
-        return self.node(ast.Assign, [self.store("jump")], self.const(0))
 
     def takes_new_target(self, node):
         """Whether the Python function has new.target as its first parameter."""
@@ -7976,19 +8281,29 @@ class FunctionEmitter(NodeMaker):
         if self.constructor == "base":
             self.emit_assign("this", self.call("new_instance", self.name("new_target"), self.class_value()))
         elif self.constructor == "derived":
-            self.emit_assign("this_bound", self.const(False))
-            # Never run; makes `this` a local name that is unbound until super() returns.
-            self.emit_if(self.const(False), self.collect(
-                lambda: self.emit_assign("this", self.const(None))))
+            # The second is never run; it makes `this` a local name that is unbound until super() returns.
+            self.emit_python("""
+                this_bound = False
+                if False: this = None""")
         elif scope.uses_this and not scope.strict and not scope.is_arrow:
-            self.emit_if(self.compare(self.call("type", self.name("this")), _IS_NOT, self.name("JSObject")),
-                         self.collect(lambda: self.emit_assign(
-                             "this", self.call("sloppy_this", self.name("this")))))
+            self.emit_python("if type(this) is not JSObject: this = sloppy_this(this)")
         if scope.uses_new_target and self.constructor is None and not scope.is_arrow \
                 and not self.takes_new_target(node):
             self.emit_assign("new_target", self.name("undefined"))
+        if scope.holder is not None:
+            self.make_holder(scope, self.call("new_scope"))
         if scope.uses_arguments:
             self.arguments_prologue(node, scope)
+        if scope.has_eval:
+            for variable in scope.names.values():
+                if variable.kind == "param":
+                    self.declare_cell(variable)
+        if scope.uses_this and not scope.is_arrow and self.constructor != "derived" and self.often:
+            self.make_place("this")
+        for param in node.params:
+            if isinstance(param, Identifier) and not scope.uses_arguments and not scope.maps_arguments \
+                    and type(param.scope) is Variable and param.scope.type is None and param.scope.kind == "param":
+                self.place_for_dict(param.scope)
         for param, source in patterns:
             self.at(param)
             self.bind_parameter(param, source)
@@ -7996,6 +8311,8 @@ class FunctionEmitter(NodeMaker):
             self.emit_value(self.call("map_arguments", self.load_variable(scope.names["arguments"]), *[
                 self.name(param.scope.python) for param in node.params]))
         if scope.body is not scope:
+            if scope.body.holder is not None:
+                self.make_holder(scope.body, self.call("new_scope"))
             self.separate_body(scope)
 
     def arguments_prologue(self, node, scope):
@@ -8010,20 +8327,16 @@ class FunctionEmitter(NodeMaker):
     def bind_parameter(self, param, source):
         """Binds one parameter from a Python parameter, or from `arguments` by index."""
         for identifier in bound_names(param):
-            self.declare_cell(identifier.scope)
+            if not self.scope.has_eval:
+                self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
-            rest = self.name("rest") if source == "rest" else self.subscript(
-                self.name("arguments"), self.node(ast.Slice, self.const(source), None, None))
-            value = self.call("rest_array", rest)
-            self.bind(param.argument, value)
-            return
-        if type(source) is int:
-            value = self.either(
-                self.compare(self.call("len", self.name("arguments")), ast.Gt(), self.const(source)),
-                self.subscript(self.name("arguments"), self.const(source)), self.name("undefined"))
+            rest = source if source == "rest" else self.python("arguments[{source!r}:]", source=source)
+            self.bind(param.argument, self.python("rest_array({rest})", rest=rest))
+        elif type(source) is int:
+            self.bind(param, self.python(
+                "arguments[{source!r}] if len(arguments) > {source!r} else undefined", source=source))
         else:
-            value = self.name(source)
-        self.bind(param, value)
+            self.bind(param, self.name(source))
 
     def separate_body(self, scope):
         """Body names that repeat a parameter start with its value (10.2.11, step 28)."""
@@ -8053,12 +8366,10 @@ class FunctionEmitter(NodeMaker):
         else:
             self.statements(statements)
         self.block = outer
-        if self.constructor == "base":
-            self.emit(self.node(ast.Return, self.name("this")))
-        elif self.constructor == "derived":
-            self.emit(self.node(ast.Return, self.name("this")))
+        if self.constructor is not None:
+            self.emit_python("return this")
         elif not (self.out and isinstance(self.out[-1], (ast.Return, ast.Raise))):
-            self.emit(self.node(ast.Return, self.name("undefined")))
+            self.emit_python("return undefined")
 
     def returning_late(self, statements):
         """The body of a derived constructor with try statements: `return` looks at `this` only after
@@ -8071,38 +8382,63 @@ class FunctionEmitter(NodeMaker):
 
     def generator_body(self, node, body, params_done):
         """Makes sure a Python generator results, and catches the return of generators."""
-        yields = self.node(ast.Expr, self.node(ast.Yield, self.name("undefined")))
-        never = self.node(ast.If, self.const(False), [yields], [])
+        never = self.python("if False: (yield undefined)")
         if not node.is_generator:
-            return [never] + body
-        leaves = self.node(ast.Return, self.attribute(self.name("returned"), "value"))
-        handler = self.node(ast.ExceptHandler, self.name("GeneratorReturn"), "returned", [leaves])
-        guarded = self.node(ast.Try, [never] + body[params_done:], [handler], [], [])
+            return never + body
+        guarded = self.python("""
+            try: {body}
+            except GeneratorReturn as returned: return returned.value""", body=never + body[params_done:])
         if params_done == 0:
-            return [guarded]
+            return guarded
         # Parameters are bound when the function is called, the body runs later (27.5.3.1).
         bound = assigned_names(body[:params_done])
         bound |= {v.python for v in self.scope.names.values() if v.kind == "param"} | {"this"}
         shared = assigned_names(body[params_done:]) & bound
         shared |= {v if isinstance(v, str) else v.python for v in self.scope.nonlocals}
         heading = self.declarations_of(shared - self.globals)
-        inner = self.python_def("generator_body", [], heading + [guarded])
+        inner = self.python_def("generator_body", [], heading + guarded)
         inner.args.vararg = None
-        return body[:params_done] + [inner, self.node(ast.Return, self.apply(self.name(inner.name), []))]
+        return body[:params_done] + [inner, *self.python("return generator_body()")]
 
     # -- variables ----
 
     def load_variable(self, variable):
         if variable.boxed:
-            return self.attribute(self.name(variable.python), "v")
+            return self.python("{cell}.v", cell=variable.python)
         return self.name(variable.python)
 
-    def load(self, identifier):
-        """An Identifier as a value."""
+    def load(self, identifier, found=None):
+        """An Identifier as a value. `found`: see with_found()."""
         variable = identifier.scope
         if type(variable) is Variable:
             return self.load_variable(variable)
+        if type(variable) is DynamicName:
+            holder, test = self.find(identifier, found)
+            value = self.load_global(identifier.name) if variable.variable is None \
+                else self.load_variable(variable.variable)
+            return self.either(test, self.call("scope_get", holder, self.const(identifier.name),
+                                               self.const(self.scope.strict)), value)
         return self.load_global(identifier.name)
+
+    def find(self, identifier, found=None):
+        """-> (the object that has a DynamicName, whether there is one), to be evaluated in reverse order."""
+        temp = found or self.temporary()
+        first = self.name(temp)
+        if found is None:
+            first = self.walrus(temp, self.finding(identifier))
+        return self.name(temp), self.compare(first, _IS_NOT, self.const(None))
+
+    def finding(self, identifier):
+        holders = [self.load_variable(holder) for holder in identifier.scope.holders]
+        return self.call("find_scope", self.const(identifier.name), *holders)
+
+    def with_found(self, identifier, make):
+        """make(found) as an expression, where a DynamicName is read and written: it is looked up once, before, and
+        `found` is the temporary with the outcome; None for other names."""
+        if type(identifier.scope) is not DynamicName:
+            return make(None)
+        found = self.temporary()
+        return self.last_of(self.walrus(found, self.finding(identifier)), make(found))
 
     def load_global(self, name):
         if name == "undefined":
@@ -8130,11 +8466,35 @@ class FunctionEmitter(NodeMaker):
         if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
-            target = self.node(ast.Attribute, self.name(variable.python), "v", _STORE)
-            self.emit(self.node(ast.Assign, [target], value))
+            self.emit_python("{cell}.v = {value}", cell=variable.python, value=value)
             return
         self.note_assignment(variable)
         self.emit_assign(variable.python, value)
+        if declares and variable.kind in ("let", "const") and variable.type is None:
+            self.place_for_dict(variable)
+
+    def place_for_dict(self, variable):
+        """Where a variable was set that is not set again: a place for its `dict_of`."""
+        if not variable.assigned and not variable.early and not variable.boxed and not variable.is_global \
+                and variable.scope.function is self.scope and self.runs_often():
+            self.make_place(variable.python)
+
+    def make_place(self, python):
+        place = self.node(ast.If, self.const(False), [self.passing()], [])
+        self.dict_places[python] = place
+        self.emit(place)
+
+    def dict_of(self, obj):
+        """The name of the dict that goes with a variable, or None."""
+        place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) else None
+        if place is None:
+            return None
+        name = obj.id + ".props"
+        if not place.test.value:
+            place.test = self.const(True)
+            place.body = [self.node(ast.Assign, [self.store(name)], self.either(
+                self.type_is(obj, "JSObject"), self.attribute(obj, "props"), self.name("no_props")))]
+        return self.name(name)
 
     def assign_value(self, variable, value, declares=False):
         """variable = value, as an expression."""
@@ -8143,9 +8503,15 @@ class FunctionEmitter(NodeMaker):
         if not declares and variable.early and variable.kind in ("let", "class", "const", "param"):
             value = self.call("after", value, self.load_variable(variable))
         if variable.boxed:
-            return self.apply(self.attribute(self.name(variable.python), "set"), [value])
+            return self.python("{cell}.set({value})", cell=variable.python, value=value)
         self.note_assignment(variable)
         return self.walrus(variable.python, value)
+
+    def emit_unbound(self, name):
+        """Takes away what a name has from the turn before of a loop."""
+        self.emit_python("""
+            {name} = None
+            del {name}""", name=name)
 
     def is_constant(self, variable):
         return variable.kind in ("const", "import") or variable.kind == "fname"
@@ -8155,9 +8521,24 @@ class FunctionEmitter(NodeMaker):
             return value
         return self.call("assign_const", value, self.load_variable(variable), self.const(variable.name))
 
-    def assign_identifier(self, identifier, value):
-        """identifier = value, as an expression."""
+    def assign_identifier(self, identifier, value, found=None):
+        """identifier = value, as an expression. `found`: see with_found()."""
         variable = identifier.scope
+        if type(variable) is DynamicName:
+            temp, name = self.temporary(), self.const(identifier.name)
+            variable = variable.variable
+
+            def assign(found):
+                saved = self.name(temp)
+                if variable is None:
+                    self.unit.free_globals.add(identifier.name)
+                    put = self.call("put_global", name, saved, self.const(self.scope.strict))
+                else:
+                    put = self.assign_value(variable, saved)
+                holder, test = self.find(identifier, found)
+                return self.last_of(self.walrus(temp, value), self.either(
+                    test, self.call("scope_put", holder, name, saved, self.const(self.scope.strict)), put))
+            return assign(found) if found else self.with_found(identifier, assign)
         if type(variable) is Variable:
             return self.assign_value(variable, value)
         self.unit.free_globals.add(identifier.name)
@@ -8173,8 +8554,7 @@ class FunctionEmitter(NodeMaker):
                 if variable.boxed:
                     self.declare_cell(variable)
                 elif variable.early and variable.in_loop:
-                    self.emit_assign(variable.python, self.const(None))
-                    self.emit(self.node(ast.Delete, [self.node(ast.Name, variable.python, _DEL)]))
+                    self.emit_unbound(variable.python)
             elif variable.kind == "function" and variable.boxed:
                 self.declare_cell(variable)
         for declaration in scope.functions:
@@ -8223,14 +8603,38 @@ class StatementEmitter(FunctionEmitter):
     def visit_EmptyStatement(self, node):
         pass
 
+    def visit_WithStatement(self, node):
+        self.empty_completion()
+        self.make_holder(node.scope, self.call("with_object", self.expression(node.object)))
+        outer, self.block = self.block, node.scope
+        self.statement(node.body)
+        self.block = outer
+
+    def make_holder(self, scope, value):
+        """The object in which names of a scope are looked up."""
+        self.declare_cell(scope.holder)
+        self.emit_store(scope.holder, value, True)
+
     visit_DebuggerStatement = visit_ImportDeclaration = visit_ExportAllDeclaration = visit_EmptyStatement
 
     def visit_FunctionDeclaration(self, node):
         block, node.scope.block = node.scope.block, None
         if block is not None:
             self.in_scope(block, lambda: self.visit_FunctionDeclaration(node))
+        elif type(node.scope.var_copy) is str:
+            self.emit_value(self.store_for_eval(self.scope, node.scope.var_copy, self.load(node.id)))
         elif node.scope.var_copy is not None:
             self.emit_store(node.scope.var_copy, self.load(node.id), True)
+
+    def store_for_eval(self, scope, name, *value):
+        """Declares a `var` of a direct eval in the function around, as an expression; with a value, sets it."""
+        outer = scope.site.var_scope
+        if outer is None:
+            return self.call("put_global", self.const(name), *value, self.const(False)) if value else self.const(None)
+        known = outer.names.get(name) or outer.function.names.get(name)
+        if known is not None:
+            return self.assign_value(known, *value, declares=True) if value else self.const(None)
+        return self.call("scope_declare", self.load_variable(outer.holder), self.const(name), *value)
 
     def visit_VariableDeclaration(self, node):
         for declarator in node.declarations:
@@ -8261,8 +8665,8 @@ class StatementEmitter(FunctionEmitter):
         if self.jumps_through_of():
             self.emit_assign("returned", value)
             self.jump_out(None, "return")
-            return
-        self.emit(self.node(ast.Return, value))
+        else:
+            self.emit_python("return {value}", value=value)
 
     def jumps_through_of(self):
         """Whether a return must break out of loops step by step, so that they can close iterators."""
@@ -8270,9 +8674,8 @@ class StatementEmitter(FunctionEmitter):
 
     def derived_return(self, value):
         """`return value` in a derived constructor: an object, or `this` for undefined."""
-        temp = self.temporary()
-        return self.either(self.compare(self.walrus(temp, value), _IS, self.name("undefined")),
-                           self.name("this"), self.call("derived_result", self.name(temp)))
+        return self.python("this if ({temp} := {value}) is undefined else derived_result({temp})",
+                           temp=self.temporary(), value=value)
 
     def return_value(self, node):
         value = self.expression(node)
@@ -8327,7 +8730,7 @@ class StatementEmitter(FunctionEmitter):
     def visit_ThrowStatement(self, node):
         value = self.expression(node.argument)
         self.at(node)
-        self.emit(self.node(ast.Raise, self.call("JSError", value), None))
+        self.emit_python("raise JSError({value})", value=value)
 
     # -- modules ----
 
@@ -8359,39 +8762,35 @@ class LoopEmitter(StatementEmitter):
         self.jumps.append(jump)
         return jump
 
-    def poll(self):
-        """if interrupt: stop()"""
-        return self.node(ast.If, self.name("interrupt"), [self.node(ast.Expr, self.call("stop"))], [])
-
     def finish_loop(self, jump):
         """After a loop: jumps that pass through it go on."""
         self.jumps.pop()
         for code, target, is_break in jump.pending:
             body = self.collect(lambda: self.resume_jump(code, target, is_break))
-            self.emit_if(self.compare(self.name("jump"), _EQ, self.const(code)), body)
+            self.emit_python("if jump == {code!r}: {body}", code=code, body=body)
 
     def resume_jump(self, code, target, is_break):
         here = self.jumps[-1] if self.jumps else None
         if target == "return":
             if self.jumps_through_of():
                 here.pending.append((code, target, is_break))
-                self.emit(self.node(ast.Break))
+                self.emit_break()
             else:
                 value = self.name("returned")
                 if self.constructor == "derived":
                     value = self.derived_return(value)
-                self.emit(self.node(ast.Return, value))
+                self.emit_python("return {value}", value=value)
         elif here is target:
             self.emit_assign("jump", self.const(0))
             self.leave(target, is_break)
         else:
             here.pending.append((code, target, is_break))
-            self.emit(self.node(ast.Break))
+            self.emit_break()
 
     def leave(self, jump, is_break):
         """break or continue of the innermost Python loop."""
         if is_break:
-            self.emit(self.node(ast.Break))
+            self.emit_break()
         else:
             if jump.update is not None:
                 jump.update()
@@ -8407,7 +8806,7 @@ class LoopEmitter(StatementEmitter):
         code = self.jump_codes
         self.emit_assign("jump", self.const(code))
         innermost.pending.append((code, target if kind != "return" else "return", kind == "break"))
-        self.emit(self.node(ast.Break))
+        self.emit_break()
 
     def visit_BreakStatement(self, node):
         for jump in reversed(self.jumps):
@@ -8446,8 +8845,10 @@ class LoopEmitter(StatementEmitter):
 
     def once(self, body):
         """A Python loop that runs once, so that break can leave it."""
-        body = body + [self.node(ast.Break)]
-        self.emit(self.node(ast.While, self.const(True), body, []))
+        self.emit_python("while True: {body}", body=[*body, self.node(ast.Break)])
+
+    def emit_break(self):
+        self.emit(self.node(ast.Break))
 
     def visit_WhileStatement(self, node):
         self.empty_completion()
@@ -8474,13 +8875,13 @@ class LoopEmitter(StatementEmitter):
         def inside():
             if test is not None:
                 self.at(test)
-                self.emit_if(self.inverse(test), [self.node(ast.Break)])
+                self.emit_python("if {over}: break", over=self.inverse(test))
             self.at(node)
-            self.emit(self.poll())
+            self.emit_python("if interrupt: stop()")
             body()
         statements = self.collect(inside)
         self.at(node)
-        self.emit(self.node(ast.While, self.const(True), statements, []))
+        self.emit_python("while True: {statements}", statements=statements)
 
     def inverse(self, node):
         """A condition that holds when the expression is false."""
@@ -8494,7 +8895,7 @@ class LoopEmitter(StatementEmitter):
 
         def check():
             self.at(node.test)
-            self.emit_if(self.inverse(node.test), [self.node(ast.Break)])
+            self.emit_python("if {over}: break", over=self.inverse(node.test))
         jump.update = check
 
         def body():
@@ -8543,7 +8944,7 @@ class LoopEmitter(StatementEmitter):
         keys = self.call("enumerate_keys", self.head_value(node))
         jump = self.loop(labels)
         self.at(node)
-        self.emit(self.for_each(node, keys))
+        self.out += self.for_each(node, keys)
         self.finish_loop(jump)
 
     def head_value(self, node):
@@ -8553,7 +8954,7 @@ class LoopEmitter(StatementEmitter):
         return self.expression(node.right)
 
     def for_each(self, node, values):
-        """for target in values: body, as a Python statement."""
+        """for target in values: body"""
         left, scope = node.left, node.scope
         target = left.declarations[0].id if isinstance(left, VariableDeclaration) else left
         simple = isinstance(target, Identifier) and type(target.scope) is Variable \
@@ -8567,7 +8968,7 @@ class LoopEmitter(StatementEmitter):
 
         def inside():
             self.at(node)
-            self.emit(self.poll())
+            self.emit_python("if interrupt: stop()")
             outer, self.block = self.block, scope
             if not simple:
                 for variable in scope.names.values():
@@ -8577,11 +8978,13 @@ class LoopEmitter(StatementEmitter):
                     self.bind(target, self.name(id))
                 else:
                     self.assign_target(target, self.name(id))
+            elif isinstance(left, VariableDeclaration) and left.kind != "var":
+                self.place_for_dict(target.scope)
             self.statement(node.body)
             self.block = outer
         body = self.collect(inside)
         self.at(node)
-        return self.node(ast.For, self.store(id), values, body, [])
+        return self.python("for {id} in {values}: {body}", id=id, values=values, body=body)
 
     def visit_ForOfStatement(self, node):
         labels = self.take_labels()
@@ -8591,47 +8994,54 @@ class LoopEmitter(StatementEmitter):
             return
         iterator = self.temporary()
         iterate = "iterate_live" if may_change_arrays(node.body) else "iterate"
+        target = node.left.declarations[0].id if isinstance(node.left, VariableDeclaration) else None
+        if isinstance(target, ArrayPattern) and 1 <= len(target.elements) <= 2 \
+                and all(element is None or self.is_unseen(element, False) for element in target.elements):
+            iterate = "iterate_entries"
         self.emit_assign(iterator, self.call(iterate, self.head_value(node), *self.iterable_text(node.right)))
         jump = self.loop(labels, "of")
         self.at(node)
         loop = self.for_each(node, self.name(iterator))
         self.at(node)
-        self.emit(self.guarded_loop([loop], iterator, "abandon_iterator"))
+        self.out += self.guarded_loop(loop, iterator)
         if jumps_out(node.body):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
         self.finish_loop(jump)
 
-    def guarded_loop(self, body, iterator, abandon):
-        """try: body / except BaseException as error: abandon(iterator, error); raise"""
-        leaving = self.call(abandon, self.name(iterator), self.name("error"))
-        if abandon == "async_abandon":
-            leaving.args.append(self.const(self.is_generator))
-            leaving = self.node(ast.YieldFrom, leaving)
-        handler = self.node(ast.ExceptHandler, self.name("BaseException"), "error", [
-            self.node(ast.Expr, leaving), self.node(ast.Raise, None, None)])
-        return self.node(ast.Try, body, [handler], [], [])
+    def guarded_loop(self, body, iterator):
+        """Statements whose exceptions close an iterator."""
+        return self.python("""
+            try: {body}
+            except BaseException as error:
+                abandon_iterator({iterator}, error)
+                raise""", body=body, iterator=iterator)
 
     def for_await(self, node, labels):
         """for await (… of …): next() is awaited each time (14.7.5)."""
         iterator, result = self.temporary(), self.temporary()
         self.emit_assign(iterator, self.call("async_iterate", self.head_value(node)))
         jump = self.loop(labels, "of")
-        step = self.awaited(self.apply(self.attribute(self.name(iterator), "step"), []))
+        step = self.awaited(self.python("{iterator}.step()", iterator=iterator))
 
         def turn():
             self.at(node)
-            self.emit_assign(result, self.call("async_step", self.name(iterator), step))
-            self.emit_if(self.compare(self.name(result), _IS, self.const(None)), [self.node(ast.Break)])
-            one = self.for_each(node, self.tuple(self.name(result)))
+            self.emit_python("""
+                {result} = async_step({iterator}, {step})
+                if {result} is None: break""", result=result, iterator=iterator, step=step)
             # The body of a Python for over one value, without the for: break must leave the outer loop.
-            self.emit(self.node(ast.Assign, [one.target], self.name(result)))
+            one, = self.for_each(node, self.name(result))
+            self.emit_assign(one.target.id, self.name(result))
             self.out.extend(one.body)
         body = self.collect(turn)
         self.at(node)
-        loop = self.node(ast.While, self.const(True), body, [])
-        self.emit(self.guarded_loop([loop], iterator, "async_abandon"))
-        closing = self.call("async_close", self.name(iterator), self.const(self.is_generator))
-        self.emit_value(self.node(ast.YieldFrom, closing))
+        self.emit_python("""
+            try:
+                while True: {body}
+            except BaseException as error:
+                yield from async_abandon({iterator}, error, {wrap!r})
+                raise
+            yield from async_close({iterator}, {wrap!r})""",
+                         body=body, iterator=iterator, wrap=self.is_generator)
         self.finish_loop(jump)
 
     def visit_SwitchStatement(self, node):
@@ -8642,12 +9052,31 @@ class LoopEmitter(StatementEmitter):
         self.jumps.append(jump)
         self.at(node)
 
+        groups = grouped_cases(node.cases)
+        chained = groups is not None and not any(case.test is not None and self.needs_lift(case.test) for case in node.cases)
+
         def inside():
-            self.in_scope(node.scope, lambda: self.cases(node, value))
+            self.in_scope(node.scope, lambda: self.chained_cases(groups, value) if chained else self.cases(node, value))
         body = self.collect(inside)
         self.at(node)
         self.once(body)
         self.finish_loop(jump)
+
+    def chained_cases(self, groups, value):
+        """if value === test: the case's statements, else the next group."""
+        if not groups:
+            return
+        cases, rest = groups[0], groups[1:]
+        self.at(cases[0])
+        if cases[-1].test is None:
+            self.statements(cases[-1].consequent)
+            return
+        tests = [self.equality(self.name(value), self.expression(case.test)) for case in cases]
+        then = self.collect(lambda: self.statements(cases[-1].consequent))
+        orelse = self.collect(lambda: self.chained_cases(rest, value))
+        self.at(cases[0])
+        self.emit_if(tests[0] if len(tests) == 1 else self.any_of(*tests), then,
+                     [] if isinstance(orelse[0], ast.Pass) else orelse)
 
     def cases(self, node, value):
         """Finds the case that matches, then runs the cases from there on."""
@@ -8665,12 +9094,12 @@ class LoopEmitter(StatementEmitter):
             if start == 0:
                 self.out += body
             else:
-                self.emit_if(self.compare(self.name(number), _EQ, self.const(default)), body)
+                self.emit_python("if {number} == {code!r}: {body}", number=number, code=default, body=body)
         for index, case in enumerate(node.cases):
             if case.consequent:
                 body = self.collect(lambda: self.statements(case.consequent))
                 self.at(case)
-                self.emit_if(self.compare(self.name(number), ast.LtE(), self.const(index)), body)
+                self.emit_python("if {number} <= {index!r}: {body}", number=number, index=index, body=body)
 
     def select_case(self, cases, indices, value, number):
         """if value === test: number = index, else the next one of `indices`."""
@@ -8702,9 +9131,9 @@ class LoopEmitter(StatementEmitter):
         if node.finalizer is not None:
             finalizer = self.finalizer(node.finalizer, self.jump_codes != codes)
         self.at(node)
-        if finalizer and (self.is_generator or self.is_async):
-            body, handlers, finalizer = self.guard_collection(body, handlers, finalizer)
-        made = self.node(ast.Try, body, handlers, [], finalizer)
+        collected = finalizer and (self.is_generator or self.is_async)
+        made = self.guard_collection(body, handlers, finalizer) if collected \
+            else self.node(ast.Try, body, handlers, [], finalizer)
         left = self.temporary() if finalizer and jumps_out(node.finalizer) else None
         self.out += [made] if left is None else left_after(made, left)
         if finalizer and not self.unit.must_outline:
@@ -8714,12 +9143,16 @@ class LoopEmitter(StatementEmitter):
         """When Python disposes of a suspended generator, no finally block of the script may run."""
         if handlers:
             body = [self.node(ast.Try, body, handlers, [], [])]
-        flag = self.temporary()
-        self.emit_assign(flag, self.const(False))
-        mark = self.node(ast.Assign, [self.store(flag)], self.const(True))
-        disposed = self.node(ast.ExceptHandler, self.name("GeneratorExit"), None, [
-            mark, self.node(ast.Raise, None, None)])
-        return body, [disposed], [self.node(ast.If, self.negated(self.name(flag)), finalizer, [])]
+        start, made = self.python("""
+            {disposed} = False
+            try: {body}
+            except GeneratorExit:
+                {disposed} = True
+                raise
+            finally:
+                if not {disposed}: {finalizer}""", disposed=self.temporary(), body=body, finalizer=finalizer)
+        self.emit(start)
+        return made
 
     def finalizer(self, node, interrupts):
         """A finally block. Its end gives back the jump (one that it `interrupts`, or none) and the
@@ -8809,7 +9242,7 @@ class DestructuringEmitter(LoopEmitter):
         self.emit_assign(temp, value)
         body = self.collect(lambda: self.emit_assign(temp, self.named(pattern.right, pattern.left)))
         self.at(pattern)
-        self.emit_if(self.compare(self.name(temp), _IS, self.name("undefined")), body)
+        self.emit_python("if {temp} is undefined: {body}", temp=temp, body=body)
         use(self.name(temp))
 
     def object_pattern(self, pattern, value, store):
@@ -8817,16 +9250,14 @@ class DestructuringEmitter(LoopEmitter):
         self.emit_assign(source, value)
         first = pattern.properties[0] if pattern.properties else None
         named = [self.const(property_name(first.key))] if isinstance(first, Property) and not first.computed else []
-        refused = self.collect(lambda: self.emit_value(
-            self.call("refuse_destructuring", self.name(source), *named)))
-        self.emit_if(self.any_of(self.compare(self.name(source), _IS, self.name("undefined")),
-                                 self.compare(self.name(source), _IS, self.name("null"))), refused)
+        self.emit_python("if {it} is undefined or {it} is null: refuse_destructuring({it}, *{named})",
+                         it=source, named=named)
         used = []
         for prop in pattern.properties:
             self.at(prop)
             if isinstance(prop, RestElement):
                 target = self.prepare_target(prop.argument)
-                store(target, self.call("object_rest", self.name(source), self.tuple(*used)))
+                store(target, self.python("object_rest({source}, (*{used},))", source=source, used=used))
                 continue
             if prop.computed:
                 key = self.temporary()
@@ -8880,7 +9311,7 @@ class DestructuringEmitter(LoopEmitter):
             for index, element in enumerate(pattern.elements):
                 if element is not None:
                     self.at(element)
-                    store(element, self.subscript(self.name(values), self.const(index)))
+                    store(element, self.python("{values}[{index!r}]", values=values, index=index))
             return
         iterator = self.temporary()
         self.emit_assign(iterator, self.call("destructure_array", value, *text))
@@ -8890,7 +9321,7 @@ class DestructuringEmitter(LoopEmitter):
                 self.element_target(element, iterator, store)
         body = self.collect(elements)
         self.at(pattern)
-        self.emit(self.guarded_loop(body, iterator, "abandon_iterator"))
+        self.out += self.guarded_loop(body, iterator)
         if not (pattern.elements and isinstance(pattern.elements[-1], RestElement)):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
 
@@ -8902,7 +9333,7 @@ class DestructuringEmitter(LoopEmitter):
 
     def element_target(self, element, iterator, store):
         if element is None:
-            self.emit_value(self.apply(self.attribute(self.name(iterator), "step"), []))
+            self.emit_value(self.python("{iterator}.step()", iterator=iterator))
             return
         self.at(element)
         rest = isinstance(element, RestElement)
@@ -8910,7 +9341,7 @@ class DestructuringEmitter(LoopEmitter):
         inner = target.left if isinstance(target, AssignmentPattern) else target
         prepared = self.prepare_target(inner)
         self.at(element)
-        value = self.apply(self.attribute(self.name(iterator), "rest" if rest else "step"), [])
+        value = self.python("{iterator}.rest()" if rest else "{iterator}.step()", iterator=iterator)
         if isinstance(target, AssignmentPattern):
             self.with_default(target, value, lambda v: self.destructure(prepared, v, store))
         else:
@@ -9012,9 +9443,8 @@ class ExpressionEmitter(DestructuringEmitter):
         if kind == "bool" or kind == "str" or type(kind) is tuple:
             return value
         if isinstance(value, ast.Name):
-            return self.both(value, self.compare(value, _EQ, value))
-        temp = self.temporary()
-        return self.both(self.walrus(temp, value), self.compare(self.name(temp), _EQ, self.name(temp)))
+            return self.python("{value} and {value} == {value}", value=value)
+        return self.python("({temp} := {value}) and {temp} == {temp}", temp=self.temporary(), value=value)
 
     def test(self, node):
         """A condition, as a Python expression that is true or false for Python."""
@@ -9035,8 +9465,8 @@ class ExpressionEmitter(DestructuringEmitter):
 
     def visit_Identifier(self, node):
         variable = node.scope
-        if type(variable) is Variable:
-            return self.load_variable(variable)
+        if variable is not None:
+            return self.load(node)
         if node.name == "NaN":
             return self.const(NAN)
         if node.name == "Infinity":
@@ -9096,10 +9526,8 @@ class ExpressionEmitter(DestructuringEmitter):
 
     def visit_ArrayExpression(self, node):
         if any(element is None for element in node.elements):
-            values = self.operands(node.elements)
-            return self.call("array_with_holes", self.node(ast.List, values, _LOAD))
-        values = self.operands(node.elements)
-        return self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
+            return self.python("array_with_holes([*{values}])", values=self.operands(node.elements))
+        return self.python("JSArray(ArrayPrototype, [*{values}])", values=self.operands(node.elements))
 
     # -- objects ----
 
@@ -9126,7 +9554,7 @@ class ExpressionEmitter(DestructuringEmitter):
             else:
                 steps.append(self.property_step(prop, temp))
         self.at(node)
-        return self.name(temp) if lifted else self.first_of(*steps)
+        return self.name(temp) if lifted else self.python("(*{steps},)[0]", steps=steps)
 
     def plain_object(self, properties):
         keys, values = [], []
@@ -9134,8 +9562,7 @@ class ExpressionEmitter(DestructuringEmitter):
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
-        table = self.node(ast.Dict, keys, values)
-        return self.call("JSObject", self.name("ObjectPrototype"), table)
+        return self.python("JSObject(ObjectPrototype, {table})", table=self.node(ast.Dict, keys, values))
 
     def property_value(self, prop, name):
         if isinstance(prop.value, FunctionExpression) and prop.method:
@@ -9203,8 +9630,7 @@ class ClassEmitter(ExpressionEmitter):
             if variable.kind in ("const", "hidden"):
                 self.declare_cell(variable)
                 if not variable.boxed and variable.in_loop and variable.kind == "const" and variable.early:
-                    self.emit_assign(variable.python, self.const(None))
-                    self.emit(self.node(ast.Delete, [self.node(ast.Name, variable.python, _DEL)]))
+                    self.emit_unbound(variable.python)
         superclass = self.const(None) if node.superclass is None else self.saved(
             self.expression(node.superclass))
         self.at(node)
@@ -9357,9 +9783,14 @@ class OperatorEmitter(ClassEmitter):
     def visit_UnaryExpression(self, node):
         operator, argument = node.operator, node.argument
         if operator == "typeof":
-            if isinstance(argument, Identifier) and type(argument.scope) is not Variable:
+            if isinstance(argument, Identifier) and getattr(argument.scope, "variable", argument.scope) is None:
                 self.unit.free_globals.add(argument.name)
-                return self.call("typeof_global", self.const(argument.name))
+                value = self.call("typeof_global", self.const(argument.name))
+                if argument.scope is not None:
+                    holder, test = self.find(argument)
+                    got = self.call("scope_get", holder, self.const(argument.name), self.const(self.scope.strict))
+                    value = self.either(test, self.call("typeof", got), value)
+                return value
             return self.call("typeof", self.expression(argument))
         if operator == "delete":
             return self.delete(argument)
@@ -9367,7 +9798,7 @@ class OperatorEmitter(ClassEmitter):
             return self.negated(self.test(argument))
         value = self.expression(argument)
         if operator == "void":
-            return self.last_of(value, self.name("undefined"))
+            return self.python("({value}, undefined)[1]", value=value)
         kind = infer(argument)
         if operator == "-":
             if isinstance(value, ast.Constant) and type(value.value) in (int, float):
@@ -9389,17 +9820,22 @@ class OperatorEmitter(ClassEmitter):
             return self.optional_chain(node, lambda: self.delete(node.expression), self.const(True))
         if isinstance(node, MemberExpression):
             if isinstance(node.object, Super):
-                parts = self.tuple(self.name("this"), self.member_key(node))
-                return self.call("delete_member", self.const(None), parts, self.const(True))
+                return self.python("delete_member(None, (this, {key}), True)", key=self.member_key(node))
             obj = self.chain_part(node.object)
             if node.optional:
                 obj = self.guard(obj)
             return self.call("delete_member", obj, self.member_key(node), self.const(self.scope.strict))
         if isinstance(node, Identifier):
-            if type(node.scope) is Variable and not node.scope.is_global:
-                return self.const(False)
-            return self.call("delete_global", self.const(node.name))
-        return self.last_of(self.expression(node), self.const(True))
+            dynamic, variable = type(node.scope) is DynamicName, getattr(node.scope, "variable", node.scope)
+            if variable is not None and not variable.is_global:
+                value = self.const(False)
+            else:
+                value = self.call("delete_global", self.const(node.name))
+            if dynamic:
+                holder, test = self.find(node)
+                value = self.either(test, self.call("delete_member", holder, self.const(node.name), self.const(False)), value)
+            return value
+        return self.python("({value}, True)[1]", value=self.expression(node))
 
     def visit_BinaryExpression(self, node):
         # The left side of a chain is folded in a loop, so that long chains need no recursion.
@@ -9503,8 +9939,8 @@ class OperatorEmitter(ClassEmitter):
                                self.name(temp), self.call("mul", a, b))
         if operator == "%" and isinstance(right, ast.Constant) and right.value > 0:
             a, left = self.reusable(left)
-            check = self.both(self.type_is(left, "int"), self.compare(a, ast.GtE(), self.const(0)))
-            return self.either(check, self.operate(a, "%", right), self.call("mod", a, right))
+            return self.python("{a} % {right} if type({left}) is int and {a} >= 0 else mod({a}, {right})",
+                               a=a, left=left, right=right)
         if operator == "/":
             if isinstance(right, ast.Constant) and right.value:
                 return self.operate(left, "/", right)
@@ -9557,8 +9993,8 @@ class OperatorEmitter(ClassEmitter):
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 and type(right_kind) is not tuple \
                 and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
             b, right = self.reusable(right)
-            check = self.both(self.type_is(right, "int"), self.compare(b, ast.Gt(), self.const(0)))
-            return self.either(check, self.operate(left, "%", b), self.call("mod", left, b))
+            return self.python("{left} % {b} if type({right}) is int and {b} > 0 else mod({left}, {b})",
+                               left=left, right=right, b=b)
         if operator == "%" and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
         a, first, b, second = self.pair(left, right)
@@ -9595,8 +10031,8 @@ class OperatorEmitter(ClassEmitter):
         if operator == "*":
             limit = self.safe_product(temp, self.operate(a, "*", b))
         elif type(right_kind) is tuple and right_kind[0] >= 0:
-            limit = (self.compare(inside, ast.LtE(), self.const(MAX_SAFE)) if operator == "+" else
-                     self.compare(inside, ast.GtE(), self.const(-MAX_SAFE)))
+            limit = self.python("{inside} <= {most!r}" if operator == "+" else "{inside} >= {most!r}",
+                                inside=inside, most=MAX_SAFE if operator == "+" else -MAX_SAFE)
         else:
             limit = self.chain(self.const(-MAX_SAFE), (ast.LtE(), inside), (ast.LtE(), self.const(MAX_SAFE)))
         return self.both(check, limit), self.name(temp)
@@ -9631,9 +10067,8 @@ class OperatorEmitter(ClassEmitter):
 
     def safe_product(self, temp, product):
         """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
-        positive = self.chain(self.const(0), (ast.Lt(), self.walrus(temp, product)), (ast.LtE(), self.const(MAX_SAFE)))
-        negative = self.chain(self.const(-MAX_SAFE), (ast.LtE(), self.name(temp)), (ast.Lt(), self.const(0)))
-        return self.any_of(positive, negative)
+        return self.python("0 < ({temp} := {product}) <= {most!r} or {least!r} <= {temp} < 0",
+                           temp=temp, product=product, most=MAX_SAFE, least=-MAX_SAFE)
 
     def relation(self, operator, left, left_kind, right, right_kind):
         compare = _COMPARE_OPS[operator]
@@ -9681,12 +10116,14 @@ class OperatorEmitter(ClassEmitter):
         if isinstance(right, ast.Name) and right.id in ("undefined", "null"):
             if isinstance(left, ast.Constant):
                 return self.const(False)
-            a, first = self.reusable(left)
-            return self.any_of(self.compare(first, _IS, self.name("undefined")),
-                               self.compare(a, _IS, self.name("null")))
+            return self.is_nullish(*self.reusable(left))
         if is_numeric(left_kind) and is_numeric(right_kind) or left_kind == "str" and right_kind == "str":
             return self.compare(left, _EQ, right)
         return self.call("loose_equal", left, right)
+
+    def is_nullish(self, again, first):
+        """A test for undefined or null, of what reusable() gives."""
+        return self.python("{first} is undefined or {again} is null", first=first, again=again)
 
     def visit_LogicalExpression(self, node):
         if self.needs_lift(node.right) or chain_length(node) > MAX_EXPRESSION_DEPTH:
@@ -9700,12 +10137,11 @@ class OperatorEmitter(ClassEmitter):
             return left
         if operator == "??":
             a, first = self.reusable(left)
-            return self.either(self.any_of(self.compare(first, _IS, self.name("undefined")),
-                                           self.compare(a, _IS, self.name("null"))), right, a)
+            return self.either(self.is_nullish(a, first), right, a)
         if kind == "bool" or kind == "str" or type(kind) is tuple:
             return self.both(left, right) if operator == "&&" else self.any_of(left, right)
         a, first = self.reusable(left)
-        truth = self.both(first, self.compare(a, _EQ, a))
+        truth = self.python("{first} and {a} == {a}", first=first, a=a)
         return self.either(truth, right, a) if operator == "&&" else self.either(truth, a, right)
 
     def logical_statements(self, node):
@@ -9718,8 +10154,7 @@ class OperatorEmitter(ClassEmitter):
         self.emit_assign(temp, self.expression(node))
         for step in reversed(spine):
             if step.operator == "??":
-                test = self.any_of(self.compare(self.name(temp), _IS, self.name("undefined")),
-                                   self.compare(self.name(temp), _IS, self.name("null")))
+                test = self.is_nullish(temp, temp)
             else:
                 test = self.truth(self.name(temp), None)
                 if step.operator == "||":
@@ -9739,12 +10174,17 @@ class OperatorEmitter(ClassEmitter):
         return self.either(self.test(node.test), self.expression(node.consequent),
                            self.expression(node.alternate))
 
+    def effect_SequenceExpression(self, node):
+        for part in node.expressions:
+            self.effect(part)
+
     def visit_SequenceExpression(self, node):
         if len(node.expressions) > 60 or self.needs_lift(node):
             for part in node.expressions[:-1]:
                 self.effect(part)
             return self.expression(node.expressions[-1])
-        return self.last_of(*[self.expression(part) for part in node.expressions])
+        values = [self.expression(part) for part in node.expressions]
+        return self.python("(*{values},)[{last!r}]", values=values, last=len(values) - 1)
 
 
 # -- Assignments -------------------------------------------------------------------------
@@ -9768,12 +10208,14 @@ class AssignmentEmitter(OperatorEmitter):
         if operator in ("&&=", "||=", "??="):
             return self.logical_assignment(node)
         if isinstance(left, Identifier):
-            current = self.load(left)
-            if self.needs_lift(node.right):
-                current = self.saved(current)
-            value = self.binary(operator[:-1], current, infer(left), self.expression(node.right),
-                                infer(node.right))
-            return self.assign_identifier(left, value)
+            def assign(found):
+                current = self.load(left, found)
+                if self.needs_lift(node.right):
+                    current = self.saved(current)
+                value = self.binary(operator[:-1], current, infer(left), self.expression(node.right),
+                                    infer(node.right))
+                return self.assign_identifier(left, value, found)
+            return assign(None) if self.needs_lift(node.right) else self.with_found(left, assign)
         reference = self.member_reference(left, node.right)
         lifted = self.needs_lift(node.right)
         current = reference.load(first=lifted)
@@ -9807,9 +10249,11 @@ class AssignmentEmitter(OperatorEmitter):
             current = self.load(left)
             if self.needs_lift(node.right):
                 current = self.saved(current)
-            self.emit_store(variable, self.binary(
-                node.operator[:-1], current, infer(left), self.expression(node.right),
-                infer(node.right)))
+            right = self.expression(node.right)
+            self.stable_left = is_stable(left, node.right)
+            value = self.binary(node.operator[:-1], current, infer(left), right, infer(node.right))
+            self.stable_left = False
+            self.emit_store(variable, value)
             return
         if isinstance(left, MemberExpression) and node.operator not in ("&&=", "||=", "??=") \
                 and self.is_direct(left) and not self.needs_lift(node):
@@ -9829,12 +10273,17 @@ class AssignmentEmitter(OperatorEmitter):
             return False
         if isinstance(target.property, PrivateName):
             return target.property.scope.type == "field"
-        return is_numeric(infer(target.property)) if target.computed else True
+        if not target.computed:
+            return True
+        kind = infer(target.property)
+        return is_numeric(kind) or kind is None and isinstance(target.property, Identifier) and self.runs_often()
 
     def change_member(self, target, right, change):
         """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
         obj = self.fixed(target.object, right)
         key = self.fixed(target.property, right) if target.computed else None
+        if key is not None and not is_numeric(infer(target.property)):
+            key = self.saved(self.either(self.type_is(key, "int"), key, self.call("member_key", obj, key)))
         current = self.member(obj, target, key)
         value = change(current if isinstance(right, SIMPLE_NODES) else self.saved(current))
         if not isinstance(value, (ast.Name, ast.Constant)):
@@ -9906,20 +10355,25 @@ class AssignmentEmitter(OperatorEmitter):
     def put_into_dict(self, obj, target, value):
         """obj.key = value, names or constants: straight into the dict of an ordinary object, where no setter,
         read-only property or frozen object can be in the way."""
-        props = self.temporary()
-        found = self.walrus(props, self.attribute(obj, "props"))
+        props, is_ordinary = self.dict_of(obj), [self.type_is(obj, "JSObject")]
+        if props is not None:
+            found = props
+        else:
+            props = self.name(self.temporary())
+            found = self.walrus(props.id, self.attribute(obj, "props"))
         if isinstance(target.property, PrivateName):
             key = self.load_variable(target.property.scope)
-            check = self.both(self.type_is(obj, "JSObject"), self.compare(key, _IN, found))
+            has = self.compare(key, _IN, found)
+            check = has if found is props else self.both(*is_ordinary, has)
             helper = "private_put"
         else:
             key = self.const(target.property.name)
-            check = self.both(
-                self.type_is(obj, "JSObject"),
-                self.compare(self.attribute(obj, "attrs"), _IS, self.const(None)),
-                self.any_of(self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))))
+            has, free = self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))
+            plain = self.compare(self.attribute(obj, "attrs"), _IS, self.const(None))
+            check = self.both(self.any_of(has, self.both(*is_ordinary, free)), plain) if found is props else \
+                self.both(*is_ordinary, plain, self.any_of(has, free))
             helper = "put" if self.scope.strict else "put_sloppy"
-        place = self.node(ast.Subscript, self.name(props), key, _STORE)
+        place = self.node(ast.Subscript, props, key, _STORE)
         self.emit_if(check, [self.node(ast.Assign, [place], value)],
                      [self.node(ast.Expr, self.call(helper, obj, key, value))])
 
@@ -9927,7 +10381,8 @@ class AssignmentEmitter(OperatorEmitter):
         """The value of an expression, in a temporary unless evaluating `right` cannot change it."""
         value = self.expression(node)
         if isinstance(value, ast.Constant) or (isinstance(value, ast.Name) and (
-                is_stable(node, right) or isinstance(right, SIMPLE_NODES))):
+                is_stable(node, right) or isinstance(right, SIMPLE_NODES)
+                or isinstance(node, ThisExpression) and self.constructor != "derived" and not self.scope.is_arrow)):
             return value
         return self.saved(value)
 
@@ -9938,10 +10393,10 @@ class AssignmentEmitter(OperatorEmitter):
         if kind != "str":
             piece = self.text_of(piece, kind, "to_text")
         self.note_assignment(variable)
-        self.emit_assign(variable.python, self.operate(self.name(variable.python), "+", piece))
-        self.emit_if(self.compare(self.call("len", self.name(variable.python)), ast.Gt(),
-                                  self.const(MAX_STRING_LENGTH)),
-                     [self.node(ast.Expr, self.call("too_long"))])
+        self.emit_python("""
+            {text} = {text} + {piece}
+            if len({text}) > {most!r}: too_long()""",
+                         text=variable.python, piece=piece, most=MAX_STRING_LENGTH)
 
     def assign_member(self, target, right):
         """object.key = right, as an expression."""
@@ -9964,8 +10419,9 @@ class AssignmentEmitter(OperatorEmitter):
         if self.needs_lift(node.right):
             return self.logical_assignment_statements(node)
         if isinstance(left, Identifier):
-            return self.logical(operator, self.load(left), infer(left),
-                                self.assign_identifier(left, self.named(node.right, left)))
+            return self.with_found(left, lambda found: self.logical(
+                operator, self.load(left, found), infer(left),
+                self.assign_identifier(left, self.named(node.right, left), found)))
         reference = self.member_reference(left)
         current = reference.load()
         return self.logical(operator, current, None, reference.put(self.expression(node.right)))
@@ -9985,16 +10441,21 @@ class AssignmentEmitter(OperatorEmitter):
             self.emit_assign(temp, reference.put(value) if reference else
                              self.assign_identifier(left, value))
         body = self.collect(assign)
-        test = self.logical(operator, self.name(temp), None, self.const(True))
         if operator == "??":
-            test = self.any_of(self.compare(self.name(temp), _IS, self.name("undefined")),
-                               self.compare(self.name(temp), _IS, self.name("null")))
+            test = self.is_nullish(temp, temp)
         elif operator == "||":
             test = self.negated(self.truth(self.name(temp), None))
         else:
             test = self.truth(self.name(temp), None)
         self.emit_if(test, body)
         return self.name(temp)
+
+    def dynamic_update(self, target, found, helper, prefix):
+        """`++` or `--` of a DynamicName that was looked up."""
+        temp = self.temporary()
+        moved = self.assign_identifier(target, self.call(helper, self.name(temp)), found)
+        old = self.walrus(temp, self.call("to_numeric", self.load(target, found)))
+        return self.last_of(old, moved) if prefix else self.first_of(old, moved)
 
     def visit_UpdateExpression(self, node):
         target = node.argument
@@ -10006,19 +10467,21 @@ class AssignmentEmitter(OperatorEmitter):
                 if node.prefix:
                     return moved
                 return self.operate(moved, "-" if sign == "+" else "+", self.const(1))
+            if type(target.scope) is DynamicName:
+                return self.with_found(target, lambda found: self.dynamic_update(target, found, helper, node.prefix))
             old = self.load(target) if is_numeric(kind) else self.call("to_numeric", self.load(target))
             if node.prefix:
                 return self.assign_identifier(target, self.call(helper, old))
             temp = self.temporary()
-            return self.first_of(self.walrus(temp, old),
-                                 self.assign_identifier(target, self.call(helper, self.name(temp))))
+            new = self.assign_identifier(target, self.call(helper, self.name(temp)))
+            return self.python("({temp} := {old}, {new})[0]", temp=temp, old=old, new=new)
         reference = self.member_reference(target)
         if node.prefix:
-            old = self.call("to_numeric", reference.load(first=False))
-            return reference.put(self.call(helper, old), first=True)
-        old = self.call("to_numeric", reference.load())
+            return reference.put(self.guarded_step(reference.load(first=False), sign, helper), first=True)
+        old, first = self.reusable(reference.load())
+        old_number = self.either(self.type_is(first, "int"), old, self.call("to_numeric", old))
         temp = self.temporary()
-        return self.first_of(self.walrus(temp, old), reference.put(self.call(helper, self.name(temp))))
+        return self.first_of(self.walrus(temp, old_number), reference.put(self.guarded_step(self.name(temp), sign, helper)))
 
     def effect_UpdateExpression(self, node):
         target = node.argument
@@ -10084,6 +10547,8 @@ class CallEmitter(AssignmentEmitter):
             self.line, self.column = prop.line, prop.column
             if prop.name == "length":
                 return self.length_of(obj, infer(node.object))
+            if prop.name == "size":
+                return self.call("get_size", obj)
             return self.property(obj, prop.name)
         if isinstance(prop, StringLiteral) and array_index(prop.value) < 0:
             return self.call("get", obj, self.const(prop.value))
@@ -10092,9 +10557,12 @@ class CallEmitter(AssignmentEmitter):
         kind = infer(prop)
         if type(kind) is tuple and kind[0] >= 0 and isinstance(key, (ast.Name, ast.Constant)):
             return self.element(obj, key)
-        if is_numeric(kind) and isinstance(obj, ast.Name) and (
-                isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)):
-            return self.computed_element(obj, key, kind)
+        if is_numeric(kind):
+            return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
+                isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
+        if kind is None and isinstance(prop, Identifier) and isinstance(key, ast.Name) and isinstance(obj, ast.Name) \
+                and self.runs_often():
+            return self.computed_element(obj, key, kind, True)
         return self.call("get_element", obj, key)
 
     def private_member(self, obj, variable):
@@ -10102,6 +10570,9 @@ class CallEmitter(AssignmentEmitter):
         key = self.load_variable(variable)
         if variable.type is None:
             return self.call("private_get", obj, key)
+        props = self.dict_of(obj) if variable.type == "field" else None
+        if props is not None:
+            return self.either(self.compare(key, _IN, props), self.subscript(props, key), self.call("private_get", obj, key))
         obj, first = self.reusable(obj)
         check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(obj, "props")))
         value = self.subscript(self.attribute(obj, "props"), key) if variable.type == "field" \
@@ -10110,41 +10581,46 @@ class CallEmitter(AssignmentEmitter):
 
     def property(self, obj, key):
         """obj.key: straight from the dict of an ordinary object that has it."""
+        props = self.dict_of(obj)
+        if props is not None:
+            return self.either(self.compare(self.const(key), _IN, props), self.subscript(props, self.const(key)),
+                               self.call("get", obj, self.const(key)))
         obj, first = self.reusable(obj)
-        check = self.both(self.type_is(first, "JSObject"),
-                          self.compare(self.const(key), _IN, self.attribute(obj, "props")))
-        return self.either(check, self.subscript(self.attribute(obj, "props"), self.const(key)),
-                           self.call("get", obj, self.const(key)))
+        return self.python("{obj}.props[{key!r}] if type({first}) is JSObject and {key!r} in {obj}.props "
+                           "else get({obj}, {key!r})", obj=obj, first=first, key=key)
 
     def length_of(self, obj, kind):
         if kind == "str":
             return self.call("len", obj)
         a, first = self.reusable(obj)
-        text = self.either(self.type_is(a, "str"), self.call("len", a), self.call("get_length", a))
-        return self.either(self.type_is(first, "JSArray"), self.call("len", self.attribute(a, "items")), text)
+        return self.python("len({a}.items) if type({first}) is JSArray "
+                           "else len({a}) if type({a}) is str else get_length({a})", a=a, first=first)
 
     def element(self, obj, key):
         """obj[key] for a variable or constant that is a non-negative int: straight into the list of an array."""
         a, first = self.reusable(obj)
-        items = self.temporary()
-        check = self.both(
-            self.type_is(first, "JSArray"),
-            self.compare(key, ast.Lt(), self.call("len", self.walrus(items, self.attribute(a, "items")))))
-        return self.either(check, self.subscript(self.name(items), key), self.call("get_element", a, key))
+        return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
+                           "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
 
-    def computed_element(self, obj, key, kind):
-        """obj[key] for a Number that is computed, and a variable that this does not change."""
+    def computed_element(self, obj, key, kind, is_stable):
+        """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`, a variable."""
+        before = []
+        if not is_stable:
+            temp = self.temporary()
+            before = [self.compare(self.walrus(temp, obj), _IS_NOT, self.const(None))]
+            obj = self.name(temp)
         key, first = self.reusable(key)
         items = self.temporary()
-        size = self.either(self.type_is(obj, "JSArray"),
-                           self.call("len", self.walrus(items, self.attribute(obj, "items"))), self.const(0))
+        size = self.python("len({items} := {it}.items) if type({it}) is JSArray else 0", items=items, it=obj)
         if type(kind) is tuple and kind[0] >= 0:
-            check = self.compare(first, ast.Lt(), size)
+            checks = [self.compare(first, ast.Lt(), size)]
         elif type(kind) is tuple:
-            check = self.chain(self.const(0), (ast.LtE(), first), (ast.Lt(), size))
+            checks = [self.chain(self.const(0), (ast.LtE(), first), (ast.Lt(), size))]
         else:
-            check = self.both(self.type_is(first, "int"), self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size)))
-        return self.either(check, self.subscript(self.name(items), key), self.call("get_element", obj, key))
+            checks = [self.type_is(first, "int"), self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size))]
+        checks = before + checks
+        return self.either(checks[0] if len(checks) == 1 else self.both(*checks), self.subscript(self.name(items), key),
+                           self.call("get_element", obj, key))
 
     def shorten(self, node):
         """Breaks a very long chain a.b().c()… : parts of it are evaluated by statements before."""
@@ -10161,6 +10637,9 @@ class CallEmitter(AssignmentEmitter):
                     and isinstance(outer, MemberExpression):
                 outer.object = Evaluated(self.saved(self.expression(inner)).id).at(inner)
                 links = 0
+
+    def visit_InvalidTarget(self, node):
+        return self.call("refuse_target", self.expression(node.call))
 
     def visit_Evaluated(self, node):
         return self.name(node.name)
@@ -10202,10 +10681,9 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(value, ast.Constant):     # CPython warns of comparisons of literals by `is`
             return value
         a, first = self.reusable(value)
-        test = self.any_of(self.compare(first, _IS, self.name("undefined")),
-                           self.compare(a, _IS, self.name("null")))
+        test = self.is_nullish(a, first)
         if self.lifted_guards:
-            self.emit_if(test, [self.node(ast.Break)])
+            self.emit_python("if {test}: break", test=test)
         else:
             self.guards.append(test)
         return a
@@ -10225,7 +10703,27 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(callee, Super):
             return self.super_call(node)
         self.shorten(node)
+        if isinstance(callee, Identifier) and callee.name == "eval" and not node.optional:
+            return self.direct_eval(node)
         return self.call_with(callee, [], node.arguments, node.optional)
+
+    def direct_eval(self, node):
+        """eval(…): its text gets the Cells of all that is around it. `this` may not be there yet in a constructor."""
+        site = node.scope
+        function = site.this_function()
+        if function.kind != "script":
+            this = self.node(ast.Lambda, ast.arguments([], [], None, [], [], None, []), self.name("this"))
+        else:
+            this = self.const(None)
+        cells = [self.name(variable.python) for variable in site.variables]
+        target = self.name("new_target" if function.kind == "function" else "undefined")
+        callee = self.saved(self.expression(node.callee)) if any(map(self.needs_lift, node.arguments)) \
+            else self.expression(node.callee)
+        function = self.call("direct_eval", callee, self.const(self.unit.pooled(site)), this, target, *cells)
+        values = self.arguments(node.arguments, function, self.name("undefined"))
+        if isinstance(values, tuple):
+            function, this, values = values
+        return self.apply(function, [self.name("undefined"), *values])
 
     def call_with(self, callee, before, arguments, optional=False):
         """callee(before…, arguments…): `this` is the object of a member callee."""
@@ -10240,10 +10738,12 @@ class CallEmitter(AssignmentEmitter):
         else:
             this = self.name("undefined")
             function = self.plain_callee(callee, optional)
+            if type(callee.scope if isinstance(callee, Identifier) else None) is DynamicName:
+                this = self.call("scope_this", self.name(self.found))
         values = self.arguments(arguments, function, this)
         if isinstance(values, tuple):
             function, this, values = values
-        return self.apply(function, [this, *before, *values])
+        return self.node(ast.Call, function, [this, *before, *values], [])
 
     def shortcut(self, callee, arguments):
         """A call of a method that has a helper of its own, which falls back to the method; or None."""
@@ -10252,7 +10752,7 @@ class CallEmitter(AssignmentEmitter):
             return None
         table = SHORTCUTS
         if isinstance(callee.object, Identifier) and callee.object.name == "Math" \
-                and type(callee.object.scope) is not Variable and all(map(is_calm, arguments)):
+                and callee.object.scope is None and all(map(is_calm, arguments)):
             table = MATH_SHORTCUTS
         helper = table.get((callee.property.name, len(arguments)))
         if helper is None or any(isinstance(a, SpreadElement) or self.needs_lift(a) for a in arguments):
@@ -10292,16 +10792,19 @@ class CallEmitter(AssignmentEmitter):
         return self.call("callee", function, self.const(self.text(callee))), self.name(this)
 
     def plain_callee(self, callee, optional):
-        """The Python function of a callee that is not a member."""
-        value = self.chain_part(callee)
+        """The Python function of a callee that is not a member. Leaves the temporary of a DynamicName in `found`."""
+        if type(callee.scope if isinstance(callee, Identifier) else None) is DynamicName:
+            self.found = self.temporary()
+            found = self.found
+            value = self.last_of(self.walrus(found, self.finding(callee)), self.load(callee, found))
+        else:
+            value = self.chain_part(callee)
         if optional:
             value = self.guard(value)
         a, first = self.reusable(value)
         text = self.const(self.text(callee))
-        if isinstance(callee, Identifier) and callee.name == "eval" and self.scope.strict:
-            return self.call("strict_eval", first, text)
-        return self.either(self.type_is(first, "JSFunction"), self.attribute(a, "fn"),
-                           self.call("callee", a, text))
+        return self.python("{a}.fn if type({first}) is JSFunction else callee({a}, {text})",
+                           a=a, first=first, text=text)
 
     def method_parts(self, node, optional):
         """-> (the Python function, code for `this`) of a member callee."""
@@ -10369,9 +10872,12 @@ class CallEmitter(AssignmentEmitter):
         callee, first = self.reusable(callee)
         text = self.const(self.text(node.callee))
         if self.runs_often():
-            check = self.both(self.type_is(first, "JSFunction"),
-                              self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)))
-            function = self.either(check, self.attribute(callee, "ctor"), self.call("new", callee, text))
+            # Classes have `fields`; ordinary functions the constructor True.
+            ctor, slow = self.attribute(callee, "ctor"), self.call("new", callee, text)
+            function = self.either(
+                self.type_is(first, "JSFunction"), self.either(
+                    self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)), ctor, self.either(
+                        self.compare(ctor, _IS, self.const(True)), self.name("instance_of_function"), slow)), slow)
         else:
             function = self.call("new", first, text)
         return self.apply(function, [callee, *values])
@@ -10386,7 +10892,7 @@ class CallEmitter(AssignmentEmitter):
             self.scope.nonlocals |= {"this", "this_bound"}
         made = self.call("super_call", self.load_variable(node.callee.scope), self.name("new_target"),
                          self.name("this_bound"), *values)
-        return self.first_of(self.walrus("this", made), self.walrus("this_bound", self.const(True)))
+        return self.python("((this := {made}), (this_bound := True))[0]", made=made)
 
     def visit_AwaitExpression(self, node):
         return self.awaited(self.expression(node.argument))
@@ -10469,7 +10975,7 @@ class MemberReference:
         strict = e.scope.strict
         if self.is_super:
             return e.call("super_put", e.load_variable(self.node.object.scope), e.name("this"),
-                          self.key(first), value)
+                          self.key(first), value, e.const(strict))
         target = self.first if first else self.again
         if self.private:
             return e.call("private_put", target, e.load_variable(self.node.property.scope), value)
@@ -10490,7 +10996,8 @@ class PreparedMember:
         node = self.node
         key = e.name(self.key) if self.key else e.const(getattr(node.property, "name", None))
         if self.object is None:
-            return e.call("super_put", e.load_variable(node.object.scope), e.name("this"), key, value)
+            return e.call("super_put", e.load_variable(node.object.scope), e.name("this"), key, value,
+                          e.const(e.scope.strict))
         target = e.name(self.object)
         if isinstance(node.property, PrivateName):
             return e.call("private_put", target, e.load_variable(node.property.scope), value)
@@ -10568,8 +11075,14 @@ MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 
 
 def is_calm(node):
     """Whether an expression only reads and computes."""
-    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression,
-                                     CallExpression)) for part in node.walk())
+    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression))
+                   or isinstance(part, CallExpression) and not is_call_of_math(part) for part in node.walk())
+
+
+def is_call_of_math(node):
+    callee = node.callee
+    return isinstance(callee, MemberExpression) and not callee.computed and isinstance(callee.object, Identifier) \
+        and callee.object.name == "Math" and type(callee.object.scope) is not Variable
 
 
 def may_change_arrays(body):
@@ -10646,6 +11159,25 @@ def jumps_out(body):
     return any(isinstance(node, (BreakStatement, ContinueStatement, ReturnStatement)) for node in own_parts(body))
 
 
+def grouped_cases(cases):
+    """The cases of a switch in groups that share their statements, if none falls through into the next one, and
+    `default` comes last; else None."""
+    groups, current = [], []
+    for index, case in enumerate(cases):
+        current.append(case)
+        if case.test is None and (len(current) > 1 or index + 1 < len(cases)):
+            return None
+        if case.consequent or index + 1 == len(cases):
+            last = case.consequent[-1] if case.consequent else None
+            while isinstance(last, BlockStatement) and last.body:
+                last = last.body[-1]
+            if index + 1 < len(cases) and not isinstance(last, (BreakStatement, ContinueStatement, ReturnStatement, ThrowStatement)):
+                return None
+            groups.append(current)
+            current = []
+    return groups if len(cases) <= MAX_CASES_NESTED else None
+
+
 def is_own_count(node):
     """Whether an expression only counts a variable of this function that is known to hold a Number."""
     target = node.argument if isinstance(node, UpdateExpression) else None
@@ -10670,6 +11202,16 @@ def continues_through_try(body, with_finally):
 
 class Emitter(CallEmitter):
     """Generates the code of one JavaScript function (or top level), all parts together."""
+
+    def begin_eval(self, program, scope):
+        """What the text of a direct eval does first: `this`, and what it adds to the function around."""
+        if scope.site.this_function().kind != "script" and any(isinstance(node, (ThisExpression, Super)) for node in program.walk()):
+            self.emit_assign("this", self.apply(self.name("this"), []))
+        if not program.strict:
+            for name in scope.eval_names:
+                self.emit_value(self.store_for_eval(scope, name))
+            for node in scope.eval_functions:
+                self.emit_value(self.store_for_eval(scope, node.id.name, self.function_value(node)))
 
 
 EMITTERS = methods_by_node(Emitter, "visit_")
@@ -10830,41 +11372,26 @@ def leaving_by_value(statements, exits, in_loop, leaving):
 
 def leave(left, exits, at):
     """Statements that do what leaving_by_value() met, after its value was assigned to the name `left`."""
-    ways = ((ast.Break, _IS, True), (ast.Continue, _IS, False), (ast.Return, _IS_NOT, None))
-    value = ast.Subscript(ast.Name(left, _LOAD, **at), ast.Constant(0, **at), _LOAD, **at)
-    return [ast.If(ast.Compare(ast.Name(left, _LOAD, **at), [op], [ast.Constant(constant, **at)], **at),
-                   [ast.Return(value, **at) if kind is ast.Return else kind(**at)], [], **at)
-            for kind, op, constant in ways if kind in exits]
+    ways = {ast.Break: "if {left} is True: break", ast.Continue: "if {left} is False: continue",
+            ast.Return: "if {left} is not None: return {left}[0]"}
+    return [python_template(way)(*at.values(), left)[0] for kind, way in ways.items() if kind in exits]
 
 
 def left_after(node, left):
     """-> what stands in the place of an ast.Try whose finally block is left by return, break or continue,
-    of which CPython 3.14 and newer warn. `left` is a free name.
-
-        left = None
-        try:
-            try: … finally: … raise FinallyLeft("left", (value,))
-        except FinallyLeft as error:
-            if error.left != "left": raise
-            left = error.value
-        if left is not None: return left[0]
-    """
+    of which CPython 3.14 and newer warn. `left` is a free name."""
     at = {"lineno": node.lineno, "col_offset": node.col_offset}
     exits = set()
-    node.finalbody = leaving_by_value(node.finalbody, exits, False, lambda value, at: [ast.Raise(ast.Call(
-        ast.Name("FinallyLeft", _LOAD, **at), [ast.Constant(left, **at), value], [], **at), None, **at)])
+    node.finalbody = leaving_by_value(node.finalbody, exits, False, lambda value, at: python_template(
+        "raise FinallyLeft({left!r}, {value})")(*at.values(), left, value))
     if not exits:
         return [node]
-
-    def of_error(name):
-        return ast.Attribute(ast.Name("error", _LOAD, **at), name, _LOAD, **at)
-
-    def set_left(value):
-        return ast.Assign([ast.Name(left, _STORE, **at)], value, **at)
-    is_other = ast.Compare(of_error("left"), [ast.NotEq()], [ast.Constant(left, **at)], **at)
-    handler = ast.ExceptHandler(ast.Name("FinallyLeft", _LOAD, **at), "error", [
-        ast.If(is_other, [ast.Raise(None, None, **at)], [], **at), set_left(of_error("value"))], **at)
-    return [set_left(ast.Constant(None, **at)), ast.Try([node], [handler], [], [], **at), *leave(left, exits, at)]
+    return python_template("""
+        {left} = None
+        try: {node}
+        except FinallyLeft as error:
+            if error.left != {left!r}: raise
+            {left} = error.value""")(*at.values(), left, [node]) + leave(left, exits, at)
 
 
 class FinallyMender(ast.NodeTransformer):
@@ -10886,11 +11413,12 @@ class CompiledScript:
     lexical         [(name, is_const)] of top-level let, const and class
     variables       names of top-level var
     functions       names of top-level function declarations
+    for_eval        whether it is the text of an eval: then those two can be deleted
     free_globals    other global names it mentions
     tree            the ast.Module it was made from, where that was asked for; see dump_python
     """
 
-    __slots__ = ("code", "lexical", "variables", "functions", "free_globals", "unit", "tree")
+    __slots__ = ("code", "lexical", "variables", "functions", "for_eval", "free_globals", "unit", "tree")
 
 
 def find_lifts(program):
@@ -10939,14 +11467,14 @@ def place_of_failure(error):
 
 
 @refuses_clearly
-def compile_script(source, filename, program=None, is_eval=False, may_await=False,
-                   keep_tree=False):
-    """Compiles a script, or the text of an indirect eval; raises JSSyntaxError. Returns a
+def compile_script(source, filename, program=None, may_await=False, keep_tree=False, site=None):
+    """Compiles a script, or the text of an eval; raises JSSyntaxError. Returns a
     CompiledScript. With may_await (the program was parsed so) its code returns the completion value in
-    a tuple, as it may be a promise, and is a generator function for run_async where there is an await."""
+    a tuple, as it may be a promise, and is a generator function for run_async where there is an await. The
+    text of an eval has a `site`; its code takes the Cells of that, and new.target."""
     if program is None:
         program = parse_script(source)
-    scope = analyze_scopes(program, is_eval)
+    scope = analyze_scopes(program, site)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
     emitter = Emitter(unit, scope)
@@ -10957,15 +11485,16 @@ def compile_script(source, filename, program=None, is_eval=False, may_await=Fals
         if variable.kind == "var" and not variable.is_global:
             emitter.emit_store(variable, emitter.name("undefined"), True)
     emitter.enter_block(scope)
+    if site is not None:
+        emitter.begin_eval(program, scope)
     emitter.in_scope(scope.body if scope.body is not scope else None,
                      lambda: emitter.statements(program.body))
-    completion = emitter.name("completion")
-    emitter.emit(ast.Return(emitter.tuple(completion) if may_await else completion,
-                            lineno=1, col_offset=0))
     emitter.line, emitter.column = 1, 0
+    emitter.emit_python("return (completion,)" if may_await else "return completion")
     if emitter.jump_codes:
-        emitter.out.insert(0, emitter.no_jump())
-    top = emitter.python_def("script_f0", ["this"], emitter.declarations() + emitter.out)
+        emitter.out[:0] = emitter.python("jump = 0")
+    around = [] if site is None else [v.python for v in site.variables] + ["new_target"]
+    top = emitter.python_def("script_f0", ["this", *around], emitter.declarations() + emitter.out)
     result = CompiledScript()
     tree = ast.Module([top], [])
     result.tree = tree if keep_tree else None
@@ -10975,8 +11504,18 @@ def compile_script(source, filename, program=None, is_eval=False, may_await=Fals
     result.lexical = [(v.name, v.kind == "const") for v in names if v.kind in ("let", "const", "class")]
     result.functions = [v.name for v in names if v.kind == "function"]
     result.variables = [v.name for v in names if v.kind == "var"]
+    result.for_eval = site is not None
+    if site is not None and not program.strict and site.var_scope is None:
+        result.functions = list({node.id.name: 1 for node in scope.eval_functions})
+        result.variables = [name for name in scope.eval_names if name not in result.functions]
     result.free_globals = unit.free_globals
     return result
+
+
+def compile_eval(source, filename):
+    """Compiles the text of an indirect eval, which sees the globals only; see compile_script()."""
+    site = EvalSite(FunctionScope(None, Program([], "script", False), "script"), {})
+    return compile_script(source, filename, parse_script(source), site=site)
 
 
 class CompiledModule:
@@ -11023,7 +11562,7 @@ def compile_module(source, filename, keep_tree=False):
     emitter.out += body
     emitter.line, emitter.column = 1, 0
     if emitter.jump_codes:
-        emitter.out.insert(0, emitter.no_jump())
+        emitter.out[:0] = emitter.python("jump = 0")
     shared = [v for v in scope.names.values() if v.provided]
     top = emitter.python_def("script_f0", ["this", *[v.python for v in shared]],
                              emitter.declarations() + emitter.out)
@@ -11195,6 +11734,11 @@ class PythonDump:
         expression that consists of a strange name: ast.unparse writes it as it stands."""
         result = []
         for statement in statements:
+            if isinstance(statement, ast.If) and isinstance(statement.test, ast.Constant) and isinstance(statement.body[0], (
+                    ast.Pass, ast.Assign)):         # a place for a variable, see FunctionEmitter.make_place
+                if statement.test.value:
+                    result += statement.body
+                continue
             line = statement.lineno if self.unit.positions is None \
                 else self.unit.positions[statement.lineno][0]
             if line != self.line and 0 < line <= len(self.lines) \
@@ -12365,6 +12909,7 @@ def error_construct(realm, new_target, message=undefined, options=undefined, *_)
 
 
 ERROR.static.value("stackTraceLimit", DEFAULT_STACK_FRAMES, DEFAULT_ATTRS)
+ERROR.static.methods(isError=lambda realm, this, value=undefined, *_: isinstance(value, JSErrorObject))
 
 
 @ERROR.static.method("captureStackTrace", 2)
@@ -12491,10 +13036,10 @@ def decimal_in_radix(value, radix, count):
     """A Decimal integer as `count` digits of a radix."""
     if count <= 1024:
         return integer_in_radix(int(value), radix).rjust(count, "0")
-    half = count // 2
-    power = EXACT_DECIMAL.power(decimal.Decimal(radix), half)
-    high = EXACT_DECIMAL.divide_int(value, power)
-    low = EXACT_DECIMAL.subtract(value, EXACT_DECIMAL.multiply(high, power))
+    half, exact = count // 2, exact_decimals()
+    power = exact.power(decimal.Decimal(radix), half)
+    high = exact.divide_int(value, power)
+    low = exact.subtract(value, exact.multiply(high, power))
     return decimal_in_radix(high, radix, count - half) + decimal_in_radix(low, radix, half)
 
 
@@ -12862,11 +13407,11 @@ rounding_function("round", round_half_up)
 rounding_function("trunc", math.trunc)
 
 
-def round_to_float32(value):
-    """The nearest single precision number."""
+def rounded_to(value, layout):
+    """The nearest number of single or half precision, by the letter of `struct`."""
     try:
-        return struct.unpack("<f", struct.pack("<f", value))[0]
-    except OverflowError:
+        return struct.unpack(layout, struct.pack(layout, value))[0]
+    except (OverflowError, struct.error):
         return math.copysign(INFINITY, value)
 
 
@@ -12891,6 +13436,8 @@ def extreme(values, choose, zero_sign):
 def math_max(realm, this, *values):
     if len(values) == 2 and type(values[0]) is int and type(values[1]) is int:
         return values[0] if values[0] > values[1] else values[1]
+    if {*map(type, values)} == {int}:
+        return max(values)
     return extreme(values, max, 1) if values else -INFINITY
 
 
@@ -12898,6 +13445,8 @@ def math_max(realm, this, *values):
 def math_min(realm, this, *values):
     if len(values) == 2 and type(values[0]) is int and type(values[1]) is int:
         return values[0] if values[0] < values[1] else values[1]
+    if {*map(type, values)} == {int}:
+        return min(values)
     return extreme(values, min, -1) if values else INFINITY
 
 
@@ -12908,7 +13457,8 @@ MATH.methods(
         number_power(to_number(base), to_number(exponent)),
     abs=lambda realm, this, value=undefined, *_: abs(to_number(value)),
     clz32=lambda realm, this, value=undefined, *_: 32 - to_uint32(value).bit_length(),
-    fround=lambda realm, this, value=undefined, *_: round_to_float32(to_number(value)),
+    fround=lambda realm, this, value=undefined, *_: rounded_to(to_number(value), "<f"),
+    f16round=lambda realm, this, value=undefined, *_: rounded_to(to_number(value), "<e"),
     random=lambda realm, this, *_: random.random())
 
 
@@ -12916,6 +13466,32 @@ MATH.methods(
 def math_sign(realm, this, value=undefined, *_):
     value = to_number(value)
     return 1 if value > 0 else -1 if value < 0 else value
+
+
+@MATH.method("sumPrecise", 1)
+def math_sum_precise(realm, this, items=undefined, *_):
+    """The sum of an iterable as if no step rounded."""
+    values = []
+    iterator = get_iterator(realm, items)
+    for value in iterator:
+        if type(value) not in NUMBER_TYPES:
+            iterator.abandon(None)
+            raise JSTypeError(f"{display(value)} is not a number")
+        values.append(value)
+        if not len(values) & 4095:
+            realm.poll()
+    if not any(values):                 # nothing but zeros, of which -0 is the smallest
+        return 0 if any(type(value) is int or math.copysign(1, value) > 0 for value in values) else -0.0
+    try:
+        return number(math.fsum(values))
+    except ValueError:                  # both infinities
+        return NAN
+    except OverflowError:               # on the way, perhaps not in the end
+        exact = sum(map(fractions.Fraction, values))
+        try:
+            return number(float(exact))
+        except OverflowError:
+            return INFINITY if exact > 0 else -INFINITY
 
 
 # -- Date (21.4) -------------------------------------------------------------------------
@@ -16078,27 +16654,38 @@ def collection_iterator_next(realm, this, *_):
 def iterate_map(realm, source):
     """A Python iterator over the entries of a JSMap, live, as [key, value] arrays."""
     array_proto = realm.ArrayPrototype
-    for position in source.positions():
-        yield JSArray(array_proto, [source.keys[position], source.values[position]])
+    for pair in iterate_pairs(source):
+        yield JSArray(array_proto, [*pair])
+
+
+def iterate_pairs(source):
+    """The same as Python tuples."""
+    era, position = source.era, source.first
+    while True:
+        for key, value in zip(itertools.islice(source.keys, position, None), itertools.islice(source.values, position, None)):
+            if key is not HOLE:
+                yield key, value
+            position += 1
+            if source.era is not era:
+                break
+        else:
+            return
+        position, era = moved_position(position, era)
 
 
 def iterate_set(source):
     """A Python iterator over the values of a JSSet, live."""
-    keys, era, position = source.keys, source.era, source.first
-    for key in itertools.islice(keys, position, None):
-        if key is not HOLE:
-            yield key
-        position += 1
-        if source.era is not era:
-            break
-    while source.era is not era:
-        position, era = moved_position(position, era)
-        keys = source.keys
-        while era is source.era and position < len(keys):
-            key = keys[position]
-            position += 1
+    era, position = source.era, source.first
+    while True:
+        for key in itertools.islice(source.keys, position, None):
             if key is not HOLE:
                 yield key
+            position += 1
+            if source.era is not era:
+                break
+        else:
+            return
+        position, era = moved_position(position, era)
 
 
 #: What fast_iterator() knows.
@@ -16192,6 +16779,32 @@ def weak_map_set(realm, this, key=undefined, value=undefined, *_):
 
 
 declare_weak_collection(WEAK_MAP, "set", weak_map_set, True)
+
+
+def declare_insertion(table, has, get):
+    """getOrInsert and getOrInsertComputed of Map or WeakMap: the value of a key, which is inserted if it is new."""
+    def check(realm, key):
+        if table is WEAK_MAP and not can_be_held_weakly(realm, key):
+            raise JSTypeError("Invalid value used as weak map key")
+
+    @table.method("getOrInsert", 2)
+    def get_or_insert(realm, this, key=undefined, value=undefined, *_):
+        check(realm, key)
+        if not has(this, key):
+            this.set_value(key, value)
+        return get(this, key)
+
+    @table.method("getOrInsertComputed", 2)
+    def get_or_insert_computed(realm, this, key=undefined, function=undefined, *_):
+        check(realm, key)
+        require_callable(function)
+        if not has(this, key):
+            this.set_value(key, function.fn(undefined, 0 if type(key) is float and key == 0 else key))
+        return get(this, key)
+
+
+declare_insertion(MAP, lambda this, key: this.has_key(key), lambda this, key: map_get(None, this, key))
+declare_insertion(WEAK_MAP, lambda this, key: id(key) in this.entries, lambda this, key: this.entries[id(key)][1])
 
 WEAK_SET = BuiltinClass("WeakSet", JSWeakSet, tag="WeakSet")
 
@@ -16327,16 +16940,23 @@ MAX_BUFFER_BYTES = 256 * 1024 * 1024
 
 
 class JSArrayBuffer(JSObject):
-    """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the
-    typed arrays on it, which lose their elements then."""
+    """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the views of it that
+    look at it anew when it changes; `most` the bytes that it may be resized to, or None."""
 
-    __slots__ = ("data", "views")
+    __slots__ = ("data", "views", "most")
     class_name = "ArrayBuffer"
 
-    def __init__(self, proto, data):
+    def __init__(self, proto, data, most=None):
         JSObject.__init__(self, proto)
         self.data = data
         self.views = weakref.WeakSet()
+        self.most = most
+
+    def change(self, data):
+        """Puts other bytes, or None, in the place of those that it has."""
+        self.data = data
+        for view in list(self.views):
+            view.look_anew()
 
 
 def allocate_bytes(size):
@@ -16358,9 +16978,8 @@ def new_array_buffer(realm, data):
 
 def detach_buffer(buffer):
     """DetachArrayBuffer (25.1.3.4); returns what was in it, or None if it was detached."""
-    data, buffer.data = buffer.data, None
-    for view in list(buffer.views):
-        view.view = EMPTY_VIEW
+    data = buffer.data
+    buffer.change(None)
     return data
 
 
@@ -16381,6 +17000,13 @@ def require_attached(buffer, method):
         raise JSTypeError(f"Cannot perform {method} on a detached ArrayBuffer")
 
 
+def require_view(view, method):
+    """Refuses a typed array or DataView that lies outside its buffer, for that was resized or detached."""
+    if view.view is OUT_OF_BOUNDS:
+        require_attached(view.buffer, method)
+        raise JSTypeError(f"Cannot perform {method} on a view that lies outside its ArrayBuffer")
+
+
 def clamp_range(length, start, end):
     """Two relative positions as the script gave them -> absolute ones (start, end)."""
     return relative_index(start, length), relative_index(end, length, length)
@@ -16391,6 +17017,8 @@ ARRAY_BUFFER = BuiltinClass("ArrayBuffer", JSArrayBuffer, tag="ArrayBuffer")
 
 ARRAY_BUFFER.getters(
     byteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data),
+    maxByteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data) if this.most is None else this.most,
+    resizable=lambda realm, this, *_: this.most is not None,
     detached=lambda realm, this, *_: this.data is None)
 
 
@@ -16410,32 +17038,56 @@ def array_buffer_slice(realm, this, start=undefined, end=undefined, *_):
     if len(result.data) < size:
         raise JSTypeError("Species constructor returned a too small ArrayBuffer")
     require_attached(this, "ArrayBuffer.prototype.slice")
-    result.data[:size] = this.data[first:first + size]
+    part = this.data[first:first + size]
+    result.data[:len(part)] = part
     return result
 
 
-def transfer_buffer(realm, this, length=undefined, *_):
+@ARRAY_BUFFER.method("resize", 1)
+def array_buffer_resize(realm, this, length=undefined, *_):
+    if this.most is None:
+        raise JSTypeError("Method ArrayBuffer.prototype.resize called on a buffer of fixed length")
+    size = to_index(length, "array buffer length")
+    require_attached(this, "ArrayBuffer.prototype.resize")
+    if size > this.most:
+        raise JSRangeError(f"ArrayBuffer.prototype.resize: {size} is more than maxByteLength, {this.most}")
+    data = allocate_bytes(size)
+    kept = min(size, len(this.data))
+    data[:kept] = memoryview(this.data)[:kept]
+    this.change(data)
+    return undefined
+
+
+def transfer_buffer(realm, this, length=undefined, *_, fixed=False):
     """ArrayBufferCopyAndDetach (25.1.3.6)."""
     size = len(this.data or b"") if length is undefined else to_index(length, "array buffer length")
     require_attached(this, "ArrayBuffer.prototype.transfer")
-    data = this.data
+    data, most = this.data, None if fixed else this.most
+    if most is not None and size > most:
+        raise JSRangeError(f"ArrayBuffer.prototype.transfer: {size} is more than maxByteLength, {most}")
     if size != len(data):
         data = allocate_bytes(size)
         kept = min(size, len(this.data))
         data[:kept] = this.data[:kept]
     detach_buffer(this)
-    return new_array_buffer(realm, data)
+    return JSArrayBuffer(realm.ArrayBufferPrototype, data, most)
 
 
 ARRAY_BUFFER.method("transfer", 0)(transfer_buffer)
-ARRAY_BUFFER.method("transferToFixedLength", 0)(transfer_buffer)
+ARRAY_BUFFER.method("transferToFixedLength", 0)(functools.partial(transfer_buffer, fixed=True))
 
 
 @ARRAY_BUFFER.constructor(1)
-def array_buffer_construct(realm, new_target, length=undefined, *_):
+def array_buffer_construct(realm, new_target, length=undefined, options=undefined, *_):
     size = to_index(length, "array buffer length")
+    most = options.get("maxByteLength") if isinstance(options, JSObject) else undefined
+    most = None if most is undefined else to_index(most, "maxByteLength")
+    if most is not None and size > most:
+        raise JSRangeError(f"The array buffer length {size} is more than maxByteLength, {most}")
     proto = proto_from(realm, new_target, "ArrayBufferPrototype")
-    return JSArrayBuffer(proto, allocate_bytes(size))
+    if most is not None and most > MAX_BUFFER_BYTES:
+        raise JSRangeError("Array buffer allocation failed")
+    return JSArrayBuffer(proto, allocate_bytes(size), most)
 
 
 ARRAY_BUFFER.static.methods(
@@ -16489,7 +17141,7 @@ class ElementKind:
         self.layouts = struct.Struct(">" + code), struct.Struct("<" + code)
         self.convert = convert
         self.is_bigint = code in "qQ"
-        self.is_float = code in "fd"
+        self.is_float = code in "efd"
         #: Types of values that, where they are in range, need no conversion.
         self.python_types = NUMBER_TYPES if self.is_float else {JSBigInt if self.is_bigint else int}
 
@@ -16497,7 +17149,7 @@ class ElementKind:
         """The bytes of a converted value."""
         try:
             return self.layouts[little_endian].pack(value)
-        except OverflowError:
+        except (OverflowError, struct.error):
             return self.layouts[little_endian].pack(math.copysign(INFINITY, value))
 
 
@@ -16515,6 +17167,9 @@ ELEMENT_KINDS = [
     ElementKind("Float64Array", "d", to_number),
 ]
 UINT8_KIND = ELEMENT_KINDS[1]
+FLOAT16_KIND = ElementKind("Float16Array", "e", to_number)
+if sys.version_info >= (3, 12):         # memoryview knows half precision
+    ELEMENT_KINDS.insert(-2, FLOAT16_KIND)
 
 #: Elements that are turned into Python values in one go: between such blocks the clock is read.
 ELEMENTS_AT_ONCE = 65536
@@ -16524,6 +17179,8 @@ MAX_ENUMERATED_ELEMENTS = 2 ** 22
 
 #: The view of typed arrays without elements.
 EMPTY_VIEW = memoryview(b"")
+#: The view of those that lie outside their buffer, which was resized or detached.
+OUT_OF_BOUNDS = memoryview(b"")
 
 #: What element_index() gives for numeric keys that are no index of any typed array.
 NO_ELEMENT = sys.maxsize
@@ -16546,9 +17203,10 @@ def element_index(key):
 
 class JSTypedArray(JSObject):
     """A typed array (10.4.5, 23.2). `view` is a memoryview of its elements in their own type,
-    and has none after the buffer was detached; `offset` counts bytes."""
+    and has none after the buffer was detached; `offset` counts bytes; `fixed` is the number of its elements,
+    or None where it has as many as the buffer has room for."""
 
-    __slots__ = ("kind", "buffer", "offset", "view")
+    __slots__ = ("kind", "buffer", "offset", "view", "fixed")
     exotic = True
 
     def __init__(self, proto, kind, buffer, offset, length):
@@ -16556,11 +17214,21 @@ class JSTypedArray(JSObject):
         self.kind = kind
         self.buffer = buffer
         self.offset = offset
-        self.view = EMPTY_VIEW
-        if length:
-            part = memoryview(buffer.data)[offset:offset + length * kind.size]
-            self.view = part.cast(kind.code)
+        self.fixed = length
+        self.look_anew()
         buffer.views.add(self)
+
+    def look_anew(self):
+        """Sets the view, after the buffer has changed."""
+        data, size, count = self.buffer.data, self.kind.size, self.fixed
+        room = -1 if data is None else len(data) - self.offset
+        if room < 0 or (count or 0) * size > room:
+            self.view = OUT_OF_BOUNDS
+            return
+        count = room // size if count is None else count
+        self.view = EMPTY_VIEW
+        if count:
+            self.view = memoryview(data)[self.offset:self.offset + count * size].cast(self.kind.code)
 
     @property
     def class_name(self):
@@ -16575,7 +17243,7 @@ class JSTypedArray(JSObject):
     def over(self, realm, buffer):
         """The same view of another buffer."""
         proto = getattr(realm, self.kind.name + "Prototype")
-        return JSTypedArray(proto, self.kind, buffer, self.offset, len(self.view))
+        return JSTypedArray(proto, self.kind, buffer, self.offset, self.fixed)
 
     def get_index(self, index):
         """The element at an index >= 0, or undefined."""
@@ -16651,6 +17319,9 @@ class JSTypedArray(JSObject):
         index = element_index(key)
         return JSObject.delete(self, key) if index < 0 else index >= len(self.view)
 
+    def prevent_extensions(self):
+        return self.buffer.most is None and JSObject.prevent_extensions(self)
+
     def own_keys(self):
         if len(self.view) > MAX_ENUMERATED_ELEMENTS:
             raise JSRangeError("Too many properties to enumerate")
@@ -16676,8 +17347,8 @@ def validate_typed_array(value, method):
     """ValidateTypedArray (23.2.4.4)."""
     if not isinstance(value, JSTypedArray):
         raise JSTypeError("this is not a typed array.")
-    if value.buffer.data is None:
-        require_attached(value.buffer, method)
+    if value.view is OUT_OF_BOUNDS:
+        require_view(value, method)
     return value
 
 
@@ -16707,7 +17378,7 @@ def typed_array_method(key, length):
         title = f"%TypedArray%.prototype.{key}"
 
         def checked(realm, this, *args):
-            if not isinstance(this, JSTypedArray) or this.buffer.data is None:
+            if not isinstance(this, JSTypedArray) or this.view is OUT_OF_BOUNDS:
                 validate_typed_array(this, title)
             return impl(realm, this, *args)
         TYPED_ARRAY.method(key, length, receiver=False)(checked)
@@ -16743,8 +17414,10 @@ def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=
     first, last = clamp_range(length, start, end)
     count = min(last - first, length - to)
     if count > 0:
-        require_attached(this.buffer, "%TypedArray%.prototype.copyWithin")
-        this.view[to:to + count] = this.view[first:first + count]
+        require_view(this, "%TypedArray%.prototype.copyWithin")
+        count = min(count, len(this.view) - max(first, to))     # it may have become shorter
+        if count > 0:
+            this.view[to:to + count] = this.view[first:first + count]
     return this
 
 
@@ -16753,7 +17426,8 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
     length = len(this.view)
     value = this.kind.convert(value)
     first, last = clamp_range(length, start, end)
-    require_attached(this.buffer, "%TypedArray%.prototype.fill")
+    require_view(this, "%TypedArray%.prototype.fill")
+    last = min(last, len(this.view))
     if last > first:
         block = memoryview(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE)).cast(this.kind.code)
         for start in range(first, last, ELEMENTS_AT_ONCE):
@@ -16836,7 +17510,7 @@ def typed_array_last_index_of(realm, this, value=undefined, *start):
 TYPED_ARRAY.getters(
     buffer=lambda realm, this, *_: this.buffer,
     byteLength=lambda realm, this, *_: this.byte_length(),
-    byteOffset=lambda realm, this, *_: 0 if this.buffer.data is None else this.offset,
+    byteOffset=lambda realm, this, *_: 0 if this.view is OUT_OF_BOUNDS else this.offset,
     length=lambda realm, this, *_: len(this.view))
 
 
@@ -16869,13 +17543,14 @@ def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
     start = to_integer_or_infinity(offset)
     if start < 0:
         raise JSRangeError("offset is out of bounds")
-    require_attached(this.buffer, "%TypedArray%.prototype.set")
+    room = len(this.view)
+    require_view(this, "%TypedArray%.prototype.set")
     if isinstance(source, JSTypedArray):
         set_from_typed_array(realm, this, source, start)
         return undefined
     source = to_object(realm, source)
     length = length_of_array_like(source)
-    if start + length > len(this.view):
+    if start + length > room:
         raise JSRangeError("offset is out of bounds")
     if type(source) is JSArray:
         values = list(source.items)
@@ -16889,7 +17564,7 @@ def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
 
 def set_from_typed_array(realm, target, source, start):
     """SetTypedArrayFromTypedArray (23.2.3.26.1)."""
-    require_attached(source.buffer, "%TypedArray%.prototype.set")
+    require_view(source, "%TypedArray%.prototype.set")
     length = len(source.view)
     if target.kind.is_bigint is not source.kind.is_bigint:
         raise JSTypeError("Cannot mix BigInt and other types, use explicit conversions")
@@ -16927,8 +17602,8 @@ def typed_array_slice(realm, this, start=undefined, end=undefined, *_):
     method = "%TypedArray%.prototype.slice"
     result = typed_array_species_create(realm, this, (count,), method)
     if count:
-        require_attached(this.buffer, method)
-        count = min(count, len(this.view) - first, len(result.view))
+        require_view(this, method)
+        count = max(min(count, len(this.view) - first, len(result.view)), 0)
         if result.kind is this.kind and result.buffer is this.buffer:
             slice_over_itself(realm, result, this, first, count)
         else:
@@ -17007,8 +17682,8 @@ def typed_array_sort(realm, this, comparator=undefined, *_):
 def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
     first, last = clamp_range(len(this.view), start, end)
     offset = this.offset + first * this.kind.size
-    return typed_array_species_create(realm, this, (this.buffer, offset, max(last - first, 0)),
-                                      "%TypedArray%.prototype.subarray")
+    count = () if this.fixed is None and end is undefined else (max(last - first, 0),)
+    return typed_array_species_create(realm, this, (this.buffer, offset, *count), "%TypedArray%.prototype.subarray")
 
 
 @typed_array_method("toReversed", 0)
@@ -17134,7 +17809,7 @@ def construct_typed_array(realm, kind, new_target, source, offset, length):
     if isinstance(source, JSArrayBuffer):
         return view_buffer(kind, proto, source, offset, length)
     if isinstance(source, JSTypedArray):
-        require_attached(source.buffer, "Construct")
+        require_view(source, "Construct")
         result = new_typed_array(realm, kind, len(source.view), proto)
         if kind.is_bigint is not source.kind.is_bigint:
             raise JSTypeError("Cannot mix BigInt and other types, use explicit conversions")
@@ -17158,7 +17833,10 @@ def view_buffer(kind, proto, buffer, offset, length):
     count = None if length is undefined else to_index(length, "typed array length")
     require_attached(buffer, "Construct")
     size = len(buffer.data)
-    if count is None:
+    if count is None and buffer.most is not None:
+        if offset > size:
+            raise JSRangeError(f"Start offset {offset} is outside the bounds of the buffer")
+    elif count is None:
         if size % kind.size:
             raise JSRangeError(f"byte length of {kind.name} should be a multiple of {kind.size}")
         if offset > size:
@@ -17181,13 +17859,12 @@ def typed_array_class(kind):
     return table
 
 
-for _kind in ELEMENT_KINDS:
-    typed_array_class(_kind)
+TYPED_ARRAY_CLASSES = {kind.name: typed_array_class(kind) for kind in ELEMENT_KINDS}
 
 
 def iterated_length(array):
     """The length that an Array Iterator sees (23.1.5.1): it refuses a detached buffer."""
-    require_attached(array.buffer, "%ArrayIteratorPrototype%.next")
+    require_view(array, "%ArrayIteratorPrototype%.next")
     return len(array.view)
 
 
@@ -17208,33 +17885,208 @@ def iterate_typed_array(realm, array):
 
 
 def live_elements(array):
-    require_attached(array.buffer, "%TypedArray%.prototype.values")
+    require_view(array, "%TypedArray%.prototype.values")
     index = 0
     while index < iterated_length(array):
         yield array.get_index(index)
         index += 1
 
 
+# -- Uint8Array: base64 and hex (23.3) ---------------------------------------------------
+
+UINT8_ARRAY = TYPED_ARRAY_CLASSES["Uint8Array"]
+_BASE64_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_BASE64_QUADS = re.compile("(?:[A-Za-z0-9+/]{4})*")
+_ASCII_SPACE = re.compile("[\t\n\f\r ]*")
+
+
+def uint8_array(value):
+    """ValidateUint8Array (23.3.4.1)."""
+    if not isinstance(value, JSTypedArray) or value.kind is not UINT8_KIND:
+        raise JSTypeError(f"{display(value)} is not a Uint8Array")
+    return value
+
+
+def text_argument(text):
+    if type(text) is not str:
+        raise JSTypeError(f"{display(text)} is not a string")
+    return text
+
+
+def base64_option(options, name, *allowed):
+    """One of the options that are strings; the first of `allowed` is the default."""
+    if options is not undefined and not isinstance(options, JSObject):
+        raise JSTypeError("The options must be an object")
+    value = undefined if options is undefined else options.get(name)
+    if value is undefined:
+        return allowed[0]
+    if type(value) is not str or value not in allowed:
+        raise JSTypeError(f"The option {name} must be one of {', '.join(allowed)}")
+    return value
+
+
+def base64_options(options):
+    return (base64_option(options, "alphabet", "base64", "base64url"),
+            base64_option(options, "lastChunkHandling", "loose", "strict", "stop-before-partial"))
+
+
+class Base64Error(Exception):
+    """A mistake in base64 or hex, met behind what was decoded."""
+
+
+def from_base64(text, options, room=INFINITY):
+    """FromBase64 (23.3.4.3) -> (characters read, bytes, whether an error follows)."""
+    alphabet, handling = options
+    if room == 0:
+        return 0, b"", False
+    if alphabet == "base64url":
+        text = text.translate({43: "!", 47: "!", 45: "+", 95: "/"})
+    quads = _BASE64_QUADS.match(text).end()
+    index = read = min(quads, room // 3 * 4 if room != INFINITY else quads)
+    decoded, chunk = bytearray(binascii.a2b_base64(text[:index])), ""
+    if len(decoded) == room:
+        return read, decoded, False
+    try:
+        while True:
+            index = _ASCII_SPACE.match(text, index).end()
+            if index == len(text):
+                if chunk and handling == "stop-before-partial":
+                    return read, decoded, False
+                if chunk:
+                    decoded += final_chunk(chunk, False, handling == "strict")
+                return index, decoded, False
+            char = text[index]
+            index += 1
+            if char == "=":
+                end = padding_end(text, index, chunk)
+                if end is None and handling == "stop-before-partial":
+                    return read, decoded, False
+                if end != len(text):
+                    raise Base64Error
+                decoded += final_chunk(chunk, handling == "strict")
+                return end, decoded, False
+            if char not in _BASE64_DIGITS:
+                raise Base64Error
+            if (room - len(decoded), len(chunk)) in ((1, 2), (2, 3)):
+                return read, decoded, False
+            chunk += char
+            if len(chunk) == 4:
+                decoded += binascii.a2b_base64(chunk)
+                chunk, read = "", index
+                if len(decoded) == room:
+                    return read, decoded, False
+    except Base64Error:
+        return read, decoded, True
+
+
+def padding_end(text, index, chunk):
+    """Where the padding that began before `index` ends; None where it is cut off."""
+    if len(chunk) < 2:
+        raise Base64Error
+    index = _ASCII_SPACE.match(text, index).end()
+    if len(chunk) == 2:
+        if index == len(text):
+            return None
+        if text[index] == "=":
+            index = _ASCII_SPACE.match(text, index + 1).end()
+    return index
+
+
+def final_chunk(chunk, strict, refuse=False):
+    """The bytes of two or three digits; raises where bits are left over that `strict` does not allow."""
+    if len(chunk) < 2 or refuse:
+        raise Base64Error
+    bits = 0
+    for char in chunk:
+        bits = bits << 6 | _BASE64_DIGITS.index(char)
+    spare = 6 * len(chunk) % 8
+    if strict and bits & ((1 << spare) - 1):
+        raise Base64Error
+    return (bits >> spare).to_bytes(len(chunk) - 1, "big")
+
+
+def from_hex(text, _options=None, room=INFINITY):
+    """FromHex (23.3.4.5), as from_base64()."""
+    if len(text) % 2:
+        return 0, b"", True
+    end = min(len(text), 2 * room)
+    size = re.compile("(?:[0-9a-fA-F]{2})*").match(text, 0, int(end)).end()
+    return size, bytes.fromhex(text[:size]), size < end
+
+
+def declare_decoder(name, decode, options_of):
+    """Uint8Array.fromX and its prototype's setFromX."""
+    @UINT8_ARRAY.static.method("from" + name, 1)
+    def from_text(realm, this, text=undefined, options=undefined, *_):
+        _read, data, failed = decode(text_argument(text), options_of(options))
+        if failed:
+            raise JSSyntaxError(f"The text is not valid {name.lower()}")
+        return new_uint8_array(realm, data)
+
+    @UINT8_ARRAY.method("setFrom" + name, 1, receiver=False)
+    def set_from_text(realm, this, text=undefined, options=undefined, *_):
+        array, text, options = uint8_array(this), text_argument(text), options_of(options)
+        require_view(array, "setFrom" + name)
+        read, data, failed = decode(text, options, len(array.view))
+        if data:
+            array.view[:len(data)] = data
+        if failed:
+            raise JSSyntaxError(f"The text is not valid {name.lower()}")
+        return realm.new_object({"read": read, "written": len(data)})
+
+
+declare_decoder("Base64", from_base64, base64_options)
+declare_decoder("Hex", from_hex, lambda options: None)
+
+
+@UINT8_ARRAY.method("toBase64", receiver=False)
+def uint8_array_to_base64(realm, this, options=undefined, *_):
+    array, alphabet = uint8_array(this), base64_option(options, "alphabet", "base64", "base64url")
+    bare = options is not undefined and to_boolean(options.get("omitPadding"))
+    require_view(array, "toBase64")
+    text = binascii.b2a_base64(array.view, newline=False).decode()
+    if alphabet == "base64url":
+        text = text.translate({43: "-", 47: "_"})
+    return text.rstrip("=") if bare else text
+
+
+@UINT8_ARRAY.method("toHex", receiver=False)
+def uint8_array_to_hex(realm, this, *_):
+    array = uint8_array(this)
+    require_view(array, "toHex")
+    return array.view.hex()
+
+
 # -- DataView ----------------------------------------------------------------------------
 
 class JSDataView(JSObject):
-    """A DataView (25.3): `size` bytes of `buffer` from `offset`."""
+    """A DataView (25.3): `size` bytes of `buffer` from `offset`; `fixed` is None where they are as many as the
+    buffer has. `view` is OUT_OF_BOUNDS where that has not so many."""
 
-    __slots__ = ("buffer", "offset", "size")
+    __slots__ = ("buffer", "offset", "size", "fixed", "view")
     class_name = "DataView"
 
     def __init__(self, proto, buffer, offset, size):
         JSObject.__init__(self, proto)
         self.buffer = buffer
         self.offset = offset
-        self.size = size
+        self.fixed = size
+        self.look_anew()
+        buffer.views.add(self)
+
+    def look_anew(self):
+        """Sets the size, after the buffer has changed; -1 allows no access."""
+        room = -1 if self.buffer.data is None else len(self.buffer.data) - self.offset
+        out = room < 0 or (self.fixed or 0) > room
+        self.view = OUT_OF_BOUNDS if out else None
+        self.size = -1 if out else room if self.fixed is None else self.fixed
 
     def byte_length(self):
-        return self.size
+        return max(self.size, 0)
 
     def over(self, realm, buffer):
         """The same view of another buffer."""
-        return JSDataView(realm.DataViewPrototype, buffer, self.offset, self.size)
+        return JSDataView(realm.DataViewPrototype, buffer, self.offset, self.fixed)
 
 
 DATA_VIEW = BuiltinClass("DataView", JSDataView, tag="DataView")
@@ -17245,21 +18097,20 @@ DATA_VIEW.getters(buffer=lambda realm, this, *_: this.buffer)
 
 @DATA_VIEW.getter("byteLength")
 def data_view_byte_length(realm, this, *_):
-    require_attached(this.buffer, "DataView.prototype.byteLength")
+    require_view(this, "DataView.prototype.byteLength")
     return this.size
 
 
 @DATA_VIEW.getter("byteOffset")
 def data_view_byte_offset(realm, this, *_):
-    require_attached(this.buffer, "DataView.prototype.byteOffset")
+    require_view(this, "DataView.prototype.byteOffset")
     return this.offset
 
 
 def data_view_position(view, index, size, method):
     """Where in the buffer an access begins (25.3.1.5, steps 6 to 12)."""
-    if view.buffer.data is None:
-        require_attached(view.buffer, "DataView.prototype." + method)
     if index + size > view.size:
+        require_view(view, "DataView.prototype." + method)
         raise JSRangeError("Offset is outside the bounds of the DataView")
     return view.offset + index
 
@@ -17289,7 +18140,7 @@ def data_view_accessors(kind):
         return undefined
 
 
-for _kind in ELEMENT_KINDS:
+for _kind in {*ELEMENT_KINDS, FLOAT16_KIND}:
     if _kind.name != "Uint8ClampedArray":
         data_view_accessors(_kind)
 
@@ -17303,14 +18154,17 @@ def data_view_construct(realm, new_target, buffer=undefined, offset=undefined, l
     if start > len(buffer.data):
         raise JSRangeError(f"Start offset {start} is outside the bounds of the buffer")
     if length is undefined:
-        size = len(buffer.data) - start
+        size = None if buffer.most is not None else len(buffer.data) - start
     else:
-        size = to_index(length, "DataView length")
-        if start + size > len(buffer.data):
+        room, size = len(buffer.data), to_index(length, "DataView length")
+        if start + size > room:
             raise JSRangeError(f"Invalid DataView length {size}")
     proto = proto_from(realm, new_target, "DataViewPrototype")
     require_attached(buffer, "DataView")
-    return JSDataView(proto, buffer, start, size)
+    view = JSDataView(proto, buffer, start, size)
+    if view.view is OUT_OF_BOUNDS:
+        raise JSRangeError(f"Start offset {start} is outside the bounds of the buffer")
+    return view
 
 
 # -- Promise -----------------------------------------------------------------------------
@@ -17740,6 +18594,20 @@ def promise_resolve_static(realm, this, value=undefined, *_):
     return promise_resolve(realm, this, value)
 
 
+@PROMISE.static.method("try", 1)
+def promise_try(realm, this, function=undefined, *args):
+    if not isinstance(this, JSObject):
+        raise JSTypeError("Promise.try called on non-object")
+    capability = new_promise_capability(realm, this)
+    try:
+        value = call(function, undefined, *args)
+    except Exception as error:
+        capability.reject(realm.thrown_value(error))
+    else:
+        capability.resolve(value)
+    return capability.promise
+
+
 @PROMISE.static.method("withResolvers", 0)
 def promise_with_resolvers(realm, this, *_):
     capability = new_promise_capability(realm, this)
@@ -17907,38 +18775,39 @@ def is_plain_generator(realm, generator):
 
 @runtime_helper
 def yield_delegate(realm, iterable):
-    """`yield*` (15.5.5, step 5): a Python generator to yield from."""
-    is_plain = type(iterable) is JSGenerator and is_plain_generator(realm, iterable)
-    record = GeneratorLoop(iterable, None) if is_plain else get_iterator(realm, iterable)
+    """`yield*`: a Python generator to yield from."""
+    return delegation(realm, get_iterator(realm, iterable), False)
+
+
+def delegation(realm, record, is_async):
+    """`yield*` (15.5.5, step 5); in an async generator it awaits what it gets."""
     iterator, received, mode = record.iterator, undefined, "next"
     while True:
-        value = None
-        if mode == "next" and is_plain:
-            try:
-                value = iterator.resume(received)
-            except StopIteration as end:
-                return end.value
-        elif mode == "next":
+        if mode == "next":
             result = call(record.next_method, iterator, received)
         else:
             method = get_method(realm, iterator, mode)
             if method is undefined:
                 if mode == "return":
                     raise GeneratorReturn(received)
-                record.close()
+                if is_async:
+                    record.done = False
+                    yield from async_close(record, True)
+                else:
+                    record.close()
                 raise JSTypeError("The iterator does not provide a 'throw' method")
             result = method.fn(iterator, received)
-        if value is None or type(value) is InnerResult:
-            result = result if value is None else value.result
-            if not isinstance(result, JSObject):
-                raise JSTypeError(f"Iterator result {display(result)} is not an object")
-            if to_boolean(result.get("done")):
-                if mode == "return":
-                    raise GeneratorReturn(result.get("value"))
-                return result.get("value")
-            value = InnerResult(result)
+        if is_async:
+            result = yield Await(result)
+        if not isinstance(result, JSObject):
+            raise JSTypeError(f"Iterator result {display(result)} is not an object")
+        if to_boolean(result.get("done")):
+            if mode == "return":
+                raise GeneratorReturn(result.get("value"))
+            return result.get("value")
+        given = result.get("value") if is_async else InnerResult(result)
         try:
-            received, mode = (yield value), "next"
+            received, mode = (yield given), "next"
         except GeneratorReturn as returned:
             received, mode = returned.value, "return"
         except Exception as error:
@@ -18651,9 +19520,17 @@ def async_iterate(realm, value):
     """GetIterator(value, async) (7.4.3)."""
     method = get_method(realm, value, SYM_ASYNC_ITERATOR)
     if method is undefined:
-        sync = get_iterator(realm, value)
-        iterator = JSAsyncFromSyncIterator(realm.AsyncFromSyncIteratorPrototype, sync)
-        return AsyncIteratorRecord(iterator, iterator.get("next"))
+        return async_from_sync(realm, get_iterator(realm, value))
+    return async_iterator_from_method(value, method)
+
+
+def async_from_sync(realm, record):
+    """CreateAsyncFromSyncIterator (27.1.6.1)."""
+    iterator = JSAsyncFromSyncIterator(realm.AsyncFromSyncIteratorPrototype, record)
+    return AsyncIteratorRecord(iterator, iterator.get("next"))
+
+
+def async_iterator_from_method(value, method):
     iterator = method.fn(value)
     if not isinstance(iterator, JSObject):
         raise JSTypeError("Result of the Symbol.asyncIterator method is not an object")
@@ -18704,35 +19581,50 @@ def async_abandon(record, error, wrap):
 
 @runtime_helper
 def async_yield_delegate(realm, iterable):
-    """`yield*` in an async generator (15.5.5, step 5, async)."""
-    record = async_iterate(realm, iterable)
-    iterator, received, mode = record.iterator, undefined, "next"
-    while True:
-        if mode == "next":
-            result = call(record.next_method, iterator, received)
-        else:
-            method = get_method(realm, iterator, mode)
-            if method is undefined:
-                if mode == "return":
-                    raise GeneratorReturn(received)
-                record.done = False
-                yield from async_close(record, True)
-                raise JSTypeError("The iterator does not provide a 'throw' method")
-            result = method.fn(iterator, received)
-        result = yield Await(result)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
-        if to_boolean(result.get("done")):
-            if mode == "return":
-                raise GeneratorReturn(result.get("value"))
-            return result.get("value")
-        value = result.get("value")
-        try:
-            received, mode = (yield value), "next"
-        except GeneratorReturn as returned:
-            received, mode = returned.value, "return"
-        except Exception as error:
-            received, mode = realm.thrown_value(error), "throw"
+    """`yield*` in an async generator."""
+    return delegation(realm, async_iterate(realm, iterable), True)
+
+
+# -- Array.fromAsync (23.1.2.1) ----------------------------------------------------------
+
+@ARRAY.static.method("fromAsync", 1)
+def array_from_async(realm, this, items=undefined, mapper=undefined, receiver=undefined, *_):
+    def body():
+        if mapper is not undefined:
+            require_callable(mapper)
+        method = get_method(realm, items, SYM_ASYNC_ITERATOR)
+        sync = get_method(realm, items, SYM_ITERATOR) if method is undefined else undefined
+        if method is sync:
+            return (yield from async_from_array_like(realm, this, to_object(realm, items), mapper, receiver))
+        record = async_iterator_from_method(items, method) if sync is undefined \
+            else async_from_sync(realm, iterator_from_method(items, sync))
+        target, index = construct(this) if is_constructor(this) else realm.new_array([]), 0
+        while True:
+            value = async_step(record, (yield record.step()))
+            if value is None:
+                set_length_or_throw(target, index)
+                return target
+            try:
+                if mapper is not undefined:
+                    value = yield mapper.fn(receiver, value, index)
+                append_element(target, index, value)
+            except BaseException as error:
+                yield from async_abandon(record, error, False)
+                raise
+            index += 1
+    return run_async(realm, body())
+
+
+def async_from_array_like(realm, ctor, source, mapper, receiver):
+    length = length_of_array_like(source)
+    target = construct(ctor, (length,)) if is_constructor(ctor) else array_create(realm, length)
+    for index in range(length):
+        value = yield source.get(str(index))
+        if mapper is not undefined:
+            value = yield mapper.fn(receiver, value, index)
+        append_element(target, index, value)
+    set_length_or_throw(target, length)
+    return target
 
 
 # -- JSON: parsing (25.5.1) --------------------------------------------------------------
@@ -19110,24 +20002,54 @@ def json_parse_function(realm, this, text=undefined, reviver=undefined, *_):
     value = json_parse(realm, to_string(text))
     if not is_callable(reviver):
         return value
-    return internalize(realm.new_object({"": value}), "", reviver)
+    return internalize(realm, realm.new_object({"": value}), "", reviver, json_sources(to_string(text)))
 
 
-def internalize(holder, name, reviver):
-    """InternalizeJSONProperty (25.5.1.1)."""
+_JSON_PIECE = re.compile(rf"""[\s,:]*({_JSON_TEXT}|[][{{}}]|[^][\s,:{{}}"]+)""")
+
+
+def json_sources(text):
+    """What a valid JSON text is made of: a list of what is in an array, a dict of what is in an object, or the
+    source text of another value."""
+    result = []
+    stack, key = [result], None
+    for piece in map(operator.itemgetter(1), _JSON_PIECE.finditer(text)):
+        if piece in "]}":
+            stack.pop()
+            continue
+        held = [] if piece == "[" else {} if piece == "{" else piece
+        if type(stack[-1]) is list:
+            stack[-1].append(held)
+        elif key is None:
+            key = utf16(json.loads(piece))
+            continue
+        else:
+            stack[-1][key], key = held, None
+        if type(held) is not str:
+            stack.append(held)
+    return result[0]
+
+
+def internalize(realm, holder, name, reviver, source):
+    """InternalizeJSONProperty (25.5.1.1). `source`: see json_sources(); None where a reviver put something else."""
     value = holder.get(name)
+    context = {}
     if isinstance(value, JSObject):
         if is_array(value):
             keys = map(str, range(length_of_array_like(value)))
+            known = dict(zip(map(str, itertools.count()), source)) if type(source) is list else {}
         else:
             keys = [key for key in interruptible(value.own_keys()) if type(key) is str and is_enumerable(value, key)]
+            known = source if type(source) is dict else {}
         for key in with_polls(keys):
-            element = internalize(value, key, reviver)
+            element = internalize(realm, value, key, reviver, known.get(key))
             if element is undefined:
                 value.delete(key)
             else:
                 value.create_data_property(key, element)
-    return reviver.fn(holder, name, value)
+    elif type(source) is str and same_value(json_parse(realm, source), value):
+        context["source"] = source
+    return reviver.fn(holder, name, value, realm.new_object(context))
 
 
 def is_enumerable(obj, key):
@@ -19137,6 +20059,26 @@ def is_enumerable(obj, key):
 
 
 # -- JSON: writing (25.5.2) --------------------------------------------------------------
+
+class JSRawJSON(JSObject):
+    """What JSON.rawJSON() returns."""
+
+    __slots__ = ()
+
+
+@JSON.method("rawJSON", 1)
+def json_raw(realm, this, text=undefined, *_):
+    text = to_string(text)
+    if not text or text[0] in "\t\n\r [{" or text[-1] in "\t\n\r ":
+        raise JSSyntaxError("Invalid value for JSON.rawJSON")
+    json_parse(realm, text)
+    raw = JSRawJSON(None)
+    raw.create_data_property("rawJSON", text)
+    set_integrity(raw, True)
+    return raw
+
+
+JSON.methods(isRawJSON=lambda realm, this, value=undefined, *_: isinstance(value, JSRawJSON))
 
 #: JSON.stringify indents by at most this much.
 MAX_JSON_INDENT = 10
@@ -19345,6 +20287,8 @@ class JSONWriter:
             text = "null"
         elif kind is JSBigInt:
             raise JSTypeError("Do not know how to serialize a BigInt")
+        elif kind is JSRawJSON:
+            text = value.get("rawJSON")
         elif isinstance(value, JSObject) and value.fn is None:
             self.write_object(key, value, before)
             return True
@@ -19838,6 +20782,10 @@ _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 def global_eval(realm, this, source=undefined, *_):
     """Indirect eval (19.2.1): the text runs as a script of its own."""
     return realm.evaluate_global(source) if type(source) is str else source
+
+
+#: By which %eval% is known, whatever a script put in its place.
+EVAL_INFO = GLOBAL_FUNCTIONS.entries[-1][3]
 
 
 def encode_uri(text, changed):
@@ -23123,6 +24071,29 @@ def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_
 
 REGEXP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
+#: What RegExp.escape() changes (22.2.5.1), and its control escapes.
+_REGEXP_ESCAPED = re.compile(r"^[0-9A-Za-z]|[\^$\\.*+?()[\]{}|/]|[,\-=<>#&!%:;@~'`\"\s\ufeff]"
+                             "|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
+_CONTROL_ESCAPES = {"\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r"}
+
+
+def escape_for_regexp(match):
+    char = match[0]
+    if char in "^$\\.*+?()[]{}|/":
+        return "\\" + char
+    if char in _CONTROL_ESCAPES:
+        return "\\" + _CONTROL_ESCAPES[char]
+    if char in "\x1c\x1d\x1e\x1f\x85":  # white space in Python only
+        return char
+    return f"\\x{ord(char):02x}" if char <= "\xff" else f"\\u{ord(char):04x}"
+
+
+@REGEXP.static.method("escape", 1)
+def regexp_escape(realm, this, text=undefined, *_):
+    if type(text) is not str:
+        raise JSTypeError(f"{display(text)} is not a string")
+    return replace_in_slices(_REGEXP_ESCAPED, escape_for_regexp, text, check_string_length)
+
 
 # -- RegExp: legacy properties -----------------------------------------------------------
 #
@@ -24375,14 +25346,19 @@ UNIT_SINGULARS = {"celsius": "degree Celsius", "fahrenheit": "degree Fahrenheit"
 UNIT_SPECIAL = {"mile-per-hour": "mph", "mile-per-gallon": "mpg"}
 
 ROUNDING_MODES = {
-    "ceil": decimal.ROUND_CEILING, "floor": decimal.ROUND_FLOOR, "expand": decimal.ROUND_UP,
-    "trunc": decimal.ROUND_DOWN, "halfExpand": decimal.ROUND_HALF_UP,
-    "halfTrunc": decimal.ROUND_HALF_DOWN, "halfEven": decimal.ROUND_HALF_EVEN,
+    "ceil": "ROUND_CEILING", "floor": "ROUND_FLOOR", "expand": "ROUND_UP",
+    "trunc": "ROUND_DOWN", "halfExpand": "ROUND_HALF_UP",
+    "halfTrunc": "ROUND_HALF_DOWN", "halfEven": "ROUND_HALF_EVEN",
     "halfCeil": None, "halfFloor": None}
 ROUNDING_INCREMENTS = (1, 2, 5, 10, 20, 25, 50, 100, 200, 250, 500, 1000, 2000, 2500, 5000)
 #: Longer texts are formatted as the Number they convert to.
 MAX_DECIMAL_TEXT = 1000
-_ROUNDING = decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
+
+
+@functools.cache
+def rounded_decimals():
+    """Decimal arithmetic in which what is not exact is rounded."""
+    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[])
 
 
 class NumberSettings(IntlSettings):
@@ -24525,11 +25501,12 @@ def round_decimal(value, settings):
     if mode is None:
         upwards = (settings.roundingMode == "halfCeil") is not value.is_signed()
         mode = decimal.ROUND_HALF_UP if upwards else decimal.ROUND_HALF_DOWN
+    arithmetic = rounded_decimals()
     if settings.roundingIncrement != 1:
-        step = _ROUNDING.scaleb(decimal.Decimal(settings.roundingIncrement), place)
-        value = _ROUNDING.multiply(_ROUNDING.divide(value, step).quantize(decimal.Decimal(1), mode, _ROUNDING), step)
+        step = arithmetic.scaleb(decimal.Decimal(settings.roundingIncrement), place)
+        value = arithmetic.multiply(arithmetic.divide(value, step).quantize(decimal.Decimal(1), mode, arithmetic), step)
     elif value.as_tuple().exponent < place:
-        value = value.quantize(_ROUNDING.scaleb(decimal.Decimal(1), place), mode, _ROUNDING)
+        value = value.quantize(arithmetic.scaleb(decimal.Decimal(1), place), mode, arithmetic)
     whole, _, fraction = format(value.copy_abs(), "f").partition(".")
     if fewest is None:
         exponent = value.adjusted() if value else 0
@@ -24551,11 +25528,11 @@ def scale_number(value, settings):
             return compact_power(settings.data, settings.compactDisplay, exponent)[0]
         return exponent // step * step
     power = power_of(value.adjusted())
-    whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
+    whole, fraction = round_decimal(rounded_decimals().scaleb(value, -power), settings)
     # Rounding may have made 1000 of 999.9.
     if power_of(power + len(whole.lstrip("0") or "0") - 1) > power:
         power = power_of(power + len(whole) - 1)
-        whole, fraction = round_decimal(_ROUNDING.scaleb(value, -power), settings)
+        whole, fraction = round_decimal(rounded_decimals().scaleb(value, -power), settings)
     return whole, fraction, power
 
 
@@ -24646,7 +25623,7 @@ def format_number_parts(value, settings):
     """PartitionNumberPattern (ECMA-402, 15.5.4): a list of (type, text)."""
     value = decimal_value(value)
     if settings.style == "percent" and value.is_finite():
-        value = _ROUNDING.scaleb(value, 2)
+        value = rounded_decimals().scaleb(value, 2)
     negative = value.is_signed() and not value.is_nan()
     digits, is_zero, category = magnitude_parts(value, settings)
     rows = settings.data.list("number")
@@ -27563,7 +28540,7 @@ class Cloner:
     def clone_buffer(self, value):
         if value.data is None:
             self.refuse(value)
-        return self.remember(value, new_array_buffer(self.realm, bytearray(value.data)))
+        return self.remember(value, JSArrayBuffer(self.realm.ArrayBufferPrototype, bytearray(value.data), value.most))
 
     def clone_view(self, value):
         if value.buffer.data is None:
@@ -27625,11 +28602,11 @@ def crypto_get_random_values(realm, this, array=undefined, *_):
         raise JSError(new_dom_exception(
             realm, f"The requested length exceeds {MAX_RANDOM_BYTES} bytes", "QuotaExceededError"))
     if target:                          # the view of a detached buffer is empty, and read-only
-        target[:] = secrets.token_bytes(len(target))
+        target[:] = os.urandom(len(target))
     return array
 
 
-CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=secrets.token_bytes(16), version=4)))
+CRYPTO.methods(randomUUID=lambda realm, this, *_: str(uuid.UUID(bytes=os.urandom(16), version=4)))
 
 
 #: When the clock of performance.now() stood at zero: of that clock, and in milliseconds of Unix time.
@@ -27948,12 +28925,17 @@ def super_get(home, this, key):
 
 
 @runtime_helper
-def super_put(home, this, key, value):
+def refuse_target(_value):
+    raise JSReferenceError("Invalid left-hand side in assignment")
+
+
+@runtime_helper
+def super_put(home, this, key, value, strict):
     key = to_property_key(key)
     base = home.get_proto()
     if base is None:
         raise JSTypeError(f"Cannot set properties of null (setting '{key_text(key)}')")
-    if not base.set(key, value, this):
+    if not base.set(key, value, this) and strict:
         raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of object")
     return value
 
@@ -28075,6 +29057,10 @@ def reading_helpers(realm, helpers):
             props = obj.props
             if key in props:
                 return props[key]
+            if obj.attrs is None and type(obj.proto) is JSObject and key not in obj.proto.props:
+                attrs = obj.proto.attrs
+                if attrs is not None and type(accessor := attrs.get(key)) is Accessor and accessor.getter is not undefined:
+                    return accessor.getter.fn(obj)
             return obj.get(key)
         if isinstance(obj, JSObject):
             return obj.get(key)
@@ -28109,7 +29095,15 @@ def reading_helpers(realm, helpers):
             return len(obj)
         return get(obj, "length")
 
-    return get, get_element, get_length
+    def get_size(obj):
+        """obj.size, mostly of a Map or Set"""
+        if (type(obj) is JSSet and obj.proto is realm.SetPrototype and realm.set_size_untouched
+                or type(obj) is JSMap and obj.proto is realm.MapPrototype and realm.map_size_untouched) \
+                and obj.attrs is None and "size" not in obj.props:
+            return len(obj.index)
+        return get(obj, "size")
+
+    return get, get_element, get_length, get_size
 
 
 def calling_helpers(realm, helpers):
@@ -28152,8 +29146,7 @@ def constructing_helpers(realm, helpers):
     object_proto, allocate = realm.ObjectPrototype, object.__new__
 
     def new(callee, text):
-        """The Python function that `new callee(…)` calls with the callee and the arguments. Generated code
-        knows classes by itself, by their `fields`."""
+        """The Python function that `new callee(…)` calls with the callee and the arguments."""
         if type(callee) is JSFunction:
             if callee.ctor is True:
                 return instance_of_function
@@ -28191,7 +29184,7 @@ def constructing_helpers(realm, helpers):
             initialize_fields(this, klass)
         return this
 
-    return new, new_instance
+    return new, instance_of_function, new_instance
 
 
 def storing_helpers(realm, helpers):
@@ -28287,6 +29280,8 @@ protector("push_untouched", ArrayPrototype=("push",))
 protector("pop_untouched", ArrayPrototype=("pop",))
 protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
 protector("set_methods_untouched", SetPrototype=("add", "has"))
+protector("map_size_untouched", MapPrototype=("size",))
+protector("set_size_untouched", SetPrototype=("size",))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
 
 
@@ -28333,7 +29328,8 @@ def shortcuts_of_collections(realm, helpers):
 
     def quick_get(obj, text, key):
         """obj.get(key)"""
-        if is_plain_map(obj):
+        if type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
+                and obj.proto is realm.MapPrototype:        # is_plain_map(), without the call
             position = obj.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
             return undefined if position is None else obj.values[position]
         return method(obj, "get", text)(obj, key)
@@ -28435,6 +29431,13 @@ def iteration_helpers(realm, helpers):
     def iterate(value, text=None):
         return iterate_fast(realm, value, text)
 
+    def iterate_entries(value, text=None):
+        """iterate_live() for a loop that takes two values at once, which first_values() finds in a tuple."""
+        if type(value) is JSMap and value.attrs is None and SYM_ITERATOR not in value.props \
+                and value.proto is realm.MapPrototype and realm.map_iteration_untouched and realm.array_iteration_untouched:
+            return iterate_pairs(value)
+        return iterate_live(value, text)
+
     def spread(value, text=None):
         """The values of a spread element, as a Python iterable."""
         return iterable_values(realm, value, text)
@@ -28448,6 +29451,8 @@ def iteration_helpers(realm, helpers):
 
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
+        if type(value) is tuple:
+            return value
         if type(value) is JSArray and not value.props and value.attrs is None and value.proto is array_proto \
                 and realm.array_iteration_untouched:
             missing = count - len(value.items)
@@ -28467,7 +29472,7 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return iterate_live, iterate, spread, rest_array, first_values, destructure_array, plain_arrays
+    return iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array, plain_arrays
 
 
 def make_runtime(realm):
@@ -28586,17 +29591,6 @@ def sloppy_this(realm, this):
 @runtime_helper
 def callee(realm, value, text):
     return callable_or_refusal(value, text)
-
-
-@runtime_helper
-def strict_eval(realm, value, text):
-    """The callee of `eval(…)` in strict code: the text is strict too. It does not see local names."""
-    if not isinstance(value, JSFunction) or value is not realm.global_object.get("eval"):
-        return callable_or_refusal(value, text)
-
-    def run(this, source=undefined, *_):
-        return realm.evaluate_global(source, True) if type(source) is str else source
-    return run
 
 
 @runtime_helper
@@ -28909,6 +29903,90 @@ def import_meta(realm, filename):
 
 
 #: Helpers that are methods of the realm for generated code: name -> function(realm, …).
+
+
+# -- Helpers of generated code: names looked up when it runs -----------------------------
+
+@runtime_helper
+def direct_eval(realm, value, site, this, new_target, *cells):
+    """The Python function of the callee of `eval(…)`: for %eval% one that runs the text in its place."""
+    if not isinstance(value, JSFunction) or value.info is not EVAL_INFO:
+        return callable_or_refusal(value, "eval")
+
+    def run(_this, source=undefined, *_):
+        if type(source) is not str:
+            return source
+        compiled = site.texts.get(source)
+        if compiled is None:
+            compiled = realm.with_room_to_parse(lambda: compile_script(source, "<eval>", site.parse(source), site=site))
+            if len(site.texts) < MAX_COMPILED:
+                site.texts[source] = compiled
+        realm.declare_script(compiled)
+        realm.link(compiled.free_globals)
+        receiver = realm.global_object if this is None else this
+        return types.FunctionType(compiled.code, realm.globals)(receiver, *cells, new_target)
+    return run
+
+
+class NameScope(JSObject):
+    """The variables that direct evals add to a function."""
+
+    __slots__ = ()
+
+
+@runtime_helper
+def new_scope(realm):
+    return NameScope(None)
+
+
+@runtime_helper
+def with_object(realm, value):
+    return to_object(realm, value)
+
+
+@runtime_helper
+def find_scope(realm, name, *holders):
+    """The first of some objects that has a name (9.1.1.2.1), or None."""
+    for holder in holders:
+        if type(holder) is NameScope:
+            if name in holder.props:
+                return holder
+        elif holder.has(name):
+            hidden = holder.get(SYM_UNSCOPABLES)
+            if not isinstance(hidden, JSObject) or not to_boolean(hidden.get(name)):
+                return holder
+    return None
+
+
+@runtime_helper
+def scope_get(realm, holder, name, strict):
+    """GetBindingValue of an object (9.1.1.2.6)."""
+    if type(holder) is NameScope or holder.has(name):
+        return holder.get(name)
+    if strict:
+        raise JSReferenceError(f"{name} is not defined")
+    return undefined
+
+
+@runtime_helper
+def scope_put(realm, holder, name, value, strict):
+    """SetMutableBinding of an object (9.1.1.2.5); gives the value."""
+    if type(holder) is not NameScope and not holder.has(name) and strict:
+        raise JSReferenceError(f"{name} is not defined")
+    put_slowly(realm, holder, name, value, strict)
+    return value
+
+
+@runtime_helper
+def scope_declare(realm, holder, name, value=ABSENT):
+    if value is not ABSENT or name not in holder.props:
+        holder.put(name, undefined if value is ABSENT else value)
+
+
+@runtime_helper
+def scope_this(realm, holder):
+    """`this` of a call whose function was found by name (9.1.1.2.10)."""
+    return undefined if holder is None or type(holder) is NameScope else holder
 
 
 # -- The global object -------------------------------------------------------------------
@@ -30663,7 +31741,7 @@ class Realm(RealmBase):
         self.declare_script(compiled)
         self.link(compiled.free_globals)
         code = types.FunctionType(compiled.code, self.globals)
-        return code(self.global_object)
+        return code(self.global_object, *([undefined] if compiled.for_eval else ()))
 
     def link(self, names):
         """Makes the built-ins that a script mentions."""
@@ -30691,22 +31769,25 @@ class Realm(RealmBase):
             for name in (*compiled.functions, *compiled.variables):
                 if name not in flags:
                     raise JSTypeError(f"Cannot define global '{name}', the global object is not extensible")
+        attributes = DEFAULT_ATTRS if compiled.for_eval else DEFAULT_ATTRS & ~CONFIGURABLE
         for name in compiled.functions:
-            if flags.get(name) is None or flags[name] != DEFAULT_ATTRS & ~CONFIGURABLE:
-                if flags.get(name) == 0:
-                    raise JSTypeError(f"Cannot redeclare global '{name}'")
-                flags[name] = DEFAULT_ATTRS & ~CONFIGURABLE
+            known = flags.get(name)
+            if type(known) is not int or known & CONFIGURABLE:
+                flags[name] = attributes
+            elif known != DEFAULT_ATTRS & ~CONFIGURABLE:
+                raise JSTypeError(f"Cannot redeclare global '{name}'")
+            if compiled.for_eval:
+                self.globals.setdefault(global_name(name), undefined)
         for name in compiled.variables:
             if name not in flags:
-                flags[name] = DEFAULT_ATTRS & ~CONFIGURABLE
+                flags[name] = attributes
                 self.globals[global_name(name)] = undefined
             elif global_name(name) not in self.globals and type(flags[name]) is int:
                 self.globals[global_name(name)] = self.make_global(name)
 
-    def evaluate_global(self, source, strict=False):
+    def evaluate_global(self, source):
         """Indirect eval (19.2.1.1): the source as a script; its names stay deletable."""
-        return self.run_script(self.with_room_to_parse(lambda: compile_script(
-            source, "<eval>", parse_script(source, strict), is_eval=True)))
+        return self.run_script(self.with_room_to_parse(lambda: compile_eval(source, "<eval>")))
 
     @staticmethod
     def with_room_to_parse(work):
@@ -31288,7 +32369,7 @@ def function_around(realm, head, code, tail, filename):
 def function_of_script(realm, code, filename):
     """A function that runs a script as an indirect eval does, and returns its completion value."""
     compiled = realm.compile(code, filename,
-                             lambda text, name: compile_script(text, name, parse_script(text), is_eval=True))
+                             compile_eval)
     return realm.function(lambda this, *_: realm.run_script(compiled))
 
 
@@ -33245,6 +34326,11 @@ _EVENT_ID = re.compile(r"([0-9a-f]{8})-([0-9]{1,20})\Z")
 
 # -- Messages of streams -----------------------------------------------------------------
 
+def random_hex(count):
+    """Random bytes that nobody can guess, as hexadecimal digits. (The module secrets would load OpenSSL.)"""
+    return os.urandom(count).hex()
+
+
 def utf8(text):
     """The bytes of a text; half characters (lone surrogates) become U+FFFD."""
     try:
@@ -33459,7 +34545,7 @@ class Stream:
         #: waiting, and nobody else needs it.
         self.sending = threading.Lock()
         #: Told apart from the ids of an earlier server, or of an earlier stream of this path.
-        self.epoch = secrets.token_hex(4)
+        self.epoch = random_hex(4)
         self.sequence = 0
         self.depth = history
         #: Milliseconds that browsers wait before they connect again.
@@ -33558,7 +34644,7 @@ class Stream:
         if self.archive is not None and not self.archive.append(self, message):
             with self.lock:
                 self.former = self.epoch, self.sequence
-                self.epoch, self.archive = secrets.token_hex(4), None
+                self.epoch, self.archive = random_hex(4), None
             return self._next_message(body, filter, sequence, id)
         return message
 
@@ -34772,7 +35858,7 @@ def _natural_key(text):
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part]
 
 
-def _graphql_edit_distance(left, right, limit):
+def _edit_distance(left, right, limit):
     """Edits (insert, delete, substitute, swap neighbours) between two texts; None when more than `limit`."""
     if left == right:
         return 0
@@ -34795,12 +35881,12 @@ def _graphql_edit_distance(left, right, limit):
     return above[-1] if above[-1] <= limit else None
 
 
-def _graphql_did_you_mean(name, options, what=""):
+def _did_you_mean(name, options, what=""):
     """` Did you mean "a", "b", or "c"?` for the options close to `name`, else an empty text."""
     limit = int(len(name) * 0.4) + 1
     distances = {}
     for option in options:
-        distance = _graphql_edit_distance(name, option, limit)
+        distance = _edit_distance(name, option, limit)
         if distance is not None:
             distances[option] = distance
     return _suggestion(sorted(distances,
@@ -35196,8 +36282,8 @@ class GraphQLParser:
     def enter(self):
         self.nesting += 1
         if self.nesting > MAX_GRAPHQL_NESTING:
-            raise self.error(f"Document nests brackets more than {MAX_GRAPHQL_NESTING} deep. Parsing "
-                             "aborted.")
+            raise self.error(
+                f"Document nests brackets more than {MAX_GRAPHQL_NESTING} deep. Parsing aborted.")
 
     def many(self, opening, parse, closing):
         """`parse` once or more between brackets; the brackets must be there."""
@@ -35233,8 +36319,8 @@ class GraphQLParser:
             self.advance()
         if self.kind != "Name":
             if description is not None and self.kind == "{":
-                raise self.error("Unexpected description, descriptions are not supported on shorthand "
-                                 "queries.", start)
+                raise self.error(
+                    "Unexpected description, descriptions are not supported on shorthand queries.", start)
             raise self.unexpected()
         word = self.value
         if word in ("scalar", "type", "interface", "union", "enum", "input"):
@@ -35611,7 +36697,7 @@ class GraphQLNamedType(GraphQLType):
         return node.value
 
     def _suggest_value(self, text):
-        return _graphql_did_you_mean(text, self.values, "the enum value")
+        return _did_you_mean(text, self.values, "the enum value")
 
 
 class GraphQLField:
@@ -35902,7 +36988,7 @@ class _InputWalk:
             fits = False
             for name, place in self.strangers(given, type_):
                 self.fail(f'Field "{name}" is not defined by type "{type_}".'
-                          + _graphql_did_you_mean(str(name), type_.fields), place, path)
+                          + _did_you_mean(str(name), type_.fields), place, path)
         if type_.one_of:
             if len(known) != 1 or known[0] not in result:
                 return self.fail(self.ONE_OF % type_, given, path)
@@ -35979,7 +37065,7 @@ def _check_argument_name(argument, owner, known, report):
     """Spec 5.4.1, for a field or a directive with the `known` arguments."""
     if argument.name not in known:
         report(f'Unknown argument "{argument.name}" on {owner}.'
-               + _graphql_did_you_mean(argument.name, known), argument.start)
+               + _did_you_mean(argument.name, known), argument.start)
 
 
 def _check_required_arguments(node, owner, known, report):
@@ -36300,6 +37386,8 @@ class _SdlMerge:
 
     def __init__(self, registrations):
         self.types, self.directives, self.problems, self.missing = {}, {}, [], []
+        #: Registration -> the types that it was the first to define.
+        self.types_of = collections.defaultdict(list)
         self.seen_texts = set()
         for registration in registrations:
             self.take_definitions(registration)
@@ -36321,21 +37409,20 @@ class _SdlMerge:
             known, signature = self.types.get(node.name), parsed.signatures[id(node)]
             if known is None:
                 self.types[node.name] = _SdlMergedType(node, registration, signature)
+                self.types_of[registration].append(self.types[node.name])
             elif known.signature != signature and known.registration.parsed is not parsed:
-                self.problem(f'Type "{node.name}" is defined differently by '
-                             f'{_owner_of(known.registration)}.',
+                self.problem(f'Type "{node.name}" is defined differently by {_owner_of(known.registration)}.',
                              node.name_start, registration)
             elif node.description and not known.description:
                 known.description = node.description
         for node in parsed.directives:
             known = self.directives.setdefault(node.name, (node, registration))
             if known[0] is not node and _sdl_definition_signature(known[0]) != parsed.signatures[id(node)]:
-                self.problem(f'Directive "@{node.name}" is defined differently by '
-                             f'{_owner_of(known[1])}.',
+                self.problem(f'Directive "@{node.name}" is defined differently by {_owner_of(known[1])}.',
                              node.name_start, registration)
 
     def cannot_extend(self, name):
-        return f'Cannot extend type "{name}" because it is not defined.' + _graphql_did_you_mean(name, self.types)
+        return f'Cannot extend type "{name}" because it is not defined.' + _did_you_mean(name, self.types)
 
     def take_extensions(self, registration):
         parsed = registration.parsed
@@ -36351,8 +37438,7 @@ class _SdlMerge:
                              node.name_start, registration)
             else:
                 for member, other in known.add(node, registration):
-                    self.problem(f'"{node.name}.{member.name}" is defined differently by '
-                                 f'{_owner_of(other)}.',
+                    self.problem(f'"{node.name}.{member.name}" is defined differently by {_owner_of(other)}.',
                                  member.start, registration)
 
 
@@ -36441,8 +37527,7 @@ class GraphQLSchema:
 
     def _types_of(self, registrations):
         """The types that registrations were the first to define: name -> _SdlMergedType."""
-        merged = [(self.merge.types[node.name], item) for item in registrations for node in item.parsed.types]
-        return {type_.name: type_ for type_, item in merged if type_.registration is item}
+        return {type_.name: type_ for item in registrations for type_ in self.merge.types_of.get(item, ())}
 
     # -- building ----
 
@@ -36505,12 +37590,12 @@ class GraphQLSchema:
 
     def _check_name(self, name, offset, registration, shown):
         if name.startswith("__") and self.core:
-            self.problem(f'Name "{shown}" must not begin with "__", which is reserved by GraphQL '
-                         'introspection.',
+            self.problem(
+                f'Name "{shown}" must not begin with "__", which is reserved by GraphQL introspection.',
                          offset, registration)
 
     def unknown_type(self, name):
-        return f'Unknown type "{name}".' + _graphql_did_you_mean(name, self.types)
+        return f'Unknown type "{name}".' + _did_you_mean(name, self.types)
 
     def _reference(self, node, registration):
         """The type that a reference node names; None, and a problem, when it is unknown."""
@@ -36577,7 +37662,7 @@ class GraphQLSchema:
                 root = registration.parsed.root_names[registration.kind]
                 others = registration.parsed.roots[registration.kind]
                 self.problem(f'The SDL has no field "{registration.name}" in type "{root}".'
-                             + _graphql_did_you_mean(registration.name, others), 0, registration)
+                             + _did_you_mean(registration.name, others), 0, registration)
                 continue
             self._check_name(node.name, node.start, registration, node.name)
             field = self._field(node, registration)
@@ -36626,8 +37711,8 @@ class GraphQLSchema:
             elif merged.kind == "input":
                 self._check_directives(node.directives, "INPUT_FIELD_DEFINITION", registration)
                 if type_.one_of and (type_.fields[name].type.kind == "NON_NULL" or node.default):
-                    self.problem(f"OneOf input field {type_}.{name} must be nullable and have no default "
-                                 "value.",
+                    self.problem(
+                        f"OneOf input field {type_}.{name} must be nullable and have no default value.",
                                  node.start, registration)
         for named, (node, registration) in merged.interfaces.items():
             other = self.types.get(named)
@@ -36635,12 +37720,12 @@ class GraphQLSchema:
                 continue
             if merged.kind == "union":
                 if other.kind != "OBJECT":
-                    self.problem(f"Union type {type_} can only include Object types, it cannot include "
-                                 f"{named}.",
+                    self.problem(
+                        f"Union type {type_} can only include Object types, it cannot include {named}.",
                                  node.start, registration)
             elif other.kind != "INTERFACE":
-                self.problem(f"Type {type_} must only implement Interface types, it cannot implement "
-                             f"{named}.",
+                self.problem(
+                    f"Type {type_} must only implement Interface types, it cannot implement {named}.",
                              node.start, registration)
             else:
                 self._check_implements(type_, other, node, registration)
@@ -36649,20 +37734,20 @@ class GraphQLSchema:
         """IsValidImplementation (spec 3.6.1)."""
         problems = []
         if interface is type_:
-            problems.append(f"Type {type_} cannot implement itself because it would create a circular "
-                            "reference.")
+            problems.append(
+                f"Type {type_} cannot implement itself because it would create a circular reference.")
         for parent in interface.interfaces:
             if parent is type_:
                 problems.append(f"Type {type_} cannot implement {interface} because it would create a "
                                 "circular reference.")
             elif parent not in type_.interfaces:
-                problems.append(f"Type {type_} must implement {parent} because it is implemented by "
-                                f"{interface}.")
+                problems.append(
+                    f"Type {type_} must implement {parent} because it is implemented by {interface}.")
         for name, wanted in interface.fields.items():
             field = type_.fields.get(name)
             if field is None:
-                problems.append(f"Interface field {interface}.{name} expected but {type_} does not provide "
-                                "it.")
+                problems.append(
+                    f"Interface field {interface}.{name} expected but {type_} does not provide it.")
                 continue
             if not self.is_subtype(field.type, wanted.type):
                 problems.append(f"Interface field {interface}.{name} expects type {wanted.type} but "
@@ -36776,7 +37861,8 @@ class GraphQLSchema:
                 kept[type_] = True
                 todo += reversed(type_.possible + type_.interfaces + _types_in_fields(type_))
 
-        names = dict.fromkeys(name for item in visible for name in item.parsed.order)
+        texts = dict.fromkeys(item.parsed for item in visible)
+        names = dict.fromkeys(name for text in texts for name in text.order)
         declared = [self.types[name] for name in names if name in self.types]
         for type_ in declared:
             if type_.fields or type_.kind != "OBJECT":
@@ -37055,8 +38141,8 @@ def _limit_errors(document):
                 (cost.levels, MAX_GRAPHQL_NESTING, "nests fragments and fields {} levels deep")):
             if value > limit:
                 shown = value if value < 10 ** 9 else "more than a billion"
-                errors.append(GraphQLError(f"The operation {message.format(shown)}; at most {limit} are "
-                                           "allowed.",
+                errors.append(GraphQLError(
+                    f"The operation {message.format(shown)}; at most {limit} are allowed.",
                                            [node.start], document.source))
                 break
     return errors
@@ -37185,10 +38271,7 @@ class GraphQLValidator:
                 self.collect_root_fields(inner.selections, root, groups, conditional, seen)
 
     def visit_fragment(self, node):
-        condition = self.schema.reference(node.condition)
-        if condition is not None and not condition.is_composite:
-            self.report(f'Fragment "{node.name}" cannot condition on non composite type "{condition}".',
-                        node.condition.start)
+        condition = self.check_condition(node, f' "{node.name}"')
         first = self.fragment_names.setdefault(node.name, node)
         if first is not node:
             self.report(f'There can be only one fragment named "{node.name}".', first.name_start,
@@ -37261,8 +38344,7 @@ class GraphQLValidator:
     def visit_variable_definition(self, node):
         type_ = self.schema.reference(node.type)
         if type_ is not None and not type_.named.is_input:
-            self.report(f'Variable "${node.name}" cannot be non-input type '
-                        f'"{_print_type(node.type)}".',
+            self.report(f'Variable "${node.name}" cannot be non-input type "{_print_type(node.type)}".',
                         node.type.start)
             type_ = None
         self.check_directives_unique(node.directives)
@@ -37305,8 +38387,8 @@ class GraphQLValidator:
                 if has_value or has_default:
                     wanted = type_.of
             if not self.schema.is_subtype(own, wanted):
-                self.report(f'Variable "${variable.name}" of type "{own}" used in position expecting type '
-                            f'"{type_}".',
+                self.report(
+                    f'Variable "${variable.name}" of type "{own}" used in position expecting type "{type_}".',
                             definition.start, variable.start)
             if parent is not None and parent.one_of and own.kind != "NON_NULL":
                 self.report(f'Variable "${variable.name}" is of type "{own}" but must be non-nullable to be '
@@ -37416,8 +38498,8 @@ class GraphQLValidator:
         if type_.named.is_leaf:
             if node.selections and not (type_.named is _STRING_TYPE
                                         and parent is self.schema.roots.get("subscription")):
-                self.report(f'Field "{node.name}" must not have a selection since type "{type_}" has no '
-                            'subfields.',
+                self.report(
+                    f'Field "{node.name}" must not have a selection since type "{type_}" has no subfields.',
                             node.selections_start)
         elif not node.selections:
             self.report(f'Field "{node.name}" of type "{type_}" must have a selection of subfields. Did you '
@@ -37437,31 +38519,35 @@ class GraphQLValidator:
             order = sorted(counts, key=lambda type_: (-counts[type_], type_.kind == "OBJECT",
                                                       _natural_key(type_.name)))
             return _suggestion([type_.name for type_ in order], "to use an inline fragment on")
-        return _graphql_did_you_mean(name, parent.fields)
+        return _did_you_mean(name, parent.fields)
 
     def visit_spread(self, node, parent):
         fragment = self.fragments.get(node.name)
         if fragment is None:
             self.report(f'Unknown fragment "{node.name}".', node.name_start)
         else:
-            type_ = self.schema.reference(fragment.condition)
-            if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
-                self.report(f'Fragment "{node.name}" cannot be spread here as objects of type "{parent}" can '
-                            f'never be of type "{type_}".', node.start)
+            self.check_spread(node, self.schema.reference(fragment.condition), parent, f' "{node.name}"')
         self.check_directives_unique(node.directives)
         self.visit_directives(node.directives, "FRAGMENT_SPREAD")
+
+    def check_spread(self, node, type_, parent, name=""):
+        """Spec 5.5.2.3."""
+        if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
+            self.report(f'Fragment{name} cannot be spread here as objects of type "{parent}" can never be of '
+                        f'type "{type_}".', node.start)
+
+    def check_condition(self, node, name=""):
+        """Spec 5.5.1.3; the type of a fragment."""
+        type_ = self.schema.reference(node.condition)
+        if type_ is not None and not type_.is_composite:
+            self.report(f'Fragment{name} cannot condition on non composite type "{type_}".', node.condition.start)
+        return type_
 
     def visit_inline(self, node, parent):
         type_ = parent
         if node.condition is not None:
-            type_ = self.schema.reference(node.condition)
-            if type_ is not None and not type_.is_composite:
-                self.report(f'Fragment cannot condition on non composite type "{type_}".',
-                            node.condition.start)
-        if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
-            self.report(f'Fragment cannot be spread here as objects of type "{parent}" can never be of type '
-                        f'"{type_}".',
-                        node.start)
+            type_ = self.check_condition(node)
+        self.check_spread(node, type_, parent)
         self.check_directives_unique(node.directives)
         if node.condition is not None:
             self.check_type_name(node.condition)
@@ -37551,7 +38637,7 @@ class GraphQLValidator:
         while not isinstance(node, GqlNamedType):
             node = node.of
         if node.name not in self.schema.types and node.name not in _BUILT_IN_SCALARS:
-            self.report(f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.schema.types),
+            self.report(f'Unknown type "{node.name}".' + _did_you_mean(node.name, self.schema.types),
                         node.start)
 
 
@@ -37599,8 +38685,8 @@ class _OverlapFinder:
     def spend(self):
         self.budget -= 1
         if self.budget < 0:
-            self.validator.report("Too many fields with the same response name to compare. Validation "
-                                  "aborted.")
+            self.validator.report(
+                "Too many fields with the same response name to compare. Validation aborted.")
             raise _ValidationAborted
 
     def field_map(self, selections, parent):
@@ -38205,17 +39291,22 @@ def _value_of_text(text, plan):
         return None
 
 
-def _list_source(value, run, plan, path):
-    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
-    there is none."""
+def _meant(value, run, plan, path):
+    """What stands for a list or object: (value as a resolver gave it, what is in it if it is JSON text). None
+    where there is none."""
     if callable(value):
         value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
         if value is None or value is run.absent:
             return None
-    if isinstance(value, str):
-        value = _value_of_text(value, plan)
-    if isinstance(value, (list, tuple)):
-        return value
+    return value, _value_of_text(value, plan) if isinstance(value, str) else value
+
+
+def _list_source(value, run, plan, path):
+    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
+    there is none."""
+    meant_list = _meant(value, run, plan, path)
+    if meant_list is None or isinstance(meant_list[1], (list, tuple)):
+        return meant_list and meant_list[1]
     raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
 
 
@@ -38234,17 +39325,11 @@ def _object_completer(lazy, plan, type_):
 def _object_source(value, run, plan, type_, path):
     """The dict that a resolver meant: a function's result, or JSON text of an object. None where there is
     none."""
-    given = value
-    if callable(value):
-        given = value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
-        if value is None or value is run.absent:
-            return None
-    if isinstance(value, str):
-        value = _value_of_text(value, plan)
-    if isinstance(value, dict):
-        return value
+    meant_object = _meant(value, run, plan, path)
+    if meant_object is None or isinstance(meant_object[1], dict):
+        return meant_object and meant_object[1]
     raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
-                       f"but got: {_inspect_value(given)}.")
+                       f"but got: {_inspect_value(meant_object[0])}.")
 
 
 def _concrete_type(value, type_, plan, run, path):
@@ -38285,8 +39370,8 @@ class GraphQLDocument:
         self.lock = threading.Lock()
         try:
             if len(source) > MAX_GRAPHQL_DOCUMENT:
-                raise GraphQLError(f"The document has {len(source)} characters; at most "
-                                   f"{MAX_GRAPHQL_DOCUMENT} are allowed.")
+                raise GraphQLError(
+                    f"The document has {len(source)} characters; at most {MAX_GRAPHQL_DOCUMENT} are allowed.")
             tree = GraphQLParser(source).document()
         except GraphQLError as error:
             self.errors = [error]
@@ -39397,7 +40482,7 @@ class GraphQLService:
         with self.lock:
             if len(self.reservations) >= MAX_GRAPHQL_RESERVATIONS:
                 return _sse_refusal(503, "Too many reserved streams.", [("Retry-After", "10")])
-            token = secrets.token_hex(16)
+            token = random_hex(16)
             stream = Stream(GRAPHQL_SSE_PATH, self.registry.broadcaster)
             reservation = self.reservations[token] = _Reservation(token, stream)
         stream.on_close = lambda connection: setattr(reservation, "idle_since", time.monotonic())
@@ -40476,8 +41561,10 @@ class StorageFile:
         self.deadline = math.inf
         #: Streams of which the file could not be read.
         self.unread = weakref.WeakSet()
-        if sqlite3 is None:
-            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without")
+        try:
+            sqlite3.connect
+        except ImportError:
+            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without") from None
         if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
             raise self._unusable("it is not an ordinary file")
         try:
@@ -40614,7 +41701,7 @@ class StorageFile:
         except sqlite3.Error as error:
             reason = error
         try:
-            self._set_aside(stream, secrets.token_hex(4))
+            self._set_aside(stream, random_hex(4))
         except sqlite3.Error:
             if not self.closed:
                 raise StorageUnavailable(f"it cannot be kept in {self.path}: {reason}") from None
@@ -41148,7 +42235,7 @@ class RedisRelay:
         self._note_time(self.link.call("TIME"))
         lost = b"" if all(found) else epoch.encode()
         for _ in range(3):
-            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], secrets.token_hex(4), lost,
+            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], random_hex(4), lost,
                                     facts.get("aof_enabled", 0))
             if re.fullmatch(rb"[0-9a-f]{8}", agreed):
                 self.epoch = agreed.decode()
@@ -41454,7 +42541,7 @@ class RedisPresence:
         self.registry = registry
         #: Called with the epoch (bytes or None) and the time that Redis tells at each report.
         self.seen = seen
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}"
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{random_hex(2)}"
         self.others = []                # names of the other processes
         self._told = {}                 # path -> what the last report was made from
         self._rounds = 0
@@ -41999,6 +43086,8 @@ LOG_FLUSH_SECONDS = 1.0
 #: times for a request, and each time waits for all the scripts that compute.
 SWITCH_SECONDS = 0.0005
 MAX_REPORTED_CALLS = 6
+#: Characters of a text that is searched for brackets that are not closed.
+MAX_EXPLAINED_CHARACTERS = 200_000
 REQUEST_LINES_PER_SECOND = 20
 #: Upper bounds in seconds by which the durations of calls are counted, and durations kept per route.
 DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -42031,7 +43120,7 @@ class LogWriter:
     def __init__(self):
         self._changed = threading.Condition()
         self._lines = collections.deque()
-        self._size = self._dropped = 0
+        self._size = self._dropped = self._written = 0
         self._thread = None
         self._writing = False
 
@@ -42076,11 +43165,15 @@ class LogWriter:
                 write_log_line(stream, text)
             except (OSError, ValueError):
                 pass                    # a full disk or a closed terminal must not stop the server
+            self._written += 1
 
     def flush(self, seconds):
-        """Returns when everything is written, or the time is up."""
+        """Returns when everything that is there now is written, or nothing was for this time."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._lines and not self._writing, seconds)
+            seen, end = -1, self._written + len(self._lines) + self._writing + bool(self._dropped)
+            while seen < self._written < end and (self._lines or self._writing):
+                seen = self._written
+                self._changed.wait_for(lambda: not self._lines and not self._writing or self._written >= end, seconds)
 
 
 LOG_WRITER = LogWriter()
@@ -42233,11 +43326,14 @@ _BEFORE_VALUES = frozenset("return typeof case do else in of instanceof new void
 OpenPlace = collections.namedtuple("OpenPlace", "text offset")
 
 
+_BLANKS = re.compile(r"[ \t]*")
+
+
 def _indentation(source, offset):
     """(columns before the first character of the line of an offset, whether that character is there)."""
     start = source.rfind("\n", 0, offset) + 1
-    line = source[start:offset]
-    return len(source[start:]) - len(source[start:].lstrip(" \t")), not line.strip()
+    first = _BLANKS.match(source, start).end()
+    return first - start, first == offset
 
 
 def open_places(source, end):
@@ -42268,9 +43364,10 @@ def open_places(source, end):
             if not places or places[-1].text.lstrip("$") != _PARTNERS[found[0]]:
                 break
             opening = places.pop()
-            (outer, _), (inner, first) = _indentation(source, opening.offset), _indentation(source, start)
-            if first and inner < outer and suspect is None and "\n" in source[opening.offset:start]:
-                suspect = opening
+            if suspect is None and found[0] == "}" and source.rfind("\n", opening.offset, start) >= 0:
+                inner, first = _indentation(source, start)
+                if first and inner < _indentation(source, opening.offset)[0]:
+                    suspect = opening
             value = found[0] != "}" or opening.text == "${"
         elif kind != "skip":
             value = kind == "string" or kind == "word" and found[0] not in _BEFORE_VALUES
@@ -42290,7 +43387,7 @@ def position_of(source, offset):
 def opening_of(error, source):
     """(sentence, line, column) of what is not closed, if that explains a syntax error; or None."""
     lines = source.split("\n")
-    if error.phase != "parse" or error.line is None or error.line > len(lines):
+    if error.phase != "parse" or error.line is None or error.line > len(lines) or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
     message, offset = error.message, sum(map(len, lines[:error.line - 1])) + error.line - 1 + (error.column or 1) - 1
     places, suspect = open_places(source, offset)
@@ -42335,12 +43432,15 @@ HABITS = (
           "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
           'import { greet } from "./lib/greet.js";'),
+    Habit(r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|redis)'", "",
+          "A script has no files and no databases; sharedStorage keeps texts by name.",
+          'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
           "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
     Habit(r"(?:module|exports) is not defined", "",
           "Files share what they export by name, and a script names its handlers when it registers them.",
           'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
-    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined", "",
+    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined|cannot import '(?:(?:node:)?process|dotenv)'", "",
           "A script has no process and no environment; keep settings in a file in the folder.",
           'import settings from "./settings.json" with { type: "json" };'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
@@ -42350,10 +43450,10 @@ HABITS = (
           '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
     Habit(r"(?:app|express|router|server|http) is not defined", "",
           "There is no app to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
-    Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined", "",
+    Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined|cannot import '(?:ws|socket\.io)", "",
           "A script opens a stream that pages listen to, and sends to all of them at once.",
           'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: "Hello" });'),
-    Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined", "",
+    Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined|cannot import '(?:node-fetch|axios|undici)'", "",
           "Scripts cannot use the network; a page can fetch, and post what it got to a route.",
           'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
     Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.", _ROUTE_LINE),
@@ -42365,7 +43465,7 @@ HABITS = (
           r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|writeHead|setHeader)\b",
           "A handler gets one argument, the context, and returns its answer.",
           "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
-          r"\(\s*req(?:uest)?\s*,\s*res(?:ponse)?\s*[,)]"),
+          r"\(\s*req\s*,\s*res\s*[,)]|registerRoute\([^\n]*\(\s*request\s*,\s*response\s*\)"),
     Habit(r"(?:req|request) is not defined", "", "The argument of a handler is the context, which has the request.",
           "({ request }) => request.query.name"),
     Habit(r"Cannot (?:read|destructure) propert\w+ .*undefined",
@@ -42393,7 +43493,7 @@ HABITS = (
 _EXPORT_DEFAULT = r"^export\s+default\b"
 _NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
 _EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.", _ROUTE_LINE)
-_NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?\*/|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
+_NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?(?:\*/|\Z)|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
 
 
 def habit_of(error, source):
@@ -42458,13 +43558,18 @@ def error_report(error, sources, served=True):
 
 def explained(error, sources):
     """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an error."""
+    if error.explained is not None:
+        return error.explained
     name, message = error.name, error.message
     headline = f"{name}: {message}" if name else f"Uncaught {message}"
     source = sources.get(error.filename, "")
     says, *opening = opening_of(error, source) or ("", None)
     habit = habit_of(error, source) or (_NO_ERROR if not name and error.line is None else None)
-    return (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
-            [advice(habit)] if habit is not None else [])
+    found = (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
+             [advice(habit)] if habit is not None else [])
+    if source:
+        error.explained = found         # pages ask for it again and again
+    return found
 
 
 def locate(error, sources):
@@ -42483,7 +43588,7 @@ def locate(error, sources):
 def trouble_mark(error):
     """What the log and the client have in common about an error whose details are not for the client."""
     if not hasattr(error, "mark"):
-        error.mark = secrets.token_hex(4)
+        error.mark = random_hex(4)
     return error.mark
 
 
@@ -42958,6 +44063,7 @@ class ScriptHost:
         self.source = source
         self.routes = {}                # (place, method) -> Route
         self.streams = {}               # path -> StreamRoute
+        self.stream_spellings = {}      # path_key() of a stream's path -> the path
         self.graphql = app.graphql.stage(name, lambda: app.graphql_beside(self))
         self.live = False
         self.retired = False
@@ -43043,7 +44149,11 @@ class ScriptHost:
         own = self.streams.get(path)
         if own is not None and not own.stream.closed:
             return own.stream
-        return self.app.streams.get(path) or self.app.staged_stream(self, path)
+        found = self.app.streams.get(path) or self.app.staged_stream(self, path)
+        if found is None:
+            spelled = self.app.stream_spelling(self, path)
+            found = self.find_stream(spelled) if spelled != path else None
+        return found
 
     def stream_paths(self):
         return {*self.streams, *self.app.streams.streams}
@@ -43586,6 +44696,7 @@ class Application:
     def add_stream(self, host, path, on_connect, on_disconnect, history, retry):
         with self._lock:
             self._check_current(host)
+            path = self.stream_spelling(host, path)
             self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
             known = host.streams.get(path) or self.stream_routes.get(path)
             if known is None and len(host.streams) + len(self.stream_routes) >= MAX_STREAMS:
@@ -43595,6 +44706,7 @@ class Application:
                 self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
             host.streams[path] = StreamRoute(stream, on_connect, on_disconnect, host, history, retry)
+            host.stream_spellings[path_key(path)] = path
             if host.live:
                 self.streams.replace([stream])
                 self._rebuild()
@@ -43662,6 +44774,14 @@ class Application:
                 if item.owner != host.name and item.owner not in self._going]
         return kept + [item for other in self._staged.values() if other is not host
                        for item in other.graphql.registrations]
+
+    def stream_spelling(self, host, path):
+        """A path as the stream of the same URL has it: `/%C3%BC` and `/ü` are one."""
+        key = path_key(path)
+        if key in self.stream_keys:
+            return self.stream_keys[key].stream.path
+        return next((known.stream_spellings[key] for known in [host, *self._staged.values()]
+                     if key in known.stream_spellings), path)
 
     def staged_stream(self, host, path):
         """For a version that is being loaded: a stream of one that will begin to serve in the same step."""
@@ -43918,7 +45038,7 @@ class LiveChannel:
 
     def __init__(self, app):
         self.app = app
-        self.boot = secrets.token_hex(4)
+        self.boot = random_hex(4)
         self.version = self.tries = 0
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         self.files = public_stamps(app.public)
@@ -44922,8 +46042,8 @@ class Key:
     after that a cookie tells."""
 
     def __init__(self):
-        self.token = os.environ.get("AIWEBENGINE_TOKEN") or secrets.token_urlsafe(16)
-        self.cookie = hashlib.sha256(b"dashboard " + utf8(self.token)).hexdigest()
+        self.token = os.environ.get("AIWEBENGINE_TOKEN") or base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        self.cookie = sha256(b"dashboard " + utf8(self.token)).hexdigest()
 
     def cookie_name(self, head):
         """Cookies do not know ports; several servers may have one name."""
@@ -47389,7 +48509,7 @@ def script_policy(script):
 
 def script_hash(script):
     """What allows exactly this script in a Content-Security-Policy."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+    return f"'sha256-{base64.b64encode(sha256(script.encode()).digest()).decode()}'"
 
 
 def local_page(method, path):
@@ -47721,7 +48841,7 @@ LIVE_SCRIPT = r"""
 })();
 """.replace("PALETTE", PALETTE)
 
-_LIVE_VERSION = hashlib.sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
+_LIVE_VERSION = sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
 
 @page("live tag")
@@ -51829,10 +52949,20 @@ def options_markdown():
 DOCS = {"guide": lambda: GUIDE, "host-api": host_api_markdown, "options": options_markdown}
 
 
+def print_docs(text):
+    """Prints Markdown; on a terminal lines are broken between words."""
+    width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else math.inf
+    code = False
+    for line in text.rstrip("\n").split("\n"):
+        code ^= line.startswith("```")
+        print(line if code or len(line) <= width else textwrap.fill(
+            line, width, subsequent_indent="  " * line.startswith("- "), break_long_words=False, break_on_hyphens=False))
+
+
 def show_docs(name):
     """--docs: everything, or a page, or the parts whose heading or option has the name."""
     if name in ("", *DOCS):
-        print("\n".join(make() for page, make in DOCS.items() if name in ("", page)), end="")
+        print_docs("\n".join(make() for page, make in DOCS.items() if name in ("", page)))
         return EXIT_OK
     headings, found = [], []
     for make in DOCS.values():
@@ -51847,7 +52977,7 @@ def show_docs(name):
         print(f"aiwebengine: nothing in the documentation is named {printable(name)}"
               + (f"; did you mean {near}?" if near else "; --docs alone shows all"), file=sys.stderr)
         return EXIT_USAGE
-    print("\n\n".join(part.strip() for part in found))
+    print_docs("\n\n".join(part.strip() for part in found))
     return EXIT_OK
 
 
@@ -52084,6 +53214,8 @@ def no_scripts(scripts, options):
     """What to do when there is nothing to serve."""
     command, given = own_command(), options.scripts is not None
     folders = [path.name for path in sorted(scripts.parent.glob("*")) if path.is_dir() and any(path.glob("*.js"))]
+    if any(scripts.parent.glob("*.js")):
+        folders.insert(0, ".")
     meant = nearest(scripts.name, folders) if given else None
     if options.run or options.dump_python is not None or scripts.suffix == ".js" or not scripts.parent.is_dir():
         return f"{printable(str(scripts))} does not exist"
@@ -54008,8 +55140,9 @@ def write_starter(folder):
         return EXIT_USAGE
     command, place = own_command(), shell_word(str(folder))
     print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
-                     "What next:", f"  {command} {place}", f"      then open http://localhost:{DEFAULT_PORT}/ in two windows, and vote",
-                     f"  {command} --test {place}", "      runs the tests",
+                     "What next:", f"  {command} {place} --open",
+                     f"      shows it at http://localhost:{DEFAULT_PORT}/: open that in two windows, and vote (phones can, too, with --share)",
+                     f"  {command} --test {place}", "      runs the tests", f"  {command} --docs", "      shows what scripts can call",
                      "  Change poll.js while the server runs: what you save is there at once."]))
     return EXIT_OK
 
@@ -54334,6 +55467,8 @@ def run_program(*_exception):
     sys.exit(code)
 
 
+if COLLECTS_GARBAGE:
+    gc.enable()
 if __name__ == "__main__":
     if sys._getframe().f_back is not None:      # a debugger or the like runs this file, and keeps no tree
         run_program()
