@@ -7394,7 +7394,7 @@ LARGEST_ARGUMENTS = (
 BOUNDED_BUILT_INS = r"(set|clear)(Timeout|Interval|Immediate)|queueMicrotask"
 
 #: All functions that a script can reach, in `fns` by their names.
-ALL_FUNCTIONS = """
+ALL_FUNCTIONS = r"""
     var fns = {}, seen = new Set(), noted = new Set(), queue = [[globalThis, '']];
     function note(f, name) { if (typeof f === 'function' && !noted.has(f)) { noted.add(f); fns[name] = f } }
     note(Object.getPrototypeOf(Int8Array), 'TypedArray'); queue.push([Object.getPrototypeOf(Int8Array), 'TypedArray']);
