@@ -271,9 +271,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,062
+    23  Command line                                                                   3,073
           Options                                                                        210
-          Documentation                                                                  304
+          Documentation                                                                  314
           The program                                                                    148
           The map of this file                                                            58
           Serving                                                                        169
@@ -282,7 +282,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Script tests: one file                                                         417
           Reports of tests                                                               246
           Several processes                                                              266
-          A starter                                                                      192
+          A starter                                                                      193
           JavaScript without a server                                                    120
           The prompt's terminal                                                          178
           The file as a program                                                           29
@@ -52807,10 +52807,20 @@ def options_markdown():
 DOCS = {"guide": lambda: GUIDE, "host-api": host_api_markdown, "options": options_markdown}
 
 
+def print_docs(text):
+    """Prints Markdown; on a terminal lines are broken between words."""
+    width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else math.inf
+    code = False
+    for line in text.rstrip("\n").split("\n"):
+        code ^= line.startswith("```")
+        print(line if code or len(line) <= width else textwrap.fill(
+            line, width, subsequent_indent="  " * line.startswith("- "), break_long_words=False, break_on_hyphens=False))
+
+
 def show_docs(name):
     """--docs: everything, or a page, or the parts whose heading or option has the name."""
     if name in ("", *DOCS):
-        print("\n".join(make() for page, make in DOCS.items() if name in ("", page)), end="")
+        print_docs("\n".join(make() for page, make in DOCS.items() if name in ("", page)))
         return EXIT_OK
     headings, found = [], []
     for make in DOCS.values():
@@ -52825,7 +52835,7 @@ def show_docs(name):
         print(f"aiwebengine: nothing in the documentation is named {printable(name)}"
               + (f"; did you mean {near}?" if near else "; --docs alone shows all"), file=sys.stderr)
         return EXIT_USAGE
-    print("\n\n".join(part.strip() for part in found))
+    print_docs("\n\n".join(part.strip() for part in found))
     return EXIT_OK
 
 
@@ -54988,8 +54998,9 @@ def write_starter(folder):
         return EXIT_USAGE
     command, place = own_command(), shell_word(str(folder))
     print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
-                     "What next:", f"  {command} {place}", f"      then open http://localhost:{DEFAULT_PORT}/ in two windows, and vote",
-                     f"  {command} --test {place}", "      runs the tests",
+                     "What next:", f"  {command} {place} --open",
+                     f"      shows it at http://localhost:{DEFAULT_PORT}/: open that in two windows, and vote (phones can, too, with --share)",
+                     f"  {command} --test {place}", "      runs the tests", f"  {command} --docs", "      shows what scripts can call",
                      "  Change poll.js while the server runs: what you save is there at once."]))
     return EXIT_OK
 
