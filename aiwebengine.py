@@ -20,13 +20,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 461
-     5  Syntax tree                                                                      423
-          Program and statements                                                          97
-          Functions and classes                                                           39
-          Literals and names                                                              47
-          Expressions                                                                     98
-          Patterns                                                                        19
-          Modules                                                                         57
+     5  Syntax tree                                                                      356
+          Program and statements                                                          74
+          Functions and classes                                                           31
+          Literals and names                                                              36
+          Expressions                                                                     75
+          Patterns                                                                        15
+          Modules                                                                         48
      6  Parser                                                                         2,351
           Parser: names and scopes                                                       251
           Parser: statements                                                             480
@@ -54,7 +54,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     246
           Iteration                                                                      162
-    10  Code generator                                                                 3,985
+    10  Code generator                                                                 3,983
           Nodes of Python                                                                200
           Functions and their variables                                                  469
           Statements                                                                     178
@@ -65,7 +65,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Operators                                                                      412
           Assignments                                                                    326
           Members and calls                                                              407
-          Members as targets                                                             105
+          Members as targets                                                             103
           Questions about nodes                                                          173
           Compiling a source text                                                        464
           Showing the generated Python                                                    93
@@ -199,10 +199,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,093
+    18  GraphQL                                                                        5,071
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
-          GraphQL syntax tree                                                            131
+          GraphQL syntax tree                                                            109
           GraphQL parser                                                                 384
           GraphQL types                                                                  148
           GraphQL scalars                                                                172
@@ -1348,7 +1348,19 @@ def _node_constructor(fields):
     return namespace["__init__"]
 
 
-class Node:
+class NodeClass(type):
+    """The class of classes of nodes: those of `class If(Node, fields="test body")` have these attributes, which
+    their constructor takes in this order."""
+
+    def __new__(cls, name, bases, space, fields=""):
+        names = tuple(fields.split()) if isinstance(fields, str) else fields
+        return super().__new__(cls, name, bases, {"__slots__": names, "fields": names, **space})
+
+    def __init__(cls, name, bases, space, fields=""):
+        super().__init__(name, bases, space)
+
+
+class Node(metaclass=NodeClass):
     """One construct of a program.
 
     start, end           offsets into the source text, end exclusive
@@ -1361,7 +1373,6 @@ class Node:
     """
 
     __slots__ = ("start", "end", "line", "column", "end_line", "end_column", "parenthesized", "scope")
-    fields = ()
 
     def __init_subclass__(cls):
         cls.__init__ = _node_constructor(cls.fields)
@@ -1398,342 +1409,264 @@ class Node:
 
 # -- Program and statements --------------------------------------------------------------
 
-class Program(Node):
+class Program(Node, fields="body source_type strict"):
     """A whole script or module: body is a list of statements, source_type "script" or "module"."""
-    __slots__ = fields = ("body", "source_type", "strict")
 
-class ExpressionStatement(Node):
+class ExpressionStatement(Node, fields="expression directive"):
     """expression;   directive: for a directive such as "use strict" the raw text between the quotes, else
     None"""
-    __slots__ = fields = ("expression", "directive")
 
-class BlockStatement(Node):
+class BlockStatement(Node, fields="body"):
     """{ body }   also the body of functions and static blocks"""
-    __slots__ = fields = ("body",)
 
 class EmptyStatement(Node):
     """;"""
-    __slots__ = fields = ()
 
 class DebuggerStatement(Node):
     """debugger;"""
-    __slots__ = fields = ()
 
-class ReturnStatement(Node):
+class ReturnStatement(Node, fields="argument"):
     """return argument;   argument may be None"""
-    __slots__ = fields = ("argument",)
 
-class LabeledStatement(Node):
+class LabeledStatement(Node, fields="label body"):
     """label: body   label is a str"""
-    __slots__ = fields = ("label", "body")
 
-class BreakStatement(Node):
+class BreakStatement(Node, fields="label"):
     """break label;   label: str or None"""
-    __slots__ = fields = ("label",)
 
-class ContinueStatement(Node):
+class ContinueStatement(Node, fields="label"):
     """continue label;   label: str or None"""
-    __slots__ = fields = ("label",)
 
-class IfStatement(Node):
+class IfStatement(Node, fields="test consequent alternate"):
     """if (test) consequent else alternate   alternate may be None"""
-    __slots__ = fields = ("test", "consequent", "alternate")
 
-class SwitchStatement(Node):
+class SwitchStatement(Node, fields="discriminant cases"):
     """switch (discriminant) { cases }"""
-    __slots__ = fields = ("discriminant", "cases")
 
-class SwitchCase(Node):
+class SwitchCase(Node, fields="test consequent"):
     """case test: consequent   test None is `default`; consequent is a list of statements"""
-    __slots__ = fields = ("test", "consequent")
 
-class ThrowStatement(Node):
+class ThrowStatement(Node, fields="argument"):
     """throw argument;"""
-    __slots__ = fields = ("argument",)
 
-class TryStatement(Node):
+class TryStatement(Node, fields="block handler finalizer"):
     """try block handler finally finalizer   handler (a CatchClause) or finalizer (a BlockStatement) may be
     None"""
-    __slots__ = fields = ("block", "handler", "finalizer")
 
-class CatchClause(Node):
+class CatchClause(Node, fields="param body"):
     """catch (param) body   param: Identifier, pattern or None"""
-    __slots__ = fields = ("param", "body")
 
-class WhileStatement(Node):
+class WhileStatement(Node, fields="test body"):
     """while (test) body"""
-    __slots__ = fields = ("test", "body")
 
-class WithStatement(Node):
+class WithStatement(Node, fields="object body"):
     """with (object) body"""
-    __slots__ = fields = ("object", "body")
 
-class DoWhileStatement(Node):
+class DoWhileStatement(Node, fields="body test"):
     """do body while (test);"""
-    __slots__ = fields = ("body", "test")
 
-class ForStatement(Node):
+class ForStatement(Node, fields="init test update body"):
     """for (init; test; update) body   init: VariableDeclaration, expression or None"""
-    __slots__ = fields = ("init", "test", "update", "body")
 
-class ForInStatement(Node):
+class ForInStatement(Node, fields="left right body"):
     """for (left in right) body   left: VariableDeclaration, pattern or assignment target"""
-    __slots__ = fields = ("left", "right", "body")
 
-class ForOfStatement(Node):
+class ForOfStatement(Node, fields="left right body is_await"):
     """for (left of right) body, for await (left of right) body"""
-    __slots__ = fields = ("left", "right", "body", "is_await")
 
-class VariableDeclaration(Node):
+class VariableDeclaration(Node, fields="kind declarations"):
     """kind declarations;   kind: "var", "let" or "const" """
-    __slots__ = fields = ("kind", "declarations")
 
-class VariableDeclarator(Node):
+class VariableDeclarator(Node, fields="id init"):
     """id = init   id: Identifier or pattern; init may be None"""
-    __slots__ = fields = ("id", "init")
 
 
 # -- Functions and classes ---------------------------------------------------------------
 # The function of a method, getter or setter starts at its property key, so that start and
 # end delimit what Function.prototype.toString returns (20.2.3.5).
 
-class FunctionDeclaration(Node):
+class FunctionDeclaration(Node,
+                          fields="id params body is_async is_generator strict simple_params expression"):
     """function id(params) { body }   id is None only in `export default function () {}`"""
-    __slots__ = fields = ("id", "params", "body", "is_async", "is_generator", "strict", "simple_params",
-                          "expression")
 
-class FunctionExpression(Node):
+class FunctionExpression(Node, fields=FunctionDeclaration.fields):
     """function id(params) { body } as an expression, or the function of a method; id may be None"""
-    __slots__ = fields = FunctionDeclaration.fields
 
-class ArrowFunctionExpression(Node):
+class ArrowFunctionExpression(Node, fields=FunctionDeclaration.fields):
     """(params) => body   expression: True when body is an expression instead of a BlockStatement"""
-    __slots__ = fields = FunctionDeclaration.fields
 
-class ClassDeclaration(Node):
+class ClassDeclaration(Node, fields="id superclass body"):
     """class id extends superclass { body }   id is None only in `export default class {}`"""
-    __slots__ = fields = ("id", "superclass", "body")
 
-class ClassExpression(Node):
+class ClassExpression(Node, fields=ClassDeclaration.fields):
     """class id extends superclass { body } as an expression; body: list of the three below"""
-    __slots__ = fields = ClassDeclaration.fields
 
-class MethodDefinition(Node):
+class MethodDefinition(Node, fields="key value kind computed static"):
     """key value   kind: "constructor", "method", "get" or "set"; key: Identifier, literal or PrivateName, or
     any expression when computed"""
-    __slots__ = fields = ("key", "value", "kind", "computed", "static")
 
-class PropertyDefinition(Node):
+class PropertyDefinition(Node, fields="key value computed static"):
     """key = value;   a class field; value may be None"""
-    __slots__ = fields = ("key", "value", "computed", "static")
 
-class StaticBlock(Node):
+class StaticBlock(Node, fields="body"):
     """static { body }   body: list of statements"""
-    __slots__ = fields = ("body",)
 
 
 # -- Literals and names ------------------------------------------------------------------
 
-class Identifier(Node):
+class Identifier(Node, fields="name"):
     """name, as a reference, a binding, a target or a plain property key"""
-    __slots__ = fields = ("name",)
 
-class PrivateName(Node):
+class PrivateName(Node, fields="name"):
     """#name   name without the number sign"""
-    __slots__ = fields = ("name",)
 
-class NumericLiteral(Node):
+class NumericLiteral(Node, fields="value"):
     """value: int when integral and within ±(2**53 - 1), else float"""
-    __slots__ = fields = ("value",)
 
-class StringLiteral(Node):
+class StringLiteral(Node, fields="value"):
     """value: str"""
-    __slots__ = fields = ("value",)
 
-class BooleanLiteral(Node):
+class BooleanLiteral(Node, fields="value"):
     """value: bool"""
-    __slots__ = fields = ("value",)
 
 class NullLiteral(Node):
     """null"""
-    __slots__ = fields = ()
 
-class BigIntLiteral(Node):
+class BigIntLiteral(Node, fields="value"):
     """value: plain int"""
-    __slots__ = fields = ("value",)
 
-class RegExpLiteral(Node):
+class RegExpLiteral(Node, fields="pattern flags"):
     """/pattern/flags, both str"""
-    __slots__ = fields = ("pattern", "flags")
 
-class TemplateElement(Node):
+class TemplateElement(Node, fields="cooked raw"):
     """One piece of text of a template; cooked is None for an invalid escape in a tagged template"""
-    __slots__ = fields = ("cooked", "raw")
 
-class TemplateLiteral(Node):
+class TemplateLiteral(Node, fields="quasis expressions"):
     """`quasis with ${expressions} between`   one more quasi than expressions"""
-    __slots__ = fields = ("quasis", "expressions")
 
-class TaggedTemplateExpression(Node):
+class TaggedTemplateExpression(Node, fields="tag quasi"):
     """tag`quasi`"""
-    __slots__ = fields = ("tag", "quasi")
 
 
 # -- Expressions -------------------------------------------------------------------------
 
-class ArrayExpression(Node):
+class ArrayExpression(Node, fields="elements"):
     """[elements]   None is a hole"""
-    __slots__ = fields = ("elements",)
 
-class ObjectExpression(Node):
+class ObjectExpression(Node, fields="properties"):
     """{properties}   a list of Property and SpreadElement"""
-    __slots__ = fields = ("properties",)
 
-class Property(Node):
+class Property(Node, fields="key value kind computed shorthand method"):
     """key: value   kind: "init", "get" or "set"; in an ObjectPattern value is a target or an
     AssignmentPattern"""
-    __slots__ = fields = ("key", "value", "kind", "computed", "shorthand", "method")
 
-class SpreadElement(Node):
+class SpreadElement(Node, fields="argument"):
     """...argument in an array, object or call"""
-    __slots__ = fields = ("argument",)
 
 class ThisExpression(Node):
     """this"""
-    __slots__ = fields = ()
 
 class Super(Node):
     """super, as callee or as object of a MemberExpression"""
-    __slots__ = fields = ()
 
-class UnaryExpression(Node):
+class UnaryExpression(Node, fields="operator argument"):
     """operator argument   operator: typeof void delete ! ~ + -"""
-    __slots__ = fields = ("operator", "argument")
 
-class UpdateExpression(Node):
+class UpdateExpression(Node, fields="operator argument prefix"):
     """++argument, argument-- and so on"""
-    __slots__ = fields = ("operator", "argument", "prefix")
 
-class BinaryExpression(Node):
+class BinaryExpression(Node, fields="operator left right"):
     """left operator right   includes in and instanceof; left is a PrivateName in `#x in o`"""
-    __slots__ = fields = ("operator", "left", "right")
 
-class LogicalExpression(Node):
+class LogicalExpression(Node, fields="operator left right"):
     """left operator right   operator: && || ??"""
-    __slots__ = fields = ("operator", "left", "right")
 
-class AssignmentExpression(Node):
+class AssignmentExpression(Node, fields="operator left right"):
     """left operator right   operator: = += … **= &&= ||= ??=; left: target, or a pattern with ="""
-    __slots__ = fields = ("operator", "left", "right")
 
-class ConditionalExpression(Node):
+class ConditionalExpression(Node, fields="test consequent alternate"):
     """test ? consequent : alternate"""
-    __slots__ = fields = ("test", "consequent", "alternate")
 
-class CallExpression(Node):
+class CallExpression(Node, fields="callee arguments optional"):
     """callee(arguments)   optional: True for callee?.(arguments)"""
-    __slots__ = fields = ("callee", "arguments", "optional")
 
-class InvalidTarget(Node):
+class InvalidTarget(Node, fields="call"):
     """A call that sloppy code assigns to: stands for the object of a member, and throws when it was run (B.3.6 and
     13.15.1: web-compat)"""
-    __slots__ = fields = ("call",)
 
-class NewExpression(Node):
+class NewExpression(Node, fields="callee arguments"):
     """new callee(arguments)"""
-    __slots__ = fields = ("callee", "arguments")
 
-class MemberExpression(Node):
+class MemberExpression(Node, fields="object property computed optional"):
     """object.property or object[property]   property: Identifier or PrivateName unless computed;
     optional: True for ?."""
-    __slots__ = fields = ("object", "property", "computed", "optional")
 
-class ChainExpression(Node):
+class ChainExpression(Node, fields="expression"):
     """A whole optional chain: a link with optional=True that finds undefined or null ends all of it"""
-    __slots__ = fields = ("expression",)
 
-class SequenceExpression(Node):
+class SequenceExpression(Node, fields="expressions"):
     """expressions, separated, by commas"""
-    __slots__ = fields = ("expressions",)
 
-class YieldExpression(Node):
+class YieldExpression(Node, fields="argument delegate"):
     """yield argument, yield* argument (delegate True); argument may be None"""
-    __slots__ = fields = ("argument", "delegate")
 
-class AwaitExpression(Node):
+class AwaitExpression(Node, fields="argument"):
     """await argument"""
-    __slots__ = fields = ("argument",)
 
 class NewTarget(Node):
     """new.target"""
-    __slots__ = fields = ()
 
 class ImportMeta(Node):
     """import.meta"""
-    __slots__ = fields = ()
 
-class ImportExpression(Node):
+class ImportExpression(Node, fields="source options"):
     """import(source, options)   options may be None"""
-    __slots__ = fields = ("source", "options")
 
 
 # -- Patterns ----------------------------------------------------------------------------
 
-class ArrayPattern(Node):
+class ArrayPattern(Node, fields="elements"):
     """[elements]   targets, AssignmentPatterns, None for a hole, a RestElement last"""
-    __slots__ = fields = ("elements",)
 
-class ObjectPattern(Node):
+class ObjectPattern(Node, fields="properties"):
     """{properties}   a list of Property, a RestElement last"""
-    __slots__ = fields = ("properties",)
 
-class AssignmentPattern(Node):
+class AssignmentPattern(Node, fields="left right"):
     """left = right   a target or parameter with a default"""
-    __slots__ = fields = ("left", "right")
 
-class RestElement(Node):
+class RestElement(Node, fields="argument"):
     """...argument in a pattern or parameter list"""
-    __slots__ = fields = ("argument",)
 
 
 # -- Modules -----------------------------------------------------------------------------
 # A name that may be written as a string (ES2022) is an Identifier or a StringLiteral.
 
-class ImportDeclaration(Node):
+class ImportDeclaration(Node, fields="specifiers source attributes"):
     """import specifiers from source with attributes   attributes: list of ImportAttribute"""
-    __slots__ = fields = ("specifiers", "source", "attributes")
 
-class ImportSpecifier(Node):
+class ImportSpecifier(Node, fields="imported local"):
     """imported as local"""
-    __slots__ = fields = ("imported", "local")
 
-class ImportDefaultSpecifier(Node):
+class ImportDefaultSpecifier(Node, fields="local"):
     """local, as in `import local from …`"""
-    __slots__ = fields = ("local",)
 
-class ImportNamespaceSpecifier(Node):
+class ImportNamespaceSpecifier(Node, fields="local"):
     """* as local"""
-    __slots__ = fields = ("local",)
 
-class ImportAttribute(Node):
+class ImportAttribute(Node, fields="key value"):
     """key: value in `with { … }`   key: Identifier or StringLiteral, value: StringLiteral"""
-    __slots__ = fields = ("key", "value")
 
-class ExportNamedDeclaration(Node):
+class ExportNamedDeclaration(Node, fields="declaration specifiers source attributes"):
     """export declaration, or export { specifiers } from source   declaration or source may be None"""
-    __slots__ = fields = ("declaration", "specifiers", "source", "attributes")
 
-class ExportSpecifier(Node):
+class ExportSpecifier(Node, fields="local exported"):
     """local as exported"""
-    __slots__ = fields = ("local", "exported")
 
-class ExportDefaultDeclaration(Node):
+class ExportDefaultDeclaration(Node, fields="declaration"):
     """export default declaration   a FunctionDeclaration, ClassDeclaration or expression"""
-    __slots__ = fields = ("declaration",)
 
-class ExportAllDeclaration(Node):
+class ExportAllDeclaration(Node, fields="exported source attributes"):
     """export * as exported from source   exported may be None"""
-    __slots__ = fields = ("exported", "source", "attributes")
 
 
 def bound_names(pattern):
@@ -11005,14 +10938,12 @@ class PreparedMember:
         return e.call(helper if e.scope.strict else helper + "_sloppy", target, key, value)
 
 
-class NamedValue(Node):
+class NamedValue(Node, fields="name value"):
     """An anonymous function or class that gets a name: stands in for a field's initialiser."""
-    __slots__ = fields = ("name", "value")
 
 
-class Evaluated(Node):
+class Evaluated(Node, fields="name"):
     """A part of an expression whose value stands in a temporary already."""
-    __slots__ = fields = ("name",)
 
 
 class TemplateSite:
@@ -36088,11 +36019,10 @@ def _dedent(raw):
 
 # -- GraphQL syntax tree -----------------------------------------------------------------
 
-class GraphQLNode:
+class GraphQLNode(metaclass=NodeClass):
     """A node: `fields` names its attributes, in order; `start` is the offset of its first character."""
 
     __slots__ = ("start",)
-    fields = ()
 
     def __init__(self, start, *values):
         self.start = start
@@ -36100,121 +36030,100 @@ class GraphQLNode:
             setattr(self, name, value)
 
 
-class GqlDocument(GraphQLNode):
+class GqlDocument(GraphQLNode, fields="definitions source"):
     """The whole text; `source` is kept for locations."""
-    fields = __slots__ = ("definitions", "source")
 
 
-class GqlOperation(GraphQLNode):
+class GqlOperation(GraphQLNode,
+                   fields="operation name name_start variables directives selections selections_start"):
     """`operation` is query, mutation or subscription; `name` a text or None."""
-    fields = __slots__ = ("operation", "name", "name_start", "variables", "directives", "selections",
-                          "selections_start")
 
 
-class GqlVariableDefinition(GraphQLNode):
+class GqlVariableDefinition(GraphQLNode, fields="name name_start type default directives"):
     """`$name: type = default`; `default` is a value node or None. `start` is that of the `$`."""
-    fields = __slots__ = ("name", "name_start", "type", "default", "directives")
 
 
-class GqlFragment(GraphQLNode):
+class GqlFragment(GraphQLNode, fields="name name_start condition directives selections"):
     """A named fragment; `condition` is a GqlNamedType."""
-    fields = __slots__ = ("name", "name_start", "condition", "directives", "selections")
 
 
-class GqlField(GraphQLNode):
+class GqlField(GraphQLNode, fields="key name alias arguments directives selections selections_start"):
     """A field; `selections` is None for a leaf; `key` is the response name."""
-    fields = __slots__ = ("key", "name", "alias", "arguments", "directives", "selections", "selections_start")
 
 
-class GqlSpread(GraphQLNode):
+class GqlSpread(GraphQLNode, fields="name name_start directives"):
     """`...Name`."""
-    fields = __slots__ = ("name", "name_start", "directives")
 
 
-class GqlInline(GraphQLNode):
+class GqlInline(GraphQLNode, fields="condition directives selections"):
     """`... on Type { }`; `condition` may be None."""
-    fields = __slots__ = ("condition", "directives", "selections")
 
 
-class GqlDirective(GraphQLNode):
+class GqlDirective(GraphQLNode, fields="name arguments"):
     """`@name(arguments)`."""
-    fields = __slots__ = ("name", "arguments")
 
 
-class GqlArgument(GraphQLNode):
+class GqlArgument(GraphQLNode, fields="name value"):
     """`name: value` of a field or a directive."""
-    fields = __slots__ = ("name", "value")
 
 
-class GqlVariable(GraphQLNode):
+class GqlVariable(GraphQLNode, fields="name"):
     """`$name` in the place of a value."""
-    fields = __slots__ = ("name",)
 
 
-class GqlScalar(GraphQLNode):
+class GqlScalar(GraphQLNode, fields="kind value"):
     """A literal; `kind` is Int, Float, String, BlockString, Boolean, Null or Enum; `value` its text or
     value."""
-    fields = __slots__ = ("kind", "value")
 
 
-class GqlList(GraphQLNode):
+class GqlList(GraphQLNode, fields="items"):
     """`[a, b]`."""
-    fields = __slots__ = ("items",)
 
 
-class GqlObject(GraphQLNode):
+class GqlObject(GraphQLNode, fields="members"):
     """`{a: 1}`; `members` are GqlArgument nodes."""
-    fields = __slots__ = ("members",)
 
 
-class GqlNamedType(GraphQLNode):
+class GqlNamedType(GraphQLNode, fields="name"):
     """A type reference by name."""
-    fields = __slots__ = ("name",)
 
 
-class GqlListType(GraphQLNode):
+class GqlListType(GraphQLNode, fields="of"):
     """`[Type]`."""
-    fields = __slots__ = ("of",)
 
 
-class GqlNonNullType(GraphQLNode):
+class GqlNonNullType(GraphQLNode, fields="of"):
     """`Type!`."""
-    fields = __slots__ = ("of",)
 
 
-class GqlTypeDefinition(GraphQLNode):
+class GqlTypeDefinition(GraphQLNode,
+                        fields="kind extend name name_start description interfaces directives members"):
     """A definition or extension of a type in SDL.
 
     `kind` is scalar, type, interface, union, enum or input; `interfaces` are GqlNamedType nodes (for a
     union: its members); `members` are field, value or input field definitions.
     """
-    fields = __slots__ = ("kind", "extend", "name", "name_start", "description", "interfaces", "directives",
-                          "members")
 
 
-class GqlFieldDefinition(GraphQLNode):
+class GqlFieldDefinition(GraphQLNode, fields="name description arguments type directives"):
     """A field of an object or interface type; `arguments` are GqlInputDefinition nodes."""
-    fields = __slots__ = ("name", "description", "arguments", "type", "directives")
 
 
-class GqlInputDefinition(GraphQLNode):
+class GqlInputDefinition(GraphQLNode, fields="name description type default directives"):
     """An argument definition or a field of an input type."""
-    fields = __slots__ = ("name", "description", "type", "default", "directives")
 
 
-class GqlEnumValue(GraphQLNode):
+class GqlEnumValue(GraphQLNode, fields="name description directives"):
     """One value of an enum definition."""
-    fields = __slots__ = ("name", "description", "directives")
 
 
-class GqlDirectiveDefinition(GraphQLNode):
+class GqlDirectiveDefinition(GraphQLNode,
+                             fields="name name_start description arguments repeatable locations"):
     """`directive @name(arguments) repeatable on LOCATION | …`; `locations` are (name, start) pairs."""
-    fields = __slots__ = ("name", "name_start", "description", "arguments", "repeatable", "locations")
 
 
-class GqlSchemaDefinition(GraphQLNode):
+class GqlSchemaDefinition(GraphQLNode, fields="extend description directives roots"):
     """`schema { query: Type }` or its extension; `roots` are (operation, GqlNamedType) pairs."""
-    fields = __slots__ = ("extend", "description", "directives", "roots")
 
 
 # -- GraphQL parser ----------------------------------------------------------------------
