@@ -271,7 +271,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,073
+    23  Command line                                                                   3,076
           Options                                                                        210
           Documentation                                                                  314
           The program                                                                    148
@@ -285,7 +285,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           A starter                                                                      193
           JavaScript without a server                                                    120
           The prompt's terminal                                                          178
-          The file as a program                                                           29
+          The file as a program                                                           32
 """
 
 import gc
@@ -55408,8 +55408,11 @@ def run_program(*_exception):
     gc.freeze()                         # what is there by now stays: no collection need look at it again
     try:
         code = main()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
+    except BrokenPipeError:             # `| head` has seen enough
+        os._exit(EXIT_PIPE)
     except Exception:
         sys.excepthook(*sys.exc_info())
         code = EXIT_USAGE

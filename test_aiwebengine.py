@@ -16641,6 +16641,15 @@ class FirstWordsTest(ServerCase):
         for group in aiwebengine.OPTIONS:
             self.assertIn(f"\n\n{group}:\n", rest)
 
+    @needs(POSIX, "a shell's pipes")
+    def test_a_reader_who_has_seen_enough_is_no_error(self):
+        for option in ("--docs", "--types", "--outline", "--help"):
+            process = subprocess.Popen([*COMMAND, option], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            process.stdout.close()
+            with process:
+                self.assertEqual(process.stderr.read(), b"", option)
+                self.assertIn(process.wait(2 * STUCK), (aiwebengine.EXIT_OK, aiwebengine.EXIT_PIPE), option)
+
     def test_requests_are_logged_after_the_banner(self):
         self.serve({"a.js": "console.log('loaded');"})
         self.server.stop()
