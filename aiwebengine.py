@@ -271,7 +271,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,076
+    23  Command line                                                                   3,084
           Options                                                                        210
           Documentation                                                                  314
           The program                                                                    148
@@ -281,7 +281,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Script tests: requests and streams                                             180
           Script tests: one file                                                         417
           Reports of tests                                                               246
-          Several processes                                                              266
+          Several processes                                                              274
           A starter                                                                      193
           JavaScript without a server                                                    120
           The prompt's terminal                                                          178
@@ -54775,6 +54775,9 @@ class Workers:
                 time.sleep(0.01)        # it is ending: `_reap` will find it
             while b"\n" in worker.received:
                 line, _, worker.received = worker.received.partition(b"\n")
+                if worker.number == 0 and not worker.up:        # it has printed the banner
+                    for other in self.workers:
+                        self._tell(other, b"b")
                 worker.up, worker.files = True, json.loads(line)
 
     def _deal(self, port):
@@ -54831,15 +54834,17 @@ class Workers:
         elif self.settling:
             self.settling -= 1
             for worker in self.workers:
-                if worker.up and worker.channel is not None:
-                    self._tell(worker)
+                if worker.up:
+                    self._tell(worker, b"r")
 
     @staticmethod
-    def _tell(worker):
+    def _tell(worker, command):
+        """Commands are b"r", to look at files, and b"b", when the banner is printed."""
         try:
-            worker.channel.send(b"r")
+            if worker.channel is not None:
+                worker.channel.send(command)
         except OSError:
-            pass                        # it has died, or has more to do than to look at files
+            pass                        # it has died, or has more to do than to listen
 
     def _end(self):
         """Stops all, gently first."""
@@ -54868,7 +54873,8 @@ def serve_as_worker(scripts, options, number, channel, first, dealt):
         return EXIT_USAGE
     if first and number == 0:
         print_banner(server, options)
-    server.app.log.release()
+    if number == 0 or not first:        # the others wait for b"b"
+        server.app.log.release()
     if first and number == 0 and options.open:
         open_browser(server)
     command = b"r"
@@ -54877,7 +54883,9 @@ def serve_as_worker(scripts, options, number, channel, first, dealt):
         while not select.select([channel], [], [], 0.5)[0] and not stop.is_set():
             pass
         command = b"" if stop.is_set() else received(channel, 64)
-        if command:
+        if b"b" in command:
+            server.app.log.release()
+        if b"r" in command:
             try:
                 on_script_thread(server.app.refresh)
             except OSError as error:

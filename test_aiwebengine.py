@@ -16444,6 +16444,33 @@ class WorkersTest(RedisCase):
         """What the workers that answered said of themselves."""
         return {self.get("/who")[2] for _ in range(count)}
 
+    def test_none_logs_a_request_before_the_banner_and_all_do_afterwards(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "app.js", WORKERS_SCRIPT)
+        self.write(folder / "lib" / "word.js", "export const word = 'one';")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.server = self
+        parent = subprocess.Popen([*self.command, str(folder), "--port", str(self.port), "--redis", self.redis.url, "--workers",
+                                   "3"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
+        self.addCleanup(parent.wait)
+        self.addCleanup(parent.stdout.close)
+        self.addCleanup(parent.kill)
+
+        def ask():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return self.get("/who")[2]
+
+        self.until(ask)
+        self.until(lambda: len({ask() for _ in range(40)} - {None}) == 3)
+        first, missing = parent.stdout.readline(), {"#0", "#1", "#2"}
+        self.assertIn("http://localhost:", first)
+        while missing:
+            line = parent.stdout.readline()
+            self.assertTrue(line)
+            missing -= {line[10:12]} if "GET    /who" in line else set()
+
     def test_all_serve_one_port_and_deliver_everything_in_one_order(self):
         self.start()
         self.assertEqual(self.answers(), {"0 one", "1 one", "2 one"})
