@@ -494,6 +494,19 @@ class StructureTest(unittest.TestCase):
             large += [(name, size) for name, size in sizes if size > limit]
         self.assertEqual(large, [])
 
+    def test_lines_have_at_most_110_columns_and_those_of_texts_in_other_languages_150(self):
+        lines = self.source.split("\n")
+        documented = {node.body[0].value for node in ast.walk(self.tree)
+                      if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node)}
+        texts = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, (ast.Constant, ast.JoinedStr)) and node not in documented and node.end_lineno > node.lineno:
+                start = lines[node.lineno - 1].encode()[node.col_offset:].decode()
+                if re.match(r'[rbf]*"""', start):
+                    texts.update(range(node.lineno, node.end_lineno + 1))
+        self.assertEqual([f"line {number}: {line}" for number, line in enumerate(lines, 1)
+                          if len(line) > (150 if number in texts else 110)], [])
+
     def test_no_unfinished_business(self):
         self.assertEqual(re.findall(r"TODO|FIXME|XXX|raise NotImplemented", self.source), [])
 
