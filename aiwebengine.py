@@ -69,7 +69,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          173
           Compiling a source text                                                        440
           Showing the generated Python                                                    93
-    11  Built-ins of the language                                                      8,684
+    11  Built-ins of the language                                                      8,688
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -119,7 +119,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                154
-          JSON: parsing                                                                  401
+          JSON: parsing                                                                  405
           JSON: writing                                                                  337
           Reflect                                                                         73
           Proxy                                                                          272
@@ -19029,11 +19029,15 @@ def _json_part(depth):
     return rf"""[\[{{][^][{{}}"]*(?:(?:{_JSON_TEXT}{inner})[^][{{}}"]*)*[\]}}]"""
 
 
-_JSON_CONTAINER = re.compile(_json_part(6), re.DOTALL)
-_JSON_PLAIN = rf"""(?:[^][{{}}",:\s]+|{_JSON_TEXT}|{_json_part(6)})"""
-#: Several elements or members, each with its comma.
-_JSON_PARTS = {list: re.compile(rf"(?:\s*{_JSON_PLAIN}\s*,)+", re.DOTALL),
-               dict: re.compile(rf"(?:\s*{_JSON_TEXT}\s*:\s*{_JSON_PLAIN}\s*,)+", re.DOTALL)}
+@functools.cache
+def _json_pattern(kind):
+    """A container (None), or several elements (list) or members (dict), each with its comma. Large texts need them,
+    and they take a while to compile."""
+    plain = rf"""(?:[^][{{}}",:\s]+|{_JSON_TEXT}|{_json_part(6)})"""
+    return re.compile({None: _json_part(6), list: rf"(?:\s*{plain}\s*,)+",
+                       dict: rf"(?:\s*{_JSON_TEXT}\s*:\s*{plain}\s*,)+"}[kind], re.DOTALL)
+
+
 _JSON_BRACKETS = {"[": list, "{": dict}
 
 
@@ -19044,7 +19048,7 @@ def decode_in_parts(parser, text, at):
         poll_interrupt()
         at = _JSON_SPACE.match(text, at).end()
         kind = _JSON_BRACKETS.get(text[at:at + 1])
-        if kind is None or _JSON_CONTAINER.match(text, at, at + JSON_PART_CHARACTERS):
+        if kind is None or _json_pattern(None).match(text, at, at + JSON_PART_CHARACTERS):
             value, at = parser.raw_decode(text, at)
         else:
             first = _JSON_SPACE.match(text, at + 1).end()
@@ -19081,7 +19085,7 @@ def _decode_parts(parser, text, at, place):
         part = text[at:at + JSON_PART_CHARACTERS]
         if type(container) is list and not any(map(part.__contains__, '"[]{}')) and "," in part:
             part = part[:part.rindex(",") + 1]
-        elif parts := _JSON_PARTS[type(container)].match(part):
+        elif parts := _json_pattern(type(container)).match(part):
             part = parts[0]
         else:
             break
