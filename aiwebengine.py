@@ -13,33 +13,33 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            394
+     1  This page: contents, imports, version                                            397
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         450
           Long texts                                                                     148
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 461
-     5  Syntax tree                                                                      414
-          Program and statements                                                          93
-          Functions and classes                                                           39
-          Literals and names                                                              47
-          Expressions                                                                     93
-          Patterns                                                                        19
-          Modules                                                                         57
-     6  Parser                                                                         2,324
+     5  Syntax tree                                                                      356
+          Program and statements                                                          74
+          Functions and classes                                                           31
+          Literals and names                                                              36
+          Expressions                                                                     75
+          Patterns                                                                        15
+          Modules                                                                         48
+     6  Parser                                                                         2,351
           Parser: names and scopes                                                       251
-          Parser: statements                                                             476
+          Parser: statements                                                             480
           Parser: functions                                                              173
           Parser: classes                                                                200
-          Parser: expressions                                                            446
+          Parser: expressions                                                            455
           Parser: literals                                                               218
-          Parser: patterns                                                               182
+          Parser: patterns                                                               184
           Parser: modules                                                                217
-          Parsing a source text                                                          101
-     7  Scope analysis                                                                 1,176
-          Variables and scopes                                                           106
-          Resolving names                                                                716
+          Parsing a source text                                                          113
+     7  Scope analysis                                                                 1,354
+          Variables and scopes                                                           174
+          Resolving names                                                                826
           Types of variables                                                             343
      8  Values and objects                                                             1,263
           Property descriptors                                                           212
@@ -54,32 +54,32 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     246
           Iteration                                                                      162
-    10  Code generator                                                                 3,831
-          Nodes of Python                                                                196
-          Functions and their variables                                                  419
-          Statements                                                                     154
+    10  Code generator                                                                 3,983
+          Nodes of Python                                                                200
+          Functions and their variables                                                  469
+          Statements                                                                     178
           Loops, jumps and try                                                           440
           Destructuring                                                                  156
           Expressions                                                                    245
           Classes                                                                        182
-          Operators                                                                      401
-          Assignments                                                                    314
-          Members and calls                                                              379
-          Members as targets                                                             104
+          Operators                                                                      412
+          Assignments                                                                    326
+          Members and calls                                                              407
+          Members as targets                                                             103
           Questions about nodes                                                          173
-          Compiling a source text                                                        440
+          Compiling a source text                                                        464
           Showing the generated Python                                                    93
-    11  Built-ins of the language                                                      8,688
+    11  Built-ins of the language                                                      9,103
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
           Boolean                                                                         15
           Symbol                                                                          45
           Call stacks                                                                     69
-          Error                                                                          249
+          Error                                                                          250
           Number                                                                         314
           BigInt                                                                          50
-          Math                                                                           143
+          Math                                                                           170
           Date                                                                            46
           Date: arithmetic                                                                78
           Date: local time                                                               151
@@ -106,25 +106,27 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array iterators                                                                 44
           Map and Set                                                                    433
           Iterators of Map and Set                                                       139
-          WeakMap and WeakSet                                                             84
+          WeakMap and WeakSet                                                            110
           WeakRef and FinalizationRegistry                                               113
-          ArrayBuffer                                                                    123
-          Element types                                                                   99
-          Typed arrays                                                                   580
-          Constructors of the element types                                               93
-          DataView                                                                        98
-          Promise                                                                        442
+          ArrayBuffer                                                                    162
+          Element types                                                                  104
+          Typed arrays                                                                   598
+          Constructors of the element types                                               95
+          Uint8Array: base64 and hex                                                     165
+          DataView                                                                       110
+          Promise                                                                        456
           Generators and async functions                                                 191
           Iterator helpers                                                               465
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                154
-          JSON: parsing                                                                  405
-          JSON: writing                                                                  337
+          Async iteration                                                                162
+          Array.fromAsync                                                                 42
+          JSON: parsing                                                                  435
+          JSON: writing                                                                  359
           Reflect                                                                         73
           Proxy                                                                          272
-          Global functions and values                                                     88
-    12  Regular expressions                                                            3,287
+          Global functions and values                                                     92
+    12  Regular expressions                                                            3,310
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -139,7 +141,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp.prototype                                                               149
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
-          RegExp: the constructor                                                         35
+          RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
     13  Intl                                                                           2,279
@@ -152,9 +154,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
           Intl.RelativeTimeFormat                                                         72
-    14  Functions of the web                                                           2,225
+    14  Functions of the web                                                           2,224
           Inspection                                                                     604
-          console: formatting                                                             85
+          console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        191
           URL                                                                            597
@@ -165,9 +167,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,854
-          Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           881
+    15  Realm, jobs and timers                                                         3,935
+          Helpers of generated code: any realm                                           358
+          Helpers of generated code: one realm                                           870
+          Helpers of generated code: names looked up when it runs                         84
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      333
@@ -176,7 +179,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            155
           Outcomes of calls                                                               98
           Realm: objects, errors, jobs                                                   430
-          Realm: running code, values in and out                                         413
+          Realm: running code, values in and out                                         416
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         17
@@ -196,10 +199,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,044
+    18  GraphQL                                                                        5,071
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
-          GraphQL syntax tree                                                            131
+          GraphQL syntax tree                                                            109
           GraphQL parser                                                                 384
           GraphQL types                                                                  148
           GraphQL scalars                                                                172
@@ -209,16 +212,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL schema                                                                 615
           GraphQL limits                                                                  91
           GraphQL validation                                                             682
-          GraphQL plans                                                                  511
-          GraphQL documents                                                              140
+          GraphQL plans                                                                  528
+          GraphQL documents                                                              167
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
           GraphQL service                                                                713
-    19  Host API                                                                       2,268
-          Arguments                                                                      162
+    19  Host API                                                                       2,271
+          Arguments                                                                      163
           routeRegistry                                                                  175
-          graphQLRegistry                                                                 98
+          graphQLRegistry                                                                100
           ResponseBuilder                                                                142
           sharedStorage                                                                   87
           Storage in a file                                                              302
@@ -268,9 +271,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,062
+    23  Command line                                                                   3,073
           Options                                                                        210
-          Documentation                                                                  304
+          Documentation                                                                  314
           The program                                                                    148
           The map of this file                                                            58
           Serving                                                                        169
@@ -279,7 +282,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Script tests: one file                                                         417
           Reports of tests                                                               246
           Several processes                                                              266
-          A starter                                                                      192
+          A starter                                                                      193
           JavaScript without a server                                                    120
           The prompt's terminal                                                          178
           The file as a program                                                           29
@@ -905,7 +908,7 @@ _JS_TOKEN = re.compile(r"""[ \t]*(?:
 _JS_LINE_BREAK = re.compile("\r\n|[\n\r\u2028\u2029]")
 _REST_OF_LINE = re.compile("[^\n\r\u2028\u2029]*").match
 _HASHBANG = re.compile("#![^\n\r\u2028\u2029]*").match
-_ODD_NAME = re.compile(r"(?:[^\x00-\x7f]|[A-Za-z0-9_$]|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
+_ODD_NAME = re.compile(r"(?:[A-Za-z0-9_$\x80-\U0010ffff]+|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
 _NAME_ESCAPE = re.compile(r"\\u(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{4}))")
 # Parts of literals: many in one match, but not millions.
 _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1,10000}}").match
@@ -1345,7 +1348,19 @@ def _node_constructor(fields):
     return namespace["__init__"]
 
 
-class Node:
+class NodeClass(type):
+    """The class of classes of nodes: those of `class If(Node, fields="test body")` have these attributes, which
+    their constructor takes in this order."""
+
+    def __new__(cls, name, bases, space, fields=""):
+        names = tuple(fields.split()) if isinstance(fields, str) else fields
+        return super().__new__(cls, name, bases, {"__slots__": names, "fields": names, **space})
+
+    def __init__(cls, name, bases, space, fields=""):
+        super().__init__(name, bases, space)
+
+
+class Node(metaclass=NodeClass):
     """One construct of a program.
 
     start, end           offsets into the source text, end exclusive
@@ -1358,7 +1373,6 @@ class Node:
     """
 
     __slots__ = ("start", "end", "line", "column", "end_line", "end_column", "parenthesized", "scope")
-    fields = ()
 
     def __init_subclass__(cls):
         cls.__init__ = _node_constructor(cls.fields)
@@ -1395,333 +1409,264 @@ class Node:
 
 # -- Program and statements --------------------------------------------------------------
 
-class Program(Node):
+class Program(Node, fields="body source_type strict"):
     """A whole script or module: body is a list of statements, source_type "script" or "module"."""
-    __slots__ = fields = ("body", "source_type", "strict")
 
-class ExpressionStatement(Node):
+class ExpressionStatement(Node, fields="expression directive"):
     """expression;   directive: for a directive such as "use strict" the raw text between the quotes, else
     None"""
-    __slots__ = fields = ("expression", "directive")
 
-class BlockStatement(Node):
+class BlockStatement(Node, fields="body"):
     """{ body }   also the body of functions and static blocks"""
-    __slots__ = fields = ("body",)
 
 class EmptyStatement(Node):
     """;"""
-    __slots__ = fields = ()
 
 class DebuggerStatement(Node):
     """debugger;"""
-    __slots__ = fields = ()
 
-class ReturnStatement(Node):
+class ReturnStatement(Node, fields="argument"):
     """return argument;   argument may be None"""
-    __slots__ = fields = ("argument",)
 
-class LabeledStatement(Node):
+class LabeledStatement(Node, fields="label body"):
     """label: body   label is a str"""
-    __slots__ = fields = ("label", "body")
 
-class BreakStatement(Node):
+class BreakStatement(Node, fields="label"):
     """break label;   label: str or None"""
-    __slots__ = fields = ("label",)
 
-class ContinueStatement(Node):
+class ContinueStatement(Node, fields="label"):
     """continue label;   label: str or None"""
-    __slots__ = fields = ("label",)
 
-class IfStatement(Node):
+class IfStatement(Node, fields="test consequent alternate"):
     """if (test) consequent else alternate   alternate may be None"""
-    __slots__ = fields = ("test", "consequent", "alternate")
 
-class SwitchStatement(Node):
+class SwitchStatement(Node, fields="discriminant cases"):
     """switch (discriminant) { cases }"""
-    __slots__ = fields = ("discriminant", "cases")
 
-class SwitchCase(Node):
+class SwitchCase(Node, fields="test consequent"):
     """case test: consequent   test None is `default`; consequent is a list of statements"""
-    __slots__ = fields = ("test", "consequent")
 
-class ThrowStatement(Node):
+class ThrowStatement(Node, fields="argument"):
     """throw argument;"""
-    __slots__ = fields = ("argument",)
 
-class TryStatement(Node):
+class TryStatement(Node, fields="block handler finalizer"):
     """try block handler finally finalizer   handler (a CatchClause) or finalizer (a BlockStatement) may be
     None"""
-    __slots__ = fields = ("block", "handler", "finalizer")
 
-class CatchClause(Node):
+class CatchClause(Node, fields="param body"):
     """catch (param) body   param: Identifier, pattern or None"""
-    __slots__ = fields = ("param", "body")
 
-class WhileStatement(Node):
+class WhileStatement(Node, fields="test body"):
     """while (test) body"""
-    __slots__ = fields = ("test", "body")
 
-class DoWhileStatement(Node):
+class WithStatement(Node, fields="object body"):
+    """with (object) body"""
+
+class DoWhileStatement(Node, fields="body test"):
     """do body while (test);"""
-    __slots__ = fields = ("body", "test")
 
-class ForStatement(Node):
+class ForStatement(Node, fields="init test update body"):
     """for (init; test; update) body   init: VariableDeclaration, expression or None"""
-    __slots__ = fields = ("init", "test", "update", "body")
 
-class ForInStatement(Node):
+class ForInStatement(Node, fields="left right body"):
     """for (left in right) body   left: VariableDeclaration, pattern or assignment target"""
-    __slots__ = fields = ("left", "right", "body")
 
-class ForOfStatement(Node):
+class ForOfStatement(Node, fields="left right body is_await"):
     """for (left of right) body, for await (left of right) body"""
-    __slots__ = fields = ("left", "right", "body", "is_await")
 
-class VariableDeclaration(Node):
+class VariableDeclaration(Node, fields="kind declarations"):
     """kind declarations;   kind: "var", "let" or "const" """
-    __slots__ = fields = ("kind", "declarations")
 
-class VariableDeclarator(Node):
+class VariableDeclarator(Node, fields="id init"):
     """id = init   id: Identifier or pattern; init may be None"""
-    __slots__ = fields = ("id", "init")
 
 
 # -- Functions and classes ---------------------------------------------------------------
 # The function of a method, getter or setter starts at its property key, so that start and
 # end delimit what Function.prototype.toString returns (20.2.3.5).
 
-class FunctionDeclaration(Node):
+class FunctionDeclaration(Node,
+                          fields="id params body is_async is_generator strict simple_params expression"):
     """function id(params) { body }   id is None only in `export default function () {}`"""
-    __slots__ = fields = ("id", "params", "body", "is_async", "is_generator", "strict", "simple_params",
-                          "expression")
 
-class FunctionExpression(Node):
+class FunctionExpression(Node, fields=FunctionDeclaration.fields):
     """function id(params) { body } as an expression, or the function of a method; id may be None"""
-    __slots__ = fields = FunctionDeclaration.fields
 
-class ArrowFunctionExpression(Node):
+class ArrowFunctionExpression(Node, fields=FunctionDeclaration.fields):
     """(params) => body   expression: True when body is an expression instead of a BlockStatement"""
-    __slots__ = fields = FunctionDeclaration.fields
 
-class ClassDeclaration(Node):
+class ClassDeclaration(Node, fields="id superclass body"):
     """class id extends superclass { body }   id is None only in `export default class {}`"""
-    __slots__ = fields = ("id", "superclass", "body")
 
-class ClassExpression(Node):
+class ClassExpression(Node, fields=ClassDeclaration.fields):
     """class id extends superclass { body } as an expression; body: list of the three below"""
-    __slots__ = fields = ClassDeclaration.fields
 
-class MethodDefinition(Node):
+class MethodDefinition(Node, fields="key value kind computed static"):
     """key value   kind: "constructor", "method", "get" or "set"; key: Identifier, literal or PrivateName, or
     any expression when computed"""
-    __slots__ = fields = ("key", "value", "kind", "computed", "static")
 
-class PropertyDefinition(Node):
+class PropertyDefinition(Node, fields="key value computed static"):
     """key = value;   a class field; value may be None"""
-    __slots__ = fields = ("key", "value", "computed", "static")
 
-class StaticBlock(Node):
+class StaticBlock(Node, fields="body"):
     """static { body }   body: list of statements"""
-    __slots__ = fields = ("body",)
 
 
 # -- Literals and names ------------------------------------------------------------------
 
-class Identifier(Node):
+class Identifier(Node, fields="name"):
     """name, as a reference, a binding, a target or a plain property key"""
-    __slots__ = fields = ("name",)
 
-class PrivateName(Node):
+class PrivateName(Node, fields="name"):
     """#name   name without the number sign"""
-    __slots__ = fields = ("name",)
 
-class NumericLiteral(Node):
+class NumericLiteral(Node, fields="value"):
     """value: int when integral and within ±(2**53 - 1), else float"""
-    __slots__ = fields = ("value",)
 
-class StringLiteral(Node):
+class StringLiteral(Node, fields="value"):
     """value: str"""
-    __slots__ = fields = ("value",)
 
-class BooleanLiteral(Node):
+class BooleanLiteral(Node, fields="value"):
     """value: bool"""
-    __slots__ = fields = ("value",)
 
 class NullLiteral(Node):
     """null"""
-    __slots__ = fields = ()
 
-class BigIntLiteral(Node):
+class BigIntLiteral(Node, fields="value"):
     """value: plain int"""
-    __slots__ = fields = ("value",)
 
-class RegExpLiteral(Node):
+class RegExpLiteral(Node, fields="pattern flags"):
     """/pattern/flags, both str"""
-    __slots__ = fields = ("pattern", "flags")
 
-class TemplateElement(Node):
+class TemplateElement(Node, fields="cooked raw"):
     """One piece of text of a template; cooked is None for an invalid escape in a tagged template"""
-    __slots__ = fields = ("cooked", "raw")
 
-class TemplateLiteral(Node):
+class TemplateLiteral(Node, fields="quasis expressions"):
     """`quasis with ${expressions} between`   one more quasi than expressions"""
-    __slots__ = fields = ("quasis", "expressions")
 
-class TaggedTemplateExpression(Node):
+class TaggedTemplateExpression(Node, fields="tag quasi"):
     """tag`quasi`"""
-    __slots__ = fields = ("tag", "quasi")
 
 
 # -- Expressions -------------------------------------------------------------------------
 
-class ArrayExpression(Node):
+class ArrayExpression(Node, fields="elements"):
     """[elements]   None is a hole"""
-    __slots__ = fields = ("elements",)
 
-class ObjectExpression(Node):
+class ObjectExpression(Node, fields="properties"):
     """{properties}   a list of Property and SpreadElement"""
-    __slots__ = fields = ("properties",)
 
-class Property(Node):
+class Property(Node, fields="key value kind computed shorthand method"):
     """key: value   kind: "init", "get" or "set"; in an ObjectPattern value is a target or an
     AssignmentPattern"""
-    __slots__ = fields = ("key", "value", "kind", "computed", "shorthand", "method")
 
-class SpreadElement(Node):
+class SpreadElement(Node, fields="argument"):
     """...argument in an array, object or call"""
-    __slots__ = fields = ("argument",)
 
 class ThisExpression(Node):
     """this"""
-    __slots__ = fields = ()
 
 class Super(Node):
     """super, as callee or as object of a MemberExpression"""
-    __slots__ = fields = ()
 
-class UnaryExpression(Node):
+class UnaryExpression(Node, fields="operator argument"):
     """operator argument   operator: typeof void delete ! ~ + -"""
-    __slots__ = fields = ("operator", "argument")
 
-class UpdateExpression(Node):
+class UpdateExpression(Node, fields="operator argument prefix"):
     """++argument, argument-- and so on"""
-    __slots__ = fields = ("operator", "argument", "prefix")
 
-class BinaryExpression(Node):
+class BinaryExpression(Node, fields="operator left right"):
     """left operator right   includes in and instanceof; left is a PrivateName in `#x in o`"""
-    __slots__ = fields = ("operator", "left", "right")
 
-class LogicalExpression(Node):
+class LogicalExpression(Node, fields="operator left right"):
     """left operator right   operator: && || ??"""
-    __slots__ = fields = ("operator", "left", "right")
 
-class AssignmentExpression(Node):
+class AssignmentExpression(Node, fields="operator left right"):
     """left operator right   operator: = += … **= &&= ||= ??=; left: target, or a pattern with ="""
-    __slots__ = fields = ("operator", "left", "right")
 
-class ConditionalExpression(Node):
+class ConditionalExpression(Node, fields="test consequent alternate"):
     """test ? consequent : alternate"""
-    __slots__ = fields = ("test", "consequent", "alternate")
 
-class CallExpression(Node):
+class CallExpression(Node, fields="callee arguments optional"):
     """callee(arguments)   optional: True for callee?.(arguments)"""
-    __slots__ = fields = ("callee", "arguments", "optional")
 
-class NewExpression(Node):
+class InvalidTarget(Node, fields="call"):
+    """A call that sloppy code assigns to: stands for the object of a member, and throws when it was run (B.3.6 and
+    13.15.1: web-compat)"""
+
+class NewExpression(Node, fields="callee arguments"):
     """new callee(arguments)"""
-    __slots__ = fields = ("callee", "arguments")
 
-class MemberExpression(Node):
+class MemberExpression(Node, fields="object property computed optional"):
     """object.property or object[property]   property: Identifier or PrivateName unless computed;
     optional: True for ?."""
-    __slots__ = fields = ("object", "property", "computed", "optional")
 
-class ChainExpression(Node):
+class ChainExpression(Node, fields="expression"):
     """A whole optional chain: a link with optional=True that finds undefined or null ends all of it"""
-    __slots__ = fields = ("expression",)
 
-class SequenceExpression(Node):
+class SequenceExpression(Node, fields="expressions"):
     """expressions, separated, by commas"""
-    __slots__ = fields = ("expressions",)
 
-class YieldExpression(Node):
+class YieldExpression(Node, fields="argument delegate"):
     """yield argument, yield* argument (delegate True); argument may be None"""
-    __slots__ = fields = ("argument", "delegate")
 
-class AwaitExpression(Node):
+class AwaitExpression(Node, fields="argument"):
     """await argument"""
-    __slots__ = fields = ("argument",)
 
 class NewTarget(Node):
     """new.target"""
-    __slots__ = fields = ()
 
 class ImportMeta(Node):
     """import.meta"""
-    __slots__ = fields = ()
 
-class ImportExpression(Node):
+class ImportExpression(Node, fields="source options"):
     """import(source, options)   options may be None"""
-    __slots__ = fields = ("source", "options")
 
 
 # -- Patterns ----------------------------------------------------------------------------
 
-class ArrayPattern(Node):
+class ArrayPattern(Node, fields="elements"):
     """[elements]   targets, AssignmentPatterns, None for a hole, a RestElement last"""
-    __slots__ = fields = ("elements",)
 
-class ObjectPattern(Node):
+class ObjectPattern(Node, fields="properties"):
     """{properties}   a list of Property, a RestElement last"""
-    __slots__ = fields = ("properties",)
 
-class AssignmentPattern(Node):
+class AssignmentPattern(Node, fields="left right"):
     """left = right   a target or parameter with a default"""
-    __slots__ = fields = ("left", "right")
 
-class RestElement(Node):
+class RestElement(Node, fields="argument"):
     """...argument in a pattern or parameter list"""
-    __slots__ = fields = ("argument",)
 
 
 # -- Modules -----------------------------------------------------------------------------
 # A name that may be written as a string (ES2022) is an Identifier or a StringLiteral.
 
-class ImportDeclaration(Node):
+class ImportDeclaration(Node, fields="specifiers source attributes"):
     """import specifiers from source with attributes   attributes: list of ImportAttribute"""
-    __slots__ = fields = ("specifiers", "source", "attributes")
 
-class ImportSpecifier(Node):
+class ImportSpecifier(Node, fields="imported local"):
     """imported as local"""
-    __slots__ = fields = ("imported", "local")
 
-class ImportDefaultSpecifier(Node):
+class ImportDefaultSpecifier(Node, fields="local"):
     """local, as in `import local from …`"""
-    __slots__ = fields = ("local",)
 
-class ImportNamespaceSpecifier(Node):
+class ImportNamespaceSpecifier(Node, fields="local"):
     """* as local"""
-    __slots__ = fields = ("local",)
 
-class ImportAttribute(Node):
+class ImportAttribute(Node, fields="key value"):
     """key: value in `with { … }`   key: Identifier or StringLiteral, value: StringLiteral"""
-    __slots__ = fields = ("key", "value")
 
-class ExportNamedDeclaration(Node):
+class ExportNamedDeclaration(Node, fields="declaration specifiers source attributes"):
     """export declaration, or export { specifiers } from source   declaration or source may be None"""
-    __slots__ = fields = ("declaration", "specifiers", "source", "attributes")
 
-class ExportSpecifier(Node):
+class ExportSpecifier(Node, fields="local exported"):
     """local as exported"""
-    __slots__ = fields = ("local", "exported")
 
-class ExportDefaultDeclaration(Node):
+class ExportDefaultDeclaration(Node, fields="declaration"):
     """export default declaration   a FunctionDeclaration, ClassDeclaration or expression"""
-    __slots__ = fields = ("declaration",)
 
-class ExportAllDeclaration(Node):
+class ExportAllDeclaration(Node, fields="exported source attributes"):
     """export * as exported from source   exported may be None"""
-    __slots__ = fields = ("exported", "source", "attributes")
 
 
 def bound_names(pattern):
@@ -2242,7 +2187,11 @@ class StatementParser(NameParser):
     def parse_with(self):
         if self.strict:
             raise self.error("Strict mode code may not include a with statement")
-        raise self.error("The 'with' statement is not supported by this engine")
+        start, line, column = self.start, self.line, self.start - self.line_start
+        self.advance()
+        value = self.parse_parenthesized()
+        body = self.check_labelled_function(self.parse_substatement())
+        return self.finish(WithStatement(value, body), start, line, column)
 
     def parse_variable_statement(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -3006,7 +2955,9 @@ class ExpressionParser(ClassParser):
         elif operator == "=" and kind in (ObjectExpression, ArrayExpression) and not left.parenthesized:
             left = self.to_target(left)
         elif kind is not MemberExpression:
-            raise self.error("Invalid left-hand side in assignment", left.start)
+            if operator in ("&&=", "||=", "??="):
+                raise self.error("Invalid left-hand side in assignment", left.start)
+            left = self.call_target(left, "Invalid left-hand side in assignment")
         self.advance()
         right = self.parse_assignment(no_in)
         self.depth -= 1
@@ -3055,7 +3006,7 @@ class ExpressionParser(ClassParser):
         self.advance()
         argument = self.parse_unary()
         if operator == "++" or operator == "--":
-            self.check_simple_target(argument, "Invalid left-hand side expression in prefix operation")
+            argument = self.simple_target(argument, "Invalid left-hand side expression in prefix operation")
             return self.finish(UpdateExpression(operator, argument, True), start, line, column)
         if operator == "delete":
             self.check_delete(argument)
@@ -3076,18 +3027,25 @@ class ExpressionParser(ClassParser):
             raise self.error("Private fields can not be deleted", argument.property.start)
 
     def parse_postfix(self, argument):
-        self.check_simple_target(argument, "Invalid left-hand side expression in postfix operation")
+        argument = self.simple_target(argument, "Invalid left-hand side expression in postfix operation")
         operator = self.type
         self.advance()
         return self.finish_from(UpdateExpression(operator, argument, False), argument)
 
-    def check_simple_target(self, node, message):
-        """Raise an error unless node may be assigned to without destructuring (13.15.1)."""
+    def simple_target(self, node, message):
+        """Return what may be assigned to without destructuring, or raise an error (13.15.1)."""
         if node.__class__ is Identifier:
             if self.strict and (node.name == "eval" or node.name == "arguments"):
                 raise self.error(_EVAL_OR_ARGUMENTS, node.start)
         elif node.__class__ is not MemberExpression:
+            return self.call_target(node, message)
+        return node
+
+    def call_target(self, node, message):
+        """A call as a target, which is an error when sloppy code runs; any other expression is one at once."""
+        if self.strict or node.__class__ is not CallExpression:
             raise self.error(message, node.start)
+        return MemberExpression(InvalidTarget(node).at(node), Identifier("call").at(node), False, False).at(node)
 
     # -- subscripts, calls, new ----
 
@@ -3671,6 +3629,8 @@ class DestructuringParser(LiteralParser):
             return node
         if kind is MemberExpression or kind is ArrayPattern or kind is ObjectPattern:
             return node
+        if message is not _BAD_TARGET and kind is CallExpression:
+            return self.call_target(node, message)
         if node.parenthesized or kind not in (ArrayExpression, ObjectExpression):
             raise self.error(message, node.start)
         return self.convert_pattern(node, self.to_target)
@@ -4013,6 +3973,18 @@ def parse_script(source, strict=False, may_await=False, first_line=1):
     return _guarded(parser, parser.parse_program)
 
 
+def parse_eval(source, strict, private_names, **allowed):
+    """Parse the text of a direct eval, which may use what the code around it may: `allowed` are parameters of
+    _FunctionContext, `private_names` those of the classes around. Return its Program; raise JSSyntaxError."""
+    parser = JSParser(python_text(source), False, strict)
+    parser.function = _FunctionContext(returns=False, **allowed)
+    parser.private_names = _PrivateNames(None)
+    parser.private_names.declared = dict.fromkeys(private_names)
+    program = _guarded(parser, parser.parse_program)
+    parser.resolve_private_names(parser.private_names)
+    return program
+
+
 def parse_lone_expression(source, may_await=False):
     """Parse a text that is one expression, such as `{a: 1}` at a prompt, as a script of one statement.
     Return its Program; raise JSSyntaxError."""
@@ -4133,6 +4105,9 @@ class Scope:
         self.names = {}
         #: FunctionDeclarations to instantiate when the block is entered.
         self.functions = []
+        #: The hidden Variable that holds an object whose properties are names of this scope: the one of a `with`,
+        #: or the variables that direct evals add to a function.
+        self.holder = None
 
     def declare(self, kind, name, start, end):
         variable = self.names.get(name)
@@ -4171,10 +4146,75 @@ class FunctionScope(Scope):
         self.block = None
         #: "field" functions and class constructors are compiled differently.
         self.role = None
+        #: Whether it contains a direct eval; the EvalSite whose text this is the top level of.
+        self.has_eval, self.site = False, None
 
     @property
     def parent_function(self):
         return self.parent.function if self.parent is not None else None
+
+
+class DynamicName:
+    """What a name stands for that is looked up when the code runs: a property of the object in the first of the
+    `holders` that has it, else the Variable (None: a global). Only names inside a `with`, or in a function with
+    a direct eval, are such."""
+
+    __slots__ = ("holders", "variable")
+
+    def __init__(self, holders, variable):
+        self.holders = holders
+        self.variable = variable
+
+
+class EvalSite:
+    """The place of one direct eval, for the compilation of its texts; among the globals, of an indirect one. All
+    that it sees lives in Cells.
+
+    scope       the Scope that the call stands in
+    counts      the numbers of the Python names around
+    var_scope   the Scope that `var` in its texts belongs to; None for the globals
+    variables   the Variables that it can see, whose Cells it gets
+    texts       what was compiled already: {(source, strict): CompiledScript}
+    """
+
+    def __init__(self, scope, counts):
+        self.scope, self.counts = scope, counts
+        self.variables, self.texts = [], {}
+        function = scope.function
+        while function.site is not None and not function.strict:
+            function = function.site.scope.function
+        self.var_scope = function.body if function.kind == "function" else None
+
+    def this_function(self):
+        """The function whose `this` its text sees."""
+        function = self.scope.function
+        while function.is_arrow:
+            function = function.parent_function
+        return function
+
+    def conflict(self, name):
+        """Whether a `var` of its text may not have that name, for a lexical one between it and its function."""
+        scope, last = self.scope, self.var_scope
+        while scope is not None:
+            kind = getattr(scope.names.get(name), "kind", None)
+            if kind in ("let", "const", "class") or (kind in ("function", "catch") and scope.kind in ("block", "switch")):
+                return scope.kind != "script"
+            if scope is last:           # beside parameters with expressions, their names and `arguments` may not be
+                return scope is scope.function and scope.body is not scope and (
+                    kind is not None or (name == "arguments" and not scope.is_arrow))
+            scope = scope.parent
+        return False
+
+    def parse(self, source):
+        """The Program of a text; raises JSSyntaxError."""
+        private, scope, function = set(), self.scope, self.this_function()
+        while scope is not None:
+            private.update(name[1:] for name in scope.names if name.startswith("#"))
+            scope = scope.parent
+        is_function = function.kind == "function"
+        return parse_eval(source, self.scope.function.strict, private, new_target=is_function,
+                          super_property=is_function and function.parent.kind == "home",
+                          forbids_arguments=function.role == "field")
 
 
 def global_name(name):
@@ -4202,6 +4242,10 @@ class ScopeAnalyzer:
         self.region = (0, 1 << 60)
         self.variables = []
         self.counts = {}
+        #: The direct evals met, as (node, Scope, region); whether any name is a DynamicName.
+        self.evals, self.is_dynamic = [], False
+        #: The node whose value is only read, where it is `arguments`.
+        self.calm = None
 
     # -- walking ----
 
@@ -4301,20 +4345,12 @@ class ScopeAnalyzer:
 
     # -- the program ----
 
-    def analyze(self, program, is_eval):
-        """`is_eval`: an indirect eval keeps its let, const and class to itself, and in strict mode
-        everything (19.2.1.3)."""
-        kind = "function" if is_eval and program.strict else program.source_type
+    def analyze(self, program):
+        kind = program.source_type
         top = FunctionScope(None, program, kind)
         program.scope = top
         self.scope = top
-        if is_eval and kind == "script":
-            top.body = self.scope = Scope(top, "block")
-            functions = [s for s in program.body if isinstance(s, FunctionDeclaration)]
-            self.declare_lexical(functions, top)
-            self.declare_lexical([s for s in program.body if s not in functions], top.body)
-        else:
-            self.declare_lexical(program.body, top)
+        self.declare_lexical(program.body, top)
         self.declare_vars(program.body, top)
         if kind == "module":
             top.declare("hidden", "%default", 0, 0).sources.append("any")
@@ -4322,6 +4358,31 @@ class ScopeAnalyzer:
         self.resolve_all()
         if kind == "module":
             self.share_cells(top)
+        infer_types(self.variables)
+        return top
+
+    def analyze_eval(self, program, site):
+        """The text of a direct eval (19.2.1.3). Its `var` and functions belong to the function around, unless it
+        is strict."""
+        self.counts, self.is_dynamic = dict(site.counts), True
+        top = self.scope = program.scope = FunctionScope(site.scope, program, "function")
+        top.is_arrow, top.site = True, site
+        functions = [s for s in program.body if isinstance(s, FunctionDeclaration)]
+        if program.strict:
+            self.declare_lexical(program.body, top)
+            self.declare_vars(program.body, top)
+        else:
+            declared = Scope(top, "var names")
+            self.declare_vars(program.body, declared)
+            for function in functions:
+                self.declare(declared, "function", function.id, function.start, function.end)
+            for name, variable in declared.names.items():
+                if site.conflict(name):
+                    raise JSSyntaxError(f"Identifier '{name}' has already been declared", program.line, program.column + 1)
+            self.declare_lexical([s for s in program.body if s not in functions], top)
+            top.eval_names, top.eval_functions = list(declared.names), functions
+        self.visit_list(program.body)
+        self.resolve_all()
         infer_types(self.variables)
         return top
 
@@ -4348,10 +4409,15 @@ class ScopeAnalyzer:
         None where a lexical declaration or a parameter stands in the way."""
         name, owner = node.id.name, self.scope.function
         scope = self.scope.parent
-        while scope is not None and scope.kind in ("block", "switch", "loop", "catch"):
+        while scope is not None and scope.kind in ("block", "switch", "loop", "catch", "with"):
             if name in scope.names and scope.kind != "catch":
                 return None
             scope = scope.parent
+        if owner.site is not None and not owner.strict:
+            if owner.site.conflict(name):
+                return None
+            owner.eval_names.append(name)
+            return name
         target = owner.body if owner.body.kind == "body" else owner
         for place in (owner, target):
             existing = place.names.get(name)
@@ -4432,6 +4498,32 @@ class ScopeAnalyzer:
             return
         self.visit_list(node.arguments)
 
+    def note_eval(self, node):
+        """A direct eval: it sees all names around, and may add some to its function in sloppy code."""
+        node.scope = EvalSite(self.scope, self.counts)
+        self.evals.append((node, self.scope, self.region))
+        function = self.nearest_this()
+        if function.kind == "function":
+            function.uses_this = function.uses_new_target = function.writes_arguments = True
+            function.uses_super = function.parent.kind == "home"
+        outer = node.scope.var_scope
+        self.scope.function.has_eval = True
+        if not self.scope.function.strict and outer is not None and outer.holder is None:
+            self.add_holder(outer, "%names", node)
+
+    def add_holder(self, scope, name, node):
+        """Makes a scope one whose names are looked up in an object, too."""
+        scope.holder = scope.declare("hidden", name, node.start, node.start)
+        scope.holder.sources.append("any")
+        self.variables.append(scope.holder)
+        self.is_dynamic = True
+
+    def visit_WithStatement(self, node):
+        self.visit(node.object)
+        scope = Scope(self.scope, "with", self.loop)
+        self.add_holder(scope, "%with", node)
+        self.in_region(node, lambda: self.within(node, scope, lambda: self.visit(node.body)))
+
     def hidden(self, node, name):
         """A reference to a name that scripts cannot write: the home object, the class."""
         node.scope = None
@@ -4454,14 +4546,20 @@ class ScopeAnalyzer:
                 rights.append((node.right,) if kind is BinaryExpression else (node, node.right))
                 node = node.left
             elif kind is CallExpression and not isinstance(node.callee, Super):
+                if type(node.callee) is Identifier and node.callee.name == "eval" and not node.optional:
+                    self.note_eval(node)
                 rights.append(node.arguments)
                 node = node.callee
+                if is_reader(node):
+                    rights[-1] = [part if type(part) is not Identifier else SpreadElement(part) for part in rights[-1]]
             elif kind is MemberExpression:
                 if node.computed or isinstance(node.property, PrivateName):
                     rights.append((node.property,))
                 node = node.object
             else:
                 break
+            if kind is MemberExpression:
+                self.calm = node
         self.visit(node)
         for part in reversed(rights):
             if part and isinstance(part[0], LogicalExpression) and len(part) == 2 \
@@ -4489,6 +4587,12 @@ class ScopeAnalyzer:
 
     def visit_Identifier(self, node):
         self.reference(node)
+        if node.name == "arguments" and node is not self.calm:
+            self.nearest_this().writes_arguments = True     # who gets it may assign its elements
+
+    def visit_SpreadElement(self, node):
+        self.calm = node.argument
+        self.visit(node.argument)
 
     def visit_PrivateName(self, node):
         node.scope = None
@@ -4634,6 +4738,7 @@ class ScopeAnalyzer:
     def for_in_parts(self, node, left, declares, source):
         if declares and left.declarations[0].init is not None:
             self.visit(left.declarations[0].init)
+        self.calm = node.right
         self.visit(node.right)
 
         def turn():
@@ -4666,7 +4771,8 @@ class ScopeAnalyzer:
             self.visit(node.finalizer)
 
     def visit_CatchClause(self, node):
-        scope = Scope(self.scope, "catch", self.loop)
+        # Only a parameter that is a plain name may be that of a `var`, too (B.3.4).
+        scope = Scope(self.scope, "block" if isinstance(node.param, (ArrayPattern, ObjectPattern)) else "catch", self.loop)
         if node.param is not None:
             for name in bound_names(node.param):
                 scope.declare("catch", name.name, node.start, node.param.end)
@@ -4776,18 +4882,56 @@ class ScopeAnalyzer:
         for node, scope, write, name, source, declares, region in self.references:
             variable = self.resolve(name, scope)
             node.scope = variable
+            if self.is_dynamic and name[0] not in "%#":
+                holders = self.holders(name, scope)
+                if holders:
+                    node.scope, declares = DynamicName(holders, variable), False
+                    for holder in holders:
+                        self.note(holder, node, scope, False, None, False, region)
             if variable is None:
                 continue
             if id(variable) not in seen:
                 seen.add(id(variable))
                 self.variables.append(variable)
             self.note(variable, node, scope, write, source, declares, region)
-        unique = {id(v): v for v in self.variables}
+        for node, scope, region in self.evals:
+            self.show_to_eval(node, scope, region)
+        unique = {id(v): v for v in self.variables if v.python is None}
         self.variables = list(unique.values())
         for variable in self.variables:
             self.settle(variable)
             if variable.kind == "arguments":
                 self.map_arguments(variable.scope)
+
+    @staticmethod
+    def holders(name, scope):
+        """The Variables that hold objects to look the name up in, the innermost first."""
+        found = []
+        while scope is not None and name not in scope.names:
+            if scope.holder is not None:
+                found.append(scope.holder)
+            scope = scope.parent
+        return found
+
+    def show_to_eval(self, node, scope, region):
+        """Every variable that a direct eval can see lives in a Cell, and so does what it must know by itself."""
+        if scope.function.kind != "module":
+            self.resolve("arguments", scope)
+        place, seen = scope, set()
+        while place is not None:
+            for name, variable in place.names.items():
+                if (name in seen and name[0] != "%") or (place.kind == "script" and variable.kind != "hidden"):
+                    continue
+                seen.add(name)
+                self.note(variable, node, scope, True, "any", False, region)
+                if name == "%home" and not variable.captured:
+                    continue            # outside of a method nobody makes one
+                if variable.python is None:
+                    variable.boxed = True
+                    self.variables.append(variable)
+                variable.early, variable.dominates = True, False
+                node.scope.variables.append(variable)
+            place = place.parent
 
     @staticmethod
     def map_arguments(scope):
@@ -4877,7 +5021,7 @@ VISITORS = methods_by_node(ScopeAnalyzer, "visit_")
 
 #: Statements whose inside may declare var names for the function around them.
 VAR_CONTAINERS = frozenset((
-    BlockStatement, IfStatement, ForStatement, ForInStatement, ForOfStatement, WhileStatement,
+    BlockStatement, IfStatement, ForStatement, ForInStatement, ForOfStatement, WhileStatement, WithStatement,
     DoWhileStatement, TryStatement, CatchClause, SwitchStatement, SwitchCase,
     ExportNamedDeclaration))
 
@@ -4890,6 +5034,12 @@ def exported_locals(statement):
     if isinstance(declaration, VariableDeclaration):
         return [name.name for d in declaration.declarations for name in bound_names(d.id)]
     return [declaration.id.name]
+
+
+def is_reader(callee):
+    """Whether a callee is `x.apply` or `x.call`, as in f.apply(this, arguments) and slice.call(arguments)."""
+    return type(callee) is MemberExpression and not callee.computed and type(callee.property) is Identifier \
+        and callee.property.name in ("apply", "call")
 
 
 def has_expression(pattern):
@@ -5236,9 +5386,9 @@ RANGE_RULES = {
 }
 
 
-def analyze_scopes(program, is_eval=False):
-    """Resolves the names of a Program; returns its FunctionScope."""
-    return ScopeAnalyzer().analyze(program, is_eval)
+def analyze_scopes(program, site=None):
+    """Resolves the names of a Program; returns its FunctionScope. `site`: the EvalSite of a text for eval."""
+    return ScopeAnalyzer().analyze(program) if site is None else ScopeAnalyzer().analyze_eval(program, site)
 
 
 # ======================================================================================
@@ -7805,6 +7955,10 @@ class NodeMaker:
         made.lineno, made.col_offset = line, column
         return made
 
+    def last_of(self, *values):
+        """Evaluates all, gives the last."""
+        return self.subscript(self.tuple(*values), self.const(len(values) - 1))
+
     def apply(self, function, args):
         return self.node(ast.Call, function, args, [])
 
@@ -8069,8 +8223,14 @@ class FunctionEmitter(NodeMaker):
         if scope.uses_new_target and self.constructor is None and not scope.is_arrow \
                 and not self.takes_new_target(node):
             self.emit_assign("new_target", self.name("undefined"))
+        if scope.holder is not None:
+            self.make_holder(scope, self.call("new_scope"))
         if scope.uses_arguments:
             self.arguments_prologue(node, scope)
+        if scope.has_eval:
+            for variable in scope.names.values():
+                if variable.kind == "param":
+                    self.declare_cell(variable)
         if scope.uses_this and not scope.is_arrow and self.constructor != "derived" and self.often:
             self.make_place("this")
         for param in node.params:
@@ -8084,6 +8244,8 @@ class FunctionEmitter(NodeMaker):
             self.emit_value(self.call("map_arguments", self.load_variable(scope.names["arguments"]), *[
                 self.name(param.scope.python) for param in node.params]))
         if scope.body is not scope:
+            if scope.body.holder is not None:
+                self.make_holder(scope.body, self.call("new_scope"))
             self.separate_body(scope)
 
     def arguments_prologue(self, node, scope):
@@ -8098,7 +8260,8 @@ class FunctionEmitter(NodeMaker):
     def bind_parameter(self, param, source):
         """Binds one parameter from a Python parameter, or from `arguments` by index."""
         for identifier in bound_names(param):
-            self.declare_cell(identifier.scope)
+            if not self.scope.has_eval:
+                self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
             rest = source if source == "rest" else self.python("arguments[{source!r}:]", source=source)
             self.bind(param.argument, self.python("rest_array({rest})", rest=rest))
@@ -8177,12 +8340,38 @@ class FunctionEmitter(NodeMaker):
             return self.python("{cell}.v", cell=variable.python)
         return self.name(variable.python)
 
-    def load(self, identifier):
-        """An Identifier as a value."""
+    def load(self, identifier, found=None):
+        """An Identifier as a value. `found`: see with_found()."""
         variable = identifier.scope
         if type(variable) is Variable:
             return self.load_variable(variable)
+        if type(variable) is DynamicName:
+            holder, test = self.find(identifier, found)
+            value = self.load_global(identifier.name) if variable.variable is None \
+                else self.load_variable(variable.variable)
+            return self.either(test, self.call("scope_get", holder, self.const(identifier.name),
+                                               self.const(self.scope.strict)), value)
         return self.load_global(identifier.name)
+
+    def find(self, identifier, found=None):
+        """-> (the object that has a DynamicName, whether there is one), to be evaluated in reverse order."""
+        temp = found or self.temporary()
+        first = self.name(temp)
+        if found is None:
+            first = self.walrus(temp, self.finding(identifier))
+        return self.name(temp), self.compare(first, _IS_NOT, self.const(None))
+
+    def finding(self, identifier):
+        holders = [self.load_variable(holder) for holder in identifier.scope.holders]
+        return self.call("find_scope", self.const(identifier.name), *holders)
+
+    def with_found(self, identifier, make):
+        """make(found) as an expression, where a DynamicName is read and written: it is looked up once, before, and
+        `found` is the temporary with the outcome; None for other names."""
+        if type(identifier.scope) is not DynamicName:
+            return make(None)
+        found = self.temporary()
+        return self.last_of(self.walrus(found, self.finding(identifier)), make(found))
 
     def load_global(self, name):
         if name == "undefined":
@@ -8265,9 +8454,24 @@ class FunctionEmitter(NodeMaker):
             return value
         return self.call("assign_const", value, self.load_variable(variable), self.const(variable.name))
 
-    def assign_identifier(self, identifier, value):
-        """identifier = value, as an expression."""
+    def assign_identifier(self, identifier, value, found=None):
+        """identifier = value, as an expression. `found`: see with_found()."""
         variable = identifier.scope
+        if type(variable) is DynamicName:
+            temp, name = self.temporary(), self.const(identifier.name)
+            variable = variable.variable
+
+            def assign(found):
+                saved = self.name(temp)
+                if variable is None:
+                    self.unit.free_globals.add(identifier.name)
+                    put = self.call("put_global", name, saved, self.const(self.scope.strict))
+                else:
+                    put = self.assign_value(variable, saved)
+                holder, test = self.find(identifier, found)
+                return self.last_of(self.walrus(temp, value), self.either(
+                    test, self.call("scope_put", holder, name, saved, self.const(self.scope.strict)), put))
+            return assign(found) if found else self.with_found(identifier, assign)
         if type(variable) is Variable:
             return self.assign_value(variable, value)
         self.unit.free_globals.add(identifier.name)
@@ -8332,14 +8536,38 @@ class StatementEmitter(FunctionEmitter):
     def visit_EmptyStatement(self, node):
         pass
 
+    def visit_WithStatement(self, node):
+        self.empty_completion()
+        self.make_holder(node.scope, self.call("with_object", self.expression(node.object)))
+        outer, self.block = self.block, node.scope
+        self.statement(node.body)
+        self.block = outer
+
+    def make_holder(self, scope, value):
+        """The object in which names of a scope are looked up."""
+        self.declare_cell(scope.holder)
+        self.emit_store(scope.holder, value, True)
+
     visit_DebuggerStatement = visit_ImportDeclaration = visit_ExportAllDeclaration = visit_EmptyStatement
 
     def visit_FunctionDeclaration(self, node):
         block, node.scope.block = node.scope.block, None
         if block is not None:
             self.in_scope(block, lambda: self.visit_FunctionDeclaration(node))
+        elif type(node.scope.var_copy) is str:
+            self.emit_value(self.store_for_eval(self.scope, node.scope.var_copy, self.load(node.id)))
         elif node.scope.var_copy is not None:
             self.emit_store(node.scope.var_copy, self.load(node.id), True)
+
+    def store_for_eval(self, scope, name, *value):
+        """Declares a `var` of a direct eval in the function around, as an expression; with a value, sets it."""
+        outer = scope.site.var_scope
+        if outer is None:
+            return self.call("put_global", self.const(name), *value, self.const(False)) if value else self.const(None)
+        known = outer.names.get(name) or outer.function.names.get(name)
+        if known is not None:
+            return self.assign_value(known, *value, declares=True) if value else self.const(None)
+        return self.call("scope_declare", self.load_variable(outer.holder), self.const(name), *value)
 
     def visit_VariableDeclaration(self, node):
         for declarator in node.declarations:
@@ -9170,8 +9398,8 @@ class ExpressionEmitter(DestructuringEmitter):
 
     def visit_Identifier(self, node):
         variable = node.scope
-        if type(variable) is Variable:
-            return self.load_variable(variable)
+        if variable is not None:
+            return self.load(node)
         if node.name == "NaN":
             return self.const(NAN)
         if node.name == "Infinity":
@@ -9488,9 +9716,14 @@ class OperatorEmitter(ClassEmitter):
     def visit_UnaryExpression(self, node):
         operator, argument = node.operator, node.argument
         if operator == "typeof":
-            if isinstance(argument, Identifier) and type(argument.scope) is not Variable:
+            if isinstance(argument, Identifier) and getattr(argument.scope, "variable", argument.scope) is None:
                 self.unit.free_globals.add(argument.name)
-                return self.call("typeof_global", self.const(argument.name))
+                value = self.call("typeof_global", self.const(argument.name))
+                if argument.scope is not None:
+                    holder, test = self.find(argument)
+                    got = self.call("scope_get", holder, self.const(argument.name), self.const(self.scope.strict))
+                    value = self.either(test, self.call("typeof", got), value)
+                return value
             return self.call("typeof", self.expression(argument))
         if operator == "delete":
             return self.delete(argument)
@@ -9526,9 +9759,15 @@ class OperatorEmitter(ClassEmitter):
                 obj = self.guard(obj)
             return self.call("delete_member", obj, self.member_key(node), self.const(self.scope.strict))
         if isinstance(node, Identifier):
-            if type(node.scope) is Variable and not node.scope.is_global:
-                return self.const(False)
-            return self.call("delete_global", self.const(node.name))
+            dynamic, variable = type(node.scope) is DynamicName, getattr(node.scope, "variable", node.scope)
+            if variable is not None and not variable.is_global:
+                value = self.const(False)
+            else:
+                value = self.call("delete_global", self.const(node.name))
+            if dynamic:
+                holder, test = self.find(node)
+                value = self.either(test, self.call("delete_member", holder, self.const(node.name), self.const(False)), value)
+            return value
         return self.python("({value}, True)[1]", value=self.expression(node))
 
     def visit_BinaryExpression(self, node):
@@ -9902,12 +10141,14 @@ class AssignmentEmitter(OperatorEmitter):
         if operator in ("&&=", "||=", "??="):
             return self.logical_assignment(node)
         if isinstance(left, Identifier):
-            current = self.load(left)
-            if self.needs_lift(node.right):
-                current = self.saved(current)
-            value = self.binary(operator[:-1], current, infer(left), self.expression(node.right),
-                                infer(node.right))
-            return self.assign_identifier(left, value)
+            def assign(found):
+                current = self.load(left, found)
+                if self.needs_lift(node.right):
+                    current = self.saved(current)
+                value = self.binary(operator[:-1], current, infer(left), self.expression(node.right),
+                                    infer(node.right))
+                return self.assign_identifier(left, value, found)
+            return assign(None) if self.needs_lift(node.right) else self.with_found(left, assign)
         reference = self.member_reference(left, node.right)
         lifted = self.needs_lift(node.right)
         current = reference.load(first=lifted)
@@ -10111,8 +10352,9 @@ class AssignmentEmitter(OperatorEmitter):
         if self.needs_lift(node.right):
             return self.logical_assignment_statements(node)
         if isinstance(left, Identifier):
-            return self.logical(operator, self.load(left), infer(left),
-                                self.assign_identifier(left, self.named(node.right, left)))
+            return self.with_found(left, lambda found: self.logical(
+                operator, self.load(left, found), infer(left),
+                self.assign_identifier(left, self.named(node.right, left), found)))
         reference = self.member_reference(left)
         current = reference.load()
         return self.logical(operator, current, None, reference.put(self.expression(node.right)))
@@ -10141,6 +10383,13 @@ class AssignmentEmitter(OperatorEmitter):
         self.emit_if(test, body)
         return self.name(temp)
 
+    def dynamic_update(self, target, found, helper, prefix):
+        """`++` or `--` of a DynamicName that was looked up."""
+        temp = self.temporary()
+        moved = self.assign_identifier(target, self.call(helper, self.name(temp)), found)
+        old = self.walrus(temp, self.call("to_numeric", self.load(target, found)))
+        return self.last_of(old, moved) if prefix else self.first_of(old, moved)
+
     def visit_UpdateExpression(self, node):
         target = node.argument
         sign, helper = ("+", "increment") if node.operator == "++" else ("-", "decrement")
@@ -10151,6 +10400,8 @@ class AssignmentEmitter(OperatorEmitter):
                 if node.prefix:
                     return moved
                 return self.operate(moved, "-" if sign == "+" else "+", self.const(1))
+            if type(target.scope) is DynamicName:
+                return self.with_found(target, lambda found: self.dynamic_update(target, found, helper, node.prefix))
             old = self.load(target) if is_numeric(kind) else self.call("to_numeric", self.load(target))
             if node.prefix:
                 return self.assign_identifier(target, self.call(helper, old))
@@ -10320,6 +10571,9 @@ class CallEmitter(AssignmentEmitter):
                 outer.object = Evaluated(self.saved(self.expression(inner)).id).at(inner)
                 links = 0
 
+    def visit_InvalidTarget(self, node):
+        return self.call("refuse_target", self.expression(node.call))
+
     def visit_Evaluated(self, node):
         return self.name(node.name)
 
@@ -10382,7 +10636,27 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(callee, Super):
             return self.super_call(node)
         self.shorten(node)
+        if isinstance(callee, Identifier) and callee.name == "eval" and not node.optional:
+            return self.direct_eval(node)
         return self.call_with(callee, [], node.arguments, node.optional)
+
+    def direct_eval(self, node):
+        """eval(…): its text gets the Cells of all that is around it. `this` may not be there yet in a constructor."""
+        site = node.scope
+        function = site.this_function()
+        if function.kind != "script":
+            this = self.node(ast.Lambda, ast.arguments([], [], None, [], [], None, []), self.name("this"))
+        else:
+            this = self.const(None)
+        cells = [self.name(variable.python) for variable in site.variables]
+        target = self.name("new_target" if function.kind == "function" else "undefined")
+        callee = self.saved(self.expression(node.callee)) if any(map(self.needs_lift, node.arguments)) \
+            else self.expression(node.callee)
+        function = self.call("direct_eval", callee, self.const(self.unit.pooled(site)), this, target, *cells)
+        values = self.arguments(node.arguments, function, self.name("undefined"))
+        if isinstance(values, tuple):
+            function, this, values = values
+        return self.apply(function, [self.name("undefined"), *values])
 
     def call_with(self, callee, before, arguments, optional=False):
         """callee(before…, arguments…): `this` is the object of a member callee."""
@@ -10397,6 +10671,8 @@ class CallEmitter(AssignmentEmitter):
         else:
             this = self.name("undefined")
             function = self.plain_callee(callee, optional)
+            if type(callee.scope if isinstance(callee, Identifier) else None) is DynamicName:
+                this = self.call("scope_this", self.name(self.found))
         values = self.arguments(arguments, function, this)
         if isinstance(values, tuple):
             function, this, values = values
@@ -10409,7 +10685,7 @@ class CallEmitter(AssignmentEmitter):
             return None
         table = SHORTCUTS
         if isinstance(callee.object, Identifier) and callee.object.name == "Math" \
-                and type(callee.object.scope) is not Variable and all(map(is_calm, arguments)):
+                and callee.object.scope is None and all(map(is_calm, arguments)):
             table = MATH_SHORTCUTS
         helper = table.get((callee.property.name, len(arguments)))
         if helper is None or any(isinstance(a, SpreadElement) or self.needs_lift(a) for a in arguments):
@@ -10449,14 +10725,17 @@ class CallEmitter(AssignmentEmitter):
         return self.call("callee", function, self.const(self.text(callee))), self.name(this)
 
     def plain_callee(self, callee, optional):
-        """The Python function of a callee that is not a member."""
-        value = self.chain_part(callee)
+        """The Python function of a callee that is not a member. Leaves the temporary of a DynamicName in `found`."""
+        if type(callee.scope if isinstance(callee, Identifier) else None) is DynamicName:
+            self.found = self.temporary()
+            found = self.found
+            value = self.last_of(self.walrus(found, self.finding(callee)), self.load(callee, found))
+        else:
+            value = self.chain_part(callee)
         if optional:
             value = self.guard(value)
         a, first = self.reusable(value)
         text = self.const(self.text(callee))
-        if isinstance(callee, Identifier) and callee.name == "eval" and self.scope.strict:
-            return self.call("strict_eval", first, text)
         return self.python("{a}.fn if type({first}) is JSFunction else callee({a}, {text})",
                            a=a, first=first, text=text)
 
@@ -10629,7 +10908,7 @@ class MemberReference:
         strict = e.scope.strict
         if self.is_super:
             return e.call("super_put", e.load_variable(self.node.object.scope), e.name("this"),
-                          self.key(first), value)
+                          self.key(first), value, e.const(strict))
         target = self.first if first else self.again
         if self.private:
             return e.call("private_put", target, e.load_variable(self.node.property.scope), value)
@@ -10650,7 +10929,8 @@ class PreparedMember:
         node = self.node
         key = e.name(self.key) if self.key else e.const(getattr(node.property, "name", None))
         if self.object is None:
-            return e.call("super_put", e.load_variable(node.object.scope), e.name("this"), key, value)
+            return e.call("super_put", e.load_variable(node.object.scope), e.name("this"), key, value,
+                          e.const(e.scope.strict))
         target = e.name(self.object)
         if isinstance(node.property, PrivateName):
             return e.call("private_put", target, e.load_variable(node.property.scope), value)
@@ -10658,14 +10938,12 @@ class PreparedMember:
         return e.call(helper if e.scope.strict else helper + "_sloppy", target, key, value)
 
 
-class NamedValue(Node):
+class NamedValue(Node, fields="name value"):
     """An anonymous function or class that gets a name: stands in for a field's initialiser."""
-    __slots__ = fields = ("name", "value")
 
 
-class Evaluated(Node):
+class Evaluated(Node, fields="name"):
     """A part of an expression whose value stands in a temporary already."""
-    __slots__ = fields = ("name",)
 
 
 class TemplateSite:
@@ -10855,6 +11133,16 @@ def continues_through_try(body, with_finally):
 
 class Emitter(CallEmitter):
     """Generates the code of one JavaScript function (or top level), all parts together."""
+
+    def begin_eval(self, program, scope):
+        """What the text of a direct eval does first: `this`, and what it adds to the function around."""
+        if scope.site.this_function().kind != "script" and any(isinstance(node, (ThisExpression, Super)) for node in program.walk()):
+            self.emit_assign("this", self.apply(self.name("this"), []))
+        if not program.strict:
+            for name in scope.eval_names:
+                self.emit_value(self.store_for_eval(scope, name))
+            for node in scope.eval_functions:
+                self.emit_value(self.store_for_eval(scope, node.id.name, self.function_value(node)))
 
 
 EMITTERS = methods_by_node(Emitter, "visit_")
@@ -11056,11 +11344,12 @@ class CompiledScript:
     lexical         [(name, is_const)] of top-level let, const and class
     variables       names of top-level var
     functions       names of top-level function declarations
+    for_eval        whether it is the text of an eval: then those two can be deleted
     free_globals    other global names it mentions
     tree            the ast.Module it was made from, where that was asked for; see dump_python
     """
 
-    __slots__ = ("code", "lexical", "variables", "functions", "free_globals", "unit", "tree")
+    __slots__ = ("code", "lexical", "variables", "functions", "for_eval", "free_globals", "unit", "tree")
 
 
 def find_lifts(program):
@@ -11109,14 +11398,14 @@ def place_of_failure(error):
 
 
 @refuses_clearly
-def compile_script(source, filename, program=None, is_eval=False, may_await=False,
-                   keep_tree=False):
-    """Compiles a script, or the text of an indirect eval; raises JSSyntaxError. Returns a
+def compile_script(source, filename, program=None, may_await=False, keep_tree=False, site=None):
+    """Compiles a script, or the text of an eval; raises JSSyntaxError. Returns a
     CompiledScript. With may_await (the program was parsed so) its code returns the completion value in
-    a tuple, as it may be a promise, and is a generator function for run_async where there is an await."""
+    a tuple, as it may be a promise, and is a generator function for run_async where there is an await. The
+    text of an eval has a `site`; its code takes the Cells of that, and new.target."""
     if program is None:
         program = parse_script(source)
-    scope = analyze_scopes(program, is_eval)
+    scope = analyze_scopes(program, site)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
     emitter = Emitter(unit, scope)
@@ -11127,13 +11416,16 @@ def compile_script(source, filename, program=None, is_eval=False, may_await=Fals
         if variable.kind == "var" and not variable.is_global:
             emitter.emit_store(variable, emitter.name("undefined"), True)
     emitter.enter_block(scope)
+    if site is not None:
+        emitter.begin_eval(program, scope)
     emitter.in_scope(scope.body if scope.body is not scope else None,
                      lambda: emitter.statements(program.body))
     emitter.line, emitter.column = 1, 0
     emitter.emit_python("return (completion,)" if may_await else "return completion")
     if emitter.jump_codes:
         emitter.out[:0] = emitter.python("jump = 0")
-    top = emitter.python_def("script_f0", ["this"], emitter.declarations() + emitter.out)
+    around = [] if site is None else [v.python for v in site.variables] + ["new_target"]
+    top = emitter.python_def("script_f0", ["this", *around], emitter.declarations() + emitter.out)
     result = CompiledScript()
     tree = ast.Module([top], [])
     result.tree = tree if keep_tree else None
@@ -11143,8 +11435,18 @@ def compile_script(source, filename, program=None, is_eval=False, may_await=Fals
     result.lexical = [(v.name, v.kind == "const") for v in names if v.kind in ("let", "const", "class")]
     result.functions = [v.name for v in names if v.kind == "function"]
     result.variables = [v.name for v in names if v.kind == "var"]
+    result.for_eval = site is not None
+    if site is not None and not program.strict and site.var_scope is None:
+        result.functions = list({node.id.name: 1 for node in scope.eval_functions})
+        result.variables = [name for name in scope.eval_names if name not in result.functions]
     result.free_globals = unit.free_globals
     return result
+
+
+def compile_eval(source, filename):
+    """Compiles the text of an indirect eval, which sees the globals only; see compile_script()."""
+    site = EvalSite(FunctionScope(None, Program([], "script", False), "script"), {})
+    return compile_script(source, filename, parse_script(source), site=site)
 
 
 class CompiledModule:
@@ -12538,6 +12840,7 @@ def error_construct(realm, new_target, message=undefined, options=undefined, *_)
 
 
 ERROR.static.value("stackTraceLimit", DEFAULT_STACK_FRAMES, DEFAULT_ATTRS)
+ERROR.static.methods(isError=lambda realm, this, value=undefined, *_: isinstance(value, JSErrorObject))
 
 
 @ERROR.static.method("captureStackTrace", 2)
@@ -13035,11 +13338,11 @@ rounding_function("round", round_half_up)
 rounding_function("trunc", math.trunc)
 
 
-def round_to_float32(value):
-    """The nearest single precision number."""
+def rounded_to(value, layout):
+    """The nearest number of single or half precision, by the letter of `struct`."""
     try:
-        return struct.unpack("<f", struct.pack("<f", value))[0]
-    except OverflowError:
+        return struct.unpack(layout, struct.pack(layout, value))[0]
+    except (OverflowError, struct.error):
         return math.copysign(INFINITY, value)
 
 
@@ -13085,7 +13388,8 @@ MATH.methods(
         number_power(to_number(base), to_number(exponent)),
     abs=lambda realm, this, value=undefined, *_: abs(to_number(value)),
     clz32=lambda realm, this, value=undefined, *_: 32 - to_uint32(value).bit_length(),
-    fround=lambda realm, this, value=undefined, *_: round_to_float32(to_number(value)),
+    fround=lambda realm, this, value=undefined, *_: rounded_to(to_number(value), "<f"),
+    f16round=lambda realm, this, value=undefined, *_: rounded_to(to_number(value), "<e"),
     random=lambda realm, this, *_: random.random())
 
 
@@ -13093,6 +13397,32 @@ MATH.methods(
 def math_sign(realm, this, value=undefined, *_):
     value = to_number(value)
     return 1 if value > 0 else -1 if value < 0 else value
+
+
+@MATH.method("sumPrecise", 1)
+def math_sum_precise(realm, this, items=undefined, *_):
+    """The sum of an iterable as if no step rounded."""
+    values = []
+    iterator = get_iterator(realm, items)
+    for value in iterator:
+        if type(value) not in NUMBER_TYPES:
+            iterator.abandon(None)
+            raise JSTypeError(f"{display(value)} is not a number")
+        values.append(value)
+        if not len(values) & 4095:
+            realm.poll()
+    if not any(values):                 # nothing but zeros, of which -0 is the smallest
+        return 0 if any(type(value) is int or math.copysign(1, value) > 0 for value in values) else -0.0
+    try:
+        return number(math.fsum(values))
+    except ValueError:                  # both infinities
+        return NAN
+    except OverflowError:               # on the way, perhaps not in the end
+        exact = sum(map(fractions.Fraction, values))
+        try:
+            return number(float(exact))
+        except OverflowError:
+            return INFINITY if exact > 0 else -INFINITY
 
 
 # -- Date (21.4) -------------------------------------------------------------------------
@@ -16381,6 +16711,32 @@ def weak_map_set(realm, this, key=undefined, value=undefined, *_):
 
 declare_weak_collection(WEAK_MAP, "set", weak_map_set, True)
 
+
+def declare_insertion(table, has, get):
+    """getOrInsert and getOrInsertComputed of Map or WeakMap: the value of a key, which is inserted if it is new."""
+    def check(realm, key):
+        if table is WEAK_MAP and not can_be_held_weakly(realm, key):
+            raise JSTypeError("Invalid value used as weak map key")
+
+    @table.method("getOrInsert", 2)
+    def get_or_insert(realm, this, key=undefined, value=undefined, *_):
+        check(realm, key)
+        if not has(this, key):
+            this.set_value(key, value)
+        return get(this, key)
+
+    @table.method("getOrInsertComputed", 2)
+    def get_or_insert_computed(realm, this, key=undefined, function=undefined, *_):
+        check(realm, key)
+        require_callable(function)
+        if not has(this, key):
+            this.set_value(key, function.fn(undefined, 0 if type(key) is float and key == 0 else key))
+        return get(this, key)
+
+
+declare_insertion(MAP, lambda this, key: this.has_key(key), lambda this, key: map_get(None, this, key))
+declare_insertion(WEAK_MAP, lambda this, key: id(key) in this.entries, lambda this, key: this.entries[id(key)][1])
+
 WEAK_SET = BuiltinClass("WeakSet", JSWeakSet, tag="WeakSet")
 
 
@@ -16515,16 +16871,23 @@ MAX_BUFFER_BYTES = 256 * 1024 * 1024
 
 
 class JSArrayBuffer(JSObject):
-    """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the
-    typed arrays on it, which lose their elements then."""
+    """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the views of it that
+    look at it anew when it changes; `most` the bytes that it may be resized to, or None."""
 
-    __slots__ = ("data", "views")
+    __slots__ = ("data", "views", "most")
     class_name = "ArrayBuffer"
 
-    def __init__(self, proto, data):
+    def __init__(self, proto, data, most=None):
         JSObject.__init__(self, proto)
         self.data = data
         self.views = weakref.WeakSet()
+        self.most = most
+
+    def change(self, data):
+        """Puts other bytes, or None, in the place of those that it has."""
+        self.data = data
+        for view in list(self.views):
+            view.look_anew()
 
 
 def allocate_bytes(size):
@@ -16546,9 +16909,8 @@ def new_array_buffer(realm, data):
 
 def detach_buffer(buffer):
     """DetachArrayBuffer (25.1.3.4); returns what was in it, or None if it was detached."""
-    data, buffer.data = buffer.data, None
-    for view in list(buffer.views):
-        view.view = EMPTY_VIEW
+    data = buffer.data
+    buffer.change(None)
     return data
 
 
@@ -16569,6 +16931,13 @@ def require_attached(buffer, method):
         raise JSTypeError(f"Cannot perform {method} on a detached ArrayBuffer")
 
 
+def require_view(view, method):
+    """Refuses a typed array or DataView that lies outside its buffer, for that was resized or detached."""
+    if view.view is OUT_OF_BOUNDS:
+        require_attached(view.buffer, method)
+        raise JSTypeError(f"Cannot perform {method} on a view that lies outside its ArrayBuffer")
+
+
 def clamp_range(length, start, end):
     """Two relative positions as the script gave them -> absolute ones (start, end)."""
     return relative_index(start, length), relative_index(end, length, length)
@@ -16579,6 +16948,8 @@ ARRAY_BUFFER = BuiltinClass("ArrayBuffer", JSArrayBuffer, tag="ArrayBuffer")
 
 ARRAY_BUFFER.getters(
     byteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data),
+    maxByteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data) if this.most is None else this.most,
+    resizable=lambda realm, this, *_: this.most is not None,
     detached=lambda realm, this, *_: this.data is None)
 
 
@@ -16598,32 +16969,56 @@ def array_buffer_slice(realm, this, start=undefined, end=undefined, *_):
     if len(result.data) < size:
         raise JSTypeError("Species constructor returned a too small ArrayBuffer")
     require_attached(this, "ArrayBuffer.prototype.slice")
-    result.data[:size] = this.data[first:first + size]
+    part = this.data[first:first + size]
+    result.data[:len(part)] = part
     return result
 
 
-def transfer_buffer(realm, this, length=undefined, *_):
+@ARRAY_BUFFER.method("resize", 1)
+def array_buffer_resize(realm, this, length=undefined, *_):
+    if this.most is None:
+        raise JSTypeError("Method ArrayBuffer.prototype.resize called on a buffer of fixed length")
+    size = to_index(length, "array buffer length")
+    require_attached(this, "ArrayBuffer.prototype.resize")
+    if size > this.most:
+        raise JSRangeError(f"ArrayBuffer.prototype.resize: {size} is more than maxByteLength, {this.most}")
+    data = allocate_bytes(size)
+    kept = min(size, len(this.data))
+    data[:kept] = memoryview(this.data)[:kept]
+    this.change(data)
+    return undefined
+
+
+def transfer_buffer(realm, this, length=undefined, *_, fixed=False):
     """ArrayBufferCopyAndDetach (25.1.3.6)."""
     size = len(this.data or b"") if length is undefined else to_index(length, "array buffer length")
     require_attached(this, "ArrayBuffer.prototype.transfer")
-    data = this.data
+    data, most = this.data, None if fixed else this.most
+    if most is not None and size > most:
+        raise JSRangeError(f"ArrayBuffer.prototype.transfer: {size} is more than maxByteLength, {most}")
     if size != len(data):
         data = allocate_bytes(size)
         kept = min(size, len(this.data))
         data[:kept] = this.data[:kept]
     detach_buffer(this)
-    return new_array_buffer(realm, data)
+    return JSArrayBuffer(realm.ArrayBufferPrototype, data, most)
 
 
 ARRAY_BUFFER.method("transfer", 0)(transfer_buffer)
-ARRAY_BUFFER.method("transferToFixedLength", 0)(transfer_buffer)
+ARRAY_BUFFER.method("transferToFixedLength", 0)(functools.partial(transfer_buffer, fixed=True))
 
 
 @ARRAY_BUFFER.constructor(1)
-def array_buffer_construct(realm, new_target, length=undefined, *_):
+def array_buffer_construct(realm, new_target, length=undefined, options=undefined, *_):
     size = to_index(length, "array buffer length")
+    most = options.get("maxByteLength") if isinstance(options, JSObject) else undefined
+    most = None if most is undefined else to_index(most, "maxByteLength")
+    if most is not None and size > most:
+        raise JSRangeError(f"The array buffer length {size} is more than maxByteLength, {most}")
     proto = proto_from(realm, new_target, "ArrayBufferPrototype")
-    return JSArrayBuffer(proto, allocate_bytes(size))
+    if most is not None and most > MAX_BUFFER_BYTES:
+        raise JSRangeError("Array buffer allocation failed")
+    return JSArrayBuffer(proto, allocate_bytes(size), most)
 
 
 ARRAY_BUFFER.static.methods(
@@ -16677,7 +17072,7 @@ class ElementKind:
         self.layouts = struct.Struct(">" + code), struct.Struct("<" + code)
         self.convert = convert
         self.is_bigint = code in "qQ"
-        self.is_float = code in "fd"
+        self.is_float = code in "efd"
         #: Types of values that, where they are in range, need no conversion.
         self.python_types = NUMBER_TYPES if self.is_float else {JSBigInt if self.is_bigint else int}
 
@@ -16685,7 +17080,7 @@ class ElementKind:
         """The bytes of a converted value."""
         try:
             return self.layouts[little_endian].pack(value)
-        except OverflowError:
+        except (OverflowError, struct.error):
             return self.layouts[little_endian].pack(math.copysign(INFINITY, value))
 
 
@@ -16703,6 +17098,9 @@ ELEMENT_KINDS = [
     ElementKind("Float64Array", "d", to_number),
 ]
 UINT8_KIND = ELEMENT_KINDS[1]
+FLOAT16_KIND = ElementKind("Float16Array", "e", to_number)
+if sys.version_info >= (3, 12):         # memoryview knows half precision
+    ELEMENT_KINDS.insert(-2, FLOAT16_KIND)
 
 #: Elements that are turned into Python values in one go: between such blocks the clock is read.
 ELEMENTS_AT_ONCE = 65536
@@ -16712,6 +17110,8 @@ MAX_ENUMERATED_ELEMENTS = 2 ** 22
 
 #: The view of typed arrays without elements.
 EMPTY_VIEW = memoryview(b"")
+#: The view of those that lie outside their buffer, which was resized or detached.
+OUT_OF_BOUNDS = memoryview(b"")
 
 #: What element_index() gives for numeric keys that are no index of any typed array.
 NO_ELEMENT = sys.maxsize
@@ -16734,9 +17134,10 @@ def element_index(key):
 
 class JSTypedArray(JSObject):
     """A typed array (10.4.5, 23.2). `view` is a memoryview of its elements in their own type,
-    and has none after the buffer was detached; `offset` counts bytes."""
+    and has none after the buffer was detached; `offset` counts bytes; `fixed` is the number of its elements,
+    or None where it has as many as the buffer has room for."""
 
-    __slots__ = ("kind", "buffer", "offset", "view")
+    __slots__ = ("kind", "buffer", "offset", "view", "fixed")
     exotic = True
 
     def __init__(self, proto, kind, buffer, offset, length):
@@ -16744,11 +17145,21 @@ class JSTypedArray(JSObject):
         self.kind = kind
         self.buffer = buffer
         self.offset = offset
-        self.view = EMPTY_VIEW
-        if length:
-            part = memoryview(buffer.data)[offset:offset + length * kind.size]
-            self.view = part.cast(kind.code)
+        self.fixed = length
+        self.look_anew()
         buffer.views.add(self)
+
+    def look_anew(self):
+        """Sets the view, after the buffer has changed."""
+        data, size, count = self.buffer.data, self.kind.size, self.fixed
+        room = -1 if data is None else len(data) - self.offset
+        if room < 0 or (count or 0) * size > room:
+            self.view = OUT_OF_BOUNDS
+            return
+        count = room // size if count is None else count
+        self.view = EMPTY_VIEW
+        if count:
+            self.view = memoryview(data)[self.offset:self.offset + count * size].cast(self.kind.code)
 
     @property
     def class_name(self):
@@ -16763,7 +17174,7 @@ class JSTypedArray(JSObject):
     def over(self, realm, buffer):
         """The same view of another buffer."""
         proto = getattr(realm, self.kind.name + "Prototype")
-        return JSTypedArray(proto, self.kind, buffer, self.offset, len(self.view))
+        return JSTypedArray(proto, self.kind, buffer, self.offset, self.fixed)
 
     def get_index(self, index):
         """The element at an index >= 0, or undefined."""
@@ -16839,6 +17250,9 @@ class JSTypedArray(JSObject):
         index = element_index(key)
         return JSObject.delete(self, key) if index < 0 else index >= len(self.view)
 
+    def prevent_extensions(self):
+        return self.buffer.most is None and JSObject.prevent_extensions(self)
+
     def own_keys(self):
         if len(self.view) > MAX_ENUMERATED_ELEMENTS:
             raise JSRangeError("Too many properties to enumerate")
@@ -16864,8 +17278,8 @@ def validate_typed_array(value, method):
     """ValidateTypedArray (23.2.4.4)."""
     if not isinstance(value, JSTypedArray):
         raise JSTypeError("this is not a typed array.")
-    if value.buffer.data is None:
-        require_attached(value.buffer, method)
+    if value.view is OUT_OF_BOUNDS:
+        require_view(value, method)
     return value
 
 
@@ -16895,7 +17309,7 @@ def typed_array_method(key, length):
         title = f"%TypedArray%.prototype.{key}"
 
         def checked(realm, this, *args):
-            if not isinstance(this, JSTypedArray) or this.buffer.data is None:
+            if not isinstance(this, JSTypedArray) or this.view is OUT_OF_BOUNDS:
                 validate_typed_array(this, title)
             return impl(realm, this, *args)
         TYPED_ARRAY.method(key, length, receiver=False)(checked)
@@ -16931,8 +17345,10 @@ def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=
     first, last = clamp_range(length, start, end)
     count = min(last - first, length - to)
     if count > 0:
-        require_attached(this.buffer, "%TypedArray%.prototype.copyWithin")
-        this.view[to:to + count] = this.view[first:first + count]
+        require_view(this, "%TypedArray%.prototype.copyWithin")
+        count = min(count, len(this.view) - max(first, to))     # it may have become shorter
+        if count > 0:
+            this.view[to:to + count] = this.view[first:first + count]
     return this
 
 
@@ -16941,7 +17357,8 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
     length = len(this.view)
     value = this.kind.convert(value)
     first, last = clamp_range(length, start, end)
-    require_attached(this.buffer, "%TypedArray%.prototype.fill")
+    require_view(this, "%TypedArray%.prototype.fill")
+    last = min(last, len(this.view))
     if last > first:
         block = memoryview(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE)).cast(this.kind.code)
         for start in range(first, last, ELEMENTS_AT_ONCE):
@@ -17024,7 +17441,7 @@ def typed_array_last_index_of(realm, this, value=undefined, *start):
 TYPED_ARRAY.getters(
     buffer=lambda realm, this, *_: this.buffer,
     byteLength=lambda realm, this, *_: this.byte_length(),
-    byteOffset=lambda realm, this, *_: 0 if this.buffer.data is None else this.offset,
+    byteOffset=lambda realm, this, *_: 0 if this.view is OUT_OF_BOUNDS else this.offset,
     length=lambda realm, this, *_: len(this.view))
 
 
@@ -17057,13 +17474,14 @@ def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
     start = to_integer_or_infinity(offset)
     if start < 0:
         raise JSRangeError("offset is out of bounds")
-    require_attached(this.buffer, "%TypedArray%.prototype.set")
+    room = len(this.view)
+    require_view(this, "%TypedArray%.prototype.set")
     if isinstance(source, JSTypedArray):
         set_from_typed_array(realm, this, source, start)
         return undefined
     source = to_object(realm, source)
     length = length_of_array_like(source)
-    if start + length > len(this.view):
+    if start + length > room:
         raise JSRangeError("offset is out of bounds")
     if type(source) is JSArray:
         values = list(source.items)
@@ -17077,7 +17495,7 @@ def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
 
 def set_from_typed_array(realm, target, source, start):
     """SetTypedArrayFromTypedArray (23.2.3.26.1)."""
-    require_attached(source.buffer, "%TypedArray%.prototype.set")
+    require_view(source, "%TypedArray%.prototype.set")
     length = len(source.view)
     if target.kind.is_bigint is not source.kind.is_bigint:
         raise JSTypeError("Cannot mix BigInt and other types, use explicit conversions")
@@ -17115,8 +17533,8 @@ def typed_array_slice(realm, this, start=undefined, end=undefined, *_):
     method = "%TypedArray%.prototype.slice"
     result = typed_array_species_create(realm, this, (count,), method)
     if count:
-        require_attached(this.buffer, method)
-        count = min(count, len(this.view) - first, len(result.view))
+        require_view(this, method)
+        count = max(min(count, len(this.view) - first, len(result.view)), 0)
         if result.kind is this.kind and result.buffer is this.buffer:
             slice_over_itself(realm, result, this, first, count)
         else:
@@ -17195,8 +17613,8 @@ def typed_array_sort(realm, this, comparator=undefined, *_):
 def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
     first, last = clamp_range(len(this.view), start, end)
     offset = this.offset + first * this.kind.size
-    return typed_array_species_create(realm, this, (this.buffer, offset, max(last - first, 0)),
-                                      "%TypedArray%.prototype.subarray")
+    count = () if this.fixed is None and end is undefined else (max(last - first, 0),)
+    return typed_array_species_create(realm, this, (this.buffer, offset, *count), "%TypedArray%.prototype.subarray")
 
 
 @typed_array_method("toReversed", 0)
@@ -17322,7 +17740,7 @@ def construct_typed_array(realm, kind, new_target, source, offset, length):
     if isinstance(source, JSArrayBuffer):
         return view_buffer(kind, proto, source, offset, length)
     if isinstance(source, JSTypedArray):
-        require_attached(source.buffer, "Construct")
+        require_view(source, "Construct")
         result = new_typed_array(realm, kind, len(source.view), proto)
         if kind.is_bigint is not source.kind.is_bigint:
             raise JSTypeError("Cannot mix BigInt and other types, use explicit conversions")
@@ -17346,7 +17764,10 @@ def view_buffer(kind, proto, buffer, offset, length):
     count = None if length is undefined else to_index(length, "typed array length")
     require_attached(buffer, "Construct")
     size = len(buffer.data)
-    if count is None:
+    if count is None and buffer.most is not None:
+        if offset > size:
+            raise JSRangeError(f"Start offset {offset} is outside the bounds of the buffer")
+    elif count is None:
         if size % kind.size:
             raise JSRangeError(f"byte length of {kind.name} should be a multiple of {kind.size}")
         if offset > size:
@@ -17369,13 +17790,12 @@ def typed_array_class(kind):
     return table
 
 
-for _kind in ELEMENT_KINDS:
-    typed_array_class(_kind)
+TYPED_ARRAY_CLASSES = {kind.name: typed_array_class(kind) for kind in ELEMENT_KINDS}
 
 
 def iterated_length(array):
     """The length that an Array Iterator sees (23.1.5.1): it refuses a detached buffer."""
-    require_attached(array.buffer, "%ArrayIteratorPrototype%.next")
+    require_view(array, "%ArrayIteratorPrototype%.next")
     return len(array.view)
 
 
@@ -17396,33 +17816,208 @@ def iterate_typed_array(realm, array):
 
 
 def live_elements(array):
-    require_attached(array.buffer, "%TypedArray%.prototype.values")
+    require_view(array, "%TypedArray%.prototype.values")
     index = 0
     while index < iterated_length(array):
         yield array.get_index(index)
         index += 1
 
 
+# -- Uint8Array: base64 and hex (23.3) ---------------------------------------------------
+
+UINT8_ARRAY = TYPED_ARRAY_CLASSES["Uint8Array"]
+_BASE64_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_BASE64_QUADS = re.compile("(?:[A-Za-z0-9+/]{4})*")
+_ASCII_SPACE = re.compile("[\t\n\f\r ]*")
+
+
+def uint8_array(value):
+    """ValidateUint8Array (23.3.4.1)."""
+    if not isinstance(value, JSTypedArray) or value.kind is not UINT8_KIND:
+        raise JSTypeError(f"{display(value)} is not a Uint8Array")
+    return value
+
+
+def text_argument(text):
+    if type(text) is not str:
+        raise JSTypeError(f"{display(text)} is not a string")
+    return text
+
+
+def base64_option(options, name, *allowed):
+    """One of the options that are strings; the first of `allowed` is the default."""
+    if options is not undefined and not isinstance(options, JSObject):
+        raise JSTypeError("The options must be an object")
+    value = undefined if options is undefined else options.get(name)
+    if value is undefined:
+        return allowed[0]
+    if type(value) is not str or value not in allowed:
+        raise JSTypeError(f"The option {name} must be one of {', '.join(allowed)}")
+    return value
+
+
+def base64_options(options):
+    return (base64_option(options, "alphabet", "base64", "base64url"),
+            base64_option(options, "lastChunkHandling", "loose", "strict", "stop-before-partial"))
+
+
+class Base64Error(Exception):
+    """A mistake in base64 or hex, met behind what was decoded."""
+
+
+def from_base64(text, options, room=INFINITY):
+    """FromBase64 (23.3.4.3) -> (characters read, bytes, whether an error follows)."""
+    alphabet, handling = options
+    if room == 0:
+        return 0, b"", False
+    if alphabet == "base64url":
+        text = text.translate({43: "!", 47: "!", 45: "+", 95: "/"})
+    quads = _BASE64_QUADS.match(text).end()
+    index = read = min(quads, room // 3 * 4 if room != INFINITY else quads)
+    decoded, chunk = bytearray(binascii.a2b_base64(text[:index])), ""
+    if len(decoded) == room:
+        return read, decoded, False
+    try:
+        while True:
+            index = _ASCII_SPACE.match(text, index).end()
+            if index == len(text):
+                if chunk and handling == "stop-before-partial":
+                    return read, decoded, False
+                if chunk:
+                    decoded += final_chunk(chunk, False, handling == "strict")
+                return index, decoded, False
+            char = text[index]
+            index += 1
+            if char == "=":
+                end = padding_end(text, index, chunk)
+                if end is None and handling == "stop-before-partial":
+                    return read, decoded, False
+                if end != len(text):
+                    raise Base64Error
+                decoded += final_chunk(chunk, handling == "strict")
+                return end, decoded, False
+            if char not in _BASE64_DIGITS:
+                raise Base64Error
+            if (room - len(decoded), len(chunk)) in ((1, 2), (2, 3)):
+                return read, decoded, False
+            chunk += char
+            if len(chunk) == 4:
+                decoded += binascii.a2b_base64(chunk)
+                chunk, read = "", index
+                if len(decoded) == room:
+                    return read, decoded, False
+    except Base64Error:
+        return read, decoded, True
+
+
+def padding_end(text, index, chunk):
+    """Where the padding that began before `index` ends; None where it is cut off."""
+    if len(chunk) < 2:
+        raise Base64Error
+    index = _ASCII_SPACE.match(text, index).end()
+    if len(chunk) == 2:
+        if index == len(text):
+            return None
+        if text[index] == "=":
+            index = _ASCII_SPACE.match(text, index + 1).end()
+    return index
+
+
+def final_chunk(chunk, strict, refuse=False):
+    """The bytes of two or three digits; raises where bits are left over that `strict` does not allow."""
+    if len(chunk) < 2 or refuse:
+        raise Base64Error
+    bits = 0
+    for char in chunk:
+        bits = bits << 6 | _BASE64_DIGITS.index(char)
+    spare = 6 * len(chunk) % 8
+    if strict and bits & ((1 << spare) - 1):
+        raise Base64Error
+    return (bits >> spare).to_bytes(len(chunk) - 1, "big")
+
+
+def from_hex(text, _options=None, room=INFINITY):
+    """FromHex (23.3.4.5), as from_base64()."""
+    if len(text) % 2:
+        return 0, b"", True
+    end = min(len(text), 2 * room)
+    size = re.compile("(?:[0-9a-fA-F]{2})*").match(text, 0, int(end)).end()
+    return size, bytes.fromhex(text[:size]), size < end
+
+
+def declare_decoder(name, decode, options_of):
+    """Uint8Array.fromX and its prototype's setFromX."""
+    @UINT8_ARRAY.static.method("from" + name, 1)
+    def from_text(realm, this, text=undefined, options=undefined, *_):
+        _read, data, failed = decode(text_argument(text), options_of(options))
+        if failed:
+            raise JSSyntaxError(f"The text is not valid {name.lower()}")
+        return new_uint8_array(realm, data)
+
+    @UINT8_ARRAY.method("setFrom" + name, 1, receiver=False)
+    def set_from_text(realm, this, text=undefined, options=undefined, *_):
+        array, text, options = uint8_array(this), text_argument(text), options_of(options)
+        require_view(array, "setFrom" + name)
+        read, data, failed = decode(text, options, len(array.view))
+        if data:
+            array.view[:len(data)] = data
+        if failed:
+            raise JSSyntaxError(f"The text is not valid {name.lower()}")
+        return realm.new_object({"read": read, "written": len(data)})
+
+
+declare_decoder("Base64", from_base64, base64_options)
+declare_decoder("Hex", from_hex, lambda options: None)
+
+
+@UINT8_ARRAY.method("toBase64", receiver=False)
+def uint8_array_to_base64(realm, this, options=undefined, *_):
+    array, alphabet = uint8_array(this), base64_option(options, "alphabet", "base64", "base64url")
+    bare = options is not undefined and to_boolean(options.get("omitPadding"))
+    require_view(array, "toBase64")
+    text = binascii.b2a_base64(array.view, newline=False).decode()
+    if alphabet == "base64url":
+        text = text.translate({43: "-", 47: "_"})
+    return text.rstrip("=") if bare else text
+
+
+@UINT8_ARRAY.method("toHex", receiver=False)
+def uint8_array_to_hex(realm, this, *_):
+    array = uint8_array(this)
+    require_view(array, "toHex")
+    return array.view.hex()
+
+
 # -- DataView ----------------------------------------------------------------------------
 
 class JSDataView(JSObject):
-    """A DataView (25.3): `size` bytes of `buffer` from `offset`."""
+    """A DataView (25.3): `size` bytes of `buffer` from `offset`; `fixed` is None where they are as many as the
+    buffer has. `view` is OUT_OF_BOUNDS where that has not so many."""
 
-    __slots__ = ("buffer", "offset", "size")
+    __slots__ = ("buffer", "offset", "size", "fixed", "view")
     class_name = "DataView"
 
     def __init__(self, proto, buffer, offset, size):
         JSObject.__init__(self, proto)
         self.buffer = buffer
         self.offset = offset
-        self.size = size
+        self.fixed = size
+        self.look_anew()
+        buffer.views.add(self)
+
+    def look_anew(self):
+        """Sets the size, after the buffer has changed; -1 allows no access."""
+        room = -1 if self.buffer.data is None else len(self.buffer.data) - self.offset
+        out = room < 0 or (self.fixed or 0) > room
+        self.view = OUT_OF_BOUNDS if out else None
+        self.size = -1 if out else room if self.fixed is None else self.fixed
 
     def byte_length(self):
-        return self.size
+        return max(self.size, 0)
 
     def over(self, realm, buffer):
         """The same view of another buffer."""
-        return JSDataView(realm.DataViewPrototype, buffer, self.offset, self.size)
+        return JSDataView(realm.DataViewPrototype, buffer, self.offset, self.fixed)
 
 
 DATA_VIEW = BuiltinClass("DataView", JSDataView, tag="DataView")
@@ -17433,21 +18028,20 @@ DATA_VIEW.getters(buffer=lambda realm, this, *_: this.buffer)
 
 @DATA_VIEW.getter("byteLength")
 def data_view_byte_length(realm, this, *_):
-    require_attached(this.buffer, "DataView.prototype.byteLength")
+    require_view(this, "DataView.prototype.byteLength")
     return this.size
 
 
 @DATA_VIEW.getter("byteOffset")
 def data_view_byte_offset(realm, this, *_):
-    require_attached(this.buffer, "DataView.prototype.byteOffset")
+    require_view(this, "DataView.prototype.byteOffset")
     return this.offset
 
 
 def data_view_position(view, index, size, method):
     """Where in the buffer an access begins (25.3.1.5, steps 6 to 12)."""
-    if view.buffer.data is None:
-        require_attached(view.buffer, "DataView.prototype." + method)
     if index + size > view.size:
+        require_view(view, "DataView.prototype." + method)
         raise JSRangeError("Offset is outside the bounds of the DataView")
     return view.offset + index
 
@@ -17477,7 +18071,7 @@ def data_view_accessors(kind):
         return undefined
 
 
-for _kind in ELEMENT_KINDS:
+for _kind in {*ELEMENT_KINDS, FLOAT16_KIND}:
     if _kind.name != "Uint8ClampedArray":
         data_view_accessors(_kind)
 
@@ -17491,14 +18085,17 @@ def data_view_construct(realm, new_target, buffer=undefined, offset=undefined, l
     if start > len(buffer.data):
         raise JSRangeError(f"Start offset {start} is outside the bounds of the buffer")
     if length is undefined:
-        size = len(buffer.data) - start
+        size = None if buffer.most is not None else len(buffer.data) - start
     else:
-        size = to_index(length, "DataView length")
-        if start + size > len(buffer.data):
+        room, size = len(buffer.data), to_index(length, "DataView length")
+        if start + size > room:
             raise JSRangeError(f"Invalid DataView length {size}")
     proto = proto_from(realm, new_target, "DataViewPrototype")
     require_attached(buffer, "DataView")
-    return JSDataView(proto, buffer, start, size)
+    view = JSDataView(proto, buffer, start, size)
+    if view.view is OUT_OF_BOUNDS:
+        raise JSRangeError(f"Start offset {start} is outside the bounds of the buffer")
+    return view
 
 
 # -- Promise -----------------------------------------------------------------------------
@@ -17926,6 +18523,20 @@ def promise_resolve_static(realm, this, value=undefined, *_):
     if not isinstance(this, JSObject):
         raise JSTypeError("PromiseResolve called on non-object")
     return promise_resolve(realm, this, value)
+
+
+@PROMISE.static.method("try", 1)
+def promise_try(realm, this, function=undefined, *args):
+    if not isinstance(this, JSObject):
+        raise JSTypeError("Promise.try called on non-object")
+    capability = new_promise_capability(realm, this)
+    try:
+        value = call(function, undefined, *args)
+    except Exception as error:
+        capability.reject(realm.thrown_value(error))
+    else:
+        capability.resolve(value)
+    return capability.promise
 
 
 @PROMISE.static.method("withResolvers", 0)
@@ -18840,9 +19451,17 @@ def async_iterate(realm, value):
     """GetIterator(value, async) (7.4.3)."""
     method = get_method(realm, value, SYM_ASYNC_ITERATOR)
     if method is undefined:
-        sync = get_iterator(realm, value)
-        iterator = JSAsyncFromSyncIterator(realm.AsyncFromSyncIteratorPrototype, sync)
-        return AsyncIteratorRecord(iterator, iterator.get("next"))
+        return async_from_sync(realm, get_iterator(realm, value))
+    return async_iterator_from_method(value, method)
+
+
+def async_from_sync(realm, record):
+    """CreateAsyncFromSyncIterator (27.1.6.1)."""
+    iterator = JSAsyncFromSyncIterator(realm.AsyncFromSyncIteratorPrototype, record)
+    return AsyncIteratorRecord(iterator, iterator.get("next"))
+
+
+def async_iterator_from_method(value, method):
     iterator = method.fn(value)
     if not isinstance(iterator, JSObject):
         raise JSTypeError("Result of the Symbol.asyncIterator method is not an object")
@@ -18895,6 +19514,48 @@ def async_abandon(record, error, wrap):
 def async_yield_delegate(realm, iterable):
     """`yield*` in an async generator."""
     return delegation(realm, async_iterate(realm, iterable), True)
+
+
+# -- Array.fromAsync (23.1.2.1) ----------------------------------------------------------
+
+@ARRAY.static.method("fromAsync", 1)
+def array_from_async(realm, this, items=undefined, mapper=undefined, receiver=undefined, *_):
+    def body():
+        if mapper is not undefined:
+            require_callable(mapper)
+        method = get_method(realm, items, SYM_ASYNC_ITERATOR)
+        sync = get_method(realm, items, SYM_ITERATOR) if method is undefined else undefined
+        if method is sync:
+            return (yield from async_from_array_like(realm, this, to_object(realm, items), mapper, receiver))
+        record = async_iterator_from_method(items, method) if sync is undefined \
+            else async_from_sync(realm, iterator_from_method(items, sync))
+        target, index = construct(this) if is_constructor(this) else realm.new_array([]), 0
+        while True:
+            value = async_step(record, (yield record.step()))
+            if value is None:
+                set_length_or_throw(target, index)
+                return target
+            try:
+                if mapper is not undefined:
+                    value = yield mapper.fn(receiver, value, index)
+                append_element(target, index, value)
+            except BaseException as error:
+                yield from async_abandon(record, error, False)
+                raise
+            index += 1
+    return run_async(realm, body())
+
+
+def async_from_array_like(realm, ctor, source, mapper, receiver):
+    length = length_of_array_like(source)
+    target = construct(ctor, (length,)) if is_constructor(ctor) else array_create(realm, length)
+    for index in range(length):
+        value = yield source.get(str(index))
+        if mapper is not undefined:
+            value = yield mapper.fn(receiver, value, index)
+        append_element(target, index, value)
+    set_length_or_throw(target, length)
+    return target
 
 
 # -- JSON: parsing (25.5.1) --------------------------------------------------------------
@@ -19276,24 +19937,54 @@ def json_parse_function(realm, this, text=undefined, reviver=undefined, *_):
     value = json_parse(realm, to_string(text))
     if not is_callable(reviver):
         return value
-    return internalize(realm.new_object({"": value}), "", reviver)
+    return internalize(realm, realm.new_object({"": value}), "", reviver, json_sources(to_string(text)))
 
 
-def internalize(holder, name, reviver):
-    """InternalizeJSONProperty (25.5.1.1)."""
+_JSON_PIECE = re.compile(rf"""[\s,:]*({_JSON_TEXT}|[][{{}}]|[^][\s,:{{}}"]+)""")
+
+
+def json_sources(text):
+    """What a valid JSON text is made of: a list of what is in an array, a dict of what is in an object, or the
+    source text of another value."""
+    result = []
+    stack, key = [result], None
+    for piece in map(operator.itemgetter(1), _JSON_PIECE.finditer(text)):
+        if piece in "]}":
+            stack.pop()
+            continue
+        held = [] if piece == "[" else {} if piece == "{" else piece
+        if type(stack[-1]) is list:
+            stack[-1].append(held)
+        elif key is None:
+            key = utf16(json.loads(piece))
+            continue
+        else:
+            stack[-1][key], key = held, None
+        if type(held) is not str:
+            stack.append(held)
+    return result[0]
+
+
+def internalize(realm, holder, name, reviver, source):
+    """InternalizeJSONProperty (25.5.1.1). `source`: see json_sources(); None where a reviver put something else."""
     value = holder.get(name)
+    context = {}
     if isinstance(value, JSObject):
         if is_array(value):
             keys = map(str, range(length_of_array_like(value)))
+            known = dict(zip(map(str, itertools.count()), source)) if type(source) is list else {}
         else:
             keys = [key for key in interruptible(value.own_keys()) if type(key) is str and is_enumerable(value, key)]
+            known = source if type(source) is dict else {}
         for key in with_polls(keys):
-            element = internalize(value, key, reviver)
+            element = internalize(realm, value, key, reviver, known.get(key))
             if element is undefined:
                 value.delete(key)
             else:
                 value.create_data_property(key, element)
-    return reviver.fn(holder, name, value)
+    elif type(source) is str and same_value(json_parse(realm, source), value):
+        context["source"] = source
+    return reviver.fn(holder, name, value, realm.new_object(context))
 
 
 def is_enumerable(obj, key):
@@ -19303,6 +19994,26 @@ def is_enumerable(obj, key):
 
 
 # -- JSON: writing (25.5.2) --------------------------------------------------------------
+
+class JSRawJSON(JSObject):
+    """What JSON.rawJSON() returns."""
+
+    __slots__ = ()
+
+
+@JSON.method("rawJSON", 1)
+def json_raw(realm, this, text=undefined, *_):
+    text = to_string(text)
+    if not text or text[0] in "\t\n\r [{" or text[-1] in "\t\n\r ":
+        raise JSSyntaxError("Invalid value for JSON.rawJSON")
+    json_parse(realm, text)
+    raw = JSRawJSON(None)
+    raw.create_data_property("rawJSON", text)
+    set_integrity(raw, True)
+    return raw
+
+
+JSON.methods(isRawJSON=lambda realm, this, value=undefined, *_: isinstance(value, JSRawJSON))
 
 #: JSON.stringify indents by at most this much.
 MAX_JSON_INDENT = 10
@@ -19511,6 +20222,8 @@ class JSONWriter:
             text = "null"
         elif kind is JSBigInt:
             raise JSTypeError("Do not know how to serialize a BigInt")
+        elif kind is JSRawJSON:
+            text = value.get("rawJSON")
         elif isinstance(value, JSObject) and value.fn is None:
             self.write_object(key, value, before)
             return True
@@ -20004,6 +20717,10 @@ _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 def global_eval(realm, this, source=undefined, *_):
     """Indirect eval (19.2.1): the text runs as a script of its own."""
     return realm.evaluate_global(source) if type(source) is str else source
+
+
+#: By which %eval% is known, whatever a script put in its place.
+EVAL_INFO = GLOBAL_FUNCTIONS.entries[-1][3]
 
 
 def encode_uri(text, changed):
@@ -23289,6 +24006,29 @@ def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_
 
 REGEXP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
+#: What RegExp.escape() changes (22.2.5.1), and its control escapes.
+_REGEXP_ESCAPED = re.compile(r"^[0-9A-Za-z]|[\^$\\.*+?()[\]{}|/]|[,\-=<>#&!%:;@~'`\"\s\ufeff]"
+                             "|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
+_CONTROL_ESCAPES = {"\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r"}
+
+
+def escape_for_regexp(match):
+    char = match[0]
+    if char in "^$\\.*+?()[]{}|/":
+        return "\\" + char
+    if char in _CONTROL_ESCAPES:
+        return "\\" + _CONTROL_ESCAPES[char]
+    if char in "\x1c\x1d\x1e\x1f\x85":  # white space in Python only
+        return char
+    return f"\\x{ord(char):02x}" if char <= "\xff" else f"\\u{ord(char):04x}"
+
+
+@REGEXP.static.method("escape", 1)
+def regexp_escape(realm, this, text=undefined, *_):
+    if type(text) is not str:
+        raise JSTypeError(f"{display(text)} is not a string")
+    return replace_in_slices(_REGEXP_ESCAPED, escape_for_regexp, text, check_string_length)
+
 
 # -- RegExp: legacy properties -----------------------------------------------------------
 #
@@ -26259,17 +26999,16 @@ _FORMAT = re.compile("%[sdifjoOc%]")
 def format_log(realm, values):
     """The text of console.log(...values): printf-style directives in a first string, the rest
     separated by spaces."""
-    values = list(values)
-    parts = []
+    values, parts = collections.deque(values), []
     if len(values) > 1 and type(values[0]) is str:
-        template = values.pop(0)
+        template = values.popleft()
 
         def directive(match):
             kind = match[0][1]
             if kind == "%":
                 return "%"
-            return FORMATTERS[kind](realm, values.pop(0)) if values else match[0]
-        parts.append(_FORMAT.sub(directive, template))
+            return FORMATTERS[kind](realm, values.popleft()) if values else match[0]
+        parts.append(replace_in_slices(_FORMAT, directive, template))
     colors = realm.host_hooks.get("console colors", False)
     parts += [value if type(value) is str else Inspector(realm, colors=colors).show(value, 0) for value in values]
     return well_formed_text(" ".join(parts))
@@ -27736,7 +28475,7 @@ class Cloner:
     def clone_buffer(self, value):
         if value.data is None:
             self.refuse(value)
-        return self.remember(value, new_array_buffer(self.realm, bytearray(value.data)))
+        return self.remember(value, JSArrayBuffer(self.realm.ArrayBufferPrototype, bytearray(value.data), value.most))
 
     def clone_view(self, value):
         if value.buffer.data is None:
@@ -28121,12 +28860,17 @@ def super_get(home, this, key):
 
 
 @runtime_helper
-def super_put(home, this, key, value):
+def refuse_target(_value):
+    raise JSReferenceError("Invalid left-hand side in assignment")
+
+
+@runtime_helper
+def super_put(home, this, key, value, strict):
     key = to_property_key(key)
     base = home.get_proto()
     if base is None:
         raise JSTypeError(f"Cannot set properties of null (setting '{key_text(key)}')")
-    if not base.set(key, value, this):
+    if not base.set(key, value, this) and strict:
         raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of object")
     return value
 
@@ -28785,17 +29529,6 @@ def callee(realm, value, text):
 
 
 @runtime_helper
-def strict_eval(realm, value, text):
-    """The callee of `eval(…)` in strict code: the text is strict too. It does not see local names."""
-    if not isinstance(value, JSFunction) or value is not realm.global_object.get("eval"):
-        return callable_or_refusal(value, text)
-
-    def run(this, source=undefined, *_):
-        return realm.evaluate_global(source, True) if type(source) is str else source
-    return run
-
-
-@runtime_helper
 def typeof_global(realm, name):
     """typeof of a name that may not exist."""
     python = global_name(name)
@@ -29105,6 +29838,90 @@ def import_meta(realm, filename):
 
 
 #: Helpers that are methods of the realm for generated code: name -> function(realm, …).
+
+
+# -- Helpers of generated code: names looked up when it runs -----------------------------
+
+@runtime_helper
+def direct_eval(realm, value, site, this, new_target, *cells):
+    """The Python function of the callee of `eval(…)`: for %eval% one that runs the text in its place."""
+    if not isinstance(value, JSFunction) or value.info is not EVAL_INFO:
+        return callable_or_refusal(value, "eval")
+
+    def run(_this, source=undefined, *_):
+        if type(source) is not str:
+            return source
+        compiled = site.texts.get(source)
+        if compiled is None:
+            compiled = realm.with_room_to_parse(lambda: compile_script(source, "<eval>", site.parse(source), site=site))
+            if len(site.texts) < MAX_COMPILED:
+                site.texts[source] = compiled
+        realm.declare_script(compiled)
+        realm.link(compiled.free_globals)
+        receiver = realm.global_object if this is None else this
+        return types.FunctionType(compiled.code, realm.globals)(receiver, *cells, new_target)
+    return run
+
+
+class NameScope(JSObject):
+    """The variables that direct evals add to a function."""
+
+    __slots__ = ()
+
+
+@runtime_helper
+def new_scope(realm):
+    return NameScope(None)
+
+
+@runtime_helper
+def with_object(realm, value):
+    return to_object(realm, value)
+
+
+@runtime_helper
+def find_scope(realm, name, *holders):
+    """The first of some objects that has a name (9.1.1.2.1), or None."""
+    for holder in holders:
+        if type(holder) is NameScope:
+            if name in holder.props:
+                return holder
+        elif holder.has(name):
+            hidden = holder.get(SYM_UNSCOPABLES)
+            if not isinstance(hidden, JSObject) or not to_boolean(hidden.get(name)):
+                return holder
+    return None
+
+
+@runtime_helper
+def scope_get(realm, holder, name, strict):
+    """GetBindingValue of an object (9.1.1.2.6)."""
+    if type(holder) is NameScope or holder.has(name):
+        return holder.get(name)
+    if strict:
+        raise JSReferenceError(f"{name} is not defined")
+    return undefined
+
+
+@runtime_helper
+def scope_put(realm, holder, name, value, strict):
+    """SetMutableBinding of an object (9.1.1.2.5); gives the value."""
+    if type(holder) is not NameScope and not holder.has(name) and strict:
+        raise JSReferenceError(f"{name} is not defined")
+    put_slowly(realm, holder, name, value, strict)
+    return value
+
+
+@runtime_helper
+def scope_declare(realm, holder, name, value=ABSENT):
+    if value is not ABSENT or name not in holder.props:
+        holder.put(name, undefined if value is ABSENT else value)
+
+
+@runtime_helper
+def scope_this(realm, holder):
+    """`this` of a call whose function was found by name (9.1.1.2.10)."""
+    return undefined if holder is None or type(holder) is NameScope else holder
 
 
 # -- The global object -------------------------------------------------------------------
@@ -30859,7 +31676,7 @@ class Realm(RealmBase):
         self.declare_script(compiled)
         self.link(compiled.free_globals)
         code = types.FunctionType(compiled.code, self.globals)
-        return code(self.global_object)
+        return code(self.global_object, *([undefined] if compiled.for_eval else ()))
 
     def link(self, names):
         """Makes the built-ins that a script mentions."""
@@ -30887,22 +31704,25 @@ class Realm(RealmBase):
             for name in (*compiled.functions, *compiled.variables):
                 if name not in flags:
                     raise JSTypeError(f"Cannot define global '{name}', the global object is not extensible")
+        attributes = DEFAULT_ATTRS if compiled.for_eval else DEFAULT_ATTRS & ~CONFIGURABLE
         for name in compiled.functions:
-            if flags.get(name) is None or flags[name] != DEFAULT_ATTRS & ~CONFIGURABLE:
-                if flags.get(name) == 0:
-                    raise JSTypeError(f"Cannot redeclare global '{name}'")
-                flags[name] = DEFAULT_ATTRS & ~CONFIGURABLE
+            known = flags.get(name)
+            if type(known) is not int or known & CONFIGURABLE:
+                flags[name] = attributes
+            elif known != DEFAULT_ATTRS & ~CONFIGURABLE:
+                raise JSTypeError(f"Cannot redeclare global '{name}'")
+            if compiled.for_eval:
+                self.globals.setdefault(global_name(name), undefined)
         for name in compiled.variables:
             if name not in flags:
-                flags[name] = DEFAULT_ATTRS & ~CONFIGURABLE
+                flags[name] = attributes
                 self.globals[global_name(name)] = undefined
             elif global_name(name) not in self.globals and type(flags[name]) is int:
                 self.globals[global_name(name)] = self.make_global(name)
 
-    def evaluate_global(self, source, strict=False):
+    def evaluate_global(self, source):
         """Indirect eval (19.2.1.1): the source as a script; its names stay deletable."""
-        return self.run_script(self.with_room_to_parse(lambda: compile_script(
-            source, "<eval>", parse_script(source, strict), is_eval=True)))
+        return self.run_script(self.with_room_to_parse(lambda: compile_eval(source, "<eval>")))
 
     @staticmethod
     def with_room_to_parse(work):
@@ -31484,7 +32304,7 @@ def function_around(realm, head, code, tail, filename):
 def function_of_script(realm, code, filename):
     """A function that runs a script as an indirect eval does, and returns its completion value."""
     compiled = realm.compile(code, filename,
-                             lambda text, name: compile_script(text, name, parse_script(text), is_eval=True))
+                             compile_eval)
     return realm.function(lambda this, *_: realm.run_script(compiled))
 
 
@@ -34814,6 +35634,11 @@ MAX_GRAPHQL_DOCUMENT = 256 * 1024
 #: Tokens in a document; SDL comes from the user's own scripts and may be longer.
 MAX_GRAPHQL_TOKENS = 10_000
 MAX_SDL_TOKENS = 200_000
+MAX_SDL_CHARACTERS = 4 * 1024 * 1024
+#: Fields and items of lists in one result, characters of its texts, and as how many values an error counts.
+MAX_GRAPHQL_VALUES = 2_000_000
+MAX_GRAPHQL_CHARACTERS = 64 * 1024 * 1024
+VALUES_OF_AN_ERROR = 20
 #: Brackets of any kind inside one another, in documents and in SDL.
 MAX_GRAPHQL_NESTING = 120
 #: Fields inside one another, after fragments are spread (the deepest introspection query in use has 15).
@@ -35198,11 +36023,10 @@ def _dedent(raw):
 
 # -- GraphQL syntax tree -----------------------------------------------------------------
 
-class GraphQLNode:
+class GraphQLNode(metaclass=NodeClass):
     """A node: `fields` names its attributes, in order; `start` is the offset of its first character."""
 
     __slots__ = ("start",)
-    fields = ()
 
     def __init__(self, start, *values):
         self.start = start
@@ -35210,121 +36034,100 @@ class GraphQLNode:
             setattr(self, name, value)
 
 
-class GqlDocument(GraphQLNode):
+class GqlDocument(GraphQLNode, fields="definitions source"):
     """The whole text; `source` is kept for locations."""
-    fields = __slots__ = ("definitions", "source")
 
 
-class GqlOperation(GraphQLNode):
+class GqlOperation(GraphQLNode,
+                   fields="operation name name_start variables directives selections selections_start"):
     """`operation` is query, mutation or subscription; `name` a text or None."""
-    fields = __slots__ = ("operation", "name", "name_start", "variables", "directives", "selections",
-                          "selections_start")
 
 
-class GqlVariableDefinition(GraphQLNode):
+class GqlVariableDefinition(GraphQLNode, fields="name name_start type default directives"):
     """`$name: type = default`; `default` is a value node or None. `start` is that of the `$`."""
-    fields = __slots__ = ("name", "name_start", "type", "default", "directives")
 
 
-class GqlFragment(GraphQLNode):
+class GqlFragment(GraphQLNode, fields="name name_start condition directives selections"):
     """A named fragment; `condition` is a GqlNamedType."""
-    fields = __slots__ = ("name", "name_start", "condition", "directives", "selections")
 
 
-class GqlField(GraphQLNode):
+class GqlField(GraphQLNode, fields="key name alias arguments directives selections selections_start"):
     """A field; `selections` is None for a leaf; `key` is the response name."""
-    fields = __slots__ = ("key", "name", "alias", "arguments", "directives", "selections", "selections_start")
 
 
-class GqlSpread(GraphQLNode):
+class GqlSpread(GraphQLNode, fields="name name_start directives"):
     """`...Name`."""
-    fields = __slots__ = ("name", "name_start", "directives")
 
 
-class GqlInline(GraphQLNode):
+class GqlInline(GraphQLNode, fields="condition directives selections"):
     """`... on Type { }`; `condition` may be None."""
-    fields = __slots__ = ("condition", "directives", "selections")
 
 
-class GqlDirective(GraphQLNode):
+class GqlDirective(GraphQLNode, fields="name arguments"):
     """`@name(arguments)`."""
-    fields = __slots__ = ("name", "arguments")
 
 
-class GqlArgument(GraphQLNode):
+class GqlArgument(GraphQLNode, fields="name value"):
     """`name: value` of a field or a directive."""
-    fields = __slots__ = ("name", "value")
 
 
-class GqlVariable(GraphQLNode):
+class GqlVariable(GraphQLNode, fields="name"):
     """`$name` in the place of a value."""
-    fields = __slots__ = ("name",)
 
 
-class GqlScalar(GraphQLNode):
+class GqlScalar(GraphQLNode, fields="kind value"):
     """A literal; `kind` is Int, Float, String, BlockString, Boolean, Null or Enum; `value` its text or
     value."""
-    fields = __slots__ = ("kind", "value")
 
 
-class GqlList(GraphQLNode):
+class GqlList(GraphQLNode, fields="items"):
     """`[a, b]`."""
-    fields = __slots__ = ("items",)
 
 
-class GqlObject(GraphQLNode):
+class GqlObject(GraphQLNode, fields="members"):
     """`{a: 1}`; `members` are GqlArgument nodes."""
-    fields = __slots__ = ("members",)
 
 
-class GqlNamedType(GraphQLNode):
+class GqlNamedType(GraphQLNode, fields="name"):
     """A type reference by name."""
-    fields = __slots__ = ("name",)
 
 
-class GqlListType(GraphQLNode):
+class GqlListType(GraphQLNode, fields="of"):
     """`[Type]`."""
-    fields = __slots__ = ("of",)
 
 
-class GqlNonNullType(GraphQLNode):
+class GqlNonNullType(GraphQLNode, fields="of"):
     """`Type!`."""
-    fields = __slots__ = ("of",)
 
 
-class GqlTypeDefinition(GraphQLNode):
+class GqlTypeDefinition(GraphQLNode,
+                        fields="kind extend name name_start description interfaces directives members"):
     """A definition or extension of a type in SDL.
 
     `kind` is scalar, type, interface, union, enum or input; `interfaces` are GqlNamedType nodes (for a
     union: its members); `members` are field, value or input field definitions.
     """
-    fields = __slots__ = ("kind", "extend", "name", "name_start", "description", "interfaces", "directives",
-                          "members")
 
 
-class GqlFieldDefinition(GraphQLNode):
+class GqlFieldDefinition(GraphQLNode, fields="name description arguments type directives"):
     """A field of an object or interface type; `arguments` are GqlInputDefinition nodes."""
-    fields = __slots__ = ("name", "description", "arguments", "type", "directives")
 
 
-class GqlInputDefinition(GraphQLNode):
+class GqlInputDefinition(GraphQLNode, fields="name description type default directives"):
     """An argument definition or a field of an input type."""
-    fields = __slots__ = ("name", "description", "type", "default", "directives")
 
 
-class GqlEnumValue(GraphQLNode):
+class GqlEnumValue(GraphQLNode, fields="name description directives"):
     """One value of an enum definition."""
-    fields = __slots__ = ("name", "description", "directives")
 
 
-class GqlDirectiveDefinition(GraphQLNode):
+class GqlDirectiveDefinition(GraphQLNode,
+                             fields="name name_start description arguments repeatable locations"):
     """`directive @name(arguments) repeatable on LOCATION | …`; `locations` are (name, start) pairs."""
-    fields = __slots__ = ("name", "name_start", "description", "arguments", "repeatable", "locations")
 
 
-class GqlSchemaDefinition(GraphQLNode):
+class GqlSchemaDefinition(GraphQLNode, fields="extend description directives roots"):
     """`schema { query: Type }` or its extension; `roots` are (operation, GqlNamedType) pairs."""
-    fields = __slots__ = ("extend", "description", "directives", "roots")
 
 
 # -- GraphQL parser ----------------------------------------------------------------------
@@ -37973,16 +38776,22 @@ def _path_list(path, key):
     return keys
 
 
+class _ResultTooLarge(BaseException):
+    """A result has more values or text than the limits allow: on its way through the handlers of errors to the one
+    that answers."""
+
+
 class _OperationRun:
     """One execution: what completion functions share. `errors` holds GraphQLErrors in the order they
-    occurred."""
+    occurred, `left` is how many values more the result may have."""
 
-    __slots__ = ("schema", "source", "operation", "variables", "context", "errors", "absent")
+    __slots__ = ("schema", "source", "operation", "variables", "context", "errors", "absent", "left")
 
     def __init__(self, schema, source, operation, variables, context, absent):
         self.schema, self.source, self.operation = schema, source, operation
         self.variables, self.context, self.absent = variables, context, absent
         self.errors = []
+        self.left = MAX_GRAPHQL_VALUES
 
     def located(self, error, plan, path, key):
         """The error with the place where it happened, as LocatedError of graphql-js."""
@@ -38008,6 +38817,9 @@ class _OperationRun:
         if not nullable:
             raise _NullBubble(located) from None
         self.errors.append(located)
+        self.left -= VALUES_OF_AN_ERROR
+        if self.left < 0:
+            raise _ResultTooLarge
 
 
 class _FieldPlan:
@@ -38258,7 +39070,12 @@ _FAST_TYPES = {"String": str, "ID": str, "Boolean": bool}
 
 
 def _object_executor(entries):
+    width = len(entries)
+
     def execute(source, run, path):
+        run.left -= width
+        if run.left < 0:
+            raise _ResultTooLarge
         result = {}
         get = source.get
         for name_of_key, name, fast, complete, plan, nullable in entries:
@@ -38356,6 +39173,9 @@ def _list_completer(item_complete, plan, item_type):
             value = _list_source(value, run, plan, path)
             if value is None:
                 return None
+        run.left -= len(value)
+        if run.left < 0:
+            raise _ResultTooLarge
         here = (path, key)
         result = []
         append = result.append
@@ -38546,6 +39366,8 @@ class GraphQLDocument:
         except _NullBubble as bubble:
             run.errors.append(bubble.error)
             data = None
+        except _ResultTooLarge:
+            return None, [too_large_result()]
         return data, run.errors
 
 
@@ -38568,12 +39390,37 @@ def _document_of(schema, source):
 _JSON_ANSWER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def graphql_json(result):
+def too_large_result():
+    return GraphQLError(f"The result is too large: it may have {MAX_GRAPHQL_VALUES:,} values and "
+                        f"{MAX_GRAPHQL_CHARACTERS >> 20} MiB of text. Ask for less of it at a time.")
+
+
+class TextsOfAnswer:
+    """Writes the strings of an answer, and lets other threads run meanwhile. Raises _ResultTooLarge: one string may
+    stand in a great many places."""
+
+    __slots__ = ("left",)
+
+    def __init__(self):
+        self.left = MAX_GRAPHQL_CHARACTERS
+
+    def __call__(self, text):
+        self.left -= len(text)
+        if self.left < 0:
+            raise _ResultTooLarge
+        return json.encoder.encode_basestring(text)
+
+
+def graphql_json(result, comma=",", colon=":"):
     """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
     try:
-        text = _JSON_ANSWER.encode(result)
+        write = json.encoder.c_make_encoder({}, _JSON_ANSWER.default, TextsOfAnswer(), None, colon, comma, False,
+                                            False, False)
+        text = "".join(write(result, 0))
         text.encode()
         return text
+    except _ResultTooLarge:
+        return _JSON_ANSWER.encode({"errors": [{"message": too_large_result().message}]})
     except (ValueError, TypeError, RecursionError):
         return json.dumps(_json_safe(result), separators=(",", ":"))
 
@@ -39971,6 +40818,11 @@ def check_path_text(function, path, shown):
                             "another path")
 
 
+def check_text_length(function, what, text, most):
+    if len(text) > most:
+        raise HostError(f"{function}: {what} has {len(text):,} characters; at most {most:,} are allowed")
+
+
 def check_handler(host, function, value, what="handler"):
     """A function, or the name of one as a Python string."""
     if host.realm.is_callable(value):
@@ -39978,9 +40830,7 @@ def check_handler(host, function, value, what="handler"):
     if not isinstance(value, str):
         raise HostError(f"{function}: the {what} must be a function or the name of one, "
                         f"not {describe_value(host.realm, value)}")
-    if len(value) > MAX_PATH_LENGTH:
-        raise HostError(f"{function}: the name of the {what} has {len(value):,} characters; it may have "
-                        f"{MAX_PATH_LENGTH}")
+    check_text_length(function, f"the name of the {what}", value, MAX_PATH_LENGTH)
     name = host.realm.to_python(value).strip()
     if not name:
         raise HostError(f"{function}: the name of the {what} is empty")
@@ -39997,9 +40847,7 @@ def check_filter(host, function, value):
     if value is undefined or value is null or value == "":
         return None
     if isinstance(value, str):
-        if len(value) > MAX_FILTER_CHARACTERS:
-            raise HostError(f"{function}: filterJson has {len(value):,} characters; it may have "
-                            f"{MAX_FILTER_CHARACTERS:,}")
+        check_text_length(function, "filterJson", value, MAX_FILTER_CHARACTERS)
         try:
             pairs = parse_plain_json(realm.to_python(value))
         except JSSyntaxError as error:
@@ -40259,10 +41107,11 @@ def declare_graphql(kind):
     def register(host, name=undefined, sdl=undefined, resolver=undefined, visibility=undefined):
         function = f"register{kind.capitalize()}"
         texts = []
-        for what, value in (("name", name), ("SDL", sdl)):
+        for what, value, most in (("name", name, MAX_PATH_LENGTH), ("SDL", sdl, MAX_SDL_CHARACTERS)):
             if not isinstance(value, str):
                 raise HostError(f"{function}: the {what} must be a string, not "
                                 f"{describe_value(host.realm, value)}")
+            check_text_length(function, f"the {what}", value, most)
             texts.append(host.realm.to_python(value))
         if visibility is undefined or visibility is null:
             visibility = "external"
@@ -40284,6 +41133,7 @@ def register_types(host, sdl=undefined):
     if not isinstance(sdl, str):
         raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String }\", "
                         f"not {describe_value(host.realm, sdl)}")
+    check_text_length("registerTypes", "the SDL", sdl, MAX_SDL_CHARACTERS)
     text = host.realm.to_python(sdl)
     return host.add_graphql("types", text, text, None, "external")
 
@@ -40341,7 +41191,7 @@ def execute_graphql(host, query=undefined, variables=undefined):
     graphql = host.app.graphql
     view = graphql.view("internal", host.name) if host.live else host.graphql.view()
     result = graphql.execute(realm.to_python(query), values or {}, None, None, view)
-    return json.dumps(result, ensure_ascii=False)
+    return graphql_json(result, ", ", ": ")
 
 
 # -- ResponseBuilder ---------------------------------------------------------------------
@@ -52012,10 +52862,20 @@ def options_markdown():
 DOCS = {"guide": lambda: GUIDE, "host-api": host_api_markdown, "options": options_markdown}
 
 
+def print_docs(text):
+    """Prints Markdown; on a terminal lines are broken between words."""
+    width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else math.inf
+    code = False
+    for line in text.rstrip("\n").split("\n"):
+        code ^= line.startswith("```")
+        print(line if code or len(line) <= width else textwrap.fill(
+            line, width, subsequent_indent="  " * line.startswith("- "), break_long_words=False, break_on_hyphens=False))
+
+
 def show_docs(name):
     """--docs: everything, or a page, or the parts whose heading or option has the name."""
     if name in ("", *DOCS):
-        print("\n".join(make() for page, make in DOCS.items() if name in ("", page)), end="")
+        print_docs("\n".join(make() for page, make in DOCS.items() if name in ("", page)))
         return EXIT_OK
     headings, found = [], []
     for make in DOCS.values():
@@ -52030,7 +52890,7 @@ def show_docs(name):
         print(f"aiwebengine: nothing in the documentation is named {printable(name)}"
               + (f"; did you mean {near}?" if near else "; --docs alone shows all"), file=sys.stderr)
         return EXIT_USAGE
-    print("\n\n".join(part.strip() for part in found))
+    print_docs("\n\n".join(part.strip() for part in found))
     return EXIT_OK
 
 
@@ -54193,8 +55053,9 @@ def write_starter(folder):
         return EXIT_USAGE
     command, place = own_command(), shell_word(str(folder))
     print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
-                     "What next:", f"  {command} {place}", f"      then open http://localhost:{DEFAULT_PORT}/ in two windows, and vote",
-                     f"  {command} --test {place}", "      runs the tests",
+                     "What next:", f"  {command} {place} --open",
+                     f"      shows it at http://localhost:{DEFAULT_PORT}/: open that in two windows, and vote (phones can, too, with --share)",
+                     f"  {command} --test {place}", "      runs the tests", f"  {command} --docs", "      shows what scripts can call",
                      "  Change poll.js while the server runs: what you save is there at once."]))
     return EXIT_OK
 
