@@ -19,16 +19,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Long texts                                                                     149
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             48
-     4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      423
-          Program and statements                                                          97
-          Functions and classes                                                           39
-          Literals and names                                                              47
-          Expressions                                                                     98
-          Patterns                                                                        19
-          Modules                                                                         57
-     6  Parser                                                                         2,354
-          Parser: names and scopes                                                       252
+     4  JavaScript lexer                                                                 461
+     5  Syntax tree                                                                      356
+          Program and statements                                                          74
+          Functions and classes                                                           31
+          Literals and names                                                              36
+          Expressions                                                                     75
+          Patterns                                                                        15
+          Modules                                                                         48
+     6  Parser                                                                         2,351
+          Parser: names and scopes                                                       251
           Parser: statements                                                             480
           Parser: functions                                                              173
           Parser: classes                                                                200
@@ -52,9 +52,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Type conversion                                                                252
           Objects                                                                        153
           Equality and order                                                              86
-          Arithmetic                                                                     248
-          Iteration                                                                      164
-    10  Code generator                                                                 4,048
+          Arithmetic                                                                     246
+          Iteration                                                                      162
+    10  Code generator                                                                 3,983
           Nodes of Python                                                                200
           Functions and their variables                                                  474
           Statements                                                                     180
@@ -62,14 +62,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  161
           Expressions                                                                    247
           Classes                                                                        182
-          Operators                                                                      422
-          Assignments                                                                    334
-          Members and calls                                                              424
-          Members as targets                                                             106
-          Questions about nodes                                                          181
-          Compiling a source text                                                        465
-          Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,120
+          Operators                                                                      412
+          Assignments                                                                    326
+          Members and calls                                                              407
+          Members as targets                                                             103
+          Questions about nodes                                                          173
+          Compiling a source text                                                        464
+          Showing the generated Python                                                    93
+    11  Built-ins of the language                                                      9,103
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -121,8 +121,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async generators                                                               112
           Async iteration                                                                162
           Array.fromAsync                                                                 42
-          JSON: parsing                                                                  434
-          JSON: writing                                                                  360
+          JSON: parsing                                                                  435
+          JSON: writing                                                                  359
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     92
@@ -154,9 +154,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
           Intl.RelativeTimeFormat                                                         72
-    14  Functions of the web                                                           2,229
-          Inspection                                                                     605
-          console: formatting                                                             86
+    14  Functions of the web                                                           2,224
+          Inspection                                                                     604
+          console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        191
           URL                                                                            597
@@ -197,12 +197,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Streams                                                                        396
           Runs of deliveries                                                             120
           Registry of streams                                                             67
-          Sockets                                                                        144
-          Broadcaster                                                                    449
-    18  GraphQL                                                                        5,065
-          GraphQL errors                                                                 176
+          Sockets                                                                        142
+          Broadcaster                                                                    448
+    18  GraphQL                                                                        5,071
+          GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
-          GraphQL syntax tree                                                            131
+          GraphQL syntax tree                                                            109
           GraphQL parser                                                                 384
           GraphQL types                                                                  148
           GraphQL scalars                                                                172
@@ -211,18 +211,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL registrations, and their SDL in one                                    239
           GraphQL schema                                                                 620
           GraphQL limits                                                                  91
-          GraphQL validation                                                             683
-          GraphQL plans                                                                  511
-          GraphQL documents                                                              140
+          GraphQL validation                                                             682
+          GraphQL plans                                                                  528
+          GraphQL documents                                                              167
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                725
-    19  Host API                                                                       2,296
-          Arguments                                                                      165
-          routeRegistry                                                                  179
-          graphQLRegistry                                                                 99
-          ResponseBuilder                                                                144
+          GraphQL service                                                                713
+    19  Host API                                                                       2,271
+          Arguments                                                                      163
+          routeRegistry                                                                  175
+          graphQLRegistry                                                                100
+          ResponseBuilder                                                                142
           sharedStorage                                                                   87
           Storage in a file                                                              311
           Relays                                                                          44
@@ -271,21 +271,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,151
-          Options                                                                        227
-          Documentation                                                                  325
-          The program                                                                    153
-          The map of this file                                                            60
-          Serving                                                                        175
-          Script tests                                                                   412
-          Script tests: requests and streams                                             181
-          Script tests: one file                                                         422
-          Reports of tests                                                               247
-          Several processes                                                              268
-          A starter                                                                      195
-          JavaScript without a server                                                    121
-          The prompt's terminal                                                          179
-          The file as a program                                                           30
+    23  Command line                                                                   3,073
+          Options                                                                        210
+          Documentation                                                                  314
+          The program                                                                    148
+          The map of this file                                                            58
+          Serving                                                                        169
+          Script tests                                                                   391
+          Script tests: requests and streams                                             180
+          Script tests: one file                                                         417
+          Reports of tests                                                               246
+          Several processes                                                              266
+          A starter                                                                      193
+          JavaScript without a server                                                    120
+          The prompt's terminal                                                          178
+          The file as a program                                                           29
 """
 
 import gc
@@ -912,7 +912,7 @@ _JS_TOKEN = re.compile(r"""[ \t]*(?:
 _JS_LINE_BREAK = re.compile("\r\n|[\n\r\u2028\u2029]")
 _REST_OF_LINE = re.compile("[^\n\r\u2028\u2029]*").match
 _HASHBANG = re.compile("#![^\n\r\u2028\u2029]*").match
-_ODD_NAME = re.compile(r"(?:[^\x00-\x7f]|[A-Za-z0-9_$]|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
+_ODD_NAME = re.compile(r"(?:[A-Za-z0-9_$\x80-\U0010ffff]+|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
 _NAME_ESCAPE = re.compile(r"\\u(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{4}))")
 # Parts of literals: many in one match, but not millions.
 _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1,10000}}").match
@@ -1353,7 +1353,19 @@ def _node_constructor(fields):
     return namespace["__init__"]
 
 
-class Node:
+class NodeClass(type):
+    """The class of classes of nodes: those of `class If(Node, fields="test body")` have these attributes, which
+    their constructor takes in this order."""
+
+    def __new__(cls, name, bases, space, fields=""):
+        names = tuple(fields.split()) if isinstance(fields, str) else fields
+        return super().__new__(cls, name, bases, {"__slots__": names, "fields": names, **space})
+
+    def __init__(cls, name, bases, space, fields=""):
+        super().__init__(name, bases, space)
+
+
+class Node(metaclass=NodeClass):
     """One construct of a program.
 
     start, end           offsets into the source text, end exclusive
@@ -1366,7 +1378,6 @@ class Node:
     """
 
     __slots__ = ("start", "end", "line", "column", "end_line", "end_column", "parenthesized", "scope")
-    fields = ()
 
     def __init_subclass__(cls):
         cls.__init__ = _node_constructor(cls.fields)
@@ -1403,342 +1414,264 @@ class Node:
 
 # -- Program and statements --------------------------------------------------------------
 
-class Program(Node):
+class Program(Node, fields="body source_type strict"):
     """A whole script or module: body is a list of statements, source_type "script" or "module"."""
-    __slots__ = fields = ("body", "source_type", "strict")
 
-class ExpressionStatement(Node):
+class ExpressionStatement(Node, fields="expression directive"):
     """expression;   directive: for a directive such as "use strict" the raw text between the quotes, else
     None"""
-    __slots__ = fields = ("expression", "directive")
 
-class BlockStatement(Node):
+class BlockStatement(Node, fields="body"):
     """{ body }   also the body of functions and static blocks"""
-    __slots__ = fields = ("body",)
 
 class EmptyStatement(Node):
     """;"""
-    __slots__ = fields = ()
 
 class DebuggerStatement(Node):
     """debugger;"""
-    __slots__ = fields = ()
 
-class ReturnStatement(Node):
+class ReturnStatement(Node, fields="argument"):
     """return argument;   argument may be None"""
-    __slots__ = fields = ("argument",)
 
-class LabeledStatement(Node):
+class LabeledStatement(Node, fields="label body"):
     """label: body   label is a str"""
-    __slots__ = fields = ("label", "body")
 
-class BreakStatement(Node):
+class BreakStatement(Node, fields="label"):
     """break label;   label: str or None"""
-    __slots__ = fields = ("label",)
 
-class ContinueStatement(Node):
+class ContinueStatement(Node, fields="label"):
     """continue label;   label: str or None"""
-    __slots__ = fields = ("label",)
 
-class IfStatement(Node):
+class IfStatement(Node, fields="test consequent alternate"):
     """if (test) consequent else alternate   alternate may be None"""
-    __slots__ = fields = ("test", "consequent", "alternate")
 
-class SwitchStatement(Node):
+class SwitchStatement(Node, fields="discriminant cases"):
     """switch (discriminant) { cases }"""
-    __slots__ = fields = ("discriminant", "cases")
 
-class SwitchCase(Node):
+class SwitchCase(Node, fields="test consequent"):
     """case test: consequent   test None is `default`; consequent is a list of statements"""
-    __slots__ = fields = ("test", "consequent")
 
-class ThrowStatement(Node):
+class ThrowStatement(Node, fields="argument"):
     """throw argument;"""
-    __slots__ = fields = ("argument",)
 
-class TryStatement(Node):
+class TryStatement(Node, fields="block handler finalizer"):
     """try block handler finally finalizer   handler (a CatchClause) or finalizer (a BlockStatement) may be
     None"""
-    __slots__ = fields = ("block", "handler", "finalizer")
 
-class CatchClause(Node):
+class CatchClause(Node, fields="param body"):
     """catch (param) body   param: Identifier, pattern or None"""
-    __slots__ = fields = ("param", "body")
 
-class WhileStatement(Node):
+class WhileStatement(Node, fields="test body"):
     """while (test) body"""
-    __slots__ = fields = ("test", "body")
 
-class WithStatement(Node):
+class WithStatement(Node, fields="object body"):
     """with (object) body"""
-    __slots__ = fields = ("object", "body")
 
-class DoWhileStatement(Node):
+class DoWhileStatement(Node, fields="body test"):
     """do body while (test);"""
-    __slots__ = fields = ("body", "test")
 
-class ForStatement(Node):
+class ForStatement(Node, fields="init test update body"):
     """for (init; test; update) body   init: VariableDeclaration, expression or None"""
-    __slots__ = fields = ("init", "test", "update", "body")
 
-class ForInStatement(Node):
+class ForInStatement(Node, fields="left right body"):
     """for (left in right) body   left: VariableDeclaration, pattern or assignment target"""
-    __slots__ = fields = ("left", "right", "body")
 
-class ForOfStatement(Node):
+class ForOfStatement(Node, fields="left right body is_await"):
     """for (left of right) body, for await (left of right) body"""
-    __slots__ = fields = ("left", "right", "body", "is_await")
 
-class VariableDeclaration(Node):
+class VariableDeclaration(Node, fields="kind declarations"):
     """kind declarations;   kind: "var", "let" or "const" """
-    __slots__ = fields = ("kind", "declarations")
 
-class VariableDeclarator(Node):
+class VariableDeclarator(Node, fields="id init"):
     """id = init   id: Identifier or pattern; init may be None"""
-    __slots__ = fields = ("id", "init")
 
 
 # -- Functions and classes ---------------------------------------------------------------
 # The function of a method, getter or setter starts at its property key, so that start and
 # end delimit what Function.prototype.toString returns (20.2.3.5).
 
-class FunctionDeclaration(Node):
+class FunctionDeclaration(Node,
+                          fields="id params body is_async is_generator strict simple_params expression"):
     """function id(params) { body }   id is None only in `export default function () {}`"""
-    __slots__ = fields = ("id", "params", "body", "is_async", "is_generator", "strict", "simple_params",
-                          "expression")
 
-class FunctionExpression(Node):
+class FunctionExpression(Node, fields=FunctionDeclaration.fields):
     """function id(params) { body } as an expression, or the function of a method; id may be None"""
-    __slots__ = fields = FunctionDeclaration.fields
 
-class ArrowFunctionExpression(Node):
+class ArrowFunctionExpression(Node, fields=FunctionDeclaration.fields):
     """(params) => body   expression: True when body is an expression instead of a BlockStatement"""
-    __slots__ = fields = FunctionDeclaration.fields
 
-class ClassDeclaration(Node):
+class ClassDeclaration(Node, fields="id superclass body"):
     """class id extends superclass { body }   id is None only in `export default class {}`"""
-    __slots__ = fields = ("id", "superclass", "body")
 
-class ClassExpression(Node):
+class ClassExpression(Node, fields=ClassDeclaration.fields):
     """class id extends superclass { body } as an expression; body: list of the three below"""
-    __slots__ = fields = ClassDeclaration.fields
 
-class MethodDefinition(Node):
+class MethodDefinition(Node, fields="key value kind computed static"):
     """key value   kind: "constructor", "method", "get" or "set"; key: Identifier, literal or PrivateName, or
     any expression when computed"""
-    __slots__ = fields = ("key", "value", "kind", "computed", "static")
 
-class PropertyDefinition(Node):
+class PropertyDefinition(Node, fields="key value computed static"):
     """key = value;   a class field; value may be None"""
-    __slots__ = fields = ("key", "value", "computed", "static")
 
-class StaticBlock(Node):
+class StaticBlock(Node, fields="body"):
     """static { body }   body: list of statements"""
-    __slots__ = fields = ("body",)
 
 
 # -- Literals and names ------------------------------------------------------------------
 
-class Identifier(Node):
+class Identifier(Node, fields="name"):
     """name, as a reference, a binding, a target or a plain property key"""
-    __slots__ = fields = ("name",)
 
-class PrivateName(Node):
+class PrivateName(Node, fields="name"):
     """#name   name without the number sign"""
-    __slots__ = fields = ("name",)
 
-class NumericLiteral(Node):
+class NumericLiteral(Node, fields="value"):
     """value: int when integral and within ±(2**53 - 1), else float"""
-    __slots__ = fields = ("value",)
 
-class StringLiteral(Node):
+class StringLiteral(Node, fields="value"):
     """value: str"""
-    __slots__ = fields = ("value",)
 
-class BooleanLiteral(Node):
+class BooleanLiteral(Node, fields="value"):
     """value: bool"""
-    __slots__ = fields = ("value",)
 
 class NullLiteral(Node):
     """null"""
-    __slots__ = fields = ()
 
-class BigIntLiteral(Node):
+class BigIntLiteral(Node, fields="value"):
     """value: plain int"""
-    __slots__ = fields = ("value",)
 
-class RegExpLiteral(Node):
+class RegExpLiteral(Node, fields="pattern flags"):
     """/pattern/flags, both str"""
-    __slots__ = fields = ("pattern", "flags")
 
-class TemplateElement(Node):
+class TemplateElement(Node, fields="cooked raw"):
     """One piece of text of a template; cooked is None for an invalid escape in a tagged template"""
-    __slots__ = fields = ("cooked", "raw")
 
-class TemplateLiteral(Node):
+class TemplateLiteral(Node, fields="quasis expressions"):
     """`quasis with ${expressions} between`   one more quasi than expressions"""
-    __slots__ = fields = ("quasis", "expressions")
 
-class TaggedTemplateExpression(Node):
+class TaggedTemplateExpression(Node, fields="tag quasi"):
     """tag`quasi`"""
-    __slots__ = fields = ("tag", "quasi")
 
 
 # -- Expressions -------------------------------------------------------------------------
 
-class ArrayExpression(Node):
+class ArrayExpression(Node, fields="elements"):
     """[elements]   None is a hole"""
-    __slots__ = fields = ("elements",)
 
-class ObjectExpression(Node):
+class ObjectExpression(Node, fields="properties"):
     """{properties}   a list of Property and SpreadElement"""
-    __slots__ = fields = ("properties",)
 
-class Property(Node):
+class Property(Node, fields="key value kind computed shorthand method"):
     """key: value   kind: "init", "get" or "set"; in an ObjectPattern value is a target or an
     AssignmentPattern"""
-    __slots__ = fields = ("key", "value", "kind", "computed", "shorthand", "method")
 
-class SpreadElement(Node):
+class SpreadElement(Node, fields="argument"):
     """...argument in an array, object or call"""
-    __slots__ = fields = ("argument",)
 
 class ThisExpression(Node):
     """this"""
-    __slots__ = fields = ()
 
 class Super(Node):
     """super, as callee or as object of a MemberExpression"""
-    __slots__ = fields = ()
 
-class UnaryExpression(Node):
+class UnaryExpression(Node, fields="operator argument"):
     """operator argument   operator: typeof void delete ! ~ + -"""
-    __slots__ = fields = ("operator", "argument")
 
-class UpdateExpression(Node):
+class UpdateExpression(Node, fields="operator argument prefix"):
     """++argument, argument-- and so on"""
-    __slots__ = fields = ("operator", "argument", "prefix")
 
-class BinaryExpression(Node):
+class BinaryExpression(Node, fields="operator left right"):
     """left operator right   includes in and instanceof; left is a PrivateName in `#x in o`"""
-    __slots__ = fields = ("operator", "left", "right")
 
-class LogicalExpression(Node):
+class LogicalExpression(Node, fields="operator left right"):
     """left operator right   operator: && || ??"""
-    __slots__ = fields = ("operator", "left", "right")
 
-class AssignmentExpression(Node):
+class AssignmentExpression(Node, fields="operator left right"):
     """left operator right   operator: = += … **= &&= ||= ??=; left: target, or a pattern with ="""
-    __slots__ = fields = ("operator", "left", "right")
 
-class ConditionalExpression(Node):
+class ConditionalExpression(Node, fields="test consequent alternate"):
     """test ? consequent : alternate"""
-    __slots__ = fields = ("test", "consequent", "alternate")
 
-class CallExpression(Node):
+class CallExpression(Node, fields="callee arguments optional"):
     """callee(arguments)   optional: True for callee?.(arguments)"""
-    __slots__ = fields = ("callee", "arguments", "optional")
 
-class InvalidTarget(Node):
-    """A call that sloppy code assigns to: stands for the object of a member, and throws when it was run
-    (B.3.6 and 13.15.1: web-compat)"""
-    __slots__ = fields = ("call",)
+class InvalidTarget(Node, fields="call"):
+    """A call that sloppy code assigns to: stands for the object of a member, and throws when it was run (B.3.6 and
+    13.15.1: web-compat)"""
 
-class NewExpression(Node):
+class NewExpression(Node, fields="callee arguments"):
     """new callee(arguments)"""
-    __slots__ = fields = ("callee", "arguments")
 
-class MemberExpression(Node):
+class MemberExpression(Node, fields="object property computed optional"):
     """object.property or object[property]   property: Identifier or PrivateName unless computed;
     optional: True for ?."""
-    __slots__ = fields = ("object", "property", "computed", "optional")
 
-class ChainExpression(Node):
+class ChainExpression(Node, fields="expression"):
     """A whole optional chain: a link with optional=True that finds undefined or null ends all of it"""
-    __slots__ = fields = ("expression",)
 
-class SequenceExpression(Node):
+class SequenceExpression(Node, fields="expressions"):
     """expressions, separated, by commas"""
-    __slots__ = fields = ("expressions",)
 
-class YieldExpression(Node):
+class YieldExpression(Node, fields="argument delegate"):
     """yield argument, yield* argument (delegate True); argument may be None"""
-    __slots__ = fields = ("argument", "delegate")
 
-class AwaitExpression(Node):
+class AwaitExpression(Node, fields="argument"):
     """await argument"""
-    __slots__ = fields = ("argument",)
 
 class NewTarget(Node):
     """new.target"""
-    __slots__ = fields = ()
 
 class ImportMeta(Node):
     """import.meta"""
-    __slots__ = fields = ()
 
-class ImportExpression(Node):
+class ImportExpression(Node, fields="source options"):
     """import(source, options)   options may be None"""
-    __slots__ = fields = ("source", "options")
 
 
 # -- Patterns ----------------------------------------------------------------------------
 
-class ArrayPattern(Node):
+class ArrayPattern(Node, fields="elements"):
     """[elements]   targets, AssignmentPatterns, None for a hole, a RestElement last"""
-    __slots__ = fields = ("elements",)
 
-class ObjectPattern(Node):
+class ObjectPattern(Node, fields="properties"):
     """{properties}   a list of Property, a RestElement last"""
-    __slots__ = fields = ("properties",)
 
-class AssignmentPattern(Node):
+class AssignmentPattern(Node, fields="left right"):
     """left = right   a target or parameter with a default"""
-    __slots__ = fields = ("left", "right")
 
-class RestElement(Node):
+class RestElement(Node, fields="argument"):
     """...argument in a pattern or parameter list"""
-    __slots__ = fields = ("argument",)
 
 
 # -- Modules -----------------------------------------------------------------------------
 # A name that may be written as a string (ES2022) is an Identifier or a StringLiteral.
 
-class ImportDeclaration(Node):
+class ImportDeclaration(Node, fields="specifiers source attributes"):
     """import specifiers from source with attributes   attributes: list of ImportAttribute"""
-    __slots__ = fields = ("specifiers", "source", "attributes")
 
-class ImportSpecifier(Node):
+class ImportSpecifier(Node, fields="imported local"):
     """imported as local"""
-    __slots__ = fields = ("imported", "local")
 
-class ImportDefaultSpecifier(Node):
+class ImportDefaultSpecifier(Node, fields="local"):
     """local, as in `import local from …`"""
-    __slots__ = fields = ("local",)
 
-class ImportNamespaceSpecifier(Node):
+class ImportNamespaceSpecifier(Node, fields="local"):
     """* as local"""
-    __slots__ = fields = ("local",)
 
-class ImportAttribute(Node):
+class ImportAttribute(Node, fields="key value"):
     """key: value in `with { … }`   key: Identifier or StringLiteral, value: StringLiteral"""
-    __slots__ = fields = ("key", "value")
 
-class ExportNamedDeclaration(Node):
+class ExportNamedDeclaration(Node, fields="declaration specifiers source attributes"):
     """export declaration, or export { specifiers } from source   declaration or source may be None"""
-    __slots__ = fields = ("declaration", "specifiers", "source", "attributes")
 
-class ExportSpecifier(Node):
+class ExportSpecifier(Node, fields="local exported"):
     """local as exported"""
-    __slots__ = fields = ("local", "exported")
 
-class ExportDefaultDeclaration(Node):
+class ExportDefaultDeclaration(Node, fields="declaration"):
     """export default declaration   a FunctionDeclaration, ClassDeclaration or expression"""
-    __slots__ = fields = ("declaration",)
 
-class ExportAllDeclaration(Node):
+class ExportAllDeclaration(Node, fields="exported source attributes"):
     """export * as exported from source   exported may be None"""
-    __slots__ = fields = ("exported", "source", "attributes")
 
 
 def bound_names(pattern):
@@ -11085,14 +11018,12 @@ class PreparedMember:
         return e.call(helper if e.scope.strict else helper + "_sloppy", target, key, value)
 
 
-class NamedValue(Node):
+class NamedValue(Node, fields="name value"):
     """An anonymous function or class that gets a name: stands in for a field's initialiser."""
-    __slots__ = fields = ("name", "value")
 
 
-class Evaluated(Node):
+class Evaluated(Node, fields="name"):
     """A part of an expression whose value stands in a temporary already."""
-    __slots__ = fields = ("name",)
 
 
 class TemplateSite:
@@ -19866,11 +19797,15 @@ def _json_part(depth):
     return rf"""[\[{{][^][{{}}"]*(?:(?:{_JSON_TEXT}{inner})[^][{{}}"]*)*[\]}}]"""
 
 
-_JSON_CONTAINER = re.compile(_json_part(6), re.DOTALL)
-_JSON_PLAIN = rf"""(?:[^][{{}}",:\s]+|{_JSON_TEXT}|{_json_part(6)})"""
-#: Several elements or members, each with its comma.
-_JSON_PARTS = {list: re.compile(rf"(?:\s*{_JSON_PLAIN}\s*,)+", re.DOTALL),
-               dict: re.compile(rf"(?:\s*{_JSON_TEXT}\s*:\s*{_JSON_PLAIN}\s*,)+", re.DOTALL)}
+@functools.cache
+def _json_pattern(kind):
+    """A container (None), or several elements (list) or members (dict), each with its comma. Large texts need them,
+    and they take a while to compile."""
+    plain = rf"""(?:[^][{{}}",:\s]+|{_JSON_TEXT}|{_json_part(6)})"""
+    return re.compile({None: _json_part(6), list: rf"(?:\s*{plain}\s*,)+",
+                       dict: rf"(?:\s*{_JSON_TEXT}\s*:\s*{plain}\s*,)+"}[kind], re.DOTALL)
+
+
 _JSON_BRACKETS = {"[": list, "{": dict}
 
 
@@ -19881,7 +19816,7 @@ def decode_in_parts(parser, text, at):
         poll_interrupt()
         at = _JSON_SPACE.match(text, at).end()
         kind = _JSON_BRACKETS.get(text[at:at + 1])
-        if kind is None or _JSON_CONTAINER.match(text, at, at + JSON_PART_CHARACTERS):
+        if kind is None or _json_pattern(None).match(text, at, at + JSON_PART_CHARACTERS):
             value, at = parser.raw_decode(text, at)
         else:
             first = _JSON_SPACE.match(text, at + 1).end()
@@ -19918,7 +19853,7 @@ def _decode_parts(parser, text, at, place):
         part = text[at:at + JSON_PART_CHARACTERS]
         if type(container) is list and not any(map(part.__contains__, '"[]{}')) and "," in part:
             part = part[:part.rindex(",") + 1]
-        elif parts := _JSON_PARTS[type(container)].match(part):
+        elif parts := _json_pattern(type(container)).match(part):
             part = parts[0]
         else:
             break
@@ -27194,17 +27129,16 @@ _FORMAT = re.compile("%[sdifjoOc%]")
 def format_log(realm, values):
     """The text of console.log(...values): printf-style directives in a first string, the rest
     separated by spaces."""
-    values = list(values)
-    parts = []
+    values, parts = collections.deque(values), []
     if len(values) > 1 and type(values[0]) is str:
-        template = values.pop(0)
+        template = values.popleft()
 
         def directive(match):
             kind = match[0][1]
             if kind == "%":
                 return "%"
-            return FORMATTERS[kind](realm, values.pop(0)) if values else match[0]
-        parts.append(_FORMAT.sub(directive, template))
+            return FORMATTERS[kind](realm, values.popleft()) if values else match[0]
+        parts.append(replace_in_slices(_FORMAT, directive, template))
     colors = realm.host_hooks.get("console colors", False)
     parts += [value if type(value) is str else Inspector(realm, colors=colors).show(value, 0)
               for value in values]
@@ -35892,6 +35826,11 @@ MAX_GRAPHQL_DOCUMENT = 256 * 1024
 #: Tokens in a document; SDL comes from the user's own scripts and may be longer.
 MAX_GRAPHQL_TOKENS = 10_000
 MAX_SDL_TOKENS = 200_000
+MAX_SDL_CHARACTERS = 4 * 1024 * 1024
+#: Fields and items of lists in one result, characters of its texts, and as how many values an error counts.
+MAX_GRAPHQL_VALUES = 2_000_000
+MAX_GRAPHQL_CHARACTERS = 64 * 1024 * 1024
+VALUES_OF_AN_ERROR = 20
 #: Brackets of any kind inside one another, in documents and in SDL.
 MAX_GRAPHQL_NESTING = 120
 #: Fields inside one another, after fragments are spread (the deepest introspection query in use has 15).
@@ -36277,11 +36216,10 @@ def _dedent(raw):
 
 # -- GraphQL syntax tree -----------------------------------------------------------------
 
-class GraphQLNode:
+class GraphQLNode(metaclass=NodeClass):
     """A node: `fields` names its attributes, in order; `start` is the offset of its first character."""
 
     __slots__ = ("start",)
-    fields = ()
 
     def __init__(self, start, *values):
         self.start = start
@@ -36289,121 +36227,100 @@ class GraphQLNode:
             setattr(self, name, value)
 
 
-class GqlDocument(GraphQLNode):
+class GqlDocument(GraphQLNode, fields="definitions source"):
     """The whole text; `source` is kept for locations."""
-    fields = __slots__ = ("definitions", "source")
 
 
-class GqlOperation(GraphQLNode):
+class GqlOperation(GraphQLNode,
+                   fields="operation name name_start variables directives selections selections_start"):
     """`operation` is query, mutation or subscription; `name` a text or None."""
-    fields = __slots__ = ("operation", "name", "name_start", "variables", "directives", "selections",
-                          "selections_start")
 
 
-class GqlVariableDefinition(GraphQLNode):
+class GqlVariableDefinition(GraphQLNode, fields="name name_start type default directives"):
     """`$name: type = default`; `default` is a value node or None. `start` is that of the `$`."""
-    fields = __slots__ = ("name", "name_start", "type", "default", "directives")
 
 
-class GqlFragment(GraphQLNode):
+class GqlFragment(GraphQLNode, fields="name name_start condition directives selections"):
     """A named fragment; `condition` is a GqlNamedType."""
-    fields = __slots__ = ("name", "name_start", "condition", "directives", "selections")
 
 
-class GqlField(GraphQLNode):
+class GqlField(GraphQLNode, fields="key name alias arguments directives selections selections_start"):
     """A field; `selections` is None for a leaf; `key` is the response name."""
-    fields = __slots__ = ("key", "name", "alias", "arguments", "directives", "selections", "selections_start")
 
 
-class GqlSpread(GraphQLNode):
+class GqlSpread(GraphQLNode, fields="name name_start directives"):
     """`...Name`."""
-    fields = __slots__ = ("name", "name_start", "directives")
 
 
-class GqlInline(GraphQLNode):
+class GqlInline(GraphQLNode, fields="condition directives selections"):
     """`... on Type { }`; `condition` may be None."""
-    fields = __slots__ = ("condition", "directives", "selections")
 
 
-class GqlDirective(GraphQLNode):
+class GqlDirective(GraphQLNode, fields="name arguments"):
     """`@name(arguments)`."""
-    fields = __slots__ = ("name", "arguments")
 
 
-class GqlArgument(GraphQLNode):
+class GqlArgument(GraphQLNode, fields="name value"):
     """`name: value` of a field or a directive."""
-    fields = __slots__ = ("name", "value")
 
 
-class GqlVariable(GraphQLNode):
+class GqlVariable(GraphQLNode, fields="name"):
     """`$name` in the place of a value."""
-    fields = __slots__ = ("name",)
 
 
-class GqlScalar(GraphQLNode):
+class GqlScalar(GraphQLNode, fields="kind value"):
     """A literal; `kind` is Int, Float, String, BlockString, Boolean, Null or Enum; `value` its text or
     value."""
-    fields = __slots__ = ("kind", "value")
 
 
-class GqlList(GraphQLNode):
+class GqlList(GraphQLNode, fields="items"):
     """`[a, b]`."""
-    fields = __slots__ = ("items",)
 
 
-class GqlObject(GraphQLNode):
+class GqlObject(GraphQLNode, fields="members"):
     """`{a: 1}`; `members` are GqlArgument nodes."""
-    fields = __slots__ = ("members",)
 
 
-class GqlNamedType(GraphQLNode):
+class GqlNamedType(GraphQLNode, fields="name"):
     """A type reference by name."""
-    fields = __slots__ = ("name",)
 
 
-class GqlListType(GraphQLNode):
+class GqlListType(GraphQLNode, fields="of"):
     """`[Type]`."""
-    fields = __slots__ = ("of",)
 
 
-class GqlNonNullType(GraphQLNode):
+class GqlNonNullType(GraphQLNode, fields="of"):
     """`Type!`."""
-    fields = __slots__ = ("of",)
 
 
-class GqlTypeDefinition(GraphQLNode):
+class GqlTypeDefinition(GraphQLNode,
+                        fields="kind extend name name_start description interfaces directives members"):
     """A definition or extension of a type in SDL.
 
     `kind` is scalar, type, interface, union, enum or input; `interfaces` are GqlNamedType nodes (for a
     union: its members); `members` are field, value or input field definitions.
     """
-    fields = __slots__ = ("kind", "extend", "name", "name_start", "description", "interfaces", "directives",
-                          "members")
 
 
-class GqlFieldDefinition(GraphQLNode):
+class GqlFieldDefinition(GraphQLNode, fields="name description arguments type directives"):
     """A field of an object or interface type; `arguments` are GqlInputDefinition nodes."""
-    fields = __slots__ = ("name", "description", "arguments", "type", "directives")
 
 
-class GqlInputDefinition(GraphQLNode):
+class GqlInputDefinition(GraphQLNode, fields="name description type default directives"):
     """An argument definition or a field of an input type."""
-    fields = __slots__ = ("name", "description", "type", "default", "directives")
 
 
-class GqlEnumValue(GraphQLNode):
+class GqlEnumValue(GraphQLNode, fields="name description directives"):
     """One value of an enum definition."""
-    fields = __slots__ = ("name", "description", "directives")
 
 
-class GqlDirectiveDefinition(GraphQLNode):
+class GqlDirectiveDefinition(GraphQLNode,
+                             fields="name name_start description arguments repeatable locations"):
     """`directive @name(arguments) repeatable on LOCATION | …`; `locations` are (name, start) pairs."""
-    fields = __slots__ = ("name", "name_start", "description", "arguments", "repeatable", "locations")
 
 
-class GqlSchemaDefinition(GraphQLNode):
+class GqlSchemaDefinition(GraphQLNode, fields="extend description directives roots"):
     """`schema { query: Type }` or its extension; `roots` are (operation, GqlNamedType) pairs."""
-    fields = __slots__ = ("extend", "description", "directives", "roots")
 
 
 # -- GraphQL parser ----------------------------------------------------------------------
@@ -39060,16 +38977,22 @@ def _path_list(path, key):
     return keys
 
 
+class _ResultTooLarge(BaseException):
+    """A result has more values or text than the limits allow: on its way through the handlers of errors to the one
+    that answers."""
+
+
 class _OperationRun:
     """One execution: what completion functions share. `errors` holds GraphQLErrors in the order they
-    occurred."""
+    occurred, `left` is how many values more the result may have."""
 
-    __slots__ = ("schema", "source", "operation", "variables", "context", "errors", "absent")
+    __slots__ = ("schema", "source", "operation", "variables", "context", "errors", "absent", "left")
 
     def __init__(self, schema, source, operation, variables, context, absent):
         self.schema, self.source, self.operation = schema, source, operation
         self.variables, self.context, self.absent = variables, context, absent
         self.errors = []
+        self.left = MAX_GRAPHQL_VALUES
 
     def located(self, error, plan, path, key):
         """The error with the place where it happened, as LocatedError of graphql-js."""
@@ -39095,6 +39018,9 @@ class _OperationRun:
         if not nullable:
             raise _NullBubble(located) from None
         self.errors.append(located)
+        self.left -= VALUES_OF_AN_ERROR
+        if self.left < 0:
+            raise _ResultTooLarge
 
 
 class _FieldPlan:
@@ -39345,7 +39271,12 @@ _FAST_TYPES = {"String": str, "ID": str, "Boolean": bool}
 
 
 def _object_executor(entries):
+    width = len(entries)
+
     def execute(source, run, path):
+        run.left -= width
+        if run.left < 0:
+            raise _ResultTooLarge
         result = {}
         get = source.get
         for name_of_key, name, fast, complete, plan, nullable in entries:
@@ -39443,6 +39374,9 @@ def _list_completer(item_complete, plan, item_type):
             value = _list_source(value, run, plan, path)
             if value is None:
                 return None
+        run.left -= len(value)
+        if run.left < 0:
+            raise _ResultTooLarge
         here = (path, key)
         result = []
         append = result.append
@@ -39633,6 +39567,8 @@ class GraphQLDocument:
         except _NullBubble as bubble:
             run.errors.append(bubble.error)
             data = None
+        except _ResultTooLarge:
+            return None, [too_large_result()]
         return data, run.errors
 
 
@@ -39655,12 +39591,37 @@ def _document_of(schema, source):
 _JSON_ANSWER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def graphql_json(result):
+def too_large_result():
+    return GraphQLError(f"The result is too large: it may have {MAX_GRAPHQL_VALUES:,} values and "
+                        f"{MAX_GRAPHQL_CHARACTERS >> 20} MiB of text. Ask for less of it at a time.")
+
+
+class TextsOfAnswer:
+    """Writes the strings of an answer, and lets other threads run meanwhile. Raises _ResultTooLarge: one string may
+    stand in a great many places."""
+
+    __slots__ = ("left",)
+
+    def __init__(self):
+        self.left = MAX_GRAPHQL_CHARACTERS
+
+    def __call__(self, text):
+        self.left -= len(text)
+        if self.left < 0:
+            raise _ResultTooLarge
+        return json.encoder.encode_basestring(text)
+
+
+def graphql_json(result, comma=",", colon=":"):
     """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
     try:
-        text = _JSON_ANSWER.encode(result)
+        write = json.encoder.c_make_encoder({}, _JSON_ANSWER.default, TextsOfAnswer(), None, colon, comma, False,
+                                            False, False)
+        text = "".join(write(result, 0))
         text.encode()
         return text
+    except _ResultTooLarge:
+        return _JSON_ANSWER.encode({"errors": [{"message": too_large_result().message}]})
     except (ValueError, TypeError, RecursionError):
         return json.dumps(_json_safe(result), separators=(",", ":"))
 
@@ -41070,6 +41031,11 @@ def check_path_text(function, path, shown):
                             "another path")
 
 
+def check_text_length(function, what, text, most):
+    if len(text) > most:
+        raise HostError(f"{function}: {what} has {len(text):,} characters; at most {most:,} are allowed")
+
+
 def check_handler(host, function, value, what="handler"):
     """A function, or the name of one as a Python string."""
     if host.realm.is_callable(value):
@@ -41077,9 +41043,7 @@ def check_handler(host, function, value, what="handler"):
     if not isinstance(value, str):
         raise HostError(f"{function}: the {what} must be a function or the name of one, "
                         f"not {describe_value(host.realm, value)}")
-    if len(value) > MAX_PATH_LENGTH:
-        raise HostError(f"{function}: the name of the {what} has {len(value):,} characters; it may have "
-                        f"{MAX_PATH_LENGTH}")
+    check_text_length(function, f"the name of the {what}", value, MAX_PATH_LENGTH)
     name = host.realm.to_python(value).strip()
     if not name:
         raise HostError(f"{function}: the name of the {what} is empty")
@@ -41096,9 +41060,7 @@ def check_filter(host, function, value):
     if value is undefined or value is null or value == "":
         return None
     if isinstance(value, str):
-        if len(value) > MAX_FILTER_CHARACTERS:
-            raise HostError(f"{function}: filterJson has {len(value):,} characters; it may have "
-                            f"{MAX_FILTER_CHARACTERS:,}")
+        check_text_length(function, "filterJson", value, MAX_FILTER_CHARACTERS)
         try:
             pairs = parse_plain_json(realm.to_python(value))
         except JSSyntaxError as error:
@@ -41365,10 +41327,11 @@ def declare_graphql(kind):
     def register(host, name=undefined, sdl=undefined, resolver=undefined, visibility=undefined):
         function = f"register{kind.capitalize()}"
         texts = []
-        for what, value in (("name", name), ("SDL", sdl)):
+        for what, value, most in (("name", name, MAX_PATH_LENGTH), ("SDL", sdl, MAX_SDL_CHARACTERS)):
             if not isinstance(value, str):
                 raise HostError(f"{function}: the {what} must be a string, not "
                                 f"{describe_value(host.realm, value)}")
+            check_text_length(function, f"the {what}", value, most)
             texts.append(host.realm.to_python(value))
         if visibility is undefined or visibility is null:
             visibility = "external"
@@ -41391,6 +41354,7 @@ def register_types(host, sdl=undefined):
         raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String "
                         "}\", "
                         f"not {describe_value(host.realm, sdl)}")
+    check_text_length("registerTypes", "the SDL", sdl, MAX_SDL_CHARACTERS)
     text = host.realm.to_python(sdl)
     return host.add_graphql("types", text, text, None, "external")
 
@@ -41448,7 +41412,7 @@ def execute_graphql(host, query=undefined, variables=undefined):
     graphql = host.app.graphql
     view = graphql.view("internal", host.name) if host.live else host.graphql.view()
     result = graphql.execute(realm.to_python(query), values or {}, None, None, view)
-    return json.dumps(result, ensure_ascii=False)
+    return graphql_json(result, ", ", ": ")
 
 
 # -- ResponseBuilder ---------------------------------------------------------------------
@@ -53320,10 +53284,20 @@ def options_markdown():
 DOCS = {"guide": lambda: GUIDE, "host-api": host_api_markdown, "options": options_markdown}
 
 
+def print_docs(text):
+    """Prints Markdown; on a terminal lines are broken between words."""
+    width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else math.inf
+    code = False
+    for line in text.rstrip("\n").split("\n"):
+        code ^= line.startswith("```")
+        print(line if code or len(line) <= width else textwrap.fill(
+            line, width, subsequent_indent="  " * line.startswith("- "), break_long_words=False, break_on_hyphens=False))
+
+
 def show_docs(name):
     """--docs: everything, or a page, or the parts whose heading or option has the name."""
     if name in ("", *DOCS):
-        print("\n".join(make() for page, make in DOCS.items() if name in ("", page)), end="")
+        print_docs("\n".join(make() for page, make in DOCS.items() if name in ("", page)))
         return EXIT_OK
     headings, found = [], []
     for make in DOCS.values():
@@ -53339,7 +53313,7 @@ def show_docs(name):
         print(f"aiwebengine: nothing in the documentation is named {printable(name)}"
               + (f"; did you mean {near}?" if near else "; --docs alone shows all"), file=sys.stderr)
         return EXIT_USAGE
-    print("\n\n".join(part.strip() for part in found))
+    print_docs("\n\n".join(part.strip() for part in found))
     return EXIT_OK
 
 
@@ -55553,11 +55527,10 @@ def write_starter(folder):
         print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_USAGE
     command, place = own_command(), shell_word(str(folder))
-    print("\n".join([f"Written to {folder}:",
-                     *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
-                     "What next:", f"  {command} {place}",
-                     f"      then open http://localhost:{DEFAULT_PORT}/ in two windows, and vote",
-                     f"  {command} --test {place}", "      runs the tests",
+    print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
+                     "What next:", f"  {command} {place} --open",
+                     f"      shows it at http://localhost:{DEFAULT_PORT}/: open that in two windows, and vote (phones can, too, with --share)",
+                     f"  {command} --test {place}", "      runs the tests", f"  {command} --docs", "      shows what scripts can call",
                      "  Change poll.js while the server runs: what you save is there at once."]))
     return EXIT_OK
 
