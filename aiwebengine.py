@@ -19,7 +19,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Long texts                                                                     149
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             48
-     4  JavaScript lexer                                                                 461
+     4  JavaScript lexer                                                                 462
      5  Syntax tree                                                                      356
           Program and statements                                                          74
           Functions and classes                                                           31
@@ -27,8 +27,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     75
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,351
-          Parser: names and scopes                                                       251
+     6  Parser                                                                         2,354
+          Parser: names and scopes                                                       252
           Parser: statements                                                             480
           Parser: functions                                                              173
           Parser: classes                                                                200
@@ -52,9 +52,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Type conversion                                                                252
           Objects                                                                        153
           Equality and order                                                              86
-          Arithmetic                                                                     246
-          Iteration                                                                      162
-    10  Code generator                                                                 3,983
+          Arithmetic                                                                     248
+          Iteration                                                                      164
+    10  Code generator                                                                 4,046
           Nodes of Python                                                                200
           Functions and their variables                                                  474
           Statements                                                                     180
@@ -62,14 +62,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  161
           Expressions                                                                    247
           Classes                                                                        182
-          Operators                                                                      412
-          Assignments                                                                    326
-          Members and calls                                                              407
-          Members as targets                                                             103
-          Questions about nodes                                                          173
-          Compiling a source text                                                        464
-          Showing the generated Python                                                    93
-    11  Built-ins of the language                                                      9,103
+          Operators                                                                      422
+          Assignments                                                                    334
+          Members and calls                                                              424
+          Members as targets                                                             104
+          Questions about nodes                                                          181
+          Compiling a source text                                                        465
+          Showing the generated Python                                                    94
+    11  Built-ins of the language                                                      9,124
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -121,8 +121,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async generators                                                               112
           Async iteration                                                                162
           Array.fromAsync                                                                 42
-          JSON: parsing                                                                  435
-          JSON: writing                                                                  359
+          JSON: parsing                                                                  438
+          JSON: writing                                                                  360
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     92
@@ -154,9 +154,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
           Intl.RelativeTimeFormat                                                         72
-    14  Functions of the web                                                           2,224
-          Inspection                                                                     604
-          console: formatting                                                             84
+    14  Functions of the web                                                           2,228
+          Inspection                                                                     605
+          console: formatting                                                             85
           console: tables                                                                 78
           console                                                                        191
           URL                                                                            597
@@ -197,10 +197,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Streams                                                                        396
           Runs of deliveries                                                             120
           Registry of streams                                                             67
-          Sockets                                                                        142
-          Broadcaster                                                                    448
-    18  GraphQL                                                                        5,071
-          GraphQL errors                                                                 175
+          Sockets                                                                        144
+          Broadcaster                                                                    449
+    18  GraphQL                                                                        5,093
+          GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            109
           GraphQL parser                                                                 384
@@ -211,18 +211,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL registrations, and their SDL in one                                    239
           GraphQL schema                                                                 620
           GraphQL limits                                                                  91
-          GraphQL validation                                                             682
+          GraphQL validation                                                             683
           GraphQL plans                                                                  528
-          GraphQL documents                                                              167
+          GraphQL documents                                                              168
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                713
-    19  Host API                                                                       2,271
-          Arguments                                                                      163
-          routeRegistry                                                                  175
-          graphQLRegistry                                                                100
-          ResponseBuilder                                                                142
+          GraphQL service                                                                725
+    19  Host API                                                                       2,299
+          Arguments                                                                      166
+          routeRegistry                                                                  179
+          graphQLRegistry                                                                101
+          ResponseBuilder                                                                144
           sharedStorage                                                                   87
           Storage in a file                                                              311
           Relays                                                                          44
@@ -271,21 +271,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,073
-          Options                                                                        210
-          Documentation                                                                  314
-          The program                                                                    148
-          The map of this file                                                            58
-          Serving                                                                        169
-          Script tests                                                                   391
-          Script tests: requests and streams                                             180
-          Script tests: one file                                                         417
-          Reports of tests                                                               246
-          Several processes                                                              266
-          A starter                                                                      193
-          JavaScript without a server                                                    120
-          The prompt's terminal                                                          178
-          The file as a program                                                           29
+    23  Command line                                                                   3,164
+          Options                                                                        227
+          Documentation                                                                  336
+          The program                                                                    153
+          The map of this file                                                            60
+          Serving                                                                        175
+          Script tests                                                                   412
+          Script tests: requests and streams                                             181
+          Script tests: one file                                                         422
+          Reports of tests                                                               247
+          Several processes                                                              268
+          A starter                                                                      197
+          JavaScript without a server                                                    121
+          The prompt's terminal                                                          179
+          The file as a program                                                           30
 """
 
 import gc
@@ -1354,8 +1354,8 @@ def _node_constructor(fields):
 
 
 class NodeClass(type):
-    """The class of classes of nodes: those of `class If(Node, fields="test body")` have these attributes, which
-    their constructor takes in this order."""
+    """The class of classes of nodes: those of `class If(Node, fields="test body")` have these attributes,
+    which their constructor takes in this order."""
 
     def __new__(cls, name, bases, space, fields=""):
         names = tuple(fields.split()) if isinstance(fields, str) else fields
@@ -1596,8 +1596,8 @@ class CallExpression(Node, fields="callee arguments optional"):
     """callee(arguments)   optional: True for callee?.(arguments)"""
 
 class InvalidTarget(Node, fields="call"):
-    """A call that sloppy code assigns to: stands for the object of a member, and throws when it was run (B.3.6 and
-    13.15.1: web-compat)"""
+    """A call that sloppy code assigns to: stands for the object of a member, and throws when it was run
+    (B.3.6 and 13.15.1: web-compat)"""
 
 class NewExpression(Node, fields="callee arguments"):
     """new callee(arguments)"""
@@ -19799,8 +19799,8 @@ def _json_part(depth):
 
 @functools.cache
 def _json_pattern(kind):
-    """A container (None), or several elements (list) or members (dict), each with its comma. Large texts need them,
-    and they take a while to compile."""
+    """A container (None), or several elements (list) or members (dict), each with its comma. Large texts need
+    them, and they take a while to compile."""
     plain = rf"""(?:[^][{{}}",:\s]+|{_JSON_TEXT}|{_json_part(6)})"""
     return re.compile({None: _json_part(6), list: rf"(?:\s*{plain}\s*,)+",
                        dict: rf"(?:\s*{_JSON_TEXT}\s*:\s*{plain}\s*,)+"}[kind], re.DOTALL)
@@ -38978,8 +38978,8 @@ def _path_list(path, key):
 
 
 class _ResultTooLarge(BaseException):
-    """A result has more values or text than the limits allow: on its way through the handlers of errors to the one
-    that answers."""
+    """A result has more values or text than the limits allow: on its way through the handlers of errors to
+    the one that answers."""
 
 
 class _OperationRun:
@@ -39597,8 +39597,8 @@ def too_large_result():
 
 
 class TextsOfAnswer:
-    """Writes the strings of an answer, and lets other threads run meanwhile. Raises _ResultTooLarge: one string may
-    stand in a great many places."""
+    """Writes the strings of an answer, and lets other threads run meanwhile. Raises _ResultTooLarge: one
+    string may stand in a great many places."""
 
     __slots__ = ("left",)
 
@@ -39615,7 +39615,8 @@ class TextsOfAnswer:
 def graphql_json(result, comma=",", colon=":"):
     """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
     try:
-        write = json.encoder.c_make_encoder({}, _JSON_ANSWER.default, TextsOfAnswer(), None, colon, comma, False,
+        write = json.encoder.c_make_encoder({}, _JSON_ANSWER.default, TextsOfAnswer(), None, colon,
+                                            comma, False,
                                             False, False)
         text = "".join(write(result, 0))
         text.encode()
@@ -53291,7 +53292,8 @@ def print_docs(text):
     for line in text.rstrip("\n").split("\n"):
         code ^= line.startswith("```")
         print(line if code or len(line) <= width else textwrap.fill(
-            line, width, subsequent_indent="  " * line.startswith("- "), break_long_words=False, break_on_hyphens=False))
+            line, width, subsequent_indent="  " * line.startswith("- "), break_long_words=False,
+            break_on_hyphens=False))
 
 
 def show_docs(name):
@@ -55527,10 +55529,13 @@ def write_starter(folder):
         print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_USAGE
     command, place = own_command(), shell_word(str(folder))
-    print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
+    print("\n".join([f"Written to {folder}:",
+                     *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
                      "What next:", f"  {command} {place} --open",
-                     f"      shows it at http://localhost:{DEFAULT_PORT}/: open that in two windows, and vote (phones can, too, with --share)",
-                     f"  {command} --test {place}", "      runs the tests", f"  {command} --docs", "      shows what scripts can call",
+                     f"      shows it at http://localhost:{DEFAULT_PORT}/: open that in two windows, and "
+                     "vote (phones can, too, with --share)",
+                     f"  {command} --test {place}", "      runs the tests", f"  {command} --docs",
+                     "      shows what scripts can call",
                      "  Change poll.js while the server runs: what you save is there at once."]))
     return EXIT_OK
 
