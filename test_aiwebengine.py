@@ -494,6 +494,19 @@ class StructureTest(unittest.TestCase):
             large += [(name, size) for name, size in sizes if size > limit]
         self.assertEqual(large, [])
 
+    def test_lines_have_at_most_110_columns_and_those_of_texts_in_other_languages_150(self):
+        lines = self.source.split("\n")
+        documented = {node.body[0].value for node in ast.walk(self.tree)
+                      if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node)}
+        texts = set()
+        for node in ast.walk(self.tree):
+            if isinstance(node, (ast.Constant, ast.JoinedStr)) and node not in documented and node.end_lineno > node.lineno:
+                start = lines[node.lineno - 1].encode()[node.col_offset:].decode()
+                if re.match(r'[rbf]*"""', start):
+                    texts.update(range(node.lineno, node.end_lineno + 1))
+        self.assertEqual([f"line {number}: {line}" for number, line in enumerate(lines, 1)
+                          if len(line) > (150 if number in texts else 110)], [])
+
     def test_no_unfinished_business(self):
         self.assertEqual(re.findall(r"TODO|FIXME|XXX|raise NotImplemented", self.source), [])
 
@@ -16652,6 +16665,33 @@ class WorkersTest(RedisCase):
         """What the workers that answered said of themselves."""
         return {self.get("/who")[2] for _ in range(count)}
 
+    def test_none_logs_a_request_before_the_banner_and_all_do_afterwards(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "app.js", WORKERS_SCRIPT)
+        self.write(folder / "lib" / "word.js", "export const word = 'one';")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.server = self
+        parent = subprocess.Popen([*self.command, str(folder), "--port", str(self.port), "--redis", self.redis.url, "--workers",
+                                   "3"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
+        self.addCleanup(parent.wait)
+        self.addCleanup(parent.stdout.close)
+        self.addCleanup(parent.kill)
+
+        def ask():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return self.get("/who")[2]
+
+        self.until(ask)
+        self.until(lambda: len({ask() for _ in range(40)} - {None}) == 3)
+        first, missing = parent.stdout.readline(), {"#0", "#1", "#2"}
+        self.assertIn("http://localhost:", first)
+        while missing:
+            line = parent.stdout.readline()
+            self.assertTrue(line)
+            missing -= {line[10:12]} if "GET    /who" in line else set()
+
     def test_all_serve_one_port_and_deliver_everything_in_one_order(self):
         self.start()
         self.assertEqual(self.answers(), {"0 one", "1 one", "2 one"})
@@ -16848,6 +16888,15 @@ class FirstWordsTest(ServerCase):
         self.assertTrue(usage)
         for group in aiwebengine.OPTIONS:
             self.assertIn(f"\n\n{group}:\n", rest)
+
+    @needs(POSIX, "a shell's pipes")
+    def test_a_reader_who_has_seen_enough_is_no_error(self):
+        for option in ("--docs", "--types", "--outline", "--help"):
+            process = subprocess.Popen([*COMMAND, option], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            process.stdout.close()
+            with process:
+                self.assertEqual(process.stderr.read(), b"", option)
+                self.assertIn(process.wait(2 * STUCK), (aiwebengine.EXIT_OK, aiwebengine.EXIT_PIPE), option)
 
     def test_requests_are_logged_after_the_banner(self):
         self.serve({"a.js": "console.log('loaded');"})
