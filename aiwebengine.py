@@ -238,7 +238,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     381
           All scripts                                                                    618
           Live pages                                                                     123
-    21  HTTP server                                                                    3,377
+    21  HTTP server                                                                    3,395
           Request heads                                                                  200
           Request bodies                                                                 248
           Responses of handlers                                                          158
@@ -251,9 +251,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: answering                                                      289
           One connection: GraphQL and routes of scripts                                  244
           One connection: streams                                                        130
-          One connection: writing                                                        133
+          One connection: writing                                                        135
           Requests as scripts see them                                                   180
-          The server                                                                     575
+          The server                                                                     589
     22  Pages                                                                          3,968
           Page kit                                                                       124
           Live pages                                                                     209
@@ -4393,7 +4393,7 @@ class ScopeAnalyzer:
                 if site.conflict(name):
                     raise JSSyntaxError(f"Identifier '{name}' has already been declared", program.line,
                                         program.column + 1)
-            self.declare_lexical([s for s in program.body if s not in functions], top)
+            self.declare_lexical([s for s in program.body if not isinstance(s, FunctionDeclaration)], top)
             top.eval_names, top.eval_functions = list(declared.names), functions
         self.visit_list(program.body)
         self.resolve_all()
@@ -45393,6 +45393,8 @@ MAX_HEADER_FIELDS = 200
 MAX_BODY_BYTES = 10 * 1024 * 1024
 #: Bytes of bodies that may be arriving at the same time.
 MAX_BUFFERED_BYTES = 128 * 1024 * 1024
+#: Bytes of responses that may wait at the same time for clients to read them.
+MAX_UNSENT_BYTES = 256 * 1024 * 1024
 MAX_FORM_FIELDS = 10_000
 #: Parts of one body that were compressed each on its own (RFC 1952, 2.2).
 MAX_GZIP_MEMBERS = 64
@@ -47936,6 +47938,8 @@ class RequestHandler(StreamOpener):
             self.unsent = memoryview(data)[done:]
             self.state = WRITING
             self.deadline = self.server.clock + RESPONSE_SECONDS
+            if len(self.unsent) > RECEIVE_BYTES:
+                self.server.later(0, self.server.shed_unsent)
         elif self.closing:
             self.finish()
 
@@ -48693,6 +48697,20 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             if handler.watched is not None:
                 self._attempt(handler, handler.expire)
                 self._settle(handler)
+
+    def shed_unsent(self):
+        """Ends the connections that have read nothing of their responses for the longest time, when those that wait
+        are larger than MAX_UNSENT_BYTES."""
+        waiting = [handler for handler in self.handlers if handler.state is WRITING and handler.watched is not None]
+        size = sum([len(handler.unsent) for handler in waiting])
+        if size > MAX_UNSENT_BYTES:
+            for handler in sorted(waiting, key=lambda handler: handler.deadline):
+                size -= len(handler.unsent)
+                handler.end()
+                handler.unsent = b""
+                self._settle(handler)
+                if size <= MAX_UNSENT_BYTES:
+                    break
 
     def _finish(self):
         """While stopping: True once everything is done or the time for that is over."""

@@ -7362,6 +7362,7 @@ LARGEST_CALLS = {
     "console.log": ("const a = new Array(4e6).fill(1)", "console.log(a, T)"),
     "console.log of directives": ("const t = '%c'.repeat(1e7)", "console.log(t, 1)"),
     "a chain of operators": ("const t = '1' + '+1'.repeat(3e6)", "(0, eval)(t)"),
+    "a text of functions": ("const t = Array.from({ length: 3e4 }, (_, i) => 'function v' + i + '() {}').join(';')", "(0, eval)(t)"),
     "a class in an expression": ("const t = '/[' + T + ']/'", "try { (0, eval)(t) } catch {}"),
     "a class in a pattern": ("const t = '[' + T + ']'", "try { new RegExp(t) } catch {}"),
     "a private name": ("const t = '#' + T", "try { (0, eval)(t) } catch {}"),
@@ -14358,6 +14359,26 @@ class HostileClientTest(ServerCase):
         routeRegistry.registerRoute("/send", ({ request: { form } }) =>
           routeRegistry.sendStreamMessageFiltered("/events", form.data, form.filter || "{}"), "POST");
     """
+
+    def test_responses_that_nobody_reads_are_bounded(self):
+        self.serve("routeRegistry.registerRoute('/big', () => 'a'.repeat(2e7)); routeRegistry.registerRoute('/small', () => 'b')")
+        with mock.patch.object(aiwebengine, "MAX_UNSENT_BYTES", 50_000_000), contextlib.ExitStack() as stack:
+            readers = []
+            for _ in range(8):
+                readers.append(stack.enter_context(socket.create_connection(("127.0.0.1", self.server.port), STUCK)))
+                readers[-1].sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                readers[-1].recv(1)
+
+            def received(reader):
+                size = 0
+                with contextlib.suppress(ConnectionError):
+                    while size < 20_000_000 and (data := reader.recv(1 << 20)):
+                        size += len(data)
+                return size
+            self.assertEqual(self.request("GET", "/small")[0], 200)
+            sizes = [received(reader) for reader in readers]
+            self.assertLess(sizes[0], 20_000_000)       # it had waited the longest
+            self.assertGreaterEqual(sizes[-1], 20_000_000)
 
     def test_what_is_smuggled_in_a_body_is_never_carried_out(self):
         self.serve(self.SOURCE)
