@@ -17343,7 +17343,7 @@ class ScriptTestsTest(ServerCase):
             await request("POST", "/say", { json: { data: "y" } });
             assert.deepEqual((await Promise.all(waiting)).map(({ data }) => data), ["x", "y"]);
             await assert.rejects(client.next(1500), /no message came on \\/chat within 1.5 s/);
-            await assert.rejects(connect("/chat").next(), /no stream for this client: 403/);
+            await assert.rejects(connect("/chat").next(), /not a stream for this client: 403/);
             client.close();
             await assert.rejects(client.next(), /ended/);
         """)
