@@ -13,22 +13,22 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            398
+     1  This page: contents, imports, version                                            400
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         452
           Long texts                                                                     149
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             48
-     4  JavaScript lexer                                                                 461
-     5  Syntax tree                                                                      426
-          Program and statements                                                         100
-          Functions and classes                                                           39
-          Literals and names                                                              47
-          Expressions                                                                     98
-          Patterns                                                                        19
-          Modules                                                                         57
-     6  Parser                                                                         2,381
-          Parser: names and scopes                                                       251
+     4  JavaScript lexer                                                                 462
+     5  Syntax tree                                                                      359
+          Program and statements                                                          77
+          Functions and classes                                                           31
+          Literals and names                                                              36
+          Expressions                                                                     75
+          Patterns                                                                        15
+          Modules                                                                         48
+     6  Parser                                                                         2,384
+          Parser: names and scopes                                                       252
           Parser: statements                                                             508
           Parser: functions                                                              173
           Parser: classes                                                                200
@@ -37,12 +37,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               184
           Parser: modules                                                                217
           Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,355
-          Variables and scopes                                                           174
-          Resolving names                                                                827
-          Types of variables                                                             343
-     8  Values and objects                                                             1,263
-          Property descriptors                                                           212
+     7  Scope analysis                                                                 1,366
+          Variables and scopes                                                           178
+          Resolving names                                                                833
+          Types of variables                                                             344
+     8  Values and objects                                                             1,264
+          Property descriptors                                                           213
           Ordinary objects                                                               417
           Functions                                                                      137
           Arrays                                                                         320
@@ -52,24 +52,24 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Type conversion                                                                252
           Objects                                                                        153
           Equality and order                                                              86
-          Arithmetic                                                                     246
-          Iteration                                                                      162
-    10  Code generator                                                                 4,025
+          Arithmetic                                                                     248
+          Iteration                                                                      164
+    10  Code generator                                                                 4,086
           Nodes of Python                                                                200
-          Functions and their variables                                                  469
-          Statements                                                                     211
-          Loops, jumps and try                                                           447
-          Destructuring                                                                  156
-          Expressions                                                                    245
+          Functions and their variables                                                  474
+          Statements                                                                     213
+          Loops, jumps and try                                                           450
+          Destructuring                                                                  161
+          Expressions                                                                    247
           Classes                                                                        182
-          Operators                                                                      412
-          Assignments                                                                    326
-          Members and calls                                                              407
-          Members as targets                                                             105
-          Questions about nodes                                                          173
-          Compiling a source text                                                        464
-          Showing the generated Python                                                    93
-    11  Built-ins of the language                                                      9,272
+          Operators                                                                      422
+          Assignments                                                                    334
+          Members and calls                                                              424
+          Members as targets                                                             104
+          Questions about nodes                                                          181
+          Compiling a source text                                                        465
+          Showing the generated Python                                                    94
+    11  Built-ins of the language                                                      9,297
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -122,8 +122,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async iteration                                                                162
           Array.fromAsync                                                                 42
           Disposal of resources                                                          160
-          JSON: parsing                                                                  431
-          JSON: writing                                                                  359
+          JSON: parsing                                                                  438
+          JSON: writing                                                                  360
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     92
@@ -2131,7 +2131,8 @@ class StatementParser(NameParser):
         """Read a statement that begins with an identifier or one of the contextual keywords."""
         using = self.using_kind()
         if using is not None:
-            if self.declarations.is_function and not (self.function.returns or self.function.static_block or self.is_module):
+            function = self.function
+            if self.declarations.is_function and not (function.returns or function.static_block or self.is_module):
                 raise self.error(f"'{using}' declarations are not allowed at the top level of a script")
             return self.parse_variable_statement(using)
         if self.value in ("let", "async") and self.escaped_at != self.start:
@@ -2213,11 +2214,12 @@ class StatementParser(NameParser):
         return self.finish(WithStatement(value, body), start, line, column)
 
     def using_kind(self, in_for=False):
-        """What a declaration that begins here has as its kind: "using", "await using", or None for anything else."""
+        """The kind of a declaration that begins here: "using", "await using"; None for anything else."""
         if self.value not in ("using", "await") or self.type != "name" or self.escaped_at == self.start:
             return None
         match = _USING.match(self.source, self.start)
-        if match is None or (in_for and match[2] == "of" and not match[3]) or (match[1] and not self.function.is_async):
+        if match is None or (in_for and match[2] == "of" and not match[3]) \
+                or (match[1] and not self.function.is_async):
             return None
         return "await using" if match[1] else "using"
 
@@ -2477,7 +2479,8 @@ class StatementParser(NameParser):
         while self.type not in ("case", "default", "}"):
             statement = self.parse_statement()
             if statement.__class__ is VariableDeclaration and statement.kind in USING:
-                raise self.error(f"'{statement.kind}' declarations are not allowed in case clauses", statement.start)
+                raise self.error(f"'{statement.kind}' declarations are not allowed in case clauses",
+                                 statement.start)
             consequent.append(statement)
             self.check_covers()
         return self.finish(SwitchCase(test, consequent), start, line, column)
@@ -8594,8 +8597,7 @@ class StatementEmitter(FunctionEmitter):
             self.statement(node)
 
     def disposing(self, visit, is_async):
-        """What visit() emits, and then, however it ends, the disposal of what `using` declared in it (14.2.2):
-        try: … / except BaseException as error: failure = error; raise / finally: dispose(resources, failure)"""
+        """What visit() emits, and then, however it ends, the disposal of what `using` declared in it (14.2.2)."""
         resources, failure = self.temporary(), self.temporary()
         self.emit_assign(resources, self.node(ast.List, [], _LOAD))
         self.emit_assign(failure, self.const(None))
@@ -8603,8 +8605,10 @@ class StatementEmitter(FunctionEmitter):
         body = self.collect(visit)
         self.resources = outer
         handler = self.node(ast.ExceptHandler, self.name("BaseException"), "error", [
-            self.node(ast.Assign, [self.store(failure)], self.name("error")), self.node(ast.Raise, None, None)])
-        closing = self.call("async_dispose" if is_async else "dispose", self.name(resources), self.name(failure))
+            self.node(ast.Assign, [self.store(failure)], self.name("error")),
+            self.node(ast.Raise, None, None)])
+        closing = self.call("async_dispose" if is_async else "dispose", self.name(resources),
+                            self.name(failure))
         if is_async:
             closing.args.append(self.const(self.is_generator))
             closing = self.node(ast.YieldFrom, closing)
@@ -8970,8 +8974,9 @@ class LoopEmitter(StatementEmitter):
                 self.emit_assign(variable.python, self.call("Cell", self.load_variable(variable)))
             self.while_loop(node, node.test, body)
             self.finish_loop(jump)
-        using = node.init.kind if isinstance(node.init, VariableDeclaration) and node.init.kind in USING else None
-        self.in_scope(scope, inside if using is None else lambda: self.disposing(inside, using == "await using"))
+        kind = node.init.kind if isinstance(node.init, VariableDeclaration) else None
+        self.in_scope(scope, inside if kind not in USING
+                      else lambda: self.disposing(inside, kind == "await using"))
 
     def visit_ForInStatement(self, node):
         labels = self.take_labels()
@@ -9013,7 +9018,8 @@ class LoopEmitter(StatementEmitter):
                     self.declare_cell(variable)
                 self.at(target)
                 if using is not None:
-                    self.disposing(lambda: (self.bind(target, self.used(using, self.name(id))), self.statement(node.body)),
+                    self.disposing(lambda: (self.bind(target, self.used(using, self.name(id))),
+                                            self.statement(node.body)),
                                    using == "await using")
                     self.block = outer
                     return
@@ -13063,7 +13069,8 @@ SUPPRESSED_ERROR.value("message", "")
 
 
 @SUPPRESSED_ERROR.constructor(3, call=True)
-def suppressed_error_construct(realm, new_target, error=undefined, suppressed=undefined, message=undefined, *_):
+def suppressed_error_construct(realm, new_target, error=undefined, suppressed=undefined, message=undefined,
+                               *_):
     result = new_error_object(realm, new_target, "SuppressedError", message, undefined)
     define_hidden(result, "error", error)
     define_hidden(result, "suppressed", suppressed)
@@ -19757,7 +19764,8 @@ def async_from_array_like(realm, ctor, source, mapper, receiver):
 
 @runtime_helper
 def use_resource(realm, resources, value, is_async):
-    """AddDisposableResource: notes (value, whether its disposal is awaited, function or None); gives the value."""
+    """AddDisposableResource: notes (value, whether its disposal is awaited, function or None); gives the
+    value."""
     if value is undefined or value is null:
         if is_async:
             resources.append((value, True, None))
@@ -19769,15 +19777,16 @@ def use_resource(realm, resources, value, is_async):
     if method is undefined:
         method = get_method(realm, value, SYM_DISPOSE)
         if method is undefined:
-            raise JSTypeError(f"{display(value)} has no method Symbol.{'asyncDispose or Symbol.' * is_async}dispose")
+            wanted = "asyncDispose or Symbol.dispose" if is_async else "dispose"
+            raise JSTypeError(f"{display(value)} has no method Symbol.{wanted}")
         run = method.fn if not is_async else lambda this: (method.fn(this), undefined)[1]
     resources.append((value, is_async, run))
     return value
 
 
 def disposal(realm, resources, failure, wrap=lambda value: value):
-    """DisposeResources: a Python generator of what is to be awaited. `failure` is the exception under way; raises
-    another where a disposal throws."""
+    """DisposeResources: a Python generator of what is to be awaited. `failure` is the exception under way;
+    raises another where a disposal throws."""
     if isinstance(failure, (Interrupted, GeneratorExit)):
         return
     failure, thrown = None if isinstance(failure, GeneratorReturn) else failure, None

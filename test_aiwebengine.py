@@ -3158,7 +3158,7 @@ var log = [], put = x => log.push(x); Promise.try((a, b) => a + b, 1, 2).then(pu
 Array.fromAsync([1, Promise.resolve(2)], x => x * 10).then(x => put(x.join("+"))); Array.fromAsync({ length: 1, 0: "like" }).then(x => put(x[0]))
 => 3 no like 10+20
 # RegExp.escape
-result = [RegExp.escape("a.b*c-d/ e"), RegExp.escape("\\n"), /^\\n\\t$/.test("\\n\\t"), new RegExp(RegExp.escape("1+1=(2)")).test("1+1=(2)"), thrown(() => RegExp.escape(1))].join()
+result = [RegExp.escape("a.b*c-d/ e"), RegExp.escape("\n"), /^\n\t$/.test("\n\t"), new RegExp(RegExp.escape("1+1=(2)")).test("1+1=(2)"), thrown(() => RegExp.escape(1))].join()
 => \x61\.b\*c\x2dd\/\x20e,\n,true,true,TypeError
 # Uint8Array: base64 and hex
 var b = new Uint8Array([251, 255, 0]), t = new Uint8Array(2); result = [b.toBase64(), b.toBase64({ alphabet: "base64url" }), new Uint8Array([1]).toBase64({ omitPadding: true }),
