@@ -186,10 +186,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         18
           Realms of a terminal                                                            93
           The prompt                                                                     137
-    16  js2py, and the choice of an engine                                             1,685
+    16  js2py, and the choice of an engine                                             1,697
           js2py: the private copy                                                        306
           js2py: from JavaScript to Python                                               467
-          js2py: hardening                                                               242
+          js2py: hardening                                                               254
           js2py: realm                                                                   629
           Engines                                                                         32
     17  Streams: registry, connections, broadcaster                                    1,421
@@ -272,7 +272,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,164
+    23  Command line                                                                   3,175
           Options                                                                        227
           Documentation                                                                  336
           The program                                                                    153
@@ -282,11 +282,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Script tests: requests and streams                                             181
           Script tests: one file                                                         422
           Reports of tests                                                               247
-          Several processes                                                              268
+          Several processes                                                              276
           A starter                                                                      197
           JavaScript without a server                                                    121
           The prompt's terminal                                                          179
-          The file as a program                                                           30
+          The file as a program                                                           33
 """
 
 import gc
@@ -11142,7 +11142,7 @@ def assigned_names(statements):
 def is_stable(left, right):
     """Whether evaluating `right` cannot change the variable `left`."""
     variable = left.scope if isinstance(left, Identifier) else None
-    if type(variable) is not Variable:
+    if type(variable) is not Variable or variable.early:     # reading it early may throw
         return False
     if not variable.assigned:
         return not variable.is_global
@@ -33956,6 +33956,18 @@ def harden_js2py_texts(realm, copy):
             ("encodeURI", encode_uri, URI_CHANGED), ("encodeURIComponent", encode_uri, URI_COMPONENT_CHANGED),
             ("decodeURI", decode_uri, URI_RESERVED), ("decodeURIComponent", decode_uri, frozenset())):
         getattr(pyjs, name).code = on_text(function, table)
+    def last_index_of(searched, position, this, arguments):
+        this.cok()
+        text, searched, position = this.to_string().value, searched.to_string().value, position.to_number()
+        start = len(text) if position.is_nan() else min(max(position.to_int(), 0), len(text))
+        return last_position(text, searched, start + len(searched))
+
+    def compare(first, second, comparator, old=copy.modules["js2py.prototypes.jsarray"].sort_compare):
+        realm.poll()
+        return old(first, second, comparator)
+
+    copy.modules["js2py.prototypes.jsarray"].sort_compare = compare
+    replace_js2py(base.StringPrototype, "lastIndexOf", last_index_of)
     pyjs.escape.code = on_text(functools.partial(global_escape, None, undefined))
     pyjs.unescape.code = on_text(functools.partial(global_unescape, None, undefined))
     replace_js2py(base.ArrayPrototype, "join", join)
@@ -46528,7 +46540,7 @@ class Key:
 
     def is_shown(self, head):
         """Is the token in the URL, or given as `Authorization: Bearer`, as monitors do?"""
-        given = head.query.get("token") or head.fields.get("authorization", "").removeprefix("Bearer ")
+        given = head.query.get("token") or re.sub("(?i)^bearer +", "", head.fields.get("authorization", ""))
         return secrets.compare_digest(utf8(given), utf8(self.token))
 
     def opens(self, head):
@@ -55472,6 +55484,9 @@ class Workers:
                 time.sleep(0.01)        # it is ending: `_reap` will find it
             while b"\n" in worker.received:
                 line, _, worker.received = worker.received.partition(b"\n")
+                if worker.number == 0 and not worker.up:        # it has printed the banner
+                    for other in self.workers:
+                        self._tell(other, b"b")
                 worker.up, worker.files = True, json.loads(line)
 
     def _deal(self, port):
@@ -55528,15 +55543,17 @@ class Workers:
         elif self.settling:
             self.settling -= 1
             for worker in self.workers:
-                if worker.up and worker.channel is not None:
-                    self._tell(worker)
+                if worker.up:
+                    self._tell(worker, b"r")
 
     @staticmethod
-    def _tell(worker):
+    def _tell(worker, command):
+        """Commands are b"r", to look at files, and b"b", when the banner is printed."""
         try:
-            worker.channel.send(b"r")
+            if worker.channel is not None:
+                worker.channel.send(command)
         except OSError:
-            pass                        # it has died, or has more to do than to look at files
+            pass                        # it has died, or has more to do than to listen
 
     def _end(self):
         """Stops all, gently first."""
@@ -55565,7 +55582,8 @@ def serve_as_worker(scripts, options, number, channel, first, dealt):
         return EXIT_USAGE
     if first and number == 0:
         print_banner(server, options)
-    server.app.log.release()
+    if number == 0 or not first:        # the others wait for b"b"
+        server.app.log.release()
     if first and number == 0 and options.open:
         open_browser(server)
     command = b"r"
@@ -55574,7 +55592,9 @@ def serve_as_worker(scripts, options, number, channel, first, dealt):
         while not select.select([channel], [], [], 0.5)[0] and not stop.is_set():
             pass
         command = b"" if stop.is_set() else received(channel, 64)
-        if command:
+        if b"b" in command:
+            server.app.log.release()
+        if b"r" in command:
             try:
                 on_script_thread(server.app.refresh)
             except OSError as error:
@@ -56112,8 +56132,11 @@ def run_program(*_exception):
     gc.freeze()                         # what is there by now stays: no collection need look at it again
     try:
         code = main()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
+    except BrokenPipeError:             # `| head` has seen enough
+        os._exit(EXIT_PIPE)
     except Exception:
         sys.excepthook(*sys.exc_info())
         code = EXIT_USAGE

@@ -2816,6 +2816,13 @@ var r = []; for (let i = 0; i < 2; i++) { let h = () => typeof x; try { h() } ca
 var token = {}, it = { [Symbol.asyncIterator]() { return this }, next: () => ({ done: false, get value() { throw token } }) };
 async function* f() { try { yield* it } catch (e) { return e === token } } f().next().then(x => { result = x.value })
 => true
+# 13.15.2 the object and the key of a target, and the left side of an operator, come before the right side
+var r = [], g = () => { throw new RangeError("right") };
+for (const f of [() => { d[1] = g(); let d = [] }, () => { d.x = g(); const d = {} }, () => { [1][d] = g(); const d = 1 },
+    () => { d + g(); const d = 1 }, () => { d[1] += g(); let d = [] }, () => { d.x(g()); let d }, () => { new C(g()); class C {} }])
+    try { f() } catch (e) { r.push(e.name) }
+result = r.join()
+=> ReferenceError,ReferenceError,ReferenceError,ReferenceError,ReferenceError,ReferenceError,ReferenceError
 # 22.1.2.2 String.fromCodePoint
 result = [String.fromCodePoint(0x1F600, 65, 0xFFFF, 0x10FFFF) === "\u{1F600}A\uFFFF\u{10FFFF}", String.fromCodePoint("65", true).length].join()
 => true,2
@@ -6119,6 +6126,21 @@ class Js2PyEngineTest(unittest.TestCase):
         with self.assertRaises(aiwebengine.JSError) as caught:
             self.evaluate(source, timeout)
         return caught.exception
+
+    def test_long_searches_and_sorts_end_at_the_time_limit(self):
+        for code, outcome in (
+                ("'abcabc'.lastIndexOf('bc') + ' ' + 'abcabc'.lastIndexOf('bc', 3) + ' ' + 'ab'.lastIndexOf('x')", "4 1 -1"),
+                ("var s = 'a'; for (var i = 0; i < 23; i++) s += s; s.lastIndexOf('b' + s.substr(0, 1000000))", -1),
+                ("var a = []; for (var i = 0; i < 20000; i++) a.push(i % 7); for (;;) a.sort()", "TimeoutError")):
+            realm = aiwebengine.check_engine("js2py")("long.js", console=lambda level, text: None)
+            before = time.thread_time()
+            with self.subTest(code):
+                try:
+                    found = realm.evaluate(code, timeout=2)
+                except aiwebengine.JSError as error:
+                    found = error.name
+                self.assertEqual(found, outcome)
+                self.assertLess(time.thread_time() - before, 4)
 
     def test_values_cross(self):
         cases = {"1 + 2": 3, "0.5": 0.5, "'é😀'": "é😀", "null": None, "undefined": aiwebengine.undefined,
@@ -16211,7 +16233,7 @@ class DashboardTest(ServerCase):
             status, _, text = self.get("/engine/metrics")
             self.assertEqual(status, 200)
             self.assertNotIn("/say", text)      # what is registered is for this machine
-            token = {"Authorization": "Bearer " + self.server.key.token}
+            token = {"Authorization": "bearer " + self.server.key.token}
             self.assertIn("/say", self.get("/engine/metrics", **token)[2])
         self.refused({"X-Forwarded-For": "192.0.2.7"}, text="the machine that the server runs on")
 
@@ -16673,6 +16695,33 @@ class WorkersTest(RedisCase):
         """What the workers that answered said of themselves."""
         return {self.get("/who")[2] for _ in range(count)}
 
+    def test_none_logs_a_request_before_the_banner_and_all_do_afterwards(self):
+        folder = pathlib.Path(self.enterTemporary())
+        self.write(folder / "app.js", WORKERS_SCRIPT)
+        self.write(folder / "lib" / "word.js", "export const word = 'one';")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.server = self
+        parent = subprocess.Popen([*self.command, str(folder), "--port", str(self.port), "--redis", self.redis.url, "--workers",
+                                   "3"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8")
+        self.addCleanup(parent.wait)
+        self.addCleanup(parent.stdout.close)
+        self.addCleanup(parent.kill)
+
+        def ask():
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return self.get("/who")[2]
+
+        self.until(ask)
+        self.until(lambda: len({ask() for _ in range(40)} - {None}) == 3)
+        first, missing = parent.stdout.readline(), {"#0", "#1", "#2"}
+        self.assertIn("http://localhost:", first)
+        while missing:
+            line = parent.stdout.readline()
+            self.assertTrue(line)
+            missing -= {line[10:12]} if "GET    /who" in line else set()
+
     def test_all_serve_one_port_and_deliver_everything_in_one_order(self):
         self.start()
         self.assertEqual(self.answers(), {"0 one", "1 one", "2 one"})
@@ -16869,6 +16918,15 @@ class FirstWordsTest(ServerCase):
         self.assertTrue(usage)
         for group in aiwebengine.OPTIONS:
             self.assertIn(f"\n\n{group}:\n", rest)
+
+    @needs(POSIX, "a shell's pipes")
+    def test_a_reader_who_has_seen_enough_is_no_error(self):
+        for option in ("--docs", "--types", "--outline", "--help"):
+            process = subprocess.Popen([*COMMAND, option], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            process.stdout.close()
+            with process:
+                self.assertEqual(process.stderr.read(), b"", option)
+                self.assertIn(process.wait(2 * STUCK), (aiwebengine.EXIT_OK, aiwebengine.EXIT_PIPE), option)
 
     def test_requests_are_logged_after_the_banner(self):
         self.serve({"a.js": "console.log('loaded');"})
