@@ -27,9 +27,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     75
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,384
+     6  Parser                                                                         2,388
           Parser: names and scopes                                                       252
-          Parser: statements                                                             508
+          Parser: statements                                                             512
           Parser: functions                                                              173
           Parser: classes                                                                200
           Parser: expressions                                                            457
@@ -54,11 +54,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     248
           Iteration                                                                      164
-    10  Code generator                                                                 4,086
+    10  Code generator                                                                 4,089
           Nodes of Python                                                                200
           Functions and their variables                                                  474
-          Statements                                                                     213
-          Loops, jumps and try                                                           450
+          Statements                                                                     214
+          Loops, jumps and try                                                           452
           Destructuring                                                                  161
           Expressions                                                                    247
           Classes                                                                        182
@@ -69,14 +69,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          181
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,297
+    11  Built-ins of the language                                                      9,300
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     69
-          Error                                                                          263
+          Error                                                                          264
           Number                                                                         314
           BigInt                                                                          50
           Math                                                                           170
@@ -121,7 +121,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async generators                                                               112
           Async iteration                                                                162
           Array.fromAsync                                                                 42
-          Disposal of resources                                                          160
+          Disposal of resources                                                          162
           JSON: parsing                                                                  438
           JSON: writing                                                                  360
           Reflect                                                                         73
@@ -2132,7 +2132,8 @@ class StatementParser(NameParser):
         using = self.using_kind()
         if using is not None:
             function = self.function
-            if self.declarations.is_function and not (function.returns or function.static_block or self.is_module):
+            if self.declarations.is_function and not (function.returns or function.static_block
+                                                      or self.is_module):
                 raise self.error(f"'{using}' declarations are not allowed at the top level of a script")
             return self.parse_variable_statement(using)
         if self.value in ("let", "async") and self.escaped_at != self.start:
@@ -8597,7 +8598,7 @@ class StatementEmitter(FunctionEmitter):
             self.statement(node)
 
     def disposing(self, visit, is_async):
-        """What visit() emits, and then, however it ends, the disposal of what `using` declared in it (14.2.2)."""
+        """What visit() emits, and then, however it ends, the disposal of what `using` declared (14.2.2)."""
         resources, failure = self.temporary(), self.temporary()
         self.emit_assign(resources, self.node(ast.List, [], _LOAD))
         self.emit_assign(failure, self.const(None))
