@@ -6699,7 +6699,7 @@ class PromptTest(unittest.TestCase):
         self.assertEqual(code, 0)
         for part in ("> 8\n", "> 1.5\n", "> ... [ 3 ]\n"):
             self.assertIn(part, out)
-        for part in (f"none.js cannot be read: {os.strerror(errno.ENOENT)}", "There is no .nonsense here", "Unexpected token '.'",
+        for part in (f"none.js cannot be read: {os.strerror(errno.ENOENT)}", "There is no command .nonsense", "Unexpected token '.'",
                      "Uncaught SyntaxError: Unexpected end of input"):
             self.assertIn(part, err)
 
