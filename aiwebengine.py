@@ -9505,8 +9505,8 @@ class ExpressionEmitter(DestructuringEmitter):
             return joined
         return self.call("checked_text", joined)
 
-    def text_of(self, value, kind, helper):
-        """A value as Python text for an f-string or concatenation."""
+    def text_of(self, value, kind, helper, ready=("str", "int")):
+        """A value as Python text for an f-string, or for a concatenation, for which only a str is `ready`."""
         if kind == "str" or (type(kind) is tuple and helper == "template_string"):
             return value
         if isinstance(value, ast.Constant) and type(value.value) is str:
@@ -9515,8 +9515,8 @@ class ExpressionEmitter(DestructuringEmitter):
                 or not (isinstance(value, ast.Name) or self.runs_often()):
             return self.call(helper, value)
         value, first = self.reusable(value)
-        return self.either(self.any_of(self.type_is(first, "str"), self.type_is(value, "int")), value,
-                           self.call(helper, value))
+        tests = [self.type_is(first if at == 0 else value, name) for at, name in enumerate(ready)]
+        return self.either(self.any_of(*tests) if tests[1:] else tests[0], value, self.call(helper, value))
 
     def visit_TaggedTemplateExpression(self, node):
         cooked = tuple(q.cooked for q in node.quasi.quasis)
@@ -10391,7 +10391,7 @@ class AssignmentEmitter(OperatorEmitter):
         kind = infer(node)
         piece = self.expression(node)
         if kind != "str":
-            piece = self.text_of(piece, kind, "to_text")
+            piece = self.text_of(piece, kind, "to_text", ("str",))
         self.note_assignment(variable)
         self.emit_python("""
             {text} = {text} + {piece}
@@ -24071,18 +24071,18 @@ def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_
 
 REGEXP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
-#: What RegExp.escape() changes (22.2.5.1), and its control escapes.
+#: What RegExp.escape() changes (22.2.5.1).
 _REGEXP_ESCAPED = re.compile(r"^[0-9A-Za-z]|[\^$\\.*+?()[\]{}|/]|[,\-=<>#&!%:;@~'`\"\s\ufeff]"
                              "|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
-_CONTROL_ESCAPES = {"\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r"}
+_CONTROL_LETTERS = {char: letter for letter, char in _CONTROL_ESCAPES.items()}
 
 
 def escape_for_regexp(match):
     char = match[0]
     if char in "^$\\.*+?()[]{}|/":
         return "\\" + char
-    if char in _CONTROL_ESCAPES:
-        return "\\" + _CONTROL_ESCAPES[char]
+    if char in _CONTROL_LETTERS:
+        return "\\" + _CONTROL_LETTERS[char]
     if char in "\x1c\x1d\x1e\x1f\x85":  # white space in Python only
         return char
     return f"\\x{ord(char):02x}" if char <= "\xff" else f"\\u{ord(char):04x}"
@@ -30608,11 +30608,17 @@ class CollectorPauses:
             gc.freeze()
             self.has_kept = True
 
+    def let_go(self):
+        """A realm was closed: the next full collection looks at everything."""
+        if self.has_kept:
+            self.is_stale = True
+            gc.unfreeze()
+
     def collect_all(self):
         gc.unfreeze()
         gc.collect()
         gc.freeze()
-        self.has_kept = self.is_stale = False
+        self.has_kept, self.is_stale = True, False
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -31657,7 +31663,7 @@ class RealmBase:
     def close(self):
         """Cancels timers; later entries fail."""
         self.closed = True
-        COLLECTOR_PAUSES.is_stale = COLLECTOR_PAUSES.has_kept
+        COLLECTOR_PAUSES.let_go()
         self.timers.close()
 
     def unload(self, reason):
@@ -49717,8 +49723,8 @@ def json_answer(value, status=200):
 
 
 #: What an action may ask for beside strings, and how it is called; it becomes JSON text.
-WHOLE_NUMBER, OBJECT, ANYTHING = (str, int), (str, dict), object
-_WISHES = {str: "a string", WHOLE_NUMBER: "a string or a whole number", OBJECT: "a string or an object"}
+WHOLE_NUMBER, SOME_OBJECT, ANYTHING = (str, int), (str, dict), object
+_WISHES = {str: "a string", WHOLE_NUMBER: "a string or a whole number", SOME_OBJECT: "a string or an object"}
 
 
 def asked(head, body, **kinds):
@@ -49744,7 +49750,7 @@ def send_test_message(handler, head, body):
     """Sends a message to a stream or subscription: `path`, `data` (a text, or what becomes one as JSON), `filter`
     (an object, or its JSON; "" for everyone)."""
     app = handler.app
-    path, data, text = asked(head, body, path=str, data=ANYTHING, filter=OBJECT)
+    path, data, text = asked(head, body, path=str, data=ANYTHING, filter=SOME_OBJECT)
     feed = find_feed(app, path)
     host = app.hosts.get(feed.script) if feed is not None else None
     if host is None:

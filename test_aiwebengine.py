@@ -395,6 +395,10 @@ class StructureTest(unittest.TestCase):
     def test_banners_count_up_from_two(self):
         self.assertEqual([number for number, _, _ in self.sections], list(range(1, 24)))
 
+    def test_a_name_is_defined_once(self):
+        times = collections.Counter(name for node in self.tree.body for name in self.names_of(node))
+        self.assertEqual([name for name, count in times.items() if count > 1], [])
+
     def test_names_are_used_only_below_their_definition(self):
         defined = {}
         for node in self.tree.body:
@@ -6634,7 +6638,7 @@ class PromptTest(unittest.TestCase):
         self.assertEqual(code, 0)
         for part in ("> 8\n", "> 1.5\n", "> ... [ 3 ]\n"):
             self.assertIn(part, out)
-        for part in (f"none.js cannot be read: {os.strerror(errno.ENOENT)}", "There is no .nonsense here", "Unexpected token '.'",
+        for part in (f"none.js cannot be read: {os.strerror(errno.ENOENT)}", "There is no command .nonsense", "Unexpected token '.'",
                      "Uncaught SyntaxError: Unexpected end of input"):
             self.assertIn(part, err)
 
@@ -17144,7 +17148,7 @@ class ScriptTestsTest(ServerCase):
             await request("POST", "/say", { json: { data: "y" } });
             assert.deepEqual((await Promise.all(waiting)).map(({ data }) => data), ["x", "y"]);
             await assert.rejects(client.next(1500), /no message came on \\/chat within 1.5 s/);
-            await assert.rejects(connect("/chat").next(), /no stream for this client: 403/);
+            await assert.rejects(connect("/chat").next(), /not a stream for this client: 403/);
             client.close();
             await assert.rejects(client.next(), /ended/);
         """)
@@ -17255,13 +17259,13 @@ class ScriptTestsTest(ServerCase):
 
     def test_texts_of_several_lines_are_compared_by_line(self):
         thrown = "assert.throws(() => { throw { text: actual } }, { text: expected })"
-        for call, word in (("assert.equal(actual, expected)", "values"), (thrown, "thrown value's text"),
-                           ("assert.deepEqual(actual, expected)", "contents")):
+        for call, word in (("assert.equal(actual, expected)", "values differ"), (thrown, "thrown value's text differs"),
+                           ("assert.deepEqual(actual, expected)", "contents differ")):
             text = self.failure("""
                 const actual = "Dear Ada,\\nit is late. \\nBen\\n", expected = "Dear Ada,\\nit is late.\\nBen\\n";
                 %s;
             """ % call)
-            self.assertRegex(text, word + r" differs? \(- expected, \+ actual\):\n" r' +"Dear Ada,\\n"\n'
+            self.assertRegex(text, word + r" \(- expected, \+ actual\):\n" r' +"Dear Ada,\\n"\n'
                              r' +- "it is late\.\\n"\n +\+ "it is late\. \\n"\n +"Ben\\n"\n')
         self.assertRegex(self.failure("assert.equal('a', 'a\\n')"), r'\n +- "a\\n"\n +\+ "a"\n')
 
