@@ -13,11 +13,11 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            394
+     1  This page: contents, imports, version                                            395
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         450
+     3  ERRORS, TEXT AND NUMBERS                                                         451
           Long texts                                                                     148
-          Lengths and numbers                                                             39
+          Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 461
      5  Syntax tree                                                                      414
@@ -47,10 +47,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      137
           Arrays                                                                         320
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,049
+     9  Conversions and operators                                                      1,051
           Numbers and text                                                               123
           Type conversion                                                                252
-          Objects                                                                        153
+          Objects                                                                        155
           Equality and order                                                              86
           Arithmetic                                                                     246
           Iteration                                                                      162
@@ -69,7 +69,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          173
           Compiling a source text                                                        440
           Showing the generated Python                                                    93
-    11  Built-ins of the language                                                      8,710
+    11  Built-ins of the language                                                      8,728
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -98,10 +98,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: constructor                                                             51
           Iterator prototypes                                                             10
           Array                                                                          144
-          Array: callbacks                                                               109
+          Array: callbacks                                                               111
           Array: order                                                                   125
-          Array: prototype methods                                                       547
-          Array: methods that typed arrays share                                          77
+          Array: prototype methods                                                       553
+          Array: methods that typed arrays share                                          87
           Array: constructor                                                              87
           Array iterators                                                                 44
           Map and Set                                                                    433
@@ -165,9 +165,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,854
+    15  Realm, jobs and timers                                                         3,882
           Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           881
+          Helpers of generated code: one realm                                           245
+          Helpers of generated code: shortcuts                                           664
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      333
@@ -794,7 +795,8 @@ def check_string_length(length):
 
 def checked_text(text):
     """A text that is not too long, or a RangeError."""
-    check_string_length(len(text))
+    if len(text) > MAX_STRING_LENGTH:
+        check_string_length(len(text))
     return text
 
 
@@ -6558,15 +6560,15 @@ def number_to_string(value):
     """Number::toString with radix 10 (6.1.6.1.20)."""
     if type(value) is int:
         return str(value)
+    text = repr(value)
+    if text[-2:] == ".0":
+        return "0" if value == 0 else text[:-2]
+    if "e" not in text and "n" not in text and "0.0000" not in text[:7]:
+        return text
     if value != value:
         return "NaN"
-    if value in (INFINITY, -INFINITY):
+    if value - value != 0:
         return "Infinity" if value > 0 else "-Infinity"
-    text = repr(value)
-    if text.endswith(".0"):
-        return "0" if value == 0 else text[:-2]
-    if "e" not in text and not text.startswith(("0.0000", "-0.0000")):
-        return text
     sign = "-" if text[0] == "-" else ""
     mantissa, _, exponent = text.lstrip("-").partition("e")
     whole, _, fraction = mantissa.partition(".")
@@ -6994,6 +6996,8 @@ def instance_of(value, target):
         raise JSTypeError("Right-hand side of 'instanceof' is not an object")
     handler = target.get(SYM_HAS_INSTANCE)
     if handler is not undefined and handler is not null:
+        if type(handler) is JSFunction and handler.info.kind == "builtin" and handler.info.name == "[Symbol.hasInstance]":
+            return ordinary_has_instance(target, value)
         return to_boolean(call(handler, target, value))
     if target.fn is None:
         raise JSTypeError("Right-hand side of 'instanceof' is not callable")
@@ -14851,6 +14855,8 @@ def sparse_indices(obj, indices):
 
 
 def array_and_length(realm, this):
+    if type(this) is JSArray:
+        return this, len(this.items)
     obj = to_object(realm, this)
     return obj, length_of_array_like(obj)
 
@@ -15233,6 +15239,10 @@ def join_elements(realm, obj, length, separator, make_text):
     """The elements as one string; "" for an array that is being joined already."""
     check_string_length((length - 1) * len(separator))
     realm.poll()
+    if type(obj) is JSArray and length < 10_000 and {*map(type, obj.items)} <= {int, str}:
+        texts = [*map(str, obj.items)]
+        check_string_length(sum(map(len, texts)) + (length - 1) * len(separator))
+        return separator.join(texts)
     joining = realm.host_hooks.setdefault("arrays being joined", [])
     if any(other is obj for other in joining):
         return ""
@@ -15256,6 +15266,8 @@ def array_map(realm, this, callback=undefined, receiver=undefined, *_):
     run = require_callable(callback).fn
     if type(obj) is JSArray and has_array_constructor(realm, obj):
         results = results_of_values(obj, length, run, receiver)
+        if len(results) == length:
+            return JSArray(realm.ArrayPrototype, results)
         for index, value in present_items(realm, obj, range(len(results), length)):
             if len(results) < index:
                 results += [HOLE] * (index - len(results))
@@ -15577,7 +15589,17 @@ def declare_search(declare, receive, walk, outcome, backwards, answer):
     def search(realm, this, callback=undefined, receiver=undefined, *_):
         obj, length = receive(realm, this)
         test = require_callable(callback).fn
-        for index, value in walk(realm, obj, range(length - 1, -1, -1) if backwards else range(length)):
+        start = 0
+        if type(obj) is JSArray and not backwards and takes_at_most(test, 1):
+            items, index = obj.items, -1
+            for index, value in enumerate(itertools.islice(items, length)):
+                passed = test(receiver, value)
+                if (passed if type(passed) is bool else to_boolean(passed)) is outcome:
+                    return answer(index, value)
+                if obj.items is not items:
+                    break
+            start = index + 1
+        for index, value in walk(realm, obj, range(length - 1, -1, -1) if backwards else range(start, length)):
             if to_boolean(test(receiver, value, index, obj)) is outcome:
                 return answer(index, value)
         return answer(-1, undefined)
@@ -28270,10 +28292,14 @@ def reading_helpers(realm, helpers):
             props = obj.props
             if key in props:
                 return props[key]
-            if obj.attrs is None and type(obj.proto) is JSObject and key not in obj.proto.props:
-                attrs = obj.proto.attrs
-                if attrs is not None and type(accessor := attrs.get(key)) is Accessor and accessor.getter is not undefined:
-                    return accessor.getter.fn(obj)
+            proto = obj.proto
+            if obj.attrs is None and type(proto) is JSObject:
+                if key in proto.props:
+                    return proto.props[key]
+                attrs = proto.attrs
+                if attrs is not None and key in attrs and attrs[key].getter is not undefined:
+                    return attrs[key].getter.fn(obj)
+                return proto.get(key, obj)
             return obj.get(key)
         if isinstance(obj, JSObject):
             return obj.get(key)
@@ -28489,6 +28515,8 @@ def function_helpers(realm, helpers):
     return make_function, make_target_function, make_async, make_generator, make_async_generator
 
 
+# -- Helpers of generated code: shortcuts ------------------------------------------------
+
 protector("push_untouched", ArrayPrototype=("push",))
 protector("pop_untouched", ArrayPrototype=("pop",))
 protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
@@ -28578,7 +28606,7 @@ def shortcuts_of_collections(realm, helpers):
 
 def shortcuts_of_math(realm, helpers):
     """Functions of Math that are called often."""
-    method, square_root = helpers["method"], math.sqrt
+    method, square_root, round_down = helpers["method"], math.sqrt, math.floor
     #: Functions of Math in this realm that nobody has replaced, by name.
     known = {}
 
@@ -28599,10 +28627,9 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_floor(obj, text, value):
         """Math.floor(value)"""
-        if type(value) is float and type(obj) is JSObject and "floor" in obj.props and -2147483648 < value < 2147483648 \
+        if type(value) is float and type(obj) is JSObject and "floor" in obj.props and -2147483648.0 < value < 2147483648.0 \
                 and (obj.props["floor"] is known.get("floor") or knows(obj, "floor")):
-            result = value // 1
-            return int(result) if result else 0 if value > 0 else value
+            return round_down(value) or (0 if value else value)
         return method(obj, "floor", text)(obj, value)
 
     def quick_max(obj, text, x, y):
@@ -28921,12 +28948,35 @@ def refuse_destructuring(realm, value, first=None):
     raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
 
 
+def inherits_enumerable(obj):
+    """Whether the prototypes of an ordinary object may have enumerable properties."""
+    proto = obj.proto
+    while proto is not None:
+        if proto.exotic or proto.props and proto.attrs is None:
+            return True
+        for flags in (proto.attrs or {}).values():
+            if (flags.flags if type(flags) is Accessor else flags) & ENUMERABLE:
+                return True
+        proto = proto.proto
+    return False
+
+
+def is_own_enumerable(obj, key):
+    desc = obj.get_own(key)
+    return desc is not None and desc.enumerable
+
+
 @runtime_helper
 def enumerate_keys(realm, value):
     """The keys of for-in (14.7.5.9), as a Python generator."""
     if value is undefined or value is null:
         return
     obj = to_object(realm, value)
+    if type(obj) is JSObject and obj.attrs is None and not inherits_enumerable(obj):
+        for key in order_keys(obj.props):
+            if type(key) is str and (key in obj.props if obj.attrs is None else is_own_enumerable(obj, key)):
+                yield key
+        return
     seen = set()
     while obj is not None:
         for key in obj.own_keys():
