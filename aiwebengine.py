@@ -41,8 +41,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           106
           Resolving names                                                                716
           Types of variables                                                             343
-     8  Values and objects                                                             1,263
-          Property descriptors                                                           212
+     8  Values and objects                                                             1,265
+          Property descriptors                                                           214
           Ordinary objects                                                               417
           Functions                                                                      137
           Arrays                                                                         320
@@ -54,17 +54,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     246
           Iteration                                                                      162
-    10  Code generator                                                                 3,831
+    10  Code generator                                                                 3,867
           Nodes of Python                                                                196
           Functions and their variables                                                  419
           Statements                                                                     154
           Loops, jumps and try                                                           440
-          Destructuring                                                                  156
+          Destructuring                                                                  170
           Expressions                                                                    245
           Classes                                                                        182
           Operators                                                                      401
           Assignments                                                                    314
-          Members and calls                                                              379
+          Members and calls                                                              401
           Members as targets                                                             104
           Questions about nodes                                                          173
           Compiling a source text                                                        440
@@ -165,10 +165,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,882
+    15  Realm, jobs and timers                                                         3,879
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           245
-          Helpers of generated code: shortcuts                                           664
+          Helpers of generated code: shortcuts                                           661
           The global object                                                              120
           Modules                                                                        413
           Deadlines                                                                      333
@@ -5515,6 +5515,8 @@ class ProtectedAttrs(dict):
         if value is not self.originals.get(key):
             for name in self.relied_on.get(key, ()):
                 setattr(self.realm, name, False)
+                if name in self.realm.runtime:      # generated code asks, too
+                    self.realm.runtime[name] = False
 
     def __setitem__(self, key, flags):
         dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int and key in self.relied_on else flags)
@@ -9015,8 +9017,15 @@ class DestructuringEmitter(LoopEmitter):
         values at once, where nobody can see that."""
         text = self.iterable_text(self.source_of[1]) if pattern is self.source_of[0] else []
         if all(element is None or self.is_unseen(element, store == self.assign_one) for element in pattern.elements):
-            values = self.temporary()
-            self.emit_assign(values, self.call("first_values", value, self.const(len(pattern.elements)), *text))
+            values, count = self.temporary(), self.const(len(pattern.elements))
+            if self.runs_often():
+                value, first = self.reusable(value)
+                plain = self.both(*self.plain_array_tests(first, value, "array_iteration_untouched"), self.compare(
+                    self.call("len", self.attribute(value, "items")), ast.GtE(), count))
+                self.emit_assign(values, self.either(plain, self.attribute(value, "items"),
+                                                     self.call("first_values", value, count, *text)))
+            else:
+                self.emit_assign(values, self.call("first_values", value, count, *text))
             for index, element in enumerate(pattern.elements):
                 if element is not None:
                     self.at(element)
@@ -9033,6 +9042,13 @@ class DestructuringEmitter(LoopEmitter):
         self.out += self.guarded_loop(body, iterator)
         if not (pattern.elements and isinstance(pattern.elements[-1], RestElement)):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
+
+    def plain_array_tests(self, first, value, untouched):
+        """Conditions that a value is an array of this realm with nothing of its own but elements, and that what
+        `untouched` stands for is as it was made."""
+        return (self.type_is(first, "JSArray"), self.compare(self.attribute(value, "attrs"), _IS, self.const(None)),
+                self.negated(self.attribute(value, "props")),
+                self.compare(self.attribute(value, "proto"), _IS, self.name("ArrayPrototype")), self.name(untouched))
 
     def is_unseen(self, element, assigned):
         """Whether an element of a pattern is a variable that only this function sees, and whose store cannot fail."""
@@ -10009,7 +10025,7 @@ class AssignmentEmitter(OperatorEmitter):
                 self.at(target)
                 self.assign_one(target, value)
         array = self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
-        self.emit_if(self.call("plain_arrays"), self.collect(assign),
+        self.emit_if(self.name("array_iteration_untouched"), self.collect(assign),
                      self.collect(lambda: self.assign_target(left, array)))
 
     def store_element(self, target, right):
@@ -10387,6 +10403,28 @@ class CallEmitter(AssignmentEmitter):
             return self.super_call(node)
         self.shorten(node)
         return self.call_with(callee, [], node.arguments, node.optional)
+
+    def effect_CallExpression(self, node):
+        """A call as a statement: array.push(value) is done inline."""
+        callee, arguments = node.callee, node.arguments
+        if not (isinstance(callee, MemberExpression) and not callee.computed and not callee.optional
+                and callee.property.name == "push" and len(arguments) == 1 and not node.optional
+                and not isinstance(callee.property, PrivateName) and not isinstance(callee.object, Super)
+                and not isinstance(arguments[0], SpreadElement) and self.runs_often() and not self.needs_lift(node)
+                and chain_length(node) <= MAX_EXPRESSION_DEPTH):
+            self.emit_value(self.visit_CallExpression(node))
+            return
+        obj = self.fixed(callee.object, arguments[0])
+        value = self.expression(arguments[0])
+        if not isinstance(value, (ast.Name, ast.Constant)):
+            value = self.saved(value)
+        items = self.attribute(obj, "items")
+        check = self.both(*self.plain_array_tests(obj, obj, "push_untouched"), self.compare(
+            self.call("len", items), ast.Lt(), self.name("appendable")))
+        self.line, self.column = callee.property.line, callee.property.column
+        slow = self.call("push", obj, self.const(self.text(callee)), value)
+        self.emit_if(check, [self.node(ast.Expr, self.apply(self.attribute(items, "append"), [value]))],
+                     [self.node(ast.Expr, slow)])
 
     def call_with(self, callee, before, arguments, optional=False):
         """callee(before…, arguments…): `this` is the object of a member callee."""
@@ -28685,10 +28723,6 @@ def iteration_helpers(realm, helpers):
     def rest_array(values):
         return JSArray(array_proto, list(values))
 
-    def plain_arrays():
-        """Whether arrays are iterated by the built-in functions."""
-        return realm.array_iteration_untouched
-
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is tuple:
@@ -28712,12 +28746,13 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array, plain_arrays
+    return iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array
 
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
-    runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype)
+    runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype,
+                   array_iteration_untouched=realm.array_iteration_untouched, push_untouched=realm.push_untouched)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers, function_helpers, shortcuts,
                  shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
