@@ -13,73 +13,73 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            395
+     1  This page: contents, imports, version                                            400
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         451
-          Long texts                                                                     148
+     3  ERRORS, TEXT AND NUMBERS                                                         453
+          Long texts                                                                     149
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
-     4  JavaScript lexer                                                                 461
-     5  Syntax tree                                                                      414
-          Program and statements                                                          93
-          Functions and classes                                                           39
-          Literals and names                                                              47
-          Expressions                                                                     93
-          Patterns                                                                        19
-          Modules                                                                         57
-     6  Parser                                                                         2,324
-          Parser: names and scopes                                                       251
-          Parser: statements                                                             476
+     4  JavaScript lexer                                                                 462
+     5  Syntax tree                                                                      356
+          Program and statements                                                          74
+          Functions and classes                                                           31
+          Literals and names                                                              36
+          Expressions                                                                     75
+          Patterns                                                                        15
+          Modules                                                                         48
+     6  Parser                                                                         2,354
+          Parser: names and scopes                                                       252
+          Parser: statements                                                             480
           Parser: functions                                                              173
           Parser: classes                                                                200
-          Parser: expressions                                                            446
+          Parser: expressions                                                            457
           Parser: literals                                                               218
-          Parser: patterns                                                               182
+          Parser: patterns                                                               184
           Parser: modules                                                                217
-          Parsing a source text                                                          101
-     7  Scope analysis                                                                 1,176
-          Variables and scopes                                                           106
-          Resolving names                                                                716
-          Types of variables                                                             343
-     8  Values and objects                                                             1,265
-          Property descriptors                                                           214
+          Parsing a source text                                                          113
+     7  Scope analysis                                                                 1,365
+          Variables and scopes                                                           178
+          Resolving names                                                                832
+          Types of variables                                                             344
+     8  Values and objects                                                             1,266
+          Property descriptors                                                           215
           Ordinary objects                                                               417
           Functions                                                                      137
           Arrays                                                                         320
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,051
-          Numbers and text                                                               123
+     9  Conversions and operators                                                      1,059
+          Numbers and text                                                               124
           Type conversion                                                                252
-          Objects                                                                        155
+          Objects                                                                        156
           Equality and order                                                              86
-          Arithmetic                                                                     246
-          Iteration                                                                      162
-    10  Code generator                                                                 3,867
-          Nodes of Python                                                                196
-          Functions and their variables                                                  419
-          Statements                                                                     154
-          Loops, jumps and try                                                           440
-          Destructuring                                                                  170
-          Expressions                                                                    245
+          Arithmetic                                                                     248
+          Iteration                                                                      164
+    10  Code generator                                                                 4,084
+          Nodes of Python                                                                200
+          Functions and their variables                                                  474
+          Statements                                                                     180
+          Loops, jumps and try                                                           443
+          Destructuring                                                                  177
+          Expressions                                                                    247
           Classes                                                                        182
-          Operators                                                                      401
-          Assignments                                                                    314
-          Members and calls                                                              401
+          Operators                                                                      422
+          Assignments                                                                    334
+          Members and calls                                                              446
           Members as targets                                                             104
-          Questions about nodes                                                          173
-          Compiling a source text                                                        440
-          Showing the generated Python                                                    93
-    11  Built-ins of the language                                                      8,728
+          Questions about nodes                                                          181
+          Compiling a source text                                                        465
+          Showing the generated Python                                                    94
+    11  Built-ins of the language                                                      9,143
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
           Boolean                                                                         15
-          Symbol                                                                          45
+          Symbol                                                                          46
           Call stacks                                                                     69
-          Error                                                                          249
+          Error                                                                          250
           Number                                                                         314
           BigInt                                                                          50
-          Math                                                                           143
+          Math                                                                           170
           Date                                                                            46
           Date: arithmetic                                                                78
           Date: local time                                                               151
@@ -99,32 +99,34 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterator prototypes                                                             10
           Array                                                                          144
           Array: callbacks                                                               111
-          Array: order                                                                   125
+          Array: order                                                                   126
           Array: prototype methods                                                       553
-          Array: methods that typed arrays share                                          87
+          Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 44
-          Map and Set                                                                    433
-          Iterators of Map and Set                                                       139
-          WeakMap and WeakSet                                                             84
+          Map and Set                                                                    434
+          Iterators of Map and Set                                                       141
+          WeakMap and WeakSet                                                            113
           WeakRef and FinalizationRegistry                                               113
-          ArrayBuffer                                                                    123
-          Element types                                                                   99
-          Typed arrays                                                                   580
-          Constructors of the element types                                               93
-          DataView                                                                        98
-          Promise                                                                        442
-          Generators and async functions                                                 190
-          Iterator helpers                                                               465
+          ArrayBuffer                                                                    163
+          Element types                                                                  104
+          Typed arrays                                                                   600
+          Constructors of the element types                                               95
+          Uint8Array: base64 and hex                                                     165
+          DataView                                                                       110
+          Promise                                                                        456
+          Generators and async functions                                                 192
+          Iterator helpers                                                               468
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                181
-          JSON: parsing                                                                  401
-          JSON: writing                                                                  337
+          Async iteration                                                                162
+          Array.fromAsync                                                                 42
+          JSON: parsing                                                                  438
+          JSON: writing                                                                  360
           Reflect                                                                         73
           Proxy                                                                          272
-          Global functions and values                                                     88
-    12  Regular expressions                                                            3,287
+          Global functions and values                                                     92
+    12  Regular expressions                                                            3,312
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -134,162 +136,164 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: patterns for Python's `re`                                             141
           RegExp: how many steps a pattern can take                                      460
           RegExp: the threaded matcher                                                   522
-          RegExp: compiled patterns                                                      310
-          RegExp objects                                                                 127
+          RegExp: compiled patterns                                                      311
+          RegExp objects                                                                 128
           RegExp.prototype                                                               149
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
-          RegExp: the constructor                                                         35
+          RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,279
+    13  Intl                                                                           2,295
           Intl: the table of locales                                                     819
-          Intl (ECMA-402): locales                                                       297
+          Intl (ECMA-402): locales                                                       301
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              419
-          Intl.DateTimeFormat                                                            431
+          Intl.NumberFormat                                                              424
+          Intl.DateTimeFormat                                                            438
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
           Intl.RelativeTimeFormat                                                         72
-    14  Functions of the web                                                           2,225
-          Inspection                                                                     604
+    14  Functions of the web                                                           2,228
+          Inspection                                                                     605
           console: formatting                                                             85
           console: tables                                                                 78
           console                                                                        191
           URL                                                                            597
-          URLSearchParams                                                                233
+          URLSearchParams                                                                234
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    128
           Base64                                                                          32
-          structuredClone                                                                138
+          structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,879
-          Helpers of generated code: any realm                                           353
+    15  Realm, jobs and timers                                                         3,991
+          Helpers of generated code: any realm                                           359
           Helpers of generated code: one realm                                           245
           Helpers of generated code: shortcuts                                           661
+          Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        413
-          Deadlines                                                                      333
-          Values for a reader that chooses                                               101
+          Modules                                                                        418
+          Deadlines                                                                      337
+          Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
-          Threads for scripts                                                            155
+          Threads for scripts                                                            156
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   430
-          Realm: running code, values in and out                                         413
+          Realm: objects, errors, jobs                                                   432
+          Realm: running code, values in and out                                         419
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
-          Functions for a console                                                         17
+          Functions for a console                                                         18
           Realms of a terminal                                                            93
-          The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,666
-          js2py: the private copy                                                        304
-          js2py: from JavaScript to Python                                               462
-          js2py: hardening                                                               235
-          js2py: realm                                                                   624
+          The prompt                                                                     137
+    16  js2py, and the choice of an engine                                             1,697
+          js2py: the private copy                                                        306
+          js2py: from JavaScript to Python                                               467
+          js2py: hardening                                                               254
+          js2py: realm                                                                   629
           Engines                                                                         32
-    17  Streams: registry, connections, broadcaster                                    1,415
+    17  Streams: registry, connections, broadcaster                                    1,421
           Messages of streams                                                            117
           Connections                                                                     72
-          Streams                                                                        393
+          Streams                                                                        396
           Runs of deliveries                                                             120
           Registry of streams                                                             67
-          Sockets                                                                        142
-          Broadcaster                                                                    448
-    18  GraphQL                                                                        5,048
-          GraphQL errors                                                                 175
+          Sockets                                                                        144
+          Broadcaster                                                                    449
+    18  GraphQL                                                                        5,093
+          GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
-          GraphQL syntax tree                                                            131
+          GraphQL syntax tree                                                            109
           GraphQL parser                                                                 384
           GraphQL types                                                                  148
           GraphQL scalars                                                                172
-          GraphQL input: coercion and checks                                             166
+          GraphQL input: coercion and checks                                             167
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    241
-          GraphQL schema                                                                 615
+          GraphQL registrations, and their SDL in one                                    239
+          GraphQL schema                                                                 620
           GraphQL limits                                                                  91
-          GraphQL validation                                                             682
-          GraphQL plans                                                                  512
-          GraphQL documents                                                              140
+          GraphQL validation                                                             683
+          GraphQL plans                                                                  528
+          GraphQL documents                                                              168
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                713
-    19  Host API                                                                       2,268
-          Arguments                                                                      162
-          routeRegistry                                                                  175
-          graphQLRegistry                                                                 98
-          ResponseBuilder                                                                142
+          GraphQL service                                                                725
+    19  Host API                                                                       2,299
+          Arguments                                                                      166
+          routeRegistry                                                                  179
+          graphQLRegistry                                                                101
+          ResponseBuilder                                                                144
           sharedStorage                                                                   87
-          Storage in a file                                                              302
+          Storage in a file                                                              311
           Relays                                                                          44
-          Redis                                                                          765
+          Redis                                                                          774
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,100
-          Log                                                                            195
-          Causes of errors                                                               221
-          Errors of scripts                                                               78
-          Calls                                                                          216
-          Routes                                                                         164
-          Imported files                                                                  59
-          One script                                                                     378
-          All scripts                                                                    604
-          Live pages                                                                     122
-    21  HTTP server                                                                    3,344
+    20  Scripts: loading and hot reload                                                2,159
+          Log                                                                            198
+          Causes of errors                                                               249
+          Errors of scripts                                                               80
+          Calls                                                                          217
+          Routes                                                                         167
+          Imported files                                                                  62
+          One script                                                                     381
+          All scripts                                                                    618
+          Live pages                                                                     123
+    21  HTTP server                                                                    3,377
           Request heads                                                                  200
-          Request bodies                                                                 247
-          Responses of handlers                                                          157
-          Who may ask                                                                    215
+          Request bodies                                                                 248
+          Responses of handlers                                                          158
+          Who may ask                                                                    219
           The last requests                                                               32
-          Fault injection                                                                334
-          Live pages                                                                      45
-          Static files                                                                   261
-          One connection: reading                                                        215
-          One connection: answering                                                      286
-          One connection: GraphQL and routes of scripts                                  238
-          One connection: streams                                                        124
+          Fault injection                                                                336
+          Live pages                                                                      46
+          Static files                                                                   264
+          One connection: reading                                                        216
+          One connection: answering                                                      289
+          One connection: GraphQL and routes of scripts                                  244
+          One connection: streams                                                        130
           One connection: writing                                                        133
-          Requests as scripts see them                                                   179
-          The server                                                                     571
-    22  Pages                                                                          3,910
+          Requests as scripts see them                                                   180
+          The server                                                                     575
+    22  Pages                                                                          3,968
           Page kit                                                                       124
-          Live pages                                                                     207
-          Errors                                                                         288
-          For monitors                                                                   116
-          Dashboard: facts                                                               312
-          Dashboard: the live channel                                                    174
-          Dashboard: actions                                                             230
-          Dashboard: the look                                                            308
-          Dashboard: the script                                                          750
-          QR codes                                                                       150
-          For other devices                                                               34
+          Live pages                                                                     209
+          Errors                                                                         300
+          For monitors                                                                   120
+          Dashboard: facts                                                               313
+          Dashboard: the live channel                                                    175
+          Dashboard: actions                                                             231
+          Dashboard: the look                                                            315
+          Dashboard: the script                                                          773
+          QR codes                                                                       153
+          For other devices                                                               38
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     185
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,062
-          Options                                                                        210
-          Documentation                                                                  304
-          The program                                                                    148
-          The map of this file                                                            58
-          Serving                                                                        169
-          Script tests                                                                   391
-          Script tests: requests and streams                                             180
-          Script tests: one file                                                         417
-          Reports of tests                                                               246
-          Several processes                                                              266
-          A starter                                                                      192
-          JavaScript without a server                                                    120
-          The prompt's terminal                                                          178
-          The file as a program                                                           29
+    23  Command line                                                                   3,175
+          Options                                                                        227
+          Documentation                                                                  336
+          The program                                                                    153
+          The map of this file                                                            60
+          Serving                                                                        175
+          Script tests                                                                   412
+          Script tests: requests and streams                                             181
+          Script tests: one file                                                         422
+          Reports of tests                                                               247
+          Several processes                                                              276
+          A starter                                                                      197
+          JavaScript without a server                                                    121
+          The prompt's terminal                                                          179
+          The file as a program                                                           33
 """
 
 import gc
 
 COLLECTS_GARBAGE = gc.isenabled()
-gc.disable()                # until the end of this file: what is made meanwhile stays, and looking at it takes time
+# until the end of this file: what is made meanwhile stays, and looking at it takes time
+gc.disable()
 
 import argparse
 import array
@@ -354,8 +358,8 @@ except ImportError:                     # a Python that was built without it
 
 
 class LateModule:
-    """A module of Python's that is loaded when it is first used, because it takes time or memory: `name` is imported
-    then, and what is looked up stays here."""
+    """A module of Python's that is loaded when it is first used, because it takes time or memory: `name` is
+    imported then, and what is looked up stays here."""
 
     __spec__ = None
 
@@ -372,7 +376,8 @@ class LateModule:
         return value
 
 
-(decimal, difflib, fractions, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid, zoneinfo) = map(LateModule, (
+(decimal, difflib, fractions, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid,
+ zoneinfo) = map(LateModule, (
     "decimal difflib fractions secrets shlex sqlite3 ssl textwrap traceback uuid zoneinfo").split())
 
 # OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has the stand-in.
@@ -429,8 +434,8 @@ FRAME_BYTES = 8 * 1024
 
 
 def code_frame(source, line, column, around=2, opening=None):
-    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
-    an `opening`, that line is shown and marked as well."""
+    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column)
+    of an `opening`, that line is shown and marked as well."""
     lines = source.removesuffix("\n").split("\n")
     if line is not None and line == len(lines) + 1:     # the end of the text
         line, column = len(lines), len(lines[-1]) + 1
@@ -616,7 +621,8 @@ class EngineUnavailable(Exception):
 
 
 class FinallyLeft(BaseException):
-    """On its way from a `return`, `break` or `continue` in a finally block to the end of its try statement."""
+    """On its way from a `return`, `break` or `continue` in a finally block to the end of its try
+    statement."""
 
     def __init__(self, left, value):
         super().__init__()
@@ -666,8 +672,8 @@ def in_slices(text, convert):
 
 
 def replace_in_slices(pattern, replacement, text, check=None):
-    """pattern.sub(replacement, text) for a function and matches that are short and never empty. Keeps no object
-    for each of millions of matches; check(length) may refuse a result that grows too long."""
+    """pattern.sub(replacement, text) for a function and matches that are short and never empty. Keeps no
+    object for each of millions of matches; check(length) may refuse a result that grows too long."""
     if len(text) <= SLICE_LENGTH:
         return pattern.sub(replacement, text)
     done, pieces, start, size = [], [], 0, 0
@@ -689,8 +695,8 @@ CUT_LENGTH = 16
 
 
 def matches_in_slices(pattern, text):
-    """pattern.finditer(text) for replace_in_slices(): one search through a long text in which little matches would
-    hold up all threads."""
+    """pattern.finditer(text) for replace_in_slices(): one search through a long text in which little matches
+    would hold up all threads."""
     at, length = 0, len(text)
     while at < length:
         poll_interrupt()
@@ -777,7 +783,8 @@ def python_text(text):
 
 def well_formed_text(text):
     """Code units as Python text that encodes to UTF-8: lone surrogates become U+FFFD."""
-    return text if text.isascii() else in_slices(text, lambda piece: _SURROGATE.sub("\ufffd", python_text(piece)))
+    return text if text.isascii() else in_slices(text,
+                                                 lambda piece: _SURROGATE.sub("\ufffd", python_text(piece)))
 
 
 # -- Lengths and numbers -----------------------------------------------------------------
@@ -907,14 +914,15 @@ _JS_TOKEN = re.compile(r"""[ \t]*(?:
 _JS_LINE_BREAK = re.compile("\r\n|[\n\r\u2028\u2029]")
 _REST_OF_LINE = re.compile("[^\n\r\u2028\u2029]*").match
 _HASHBANG = re.compile("#![^\n\r\u2028\u2029]*").match
-_ODD_NAME = re.compile(r"(?:[^\x00-\x7f]|[A-Za-z0-9_$]|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
+_ODD_NAME = re.compile(r"(?:[A-Za-z0-9_$\x80-\U0010ffff]+|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
 _NAME_ESCAPE = re.compile(r"\\u(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{4}))")
 # Parts of literals: many in one match, but not millions.
 _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1,10000}}").match
                  for quote in ("'", '"')}
 _TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
-_REGEXP_PARTS = re.compile("(?:[^/\\\\\\[\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]"
-                           "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]){0,65536}\\]){1,10000}").match
+_REGEXP_PARTS = re.compile("(?:[^/\\\\\\[\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]|\\["
+                           "(?:[^\\]\\\\\n\r\u2028\u2029]+"
+                           "|\\\\[^\n\r\u2028\u2029]){0,65536}\\]){1,10000}").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})"
                      r"|([0-3][0-7]{0,2}|[4-7][0-7]?)|(\r\n|[\s\S]))")
@@ -1347,7 +1355,19 @@ def _node_constructor(fields):
     return namespace["__init__"]
 
 
-class Node:
+class NodeClass(type):
+    """The class of classes of nodes: those of `class If(Node, fields="test body")` have these attributes,
+    which their constructor takes in this order."""
+
+    def __new__(cls, name, bases, space, fields=""):
+        names = tuple(fields.split()) if isinstance(fields, str) else fields
+        return super().__new__(cls, name, bases, {"__slots__": names, "fields": names, **space})
+
+    def __init__(cls, name, bases, space, fields=""):
+        super().__init__(name, bases, space)
+
+
+class Node(metaclass=NodeClass):
     """One construct of a program.
 
     start, end           offsets into the source text, end exclusive
@@ -1360,7 +1380,6 @@ class Node:
     """
 
     __slots__ = ("start", "end", "line", "column", "end_line", "end_column", "parenthesized", "scope")
-    fields = ()
 
     def __init_subclass__(cls):
         cls.__init__ = _node_constructor(cls.fields)
@@ -1397,333 +1416,264 @@ class Node:
 
 # -- Program and statements --------------------------------------------------------------
 
-class Program(Node):
+class Program(Node, fields="body source_type strict"):
     """A whole script or module: body is a list of statements, source_type "script" or "module"."""
-    __slots__ = fields = ("body", "source_type", "strict")
 
-class ExpressionStatement(Node):
+class ExpressionStatement(Node, fields="expression directive"):
     """expression;   directive: for a directive such as "use strict" the raw text between the quotes, else
     None"""
-    __slots__ = fields = ("expression", "directive")
 
-class BlockStatement(Node):
+class BlockStatement(Node, fields="body"):
     """{ body }   also the body of functions and static blocks"""
-    __slots__ = fields = ("body",)
 
 class EmptyStatement(Node):
     """;"""
-    __slots__ = fields = ()
 
 class DebuggerStatement(Node):
     """debugger;"""
-    __slots__ = fields = ()
 
-class ReturnStatement(Node):
+class ReturnStatement(Node, fields="argument"):
     """return argument;   argument may be None"""
-    __slots__ = fields = ("argument",)
 
-class LabeledStatement(Node):
+class LabeledStatement(Node, fields="label body"):
     """label: body   label is a str"""
-    __slots__ = fields = ("label", "body")
 
-class BreakStatement(Node):
+class BreakStatement(Node, fields="label"):
     """break label;   label: str or None"""
-    __slots__ = fields = ("label",)
 
-class ContinueStatement(Node):
+class ContinueStatement(Node, fields="label"):
     """continue label;   label: str or None"""
-    __slots__ = fields = ("label",)
 
-class IfStatement(Node):
+class IfStatement(Node, fields="test consequent alternate"):
     """if (test) consequent else alternate   alternate may be None"""
-    __slots__ = fields = ("test", "consequent", "alternate")
 
-class SwitchStatement(Node):
+class SwitchStatement(Node, fields="discriminant cases"):
     """switch (discriminant) { cases }"""
-    __slots__ = fields = ("discriminant", "cases")
 
-class SwitchCase(Node):
+class SwitchCase(Node, fields="test consequent"):
     """case test: consequent   test None is `default`; consequent is a list of statements"""
-    __slots__ = fields = ("test", "consequent")
 
-class ThrowStatement(Node):
+class ThrowStatement(Node, fields="argument"):
     """throw argument;"""
-    __slots__ = fields = ("argument",)
 
-class TryStatement(Node):
+class TryStatement(Node, fields="block handler finalizer"):
     """try block handler finally finalizer   handler (a CatchClause) or finalizer (a BlockStatement) may be
     None"""
-    __slots__ = fields = ("block", "handler", "finalizer")
 
-class CatchClause(Node):
+class CatchClause(Node, fields="param body"):
     """catch (param) body   param: Identifier, pattern or None"""
-    __slots__ = fields = ("param", "body")
 
-class WhileStatement(Node):
+class WhileStatement(Node, fields="test body"):
     """while (test) body"""
-    __slots__ = fields = ("test", "body")
 
-class DoWhileStatement(Node):
+class WithStatement(Node, fields="object body"):
+    """with (object) body"""
+
+class DoWhileStatement(Node, fields="body test"):
     """do body while (test);"""
-    __slots__ = fields = ("body", "test")
 
-class ForStatement(Node):
+class ForStatement(Node, fields="init test update body"):
     """for (init; test; update) body   init: VariableDeclaration, expression or None"""
-    __slots__ = fields = ("init", "test", "update", "body")
 
-class ForInStatement(Node):
+class ForInStatement(Node, fields="left right body"):
     """for (left in right) body   left: VariableDeclaration, pattern or assignment target"""
-    __slots__ = fields = ("left", "right", "body")
 
-class ForOfStatement(Node):
+class ForOfStatement(Node, fields="left right body is_await"):
     """for (left of right) body, for await (left of right) body"""
-    __slots__ = fields = ("left", "right", "body", "is_await")
 
-class VariableDeclaration(Node):
+class VariableDeclaration(Node, fields="kind declarations"):
     """kind declarations;   kind: "var", "let" or "const" """
-    __slots__ = fields = ("kind", "declarations")
 
-class VariableDeclarator(Node):
+class VariableDeclarator(Node, fields="id init"):
     """id = init   id: Identifier or pattern; init may be None"""
-    __slots__ = fields = ("id", "init")
 
 
 # -- Functions and classes ---------------------------------------------------------------
 # The function of a method, getter or setter starts at its property key, so that start and
 # end delimit what Function.prototype.toString returns (20.2.3.5).
 
-class FunctionDeclaration(Node):
+class FunctionDeclaration(Node,
+                          fields="id params body is_async is_generator strict simple_params expression"):
     """function id(params) { body }   id is None only in `export default function () {}`"""
-    __slots__ = fields = ("id", "params", "body", "is_async", "is_generator", "strict", "simple_params",
-                          "expression")
 
-class FunctionExpression(Node):
+class FunctionExpression(Node, fields=FunctionDeclaration.fields):
     """function id(params) { body } as an expression, or the function of a method; id may be None"""
-    __slots__ = fields = FunctionDeclaration.fields
 
-class ArrowFunctionExpression(Node):
+class ArrowFunctionExpression(Node, fields=FunctionDeclaration.fields):
     """(params) => body   expression: True when body is an expression instead of a BlockStatement"""
-    __slots__ = fields = FunctionDeclaration.fields
 
-class ClassDeclaration(Node):
+class ClassDeclaration(Node, fields="id superclass body"):
     """class id extends superclass { body }   id is None only in `export default class {}`"""
-    __slots__ = fields = ("id", "superclass", "body")
 
-class ClassExpression(Node):
+class ClassExpression(Node, fields=ClassDeclaration.fields):
     """class id extends superclass { body } as an expression; body: list of the three below"""
-    __slots__ = fields = ClassDeclaration.fields
 
-class MethodDefinition(Node):
+class MethodDefinition(Node, fields="key value kind computed static"):
     """key value   kind: "constructor", "method", "get" or "set"; key: Identifier, literal or PrivateName, or
     any expression when computed"""
-    __slots__ = fields = ("key", "value", "kind", "computed", "static")
 
-class PropertyDefinition(Node):
+class PropertyDefinition(Node, fields="key value computed static"):
     """key = value;   a class field; value may be None"""
-    __slots__ = fields = ("key", "value", "computed", "static")
 
-class StaticBlock(Node):
+class StaticBlock(Node, fields="body"):
     """static { body }   body: list of statements"""
-    __slots__ = fields = ("body",)
 
 
 # -- Literals and names ------------------------------------------------------------------
 
-class Identifier(Node):
+class Identifier(Node, fields="name"):
     """name, as a reference, a binding, a target or a plain property key"""
-    __slots__ = fields = ("name",)
 
-class PrivateName(Node):
+class PrivateName(Node, fields="name"):
     """#name   name without the number sign"""
-    __slots__ = fields = ("name",)
 
-class NumericLiteral(Node):
+class NumericLiteral(Node, fields="value"):
     """value: int when integral and within ±(2**53 - 1), else float"""
-    __slots__ = fields = ("value",)
 
-class StringLiteral(Node):
+class StringLiteral(Node, fields="value"):
     """value: str"""
-    __slots__ = fields = ("value",)
 
-class BooleanLiteral(Node):
+class BooleanLiteral(Node, fields="value"):
     """value: bool"""
-    __slots__ = fields = ("value",)
 
 class NullLiteral(Node):
     """null"""
-    __slots__ = fields = ()
 
-class BigIntLiteral(Node):
+class BigIntLiteral(Node, fields="value"):
     """value: plain int"""
-    __slots__ = fields = ("value",)
 
-class RegExpLiteral(Node):
+class RegExpLiteral(Node, fields="pattern flags"):
     """/pattern/flags, both str"""
-    __slots__ = fields = ("pattern", "flags")
 
-class TemplateElement(Node):
+class TemplateElement(Node, fields="cooked raw"):
     """One piece of text of a template; cooked is None for an invalid escape in a tagged template"""
-    __slots__ = fields = ("cooked", "raw")
 
-class TemplateLiteral(Node):
+class TemplateLiteral(Node, fields="quasis expressions"):
     """`quasis with ${expressions} between`   one more quasi than expressions"""
-    __slots__ = fields = ("quasis", "expressions")
 
-class TaggedTemplateExpression(Node):
+class TaggedTemplateExpression(Node, fields="tag quasi"):
     """tag`quasi`"""
-    __slots__ = fields = ("tag", "quasi")
 
 
 # -- Expressions -------------------------------------------------------------------------
 
-class ArrayExpression(Node):
+class ArrayExpression(Node, fields="elements"):
     """[elements]   None is a hole"""
-    __slots__ = fields = ("elements",)
 
-class ObjectExpression(Node):
+class ObjectExpression(Node, fields="properties"):
     """{properties}   a list of Property and SpreadElement"""
-    __slots__ = fields = ("properties",)
 
-class Property(Node):
+class Property(Node, fields="key value kind computed shorthand method"):
     """key: value   kind: "init", "get" or "set"; in an ObjectPattern value is a target or an
     AssignmentPattern"""
-    __slots__ = fields = ("key", "value", "kind", "computed", "shorthand", "method")
 
-class SpreadElement(Node):
+class SpreadElement(Node, fields="argument"):
     """...argument in an array, object or call"""
-    __slots__ = fields = ("argument",)
 
 class ThisExpression(Node):
     """this"""
-    __slots__ = fields = ()
 
 class Super(Node):
     """super, as callee or as object of a MemberExpression"""
-    __slots__ = fields = ()
 
-class UnaryExpression(Node):
+class UnaryExpression(Node, fields="operator argument"):
     """operator argument   operator: typeof void delete ! ~ + -"""
-    __slots__ = fields = ("operator", "argument")
 
-class UpdateExpression(Node):
+class UpdateExpression(Node, fields="operator argument prefix"):
     """++argument, argument-- and so on"""
-    __slots__ = fields = ("operator", "argument", "prefix")
 
-class BinaryExpression(Node):
+class BinaryExpression(Node, fields="operator left right"):
     """left operator right   includes in and instanceof; left is a PrivateName in `#x in o`"""
-    __slots__ = fields = ("operator", "left", "right")
 
-class LogicalExpression(Node):
+class LogicalExpression(Node, fields="operator left right"):
     """left operator right   operator: && || ??"""
-    __slots__ = fields = ("operator", "left", "right")
 
-class AssignmentExpression(Node):
+class AssignmentExpression(Node, fields="operator left right"):
     """left operator right   operator: = += … **= &&= ||= ??=; left: target, or a pattern with ="""
-    __slots__ = fields = ("operator", "left", "right")
 
-class ConditionalExpression(Node):
+class ConditionalExpression(Node, fields="test consequent alternate"):
     """test ? consequent : alternate"""
-    __slots__ = fields = ("test", "consequent", "alternate")
 
-class CallExpression(Node):
+class CallExpression(Node, fields="callee arguments optional"):
     """callee(arguments)   optional: True for callee?.(arguments)"""
-    __slots__ = fields = ("callee", "arguments", "optional")
 
-class NewExpression(Node):
+class InvalidTarget(Node, fields="call"):
+    """A call that sloppy code assigns to: stands for the object of a member, and throws when it was run
+    (B.3.6 and 13.15.1: web-compat)"""
+
+class NewExpression(Node, fields="callee arguments"):
     """new callee(arguments)"""
-    __slots__ = fields = ("callee", "arguments")
 
-class MemberExpression(Node):
+class MemberExpression(Node, fields="object property computed optional"):
     """object.property or object[property]   property: Identifier or PrivateName unless computed;
     optional: True for ?."""
-    __slots__ = fields = ("object", "property", "computed", "optional")
 
-class ChainExpression(Node):
+class ChainExpression(Node, fields="expression"):
     """A whole optional chain: a link with optional=True that finds undefined or null ends all of it"""
-    __slots__ = fields = ("expression",)
 
-class SequenceExpression(Node):
+class SequenceExpression(Node, fields="expressions"):
     """expressions, separated, by commas"""
-    __slots__ = fields = ("expressions",)
 
-class YieldExpression(Node):
+class YieldExpression(Node, fields="argument delegate"):
     """yield argument, yield* argument (delegate True); argument may be None"""
-    __slots__ = fields = ("argument", "delegate")
 
-class AwaitExpression(Node):
+class AwaitExpression(Node, fields="argument"):
     """await argument"""
-    __slots__ = fields = ("argument",)
 
 class NewTarget(Node):
     """new.target"""
-    __slots__ = fields = ()
 
 class ImportMeta(Node):
     """import.meta"""
-    __slots__ = fields = ()
 
-class ImportExpression(Node):
+class ImportExpression(Node, fields="source options"):
     """import(source, options)   options may be None"""
-    __slots__ = fields = ("source", "options")
 
 
 # -- Patterns ----------------------------------------------------------------------------
 
-class ArrayPattern(Node):
+class ArrayPattern(Node, fields="elements"):
     """[elements]   targets, AssignmentPatterns, None for a hole, a RestElement last"""
-    __slots__ = fields = ("elements",)
 
-class ObjectPattern(Node):
+class ObjectPattern(Node, fields="properties"):
     """{properties}   a list of Property, a RestElement last"""
-    __slots__ = fields = ("properties",)
 
-class AssignmentPattern(Node):
+class AssignmentPattern(Node, fields="left right"):
     """left = right   a target or parameter with a default"""
-    __slots__ = fields = ("left", "right")
 
-class RestElement(Node):
+class RestElement(Node, fields="argument"):
     """...argument in a pattern or parameter list"""
-    __slots__ = fields = ("argument",)
 
 
 # -- Modules -----------------------------------------------------------------------------
 # A name that may be written as a string (ES2022) is an Identifier or a StringLiteral.
 
-class ImportDeclaration(Node):
+class ImportDeclaration(Node, fields="specifiers source attributes"):
     """import specifiers from source with attributes   attributes: list of ImportAttribute"""
-    __slots__ = fields = ("specifiers", "source", "attributes")
 
-class ImportSpecifier(Node):
+class ImportSpecifier(Node, fields="imported local"):
     """imported as local"""
-    __slots__ = fields = ("imported", "local")
 
-class ImportDefaultSpecifier(Node):
+class ImportDefaultSpecifier(Node, fields="local"):
     """local, as in `import local from …`"""
-    __slots__ = fields = ("local",)
 
-class ImportNamespaceSpecifier(Node):
+class ImportNamespaceSpecifier(Node, fields="local"):
     """* as local"""
-    __slots__ = fields = ("local",)
 
-class ImportAttribute(Node):
+class ImportAttribute(Node, fields="key value"):
     """key: value in `with { … }`   key: Identifier or StringLiteral, value: StringLiteral"""
-    __slots__ = fields = ("key", "value")
 
-class ExportNamedDeclaration(Node):
+class ExportNamedDeclaration(Node, fields="declaration specifiers source attributes"):
     """export declaration, or export { specifiers } from source   declaration or source may be None"""
-    __slots__ = fields = ("declaration", "specifiers", "source", "attributes")
 
-class ExportSpecifier(Node):
+class ExportSpecifier(Node, fields="local exported"):
     """local as exported"""
-    __slots__ = fields = ("local", "exported")
 
-class ExportDefaultDeclaration(Node):
+class ExportDefaultDeclaration(Node, fields="declaration"):
     """export default declaration   a FunctionDeclaration, ClassDeclaration or expression"""
-    __slots__ = fields = ("declaration",)
 
-class ExportAllDeclaration(Node):
+class ExportAllDeclaration(Node, fields="exported source attributes"):
     """export * as exported from source   exported may be None"""
-    __slots__ = fields = ("exported", "source", "attributes")
 
 
 def bound_names(pattern):
@@ -1874,7 +1824,8 @@ class _PrivateNames:
 
 
 class NameParser(JSLexer):
-    """What every part of the parser needs: the state, tokens, positions of nodes, and names with their scopes."""
+    """What every part of the parser needs: the state, tokens, positions of nodes, and names with their
+    scopes."""
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
@@ -2244,7 +2195,11 @@ class StatementParser(NameParser):
     def parse_with(self):
         if self.strict:
             raise self.error("Strict mode code may not include a with statement")
-        raise self.error("The 'with' statement is not supported by this engine")
+        start, line, column = self.start, self.line, self.start - self.line_start
+        self.advance()
+        value = self.parse_parenthesized()
+        body = self.check_labelled_function(self.parse_substatement())
+        return self.finish(WithStatement(value, body), start, line, column)
 
     def parse_variable_statement(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -3008,7 +2963,9 @@ class ExpressionParser(ClassParser):
         elif operator == "=" and kind in (ObjectExpression, ArrayExpression) and not left.parenthesized:
             left = self.to_target(left)
         elif kind is not MemberExpression:
-            raise self.error("Invalid left-hand side in assignment", left.start)
+            if operator in ("&&=", "||=", "??="):
+                raise self.error("Invalid left-hand side in assignment", left.start)
+            left = self.call_target(left, "Invalid left-hand side in assignment")
         self.advance()
         right = self.parse_assignment(no_in)
         self.depth -= 1
@@ -3057,7 +3014,7 @@ class ExpressionParser(ClassParser):
         self.advance()
         argument = self.parse_unary()
         if operator == "++" or operator == "--":
-            self.check_simple_target(argument, "Invalid left-hand side expression in prefix operation")
+            argument = self.simple_target(argument, "Invalid left-hand side expression in prefix operation")
             return self.finish(UpdateExpression(operator, argument, True), start, line, column)
         if operator == "delete":
             self.check_delete(argument)
@@ -3078,18 +3035,27 @@ class ExpressionParser(ClassParser):
             raise self.error("Private fields can not be deleted", argument.property.start)
 
     def parse_postfix(self, argument):
-        self.check_simple_target(argument, "Invalid left-hand side expression in postfix operation")
+        argument = self.simple_target(argument, "Invalid left-hand side expression in postfix operation")
         operator = self.type
         self.advance()
         return self.finish_from(UpdateExpression(operator, argument, False), argument)
 
-    def check_simple_target(self, node, message):
-        """Raise an error unless node may be assigned to without destructuring (13.15.1)."""
+    def simple_target(self, node, message):
+        """Return what may be assigned to without destructuring, or raise an error (13.15.1)."""
         if node.__class__ is Identifier:
             if self.strict and (node.name == "eval" or node.name == "arguments"):
                 raise self.error(_EVAL_OR_ARGUMENTS, node.start)
         elif node.__class__ is not MemberExpression:
+            return self.call_target(node, message)
+        return node
+
+    def call_target(self, node, message):
+        """A call as a target, which is an error when sloppy code runs; any other expression is one at
+        once."""
+        if self.strict or node.__class__ is not CallExpression:
             raise self.error(message, node.start)
+        return MemberExpression(InvalidTarget(node).at(node), Identifier("call").at(node), False,
+                                False).at(node)
 
     # -- subscripts, calls, new ----
 
@@ -3673,6 +3639,8 @@ class DestructuringParser(LiteralParser):
             return node
         if kind is MemberExpression or kind is ArrayPattern or kind is ObjectPattern:
             return node
+        if message is not _BAD_TARGET and kind is CallExpression:
+            return self.call_target(node, message)
         if node.parenthesized or kind not in (ArrayExpression, ObjectExpression):
             raise self.error(message, node.start)
         return self.convert_pattern(node, self.to_target)
@@ -4015,6 +3983,18 @@ def parse_script(source, strict=False, may_await=False, first_line=1):
     return _guarded(parser, parser.parse_program)
 
 
+def parse_eval(source, strict, private_names, **allowed):
+    """Parse the text of a direct eval, which may use what the code around it may: `allowed` are parameters of
+    _FunctionContext, `private_names` those of the classes around. Return its Program; raise JSSyntaxError."""
+    parser = JSParser(python_text(source), False, strict)
+    parser.function = _FunctionContext(returns=False, **allowed)
+    parser.private_names = _PrivateNames(None)
+    parser.private_names.declared = dict.fromkeys(private_names)
+    program = _guarded(parser, parser.parse_program)
+    parser.resolve_private_names(parser.private_names)
+    return program
+
+
 def parse_lone_expression(source, may_await=False):
     """Parse a text that is one expression, such as `{a: 1}` at a prompt, as a script of one statement.
     Return its Program; raise JSSyntaxError."""
@@ -4135,6 +4115,9 @@ class Scope:
         self.names = {}
         #: FunctionDeclarations to instantiate when the block is entered.
         self.functions = []
+        #: The hidden Variable that holds an object whose properties are names of this scope: the one of a
+        #: `with`, or the variables that direct evals add to a function.
+        self.holder = None
 
     def declare(self, kind, name, start, end):
         variable = self.names.get(name)
@@ -4149,7 +4132,8 @@ class FunctionScope(Scope):
     """A function, the top level of a script ("script") or of a module ("module").
 
     All state of its compilation that concerns names is here: which Python names it must declare
-    nonlocal or global, which loop variables its factory takes, what of this, arguments and new.target it uses.
+    nonlocal or global, which loop variables its factory takes, what of this, arguments and new.target it
+    uses.
     """
 
     def __init__(self, parent, node, kind):
@@ -4173,10 +4157,78 @@ class FunctionScope(Scope):
         self.block = None
         #: "field" functions and class constructors are compiled differently.
         self.role = None
+        #: Whether it contains a direct eval; the EvalSite whose text this is the top level of.
+        self.has_eval, self.site = False, None
 
     @property
     def parent_function(self):
         return self.parent.function if self.parent is not None else None
+
+
+class DynamicName:
+    """What a name stands for that is looked up when the code runs: a property of the object in the first of
+    the `holders` that has it, else the Variable (None: a global). Only names inside a `with`, or in a
+    function with a direct eval, are such."""
+
+    __slots__ = ("holders", "variable")
+
+    def __init__(self, holders, variable):
+        self.holders = holders
+        self.variable = variable
+
+
+class EvalSite:
+    """The place of one direct eval, for the compilation of its texts; among the globals, of an indirect one.
+    All that it sees lives in Cells.
+
+    scope       the Scope that the call stands in
+    counts      the numbers of the Python names around
+    var_scope   the Scope that `var` in its texts belongs to; None for the globals
+    variables   the Variables that it can see, whose Cells it gets
+    texts       what was compiled already: {(source, strict): CompiledScript}
+    """
+
+    def __init__(self, scope, counts):
+        self.scope, self.counts = scope, counts
+        self.variables, self.texts = [], {}
+        function = scope.function
+        while function.site is not None and not function.strict:
+            function = function.site.scope.function
+        self.var_scope = function.body if function.kind == "function" else None
+
+    def this_function(self):
+        """The function whose `this` its text sees."""
+        function = self.scope.function
+        while function.is_arrow:
+            function = function.parent_function
+        return function
+
+    def conflict(self, name):
+        """Whether a `var` of its text may not have that name, for a lexical one between it and its
+        function."""
+        scope, last = self.scope, self.var_scope
+        while scope is not None:
+            kind = getattr(scope.names.get(name), "kind", None)
+            if kind in ("let", "const", "class") or (kind in ("function", "catch")
+                                                     and scope.kind in ("block", "switch")):
+                return scope.kind != "script"
+            # beside parameters with expressions, their names and `arguments` may not be
+            if scope is last:
+                return scope is scope.function and scope.body is not scope and (
+                    kind is not None or (name == "arguments" and not scope.is_arrow))
+            scope = scope.parent
+        return False
+
+    def parse(self, source):
+        """The Program of a text; raises JSSyntaxError."""
+        private, scope, function = set(), self.scope, self.this_function()
+        while scope is not None:
+            private.update(name[1:] for name in scope.names if name.startswith("#"))
+            scope = scope.parent
+        is_function = function.kind == "function"
+        return parse_eval(source, self.scope.function.strict, private, new_target=is_function,
+                          super_property=is_function and function.parent.kind == "home",
+                          forbids_arguments=function.role == "field")
 
 
 def global_name(name):
@@ -4188,7 +4240,8 @@ def global_name(name):
 
 def methods_by_node(visitor, prefix):
     """The methods of a class that are named with the prefix and a kind of node, by the class of the node."""
-    named = ((node_class, getattr(visitor, prefix + node_class.__name__, None)) for node_class in Node.__subclasses__())
+    named = ((node_class, getattr(visitor, prefix + node_class.__name__, None))
+             for node_class in Node.__subclasses__())
     return {node_class: method for node_class, method in named if method is not None}
 
 
@@ -4204,6 +4257,10 @@ class ScopeAnalyzer:
         self.region = (0, 1 << 60)
         self.variables = []
         self.counts = {}
+        #: The direct evals met, as (node, Scope, region); whether any name is a DynamicName.
+        self.evals, self.is_dynamic = [], False
+        #: The node whose value is only read, where it is `arguments`.
+        self.calm = None
 
     # -- walking ----
 
@@ -4303,20 +4360,12 @@ class ScopeAnalyzer:
 
     # -- the program ----
 
-    def analyze(self, program, is_eval):
-        """`is_eval`: an indirect eval keeps its let, const and class to itself, and in strict mode
-        everything (19.2.1.3)."""
-        kind = "function" if is_eval and program.strict else program.source_type
+    def analyze(self, program):
+        kind = program.source_type
         top = FunctionScope(None, program, kind)
         program.scope = top
         self.scope = top
-        if is_eval and kind == "script":
-            top.body = self.scope = Scope(top, "block")
-            functions = [s for s in program.body if isinstance(s, FunctionDeclaration)]
-            self.declare_lexical(functions, top)
-            self.declare_lexical([s for s in program.body if s not in functions], top.body)
-        else:
-            self.declare_lexical(program.body, top)
+        self.declare_lexical(program.body, top)
         self.declare_vars(program.body, top)
         if kind == "module":
             top.declare("hidden", "%default", 0, 0).sources.append("any")
@@ -4324,6 +4373,32 @@ class ScopeAnalyzer:
         self.resolve_all()
         if kind == "module":
             self.share_cells(top)
+        infer_types(self.variables)
+        return top
+
+    def analyze_eval(self, program, site):
+        """The text of a direct eval (19.2.1.3). Its `var` and functions belong to the function around, unless
+        it is strict."""
+        self.counts, self.is_dynamic = dict(site.counts), True
+        top = self.scope = program.scope = FunctionScope(site.scope, program, "function")
+        top.is_arrow, top.site = True, site
+        functions = [s for s in program.body if isinstance(s, FunctionDeclaration)]
+        if program.strict:
+            self.declare_lexical(program.body, top)
+            self.declare_vars(program.body, top)
+        else:
+            declared = Scope(top, "var names")
+            self.declare_vars(program.body, declared)
+            for function in functions:
+                self.declare(declared, "function", function.id, function.start, function.end)
+            for name, variable in declared.names.items():
+                if site.conflict(name):
+                    raise JSSyntaxError(f"Identifier '{name}' has already been declared", program.line,
+                                        program.column + 1)
+            self.declare_lexical([s for s in program.body if s not in functions], top)
+            top.eval_names, top.eval_functions = list(declared.names), functions
+        self.visit_list(program.body)
+        self.resolve_all()
         infer_types(self.variables)
         return top
 
@@ -4350,10 +4425,15 @@ class ScopeAnalyzer:
         None where a lexical declaration or a parameter stands in the way."""
         name, owner = node.id.name, self.scope.function
         scope = self.scope.parent
-        while scope is not None and scope.kind in ("block", "switch", "loop", "catch"):
+        while scope is not None and scope.kind in ("block", "switch", "loop", "catch", "with"):
             if name in scope.names and scope.kind != "catch":
                 return None
             scope = scope.parent
+        if owner.site is not None and not owner.strict:
+            if owner.site.conflict(name):
+                return None
+            owner.eval_names.append(name)
+            return name
         target = owner.body if owner.body.kind == "body" else owner
         for place in (owner, target):
             existing = place.names.get(name)
@@ -4434,6 +4514,32 @@ class ScopeAnalyzer:
             return
         self.visit_list(node.arguments)
 
+    def note_eval(self, node):
+        """A direct eval: it sees all names around, and may add some to its function in sloppy code."""
+        node.scope = EvalSite(self.scope, self.counts)
+        self.evals.append((node, self.scope, self.region))
+        function = self.nearest_this()
+        if function.kind == "function":
+            function.uses_this = function.uses_new_target = function.writes_arguments = True
+            function.uses_super = function.parent.kind == "home"
+        outer = node.scope.var_scope
+        self.scope.function.has_eval = True
+        if not self.scope.function.strict and outer is not None and outer.holder is None:
+            self.add_holder(outer, "%names", node)
+
+    def add_holder(self, scope, name, node):
+        """Makes a scope one whose names are looked up in an object, too."""
+        scope.holder = scope.declare("hidden", name, node.start, node.start)
+        scope.holder.sources.append("any")
+        self.variables.append(scope.holder)
+        self.is_dynamic = True
+
+    def visit_WithStatement(self, node):
+        self.visit(node.object)
+        scope = Scope(self.scope, "with", self.loop)
+        self.add_holder(scope, "%with", node)
+        self.in_region(node, lambda: self.within(node, scope, lambda: self.visit(node.body)))
+
     def hidden(self, node, name):
         """A reference to a name that scripts cannot write: the home object, the class."""
         node.scope = None
@@ -4456,14 +4562,21 @@ class ScopeAnalyzer:
                 rights.append((node.right,) if kind is BinaryExpression else (node, node.right))
                 node = node.left
             elif kind is CallExpression and not isinstance(node.callee, Super):
+                if type(node.callee) is Identifier and node.callee.name == "eval" and not node.optional:
+                    self.note_eval(node)
                 rights.append(node.arguments)
                 node = node.callee
+                if is_reader(node):
+                    rights[-1] = [part if type(part) is not Identifier else SpreadElement(part)
+                                  for part in rights[-1]]
             elif kind is MemberExpression:
                 if node.computed or isinstance(node.property, PrivateName):
                     rights.append((node.property,))
                 node = node.object
             else:
                 break
+            if kind is MemberExpression:
+                self.calm = node
         self.visit(node)
         for part in reversed(rights):
             if part and isinstance(part[0], LogicalExpression) and len(part) == 2 \
@@ -4491,6 +4604,12 @@ class ScopeAnalyzer:
 
     def visit_Identifier(self, node):
         self.reference(node)
+        if node.name == "arguments" and node is not self.calm:
+            self.nearest_this().writes_arguments = True     # who gets it may assign its elements
+
+    def visit_SpreadElement(self, node):
+        self.calm = node.argument
+        self.visit(node.argument)
 
     def visit_PrivateName(self, node):
         node.scope = None
@@ -4636,6 +4755,7 @@ class ScopeAnalyzer:
     def for_in_parts(self, node, left, declares, source):
         if declares and left.declarations[0].init is not None:
             self.visit(left.declarations[0].init)
+        self.calm = node.right
         self.visit(node.right)
 
         def turn():
@@ -4668,7 +4788,9 @@ class ScopeAnalyzer:
             self.visit(node.finalizer)
 
     def visit_CatchClause(self, node):
-        scope = Scope(self.scope, "catch", self.loop)
+        # Only a parameter that is a plain name may be that of a `var`, too (B.3.4).
+        scope = Scope(self.scope, "block" if isinstance(node.param, (ArrayPattern, ObjectPattern))
+                      else "catch", self.loop)
         if node.param is not None:
             for name in bound_names(node.param):
                 scope.declare("catch", name.name, node.start, node.param.end)
@@ -4778,18 +4900,58 @@ class ScopeAnalyzer:
         for node, scope, write, name, source, declares, region in self.references:
             variable = self.resolve(name, scope)
             node.scope = variable
+            if self.is_dynamic and name[0] not in "%#":
+                holders = self.holders(name, scope)
+                if holders:
+                    node.scope, declares = DynamicName(holders, variable), False
+                    for holder in holders:
+                        self.note(holder, node, scope, False, None, False, region)
             if variable is None:
                 continue
             if id(variable) not in seen:
                 seen.add(id(variable))
                 self.variables.append(variable)
             self.note(variable, node, scope, write, source, declares, region)
-        unique = {id(v): v for v in self.variables}
+        for node, scope, region in self.evals:
+            self.show_to_eval(node, scope, region)
+        unique = {id(v): v for v in self.variables if v.python is None}
         self.variables = list(unique.values())
         for variable in self.variables:
             self.settle(variable)
             if variable.kind == "arguments":
                 self.map_arguments(variable.scope)
+
+    @staticmethod
+    def holders(name, scope):
+        """The Variables that hold objects to look the name up in, the innermost first."""
+        found = []
+        while scope is not None and name not in scope.names:
+            if scope.holder is not None:
+                found.append(scope.holder)
+            scope = scope.parent
+        return found
+
+    def show_to_eval(self, node, scope, region):
+        """Every variable that a direct eval can see lives in a Cell, and so does what it must know by
+        itself."""
+        if scope.function.kind != "module":
+            self.resolve("arguments", scope)
+        place, seen = scope, set()
+        while place is not None:
+            for name, variable in place.names.items():
+                if (name in seen and name[0] != "%") or (place.kind == "script"
+                                                         and variable.kind != "hidden"):
+                    continue
+                seen.add(name)
+                self.note(variable, node, scope, True, "any", False, region)
+                if name == "%home" and not variable.captured:
+                    continue            # outside of a method nobody makes one
+                if variable.python is None:
+                    variable.boxed = True
+                    self.variables.append(variable)
+                variable.early, variable.dominates = True, False
+                node.scope.variables.append(variable)
+            place = place.parent
 
     @staticmethod
     def map_arguments(scope):
@@ -4879,7 +5041,7 @@ VISITORS = methods_by_node(ScopeAnalyzer, "visit_")
 
 #: Statements whose inside may declare var names for the function around them.
 VAR_CONTAINERS = frozenset((
-    BlockStatement, IfStatement, ForStatement, ForInStatement, ForOfStatement, WhileStatement,
+    BlockStatement, IfStatement, ForStatement, ForInStatement, ForOfStatement, WhileStatement, WithStatement,
     DoWhileStatement, TryStatement, CatchClause, SwitchStatement, SwitchCase,
     ExportNamedDeclaration))
 
@@ -4892,6 +5054,12 @@ def exported_locals(statement):
     if isinstance(declaration, VariableDeclaration):
         return [name.name for d in declaration.declarations for name in bound_names(d.id)]
     return [declaration.id.name]
+
+
+def is_reader(callee):
+    """Whether a callee is `x.apply` or `x.call`, as in f.apply(this, arguments) and slice.call(arguments)."""
+    return type(callee) is MemberExpression and not callee.computed and type(callee.property) is Identifier \
+        and callee.property.name in ("apply", "call")
 
 
 def has_expression(pattern):
@@ -5125,7 +5293,8 @@ def infer(node):
         if type(before) is tuple and node.prefix:
             return add_range(before, (1, 1) if node.operator == "++" else (-1, -1))
         return before if is_numeric(before) else None
-    if kind is MemberExpression and not node.computed and node.property.name == "length" and infer(node.object) == "str":
+    if kind is MemberExpression and not node.computed and node.property.name == "length" \
+            and infer(node.object) == "str":
         return (0, INT32[1])
     return None
 
@@ -5238,9 +5407,9 @@ RANGE_RULES = {
 }
 
 
-def analyze_scopes(program, is_eval=False):
-    """Resolves the names of a Program; returns its FunctionScope."""
-    return ScopeAnalyzer().analyze(program, is_eval)
+def analyze_scopes(program, site=None):
+    """Resolves the names of a Program; returns its FunctionScope. `site`: the EvalSite of a text for eval."""
+    return ScopeAnalyzer().analyze(program) if site is None else ScopeAnalyzer().analyze_eval(program, site)
 
 
 # ======================================================================================
@@ -5494,8 +5663,8 @@ class ProtectedFlags(int):
 
 
 class ProtectedAttrs(dict):
-    """The `attrs` of an intrinsic on which the engine relies. Where a script changes a property, the attributes
-    of the realm that `relied_on` has for its key become False."""
+    """The `attrs` of an intrinsic on which the engine relies. Where a script changes a property, the
+    attributes of the realm that `relied_on` has for its key become False."""
 
     __slots__ = ("owner", "realm", "relied_on", "originals")
 
@@ -5519,7 +5688,8 @@ class ProtectedAttrs(dict):
                     self.realm.runtime[name] = False
 
     def __setitem__(self, key, flags):
-        dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int and key in self.relied_on else flags)
+        dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int
+                         and key in self.relied_on else flags)
         self.note(key, self.value(key))
 
     def __delitem__(self, key):
@@ -6520,8 +6690,10 @@ class JSStringObject(JSPrimitiveObject):
 #: What generated code finds in every realm, by name; guards() adds what changes. Section 15 adds functions
 #: that are made for one realm.
 RUNTIME = {
-    "undefined": undefined, "null": null, "no_props": {}, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
-    "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn,
+    "undefined": undefined, "null": null, "no_props": {}, "hole": HOLE, "interrupt": False,
+    "JSObject": JSObject, "JSArray": JSArray,
+    "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
+    "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
         GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text)}}
 #: The same for functions that get the realm as their first argument.
@@ -6630,7 +6802,8 @@ def string_to_bigint(text):
 @functools.cache
 def exact_decimals():
     """Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly."""
-    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact])
+    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN,
+                           traps=[decimal.Inexact])
 
 
 #: Integers of more bits than this are taken apart by decimal arithmetic.
@@ -6998,7 +7171,8 @@ def instance_of(value, target):
         raise JSTypeError("Right-hand side of 'instanceof' is not an object")
     handler = target.get(SYM_HAS_INSTANCE)
     if handler is not undefined and handler is not null:
-        if type(handler) is JSFunction and handler.info.kind == "builtin" and handler.info.name == "[Symbol.hasInstance]":
+        if type(handler) is JSFunction and handler.info.kind == "builtin" \
+                and handler.info.name == "[Symbol.hasInstance]":
             return ordinary_has_instance(target, value)
         return to_boolean(call(handler, target, value))
     if target.fn is None:
@@ -7338,7 +7512,8 @@ def floats_first(slow, operate):
 
 
 big_add = binary_numeric("add", lambda x, y: number_sum(x + y), lambda x, y: bigint(x + y))
-sub = floats_first(binary_numeric("sub", lambda x, y: number_sum(x - y), lambda x, y: bigint(x - y)), operator.sub)
+sub = floats_first(binary_numeric("sub", lambda x, y: number_sum(x - y), lambda x, y: bigint(x - y)),
+                   operator.sub)
 mul = floats_first(binary_numeric("mul", number_multiply, lambda x, y: bigint(x * y)), operator.mul)
 slow_div = binary_numeric("div", number_divide, bigint_divide)
 mod = binary_numeric("mod", number_remainder, bigint_remainder)
@@ -7366,7 +7541,8 @@ def div(x, y):
     return slow_div(x, y)
 
 
-for _operator in (sub, mul, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right, shift_right_unsigned):
+for _operator in (sub, mul, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right,
+                  shift_right_unsigned):
     runtime_helper(_operator)
 
 
@@ -7512,7 +7688,8 @@ def iterate(realm, value, text=None):
     """A Python iterator over any iterable, with shortcuts where no script can tell: arrays and
     strings whose iteration is untouched. Everything else is an IteratorRecord. `text`: see get_iterator()."""
     if type(value) is JSArray:
-        if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
+        if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
+                and realm.array_iteration_untouched:
             return iter(value.items)
     elif type(value) is str and realm.string_iteration_untouched:
         return code_points(value)
@@ -7547,7 +7724,8 @@ def live_items(array):
 
 def iterable_to_list(realm, value):
     """IterableToList (7.4.13): a Python list of at most MAX_ARRAY_ITEMS values."""
-    if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
+    if type(value) is JSArray and not value.props and value.attrs is None \
+            and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched:
         return copied_list(value.items)
     values = []
@@ -7749,8 +7927,8 @@ def template_item(node):
 
 
 class NodeMaker:
-    """The state of the generator for one function, and constructors of `ast` nodes, which get the place in the
-    script that is being translated."""
+    """The state of the generator for one function, and constructors of `ast` nodes, which get the place in
+    the script that is being translated."""
 
     def __init__(self, unit, scope, outer=None):
         self.unit = unit
@@ -7772,13 +7950,13 @@ class NodeMaker:
         self.expects_floats = False
         #: Whether this function is likely to run often: a method, a callback, one made in a loop.
         self.often = False
-        #: Python name of a variable that never changes -> the place, after it was set, for a second variable: the
-        #: dict of properties of an ordinary object (which stays the same dict), empty for anything else.
+        #: Python name of a variable that never changes -> the place, after it was set, for a second variable:
+        #: the dict of properties of an ordinary object (which stays the same dict), empty for anything else.
         self.dict_places = {}
 
     def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script. The commonest three do without; keyword
-        arguments for the place would take longer."""
+        """A node of a class of `ast`, at the current place in the script. The commonest three do without;
+        keyword arguments for the place would take longer."""
         made = kind(*fields)
         made.lineno, made.col_offset = self.line, self.column
         return made
@@ -7810,6 +7988,10 @@ class NodeMaker:
         made = ast.Call(name, list(args), [])
         made.lineno, made.col_offset = line, column
         return made
+
+    def last_of(self, *values):
+        """Evaluates all, gives the last."""
+        return self.subscript(self.tuple(*values), self.const(len(values) - 1))
 
     def apply(self, function, args):
         return self.node(ast.Call, function, args, [])
@@ -7904,7 +8086,8 @@ class FunctionEmitter(NodeMaker):
         code = self.define_python_function(node, scope, own or "")
         if self.knows_itself(scope):
             temp = self.temporary()
-            made = self.call("with_callee", self.make_function(node, scope, self.walrus(temp, code), info), self.name(temp))
+            made = self.call("with_callee", self.make_function(node, scope, self.walrus(temp, code), info),
+                             self.name(temp))
         else:
             made = self.make_function(node, scope, code, info)
         variable = node.id.scope if isinstance(node, FunctionExpression) and node.id is not None else None
@@ -7922,8 +8105,10 @@ class FunctionEmitter(NodeMaker):
         return self.often or bool(self.jumps)
 
     def knows_itself(self, scope):
-        """Whether a function may be asked for `arguments.callee`: then it gets itself as a keyword argument."""
-        return scope.uses_arguments and not scope.strict and scope.node.simple_params and "callee" in self.unit.source
+        """Whether a function may be asked for `arguments.callee`: then it gets itself as a keyword
+        argument."""
+        return scope.uses_arguments and not scope.strict and scope.node.simple_params \
+            and "callee" in self.unit.source
 
     def function_info(self, node, name, kind=None):
         if kind is None:
@@ -7961,7 +8146,8 @@ class FunctionEmitter(NodeMaker):
         inner = emitter or Emitter(self.unit, scope, self)
         inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
         # Declarations and blocks of arrow functions at the top are mostly handlers, which run once a request.
-        inner.often = self.in_class or self.runs_often() or isinstance(node, FunctionExpression) or node.expression \
+        inner.often = self.in_class or self.runs_often() or isinstance(node, FunctionExpression) \
+            or node.expression \
             or self.outer is not None and not isinstance(node, FunctionDeclaration)
         definition = inner.function_definition(node, python)
         if not scope.loop_variables:
@@ -8075,13 +8261,20 @@ class FunctionEmitter(NodeMaker):
         if scope.uses_new_target and self.constructor is None and not scope.is_arrow \
                 and not self.takes_new_target(node):
             self.emit_assign("new_target", self.name("undefined"))
+        if scope.holder is not None:
+            self.make_holder(scope, self.call("new_scope"))
         if scope.uses_arguments:
             self.arguments_prologue(node, scope)
+        if scope.has_eval:
+            for variable in scope.names.values():
+                if variable.kind == "param":
+                    self.declare_cell(variable)
         if scope.uses_this and not scope.is_arrow and self.constructor != "derived" and self.often:
             self.make_place("this")
         for param in node.params:
             if isinstance(param, Identifier) and not scope.uses_arguments and not scope.maps_arguments \
-                    and type(param.scope) is Variable and param.scope.type is None and param.scope.kind == "param":
+                    and type(param.scope) is Variable and param.scope.type is None \
+                    and param.scope.kind == "param":
                 self.place_for_dict(param.scope)
         for param, source in patterns:
             self.at(param)
@@ -8090,6 +8283,8 @@ class FunctionEmitter(NodeMaker):
             self.emit_value(self.call("map_arguments", self.load_variable(scope.names["arguments"]), *[
                 self.name(param.scope.python) for param in node.params]))
         if scope.body is not scope:
+            if scope.body.holder is not None:
+                self.make_holder(scope.body, self.call("new_scope"))
             self.separate_body(scope)
 
     def arguments_prologue(self, node, scope):
@@ -8104,7 +8299,8 @@ class FunctionEmitter(NodeMaker):
     def bind_parameter(self, param, source):
         """Binds one parameter from a Python parameter, or from `arguments` by index."""
         for identifier in bound_names(param):
-            self.declare_cell(identifier.scope)
+            if not self.scope.has_eval:
+                self.declare_cell(identifier.scope)
         if isinstance(param, RestElement):
             rest = source if source == "rest" else self.python("arguments[{source!r}:]", source=source)
             self.bind(param.argument, self.python("rest_array({rest})", rest=rest))
@@ -8183,12 +8379,38 @@ class FunctionEmitter(NodeMaker):
             return self.python("{cell}.v", cell=variable.python)
         return self.name(variable.python)
 
-    def load(self, identifier):
-        """An Identifier as a value."""
+    def load(self, identifier, found=None):
+        """An Identifier as a value. `found`: see with_found()."""
         variable = identifier.scope
         if type(variable) is Variable:
             return self.load_variable(variable)
+        if type(variable) is DynamicName:
+            holder, test = self.find(identifier, found)
+            value = self.load_global(identifier.name) if variable.variable is None \
+                else self.load_variable(variable.variable)
+            return self.either(test, self.call("scope_get", holder, self.const(identifier.name),
+                                               self.const(self.scope.strict)), value)
         return self.load_global(identifier.name)
+
+    def find(self, identifier, found=None):
+        """-> (the object that has a DynamicName, whether there is one), to be evaluated in reverse order."""
+        temp = found or self.temporary()
+        first = self.name(temp)
+        if found is None:
+            first = self.walrus(temp, self.finding(identifier))
+        return self.name(temp), self.compare(first, _IS_NOT, self.const(None))
+
+    def finding(self, identifier):
+        holders = [self.load_variable(holder) for holder in identifier.scope.holders]
+        return self.call("find_scope", self.const(identifier.name), *holders)
+
+    def with_found(self, identifier, make):
+        """make(found) as an expression, where a DynamicName is read and written: it is looked up once,
+        before, and `found` is the temporary with the outcome; None for other names."""
+        if type(identifier.scope) is not DynamicName:
+            return make(None)
+        found = self.temporary()
+        return self.last_of(self.walrus(found, self.finding(identifier)), make(found))
 
     def load_global(self, name):
         if name == "undefined":
@@ -8271,9 +8493,24 @@ class FunctionEmitter(NodeMaker):
             return value
         return self.call("assign_const", value, self.load_variable(variable), self.const(variable.name))
 
-    def assign_identifier(self, identifier, value):
-        """identifier = value, as an expression."""
+    def assign_identifier(self, identifier, value, found=None):
+        """identifier = value, as an expression. `found`: see with_found()."""
         variable = identifier.scope
+        if type(variable) is DynamicName:
+            temp, name = self.temporary(), self.const(identifier.name)
+            variable = variable.variable
+
+            def assign(found):
+                saved = self.name(temp)
+                if variable is None:
+                    self.unit.free_globals.add(identifier.name)
+                    put = self.call("put_global", name, saved, self.const(self.scope.strict))
+                else:
+                    put = self.assign_value(variable, saved)
+                holder, test = self.find(identifier, found)
+                return self.last_of(self.walrus(temp, value), self.either(
+                    test, self.call("scope_put", holder, name, saved, self.const(self.scope.strict)), put))
+            return assign(found) if found else self.with_found(identifier, assign)
         if type(variable) is Variable:
             return self.assign_value(variable, value)
         self.unit.free_globals.add(identifier.name)
@@ -8338,14 +8575,40 @@ class StatementEmitter(FunctionEmitter):
     def visit_EmptyStatement(self, node):
         pass
 
+    def visit_WithStatement(self, node):
+        self.empty_completion()
+        self.make_holder(node.scope, self.call("with_object", self.expression(node.object)))
+        outer, self.block = self.block, node.scope
+        self.statement(node.body)
+        self.block = outer
+
+    def make_holder(self, scope, value):
+        """The object in which names of a scope are looked up."""
+        self.declare_cell(scope.holder)
+        self.emit_store(scope.holder, value, True)
+
     visit_DebuggerStatement = visit_ImportDeclaration = visit_ExportAllDeclaration = visit_EmptyStatement
 
     def visit_FunctionDeclaration(self, node):
         block, node.scope.block = node.scope.block, None
         if block is not None:
             self.in_scope(block, lambda: self.visit_FunctionDeclaration(node))
+        elif type(node.scope.var_copy) is str:
+            self.emit_value(self.store_for_eval(self.scope, node.scope.var_copy, self.load(node.id)))
         elif node.scope.var_copy is not None:
             self.emit_store(node.scope.var_copy, self.load(node.id), True)
+
+    def store_for_eval(self, scope, name, *value):
+        """Declares a `var` of a direct eval in the function around, as an expression; with a value, sets
+        it."""
+        outer = scope.site.var_scope
+        if outer is None:
+            return self.call("put_global", self.const(name), *value, self.const(False)) if value \
+                else self.const(None)
+        known = outer.names.get(name) or outer.function.names.get(name)
+        if known is not None:
+            return self.assign_value(known, *value, declares=True) if value else self.const(None)
+        return self.call("scope_declare", self.load_variable(outer.holder), self.const(name), *value)
 
     def visit_VariableDeclaration(self, node):
         for declarator in node.declarations:
@@ -8528,7 +8791,8 @@ class LoopEmitter(StatementEmitter):
 
     def visit_ContinueStatement(self, node):
         for jump in reversed(self.jumps):
-            if jump.is_loop in ("loop", "of") and jump.takes_break and (node.label is None or node.label in jump.labels):
+            if jump.is_loop in ("loop", "of") and jump.takes_break and (node.label is None
+                                                                        or node.label in jump.labels):
                 self.jump_out(jump.turn or jump, "continue" if jump.turn is None else "break")
                 return
 
@@ -8764,10 +9028,12 @@ class LoopEmitter(StatementEmitter):
         self.at(node)
 
         groups = grouped_cases(node.cases)
-        chained = groups is not None and not any(case.test is not None and self.needs_lift(case.test) for case in node.cases)
+        chained = groups is not None and not any(case.test is not None and self.needs_lift(case.test)
+                                                 for case in node.cases)
 
         def inside():
-            self.in_scope(node.scope, lambda: self.chained_cases(groups, value) if chained else self.cases(node, value))
+            self.in_scope(node.scope, lambda: self.chained_cases(groups, value) if chained
+                          else self.cases(node, value))
         body = self.collect(inside)
         self.at(node)
         self.once(body)
@@ -8960,7 +9226,8 @@ class DestructuringEmitter(LoopEmitter):
         source = self.temporary()
         self.emit_assign(source, value)
         first = pattern.properties[0] if pattern.properties else None
-        named = [self.const(property_name(first.key))] if isinstance(first, Property) and not first.computed else []
+        named = [self.const(property_name(first.key))] if isinstance(first, Property) \
+            and not first.computed else []
         self.emit_python("if {it} is undefined or {it} is null: refuse_destructuring({it}, *{named})",
                          it=source, named=named)
         used = []
@@ -8990,7 +9257,8 @@ class DestructuringEmitter(LoopEmitter):
         if isinstance(code, ast.Constant) and self.runs_often():
             value = self.property(self.name(source), code.value)
         else:
-            value = self.call("get" if isinstance(code, ast.Constant) else "get_element", self.name(source), code)
+            value = self.call("get" if isinstance(code, ast.Constant) else "get_element",
+                              self.name(source), code)
         if isinstance(target, AssignmentPattern):
             self.with_default(target, value, lambda v: self.destructure(prepared, v, store))
         else:
@@ -9013,15 +9281,17 @@ class DestructuringEmitter(LoopEmitter):
         return prepared
 
     def array_pattern(self, pattern, value, store):
-        """Array destructuring (13.15.5.5, 8.6.2): through an ArrayDestructuring, closed on the way out; or all
-        values at once, where nobody can see that."""
+        """Array destructuring (13.15.5.5, 8.6.2): through an ArrayDestructuring, closed on the way out; or
+        all values at once, where nobody can see that."""
         text = self.iterable_text(self.source_of[1]) if pattern is self.source_of[0] else []
-        if all(element is None or self.is_unseen(element, store == self.assign_one) for element in pattern.elements):
+        if all(element is None or self.is_unseen(element, store == self.assign_one)
+               for element in pattern.elements):
             values, count = self.temporary(), self.const(len(pattern.elements))
             if self.runs_often():
                 value, first = self.reusable(value)
-                plain = self.both(*self.plain_array_tests(first, value, "array_iteration_untouched"), self.compare(
-                    self.call("len", self.attribute(value, "items")), ast.GtE(), count))
+                size = self.call("len", self.attribute(value, "items"))
+                plain = self.both(*self.plain_array_tests(first, value, "array_iteration_untouched"),
+                                  self.compare(size, ast.GtE(), count))
                 self.emit_assign(values, self.either(plain, self.attribute(value, "items"),
                                                      self.call("first_values", value, count, *text)))
             else:
@@ -9044,14 +9314,17 @@ class DestructuringEmitter(LoopEmitter):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
 
     def plain_array_tests(self, first, value, untouched):
-        """Conditions that a value is an array of this realm with nothing of its own but elements, and that what
-        `untouched` stands for is as it was made."""
-        return (self.type_is(first, "JSArray"), self.compare(self.attribute(value, "attrs"), _IS, self.const(None)),
+        """Conditions that a value is an array of this realm with nothing of its own but elements, and that
+        what `untouched` stands for is as it was made."""
+        return (self.type_is(first, "JSArray"),
+                self.compare(self.attribute(value, "attrs"), _IS, self.const(None)),
                 self.negated(self.attribute(value, "props")),
-                self.compare(self.attribute(value, "proto"), _IS, self.name("ArrayPrototype")), self.name(untouched))
+                self.compare(self.attribute(value, "proto"), _IS, self.name("ArrayPrototype")),
+                self.name(untouched))
 
     def is_unseen(self, element, assigned):
-        """Whether an element of a pattern is a variable that only this function sees, and whose store cannot fail."""
+        """Whether an element of a pattern is a variable that only this function sees, and whose store cannot
+        fail."""
         variable = element.scope if isinstance(element, Identifier) else None
         return type(variable) is Variable and not variable.captured and not variable.is_global \
             and not (assigned and (variable.early or self.is_constant(variable)))
@@ -9125,7 +9398,8 @@ class ExpressionEmitter(DestructuringEmitter):
         if node is None:
             return self.name("hole")
         if isinstance(node, SpreadElement):
-            return self.starred(self.call("spread", self.expression(node.argument), *self.iterable_text(node.argument)))
+            return self.starred(self.call("spread", self.expression(node.argument),
+                                          *self.iterable_text(node.argument)))
         return self.expression(node)
 
     def expression(self, node):
@@ -9190,8 +9464,8 @@ class ExpressionEmitter(DestructuringEmitter):
 
     def visit_Identifier(self, node):
         variable = node.scope
-        if type(variable) is Variable:
-            return self.load_variable(variable)
+        if variable is not None:
+            return self.load(node)
         if node.name == "NaN":
             return self.const(NAN)
         if node.name == "Infinity":
@@ -9307,7 +9581,8 @@ class ExpressionEmitter(DestructuringEmitter):
             key = self.const(name)
         if prop.kind != "init":
             function = self.function_value(prop.value, name, prop.kind)
-            return self.call("define_accessor", target, key, self.const(prop.kind), function, self.const(True))
+            return self.call("define_accessor", target, key, self.const(prop.kind), function,
+                             self.const(True))
         if name == "__proto__" and not prop.shorthand and not prop.method:
             return self.call("set_literal_prototype", target, self.expression(prop.value))
         if prop.method:
@@ -9508,9 +9783,16 @@ class OperatorEmitter(ClassEmitter):
     def visit_UnaryExpression(self, node):
         operator, argument = node.operator, node.argument
         if operator == "typeof":
-            if isinstance(argument, Identifier) and type(argument.scope) is not Variable:
+            if isinstance(argument, Identifier) \
+                    and getattr(argument.scope, "variable", argument.scope) is None:
                 self.unit.free_globals.add(argument.name)
-                return self.call("typeof_global", self.const(argument.name))
+                value = self.call("typeof_global", self.const(argument.name))
+                if argument.scope is not None:
+                    holder, test = self.find(argument)
+                    got = self.call("scope_get", holder, self.const(argument.name),
+                                    self.const(self.scope.strict))
+                    value = self.either(test, self.call("typeof", got), value)
+                return value
             return self.call("typeof", self.expression(argument))
         if operator == "delete":
             return self.delete(argument)
@@ -9546,9 +9828,16 @@ class OperatorEmitter(ClassEmitter):
                 obj = self.guard(obj)
             return self.call("delete_member", obj, self.member_key(node), self.const(self.scope.strict))
         if isinstance(node, Identifier):
-            if type(node.scope) is Variable and not node.scope.is_global:
-                return self.const(False)
-            return self.call("delete_global", self.const(node.name))
+            dynamic, variable = type(node.scope) is DynamicName, getattr(node.scope, "variable", node.scope)
+            if variable is not None and not variable.is_global:
+                value = self.const(False)
+            else:
+                value = self.call("delete_global", self.const(node.name))
+            if dynamic:
+                holder, test = self.find(node)
+                value = self.either(test, self.call("delete_member", holder, self.const(node.name),
+                                                    self.const(False)), value)
+            return value
         return self.python("({value}, True)[1]", value=self.expression(node))
 
     def visit_BinaryExpression(self, node):
@@ -9704,7 +9993,8 @@ class OperatorEmitter(ClassEmitter):
             return self.call(_HELPERS[operator], left, right)
         if operator in ("&", "|") and isinstance(right, ast.Constant):
             right = self.const(to_int32(right.value))
-        if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 and type(right_kind) is not tuple \
+        if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 \
+                and type(right_kind) is not tuple \
                 and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
             b, right = self.reusable(right)
             return self.python("{left} % {b} if type({right}) is int and {b} > 0 else mod({left}, {b})",
@@ -9740,7 +10030,8 @@ class OperatorEmitter(ClassEmitter):
             mask = self.chain(self.const(-2 ** 31), (ast.LtE(), a), (ast.Lt(), self.const(2 ** 31)))
             checks = [check, mask]
             if not isinstance(b, ast.Constant):
-                checks.append(self.chain(self.const(-2 ** 31), (ast.LtE(), b), (ast.Lt(), self.const(2 ** 31))))
+                checks.append(self.chain(self.const(-2 ** 31), (ast.LtE(), b),
+                                         (ast.Lt(), self.const(2 ** 31))))
             return self.both(*checks), self.operate(a, operator, b)
         if operator == "*":
             limit = self.safe_product(temp, self.operate(a, "*", b))
@@ -9752,10 +10043,10 @@ class OperatorEmitter(ClassEmitter):
         return self.both(check, limit), self.name(temp)
 
     def number_tests(self, left, right):
-        """A function of "int" or "float" that makes the condition for both operands to be of that type, or for
-        one to be a float and the other known to be a Number; None where they cannot be. The first condition
-        evaluates the operands, in order and in any case. An operand is (code to use again, code to use first,
-        inferred type)."""
+        """A function of "int" or "float" that makes the condition for both operands to be of that type, or
+        for one to be a float and the other known to be a Number; None where they cannot be. The first
+        condition evaluates the operands, in order and in any case. An operand is (code to use again, code to
+        use first, inferred type)."""
         (a, first, left_kind), (b, second, right_kind) = left, right
 
         def tests(kind):
@@ -9769,8 +10060,10 @@ class OperatorEmitter(ClassEmitter):
             left, right, first, second = first, second, a, b
             calm_left, calm_right = left is a, right is b
             if not calm_left and not calm_right:
-                return self.chain(self.call("type", left), (_IS, self.call("type", right)), (_IS, self.name(kind)))
-            checks = [self.type_is(value, kind) for value, is_wanted in ((left, wanted[0]), (right, wanted[1])) if is_wanted]
+                return self.chain(self.call("type", left), (_IS, self.call("type", right)),
+                                  (_IS, self.name(kind)))
+            checks = [self.type_is(value, kind)
+                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1])) if is_wanted]
             if not calm_right:
                 checks.reverse()
             for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
@@ -9789,7 +10082,8 @@ class OperatorEmitter(ClassEmitter):
         if is_numeric(left_kind) and is_numeric(right_kind) \
                 or left_kind == "str" and right_kind == "str":
             return self.compare(left, compare, right)
-        if right_kind == "str" and isinstance(right, ast.Constant) and right.value[:1] != "\0" and left_kind is None:
+        if right_kind == "str" and isinstance(right, ast.Constant) and right.value[:1] != "\0" \
+                and left_kind is None:
             a, first = self.reusable(left)
             return self.either(self.type_is(first, "str"), self.compare(a, compare, right),
                                self.call(_HELPERS[operator], a, right))
@@ -9798,9 +10092,11 @@ class OperatorEmitter(ClassEmitter):
         a, first, b, second = self.pair(left, right)
         # Python compares ints with floats as JavaScript does.
         tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
-        order = ("float", "int") if self.expects_floats else ("int", "float") if self.unit.fractions else ("int",)
+        order = ("float", "int") if self.expects_floats else ("int", "float") if self.unit.fractions \
+            else ("int",)
         checks = [tests(kind) for kind in order]
-        return self.either(checks[0] if len(checks) == 1 else self.any_of(*checks), self.compare(a, compare, b),
+        return self.either(checks[0] if len(checks) == 1 else self.any_of(*checks),
+                           self.compare(a, compare, b),
                            self.call(_HELPERS[operator], a, b))
 
     def equality(self, left, right, left_kind=None, right_kind=None):
@@ -9922,12 +10218,14 @@ class AssignmentEmitter(OperatorEmitter):
         if operator in ("&&=", "||=", "??="):
             return self.logical_assignment(node)
         if isinstance(left, Identifier):
-            current = self.load(left)
-            if self.needs_lift(node.right):
-                current = self.saved(current)
-            value = self.binary(operator[:-1], current, infer(left), self.expression(node.right),
-                                infer(node.right))
-            return self.assign_identifier(left, value)
+            def assign(found):
+                current = self.load(left, found)
+                if self.needs_lift(node.right):
+                    current = self.saved(current)
+                value = self.binary(operator[:-1], current, infer(left), self.expression(node.right),
+                                    infer(node.right))
+                return self.assign_identifier(left, value, found)
+            return assign(None) if self.needs_lift(node.right) else self.with_found(left, assign)
         reference = self.member_reference(left, node.right)
         lifted = self.needs_lift(node.right)
         current = reference.load(first=lifted)
@@ -9940,7 +10238,8 @@ class AssignmentEmitter(OperatorEmitter):
     def effect_AssignmentExpression(self, node):
         left = node.left
         if isinstance(left, (ArrayPattern, ObjectPattern)):
-            if isinstance(left, ArrayPattern) and isinstance(node.right, ArrayExpression) and self.is_exchange(node):
+            if isinstance(left, ArrayPattern) and isinstance(node.right, ArrayExpression) \
+                    and self.is_exchange(node):
                 self.exchange(left, node.right)
                 return
             value = self.expression(node.right)
@@ -9988,7 +10287,8 @@ class AssignmentEmitter(OperatorEmitter):
         if not target.computed:
             return True
         kind = infer(target.property)
-        return is_numeric(kind) or kind is None and isinstance(target.property, Identifier) and self.runs_often()
+        return is_numeric(kind) or kind is None and isinstance(target.property, Identifier) \
+            and self.runs_often()
 
     def change_member(self, target, right, change):
         """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
@@ -10012,8 +10312,10 @@ class AssignmentEmitter(OperatorEmitter):
         return len(left.elements) <= len(right.elements) <= 8 \
             and all(isinstance(part, (Identifier, MemberExpression)) for part in left.elements) \
             and not any(part is None or isinstance(part, SpreadElement) for part in right.elements) \
-            and not any(map(self.needs_lift, right.elements)) and not any(map(self.needs_lift, left.elements)) \
-            and not any(isinstance(part, (*FUNCTION_NODES, ClassExpression, YieldExpression, AwaitExpression, Super))
+            and not any(map(self.needs_lift, right.elements)) \
+            and not any(map(self.needs_lift, left.elements)) \
+            and not any(isinstance(part, (*FUNCTION_NODES, ClassExpression, YieldExpression,
+                                          AwaitExpression, Super))
                         for target in left.elements for part in target.walk())
 
     def exchange(self, left, right):
@@ -10094,7 +10396,8 @@ class AssignmentEmitter(OperatorEmitter):
         value = self.expression(node)
         if isinstance(value, ast.Constant) or (isinstance(value, ast.Name) and (
                 is_stable(node, right) or isinstance(right, SIMPLE_NODES)
-                or isinstance(node, ThisExpression) and self.constructor != "derived" and not self.scope.is_arrow)):
+                or isinstance(node, ThisExpression) and self.constructor != "derived"
+                and not self.scope.is_arrow)):
             return value
         return self.saved(value)
 
@@ -10131,8 +10434,9 @@ class AssignmentEmitter(OperatorEmitter):
         if self.needs_lift(node.right):
             return self.logical_assignment_statements(node)
         if isinstance(left, Identifier):
-            return self.logical(operator, self.load(left), infer(left),
-                                self.assign_identifier(left, self.named(node.right, left)))
+            return self.with_found(left, lambda found: self.logical(
+                operator, self.load(left, found), infer(left),
+                self.assign_identifier(left, self.named(node.right, left), found)))
         reference = self.member_reference(left)
         current = reference.load()
         return self.logical(operator, current, None, reference.put(self.expression(node.right)))
@@ -10161,6 +10465,13 @@ class AssignmentEmitter(OperatorEmitter):
         self.emit_if(test, body)
         return self.name(temp)
 
+    def dynamic_update(self, target, found, helper, prefix):
+        """`++` or `--` of a DynamicName that was looked up."""
+        temp = self.temporary()
+        moved = self.assign_identifier(target, self.call(helper, self.name(temp)), found)
+        old = self.walrus(temp, self.call("to_numeric", self.load(target, found)))
+        return self.last_of(old, moved) if prefix else self.first_of(old, moved)
+
     def visit_UpdateExpression(self, node):
         target = node.argument
         sign, helper = ("+", "increment") if node.operator == "++" else ("-", "decrement")
@@ -10171,6 +10482,9 @@ class AssignmentEmitter(OperatorEmitter):
                 if node.prefix:
                     return moved
                 return self.operate(moved, "-" if sign == "+" else "+", self.const(1))
+            if type(target.scope) is DynamicName:
+                return self.with_found(target,
+                                       lambda found: self.dynamic_update(target, found, helper, node.prefix))
             old = self.load(target) if is_numeric(kind) else self.call("to_numeric", self.load(target))
             if node.prefix:
                 return self.assign_identifier(target, self.call(helper, old))
@@ -10183,7 +10497,8 @@ class AssignmentEmitter(OperatorEmitter):
         old, first = self.reusable(reference.load())
         old_number = self.either(self.type_is(first, "int"), old, self.call("to_numeric", old))
         temp = self.temporary()
-        return self.first_of(self.walrus(temp, old_number), reference.put(self.guarded_step(self.name(temp), sign, helper)))
+        return self.first_of(self.walrus(temp, old_number),
+                             reference.put(self.guarded_step(self.name(temp), sign, helper)))
 
     def effect_UpdateExpression(self, node):
         target = node.argument
@@ -10198,7 +10513,8 @@ class AssignmentEmitter(OperatorEmitter):
             return
         if isinstance(target, MemberExpression) and self.is_direct(target) and not self.needs_lift(target):
             sign, helper = ("+", "increment") if node.operator == "++" else ("-", "decrement")
-            self.change_member(target, target.property, lambda current: self.guarded_step(current, sign, helper))
+            self.change_member(target, target.property,
+                               lambda current: self.guarded_step(current, sign, helper))
             return
         prefixed = UpdateExpression(node.operator, target, True).at(node)
         self.emit_value(self.visit_UpdateExpression(prefixed))
@@ -10240,7 +10556,8 @@ class CallEmitter(AssignmentEmitter):
         return self.member(obj, node)
 
     def member(self, obj, node, key=None):
-        """Reads a property of the value `obj`; `key` is the code of a computed key, where there is one already."""
+        """Reads a property of the value `obj`; `key` is the code of a computed key, where there is one
+        already."""
         prop = node.property
         if isinstance(prop, PrivateName):
             self.line, self.column = prop.line, prop.column
@@ -10262,7 +10579,8 @@ class CallEmitter(AssignmentEmitter):
         if is_numeric(kind):
             return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
                 isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
-        if kind is None and isinstance(prop, Identifier) and isinstance(key, ast.Name) and isinstance(obj, ast.Name) \
+        if kind is None and isinstance(prop, Identifier) and isinstance(key, ast.Name) \
+                and isinstance(obj, ast.Name) \
                 and self.runs_often():
             return self.computed_element(obj, key, kind, True)
         return self.call("get_element", obj, key)
@@ -10274,9 +10592,11 @@ class CallEmitter(AssignmentEmitter):
             return self.call("private_get", obj, key)
         props = self.dict_of(obj) if variable.type == "field" else None
         if props is not None:
-            return self.either(self.compare(key, _IN, props), self.subscript(props, key), self.call("private_get", obj, key))
+            return self.either(self.compare(key, _IN, props), self.subscript(props, key),
+                               self.call("private_get", obj, key))
         obj, first = self.reusable(obj)
-        check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(obj, "props")))
+        check = self.both(self.type_is(first, "JSObject"),
+                          self.compare(key, _IN, self.attribute(obj, "props")))
         value = self.subscript(self.attribute(obj, "props"), key) if variable.type == "field" \
             else self.attribute(key, "method")
         return self.either(check, value, self.call("private_get", obj, key))
@@ -10285,7 +10605,8 @@ class CallEmitter(AssignmentEmitter):
         """obj.key: straight from the dict of an ordinary object that has it."""
         props = self.dict_of(obj)
         if props is not None:
-            return self.either(self.compare(self.const(key), _IN, props), self.subscript(props, self.const(key)),
+            return self.either(self.compare(self.const(key), _IN, props),
+                               self.subscript(props, self.const(key)),
                                self.call("get", obj, self.const(key)))
         obj, first = self.reusable(obj)
         return self.python("{obj}.props[{key!r}] if type({first}) is JSObject and {key!r} in {obj}.props "
@@ -10299,13 +10620,15 @@ class CallEmitter(AssignmentEmitter):
                            "else len({a}) if type({a}) is str else get_length({a})", a=a, first=first)
 
     def element(self, obj, key):
-        """obj[key] for a variable or constant that is a non-negative int: straight into the list of an array."""
+        """obj[key] for a variable or constant that is a non-negative int: straight into the list of an
+        array."""
         a, first = self.reusable(obj)
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
 
     def computed_element(self, obj, key, kind, is_stable):
-        """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`, a variable."""
+        """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`, a
+        variable."""
         before = []
         if not is_stable:
             temp = self.temporary()
@@ -10319,9 +10642,11 @@ class CallEmitter(AssignmentEmitter):
         elif type(kind) is tuple:
             checks = [self.chain(self.const(0), (ast.LtE(), first), (ast.Lt(), size))]
         else:
-            checks = [self.type_is(first, "int"), self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size))]
+            checks = [self.type_is(first, "int"),
+                      self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size))]
         checks = before + checks
-        return self.either(checks[0] if len(checks) == 1 else self.both(*checks), self.subscript(self.name(items), key),
+        return self.either(checks[0] if len(checks) == 1 else self.both(*checks),
+                           self.subscript(self.name(items), key),
                            self.call("get_element", obj, key))
 
     def shorten(self, node):
@@ -10339,6 +10664,9 @@ class CallEmitter(AssignmentEmitter):
                     and isinstance(outer, MemberExpression):
                 outer.object = Evaluated(self.saved(self.expression(inner)).id).at(inner)
                 links = 0
+
+    def visit_InvalidTarget(self, node):
+        return self.call("refuse_target", self.expression(node.call))
 
     def visit_Evaluated(self, node):
         return self.name(node.name)
@@ -10402,6 +10730,8 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(callee, Super):
             return self.super_call(node)
         self.shorten(node)
+        if isinstance(callee, Identifier) and callee.name == "eval" and not node.optional:
+            return self.direct_eval(node)
         return self.call_with(callee, [], node.arguments, node.optional)
 
     def effect_CallExpression(self, node):
@@ -10410,8 +10740,8 @@ class CallEmitter(AssignmentEmitter):
         if not (isinstance(callee, MemberExpression) and not callee.computed and not callee.optional
                 and callee.property.name == "push" and len(arguments) == 1 and not node.optional
                 and not isinstance(callee.property, PrivateName) and not isinstance(callee.object, Super)
-                and not isinstance(arguments[0], SpreadElement) and self.runs_often() and not self.needs_lift(node)
-                and chain_length(node) <= MAX_EXPRESSION_DEPTH):
+                and not isinstance(arguments[0], SpreadElement) and self.runs_often()
+                and not self.needs_lift(node) and chain_length(node) <= MAX_EXPRESSION_DEPTH):
             self.emit_value(self.visit_CallExpression(node))
             return
         obj = self.fixed(callee.object, arguments[0])
@@ -10426,6 +10756,25 @@ class CallEmitter(AssignmentEmitter):
         self.emit_if(check, [self.node(ast.Expr, self.apply(self.attribute(items, "append"), [value]))],
                      [self.node(ast.Expr, slow)])
 
+    def direct_eval(self, node):
+        """eval(…): its text gets the Cells of all that is around it. `this` may not be there yet in a
+        constructor."""
+        site = node.scope
+        function = site.this_function()
+        if function.kind != "script":
+            this = self.node(ast.Lambda, ast.arguments([], [], None, [], [], None, []), self.name("this"))
+        else:
+            this = self.const(None)
+        cells = [self.name(variable.python) for variable in site.variables]
+        target = self.name("new_target" if function.kind == "function" else "undefined")
+        callee = self.saved(self.expression(node.callee)) if any(map(self.needs_lift, node.arguments)) \
+            else self.expression(node.callee)
+        function = self.call("direct_eval", callee, self.const(self.unit.pooled(site)), this, target, *cells)
+        values = self.arguments(node.arguments, function, self.name("undefined"))
+        if isinstance(values, tuple):
+            function, this, values = values
+        return self.apply(function, [self.name("undefined"), *values])
+
     def call_with(self, callee, before, arguments, optional=False):
         """callee(before…, arguments…): `this` is the object of a member callee."""
         if isinstance(callee, MemberExpression):
@@ -10439,6 +10788,8 @@ class CallEmitter(AssignmentEmitter):
         else:
             this = self.name("undefined")
             function = self.plain_callee(callee, optional)
+            if type(callee.scope if isinstance(callee, Identifier) else None) is DynamicName:
+                this = self.call("scope_this", self.name(self.found))
         values = self.arguments(arguments, function, this)
         if isinstance(values, tuple):
             function, this, values = values
@@ -10451,7 +10802,7 @@ class CallEmitter(AssignmentEmitter):
             return None
         table = SHORTCUTS
         if isinstance(callee.object, Identifier) and callee.object.name == "Math" \
-                and type(callee.object.scope) is not Variable and all(map(is_calm, arguments)):
+                and callee.object.scope is None and all(map(is_calm, arguments)):
             table = MATH_SHORTCUTS
         helper = table.get((callee.property.name, len(arguments)))
         if helper is None or any(isinstance(a, SpreadElement) or self.needs_lift(a) for a in arguments):
@@ -10491,14 +10842,18 @@ class CallEmitter(AssignmentEmitter):
         return self.call("callee", function, self.const(self.text(callee))), self.name(this)
 
     def plain_callee(self, callee, optional):
-        """The Python function of a callee that is not a member."""
-        value = self.chain_part(callee)
+        """The Python function of a callee that is not a member. Leaves the temporary of a DynamicName in
+        `found`."""
+        if type(callee.scope if isinstance(callee, Identifier) else None) is DynamicName:
+            self.found = self.temporary()
+            found = self.found
+            value = self.last_of(self.walrus(found, self.finding(callee)), self.load(callee, found))
+        else:
+            value = self.chain_part(callee)
         if optional:
             value = self.guard(value)
         a, first = self.reusable(value)
         text = self.const(self.text(callee))
-        if isinstance(callee, Identifier) and callee.name == "eval" and self.scope.strict:
-            return self.call("strict_eval", first, text)
         return self.python("{a}.fn if type({first}) is JSFunction else callee({a}, {text})",
                            a=a, first=first, text=text)
 
@@ -10524,7 +10879,8 @@ class CallEmitter(AssignmentEmitter):
             slow = self.call("private_method", this, key)
             if prop.scope.type != "method":
                 return self.call("private_method", first, key), this
-            check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(this, "props")))
+            check = self.both(self.type_is(first, "JSObject"),
+                              self.compare(key, _IN, self.attribute(this, "props")))
             return self.either(check, self.attribute(self.attribute(key, "method"), "fn"), slow), this
         if node.computed:
             guards, self.guards = self.guards, None
@@ -10534,7 +10890,8 @@ class CallEmitter(AssignmentEmitter):
         self.line, self.column = prop.line, prop.column
         key = self.const(prop.name)
         if prop.name in COMMON_METHODS or not self.runs_often() or not isinstance(first, ast.Name) or not (
-                isinstance(node.object, ThisExpression) or type(getattr(node.object, "scope", None)) is Variable):
+                isinstance(node.object, ThisExpression)
+                or type(getattr(node.object, "scope", None)) is Variable):
             return self.call("method", first, key, text), this
         # A function that an ordinary object has from its prototype.
         proto, found = self.temporary(), self.temporary()
@@ -10543,8 +10900,10 @@ class CallEmitter(AssignmentEmitter):
             self.compare(self.attribute(this, "attrs"), _IS, self.const(None)),
             self.compare(self.walrus(proto, self.attribute(this, "proto")), _IS_NOT, self.const(None)),
             self.compare(key, _IN, self.attribute(self.name(proto), "props")),
-            self.type_is(self.walrus(found, self.subscript(self.attribute(self.name(proto), "props"), key)), "JSFunction"))
-        return self.either(check, self.attribute(self.name(found), "fn"), self.call("method", this, key, text)), this
+            self.type_is(self.walrus(found, self.subscript(self.attribute(self.name(proto), "props"), key)),
+                         "JSFunction"))
+        return self.either(check, self.attribute(self.name(found), "fn"),
+                           self.call("method", this, key, text)), this
 
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
@@ -10572,8 +10931,10 @@ class CallEmitter(AssignmentEmitter):
             ctor, slow = self.attribute(callee, "ctor"), self.call("new", callee, text)
             function = self.either(
                 self.type_is(first, "JSFunction"), self.either(
-                    self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)), ctor, self.either(
-                        self.compare(ctor, _IS, self.const(True)), self.name("instance_of_function"), slow)), slow)
+                    self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)), ctor,
+                    self.either(
+                        self.compare(ctor, _IS, self.const(True)), self.name("instance_of_function"), slow)),
+                slow)
         else:
             function = self.call("new", first, text)
         return self.apply(function, [callee, *values])
@@ -10653,7 +11014,8 @@ class MemberReference:
         e = self.emitter
         obj = self.first if first else self.again
         if self.is_super:
-            return e.call("super_get", e.load_variable(self.node.object.scope), e.name("this"), self.key(first))
+            return e.call("super_get", e.load_variable(self.node.object.scope), e.name("this"),
+                          self.key(first))
         if self.private:
             return e.private_member(obj, self.node.property.scope)
         if self.key_text is not None:
@@ -10671,7 +11033,7 @@ class MemberReference:
         strict = e.scope.strict
         if self.is_super:
             return e.call("super_put", e.load_variable(self.node.object.scope), e.name("this"),
-                          self.key(first), value)
+                          self.key(first), value, e.const(strict))
         target = self.first if first else self.again
         if self.private:
             return e.call("private_put", target, e.load_variable(self.node.property.scope), value)
@@ -10692,7 +11054,8 @@ class PreparedMember:
         node = self.node
         key = e.name(self.key) if self.key else e.const(getattr(node.property, "name", None))
         if self.object is None:
-            return e.call("super_put", e.load_variable(node.object.scope), e.name("this"), key, value)
+            return e.call("super_put", e.load_variable(node.object.scope), e.name("this"), key, value,
+                          e.const(e.scope.strict))
         target = e.name(self.object)
         if isinstance(node.property, PrivateName):
             return e.call("private_put", target, e.load_variable(node.property.scope), value)
@@ -10700,14 +11063,12 @@ class PreparedMember:
         return e.call(helper if e.scope.strict else helper + "_sloppy", target, key, value)
 
 
-class NamedValue(Node):
+class NamedValue(Node, fields="name value"):
     """An anonymous function or class that gets a name: stands in for a field's initialiser."""
-    __slots__ = fields = ("name", "value")
 
 
-class Evaluated(Node):
+class Evaluated(Node, fields="name"):
     """A part of an expression whose value stands in a temporary already."""
-    __slots__ = fields = ("name",)
 
 
 class TemplateSite:
@@ -10745,7 +11106,7 @@ def assigned_names(statements):
 def is_stable(left, right):
     """Whether evaluating `right` cannot change the variable `left`."""
     variable = left.scope if isinstance(left, Identifier) else None
-    if type(variable) is not Variable:
+    if type(variable) is not Variable or variable.early:     # reading it early may throw
         return False
     if not variable.assigned:
         return not variable.is_global
@@ -10756,12 +11117,14 @@ def is_stable(left, right):
 
 #: Names under which scripts mostly call methods of arrays, texts, maps, promises and the like.
 COMMON_METHODS = frozenset(
-    "add at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally find findIndex flat"
-    " flatMap forEach get has includes indexOf join keys lastIndexOf map match matchAll normalize padEnd padStart pop push"
-    " reduce repeat replace replaceAll reverse send set shift slice some sort splice split startsWith substring test then"
-    " toFixed toLowerCase toString toUpperCase trim trimEnd trimStart unshift values".split())
+    "add at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally "
+    "find findIndex flat flatMap forEach get has includes indexOf join keys lastIndexOf map match matchAll "
+    "normalize padEnd padStart pop push reduce repeat replace replaceAll reverse send set shift slice some "
+    "sort splice split startsWith substring test then toFixed toLowerCase toString toUpperCase trim trimEnd "
+    "trimStart unshift values".split())
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
-SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1): "quick_get", ("has", 1): "quick_has",
+SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1): "quick_get",
+             ("has", 1): "quick_has",
              ("set", 2): "quick_set", ("add", 1): "quick_add", ("pop", 0): "quick_pop"}
 #: The same for methods of Math.
 MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
@@ -10770,20 +11133,24 @@ MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 
 
 def is_calm(node):
     """Whether an expression only reads and computes."""
-    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression))
+    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression,
+                                     NewExpression))
                    or isinstance(part, CallExpression) and not is_call_of_math(part) for part in node.walk())
 
 
 def is_call_of_math(node):
     callee = node.callee
-    return isinstance(callee, MemberExpression) and not callee.computed and isinstance(callee.object, Identifier) \
+    return isinstance(callee, MemberExpression) and not callee.computed \
+        and isinstance(callee.object, Identifier) \
         and callee.object.name == "Math" and type(callee.object.scope) is not Variable
 
 
 def may_change_arrays(body):
-    """Whether a loop's body calls something, or writes to properties: an array that is iterated may get holes."""
+    """Whether a loop's body calls something, or writes to properties: an array that is iterated may get
+    holes."""
     return any(
-        isinstance(node, (CallExpression, NewExpression, TaggedTemplateExpression, YieldExpression, AwaitExpression,
+        isinstance(node, (CallExpression, NewExpression, TaggedTemplateExpression, YieldExpression,
+                          AwaitExpression,
                           SpreadElement, ForOfStatement))
         or isinstance(node, UnaryExpression) and node.operator == "delete"
         or isinstance(node, UpdateExpression) and not isinstance(node.argument, Identifier)
@@ -10851,12 +11218,13 @@ def own_parts(node):
 
 def jumps_out(body):
     """Whether a loop's body has a break, return or continue that may leave the loop early."""
-    return any(isinstance(node, (BreakStatement, ContinueStatement, ReturnStatement)) for node in own_parts(body))
+    return any(isinstance(node, (BreakStatement, ContinueStatement, ReturnStatement))
+               for node in own_parts(body))
 
 
 def grouped_cases(cases):
-    """The cases of a switch in groups that share their statements, if none falls through into the next one, and
-    `default` comes last; else None."""
+    """The cases of a switch in groups that share their statements, if none falls through into the next one,
+    and `default` comes last; else None."""
     groups, current = [], []
     for index, case in enumerate(cases):
         current.append(case)
@@ -10866,7 +11234,8 @@ def grouped_cases(cases):
             last = case.consequent[-1] if case.consequent else None
             while isinstance(last, BlockStatement) and last.body:
                 last = last.body[-1]
-            if index + 1 < len(cases) and not isinstance(last, (BreakStatement, ContinueStatement, ReturnStatement, ThrowStatement)):
+            if index + 1 < len(cases) and not isinstance(last, (BreakStatement, ContinueStatement,
+                                                                ReturnStatement, ThrowStatement)):
                 return None
             groups.append(current)
             current = []
@@ -10897,6 +11266,17 @@ def continues_through_try(body, with_finally):
 
 class Emitter(CallEmitter):
     """Generates the code of one JavaScript function (or top level), all parts together."""
+
+    def begin_eval(self, program, scope):
+        """What the text of a direct eval does first: `this`, and what it adds to the function around."""
+        if scope.site.this_function().kind != "script" and any(isinstance(node, (ThisExpression, Super))
+                                                               for node in program.walk()):
+            self.emit_assign("this", self.apply(self.name("this"), []))
+        if not program.strict:
+            for name in scope.eval_names:
+                self.emit_value(self.store_for_eval(scope, name))
+            for node in scope.eval_functions:
+                self.emit_value(self.store_for_eval(scope, node.id.name, self.function_value(node)))
 
 
 EMITTERS = methods_by_node(Emitter, "visit_")
@@ -11098,11 +11478,12 @@ class CompiledScript:
     lexical         [(name, is_const)] of top-level let, const and class
     variables       names of top-level var
     functions       names of top-level function declarations
+    for_eval        whether it is the text of an eval: then those two can be deleted
     free_globals    other global names it mentions
     tree            the ast.Module it was made from, where that was asked for; see dump_python
     """
 
-    __slots__ = ("code", "lexical", "variables", "functions", "free_globals", "unit", "tree")
+    __slots__ = ("code", "lexical", "variables", "functions", "for_eval", "free_globals", "unit", "tree")
 
 
 def find_lifts(program):
@@ -11151,14 +11532,14 @@ def place_of_failure(error):
 
 
 @refuses_clearly
-def compile_script(source, filename, program=None, is_eval=False, may_await=False,
-                   keep_tree=False):
-    """Compiles a script, or the text of an indirect eval; raises JSSyntaxError. Returns a
+def compile_script(source, filename, program=None, may_await=False, keep_tree=False, site=None):
+    """Compiles a script, or the text of an eval; raises JSSyntaxError. Returns a
     CompiledScript. With may_await (the program was parsed so) its code returns the completion value in
-    a tuple, as it may be a promise, and is a generator function for run_async where there is an await."""
+    a tuple, as it may be a promise, and is a generator function for run_async where there is an await. The
+    text of an eval has a `site`; its code takes the Cells of that, and new.target."""
     if program is None:
         program = parse_script(source)
-    scope = analyze_scopes(program, is_eval)
+    scope = analyze_scopes(program, site)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
     emitter = Emitter(unit, scope)
@@ -11169,13 +11550,16 @@ def compile_script(source, filename, program=None, is_eval=False, may_await=Fals
         if variable.kind == "var" and not variable.is_global:
             emitter.emit_store(variable, emitter.name("undefined"), True)
     emitter.enter_block(scope)
+    if site is not None:
+        emitter.begin_eval(program, scope)
     emitter.in_scope(scope.body if scope.body is not scope else None,
                      lambda: emitter.statements(program.body))
     emitter.line, emitter.column = 1, 0
     emitter.emit_python("return (completion,)" if may_await else "return completion")
     if emitter.jump_codes:
         emitter.out[:0] = emitter.python("jump = 0")
-    top = emitter.python_def("script_f0", ["this"], emitter.declarations() + emitter.out)
+    around = [] if site is None else [v.python for v in site.variables] + ["new_target"]
+    top = emitter.python_def("script_f0", ["this", *around], emitter.declarations() + emitter.out)
     result = CompiledScript()
     tree = ast.Module([top], [])
     result.tree = tree if keep_tree else None
@@ -11185,8 +11569,18 @@ def compile_script(source, filename, program=None, is_eval=False, may_await=Fals
     result.lexical = [(v.name, v.kind == "const") for v in names if v.kind in ("let", "const", "class")]
     result.functions = [v.name for v in names if v.kind == "function"]
     result.variables = [v.name for v in names if v.kind == "var"]
+    result.for_eval = site is not None
+    if site is not None and not program.strict and site.var_scope is None:
+        result.functions = list({node.id.name: 1 for node in scope.eval_functions})
+        result.variables = [name for name in scope.eval_names if name not in result.functions]
     result.free_globals = unit.free_globals
     return result
+
+
+def compile_eval(source, filename):
+    """Compiles the text of an indirect eval, which sees the globals only; see compile_script()."""
+    site = EvalSite(FunctionScope(None, Program([], "script", False), "script"), {})
+    return compile_script(source, filename, parse_script(source), site=site)
 
 
 class CompiledModule:
@@ -11405,7 +11799,8 @@ class PythonDump:
         expression that consists of a strange name: ast.unparse writes it as it stands."""
         result = []
         for statement in statements:
-            if isinstance(statement, ast.If) and isinstance(statement.test, ast.Constant) and isinstance(statement.body[0], (
+            if isinstance(statement, ast.If) and isinstance(statement.test, ast.Constant) \
+                    and isinstance(statement.body[0], (
                     ast.Pass, ast.Assign)):         # a place for a variable, see FunctionEmitter.make_place
                 if statement.test.value:
                     result += statement.body
@@ -11519,8 +11914,8 @@ class BuiltinTable:
         return declare
 
     def methods(self, **impls):
-        """Declares functions that are one expression each: name=lambda realm, this, …. The length is the number
-        of named arguments."""
+        """Declares functions that are one expression each: name=lambda realm, this, …. The length is the
+        number of named arguments."""
         for key, impl in impls.items():
             self.method(key, impl.__code__.co_argcount - 2)(impl)
 
@@ -12241,8 +12636,8 @@ declare_function_class("AsyncGeneratorFunction", "asyncgenerator", "AsyncGenerat
 
 
 def this_value_of(name, *kinds):
-    """ThisBooleanValue and its kin (20.3.3.3.1): a function that gives the primitive of a receiver, of one of the
-    Python types `kinds`, and raises a TypeError for other receivers, with the name of the method."""
+    """ThisBooleanValue and its kin (20.3.3.3.1): a function that gives the primitive of a receiver, of one of
+    the Python types `kinds`, and raises a TypeError for other receivers, with the name of the method."""
     def primitive(this, method):
         if type(this) in kinds:
             return this
@@ -12306,7 +12701,8 @@ def symbol_key_for(realm, this, symbol=undefined, *_):
     return key if key is not undefined and realm.symbols.get(key) is symbol else undefined
 
 
-for _symbol in (SYM_ASYNC_DISPOSE, SYM_ASYNC_ITERATOR, SYM_DISPOSE, SYM_HAS_INSTANCE, SYM_IS_CONCAT_SPREADABLE, SYM_ITERATOR,
+for _symbol in (SYM_ASYNC_DISPOSE, SYM_ASYNC_ITERATOR, SYM_DISPOSE, SYM_HAS_INSTANCE,
+                SYM_IS_CONCAT_SPREADABLE, SYM_ITERATOR,
                 SYM_MATCH, SYM_MATCH_ALL, SYM_REPLACE, SYM_SEARCH, SYM_SPECIES, SYM_SPLIT,
                 SYM_TO_PRIMITIVE, SYM_TO_STRING_TAG, SYM_UNSCOPABLES):
     SYMBOL.static.value(_symbol.description.partition(".")[2], _symbol, 0)
@@ -12580,6 +12976,7 @@ def error_construct(realm, new_target, message=undefined, options=undefined, *_)
 
 
 ERROR.static.value("stackTraceLimit", DEFAULT_STACK_FRAMES, DEFAULT_ATTRS)
+ERROR.static.methods(isError=lambda realm, this, value=undefined, *_: isinstance(value, JSErrorObject))
 
 
 @ERROR.static.method("captureStackTrace", 2)
@@ -13077,11 +13474,11 @@ rounding_function("round", round_half_up)
 rounding_function("trunc", math.trunc)
 
 
-def round_to_float32(value):
-    """The nearest single precision number."""
+def rounded_to(value, layout):
+    """The nearest number of single or half precision, by the letter of `struct`."""
     try:
-        return struct.unpack("<f", struct.pack("<f", value))[0]
-    except OverflowError:
+        return struct.unpack(layout, struct.pack(layout, value))[0]
+    except (OverflowError, struct.error):
         return math.copysign(INFINITY, value)
 
 
@@ -13127,7 +13524,8 @@ MATH.methods(
         number_power(to_number(base), to_number(exponent)),
     abs=lambda realm, this, value=undefined, *_: abs(to_number(value)),
     clz32=lambda realm, this, value=undefined, *_: 32 - to_uint32(value).bit_length(),
-    fround=lambda realm, this, value=undefined, *_: round_to_float32(to_number(value)),
+    fround=lambda realm, this, value=undefined, *_: rounded_to(to_number(value), "<f"),
+    f16round=lambda realm, this, value=undefined, *_: rounded_to(to_number(value), "<e"),
     random=lambda realm, this, *_: random.random())
 
 
@@ -13135,6 +13533,32 @@ MATH.methods(
 def math_sign(realm, this, value=undefined, *_):
     value = to_number(value)
     return 1 if value > 0 else -1 if value < 0 else value
+
+
+@MATH.method("sumPrecise", 1)
+def math_sum_precise(realm, this, items=undefined, *_):
+    """The sum of an iterable as if no step rounded."""
+    values = []
+    iterator = get_iterator(realm, items)
+    for value in iterator:
+        if type(value) not in NUMBER_TYPES:
+            iterator.abandon(None)
+            raise JSTypeError(f"{display(value)} is not a number")
+        values.append(value)
+        if not len(values) & 4095:
+            realm.poll()
+    if not any(values):                 # nothing but zeros, of which -0 is the smallest
+        return 0 if any(type(value) is int or math.copysign(1, value) > 0 for value in values) else -0.0
+    try:
+        return number(math.fsum(values))
+    except ValueError:                  # both infinities
+        return NAN
+    except OverflowError:               # on the way, perhaps not in the end
+        exact = sum(map(fractions.Fraction, values))
+        try:
+            return number(float(exact))
+        except OverflowError:
+            return INFINITY if exact > 0 else -INFINITY
 
 
 # -- Date (21.4) -------------------------------------------------------------------------
@@ -14989,7 +15413,8 @@ def sort_values(values, comparator):
     values[:] = rest + [undefined] * count
 
 
-#: Characters in all that texts may have which are sorted without a check of the clock between two comparisons.
+#: Characters in all that texts may have which are sorted without a check of the clock between two
+#: comparisons.
 MAX_SORTED_CHARACTERS = 1 << 22
 
 
@@ -15595,8 +16020,9 @@ SEARCHES = {
 
 
 def declare_shared_methods(method, receive, every_item, items_present, kinds):
-    """Declares, with the decorator `method`, what Array and typed arrays share: `receive(realm, this)` gives the
-    object and its length; `every_item` and `items_present` walk along indices and yield (index, value)."""
+    """Declares, with the decorator `method`, what Array and typed arrays share: `receive(realm, this)` gives
+    the object and its length; `every_item` and `items_present` walk along indices and yield (index,
+    value)."""
     for name, (*search, holes, answer) in SEARCHES.items():
         declare_search(method(name, 1), receive, every_item if holes else items_present, *search, answer)
     declare_reduction(method("reduce", 1), receive, items_present, False)
@@ -15609,7 +16035,8 @@ def declare_shared_methods(method, receive, every_item, items_present, kinds):
     def for_each(realm, this, callback=undefined, receiver=undefined, *_):
         obj, length = receive(realm, this)
         run = require_callable(callback).fn
-        for index, value in items_present(realm, obj, range(visit_values(obj, length, run, receiver), length)):
+        for index, value in items_present(realm, obj,
+                                          range(visit_values(obj, length, run, receiver), length)):
             run(receiver, value, index, obj)
         return undefined
 
@@ -15637,7 +16064,8 @@ def declare_search(declare, receive, walk, outcome, backwards, answer):
                 if obj.items is not items:
                     break
             start = index + 1
-        for index, value in walk(realm, obj, range(length - 1, -1, -1) if backwards else range(start, length)):
+        indices = range(length - 1, -1, -1) if backwards else range(start, length)
+        for index, value in walk(realm, obj, indices):
             if to_boolean(test(receiver, value, index, obj)) is outcome:
                 return answer(index, value)
         return answer(-1, undefined)
@@ -15969,8 +16397,9 @@ def declared_info(table, key):
 
 
 def declare_filling(table, adder_name, quick_adder, has_entries):
-    """Declares the constructor of a collection, which is filled from an iterable by its method `adder_name`, or by
-    quick_adder(realm, target) while that is the built-in one. `has_entries`: the items are keys with values."""
+    """Declares the constructor of a collection, which is filled from an iterable by its method `adder_name`,
+    or by quick_adder(realm, target) while that is the built-in one. `has_entries`: the items are keys with
+    values."""
     info = declared_info(table, adder_name)
 
     @table.constructor(0)
@@ -16323,7 +16752,8 @@ def iterate_pairs(source):
     """The same as Python tuples."""
     era, position = source.era, source.first
     while True:
-        for key, value in zip(itertools.islice(source.keys, position, None), itertools.islice(source.values, position, None)):
+        for key, value in zip(itertools.islice(source.keys, position, None),
+                              itertools.islice(source.values, position, None)):
             if key is not HOLE:
                 yield key, value
             position += 1
@@ -16365,7 +16795,8 @@ def fast_iterator(realm, value):
         return iterate_map(realm, value) \
             if value.proto is realm.MapPrototype and realm.map_iteration_untouched else None
     if kind is JSSet:
-        return iterate_set(value) if value.proto is realm.SetPrototype and realm.set_iteration_untouched else None
+        return iterate_set(value) if value.proto is realm.SetPrototype \
+            and realm.set_iteration_untouched else None
     untouched, proto = (realm.map_iteration_untouched, realm.MapIteratorPrototype) if kind is JSMapIterator \
         else (realm.set_iteration_untouched, realm.SetIteratorPrototype)
     return value.items(realm) if untouched and value.proto is proto and not value.props else None
@@ -16422,7 +16853,8 @@ def declare_weak_collection(table, adder_name, add, has_entries):
     table.methods(
         delete=lambda realm, this, key=undefined, *_: this.entries.pop(id(key), None) is not None,
         has=lambda realm, this, key=undefined, *_: id(key) in this.entries)
-    declare_filling(table, adder_name, lambda realm, target: functools.partial(add, realm, target), has_entries)
+    declare_filling(table, adder_name, lambda realm, target: functools.partial(add, realm, target),
+                    has_entries)
 
 
 WEAK_MAP = BuiltinClass("WeakMap", JSWeakMap, tag="WeakMap")
@@ -16440,6 +16872,34 @@ def weak_map_set(realm, this, key=undefined, value=undefined, *_):
 
 
 declare_weak_collection(WEAK_MAP, "set", weak_map_set, True)
+
+
+def declare_insertion(table, has, get):
+    """getOrInsert and getOrInsertComputed of Map or WeakMap: the value of a key, which is inserted if it is
+    new."""
+    def check(realm, key):
+        if table is WEAK_MAP and not can_be_held_weakly(realm, key):
+            raise JSTypeError("Invalid value used as weak map key")
+
+    @table.method("getOrInsert", 2)
+    def get_or_insert(realm, this, key=undefined, value=undefined, *_):
+        check(realm, key)
+        if not has(this, key):
+            this.set_value(key, value)
+        return get(this, key)
+
+    @table.method("getOrInsertComputed", 2)
+    def get_or_insert_computed(realm, this, key=undefined, function=undefined, *_):
+        check(realm, key)
+        require_callable(function)
+        if not has(this, key):
+            this.set_value(key, function.fn(undefined, 0 if type(key) is float and key == 0 else key))
+        return get(this, key)
+
+
+declare_insertion(MAP, lambda this, key: this.has_key(key), lambda this, key: map_get(None, this, key))
+declare_insertion(WEAK_MAP, lambda this, key: id(key) in this.entries,
+                  lambda this, key: this.entries[id(key)][1])
 
 WEAK_SET = BuiltinClass("WeakSet", JSWeakSet, tag="WeakSet")
 
@@ -16575,16 +17035,23 @@ MAX_BUFFER_BYTES = 256 * 1024 * 1024
 
 
 class JSArrayBuffer(JSObject):
-    """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the
-    typed arrays on it, which lose their elements then."""
+    """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the views of it that
+    look at it anew when it changes; `most` the bytes that it may be resized to, or None."""
 
-    __slots__ = ("data", "views")
+    __slots__ = ("data", "views", "most")
     class_name = "ArrayBuffer"
 
-    def __init__(self, proto, data):
+    def __init__(self, proto, data, most=None):
         JSObject.__init__(self, proto)
         self.data = data
         self.views = weakref.WeakSet()
+        self.most = most
+
+    def change(self, data):
+        """Puts other bytes, or None, in the place of those that it has."""
+        self.data = data
+        for view in list(self.views):
+            view.look_anew()
 
 
 def allocate_bytes(size):
@@ -16606,9 +17073,8 @@ def new_array_buffer(realm, data):
 
 def detach_buffer(buffer):
     """DetachArrayBuffer (25.1.3.4); returns what was in it, or None if it was detached."""
-    data, buffer.data = buffer.data, None
-    for view in list(buffer.views):
-        view.view = EMPTY_VIEW
+    data = buffer.data
+    buffer.change(None)
     return data
 
 
@@ -16629,6 +17095,13 @@ def require_attached(buffer, method):
         raise JSTypeError(f"Cannot perform {method} on a detached ArrayBuffer")
 
 
+def require_view(view, method):
+    """Refuses a typed array or DataView that lies outside its buffer, for that was resized or detached."""
+    if view.view is OUT_OF_BOUNDS:
+        require_attached(view.buffer, method)
+        raise JSTypeError(f"Cannot perform {method} on a view that lies outside its ArrayBuffer")
+
+
 def clamp_range(length, start, end):
     """Two relative positions as the script gave them -> absolute ones (start, end)."""
     return relative_index(start, length), relative_index(end, length, length)
@@ -16639,6 +17112,9 @@ ARRAY_BUFFER = BuiltinClass("ArrayBuffer", JSArrayBuffer, tag="ArrayBuffer")
 
 ARRAY_BUFFER.getters(
     byteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data),
+    maxByteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data) if this.most is None
+    else this.most,
+    resizable=lambda realm, this, *_: this.most is not None,
     detached=lambda realm, this, *_: this.data is None)
 
 
@@ -16658,32 +17134,56 @@ def array_buffer_slice(realm, this, start=undefined, end=undefined, *_):
     if len(result.data) < size:
         raise JSTypeError("Species constructor returned a too small ArrayBuffer")
     require_attached(this, "ArrayBuffer.prototype.slice")
-    result.data[:size] = this.data[first:first + size]
+    part = this.data[first:first + size]
+    result.data[:len(part)] = part
     return result
 
 
-def transfer_buffer(realm, this, length=undefined, *_):
+@ARRAY_BUFFER.method("resize", 1)
+def array_buffer_resize(realm, this, length=undefined, *_):
+    if this.most is None:
+        raise JSTypeError("Method ArrayBuffer.prototype.resize called on a buffer of fixed length")
+    size = to_index(length, "array buffer length")
+    require_attached(this, "ArrayBuffer.prototype.resize")
+    if size > this.most:
+        raise JSRangeError(f"ArrayBuffer.prototype.resize: {size} is more than maxByteLength, {this.most}")
+    data = allocate_bytes(size)
+    kept = min(size, len(this.data))
+    data[:kept] = memoryview(this.data)[:kept]
+    this.change(data)
+    return undefined
+
+
+def transfer_buffer(realm, this, length=undefined, *_, fixed=False):
     """ArrayBufferCopyAndDetach (25.1.3.6)."""
     size = len(this.data or b"") if length is undefined else to_index(length, "array buffer length")
     require_attached(this, "ArrayBuffer.prototype.transfer")
-    data = this.data
+    data, most = this.data, None if fixed else this.most
+    if most is not None and size > most:
+        raise JSRangeError(f"ArrayBuffer.prototype.transfer: {size} is more than maxByteLength, {most}")
     if size != len(data):
         data = allocate_bytes(size)
         kept = min(size, len(this.data))
         data[:kept] = this.data[:kept]
     detach_buffer(this)
-    return new_array_buffer(realm, data)
+    return JSArrayBuffer(realm.ArrayBufferPrototype, data, most)
 
 
 ARRAY_BUFFER.method("transfer", 0)(transfer_buffer)
-ARRAY_BUFFER.method("transferToFixedLength", 0)(transfer_buffer)
+ARRAY_BUFFER.method("transferToFixedLength", 0)(functools.partial(transfer_buffer, fixed=True))
 
 
 @ARRAY_BUFFER.constructor(1)
-def array_buffer_construct(realm, new_target, length=undefined, *_):
+def array_buffer_construct(realm, new_target, length=undefined, options=undefined, *_):
     size = to_index(length, "array buffer length")
+    most = options.get("maxByteLength") if isinstance(options, JSObject) else undefined
+    most = None if most is undefined else to_index(most, "maxByteLength")
+    if most is not None and size > most:
+        raise JSRangeError(f"The array buffer length {size} is more than maxByteLength, {most}")
     proto = proto_from(realm, new_target, "ArrayBufferPrototype")
-    return JSArrayBuffer(proto, allocate_bytes(size))
+    if most is not None and most > MAX_BUFFER_BYTES:
+        raise JSRangeError("Array buffer allocation failed")
+    return JSArrayBuffer(proto, allocate_bytes(size), most)
 
 
 ARRAY_BUFFER.static.methods(
@@ -16737,7 +17237,7 @@ class ElementKind:
         self.layouts = struct.Struct(">" + code), struct.Struct("<" + code)
         self.convert = convert
         self.is_bigint = code in "qQ"
-        self.is_float = code in "fd"
+        self.is_float = code in "efd"
         #: Types of values that, where they are in range, need no conversion.
         self.python_types = NUMBER_TYPES if self.is_float else {JSBigInt if self.is_bigint else int}
 
@@ -16745,7 +17245,7 @@ class ElementKind:
         """The bytes of a converted value."""
         try:
             return self.layouts[little_endian].pack(value)
-        except OverflowError:
+        except (OverflowError, struct.error):
             return self.layouts[little_endian].pack(math.copysign(INFINITY, value))
 
 
@@ -16763,6 +17263,9 @@ ELEMENT_KINDS = [
     ElementKind("Float64Array", "d", to_number),
 ]
 UINT8_KIND = ELEMENT_KINDS[1]
+FLOAT16_KIND = ElementKind("Float16Array", "e", to_number)
+if sys.version_info >= (3, 12):         # memoryview knows half precision
+    ELEMENT_KINDS.insert(-2, FLOAT16_KIND)
 
 #: Elements that are turned into Python values in one go: between such blocks the clock is read.
 ELEMENTS_AT_ONCE = 65536
@@ -16772,6 +17275,8 @@ MAX_ENUMERATED_ELEMENTS = 2 ** 22
 
 #: The view of typed arrays without elements.
 EMPTY_VIEW = memoryview(b"")
+#: The view of those that lie outside their buffer, which was resized or detached.
+OUT_OF_BOUNDS = memoryview(b"")
 
 #: What element_index() gives for numeric keys that are no index of any typed array.
 NO_ELEMENT = sys.maxsize
@@ -16794,9 +17299,10 @@ def element_index(key):
 
 class JSTypedArray(JSObject):
     """A typed array (10.4.5, 23.2). `view` is a memoryview of its elements in their own type,
-    and has none after the buffer was detached; `offset` counts bytes."""
+    and has none after the buffer was detached; `offset` counts bytes; `fixed` is the number of its elements,
+    or None where it has as many as the buffer has room for."""
 
-    __slots__ = ("kind", "buffer", "offset", "view")
+    __slots__ = ("kind", "buffer", "offset", "view", "fixed")
     exotic = True
 
     def __init__(self, proto, kind, buffer, offset, length):
@@ -16804,11 +17310,21 @@ class JSTypedArray(JSObject):
         self.kind = kind
         self.buffer = buffer
         self.offset = offset
-        self.view = EMPTY_VIEW
-        if length:
-            part = memoryview(buffer.data)[offset:offset + length * kind.size]
-            self.view = part.cast(kind.code)
+        self.fixed = length
+        self.look_anew()
         buffer.views.add(self)
+
+    def look_anew(self):
+        """Sets the view, after the buffer has changed."""
+        data, size, count = self.buffer.data, self.kind.size, self.fixed
+        room = -1 if data is None else len(data) - self.offset
+        if room < 0 or (count or 0) * size > room:
+            self.view = OUT_OF_BOUNDS
+            return
+        count = room // size if count is None else count
+        self.view = EMPTY_VIEW
+        if count:
+            self.view = memoryview(data)[self.offset:self.offset + count * size].cast(self.kind.code)
 
     @property
     def class_name(self):
@@ -16823,7 +17339,7 @@ class JSTypedArray(JSObject):
     def over(self, realm, buffer):
         """The same view of another buffer."""
         proto = getattr(realm, self.kind.name + "Prototype")
-        return JSTypedArray(proto, self.kind, buffer, self.offset, len(self.view))
+        return JSTypedArray(proto, self.kind, buffer, self.offset, self.fixed)
 
     def get_index(self, index):
         """The element at an index >= 0, or undefined."""
@@ -16899,6 +17415,9 @@ class JSTypedArray(JSObject):
         index = element_index(key)
         return JSObject.delete(self, key) if index < 0 else index >= len(self.view)
 
+    def prevent_extensions(self):
+        return self.buffer.most is None and JSObject.prevent_extensions(self)
+
     def own_keys(self):
         if len(self.view) > MAX_ENUMERATED_ELEMENTS:
             raise JSRangeError("Too many properties to enumerate")
@@ -16924,8 +17443,8 @@ def validate_typed_array(value, method):
     """ValidateTypedArray (23.2.4.4)."""
     if not isinstance(value, JSTypedArray):
         raise JSTypeError("this is not a typed array.")
-    if value.buffer.data is None:
-        require_attached(value.buffer, method)
+    if value.view is OUT_OF_BOUNDS:
+        require_view(value, method)
     return value
 
 
@@ -16955,7 +17474,7 @@ def typed_array_method(key, length):
         title = f"%TypedArray%.prototype.{key}"
 
         def checked(realm, this, *args):
-            if not isinstance(this, JSTypedArray) or this.buffer.data is None:
+            if not isinstance(this, JSTypedArray) or this.view is OUT_OF_BOUNDS:
                 validate_typed_array(this, title)
             return impl(realm, this, *args)
         TYPED_ARRAY.method(key, length, receiver=False)(checked)
@@ -16971,7 +17490,8 @@ def element_items(realm, array, indices):
         yield index, array.get_index(index)
 
 
-declare_shared_methods(typed_array_method, lambda realm, this: (this, len(this.view)), element_items, element_items,
+declare_shared_methods(typed_array_method, lambda realm, this: (this, len(this.view)), element_items,
+                       element_items,
                        ("entries", "keys", "values"))
 TYPED_ARRAY.alias(SYM_ITERATOR, "values")
 
@@ -16991,8 +17511,10 @@ def typed_array_copy_within(realm, this, target=undefined, start=undefined, end=
     first, last = clamp_range(length, start, end)
     count = min(last - first, length - to)
     if count > 0:
-        require_attached(this.buffer, "%TypedArray%.prototype.copyWithin")
-        this.view[to:to + count] = this.view[first:first + count]
+        require_view(this, "%TypedArray%.prototype.copyWithin")
+        count = min(count, len(this.view) - max(first, to))     # it may have become shorter
+        if count > 0:
+            this.view[to:to + count] = this.view[first:first + count]
     return this
 
 
@@ -17001,7 +17523,8 @@ def typed_array_fill(realm, this, value=undefined, start=undefined, end=undefine
     length = len(this.view)
     value = this.kind.convert(value)
     first, last = clamp_range(length, start, end)
-    require_attached(this.buffer, "%TypedArray%.prototype.fill")
+    require_view(this, "%TypedArray%.prototype.fill")
+    last = min(last, len(this.view))
     if last > first:
         block = memoryview(this.kind.pack(value) * min(last - first, ELEMENTS_AT_ONCE)).cast(this.kind.code)
         for start in range(first, last, ELEMENTS_AT_ONCE):
@@ -17084,7 +17607,7 @@ def typed_array_last_index_of(realm, this, value=undefined, *start):
 TYPED_ARRAY.getters(
     buffer=lambda realm, this, *_: this.buffer,
     byteLength=lambda realm, this, *_: this.byte_length(),
-    byteOffset=lambda realm, this, *_: 0 if this.buffer.data is None else this.offset,
+    byteOffset=lambda realm, this, *_: 0 if this.view is OUT_OF_BOUNDS else this.offset,
     length=lambda realm, this, *_: len(this.view))
 
 
@@ -17117,13 +17640,14 @@ def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
     start = to_integer_or_infinity(offset)
     if start < 0:
         raise JSRangeError("offset is out of bounds")
-    require_attached(this.buffer, "%TypedArray%.prototype.set")
+    room = len(this.view)
+    require_view(this, "%TypedArray%.prototype.set")
     if isinstance(source, JSTypedArray):
         set_from_typed_array(realm, this, source, start)
         return undefined
     source = to_object(realm, source)
     length = length_of_array_like(source)
-    if start + length > len(this.view):
+    if start + length > room:
         raise JSRangeError("offset is out of bounds")
     if type(source) is JSArray:
         values = list(source.items)
@@ -17137,7 +17661,7 @@ def typed_array_set(realm, this, source=undefined, offset=undefined, *_):
 
 def set_from_typed_array(realm, target, source, start):
     """SetTypedArrayFromTypedArray (23.2.3.26.1)."""
-    require_attached(source.buffer, "%TypedArray%.prototype.set")
+    require_view(source, "%TypedArray%.prototype.set")
     length = len(source.view)
     if target.kind.is_bigint is not source.kind.is_bigint:
         raise JSTypeError("Cannot mix BigInt and other types, use explicit conversions")
@@ -17175,8 +17699,8 @@ def typed_array_slice(realm, this, start=undefined, end=undefined, *_):
     method = "%TypedArray%.prototype.slice"
     result = typed_array_species_create(realm, this, (count,), method)
     if count:
-        require_attached(this.buffer, method)
-        count = min(count, len(this.view) - first, len(result.view))
+        require_view(this, method)
+        count = max(min(count, len(this.view) - first, len(result.view)), 0)
         if result.kind is this.kind and result.buffer is this.buffer:
             slice_over_itself(realm, result, this, first, count)
         else:
@@ -17255,7 +17779,8 @@ def typed_array_sort(realm, this, comparator=undefined, *_):
 def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
     first, last = clamp_range(len(this.view), start, end)
     offset = this.offset + first * this.kind.size
-    return typed_array_species_create(realm, this, (this.buffer, offset, max(last - first, 0)),
+    count = () if this.fixed is None and end is undefined else (max(last - first, 0),)
+    return typed_array_species_create(realm, this, (this.buffer, offset, *count),
                                       "%TypedArray%.prototype.subarray")
 
 
@@ -17382,7 +17907,7 @@ def construct_typed_array(realm, kind, new_target, source, offset, length):
     if isinstance(source, JSArrayBuffer):
         return view_buffer(kind, proto, source, offset, length)
     if isinstance(source, JSTypedArray):
-        require_attached(source.buffer, "Construct")
+        require_view(source, "Construct")
         result = new_typed_array(realm, kind, len(source.view), proto)
         if kind.is_bigint is not source.kind.is_bigint:
             raise JSTypeError("Cannot mix BigInt and other types, use explicit conversions")
@@ -17406,7 +17931,10 @@ def view_buffer(kind, proto, buffer, offset, length):
     count = None if length is undefined else to_index(length, "typed array length")
     require_attached(buffer, "Construct")
     size = len(buffer.data)
-    if count is None:
+    if count is None and buffer.most is not None:
+        if offset > size:
+            raise JSRangeError(f"Start offset {offset} is outside the bounds of the buffer")
+    elif count is None:
         if size % kind.size:
             raise JSRangeError(f"byte length of {kind.name} should be a multiple of {kind.size}")
         if offset > size:
@@ -17429,13 +17957,12 @@ def typed_array_class(kind):
     return table
 
 
-for _kind in ELEMENT_KINDS:
-    typed_array_class(_kind)
+TYPED_ARRAY_CLASSES = {kind.name: typed_array_class(kind) for kind in ELEMENT_KINDS}
 
 
 def iterated_length(array):
     """The length that an Array Iterator sees (23.1.5.1): it refuses a detached buffer."""
-    require_attached(array.buffer, "%ArrayIteratorPrototype%.next")
+    require_view(array, "%ArrayIteratorPrototype%.next")
     return len(array.view)
 
 
@@ -17456,33 +17983,208 @@ def iterate_typed_array(realm, array):
 
 
 def live_elements(array):
-    require_attached(array.buffer, "%TypedArray%.prototype.values")
+    require_view(array, "%TypedArray%.prototype.values")
     index = 0
     while index < iterated_length(array):
         yield array.get_index(index)
         index += 1
 
 
+# -- Uint8Array: base64 and hex (23.3) ---------------------------------------------------
+
+UINT8_ARRAY = TYPED_ARRAY_CLASSES["Uint8Array"]
+_BASE64_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_BASE64_QUADS = re.compile("(?:[A-Za-z0-9+/]{4})*")
+_ASCII_SPACE = re.compile("[\t\n\f\r ]*")
+
+
+def uint8_array(value):
+    """ValidateUint8Array (23.3.4.1)."""
+    if not isinstance(value, JSTypedArray) or value.kind is not UINT8_KIND:
+        raise JSTypeError(f"{display(value)} is not a Uint8Array")
+    return value
+
+
+def text_argument(text):
+    if type(text) is not str:
+        raise JSTypeError(f"{display(text)} is not a string")
+    return text
+
+
+def base64_option(options, name, *allowed):
+    """One of the options that are strings; the first of `allowed` is the default."""
+    if options is not undefined and not isinstance(options, JSObject):
+        raise JSTypeError("The options must be an object")
+    value = undefined if options is undefined else options.get(name)
+    if value is undefined:
+        return allowed[0]
+    if type(value) is not str or value not in allowed:
+        raise JSTypeError(f"The option {name} must be one of {', '.join(allowed)}")
+    return value
+
+
+def base64_options(options):
+    return (base64_option(options, "alphabet", "base64", "base64url"),
+            base64_option(options, "lastChunkHandling", "loose", "strict", "stop-before-partial"))
+
+
+class Base64Error(Exception):
+    """A mistake in base64 or hex, met behind what was decoded."""
+
+
+def from_base64(text, options, room=INFINITY):
+    """FromBase64 (23.3.4.3) -> (characters read, bytes, whether an error follows)."""
+    alphabet, handling = options
+    if room == 0:
+        return 0, b"", False
+    if alphabet == "base64url":
+        text = text.translate({43: "!", 47: "!", 45: "+", 95: "/"})
+    quads = _BASE64_QUADS.match(text).end()
+    index = read = min(quads, room // 3 * 4 if room != INFINITY else quads)
+    decoded, chunk = bytearray(binascii.a2b_base64(text[:index])), ""
+    if len(decoded) == room:
+        return read, decoded, False
+    try:
+        while True:
+            index = _ASCII_SPACE.match(text, index).end()
+            if index == len(text):
+                if chunk and handling == "stop-before-partial":
+                    return read, decoded, False
+                if chunk:
+                    decoded += final_chunk(chunk, False, handling == "strict")
+                return index, decoded, False
+            char = text[index]
+            index += 1
+            if char == "=":
+                end = padding_end(text, index, chunk)
+                if end is None and handling == "stop-before-partial":
+                    return read, decoded, False
+                if end != len(text):
+                    raise Base64Error
+                decoded += final_chunk(chunk, handling == "strict")
+                return end, decoded, False
+            if char not in _BASE64_DIGITS:
+                raise Base64Error
+            if (room - len(decoded), len(chunk)) in ((1, 2), (2, 3)):
+                return read, decoded, False
+            chunk += char
+            if len(chunk) == 4:
+                decoded += binascii.a2b_base64(chunk)
+                chunk, read = "", index
+                if len(decoded) == room:
+                    return read, decoded, False
+    except Base64Error:
+        return read, decoded, True
+
+
+def padding_end(text, index, chunk):
+    """Where the padding that began before `index` ends; None where it is cut off."""
+    if len(chunk) < 2:
+        raise Base64Error
+    index = _ASCII_SPACE.match(text, index).end()
+    if len(chunk) == 2:
+        if index == len(text):
+            return None
+        if text[index] == "=":
+            index = _ASCII_SPACE.match(text, index + 1).end()
+    return index
+
+
+def final_chunk(chunk, strict, refuse=False):
+    """The bytes of two or three digits; raises where bits are left over that `strict` does not allow."""
+    if len(chunk) < 2 or refuse:
+        raise Base64Error
+    bits = 0
+    for char in chunk:
+        bits = bits << 6 | _BASE64_DIGITS.index(char)
+    spare = 6 * len(chunk) % 8
+    if strict and bits & ((1 << spare) - 1):
+        raise Base64Error
+    return (bits >> spare).to_bytes(len(chunk) - 1, "big")
+
+
+def from_hex(text, _options=None, room=INFINITY):
+    """FromHex (23.3.4.5), as from_base64()."""
+    if len(text) % 2:
+        return 0, b"", True
+    end = min(len(text), 2 * room)
+    size = re.compile("(?:[0-9a-fA-F]{2})*").match(text, 0, int(end)).end()
+    return size, bytes.fromhex(text[:size]), size < end
+
+
+def declare_decoder(name, decode, options_of):
+    """Uint8Array.fromX and its prototype's setFromX."""
+    @UINT8_ARRAY.static.method("from" + name, 1)
+    def from_text(realm, this, text=undefined, options=undefined, *_):
+        _read, data, failed = decode(text_argument(text), options_of(options))
+        if failed:
+            raise JSSyntaxError(f"The text is not valid {name.lower()}")
+        return new_uint8_array(realm, data)
+
+    @UINT8_ARRAY.method("setFrom" + name, 1, receiver=False)
+    def set_from_text(realm, this, text=undefined, options=undefined, *_):
+        array, text, options = uint8_array(this), text_argument(text), options_of(options)
+        require_view(array, "setFrom" + name)
+        read, data, failed = decode(text, options, len(array.view))
+        if data:
+            array.view[:len(data)] = data
+        if failed:
+            raise JSSyntaxError(f"The text is not valid {name.lower()}")
+        return realm.new_object({"read": read, "written": len(data)})
+
+
+declare_decoder("Base64", from_base64, base64_options)
+declare_decoder("Hex", from_hex, lambda options: None)
+
+
+@UINT8_ARRAY.method("toBase64", receiver=False)
+def uint8_array_to_base64(realm, this, options=undefined, *_):
+    array, alphabet = uint8_array(this), base64_option(options, "alphabet", "base64", "base64url")
+    bare = options is not undefined and to_boolean(options.get("omitPadding"))
+    require_view(array, "toBase64")
+    text = binascii.b2a_base64(array.view, newline=False).decode()
+    if alphabet == "base64url":
+        text = text.translate({43: "-", 47: "_"})
+    return text.rstrip("=") if bare else text
+
+
+@UINT8_ARRAY.method("toHex", receiver=False)
+def uint8_array_to_hex(realm, this, *_):
+    array = uint8_array(this)
+    require_view(array, "toHex")
+    return array.view.hex()
+
+
 # -- DataView ----------------------------------------------------------------------------
 
 class JSDataView(JSObject):
-    """A DataView (25.3): `size` bytes of `buffer` from `offset`."""
+    """A DataView (25.3): `size` bytes of `buffer` from `offset`; `fixed` is None where they are as many as
+    the buffer has. `view` is OUT_OF_BOUNDS where that has not so many."""
 
-    __slots__ = ("buffer", "offset", "size")
+    __slots__ = ("buffer", "offset", "size", "fixed", "view")
     class_name = "DataView"
 
     def __init__(self, proto, buffer, offset, size):
         JSObject.__init__(self, proto)
         self.buffer = buffer
         self.offset = offset
-        self.size = size
+        self.fixed = size
+        self.look_anew()
+        buffer.views.add(self)
+
+    def look_anew(self):
+        """Sets the size, after the buffer has changed; -1 allows no access."""
+        room = -1 if self.buffer.data is None else len(self.buffer.data) - self.offset
+        out = room < 0 or (self.fixed or 0) > room
+        self.view = OUT_OF_BOUNDS if out else None
+        self.size = -1 if out else room if self.fixed is None else self.fixed
 
     def byte_length(self):
-        return self.size
+        return max(self.size, 0)
 
     def over(self, realm, buffer):
         """The same view of another buffer."""
-        return JSDataView(realm.DataViewPrototype, buffer, self.offset, self.size)
+        return JSDataView(realm.DataViewPrototype, buffer, self.offset, self.fixed)
 
 
 DATA_VIEW = BuiltinClass("DataView", JSDataView, tag="DataView")
@@ -17493,21 +18195,20 @@ DATA_VIEW.getters(buffer=lambda realm, this, *_: this.buffer)
 
 @DATA_VIEW.getter("byteLength")
 def data_view_byte_length(realm, this, *_):
-    require_attached(this.buffer, "DataView.prototype.byteLength")
+    require_view(this, "DataView.prototype.byteLength")
     return this.size
 
 
 @DATA_VIEW.getter("byteOffset")
 def data_view_byte_offset(realm, this, *_):
-    require_attached(this.buffer, "DataView.prototype.byteOffset")
+    require_view(this, "DataView.prototype.byteOffset")
     return this.offset
 
 
 def data_view_position(view, index, size, method):
     """Where in the buffer an access begins (25.3.1.5, steps 6 to 12)."""
-    if view.buffer.data is None:
-        require_attached(view.buffer, "DataView.prototype." + method)
     if index + size > view.size:
+        require_view(view, "DataView.prototype." + method)
         raise JSRangeError("Offset is outside the bounds of the DataView")
     return view.offset + index
 
@@ -17537,7 +18238,7 @@ def data_view_accessors(kind):
         return undefined
 
 
-for _kind in ELEMENT_KINDS:
+for _kind in {*ELEMENT_KINDS, FLOAT16_KIND}:
     if _kind.name != "Uint8ClampedArray":
         data_view_accessors(_kind)
 
@@ -17551,14 +18252,17 @@ def data_view_construct(realm, new_target, buffer=undefined, offset=undefined, l
     if start > len(buffer.data):
         raise JSRangeError(f"Start offset {start} is outside the bounds of the buffer")
     if length is undefined:
-        size = len(buffer.data) - start
+        size = None if buffer.most is not None else len(buffer.data) - start
     else:
-        size = to_index(length, "DataView length")
-        if start + size > len(buffer.data):
+        room, size = len(buffer.data), to_index(length, "DataView length")
+        if start + size > room:
             raise JSRangeError(f"Invalid DataView length {size}")
     proto = proto_from(realm, new_target, "DataViewPrototype")
     require_attached(buffer, "DataView")
-    return JSDataView(proto, buffer, start, size)
+    view = JSDataView(proto, buffer, start, size)
+    if view.view is OUT_OF_BOUNDS:
+        raise JSRangeError(f"Start offset {start} is outside the bounds of the buffer")
+    return view
 
 
 # -- Promise -----------------------------------------------------------------------------
@@ -17988,6 +18692,20 @@ def promise_resolve_static(realm, this, value=undefined, *_):
     return promise_resolve(realm, this, value)
 
 
+@PROMISE.static.method("try", 1)
+def promise_try(realm, this, function=undefined, *args):
+    if not isinstance(this, JSObject):
+        raise JSTypeError("Promise.try called on non-object")
+    capability = new_promise_capability(realm, this)
+    try:
+        value = call(function, undefined, *args)
+    except Exception as error:
+        capability.reject(realm.thrown_value(error))
+    else:
+        capability.resolve(value)
+    return capability.promise
+
+
 @PROMISE.static.method("withResolvers", 0)
 def promise_with_resolvers(realm, this, *_):
     capability = new_promise_capability(realm, this)
@@ -18149,44 +18867,46 @@ class GeneratorLoop(IteratorRecord):
 def is_plain_generator(realm, generator):
     """Whether no script can tell that `next` of a generator is not called."""
     proto = generator.proto
-    return not generator.props and realm.generator_iteration_untouched and proto is not None and not proto.props \
+    return not generator.props and realm.generator_iteration_untouched and proto is not None \
+        and not proto.props \
         and proto.attrs is None and proto.proto is realm.GeneratorPrototype
 
 
 @runtime_helper
 def yield_delegate(realm, iterable):
-    """`yield*` (15.5.5, step 5): a Python generator to yield from."""
-    is_plain = type(iterable) is JSGenerator and is_plain_generator(realm, iterable)
-    record = GeneratorLoop(iterable, None) if is_plain else get_iterator(realm, iterable)
+    """`yield*`: a Python generator to yield from."""
+    return delegation(realm, get_iterator(realm, iterable), False)
+
+
+def delegation(realm, record, is_async):
+    """`yield*` (15.5.5, step 5); in an async generator it awaits what it gets."""
     iterator, received, mode = record.iterator, undefined, "next"
     while True:
-        value = None
-        if mode == "next" and is_plain:
-            try:
-                value = iterator.resume(received)
-            except StopIteration as end:
-                return end.value
-        elif mode == "next":
+        if mode == "next":
             result = call(record.next_method, iterator, received)
         else:
             method = get_method(realm, iterator, mode)
             if method is undefined:
                 if mode == "return":
                     raise GeneratorReturn(received)
-                record.close()
+                if is_async:
+                    record.done = False
+                    yield from async_close(record, True)
+                else:
+                    record.close()
                 raise JSTypeError("The iterator does not provide a 'throw' method")
             result = method.fn(iterator, received)
-        if value is None or type(value) is InnerResult:
-            result = result if value is None else value.result
-            if not isinstance(result, JSObject):
-                raise JSTypeError(f"Iterator result {display(result)} is not an object")
-            if to_boolean(result.get("done")):
-                if mode == "return":
-                    raise GeneratorReturn(result.get("value"))
-                return result.get("value")
-            value = InnerResult(result)
+        if is_async:
+            result = yield Await(result)
+        if not isinstance(result, JSObject):
+            raise JSTypeError(f"Iterator result {display(result)} is not an object")
+        if to_boolean(result.get("done")):
+            if mode == "return":
+                raise GeneratorReturn(result.get("value"))
+            return result.get("value")
+        given = result.get("value") if is_async else InnerResult(result)
         try:
-            received, mode = (yield value), "next"
+            received, mode = (yield given), "next"
         except GeneratorReturn as returned:
             received, mode = returned.value, "return"
         except Exception as error:
@@ -18196,7 +18916,8 @@ def yield_delegate(realm, iterable):
 # -- Iterator helpers (27.1) -------------------------------------------------------------
 
 class JSIteratorHelper(JSObject):
-    """What map(), zip() and their like return: the body is a Python generator, driven as those of scripts are.
+    """What map(), zip() and their like return: the body is a Python generator, driven as those of scripts
+    are.
 
     records   the IteratorRecords to close when it is left early
     """
@@ -18260,7 +18981,8 @@ def iterator_helper_return(realm, this, *_):
     return generator_result(realm, this.throw, GeneratorReturn(undefined))
 
 
-WRAPPED_ITERATOR = BuiltinClass("WrapForValidIterator", JSWrappedIterator, parent="IteratorPrototype", is_global=False)
+WRAPPED_ITERATOR = BuiltinClass("WrapForValidIterator", JSWrappedIterator, parent="IteratorPrototype",
+                                is_global=False)
 
 
 @WRAPPED_ITERATOR.method("next")
@@ -18336,7 +19058,8 @@ def check_limit(value, *_):
     number = to_number(value)
     limit = -1 if number != number else to_integer_or_infinity(number)
     if limit < 0 or INFINITY > limit > 2**53 - 1:
-        raise JSRangeError(f"{display(value)} must be positive" if limit < 0 else f"{display(value)} is too large")
+        raise JSRangeError(f"{display(value)} must be positive" if limit < 0
+                           else f"{display(value)} is too large")
     return limit
 
 
@@ -18899,9 +19622,17 @@ def async_iterate(realm, value):
     """GetIterator(value, async) (7.4.3)."""
     method = get_method(realm, value, SYM_ASYNC_ITERATOR)
     if method is undefined:
-        sync = get_iterator(realm, value)
-        iterator = JSAsyncFromSyncIterator(realm.AsyncFromSyncIteratorPrototype, sync)
-        return AsyncIteratorRecord(iterator, iterator.get("next"))
+        return async_from_sync(realm, get_iterator(realm, value))
+    return async_iterator_from_method(value, method)
+
+
+def async_from_sync(realm, record):
+    """CreateAsyncFromSyncIterator (27.1.6.1)."""
+    iterator = JSAsyncFromSyncIterator(realm.AsyncFromSyncIteratorPrototype, record)
+    return AsyncIteratorRecord(iterator, iterator.get("next"))
+
+
+def async_iterator_from_method(value, method):
     iterator = method.fn(value)
     if not isinstance(iterator, JSObject):
         raise JSTypeError("Result of the Symbol.asyncIterator method is not an object")
@@ -18952,35 +19683,50 @@ def async_abandon(record, error, wrap):
 
 @runtime_helper
 def async_yield_delegate(realm, iterable):
-    """`yield*` in an async generator (15.5.5, step 5, async)."""
-    record = async_iterate(realm, iterable)
-    iterator, received, mode = record.iterator, undefined, "next"
-    while True:
-        if mode == "next":
-            result = call(record.next_method, iterator, received)
-        else:
-            method = get_method(realm, iterator, mode)
-            if method is undefined:
-                if mode == "return":
-                    raise GeneratorReturn(received)
-                record.done = False
-                yield from async_close(record, True)
-                raise JSTypeError("The iterator does not provide a 'throw' method")
-            result = method.fn(iterator, received)
-        result = yield Await(result)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
-        if to_boolean(result.get("done")):
-            if mode == "return":
-                raise GeneratorReturn(result.get("value"))
-            return result.get("value")
-        value = result.get("value")
-        try:
-            received, mode = (yield value), "next"
-        except GeneratorReturn as returned:
-            received, mode = returned.value, "return"
-        except Exception as error:
-            received, mode = realm.thrown_value(error), "throw"
+    """`yield*` in an async generator."""
+    return delegation(realm, async_iterate(realm, iterable), True)
+
+
+# -- Array.fromAsync (23.1.2.1) ----------------------------------------------------------
+
+@ARRAY.static.method("fromAsync", 1)
+def array_from_async(realm, this, items=undefined, mapper=undefined, receiver=undefined, *_):
+    def body():
+        if mapper is not undefined:
+            require_callable(mapper)
+        method = get_method(realm, items, SYM_ASYNC_ITERATOR)
+        sync = get_method(realm, items, SYM_ITERATOR) if method is undefined else undefined
+        if method is sync:
+            return (yield from async_from_array_like(realm, this, to_object(realm, items), mapper, receiver))
+        record = async_iterator_from_method(items, method) if sync is undefined \
+            else async_from_sync(realm, iterator_from_method(items, sync))
+        target, index = construct(this) if is_constructor(this) else realm.new_array([]), 0
+        while True:
+            value = async_step(record, (yield record.step()))
+            if value is None:
+                set_length_or_throw(target, index)
+                return target
+            try:
+                if mapper is not undefined:
+                    value = yield mapper.fn(receiver, value, index)
+                append_element(target, index, value)
+            except BaseException as error:
+                yield from async_abandon(record, error, False)
+                raise
+            index += 1
+    return run_async(realm, body())
+
+
+def async_from_array_like(realm, ctor, source, mapper, receiver):
+    length = length_of_array_like(source)
+    target = construct(ctor, (length,)) if is_constructor(ctor) else array_create(realm, length)
+    for index in range(length):
+        value = yield source.get(str(index))
+        if mapper is not undefined:
+            value = yield mapper.fn(receiver, value, index)
+        append_element(target, index, value)
+    set_length_or_throw(target, length)
+    return target
 
 
 # -- JSON: parsing (25.5.1) --------------------------------------------------------------
@@ -19115,11 +19861,15 @@ def _json_part(depth):
     return rf"""[\[{{][^][{{}}"]*(?:(?:{_JSON_TEXT}{inner})[^][{{}}"]*)*[\]}}]"""
 
 
-_JSON_CONTAINER = re.compile(_json_part(6), re.DOTALL)
-_JSON_PLAIN = rf"""(?:[^][{{}}",:\s]+|{_JSON_TEXT}|{_json_part(6)})"""
-#: Several elements or members, each with its comma.
-_JSON_PARTS = {list: re.compile(rf"(?:\s*{_JSON_PLAIN}\s*,)+", re.DOTALL),
-               dict: re.compile(rf"(?:\s*{_JSON_TEXT}\s*:\s*{_JSON_PLAIN}\s*,)+", re.DOTALL)}
+@functools.cache
+def _json_pattern(kind):
+    """A container (None), or several elements (list) or members (dict), each with its comma. Large texts need
+    them, and they take a while to compile."""
+    plain = rf"""(?:[^][{{}}",:\s]+|{_JSON_TEXT}|{_json_part(6)})"""
+    return re.compile({None: _json_part(6), list: rf"(?:\s*{plain}\s*,)+",
+                       dict: rf"(?:\s*{_JSON_TEXT}\s*:\s*{plain}\s*,)+"}[kind], re.DOTALL)
+
+
 _JSON_BRACKETS = {"[": list, "{": dict}
 
 
@@ -19130,7 +19880,7 @@ def decode_in_parts(parser, text, at):
         poll_interrupt()
         at = _JSON_SPACE.match(text, at).end()
         kind = _JSON_BRACKETS.get(text[at:at + 1])
-        if kind is None or _JSON_CONTAINER.match(text, at, at + JSON_PART_CHARACTERS):
+        if kind is None or _json_pattern(None).match(text, at, at + JSON_PART_CHARACTERS):
             value, at = parser.raw_decode(text, at)
         else:
             first = _JSON_SPACE.match(text, at + 1).end()
@@ -19167,7 +19917,7 @@ def _decode_parts(parser, text, at, place):
         part = text[at:at + JSON_PART_CHARACTERS]
         if type(container) is list and not any(map(part.__contains__, '"[]{}')) and "," in part:
             part = part[:part.rindex(",") + 1]
-        elif parts := _JSON_PARTS[type(container)].match(part):
+        elif parts := _json_pattern(type(container)).match(part):
             part = parts[0]
         else:
             break
@@ -19291,7 +20041,8 @@ def json_token_error(text, position):
         while end := _JSON_CHARACTERS.match(text, position, position + SLICE_LENGTH).end() - position:
             poll_interrupt()
             position += end
-        return (None, position + 1) if text[position:position + 1] == '"' else json_string_error(text, position)
+        return (None, position + 1) if text[position:position + 1] == '"' \
+            else json_string_error(text, position)
     if char and char in "-0123456789":
         return json_number_error(text, position)
     literal = _JSON_LITERALS.get(char, "")
@@ -19358,24 +20109,56 @@ def json_parse_function(realm, this, text=undefined, reviver=undefined, *_):
     value = json_parse(realm, to_string(text))
     if not is_callable(reviver):
         return value
-    return internalize(realm.new_object({"": value}), "", reviver)
+    return internalize(realm, realm.new_object({"": value}), "", reviver, json_sources(to_string(text)))
 
 
-def internalize(holder, name, reviver):
-    """InternalizeJSONProperty (25.5.1.1)."""
+_JSON_PIECE = re.compile(rf"""[\s,:]*({_JSON_TEXT}|[][{{}}]|[^][\s,:{{}}"]+)""")
+
+
+def json_sources(text):
+    """What a valid JSON text is made of: a list of what is in an array, a dict of what is in an object, or
+    the source text of another value."""
+    result = []
+    stack, key = [result], None
+    for piece in map(operator.itemgetter(1), _JSON_PIECE.finditer(text)):
+        if piece in "]}":
+            stack.pop()
+            continue
+        held = [] if piece == "[" else {} if piece == "{" else piece
+        if type(stack[-1]) is list:
+            stack[-1].append(held)
+        elif key is None:
+            key = utf16(json.loads(piece))
+            continue
+        else:
+            stack[-1][key], key = held, None
+        if type(held) is not str:
+            stack.append(held)
+    return result[0]
+
+
+def internalize(realm, holder, name, reviver, source):
+    """InternalizeJSONProperty (25.5.1.1). `source`: see json_sources(); None where a reviver put something
+    else."""
     value = holder.get(name)
+    context = {}
     if isinstance(value, JSObject):
         if is_array(value):
             keys = map(str, range(length_of_array_like(value)))
+            known = dict(zip(map(str, itertools.count()), source)) if type(source) is list else {}
         else:
-            keys = [key for key in interruptible(value.own_keys()) if type(key) is str and is_enumerable(value, key)]
+            keys = [key for key in interruptible(value.own_keys()) if type(key) is str
+                    and is_enumerable(value, key)]
+            known = source if type(source) is dict else {}
         for key in with_polls(keys):
-            element = internalize(value, key, reviver)
+            element = internalize(realm, value, key, reviver, known.get(key))
             if element is undefined:
                 value.delete(key)
             else:
                 value.create_data_property(key, element)
-    return reviver.fn(holder, name, value)
+    elif type(source) is str and same_value(json_parse(realm, source), value):
+        context["source"] = source
+    return reviver.fn(holder, name, value, realm.new_object(context))
 
 
 def is_enumerable(obj, key):
@@ -19385,6 +20168,26 @@ def is_enumerable(obj, key):
 
 
 # -- JSON: writing (25.5.2) --------------------------------------------------------------
+
+class JSRawJSON(JSObject):
+    """What JSON.rawJSON() returns."""
+
+    __slots__ = ()
+
+
+@JSON.method("rawJSON", 1)
+def json_raw(realm, this, text=undefined, *_):
+    text = to_string(text)
+    if not text or text[0] in "\t\n\r [{" or text[-1] in "\t\n\r ":
+        raise JSSyntaxError("Invalid value for JSON.rawJSON")
+    json_parse(realm, text)
+    raw = JSRawJSON(None)
+    raw.create_data_property("rawJSON", text)
+    set_integrity(raw, True)
+    return raw
+
+
+JSON.methods(isRawJSON=lambda realm, this, value=undefined, *_: isinstance(value, JSRawJSON))
 
 #: JSON.stringify indents by at most this much.
 MAX_JSON_INDENT = 10
@@ -19423,7 +20226,8 @@ def plain_json(realm, value):
     encoder = make_encoder({}, plain_opener(realm), _quote_ascii, None, ":", ",", False, False, True)
     try:
         text = "".join(encoder(value, 0))
-    except (NotPlain, ValueError, RecursionError):  # JSONWriter may get deeper: CPython 3.12 gives C code little
+    # JSONWriter may get deeper: CPython 3.12 gives C code little
+    except (NotPlain, ValueError, RecursionError):
         return None
     return text if text.isascii() else escape_lone_surrogates(text)
 
@@ -19570,8 +20374,8 @@ class JSONWriter:
         self.out = []
 
     def write_property(self, holder, key, value, before):
-        """SerializeJSONProperty (25.5.2.2) for a value already read: writes its text behind the text `before`;
-        False for undefined."""
+        """SerializeJSONProperty (25.5.2.2) for a value already read: writes its text behind the text
+        `before`; False for undefined."""
         if isinstance(value, JSObject) or type(value) is JSBigInt:
             to_json = get_v(self.realm, value, "toJSON")
             if is_callable(to_json):
@@ -19593,6 +20397,8 @@ class JSONWriter:
             text = "null"
         elif kind is JSBigInt:
             raise JSTypeError("Do not know how to serialize a BigInt")
+        elif kind is JSRawJSON:
+            text = value.get("rawJSON")
         elif isinstance(value, JSObject) and value.fn is None:
             self.write_object(key, value, before)
             return True
@@ -20086,6 +20892,10 @@ _ESCAPE_SEQUENCE = re.compile("%(?:u([0-9a-fA-F]{4})|([0-9a-fA-F]{2}))")
 def global_eval(realm, this, source=undefined, *_):
     """Indirect eval (19.2.1): the text runs as a script of its own."""
     return realm.evaluate_global(source) if type(source) is str else source
+
+
+#: By which %eval% is known, whatever a script put in its place.
+EVAL_INFO = GLOBAL_FUNCTIONS.entries[-1][3]
 
 
 def encode_uri(text, changed):
@@ -22679,7 +23489,8 @@ REGEXP_FLAGS = "dgimsuvy"
 
 def are_flags(flags):
     """Whether a string is made of flags, each at most once, and not both of u and v."""
-    return len(flags) <= len(REGEXP_FLAGS) and len(set(flags)) == len(flags) and set(flags) <= set(REGEXP_FLAGS) \
+    return len(flags) <= len(REGEXP_FLAGS) and len(set(flags)) == len(flags) \
+        and set(flags) <= set(REGEXP_FLAGS) \
         and not ("u" in flags and "v" in flags)
 
 
@@ -22819,7 +23630,8 @@ REGEXP_VALIDATOR.append(validate_literal)
 
 def is_untouched(realm, regexp):
     """Whether an object is a RegExp whose methods and flags do what the specification says."""
-    return type(regexp) is JSRegExp and realm.regexp_methods_untouched and regexp.proto is realm.RegExpPrototype \
+    return type(regexp) is JSRegExp and realm.regexp_methods_untouched \
+        and regexp.proto is realm.RegExpPrototype \
         and len(regexp.attrs) == 1 and regexp.attrs["lastIndex"] == WRITABLE
 
 
@@ -23371,6 +24183,29 @@ def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_
 
 REGEXP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
+#: What RegExp.escape() changes (22.2.5.1), and its control escapes.
+_REGEXP_ESCAPED = re.compile(r"^[0-9A-Za-z]|[\^$\\.*+?()[\]{}|/]|[,\-=<>#&!%:;@~'`\"\s\ufeff]"
+                             "|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
+_CONTROL_ESCAPES = {"\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r"}
+
+
+def escape_for_regexp(match):
+    char = match[0]
+    if char in "^$\\.*+?()[]{}|/":
+        return "\\" + char
+    if char in _CONTROL_ESCAPES:
+        return "\\" + _CONTROL_ESCAPES[char]
+    if char in "\x1c\x1d\x1e\x1f\x85":  # white space in Python only
+        return char
+    return f"\\x{ord(char):02x}" if char <= "\xff" else f"\\u{ord(char):04x}"
+
+
+@REGEXP.static.method("escape", 1)
+def regexp_escape(realm, this, text=undefined, *_):
+    if type(text) is not str:
+        raise JSTypeError(f"{display(text)} is not a string")
+    return replace_in_slices(_REGEXP_ESCAPED, escape_for_regexp, text, check_string_length)
+
 
 # -- RegExp: legacy properties -----------------------------------------------------------
 #
@@ -23457,10 +24292,10 @@ def regexp_string_iterator_next(realm, this, *_):
 #: what the parent has and the locale has not; forms for plural categories are parted by ; and the last one
 #: stands for all that follow. ` is a no-break space, _ a narrow one.
 #:
-#: number: decimal point, separator of groups, minus, plus, exponent, fewest digits before the first separator,
-#: NaN, patterns of percent, currency and accounting, decimal point and separator in amounts of money.
-#: short, long: compact forms by power of ten. months, days: -short, -narrow, and standing -alone (= for no
-#: difference). eras: long, short, narrow. ampm; periods: hours and the part of the day, in its widths.
+#: number: decimal point, separator of groups, minus, plus, exponent, fewest digits before the first
+#: separator, NaN, patterns of percent, currency and accounting, decimal point and separator in amounts of
+#: money. short, long: compact forms by power of ten. months, days: -short, -narrow, and standing -alone (=
+#: for no difference). eras: long, short, narrow. ampm; periods: hours and the part of the day, in its widths.
 #: dates, times: full, long, medium and short; joints put them together. formats: patterns by skeleton
 #: (UTS #35, part 4). hours: the usual cycle and that of hour12. zones: long;short names by the English one.
 #: list-…: between;before the last;between two, in three widths. in-…: future and past, # for the unit
@@ -24278,7 +25113,8 @@ _LOCALE_ID = re.compile(
     r"(?P<extensions>(?:-[a-wyz0-9](?:-[a-z0-9]{2,8})+)*)(?P<private>(?:-x(?:-[a-z0-9]{1,8})+)?)\Z")
 #: Codes that have another name today (CLDR, supplementalMetadata; the ones that are met).
 _OLD_CODES = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro", "sh": "sr-latn", "tl": "fil",
-              "aam": "aas", "cmn": "zh", "DD": "DE", "BU": "MM", "UK": "GB", "SU": "RU", "YD": "YE", "FX": "FR"}
+              "aam": "aas", "cmn": "zh", "DD": "DE", "BU": "MM", "UK": "GB", "SU": "RU",
+              "YD": "YE", "FX": "FR"}
 #: More locales than this nobody asks for.
 MAX_LOCALES = 1000
 NO_BREAK_SPACE = "\u00a0"
@@ -24404,8 +25240,8 @@ class IntlSettings:
 
 
 def intl_class(name, settings, **constructor):
-    """The table of Intl.<name>, with what all of them have. Its instances keep settings(locales, options), the
-    options object being what settings.coerce(realm, value) makes of the argument."""
+    """The table of Intl.<name>, with what all of them have. Its instances keep settings(locales, options),
+    the options object being what settings.coerce(realm, value) makes of the argument."""
     receiver = type("JS" + name, (JSIntlObject,), {"__slots__": ()})
     table = BuiltinClass(name, receiver, tag=f"Intl.{name}", is_global=False)
     table.target = f"Intl.{name}.prototype"
@@ -24448,7 +25284,8 @@ def locale_list(realm, locales):
 
 
 def canonical_tag(tag):
-    """CanonicalizeUnicodeLocaleId (6.2.3) of a text: en-US, zh-Hant-TW, de-u-co-phonebk; RangeError for others."""
+    """CanonicalizeUnicodeLocaleId (6.2.3) of a text: en-US, zh-Hant-TW, de-u-co-phonebk; RangeError for
+    others."""
     match = _LOCALE_ID.match(tag.lower()) if tag.isascii() else None
     variants = match["variants"].split("-")[1:] if match else []
     extensions = re.findall(r"-([a-wyz0-9])((?:-[a-z0-9]{2,8})+)", match["extensions"]) if match else []
@@ -24513,7 +25350,8 @@ def locale_matcher(option):
 
 
 def keyword_option(option, name):
-    """An option whose value is a type of a Unicode extension, such as "latn" and "gregory"; None without it."""
+    """An option whose value is a type of a Unicode extension, such as "latn" and "gregory"; None without
+    it."""
     value = option(name, None, None)
     if value is not None and not re.fullmatch("[a-zA-Z0-9]{3,8}(-[a-zA-Z0-9]{3,8})*", value):
         raise JSRangeError(f"Invalid {name} : {value}")
@@ -24559,7 +25397,8 @@ def intl_supported_values_of(realm, this, key=undefined, *_):
     values = {"calendar": ["gregory"], "collation": ["default"], "numberingSystem": ["latn"],
               "currency": sorted(locale_data("en").map("symbols")), "unit": sorted(UNIT_FORMS)}.get(key)
     if key == "timeZone":
-        values = sorted([name for name in zoneinfo.available_timezones() | {"UTC"} if "/" in name or name == "UTC"])
+        values = sorted([name for name in zoneinfo.available_timezones() | {"UTC"} if "/" in name
+                         or name == "UTC"])
     if values is None:
         raise JSRangeError(f"Invalid key : {key}")
     return realm.new_array(values)
@@ -24652,7 +25491,8 @@ class NumberSettings(IntlSettings):
         "trailingZeroDisplay": (("auto", "stripIfInteger"), "auto"),
         "compactDisplay": (("short", "long"), "short"),
         "signDisplay": (("auto", "never", "always", "exceptZero", "negative"), "auto")}
-    DIGITS = ("minimumIntegerDigits", "minimumFractionDigits", "maximumFractionDigits", "minimumSignificantDigits",
+    DIGITS = ("minimumIntegerDigits", "minimumFractionDigits", "maximumFractionDigits",
+              "minimumSignificantDigits",
               "maximumSignificantDigits")
     ROUNDING = ("roundingIncrement", "roundingMode", "roundingPriority", "trailingZeroDisplay")
     SHOWN = ("locale", "numberingSystem", "style", "currency", "currencyDisplay", "currencySign", "unit",
@@ -24710,7 +25550,8 @@ class NumberSettings(IntlSettings):
         fraction = min_fraction is not None or max_fraction is not None
         if self.roundingIncrement != 1:
             if significant or self.roundingPriority != "auto":
-                raise JSTypeError("roundingIncrement cannot be combined with significant digits or roundingPriority")
+                raise JSTypeError("roundingIncrement cannot be combined with significant digits or "
+                                  "roundingPriority")
             low = high
         if self.notation == "compact" and not significant and not fraction:
             min_digits, max_digits, self.roundingPriority, low, high = 1, 2, "morePrecision", 0, 0
@@ -24722,7 +25563,8 @@ class NumberSettings(IntlSettings):
         if min_fraction > max_fraction:
             raise JSRangeError("maximumFractionDigits value is out of range.")
         if self.roundingIncrement != 1 and min_fraction != max_fraction:
-            raise JSRangeError("roundingIncrement needs equal minimumFractionDigits and maximumFractionDigits")
+            raise JSRangeError("roundingIncrement needs equal minimumFractionDigits and "
+                               "maximumFractionDigits")
         self.minimumFractionDigits, self.maximumFractionDigits = min_fraction, max_fraction
         self.minimumSignificantDigits = (min_digits or 1) if significant else None
         self.maximumSignificantDigits = (max_digits or 21) if significant else None
@@ -24772,7 +25614,8 @@ def round_decimal(value, settings):
     place, fewest = -settings.maximumFractionDigits, settings.minimumFractionDigits
     if settings.maximumSignificantDigits is not None:
         by_digits = exponent - settings.maximumSignificantDigits + 1
-        if settings.roundingPriority == "auto" or (by_digits < place) is (settings.roundingPriority == "morePrecision"):
+        if settings.roundingPriority == "auto" \
+                or (by_digits < place) is (settings.roundingPriority == "morePrecision"):
             place, fewest = by_digits, None
     mode = ROUNDING_MODES[settings.roundingMode]
     if mode is None:
@@ -24781,7 +25624,8 @@ def round_decimal(value, settings):
     arithmetic = rounded_decimals()
     if settings.roundingIncrement != 1:
         step = arithmetic.scaleb(decimal.Decimal(settings.roundingIncrement), place)
-        value = arithmetic.multiply(arithmetic.divide(value, step).quantize(decimal.Decimal(1), mode, arithmetic), step)
+        value = arithmetic.multiply(
+            arithmetic.divide(value, step).quantize(decimal.Decimal(1), mode, arithmetic), step)
     elif value.as_tuple().exponent < place:
         value = value.quantize(arithmetic.scaleb(decimal.Decimal(1), place), mode, arithmetic)
     whole, _, fraction = format(value.copy_abs(), "f").partition(".")
@@ -25023,7 +25867,8 @@ FIELD_VALUES = {
     "weekday": _TEXT_WIDTHS, "era": _TEXT_WIDTHS, "year": _NUMBER_WIDTHS,
     "month": _NUMBER_WIDTHS + _TEXT_WIDTHS, "day": _NUMBER_WIDTHS, "dayPeriod": _TEXT_WIDTHS,
     "hour": _NUMBER_WIDTHS, "minute": _NUMBER_WIDTHS, "second": _NUMBER_WIDTHS,
-    "fractionalSecondDigits": (1, 2, 3), "timeZoneName": ("short", "long", "shortOffset", "longOffset", "shortGeneric", "longGeneric")}
+    "fractionalSecondDigits": (1, 2, 3),
+    "timeZoneName": ("short", "long", "shortOffset", "longOffset", "shortGeneric", "longGeneric")}
 #: Abbreviations that people in the United States read for their zones.
 US_ZONES = {ZONE_NAMES[short]: short for short in (
     "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "AKST", "AKDT", "HST")}
@@ -25038,8 +25883,8 @@ def find_zone(name):
         matches = [each for each in zoneinfo.available_timezones() if each.lower() == name.lower()]
         zone = load_zone(matches[0]) if matches else zone
     if zone is None and load_zone("Europe/London") is None:
-        raise JSRangeError(f"Time zone {name} cannot be used: this machine has no time zone database, only UTC "
-                           "(install one with: pip install tzdata)")
+        raise JSRangeError(f"Time zone {name} cannot be used: this machine has no time zone database, only "
+                           "UTC (install one with: pip install tzdata)")
     if zone is None:
         raise JSRangeError(f"Invalid time zone specified: {name}")
     return zone.key, lambda value: zone_facts(zone, value)
@@ -25054,7 +25899,8 @@ class DateSettings(IntlSettings):
 
     CHOICES = {"formatMatcher": (("basic", "best fit"), "best fit"), "dateStyle": (DATE_STYLES, None),
                "timeStyle": (DATE_STYLES, None)}
-    SHOWN = ("locale", "calendar", "numberingSystem", "timeZone", "hourCycle", "hour12", "dateStyle", "timeStyle")
+    SHOWN = ("locale", "calendar", "numberingSystem", "timeZone", "hourCycle", "hour12", "dateStyle",
+             "timeStyle")
     calendar = "gregory"
     timeZone = property(lambda self: self.zone_name or local_zone_name())
     hourCycle = property(lambda self: self.hour_cycle if self.has_hour else None)
@@ -25107,7 +25953,8 @@ class DateSettings(IntlSettings):
             pattern = data.list("times")[DATE_STYLES.index(self.timeStyle)]
             self.has_hour = True
             usual = data.list("hours")[0]
-            if self.hour_cycle != usual and (self.hour_cycle in ("h11", "h12")) is not (usual in ("h11", "h12")):
+            if self.hour_cycle != usual \
+                    and (self.hour_cycle in ("h11", "h12")) is not (usual in ("h11", "h12")):
                 wanted = {**skeleton_of(pattern)}
                 wanted["h" if self.hour_cycle in ("h11", "h12") else "H"] = \
                     (wanted.pop("h", None) or wanted.pop("H"))[:1].replace("h", "H")
@@ -25178,7 +26025,8 @@ _DATE_LETTERS = "GyMEd"
 def pattern_tokens(pattern):
     """(letter or "", text) of the fields and literals of a pattern."""
     tokens = []
-    for field, letter, quoted, plain in re.findall(r"(([A-Za-z])\2*)|'((?:[^']|'')*)'|([^A-Za-z']+)", pattern):
+    for field, letter, quoted, plain in re.findall(r"(([A-Za-z])\2*)|'((?:[^']|'')*)'|([^A-Za-z']+)",
+                                                   pattern):
         text = field or plain or quoted.replace("''", "'") or "'"
         if letter or not tokens or tokens[-1][0]:
             tokens.append((letter, text))
@@ -25276,7 +26124,8 @@ def composed_pattern(data, wanted):
     clock = {letter: text for letter, text in wanted.items() if letter not in _DATE_LETTERS}
     if date and clock:
         long = len(date.get("M", "")) == 4
-        joint = data.list("joints")[(0 if "E" in date else 1) if long else 2 if len(date.get("M", "")) == 3 else 3]
+        joint = data.list("joints")[(0 if "E" in date else 1) if long else 2
+                                    if len(date.get("M", "")) == 3 else 3]
         return joined(joint, composed_pattern(data, clock), composed_pattern(data, date))
     result = adjusted_pattern(data, pattern, fields, wanted)
     while set(missing) - ({"S"} if "s" in wanted else set()):
@@ -25291,7 +26140,8 @@ def composed_pattern(data, wanted):
 
 def joined(form, first, second):
     """A form such as "{1}, {0}" with two patterns in it; letters in it are text."""
-    form = re.sub(r"'[^']*'|[^\W\d_]+[^{}'()]*", lambda match: match[0] if match[0][0] == "'" else f"'{match[0]}'", form)
+    form = re.sub(r"'[^']*'|[^\W\d_]+[^{}'()]*", lambda match: match[0] if match[0][0] == "'"
+                  else f"'{match[0]}'", form)
     return re.sub(r"\{([01])\}", lambda match: (first, second)[int(match[1])], form)
 
 
@@ -25390,7 +26240,8 @@ def token_parts(settings, tokens, local, offset, zone):
 
 
 def formatted_date(value, settings):
-    """What format() returns. As in browsers, narrow spaces are wide ones there: many programs split at them."""
+    """What format() returns. As in browsers, narrow spaces are wide ones there: many programs split at
+    them."""
     return join_parts(format_date_parts(value, settings)).replace("\u202f", " ")
 
 
@@ -26204,7 +27055,8 @@ def buffer_content(inspector, obj, level):
     text = bytes(data[:inspector.items]).hex(" ")
     if len(data) > inspector.items:
         text += " " + more_items(len(data) - inspector.items)[0].replace("item", "byte")
-    return [inspector.paint("[Uint8Contents]", "special") + f": <{text}>", "byteLength: " + inspector.show(len(data), level)]
+    return [inspector.paint("[Uint8Contents]", "special") + f": <{text}>",
+            "byteLength: " + inspector.show(len(data), level)]
 
 
 def data_view_content(inspector, obj, level):
@@ -26341,19 +27193,19 @@ _FORMAT = re.compile("%[sdifjoOc%]")
 def format_log(realm, values):
     """The text of console.log(...values): printf-style directives in a first string, the rest
     separated by spaces."""
-    values = list(values)
-    parts = []
+    values, parts = collections.deque(values), []
     if len(values) > 1 and type(values[0]) is str:
-        template = values.pop(0)
+        template = values.popleft()
 
         def directive(match):
             kind = match[0][1]
             if kind == "%":
                 return "%"
-            return FORMATTERS[kind](realm, values.pop(0)) if values else match[0]
-        parts.append(_FORMAT.sub(directive, template))
+            return FORMATTERS[kind](realm, values.popleft()) if values else match[0]
+        parts.append(replace_in_slices(_FORMAT, directive, template))
     colors = realm.host_hooks.get("console colors", False)
-    parts += [value if type(value) is str else Inspector(realm, colors=colors).show(value, 0) for value in values]
+    parts += [value if type(value) is str else Inspector(realm, colors=colors).show(value, 0)
+              for value in values]
     return well_formed_text(" ".join(parts))
 
 
@@ -27310,7 +28162,8 @@ _ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")
 
 def unescaped_bytes(text):
     """The bytes of a text that holds one character for each byte, its percent escapes decoded."""
-    return replace_in_slices(_ESCAPED_BYTES, lambda run: bytes.fromhex(run[0].replace("%", "")).decode("latin-1"),
+    return replace_in_slices(_ESCAPED_BYTES,
+                             lambda run: bytes.fromhex(run[0].replace("%", "")).decode("latin-1"),
                              text).encode("latin-1")
 
 
@@ -27818,7 +28671,8 @@ class Cloner:
     def clone_buffer(self, value):
         if value.data is None:
             self.refuse(value)
-        return self.remember(value, new_array_buffer(self.realm, bytearray(value.data)))
+        return self.remember(value, JSArrayBuffer(self.realm.ArrayBufferPrototype, bytearray(value.data),
+                                                  value.most))
 
     def clone_view(self, value):
         if value.buffer.data is None:
@@ -28110,7 +28964,8 @@ def meant_name(name, known):
     others = (other for other in itertools.islice(known, MAX_MEANT_NAMES)
               if len(other) <= 60 and other not in ("constructor", "undefined"))
     if len(name) == 3:                  # with two letters of three alike, anything could be meant
-        others = (other for other in others if len(other) != 3 or sorted(other.lower()) == sorted(name.lower()))
+        others = (other for other in others if len(other) != 3
+                  or sorted(other.lower()) == sorted(name.lower()))
     found = nearest(name, others, MEANT_LIKENESS) if len(name) > 2 else None
     return f". Did you mean {found}?" if found else ""
 
@@ -28203,12 +29058,17 @@ def super_get(home, this, key):
 
 
 @runtime_helper
-def super_put(home, this, key, value):
+def refuse_target(_value):
+    raise JSReferenceError("Invalid left-hand side in assignment")
+
+
+@runtime_helper
+def super_put(home, this, key, value, strict):
     key = to_property_key(key)
     base = home.get_proto()
     if base is None:
         raise JSTypeError(f"Cannot set properties of null (setting '{key_text(key)}')")
-    if not base.set(key, value, this):
+    if not base.set(key, value, this) and strict:
         raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of object")
     return value
 
@@ -28570,7 +29430,8 @@ def shortcuts(realm, helpers):
 
     def push(obj, text, value):
         """obj.push(value)"""
-        if type(obj) is JSArray and not obj.props and obj.attrs is None and obj.proto is array_proto and not Guard.index \
+        if type(obj) is JSArray and not obj.props and obj.attrs is None and obj.proto is array_proto \
+                and not Guard.index \
                 and realm.push_untouched and len(obj.items) < MAX_ARRAY_ITEMS:
             obj.items.append(value)
             return len(obj.items)
@@ -28584,7 +29445,8 @@ def shortcuts(realm, helpers):
 
     def quick_pop(obj, text):
         """obj.pop()"""
-        if type(obj) is JSArray and obj.items and not obj.props and obj.attrs is None and obj.proto is array_proto \
+        if type(obj) is JSArray and obj.items and not obj.props and obj.attrs is None \
+                and obj.proto is array_proto \
                 and realm.pop_untouched:
             return obj.items.pop()
         return method(obj, "pop", text)(obj)
@@ -28672,7 +29534,8 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
-        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) and (x > y or x < y) \
+        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
+                and (x > y or x < y) \
                 and type(obj) is JSObject and "max" in obj.props \
                 and (obj.props["max"] is known.get("max") or knows(obj, "max")):
             return x if x > y else y
@@ -28680,7 +29543,8 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
-        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) and (x > y or x < y) \
+        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
+                and (x > y or x < y) \
                 and type(obj) is JSObject and "min" in obj.props \
                 and (obj.props["min"] is known.get("min") or knows(obj, "min")):
             return x if x < y else y
@@ -28688,7 +29552,8 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_sqrt(obj, text, value):
         """Math.sqrt(value)"""
-        if (type(value) is float or type(value) is int) and value >= 0 and type(obj) is JSObject and "sqrt" in obj.props \
+        if (type(value) is float or type(value) is int) and value >= 0 and type(obj) is JSObject \
+                and "sqrt" in obj.props \
                 and (obj.props["sqrt"] is known.get("sqrt") or knows(obj, "sqrt")):
             return square_root(value)
         return method(obj, "sqrt", text)(obj, value)
@@ -28712,7 +29577,8 @@ def iteration_helpers(realm, helpers):
     def iterate_entries(value, text=None):
         """iterate_live() for a loop that takes two values at once, which first_values() finds in a tuple."""
         if type(value) is JSMap and value.attrs is None and SYM_ITERATOR not in value.props \
-                and value.proto is realm.MapPrototype and realm.map_iteration_untouched and realm.array_iteration_untouched:
+                and value.proto is realm.MapPrototype and realm.map_iteration_untouched \
+                and realm.array_iteration_untouched:
             return iterate_pairs(value)
         return iterate_live(value, text)
 
@@ -28754,7 +29620,8 @@ def make_runtime(realm):
     runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype,
                    array_iteration_untouched=realm.array_iteration_untouched, push_untouched=realm.push_untouched)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
-    for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers, function_helpers, shortcuts,
+    for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers,
+                 function_helpers, shortcuts,
                  shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
     return runtime
@@ -28807,7 +29674,8 @@ def put_slowly(realm, obj, key, value, strict):
     own = type(obj) is str and (key == "length" or 0 <= array_index(key) < len(obj))
     if (own or not proto.set(key, value, obj)) and strict:
         if own:
-            raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of string {display(obj)}")
+            raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of string "
+                              f"{display(obj)}")
         raise JSTypeError(f"Cannot create property '{key_text(key)}' on {typeof(obj)} '{display(obj)}'")
 
 
@@ -28837,7 +29705,8 @@ def iterate_fast(realm, value, text=None):
 
 def iterable_values(realm, value, text=None):
     """The values of an iterable, at most MAX_ARRAY_ITEMS."""
-    if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
+    if type(value) is JSArray and not value.props and value.attrs is None \
+            and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched:
         return value.items
     values = []
@@ -28866,17 +29735,6 @@ def sloppy_this(realm, this):
 @runtime_helper
 def callee(realm, value, text):
     return callable_or_refusal(value, text)
-
-
-@runtime_helper
-def strict_eval(realm, value, text):
-    """The callee of `eval(…)` in strict code: the text is strict too. It does not see local names."""
-    if not isinstance(value, JSFunction) or value is not realm.global_object.get("eval"):
-        return callable_or_refusal(value, text)
-
-    def run(this, source=undefined, *_):
-        return realm.evaluate_global(source, True) if type(source) is str else source
-    return run
 
 
 @runtime_helper
@@ -29086,7 +29944,8 @@ def map_arguments(obj, *cells):
 
 @runtime_helper
 def make_arguments(realm, args, strict, callee=None):
-    """CreateUnmappedArgumentsObject (10.4.4.6), or of a sloppy function with its `callee` where it is given."""
+    """CreateUnmappedArgumentsObject (10.4.4.6), or of a sloppy function with its `callee` where it is
+    given."""
     obj = JSArguments(realm.ObjectPrototype, {str(i): value for i, value in enumerate(args)})
     obj.put("length", len(args), HIDDEN_ATTRS)
     obj.put(SYM_ITERATOR, realm.ArrayPrototype.get("values"), HIDDEN_ATTRS)
@@ -29165,7 +30024,8 @@ def default_constructor(realm, klass, derived):
 
 @runtime_helper
 def import_module(realm, specifier, referrer, options=undefined):
-    """import(…) (13.3.10): a promise of the module's namespace object. The module runs in a job of its own."""
+    """import(…) (13.3.10): a promise of the module's namespace object. The module runs in a job of its
+    own."""
     promise = new_promise(realm)
 
     def evaluate(module):
@@ -29212,6 +30072,91 @@ def import_meta(realm, filename):
 
 
 #: Helpers that are methods of the realm for generated code: name -> function(realm, …).
+
+
+# -- Helpers of generated code: names looked up when it runs -----------------------------
+
+@runtime_helper
+def direct_eval(realm, value, site, this, new_target, *cells):
+    """The Python function of the callee of `eval(…)`: for %eval% one that runs the text in its place."""
+    if not isinstance(value, JSFunction) or value.info is not EVAL_INFO:
+        return callable_or_refusal(value, "eval")
+
+    def run(_this, source=undefined, *_):
+        if type(source) is not str:
+            return source
+        compiled = site.texts.get(source)
+        if compiled is None:
+            compiled = realm.with_room_to_parse(lambda: compile_script(source, "<eval>",
+                                                                       site.parse(source), site=site))
+            if len(site.texts) < MAX_COMPILED:
+                site.texts[source] = compiled
+        realm.declare_script(compiled)
+        realm.link(compiled.free_globals)
+        receiver = realm.global_object if this is None else this
+        return types.FunctionType(compiled.code, realm.globals)(receiver, *cells, new_target)
+    return run
+
+
+class NameScope(JSObject):
+    """The variables that direct evals add to a function."""
+
+    __slots__ = ()
+
+
+@runtime_helper
+def new_scope(realm):
+    return NameScope(None)
+
+
+@runtime_helper
+def with_object(realm, value):
+    return to_object(realm, value)
+
+
+@runtime_helper
+def find_scope(realm, name, *holders):
+    """The first of some objects that has a name (9.1.1.2.1), or None."""
+    for holder in holders:
+        if type(holder) is NameScope:
+            if name in holder.props:
+                return holder
+        elif holder.has(name):
+            hidden = holder.get(SYM_UNSCOPABLES)
+            if not isinstance(hidden, JSObject) or not to_boolean(hidden.get(name)):
+                return holder
+    return None
+
+
+@runtime_helper
+def scope_get(realm, holder, name, strict):
+    """GetBindingValue of an object (9.1.1.2.6)."""
+    if type(holder) is NameScope or holder.has(name):
+        return holder.get(name)
+    if strict:
+        raise JSReferenceError(f"{name} is not defined")
+    return undefined
+
+
+@runtime_helper
+def scope_put(realm, holder, name, value, strict):
+    """SetMutableBinding of an object (9.1.1.2.5); gives the value."""
+    if type(holder) is not NameScope and not holder.has(name) and strict:
+        raise JSReferenceError(f"{name} is not defined")
+    put_slowly(realm, holder, name, value, strict)
+    return value
+
+
+@runtime_helper
+def scope_declare(realm, holder, name, value=ABSENT):
+    if value is not ABSENT or name not in holder.props:
+        holder.put(name, undefined if value is ABSENT else value)
+
+
+@runtime_helper
+def scope_this(realm, holder):
+    """`this` of a call whose function was found by name (9.1.1.2.10)."""
+    return undefined if holder is None or type(holder) is NameScope else holder
 
 
 # -- The global object -------------------------------------------------------------------
@@ -29502,7 +30447,8 @@ class Module:
         cell = self.requested[specifier].resolve(name)
         if isinstance(cell, Cell):
             return cell
-        what = "contains conflicting star exports for" if cell == "ambiguous" else "does not provide an export named"
+        what = "contains conflicting star exports for" if cell == "ambiguous" \
+            else "does not provide an export named"
         with blamed_on(self, (specifier, name)):
             raise JSSyntaxError(f"The requested module '{specifier}' {what} '{name}'")
 
@@ -29514,7 +30460,8 @@ class Module:
         self.state = "linked"
 
     def waiting_parents(self, found):
-        """GatherAvailableAncestors (16.2.1.5.3.3): adds to `found` the modules that only waited for this one."""
+        """GatherAvailableAncestors (16.2.1.5.3.3): adds to `found` the modules that only waited for this
+        one."""
         for module in self.parents:
             if module not in found and module.root.failure is None:
                 module.pending -= 1
@@ -29557,7 +30504,8 @@ class ModuleMap:
         return self.linked(lambda fresh: self.parse(name, source, fresh))
 
     def linked(self, work):
-        """work(fresh), which loads a graph of modules and lists them; all of them are linked, or none stays."""
+        """work(fresh), which loads a graph of modules and lists them; all of them are linked, or none
+        stays."""
         fresh = []
         try:
             module = work(fresh)
@@ -29567,7 +30515,8 @@ class ModuleMap:
                 one.instantiate(self.realm)
             return module
         except BaseException:
-            self.modules = {key: one for key, one in self.modules.items() if one not in fresh and one.state != "new"}
+            self.modules = {key: one for key, one in self.modules.items() if one not in fresh
+                            and one.state != "new"}
             raise
 
     def fetch(self, specifier, referrer, kind, fresh):
@@ -29625,8 +30574,8 @@ class ModuleMap:
         return module.promise
 
     def evaluate_inner(self, module, stack, index):
-        """InnerModuleEvaluation (16.2.1.5.3.1); returns the next index. A cycle is on `stack` until its root is
-        through."""
+        """InnerModuleEvaluation (16.2.1.5.3.1); returns the next index. A cycle is on `stack` until its root
+        is through."""
         if module.state in ("waiting", "done"):
             if module.failure is not None:
                 raise JSError(module.failure[0])
@@ -29731,7 +30680,8 @@ _MODULE_WORDS = re.compile(r"\b(?:import|export)\b")
 
 
 def is_module(source):
-    """Whether a source text is a module: no script, but it has an import or export declaration, or import.meta."""
+    """Whether a source text is a module: no script, but it has an import or export declaration, or
+    import.meta."""
     if not _MODULE_WORDS.search(source):
         return False
     try:
@@ -29849,10 +30799,11 @@ def share_one_arena():
 
 
 def thread_seconds(thread):
-    """Seconds of processor time that a thread, by its native id, has used; None where nobody knows. Python's own
-    function for it crashes for a thread that has ended."""
+    """Seconds of processor time that a thread, by its native id, has used; None where nobody knows. Python's
+    own function for it crashes for a thread that has ended."""
     try:
-        return time.clock_gettime(~thread << 3 | 6) if thread is not None and sys.platform == "linux" else None
+        return time.clock_gettime(~thread << 3 | 6) if thread is not None \
+            and sys.platform == "linux" else None
     except OSError:
         return None
 
@@ -29891,8 +30842,9 @@ class Watch:
 class Watchdog:
     """One thread that stops scripts whose time is up, and shares out the process's memory.
 
-    What the process grows by is charged to the realms that ran meanwhile. When that happens while several run,
-    they take turns, so that nobody pays for another. A realm whose call holds up all threads rests after it.
+    What the process grows by is charged to the realms that ran meanwhile. When that happens while several
+    run, they take turns, so that nobody pays for another. A realm whose call holds up all threads rests after
+    it.
     """
 
     def __init__(self):
@@ -29976,7 +30928,8 @@ class Watchdog:
             elif late > HELD_UP_SECONDS and seconds > late / 4:
                 watch.realm.interrupt_run(None)
         self.charge(memory - self.memory, shares)
-        self.take_turns(now, memory - self.memory, [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
+        self.take_turns(now, memory - self.memory,
+                        [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
         self.memory = memory
         if memory - self.first_memory > self.max_memory:
             self.over_budget(now)
@@ -30043,7 +30996,8 @@ class Watchdog:
         self.stopping_until = now + STOPPING_SECONDS
 
     def collect(self):
-        """Collects garbage and gives what is free back to the system; the bytes by which the process shrank."""
+        """Collects garbage and gives what is free back to the system; the bytes by which the process
+        shrank."""
         before = memory_used()
         COLLECTOR_PAUSES.collect_all()
         give_back_memory()
@@ -30053,8 +31007,8 @@ class Watchdog:
         return before - self.memory
 
     def settle(self, realm):
-        """After a stop for want of memory, in the thread that was stopped: a realm that still keeps too much is
-        told so."""
+        """After a stop for want of memory, in the thread that was stopped: a realm that still keeps too much
+        is told so."""
         freed = self.collect()
         with self.condition:
             self.stopping_until = 0.0
@@ -30105,8 +31059,9 @@ class LiveValues:
             if self.is_iterable(value):
                 value = self.list_of(value)
             elif is_callable(value.get(SYM_ASYNC_ITERATOR)):
-                raise JSTypeError("the resolver gave an async iterable, which is not read; give an array, and send "
-                                  "what comes later to subscribers with graphQLRegistry.sendSubscriptionMessage")
+                raise JSTypeError("the resolver gave an async iterable, which is not read; give an array, "
+                                  "and send what comes later to subscribers with "
+                                  "graphQLRegistry.sendSubscriptionMessage")
         return self.convert(value)
 
     def is_iterable(self, value):
@@ -30315,8 +31270,8 @@ def call_depth():
 class ScriptThread(threading.Thread):
     """A thread whose stack is deep enough for scripts."""
 
-    #: Whether scripts run on such threads alone: on Windows, whose other threads have a small stack (with its 2 MB,
-    #: recursion would end the process), and under the command line, for deeper calls.
+    #: Whether scripts run on such threads alone: on Windows, whose other threads have a small stack (with its
+    #: 2 MB, recursion would end the process), and under the command line, for deeper calls.
     required = sys.platform == "win32"
 
     @classmethod
@@ -30370,7 +31325,8 @@ def on_script_thread(function, *arguments, on_interrupt=None):
 
 
 def needs_deep_stack(method):
-    """Lets a method run on a thread for scripts when its caller's is not one and such a thread is required."""
+    """Lets a method run on a thread for scripts when its caller's is not one and such a thread is
+    required."""
     @functools.wraps(method)
     def on_deep_stack(*arguments, **named):
         if not ScriptThread.required or isinstance(threading.current_thread(), ScriptThread):
@@ -30464,8 +31420,8 @@ class Pending(Outcome):
         if itself:
             realm.enter(lambda: realm.run_jobs(False))
             if not self.done:
-                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it can wait "
-                                    "for other promises only, not for timers or events")
+                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it "
+                                    "can wait for other promises only, not for timers or events")
             return self.value()
         settled = threading.Event()
         self.then(settled.set)
@@ -30523,10 +31479,12 @@ class RealmBase:
         self.stop_reason = None
         self.time_limit = None
         self.thread = None
-        #: Bytes by which the process grew while this realm ran, and what to call when it keeps too much of them.
+        #: Bytes by which the process grew while this realm ran, and what to call when it keeps too much of
+        #: them.
         self.memory, self.outgrown = 0, None
         self.reference = weakref.ref(self)
-        #: The JSError that says why it cannot be entered any more, if there is more to say than that it is closed.
+        #: The JSError that says why it cannot be entered any more, if there is more to say than that it is
+        #: closed.
         self.unloaded = None
         self.jobs = collections.deque()
         self.depth = 0
@@ -30966,7 +31924,7 @@ class Realm(RealmBase):
         self.declare_script(compiled)
         self.link(compiled.free_globals)
         code = types.FunctionType(compiled.code, self.globals)
-        return code(self.global_object)
+        return code(self.global_object, *([undefined] if compiled.for_eval else ()))
 
     def link(self, names):
         """Makes the built-ins that a script mentions."""
@@ -30994,22 +31952,25 @@ class Realm(RealmBase):
             for name in (*compiled.functions, *compiled.variables):
                 if name not in flags:
                     raise JSTypeError(f"Cannot define global '{name}', the global object is not extensible")
+        attributes = DEFAULT_ATTRS if compiled.for_eval else DEFAULT_ATTRS & ~CONFIGURABLE
         for name in compiled.functions:
-            if flags.get(name) is None or flags[name] != DEFAULT_ATTRS & ~CONFIGURABLE:
-                if flags.get(name) == 0:
-                    raise JSTypeError(f"Cannot redeclare global '{name}'")
-                flags[name] = DEFAULT_ATTRS & ~CONFIGURABLE
+            known = flags.get(name)
+            if type(known) is not int or known & CONFIGURABLE:
+                flags[name] = attributes
+            elif known != DEFAULT_ATTRS & ~CONFIGURABLE:
+                raise JSTypeError(f"Cannot redeclare global '{name}'")
+            if compiled.for_eval:
+                self.globals.setdefault(global_name(name), undefined)
         for name in compiled.variables:
             if name not in flags:
-                flags[name] = DEFAULT_ATTRS & ~CONFIGURABLE
+                flags[name] = attributes
                 self.globals[global_name(name)] = undefined
             elif global_name(name) not in self.globals and type(flags[name]) is int:
                 self.globals[global_name(name)] = self.make_global(name)
 
-    def evaluate_global(self, source, strict=False):
+    def evaluate_global(self, source):
         """Indirect eval (19.2.1.1): the source as a script; its names stay deletable."""
-        return self.run_script(self.with_room_to_parse(lambda: compile_script(
-            source, "<eval>", parse_script(source, strict), is_eval=True)))
+        return self.run_script(self.with_room_to_parse(lambda: compile_eval(source, "<eval>")))
 
     @staticmethod
     def with_room_to_parse(work):
@@ -31060,7 +32021,8 @@ class Realm(RealmBase):
 
     def awaitable(self, value):
         """What `await` would wait for: an object with a method `then` as a promise (27.2.1.3.2)."""
-        if isinstance(value, JSObject) and not isinstance(value, JSPromise) and is_callable(value.get("then")):
+        if isinstance(value, JSObject) and not isinstance(value, JSPromise) \
+                and is_callable(value.get("then")):
             promise = new_promise(self)
             resolve_promise(self, promise, value)
             return promise
@@ -31259,14 +32221,16 @@ class Realm(RealmBase):
         return [*map(obj.get, keys)]
 
     def peek(self, value, key, hidden=undefined):
-        """A property's value without running a script: `hidden` for a getter, undefined of what is no object."""
+        """A property's value without running a script: `hidden` for a getter, undefined of what is no
+        object."""
         return peek(value, utf16(key), hidden) if isinstance(value, JSObject) else undefined
 
     def keys(self, obj):
         """The names of an object's own enumerable properties."""
         names = [key for key in obj.own_keys() if type(key) is str]
         found = [(key, obj.get_own(key)) for key in interruptible(names)]
-        return [python_text(key) for key, desc in interruptible(found) if desc is not None and desc.enumerable]
+        return [python_text(key) for key, desc in interruptible(found) if desc is not None
+                and desc.enumerable]
 
     def elements(self, array):
         """The elements of an array, as a list."""
@@ -31500,8 +32464,8 @@ SYSTEM_CLOCK = Clock()
 
 
 class ManualClock(Clock):
-    """A clock that stands still until somebody calls `step`: for tests of scripts. The timers of all its realms
-    wait in one queue and run in order, on the thread that moves the clock."""
+    """A clock that stands still until somebody calls `step`: for tests of scripts. The timers of all its
+    realms wait in one queue and run in order, on the thread that moves the clock."""
 
     def __init__(self, start):
         self.start = self.time = start
@@ -31581,8 +32545,9 @@ class ManualTimers(TimerQueue):
 # -- Functions for a console -------------------------------------------------------------
 
 def function_around(realm, head, code, tail, filename):
-    """The function that is the value of three texts; an async one where the code awaits. Head and tail stand on lines
-    of their own, and lines count from the code on, so that errors are where they are in what was typed."""
+    """The function that is the value of three texts; an async one where the code awaits. Head and tail stand
+    on lines of their own, and lines count from the code on, so that errors are where they are in what was
+    typed."""
     compiled = realm.compile(f"({'async ' if 'await' in code else ''}{head}\n{code}\n{tail})", filename,
                              lambda text, name: compile_script(text, name, parse_script(text, first_line=0)))
     return realm.enter(lambda: realm.run_script(compiled))
@@ -31591,7 +32556,7 @@ def function_around(realm, head, code, tail, filename):
 def function_of_script(realm, code, filename):
     """A function that runs a script as an indirect eval does, and returns its completion value."""
     compiled = realm.compile(code, filename,
-                             lambda text, name: compile_script(text, name, parse_script(text), is_eval=True))
+                             compile_eval)
     return realm.function(lambda this, *_: realm.run_script(compiled))
 
 
@@ -31800,7 +32765,8 @@ class PromptRealm(ForegroundRealm):
         return [before + name for name in found[:MAX_COMPLETIONS]]
 
     def names_in_scope(self):
-        return [*self.lexical, *JS_KEYWORDS, *(key for key in self.global_object.own_keys() if type(key) is str)]
+        return [*self.lexical, *JS_KEYWORDS,
+                *(key for key in self.global_object.own_keys() if type(key) is str)]
 
     def property_names(self, chain):
         """The names of all properties of what a chain of names stands for."""
@@ -31969,7 +32935,8 @@ def with_js_parameters(function):
 
 @functools.cache
 def js_twin_maker(names):
-    """A function that makes twins of functions with these parameters, which leave out `this` and `arguments`."""
+    """A function that makes twins of functions with these parameters, which leave out `this` and
+    `arguments`."""
     own = ", ".join(names)
     return eval(f"lambda function: lambda {', '.join((*names, *_JS_PARAMETERS))}: function({own})", {})
 
@@ -32008,7 +32975,8 @@ class Js2PyMatch:
 
 
 #: The module `re` of the copies. (What it compiles, PyJsRegExp.__init__ of harden_js2py_patterns() does.)
-JS2PY_RE = types.SimpleNamespace(compile=lambda *_: None, finditer=Js2PyPattern.finditer, search=Js2PyPattern.search,
+JS2PY_RE = types.SimpleNamespace(compile=lambda *_: None, finditer=Js2PyPattern.finditer,
+                                 search=Js2PyPattern.search,
                                  IGNORECASE=re.IGNORECASE, MULTILINE=re.MULTILINE)
 
 
@@ -32162,7 +33130,8 @@ def newer_construct(node):
         return "an async function" if node.is_async else "a generator"
     if kind is Property and (node.shorthand or node.method or node.computed):
         return "a computed key" if node.computed else "a shorthand in an object"
-    if kind in (BinaryExpression, LogicalExpression, AssignmentExpression) and node.operator in _NEWER_OPERATORS:
+    if kind in (BinaryExpression, LogicalExpression, AssignmentExpression) \
+            and node.operator in _NEWER_OPERATORS:
         return f"'{node.operator}'"
     if kind is RegExpLiteral and not set(node.flags) <= _ES5_FLAGS:
         return f"the flag '{next(flag for flag in node.flags if flag not in _ES5_FLAGS)}'"
@@ -32196,8 +33165,8 @@ def es5_program(source):
         if what is not None:
             refuse_newer(what, node.line, node.column + 1)
         if count > MAX_JS2PY_NODES:
-            raise JSSyntaxError(f"js2py cannot run scripts with more than {MAX_JS2PY_NODES:,} names, numbers, calls and "
-                                "so on: use --engine builtin")
+            raise JSSyntaxError(f"js2py cannot run scripts with more than {MAX_JS2PY_NODES:,} names, "
+                                "numbers, calls and so on: use --engine builtin")
     for node in program.walk():
         if isinstance(node, (FunctionDeclaration, FunctionExpression)):
             check_parameters(node)
@@ -32297,7 +33266,8 @@ def estree_part(part, field, words, outside):
     if isinstance(part, list):
         items = [item if item is None else estree(item, words, outside) for item in part]
         if field in ("body", "consequent"):
-            items = [{"type": "Marked", "line": node.line, "statement": item} for node, item in zip(part, items)]
+            items = [{"type": "Marked", "line": node.line, "statement": item}
+                     for node, item in zip(part, items)]
         return items
     if field == "label" and part is not None:
         return {"type": "Identifier", "name": word_for(part, words)}
@@ -32351,13 +33321,15 @@ _TRANSLATED_HOLDER = re.compile(r"PyJsHolder_[0-9a-f]+_\d+\Z")
 _TRANSLATED_LABEL = re.compile(r"JS_(?:BREAK|CONTINUE)_LABEL_[0-9a-f]+\Z")
 _TRANSLATED_CALLS = frozenset((
     "Js", "JsRegExp", "PyJsComma", "PyJsStrictEq", "PyJsStrictNeq", "PyJsBshift", "PyExceptionToJs"))
-_TRANSLATED_VALUES = re.compile(r"(?:x\d+|this|arguments|var|PyJsTemp|PyJsTempException|SWITCHED|CONDITION)\Z")
+_TRANSLATED_VALUES = re.compile(r"(?:x\d+|this|arguments|var|PyJsTemp|PyJsTempException|SWITCHED|"
+                                r"CONDITION)\Z")
 _TRANSLATED_METHODS = frozenset((
     "get", "put", "callprop", "create", "neg", "typeof", "contains", "instanceof", "delete", "to_number",
     "define_own_property", "registers", "register", "_set_name", "force_own_put"))
 _TRANSLATED_OPERATORS = (
     ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Mod, ast.LShift, ast.RShift, ast.BitAnd, ast.BitOr, ast.BitXor,
-    ast.USub, ast.UAdd, ast.Invert, ast.Not, ast.And, ast.Or, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+    ast.USub, ast.UAdd, ast.Invert, ast.Not, ast.And, ast.Or, ast.Eq, ast.NotEq, ast.Lt, ast.LtE,
+    ast.Gt, ast.GtE)
 _TRANSLATED_CONSTANTS = (str, float, int, bool, type(None))
 
 
@@ -32420,7 +33392,8 @@ class TranslationCheck:
         self.require(not node.orelse, node)
         for handler in node.handlers:
             caught = self.is_name(handler.type, "PyJsException") and handler.name == "PyJsTempException"
-            self.require(caught or self.is_name(handler.type, _TRANSLATED_LABEL) and handler.name is None, node)
+            self.require(caught or self.is_name(handler.type, _TRANSLATED_LABEL) and handler.name is None,
+                         node)
             self.work += handler.body
         self.work += [*node.body, *node.finalbody]
 
@@ -32605,9 +33578,10 @@ def named_code(code, words):
 _MAX_PRECISION = 100
 
 _JS2PY_GLOBALS = (
-    "true", "false", "null", "undefined", "Infinity", "NaN", "String", "Number", "Boolean", "RegExp", "Math", "Date",
-    "Object", "Function", "Array", "parseFloat", "parseInt", "isFinite", "isNaN", "Error", "EvalError", "TypeError",
-    "RangeError", "ReferenceError", "SyntaxError", "URIError", "JSON", "escape", "unescape", "encodeURI", "decodeURI",
+    "true", "false", "null", "undefined", "Infinity", "NaN", "String", "Number", "Boolean", "RegExp",
+    "Math", "Date", "Object", "Function", "Array", "parseFloat", "parseInt", "isFinite", "isNaN", "Error",
+    "EvalError", "TypeError", "RangeError", "ReferenceError", "SyntaxError", "URIError", "JSON",
+    "escape", "unescape", "encodeURI", "decodeURI",
     "encodeURIComponent", "decodeURIComponent")
 
 
@@ -32709,7 +33683,8 @@ def harden_js2py_functions(realm, copy):
     base, pyjs = copy.base, copy.pyjs
 
     def no_code(*_):
-        raise base.MakeError("EvalError", "js2py does not run text as code here: eval and new Function are turned "
+        raise base.MakeError("EvalError",
+                             "js2py does not run text as code here: eval and new Function are turned "
                                           "off; use --engine builtin")
 
     def set_prototype(value, this, arguments):
@@ -32725,13 +33700,15 @@ def harden_js2py_functions(realm, copy):
 
     def to_text(this, arguments):
         if not isinstance(this, base.PyJsFunction):
-            raise base.MakeError("TypeError", "Function.prototype.toString requires that 'this' be a Function")
+            raise base.MakeError("TypeError",
+                                 "Function.prototype.toString requires that 'this' be a Function")
         parameters = ", ".join(this.code.__code__.co_varnames[:max(0, this.argcount)])
         return f"function {this.func_name}({parameters}) {{ [native code] }}"
 
     def to_precision(precision, this, arguments, old=base.NumberPrototype.own["toPrecision"]["value"].code):
         if not precision.is_undefined() and not 1 <= precision.to_int() <= _MAX_PRECISION:
-            raise base.MakeError("RangeError", f"toPrecision() argument must be between 1 and {_MAX_PRECISION}")
+            raise base.MakeError("RangeError",
+                                 f"toPrecision() argument must be between 1 and {_MAX_PRECISION}")
         return old(precision, this, arguments)
 
     pyjs.Function.code = no_code
@@ -32755,10 +33732,13 @@ def harden_js2py_patterns(realm, copy):
         self.value = source
         self.glob, self.ignore_case, self.multiline = (flag in flags for flag in "gim")
         self.pat = Js2PyPattern(realm, program)
-        facts = {"source": source, "global": self.glob, "ignoreCase": self.ignore_case, "multiline": self.multiline}
-        self.own = {name: {"value": base.Js(value), "enumerable": False, "writable": False, "configurable": False}
+        facts = {"source": source, "global": self.glob, "ignoreCase": self.ignore_case,
+                 "multiline": self.multiline}
+        self.own = {name: {"value": base.Js(value), "enumerable": False, "writable": False,
+                           "configurable": False}
                     for name, value in facts.items()}
-        self.own["lastIndex"] = {"value": base.Js(0), "enumerable": False, "writable": True, "configurable": False}
+        self.own["lastIndex"] = {"value": base.Js(0), "enumerable": False, "writable": True,
+                                 "configurable": False}
 
     def execute(this, string):
         if not isinstance(this, base.PyJsRegExp):
@@ -32805,6 +33785,18 @@ def harden_js2py_texts(realm, copy):
             ("encodeURI", encode_uri, URI_CHANGED), ("encodeURIComponent", encode_uri, URI_COMPONENT_CHANGED),
             ("decodeURI", decode_uri, URI_RESERVED), ("decodeURIComponent", decode_uri, frozenset())):
         getattr(pyjs, name).code = on_text(function, table)
+    def last_index_of(searched, position, this, arguments):
+        this.cok()
+        text, searched, position = this.to_string().value, searched.to_string().value, position.to_number()
+        start = len(text) if position.is_nan() else min(max(position.to_int(), 0), len(text))
+        return last_position(text, searched, start + len(searched))
+
+    def compare(first, second, comparator, old=copy.modules["js2py.prototypes.jsarray"].sort_compare):
+        realm.poll()
+        return old(first, second, comparator)
+
+    copy.modules["js2py.prototypes.jsarray"].sort_compare = compare
+    replace_js2py(base.StringPrototype, "lastIndexOf", last_index_of)
     pyjs.escape.code = on_text(functools.partial(global_escape, None, undefined))
     pyjs.unescape.code = on_text(functools.partial(global_unescape, None, undefined))
     replace_js2py(base.ArrayPrototype, "join", join)
@@ -32976,7 +33968,8 @@ class Js2PyRealm:
         return {"__builtins__": self.runtime, "__name__": "js2py", "%js2py": self, "var": self.scope,
                 "PyJs_completion": self.values.undefined,
                 **{name: getattr(pyjs, name) for name in (
-                    "Js", "PyJsComma", "PyJsStrictEq", "PyJsStrictNeq", "PyJsBshift", "PyJsException", "Scope",
+                    "Js", "PyJsComma", "PyJsStrictEq", "PyJsStrictNeq", "PyJsBshift",
+                    "PyJsException", "Scope",
                     "PyExceptionToJs", "JsToPyException", "JsRegExp")}}
 
     # -- entering: the lock, the deadline, the microtasks and the timers are Realm's ----
@@ -33061,7 +34054,8 @@ class Js2PyRealm:
             return "", python_text(thrown.to_string().value)
         name, message = self.text_at(thrown, "name"), self.text_at(thrown, "message")
         if message is None:
-            return ("Error" if name is None else name) if thrown.Class == "Error" else "", f"[object {thrown.Class}]"
+            return ("Error" if name is None else name) if thrown.Class == "Error" \
+                else "", f"[object {thrown.Class}]"
         return "Error" if name is None else name, message
 
     def text_at(self, obj, key):
@@ -33239,7 +34233,8 @@ class Js2PyRealm:
             return python_text(self.inward(value).to_string().value)
         thrown = value.object
         if thrown.is_callable():
-            return f"[Function: {thrown.func_name}]" if getattr(thrown, "func_name", "") else "[Function (anonymous)]"
+            return f"[Function: {thrown.func_name}]" if getattr(thrown, "func_name", "") \
+                else "[Function (anonymous)]"
         if thrown.Class == "Error":
             return error_header(*self.describe(thrown))
         if thrown.Class in ("RegExp", "Date"):
@@ -33260,7 +34255,8 @@ class Js2PyRealm:
     def console_time_end(self, label="default", *_):
         start = self.started.pop(self.display(label), None)
         if start is not None:
-            self.write_console("log", f"{self.display(label)}: {duration_text((time.perf_counter() - start) * 1000)}")
+            self.write_console("log", f"{self.display(label)}: "
+                                      f"{duration_text((time.perf_counter() - start) * 1000)}")
 
     def set_timer(self, repeat, handler=undefined, delay=undefined, *args):
         if not self.is_callable(handler):
@@ -33368,7 +34364,8 @@ class Js2PyRealm:
             return self._to_python(self.outward(to_json.call(obj, (self.values.Js(""),))), around)
         if self.is_array(value):
             return [self._to_python(self.outward(item), around) for item in self.items(obj)]
-        return {python_text(key.value): self._to_python(self.outward(obj.get(key.value)), around) for key in obj}
+        return {python_text(key.value): self._to_python(self.outward(obj.get(key.value)), around)
+                for key in obj}
 
     def items(self, array):
         """The items of an array, one after the other."""
@@ -33448,14 +34445,14 @@ def check_js2py():
     except ModuleNotFoundError as error:
         package = "js2py" if sys.version_info < (3, 12) else \
             "js2py-3-13" if sys.version_info < (3, 14) else "js2py-3-14"
-        raise EngineUnavailable(f"js2py cannot be used: the module {error.name} is not installed. Install it with "
-                                f"pip install {package}, or {instead}") from None
+        raise EngineUnavailable(f"js2py cannot be used: the module {error.name} is not installed. Install it "
+                                f"with pip install {package}, or {instead}") from None
     except Exception as error:
         answer = " ".join(f"{type(error).__name__}: {error}".split())
     if answer != "2,3":
         version = "%d.%d" % sys.version_info[:2]
-        raise EngineUnavailable(f"the js2py in {js2py_folder()} does not work on CPython {version} ({answer}): "
-                                f"{instead}")
+        raise EngineUnavailable(f"the js2py in {js2py_folder()} does not work on CPython {version} "
+                                f"({answer}): {instead}")
 
 
 # -- Engines -----------------------------------------------------------------------------
@@ -33847,7 +34844,8 @@ class Stream:
                 delivery.dropped, delivery.waiting = self._overflowing(message)
             self._pending.append(message)
             self._pending_bytes += len(message.frame)
-            return delivery, self._pending_bytes > MAX_BACKLOG_BYTES or len(self._pending) > MAX_BACKLOG_MESSAGES
+            return delivery, self._pending_bytes > MAX_BACKLOG_BYTES \
+                or len(self._pending) > MAX_BACKLOG_MESSAGES
 
     def _count_one(self):
         """Counts a message; for whoever holds the lock, so that a second that is over is complete."""
@@ -34026,8 +35024,8 @@ class Stream:
         return current, opening
 
     def _missed(self, known, expected, connection):
-        """The messages that a connection should have got after its `known` position, and those of an Expected;
-        GAP first when some of them are not kept."""
+        """The messages that a connection should have got after its `known` position, and those of an
+        Expected; GAP first when some of them are not kept."""
         after, complete = known or (0, True)
         messages = {message.sequence: message for message in expected.messages} if expected else {}
         if known:
@@ -34119,12 +35117,14 @@ class Stream:
         with self.lock:
             connections = [(connection, None) for connection in self.connections]
         found = sorted([*connections, *self.guests()], key=lambda pair: pair[0].since)
-        return [{**connection.describe(), "metadata": dict(connection.metadata if metadata is None else metadata)}
+        return [{**connection.describe(),
+                 "metadata": dict(connection.metadata if metadata is None else metadata)}
                 for connection, metadata in found]
 
     def describe(self):
         """For `listStreams`, health and the dashboard."""
-        return {"path": self.path, "connections": len(self.connections) + len(self.guests()), "messages": self.sent,
+        return {"path": self.path, "connections": len(self.connections) + len(self.guests()),
+                "messages": self.sent,
                 "dropped": self.dropped, "history": len(self.history)}
 
 
@@ -34340,8 +35340,8 @@ def gathered(outbox):
 
 
 class WindowsSelector(selectors.BaseSelector):
-    """Waits for any number of sockets with WSAPoll, where `select` takes 512. May be changed by one thread while
-    another waits; that one sees the change at its next wait.
+    """Waits for any number of sockets with WSAPoll, where `select` takes 512. May be changed by one thread
+    while another waits; that one sees the change at its next wait.
 
     The sockets stand in one array of WSAPOLLFD: SOCKET fd, SHORT events, SHORT revents.
     """
@@ -34404,7 +35404,8 @@ class WindowsSelector(selectors.BaseSelector):
 
     def select(self, timeout=None):
         with self._lock:
-            records, keys = (ctypes.c_char * len(self._records)).from_buffer_copy(self._records), list(self._keys)
+            records, keys = (ctypes.c_char
+                             * len(self._records)).from_buffer_copy(self._records), list(self._keys)
         wait = -1 if timeout is None else math.ceil(max(timeout, 0) * 1000)
         count = self._poll(records, ctypes.c_ulong(len(keys)), ctypes.c_int(wait))
         if count < 0:
@@ -34413,7 +35414,8 @@ class WindowsSelector(selectors.BaseSelector):
             return []
         found = memoryview(records).cast("B").cast("H")[self._REVENTS::self._WORD].tolist()
         ready = [(key, (selectors.EVENT_READ if got & ~self.POLLOUT else 0)
-                  | (selectors.EVENT_WRITE if got & ~self.POLLIN else 0)) for key, got in zip(keys, found) if got]
+                  | (selectors.EVENT_WRITE if got & ~self.POLLIN else 0))
+                 for key, got in zip(keys, found) if got]
         return [(key, events & key.events) for key, events in ready if events & key.events]
 
     def get_map(self):
@@ -34580,7 +35582,8 @@ class Broadcaster:
         self._post(self._end_stream, stream)
 
     def flush(self):
-        """Returns when what was sent so far is in the sockets, or in the outboxes of clients that do not read."""
+        """Returns when what was sent so far is in the sockets, or in the outboxes of clients that do not
+        read."""
         busy = True
         while busy and self._thread is not None and self._thread.is_alive():
             for _ in range(2):          # the second is seen after all the work of the first turn
@@ -34921,6 +35924,11 @@ MAX_GRAPHQL_DOCUMENT = 256 * 1024
 #: Tokens in a document; SDL comes from the user's own scripts and may be longer.
 MAX_GRAPHQL_TOKENS = 10_000
 MAX_SDL_TOKENS = 200_000
+MAX_SDL_CHARACTERS = 4 * 1024 * 1024
+#: Fields and items of lists in one result, characters of its texts, and as how many values an error counts.
+MAX_GRAPHQL_VALUES = 2_000_000
+MAX_GRAPHQL_CHARACTERS = 64 * 1024 * 1024
+VALUES_OF_AN_ERROR = 20
 #: Brackets of any kind inside one another, in documents and in SDL.
 MAX_GRAPHQL_NESTING = 120
 #: Fields inside one another, after fragments are spread (the deepest introspection query in use has 15).
@@ -35004,7 +36012,8 @@ class GraphQLSchemaError(Exception):
     @property
     def frame(self):
         """The lines of the SDL around the place, or ""."""
-        return code_frame(self.registration.text, self.line, self.column, 1) if self.registration and self.line else ""
+        return code_frame(self.registration.text, self.line, self.column, 1) if self.registration \
+            and self.line else ""
 
 
 class _NullBubble(Exception):
@@ -35075,7 +36084,7 @@ def _natural_key(text):
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text) if part]
 
 
-def _graphql_edit_distance(left, right, limit):
+def _edit_distance(left, right, limit):
     """Edits (insert, delete, substitute, swap neighbours) between two texts; None when more than `limit`."""
     if left == right:
         return 0
@@ -35098,12 +36107,12 @@ def _graphql_edit_distance(left, right, limit):
     return above[-1] if above[-1] <= limit else None
 
 
-def _graphql_did_you_mean(name, options, what=""):
+def _did_you_mean(name, options, what=""):
     """` Did you mean "a", "b", or "c"?` for the options close to `name`, else an empty text."""
     limit = int(len(name) * 0.4) + 1
     distances = {}
     for option in options:
-        distance = _graphql_edit_distance(name, option, limit)
+        distance = _edit_distance(name, option, limit)
         if distance is not None:
             distances[option] = distance
     return _suggestion(sorted(distances,
@@ -35305,11 +36314,10 @@ def _dedent(raw):
 
 # -- GraphQL syntax tree -----------------------------------------------------------------
 
-class GraphQLNode:
+class GraphQLNode(metaclass=NodeClass):
     """A node: `fields` names its attributes, in order; `start` is the offset of its first character."""
 
     __slots__ = ("start",)
-    fields = ()
 
     def __init__(self, start, *values):
         self.start = start
@@ -35317,121 +36325,100 @@ class GraphQLNode:
             setattr(self, name, value)
 
 
-class GqlDocument(GraphQLNode):
+class GqlDocument(GraphQLNode, fields="definitions source"):
     """The whole text; `source` is kept for locations."""
-    fields = __slots__ = ("definitions", "source")
 
 
-class GqlOperation(GraphQLNode):
+class GqlOperation(GraphQLNode,
+                   fields="operation name name_start variables directives selections selections_start"):
     """`operation` is query, mutation or subscription; `name` a text or None."""
-    fields = __slots__ = ("operation", "name", "name_start", "variables", "directives", "selections",
-                          "selections_start")
 
 
-class GqlVariableDefinition(GraphQLNode):
+class GqlVariableDefinition(GraphQLNode, fields="name name_start type default directives"):
     """`$name: type = default`; `default` is a value node or None. `start` is that of the `$`."""
-    fields = __slots__ = ("name", "name_start", "type", "default", "directives")
 
 
-class GqlFragment(GraphQLNode):
+class GqlFragment(GraphQLNode, fields="name name_start condition directives selections"):
     """A named fragment; `condition` is a GqlNamedType."""
-    fields = __slots__ = ("name", "name_start", "condition", "directives", "selections")
 
 
-class GqlField(GraphQLNode):
+class GqlField(GraphQLNode, fields="key name alias arguments directives selections selections_start"):
     """A field; `selections` is None for a leaf; `key` is the response name."""
-    fields = __slots__ = ("key", "name", "alias", "arguments", "directives", "selections", "selections_start")
 
 
-class GqlSpread(GraphQLNode):
+class GqlSpread(GraphQLNode, fields="name name_start directives"):
     """`...Name`."""
-    fields = __slots__ = ("name", "name_start", "directives")
 
 
-class GqlInline(GraphQLNode):
+class GqlInline(GraphQLNode, fields="condition directives selections"):
     """`... on Type { }`; `condition` may be None."""
-    fields = __slots__ = ("condition", "directives", "selections")
 
 
-class GqlDirective(GraphQLNode):
+class GqlDirective(GraphQLNode, fields="name arguments"):
     """`@name(arguments)`."""
-    fields = __slots__ = ("name", "arguments")
 
 
-class GqlArgument(GraphQLNode):
+class GqlArgument(GraphQLNode, fields="name value"):
     """`name: value` of a field or a directive."""
-    fields = __slots__ = ("name", "value")
 
 
-class GqlVariable(GraphQLNode):
+class GqlVariable(GraphQLNode, fields="name"):
     """`$name` in the place of a value."""
-    fields = __slots__ = ("name",)
 
 
-class GqlScalar(GraphQLNode):
+class GqlScalar(GraphQLNode, fields="kind value"):
     """A literal; `kind` is Int, Float, String, BlockString, Boolean, Null or Enum; `value` its text or
     value."""
-    fields = __slots__ = ("kind", "value")
 
 
-class GqlList(GraphQLNode):
+class GqlList(GraphQLNode, fields="items"):
     """`[a, b]`."""
-    fields = __slots__ = ("items",)
 
 
-class GqlObject(GraphQLNode):
+class GqlObject(GraphQLNode, fields="members"):
     """`{a: 1}`; `members` are GqlArgument nodes."""
-    fields = __slots__ = ("members",)
 
 
-class GqlNamedType(GraphQLNode):
+class GqlNamedType(GraphQLNode, fields="name"):
     """A type reference by name."""
-    fields = __slots__ = ("name",)
 
 
-class GqlListType(GraphQLNode):
+class GqlListType(GraphQLNode, fields="of"):
     """`[Type]`."""
-    fields = __slots__ = ("of",)
 
 
-class GqlNonNullType(GraphQLNode):
+class GqlNonNullType(GraphQLNode, fields="of"):
     """`Type!`."""
-    fields = __slots__ = ("of",)
 
 
-class GqlTypeDefinition(GraphQLNode):
+class GqlTypeDefinition(GraphQLNode,
+                        fields="kind extend name name_start description interfaces directives members"):
     """A definition or extension of a type in SDL.
 
     `kind` is scalar, type, interface, union, enum or input; `interfaces` are GqlNamedType nodes (for a
     union: its members); `members` are field, value or input field definitions.
     """
-    fields = __slots__ = ("kind", "extend", "name", "name_start", "description", "interfaces", "directives",
-                          "members")
 
 
-class GqlFieldDefinition(GraphQLNode):
+class GqlFieldDefinition(GraphQLNode, fields="name description arguments type directives"):
     """A field of an object or interface type; `arguments` are GqlInputDefinition nodes."""
-    fields = __slots__ = ("name", "description", "arguments", "type", "directives")
 
 
-class GqlInputDefinition(GraphQLNode):
+class GqlInputDefinition(GraphQLNode, fields="name description type default directives"):
     """An argument definition or a field of an input type."""
-    fields = __slots__ = ("name", "description", "type", "default", "directives")
 
 
-class GqlEnumValue(GraphQLNode):
+class GqlEnumValue(GraphQLNode, fields="name description directives"):
     """One value of an enum definition."""
-    fields = __slots__ = ("name", "description", "directives")
 
 
-class GqlDirectiveDefinition(GraphQLNode):
+class GqlDirectiveDefinition(GraphQLNode,
+                             fields="name name_start description arguments repeatable locations"):
     """`directive @name(arguments) repeatable on LOCATION | …`; `locations` are (name, start) pairs."""
-    fields = __slots__ = ("name", "name_start", "description", "arguments", "repeatable", "locations")
 
 
-class GqlSchemaDefinition(GraphQLNode):
+class GqlSchemaDefinition(GraphQLNode, fields="extend description directives roots"):
     """`schema { query: Type }` or its extension; `roots` are (operation, GqlNamedType) pairs."""
-    fields = __slots__ = ("extend", "description", "directives", "roots")
 
 
 # -- GraphQL parser ----------------------------------------------------------------------
@@ -35499,8 +36486,8 @@ class GraphQLParser:
     def enter(self):
         self.nesting += 1
         if self.nesting > MAX_GRAPHQL_NESTING:
-            raise self.error(f"Document nests brackets more than {MAX_GRAPHQL_NESTING} deep. Parsing "
-                             "aborted.")
+            raise self.error(
+                f"Document nests brackets more than {MAX_GRAPHQL_NESTING} deep. Parsing aborted.")
 
     def many(self, opening, parse, closing):
         """`parse` once or more between brackets; the brackets must be there."""
@@ -35536,8 +36523,8 @@ class GraphQLParser:
             self.advance()
         if self.kind != "Name":
             if description is not None and self.kind == "{":
-                raise self.error("Unexpected description, descriptions are not supported on shorthand "
-                                 "queries.", start)
+                raise self.error(
+                    "Unexpected description, descriptions are not supported on shorthand queries.", start)
             raise self.unexpected()
         word = self.value
         if word in ("scalar", "type", "interface", "union", "enum", "input"):
@@ -35914,7 +36901,7 @@ class GraphQLNamedType(GraphQLType):
         return node.value
 
     def _suggest_value(self, text):
-        return _graphql_did_you_mean(text, self.values, "the enum value")
+        return _did_you_mean(text, self.values, "the enum value")
 
 
 class GraphQLField:
@@ -36160,7 +37147,8 @@ class _InputWalk:
         if type_.kind == "INPUT_OBJECT":
             return self.object(given, type_, path)
         try:
-            return type_.parse(given) if self.variables is None else type_.parse_literal(given, self.variables)
+            return type_.parse(given) if self.variables is None \
+                else type_.parse_literal(given, self.variables)
         except GraphQLError as error:
             return self.fail(error.message, given, path)
 
@@ -36205,7 +37193,7 @@ class _InputWalk:
             fits = False
             for name, place in self.strangers(given, type_):
                 self.fail(f'Field "{name}" is not defined by type "{type_}".'
-                          + _graphql_did_you_mean(str(name), type_.fields), place, path)
+                          + _did_you_mean(str(name), type_.fields), place, path)
         if type_.one_of:
             if len(known) != 1 or known[0] not in result:
                 return self.fail(self.ONE_OF % type_, given, path)
@@ -36282,7 +37270,7 @@ def _check_argument_name(argument, owner, known, report):
     """Spec 5.4.1, for a field or a directive with the `known` arguments."""
     if argument.name not in known:
         report(f'Unknown argument "{argument.name}" on {owner}.'
-               + _graphql_did_you_mean(argument.name, known), argument.start)
+               + _did_you_mean(argument.name, known), argument.start)
 
 
 def _check_required_arguments(node, owner, known, report):
@@ -36628,20 +37616,18 @@ class _SdlMerge:
                 self.types[node.name] = _SdlMergedType(node, registration, signature)
                 self.types_of[registration].append(self.types[node.name])
             elif known.signature != signature and known.registration.parsed is not parsed:
-                self.problem(f'Type "{node.name}" is defined differently by '
-                             f'{_owner_of(known.registration)}.',
+                self.problem(f'Type "{node.name}" is defined differently by {_owner_of(known.registration)}.',
                              node.name_start, registration)
             elif node.description and not known.description:
                 known.description = node.description
         for node in parsed.directives:
             known = self.directives.setdefault(node.name, (node, registration))
             if known[0] is not node and _sdl_definition_signature(known[0]) != parsed.signatures[id(node)]:
-                self.problem(f'Directive "@{node.name}" is defined differently by '
-                             f'{_owner_of(known[1])}.',
+                self.problem(f'Directive "@{node.name}" is defined differently by {_owner_of(known[1])}.',
                              node.name_start, registration)
 
     def cannot_extend(self, name):
-        return f'Cannot extend type "{name}" because it is not defined.' + _graphql_did_you_mean(name, self.types)
+        return f'Cannot extend type "{name}" because it is not defined.' + _did_you_mean(name, self.types)
 
     def take_extensions(self, registration):
         parsed = registration.parsed
@@ -36651,14 +37637,14 @@ class _SdlMerge:
         for node in parsed.extensions:
             known = self.types.get(node.name)
             if known is None:
-                self.missing.append((functools.partial(self.cannot_extend, node.name), node.name_start, registration))
+                self.missing.append((functools.partial(self.cannot_extend, node.name), node.name_start,
+                                     registration))
             elif known.kind != node.kind:
                 self.problem(f'Cannot extend non-{_KIND_WORDS[node.kind]} type "{node.name}".',
                              node.name_start, registration)
             else:
                 for member, other in known.add(node, registration):
-                    self.problem(f'"{node.name}.{member.name}" is defined differently by '
-                                 f'{_owner_of(other)}.',
+                    self.problem(f'"{node.name}.{member.name}" is defined differently by {_owner_of(other)}.',
                                  member.start, registration)
 
 
@@ -36716,10 +37702,12 @@ class GraphQLSchema:
         self._collect_possible()
 
     def take(self, item):
-        """Takes one more registration into a schema without problems, in time that does not depend on how many
-        there are. False where only a new schema of all can tell whether it fits; this one is spoiled then."""
+        """Takes one more registration into a schema without problems, in time that does not depend on how
+        many there are. False where only a new schema of all can tell whether it fits; this one is spoiled
+        then."""
         parsed = item.parsed
-        if parsed.extensions or parsed.directives or any(node.name in self.types and node.name not in self.merge.types
+        if parsed.extensions or parsed.directives or any(node.name in self.types
+                                                         and node.name not in self.merge.types
                                                          for node in parsed.types):
             return False
         self.registrations.append(item)
@@ -36727,7 +37715,8 @@ class GraphQLSchema:
         self.merge.take_definitions(item)
         fresh = self._types_of([item])
         again = {registration for name in fresh for registration in self.wanting.pop(name, ())}
-        if self.problems or again and any(registration.parsed.extensions for registration in self.registrations):
+        if self.problems or again and any(registration.parsed.extensions
+                                          for registration in self.registrations):
             return False
         if again:
             self.missing[:] = [problem for problem in self.missing if problem[2] not in again]
@@ -36810,12 +37799,12 @@ class GraphQLSchema:
 
     def _check_name(self, name, offset, registration, shown):
         if name.startswith("__") and self.core:
-            self.problem(f'Name "{shown}" must not begin with "__", which is reserved by GraphQL '
-                         'introspection.',
+            self.problem(
+                f'Name "{shown}" must not begin with "__", which is reserved by GraphQL introspection.',
                          offset, registration)
 
     def unknown_type(self, name):
-        return f'Unknown type "{name}".' + _graphql_did_you_mean(name, self.types)
+        return f'Unknown type "{name}".' + _did_you_mean(name, self.types)
 
     def _reference(self, node, registration):
         """The type that a reference node names; None, and a problem, when it is unknown."""
@@ -36825,7 +37814,8 @@ class GraphQLSchema:
                 operation = registration.parsed.operation_of.get(node.name)
                 if operation:
                     return self.root_shell(operation)
-                self.missing.append((functools.partial(self.unknown_type, node.name), node.start, registration))
+                self.missing.append((functools.partial(self.unknown_type, node.name), node.start,
+                                     registration))
                 self.wanting[node.name].add(registration)
             return type_
         inner = self._reference(node.of, registration)
@@ -36882,7 +37872,7 @@ class GraphQLSchema:
                 root = registration.parsed.root_names[registration.kind]
                 others = registration.parsed.roots[registration.kind]
                 self.problem(f'The SDL has no field "{registration.name}" in type "{root}".'
-                             + _graphql_did_you_mean(registration.name, others), 0, registration)
+                             + _did_you_mean(registration.name, others), 0, registration)
                 continue
             self._check_name(node.name, node.start, registration, node.name)
             field = self._field(node, registration)
@@ -36912,7 +37902,8 @@ class GraphQLSchema:
             if merged.kind != "scalar" and not (type_.fields or type_.values or type_.possible):
                 self.problem(f"Type {name} must define one or more {what}.", offset, registration)
             self._check_merged(type_, merged)
-        directives = {name: found for name, found in self.merge.directives.items() if found[1] in registrations}
+        directives = {name: found for name, found in self.merge.directives.items()
+                      if found[1] in registrations}
         for node, registration in directives.values():
             for item in node.arguments:
                 self._check_directives(item.directives, "ARGUMENT_DEFINITION", registration)
@@ -36931,8 +37922,8 @@ class GraphQLSchema:
             elif merged.kind == "input":
                 self._check_directives(node.directives, "INPUT_FIELD_DEFINITION", registration)
                 if type_.one_of and (type_.fields[name].type.kind == "NON_NULL" or node.default):
-                    self.problem(f"OneOf input field {type_}.{name} must be nullable and have no default "
-                                 "value.",
+                    self.problem(
+                        f"OneOf input field {type_}.{name} must be nullable and have no default value.",
                                  node.start, registration)
         for named, (node, registration) in merged.interfaces.items():
             other = self.types.get(named)
@@ -36940,12 +37931,12 @@ class GraphQLSchema:
                 continue
             if merged.kind == "union":
                 if other.kind != "OBJECT":
-                    self.problem(f"Union type {type_} can only include Object types, it cannot include "
-                                 f"{named}.",
+                    self.problem(
+                        f"Union type {type_} can only include Object types, it cannot include {named}.",
                                  node.start, registration)
             elif other.kind != "INTERFACE":
-                self.problem(f"Type {type_} must only implement Interface types, it cannot implement "
-                             f"{named}.",
+                self.problem(
+                    f"Type {type_} must only implement Interface types, it cannot implement {named}.",
                              node.start, registration)
             else:
                 self._check_implements(type_, other, node, registration)
@@ -36954,20 +37945,20 @@ class GraphQLSchema:
         """IsValidImplementation (spec 3.6.1)."""
         problems = []
         if interface is type_:
-            problems.append(f"Type {type_} cannot implement itself because it would create a circular "
-                            "reference.")
+            problems.append(
+                f"Type {type_} cannot implement itself because it would create a circular reference.")
         for parent in interface.interfaces:
             if parent is type_:
                 problems.append(f"Type {type_} cannot implement {interface} because it would create a "
                                 "circular reference.")
             elif parent not in type_.interfaces:
-                problems.append(f"Type {type_} must implement {parent} because it is implemented by "
-                                f"{interface}.")
+                problems.append(
+                    f"Type {type_} must implement {parent} because it is implemented by {interface}.")
         for name, wanted in interface.fields.items():
             field = type_.fields.get(name)
             if field is None:
-                problems.append(f"Interface field {interface}.{name} expected but {type_} does not provide "
-                                "it.")
+                problems.append(
+                    f"Interface field {interface}.{name} expected but {type_} does not provide it.")
                 continue
             if not self.is_subtype(field.type, wanted.type):
                 problems.append(f"Interface field {interface}.{name} expects type {wanted.type} but "
@@ -37036,8 +38027,8 @@ class GraphQLSchema:
                 check(item, registration)
 
     def _check_input_cycles(self, types):
-        """An input type that needs itself through non-null fields can never be given (spec 3.10). No other types
-        than these refer to these."""
+        """An input type that needs itself through non-null fields can never be given (spec 3.10). No other
+        types than these refer to these."""
         state = {}
 
         def visit(type_, trail):
@@ -37361,8 +38352,8 @@ def _limit_errors(document):
                 (cost.levels, MAX_GRAPHQL_NESTING, "nests fragments and fields {} levels deep")):
             if value > limit:
                 shown = value if value < 10 ** 9 else "more than a billion"
-                errors.append(GraphQLError(f"The operation {message.format(shown)}; at most {limit} are "
-                                           "allowed.",
+                errors.append(GraphQLError(
+                    f"The operation {message.format(shown)}; at most {limit} are allowed.",
                                            [node.start], document.source))
                 break
     return errors
@@ -37491,10 +38482,7 @@ class GraphQLValidator:
                 self.collect_root_fields(inner.selections, root, groups, conditional, seen)
 
     def visit_fragment(self, node):
-        condition = self.schema.reference(node.condition)
-        if condition is not None and not condition.is_composite:
-            self.report(f'Fragment "{node.name}" cannot condition on non composite type "{condition}".',
-                        node.condition.start)
+        condition = self.check_condition(node, f' "{node.name}"')
         first = self.fragment_names.setdefault(node.name, node)
         if first is not node:
             self.report(f'There can be only one fragment named "{node.name}".', first.name_start,
@@ -37567,8 +38555,7 @@ class GraphQLValidator:
     def visit_variable_definition(self, node):
         type_ = self.schema.reference(node.type)
         if type_ is not None and not type_.named.is_input:
-            self.report(f'Variable "${node.name}" cannot be non-input type '
-                        f'"{_print_type(node.type)}".',
+            self.report(f'Variable "${node.name}" cannot be non-input type "{_print_type(node.type)}".',
                         node.type.start)
             type_ = None
         self.check_directives_unique(node.directives)
@@ -37611,8 +38598,8 @@ class GraphQLValidator:
                 if has_value or has_default:
                     wanted = type_.of
             if not self.schema.is_subtype(own, wanted):
-                self.report(f'Variable "${variable.name}" of type "{own}" used in position expecting type '
-                            f'"{type_}".',
+                self.report(
+                    f'Variable "${variable.name}" of type "{own}" used in position expecting type "{type_}".',
                             definition.start, variable.start)
             if parent is not None and parent.one_of and own.kind != "NON_NULL":
                 self.report(f'Variable "${variable.name}" is of type "{own}" but must be non-nullable to be '
@@ -37722,8 +38709,8 @@ class GraphQLValidator:
         if type_.named.is_leaf:
             if node.selections and not (type_.named is _STRING_TYPE
                                         and parent is self.schema.roots.get("subscription")):
-                self.report(f'Field "{node.name}" must not have a selection since type "{type_}" has no '
-                            'subfields.',
+                self.report(
+                    f'Field "{node.name}" must not have a selection since type "{type_}" has no subfields.',
                             node.selections_start)
         elif not node.selections:
             self.report(f'Field "{node.name}" of type "{type_}" must have a selection of subfields. Did you '
@@ -37743,31 +38730,36 @@ class GraphQLValidator:
             order = sorted(counts, key=lambda type_: (-counts[type_], type_.kind == "OBJECT",
                                                       _natural_key(type_.name)))
             return _suggestion([type_.name for type_ in order], "to use an inline fragment on")
-        return _graphql_did_you_mean(name, parent.fields)
+        return _did_you_mean(name, parent.fields)
 
     def visit_spread(self, node, parent):
         fragment = self.fragments.get(node.name)
         if fragment is None:
             self.report(f'Unknown fragment "{node.name}".', node.name_start)
         else:
-            type_ = self.schema.reference(fragment.condition)
-            if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
-                self.report(f'Fragment "{node.name}" cannot be spread here as objects of type "{parent}" can '
-                            f'never be of type "{type_}".', node.start)
+            self.check_spread(node, self.schema.reference(fragment.condition), parent, f' "{node.name}"')
         self.check_directives_unique(node.directives)
         self.visit_directives(node.directives, "FRAGMENT_SPREAD")
+
+    def check_spread(self, node, type_, parent, name=""):
+        """Spec 5.5.2.3."""
+        if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
+            self.report(f'Fragment{name} cannot be spread here as objects of type "{parent}" can never be of '
+                        f'type "{type_}".', node.start)
+
+    def check_condition(self, node, name=""):
+        """Spec 5.5.1.3; the type of a fragment."""
+        type_ = self.schema.reference(node.condition)
+        if type_ is not None and not type_.is_composite:
+            self.report(f'Fragment{name} cannot condition on non composite type "{type_}".',
+                        node.condition.start)
+        return type_
 
     def visit_inline(self, node, parent):
         type_ = parent
         if node.condition is not None:
-            type_ = self.schema.reference(node.condition)
-            if type_ is not None and not type_.is_composite:
-                self.report(f'Fragment cannot condition on non composite type "{type_}".',
-                            node.condition.start)
-        if type_ and type_.is_composite and parent and not self.schema.overlap(type_, parent):
-            self.report(f'Fragment cannot be spread here as objects of type "{parent}" can never be of type '
-                        f'"{type_}".',
-                        node.start)
+            type_ = self.check_condition(node)
+        self.check_spread(node, type_, parent)
         self.check_directives_unique(node.directives)
         if node.condition is not None:
             self.check_type_name(node.condition)
@@ -37857,7 +38849,7 @@ class GraphQLValidator:
         while not isinstance(node, GqlNamedType):
             node = node.of
         if node.name not in self.schema.types and node.name not in _BUILT_IN_SCALARS:
-            self.report(f'Unknown type "{node.name}".' + _graphql_did_you_mean(node.name, self.schema.types),
+            self.report(f'Unknown type "{node.name}".' + _did_you_mean(node.name, self.schema.types),
                         node.start)
 
 
@@ -37905,8 +38897,8 @@ class _OverlapFinder:
     def spend(self):
         self.budget -= 1
         if self.budget < 0:
-            self.validator.report("Too many fields with the same response name to compare. Validation "
-                                  "aborted.")
+            self.validator.report(
+                "Too many fields with the same response name to compare. Validation aborted.")
             raise _ValidationAborted
 
     def field_map(self, selections, parent):
@@ -38083,16 +39075,22 @@ def _path_list(path, key):
     return keys
 
 
+class _ResultTooLarge(BaseException):
+    """A result has more values or text than the limits allow: on its way through the handlers of errors to
+    the one that answers."""
+
+
 class _OperationRun:
     """One execution: what completion functions share. `errors` holds GraphQLErrors in the order they
-    occurred."""
+    occurred, `left` is how many values more the result may have."""
 
-    __slots__ = ("schema", "source", "operation", "variables", "context", "errors", "absent")
+    __slots__ = ("schema", "source", "operation", "variables", "context", "errors", "absent", "left")
 
     def __init__(self, schema, source, operation, variables, context, absent):
         self.schema, self.source, self.operation = schema, source, operation
         self.variables, self.context, self.absent = variables, context, absent
         self.errors = []
+        self.left = MAX_GRAPHQL_VALUES
 
     def located(self, error, plan, path, key):
         """The error with the place where it happened, as LocatedError of graphql-js."""
@@ -38118,6 +39116,9 @@ class _OperationRun:
         if not nullable:
             raise _NullBubble(located) from None
         self.errors.append(located)
+        self.left -= VALUES_OF_AN_ERROR
+        if self.left < 0:
+            raise _ResultTooLarge
 
 
 class _FieldPlan:
@@ -38368,7 +39369,12 @@ _FAST_TYPES = {"String": str, "ID": str, "Boolean": bool}
 
 
 def _object_executor(entries):
+    width = len(entries)
+
     def execute(source, run, path):
+        run.left -= width
+        if run.left < 0:
+            raise _ResultTooLarge
         result = {}
         get = source.get
         for name_of_key, name, fast, complete, plan, nullable in entries:
@@ -38466,6 +39472,9 @@ def _list_completer(item_complete, plan, item_type):
             value = _list_source(value, run, plan, path)
             if value is None:
                 return None
+        run.left -= len(value)
+        if run.left < 0:
+            raise _ResultTooLarge
         here = (path, key)
         result = []
         append = result.append
@@ -38483,8 +39492,8 @@ def _list_completer(item_complete, plan, item_type):
 
 
 def _value_of_text(text, plan):
-    """What the JSON text that a resolver gave stands for; None where it is no JSON. Raises GraphQLError when it
-    holds too much."""
+    """What the JSON text that a resolver gave stands for; None where it is no JSON. Raises GraphQLError when
+    it holds too much."""
     if has_too_many_values(text):
         raise GraphQLError(f'The JSON text for field "{plan.parent}.{plan.name}" has more than '
                            f"{MAX_JSON_VALUES:,} values; give what it stands for instead.")
@@ -38494,17 +39503,22 @@ def _value_of_text(text, plan):
         return None
 
 
-def _list_source(value, run, plan, path):
-    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
-    there is none."""
+def _meant(value, run, plan, path):
+    """What stands for a list or object: (value as a resolver gave it, what is in it if it is JSON text). None
+    where there is none."""
     if callable(value):
         value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
         if value is None or value is run.absent:
             return None
-    if isinstance(value, str):
-        value = _value_of_text(value, plan)
-    if isinstance(value, (list, tuple)):
-        return value
+    return value, _value_of_text(value, plan) if isinstance(value, str) else value
+
+
+def _list_source(value, run, plan, path):
+    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
+    there is none."""
+    meant_list = _meant(value, run, plan, path)
+    if meant_list is None or isinstance(meant_list[1], (list, tuple)):
+        return meant_list and meant_list[1]
     raise GraphQLError(f'Expected Iterable, but did not find one for field "{plan.parent}.{plan.name}".')
 
 
@@ -38523,17 +39537,11 @@ def _object_completer(lazy, plan, type_):
 def _object_source(value, run, plan, type_, path):
     """The dict that a resolver meant: a function's result, or JSON text of an object. None where there is
     none."""
-    given = value
-    if callable(value):
-        given = value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
-        if value is None or value is run.absent:
-            return None
-    if isinstance(value, str):
-        value = _value_of_text(value, plan)
-    if isinstance(value, dict):
-        return value
+    meant_object = _meant(value, run, plan, path)
+    if meant_object is None or isinstance(meant_object[1], dict):
+        return meant_object and meant_object[1]
     raise GraphQLError(f'Expected an object of type "{type_}" for field "{plan.parent}.{plan.name}", '
-                       f"but got: {_inspect_value(given)}.")
+                       f"but got: {_inspect_value(meant_object[0])}.")
 
 
 def _concrete_type(value, type_, plan, run, path):
@@ -38574,8 +39582,8 @@ class GraphQLDocument:
         self.lock = threading.Lock()
         try:
             if len(source) > MAX_GRAPHQL_DOCUMENT:
-                raise GraphQLError(f"The document has {len(source)} characters; at most "
-                                   f"{MAX_GRAPHQL_DOCUMENT} are allowed.")
+                raise GraphQLError(
+                    f"The document has {len(source)} characters; at most {MAX_GRAPHQL_DOCUMENT} are allowed.")
             tree = GraphQLParser(source).document()
         except GraphQLError as error:
             self.errors = [error]
@@ -38657,6 +39665,8 @@ class GraphQLDocument:
         except _NullBubble as bubble:
             run.errors.append(bubble.error)
             data = None
+        except _ResultTooLarge:
+            return None, [too_large_result()]
         return data, run.errors
 
 
@@ -38679,12 +39689,38 @@ def _document_of(schema, source):
 _JSON_ANSWER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def graphql_json(result):
+def too_large_result():
+    return GraphQLError(f"The result is too large: it may have {MAX_GRAPHQL_VALUES:,} values and "
+                        f"{MAX_GRAPHQL_CHARACTERS >> 20} MiB of text. Ask for less of it at a time.")
+
+
+class TextsOfAnswer:
+    """Writes the strings of an answer, and lets other threads run meanwhile. Raises _ResultTooLarge: one
+    string may stand in a great many places."""
+
+    __slots__ = ("left",)
+
+    def __init__(self):
+        self.left = MAX_GRAPHQL_CHARACTERS
+
+    def __call__(self, text):
+        self.left -= len(text)
+        if self.left < 0:
+            raise _ResultTooLarge
+        return json.encoder.encode_basestring(text)
+
+
+def graphql_json(result, comma=",", colon=":"):
     """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
     try:
-        text = _JSON_ANSWER.encode(result)
+        write = json.encoder.c_make_encoder({}, _JSON_ANSWER.default, TextsOfAnswer(), None, colon,
+                                            comma, False,
+                                            False, False)
+        text = "".join(write(result, 0))
         text.encode()
         return text
+    except _ResultTooLarge:
+        return _JSON_ANSWER.encode({"errors": [{"message": too_large_result().message}]})
     except (ValueError, TypeError, RecursionError):
         return json.dumps(_json_safe(result), separators=(",", ":"))
 
@@ -39110,8 +40146,8 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
     if operation.operation == "subscription":
         if takes_stream:
             return None
-        error = GraphQLError("Subscriptions are answered with text/event-stream: accept that, or send them to "
-                             "/graphql/sse.", [operation.start], document.source)
+        error = GraphQLError("Subscriptions are answered with text/event-stream: accept that, or send them "
+                             "to /graphql/sse.", [operation.start], document.source)
         return answer(failed, {"errors": format_errors([error], context)})
     variables, errors = document.variables(operation, request.variables)
     if errors:
@@ -39260,7 +40296,8 @@ class GraphQLStaging:
         self.service, self.owner = service, owner
         self.others = others or self._of_other_owners
         self.registrations = []
-        #: The owners of registrations that one did not fit; the registrations of others that all of these fit.
+        #: The owners of registrations that one did not fit; the registrations of others that all of these
+        #: fit.
         self.blockers, self.fitted = set(), frozenset()
         self._view = None
 
@@ -39296,7 +40333,8 @@ class GraphQLStaging:
             if self._view is None:
                 broken = set(self.service.broken)
                 working = [item for item in self.others() if item not in broken] + self.registrations
-                self._view = GraphQLSchema(working, visible_registrations(working, "internal", self.owner), _CORE_SCHEMA)
+                self._view = GraphQLSchema(working, visible_registrations(working, "internal", self.owner),
+                                           _CORE_SCHEMA)
             return self._view
 
     def commit(self):
@@ -39397,11 +40435,14 @@ class GraphQLService:
             item.parsed = self.parse(item.sdl)
         except GraphQLSchemaError as error:
             message, line, column, _none = error.problems[0]
-            raise GraphQLSchemaError([(f"{item.label}: {message}", *item.place(line, column), item)]) from None
-        extra = [field for name, field in item.parsed.roots[item.kind].items() if name != item.name] if item.inset else ()
+            raise GraphQLSchemaError([(f"{item.label}: {message}", *item.place(line, column),
+                                       item)]) from None
+        extra = [field for name, field in item.parsed.roots[item.kind].items() if name != item.name] \
+            if item.inset else ()
         if extra and item.name in item.parsed.roots[item.kind]:
-            raise self.schema_error([(f'The SDL of the field "{item.name}" has another field, "{extra[0].name}". '
-                                      f'Register it with a separate call.', extra[0].start, item)], item)
+            raise self.schema_error([(f'The SDL of the field "{item.name}" has another field, '
+                                      f'"{extra[0].name}". Register it with a separate call.', extra[0].start,
+                                      item)], item)
         if not is_field and not (item.parsed.types or item.parsed.extensions or item.parsed.directives):
             refuse("registerTypes: the SDL defines no type. Root fields are registered by registerQuery, "
                    "registerMutation and registerSubscription.")
@@ -39440,7 +40481,8 @@ class GraphQLService:
             place = _location_of(registration.sdl, offset)
             label = item.label if registration.sdl == item.sdl else _owner_of(registration)
             message = message() if callable(message) else message
-            problems.append((f"{label}: {message}", *registration.place(place["line"], place["column"]), registration))
+            problems.append((f"{label}: {message}", *registration.place(place["line"], place["column"]),
+                             registration))
         problems.sort(key=lambda problem: problem[3] is not item)
         return GraphQLSchemaError(problems)
 
@@ -39467,7 +40509,8 @@ class GraphQLService:
             if schema is None or schema.registrations != working:
                 schema = self.trial = GraphQLSchema(working, core=_CORE_SCHEMA)
             order = {item: index for index, item in enumerate(working)}
-            problems = sorted(schema.problems + schema.missing, key=lambda problem: (order[problem[2]], problem[1]))
+            problems = sorted(schema.problems + schema.missing,
+                              key=lambda problem: (order[problem[2]], problem[1]))
             bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
                 break
@@ -39480,8 +40523,8 @@ class GraphQLService:
         if not self.loading:
             for message, frame in frames.items():
                 if message not in self.faults:
-                    self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} It is switched off "
-                                         f"until this is fixed.\n{frame}".rstrip())
+                    self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} It is "
+                                         f"switched off until this is fixed.\n{frame}".rstrip())
             self.faults = list(frames)
         return list(frames)
 
@@ -39741,7 +40784,8 @@ class GraphQLService:
             if channel is None:
                 kind = _Channel if subscription else _EverythingChannel
                 path = GRAPHQL_SUBSCRIPTION_PATH + name if subscription else GRAPHQL_SSE_PATH
-                channel = group[key] = kind(subscription, name, event, self.registry.create(path, lasting=False))
+                channel = group[key] = kind(subscription, name, event,
+                                            self.registry.create(path, lasting=False))
                 self.begin(channel)
                 channel.stream.on_close = lambda connection: setattr(channel, "idle_since", time.monotonic())
             channel.idle_since = time.monotonic()
@@ -39773,8 +40817,8 @@ class GraphQLService:
                 channel.stream.former, channel.stream.epoch = plain.former, plain.epoch
 
     def recall(self, channel):
-        """Gives a channel what its plain streams still have of the messages that it has had, for a client that
-        was connected to another process, or to a channel that is gone."""
+        """Gives a channel what its plain streams still have of the messages that it has had, for a client
+        that was connected to another process, or to a channel that is gone."""
         stream = channel.stream
         messages, last, floor = [], stream.sequence, 0
         for name, plain in self.plain_streams(channel):
@@ -39786,7 +40830,8 @@ class GraphQLService:
             for message in kept:
                 if message.sequence <= last:
                     frame = b"id: %b\n%b" % (message.id.encode(),
-                                             encode_data(channel.text(name, message.text, self), channel.event))
+                                             encode_data(channel.text(name, message.text, self),
+                                                         channel.event))
                     messages.append(Message(message.sequence, frame, message.filter, message.time))
         if messages:
             stream.recall(stream.epoch, last, floor, messages)
@@ -39856,7 +40901,8 @@ class GraphQLService:
         """Keeps the histories of all channels together within MAX_GRAPHQL_HISTORY_BYTES: first those go that
         nobody listens to, then the largest."""
         with self.lock:
-            channels = [channel for name, group in self.channels.items() if name is not None for channel in group.values()]
+            channels = [channel for name, group in self.channels.items() if name is not None
+                        for channel in group.values()]
         total = sum(channel.stream.history_bytes for channel in channels)
         if total <= MAX_GRAPHQL_HISTORY_BYTES:
             return
@@ -39876,7 +40922,8 @@ class GraphQLService:
             channels, reserved = self.listeners(item)
         found = [(stream, None) for stream in (channel.stream for channel in channels)]
         found += [(reservation.stream, subscription.metadata) for (reservation, _), subscription in reserved]
-        return [(connection, metadata) for stream, metadata in found for connection in tuple(stream.connections)]
+        return [(connection, metadata) for stream, metadata in found
+                for connection in tuple(stream.connections)]
 
     def streams_of(self, name):
         """The streams that carry a subscription: the plain one, then those of its selections and of clients
@@ -39944,7 +40991,8 @@ def graphql_registration_sentence(item):
     """What a script is told: `Registered query "users": [User!]! (external)`."""
     if item.kind == "types":
         names = [name for name in dict.fromkeys(item.parsed.order) if name not in _ROOT_NAMES.values()]
-        left = [f"{field.name} (register{kind.capitalize()} does)" for kind, fields in item.parsed.roots.items()
+        left = [f"{field.name} (register{kind.capitalize()} does)"
+                for kind, fields in item.parsed.roots.items()
                 for field in fields.values()]
         return f"Registered types: {', '.join(names) or 'directives only'}" \
             + (f"; this does not register the fields {', '.join(left)}" if left else "")
@@ -39968,8 +41016,8 @@ def graphql_registration_sentence(item):
 STATUS_TEXT = {status.value: status.phrase for status in http.HTTPStatus}
 
 MAX_PATH_LENGTH = 200
-#: Of `*` in a path, and of `:name` in a part of it: with more, finding out that a long URL does not match takes
-#: too long.
+#: Of `*` in a path, and of `:name` in a part of it: with more, finding out that a long URL does not match
+#: takes too long.
 MAX_STARS = 2
 #: Paths that belong to the server itself, with everything below them.
 RESERVED_PATHS = ("/engine", "/graphql")
@@ -40082,6 +41130,11 @@ def check_path_text(function, path, shown):
                             "another path")
 
 
+def check_text_length(function, what, text, most):
+    if len(text) > most:
+        raise HostError(f"{function}: {what} has {len(text):,} characters; at most {most:,} are allowed")
+
+
 def check_handler(host, function, value, what="handler"):
     """A function, or the name of one as a Python string."""
     if host.realm.is_callable(value):
@@ -40089,9 +41142,7 @@ def check_handler(host, function, value, what="handler"):
     if not isinstance(value, str):
         raise HostError(f"{function}: the {what} must be a function or the name of one, "
                         f"not {describe_value(host.realm, value)}")
-    if len(value) > MAX_PATH_LENGTH:
-        raise HostError(f"{function}: the name of the {what} has {len(value):,} characters; it may have "
-                        f"{MAX_PATH_LENGTH}")
+    check_text_length(function, f"the name of the {what}", value, MAX_PATH_LENGTH)
     name = host.realm.to_python(value).strip()
     if not name:
         raise HostError(f"{function}: the name of the {what} is empty")
@@ -40108,9 +41159,7 @@ def check_filter(host, function, value):
     if value is undefined or value is null or value == "":
         return None
     if isinstance(value, str):
-        if len(value) > MAX_FILTER_CHARACTERS:
-            raise HostError(f"{function}: filterJson has {len(value):,} characters; it may have "
-                            f"{MAX_FILTER_CHARACTERS:,}")
+        check_text_length(function, "filterJson", value, MAX_FILTER_CHARACTERS)
         try:
             pairs = parse_plain_json(realm.to_python(value))
         except JSSyntaxError as error:
@@ -40123,7 +41172,8 @@ def check_filter(host, function, value):
         pairs = value
     if not isinstance(pairs, dict):
         kind = {list: "an array", str: "a string", int: f"{pairs}", float: f"{pairs}", bool: "a boolean",
-                type(None): "null"}.get(type(pairs)) if isinstance(value, str) else describe_value(realm, value)
+                type(None): "null"}.get(type(pairs)) if isinstance(value, str) \
+                else describe_value(realm, value)
         raise HostError(f"{function}: filterJson must be a JSON object such as '{{\"room\": \"general\"}}', "
                         f"not {kind}")
     return {key: filter_text(realm, function, key, item) for key, item in pairs.items()} or None
@@ -40142,7 +41192,8 @@ def filter_text(realm, function, key, item):
 #: Classes of objects whose contents JSON does not show -> what to give instead.
 _NOT_JSON = {
     "Map": "Object.fromEntries(map)", "Set": "[...set]", "WeakMap": "an object", "WeakSet": "an array",
-    "Generator": "[...generator]", "AsyncGenerator": "an array: for await (const item of generator) list.push(item)",
+    "Generator": "[...generator]", "AsyncGenerator": "an array: for await (const item of generator) "
+                                                     "list.push(item)",
     "Map Iterator": "[...iterator]", "Set Iterator": "[...iterator]", "Array Iterator": "[...iterator]",
     "String Iterator": "[...iterator]", "RegExp String Iterator": "[...iterator]",
     "Promise": "what it resolves to: await it", "URLSearchParams": "Object.fromEntries(parameters)",
@@ -40150,7 +41201,8 @@ _NOT_JSON = {
 
 
 def emptied_by_json(realm, value):
-    """What is wrong with a value that JSON would show as {}, though it has contents, and what to do; or ""."""
+    """What is wrong with a value that JSON would show as {}, though it has contents, and what to do; or
+    ""."""
     kind = realm.class_of(value) if realm.is_object(value) else None
     if kind not in _NOT_JSON or realm.peek(value, "toJSON") is not undefined:
         return ""
@@ -40192,8 +41244,8 @@ def is_whole(value, low, high):
 def register_route(host, path=undefined, handler=undefined, method=undefined):
     path = check_path(host, "registerRoute", path)
     if path.count("*") > MAX_STARS or any(part.count(":") > MAX_STARS for part in path.split("/")):
-        raise HostError(f"registerRoute: {json.dumps(path, ensure_ascii=False)} may hold {MAX_STARS} \"*\", and so "
-                        "many \":\" between two slashes, but not more")
+        raise HostError(f"registerRoute: {json.dumps(path, ensure_ascii=False)} may hold {MAX_STARS} \"*\", "
+                        "and so many \":\" between two slashes, but not more")
     handler = check_handler(host, "registerRoute", handler)
     if method is undefined or method is null:
         method = "GET"
@@ -40264,13 +41316,14 @@ def event_fields(host, function, options):
     are left alone, as JavaScript does with arguments that nobody asked for."""
     realm = host.realm
     if isinstance(options, str) and options.strip() not in ("", "{}"):
-        host.warn_once(f"{function}: options are an object such as {{ event: \"news\" }}, not a string, so it is "
-                       "ignored. To choose the receivers, pass a filter to sendStreamMessageFiltered")
+        host.warn_once(f"{function}: options are an object such as {{ event: \"news\" }}, not a string, so "
+                       "it is ignored. To choose the receivers, pass a filter to sendStreamMessageFiltered")
     if not is_options(realm, options):
         return PLAIN_EVENT
     check_option_names(realm, function, options, EventFields._fields,
                        ". To choose the receivers, pass a filter to sendStreamMessageFiltered")
-    return EventFields(event_text(realm, function, options, "event"), event_text(realm, function, options, "id"),
+    return EventFields(event_text(realm, function, options, "event"),
+                       event_text(realm, function, options, "id"),
                        whole_option(realm, function, options, "retry", None, MAX_RETRY_MILLISECONDS))
 
 
@@ -40283,9 +41336,10 @@ def event_text(realm, function, options, name):
         value = plain_text(realm, value)
     text = realm.to_python(value) if isinstance(value, str) else None
     if not text or len(text) > MAX_EVENT_TEXT or re.search("[\r\n\0]", text):
-        shown = json.dumps(text[:40], ensure_ascii=False) if text is not None else describe_value(realm, value)
-        raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
-                        f"line breaks, not {shown}")
+        shown = json.dumps(text[:40], ensure_ascii=False) if text is not None \
+            else describe_value(realm, value)
+        raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters "
+                        f"without line breaks, not {shown}")
     if name == "id" and parse_event_id(text):
         raise HostError(f"{function}: the id {json.dumps(text)} looks like one of the server's own ids; "
                         "choose another form")
@@ -40302,14 +41356,16 @@ def send_stream_message(host, path=undefined, data=undefined, options=undefined)
 @host_function("routeRegistry.sendStreamMessageFiltered",
                "path: string, data: any, filterJson?: Filter, options?: EventOptions", "string",
                "Sends data to the connections whose metadata hold every key and value of the filter.")
-def send_stream_message_filtered(host, path=undefined, data=undefined, filter_json=undefined, options=undefined):
+def send_stream_message_filtered(host, path=undefined, data=undefined, filter_json=undefined,
+                                 options=undefined):
     return broadcast(host, "sendStreamMessageFiltered", path, data, filter_json, options)
 
 
 @host_function("sendStreamMessageToConnections",
                "path: string, data: any, filterJson?: Filter, options?: EventOptions", "string",
                "The same as routeRegistry.sendStreamMessageFiltered.")
-def send_stream_message_to_connections(host, path=undefined, data=undefined, filter_json=undefined, options=undefined):
+def send_stream_message_to_connections(host, path=undefined, data=undefined, filter_json=undefined,
+                                       options=undefined):
     return broadcast(host, "sendStreamMessageToConnections", path, data, filter_json, options)
 
 
@@ -40370,10 +41426,11 @@ def declare_graphql(kind):
     def register(host, name=undefined, sdl=undefined, resolver=undefined, visibility=undefined):
         function = f"register{kind.capitalize()}"
         texts = []
-        for what, value in (("name", name), ("SDL", sdl)):
+        for what, value, most in (("name", name, MAX_PATH_LENGTH), ("SDL", sdl, MAX_SDL_CHARACTERS)):
             if not isinstance(value, str):
                 raise HostError(f"{function}: the {what} must be a string, not "
                                 f"{describe_value(host.realm, value)}")
+            check_text_length(function, f"the {what}", value, most)
             texts.append(host.realm.to_python(value))
         if visibility is undefined or visibility is null:
             visibility = "external"
@@ -40389,12 +41446,14 @@ for _kind in ("query", "mutation", "subscription"):
 
 
 @host_function("graphQLRegistry.registerTypes", "sdl: string", "string",
-               "Adds types to the GraphQL schema that the fields of this script and of others may name, in any "
-               "order.")
+               "Adds types to the GraphQL schema that the fields of this script and of others may name, in "
+               "any order.")
 def register_types(host, sdl=undefined):
     if not isinstance(sdl, str):
-        raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String }\", "
+        raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String "
+                        "}\", "
                         f"not {describe_value(host.realm, sdl)}")
+    check_text_length("registerTypes", "the SDL", sdl, MAX_SDL_CHARACTERS)
     text = host.realm.to_python(sdl)
     return host.add_graphql("types", text, text, None, "external")
 
@@ -40452,7 +41511,7 @@ def execute_graphql(host, query=undefined, variables=undefined):
     graphql = host.app.graphql
     view = graphql.view("internal", host.name) if host.live else host.graphql.view()
     result = graphql.execute(realm.to_python(query), values or {}, None, None, view)
-    return json.dumps(result, ensure_ascii=False)
+    return graphql_json(result, ", ", ": ")
 
 
 # -- ResponseBuilder ---------------------------------------------------------------------
@@ -40468,7 +41527,8 @@ def header_items(realm, headers):
         return []
     is_list = realm.is_object(headers) and realm.is_array(headers)
     if not is_list and (not is_options(realm, headers) or realm.class_of(headers) not in ("Object", "Proxy")):
-        kind = f"a {realm.class_of(headers)}" if is_options(realm, headers) else describe_value(realm, headers)
+        kind = f"a {realm.class_of(headers)}" if is_options(realm, headers) \
+            else describe_value(realm, headers)
         raise ValueError(f"the headers must be an object or an array of pairs, not {kind}")
     if not is_list:
         return [(name, realm.get(headers, name)) for name in realm.keys(headers)]
@@ -40492,7 +41552,8 @@ def response_options(host, function, value, default, low=200, high=599, known=("
     if is_options(realm, value):
         for key in realm.keys(value):
             if key not in known:
-                host.warn_once(f"{function}: there is no option {json.dumps(key)}; the options are {', '.join(known)}")
+                host.warn_once(f"{function}: there is no option {json.dumps(key)}; the options are "
+                               f"{', '.join(known)}")
         options, value = value, undefined
         if "status" in known:
             value = realm.get(options, "status")
@@ -40738,7 +41799,8 @@ class StorageFile:
         try:
             sqlite3.connect
         except ImportError:
-            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without") from None
+            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built "
+                                     "without") from None
         if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
             raise self._unusable("it is not an ordinary file")
         try:
@@ -40764,12 +41826,12 @@ class StorageFile:
             run(f"PRAGMA application_id = {STORAGE_APPLICATION_ID}")
         version = run("PRAGMA user_version").fetchone()[0]
         if version > STORAGE_VERSION:
-            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this version knows "
-                                 f"{STORAGE_VERSION}); use that version, or another file")
+            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this "
+                                 f"version knows {STORAGE_VERSION}); use that version, or another file")
         for kind, name, sql in found:   # before anything in it can run
             if kind != "table" or " ".join(sql.split()) not in _STORAGE_TABLES:
-                raise self._unusable(f"somebody has changed it: the {kind} {json.dumps(name[:40])} is not one that "
-                                     "aiwebengine made; use another file, or a copy from before")
+                raise self._unusable(f"somebody has changed it: the {kind} {json.dumps(name[:40])} is not "
+                                     "one that aiwebengine made; use another file, or a copy from before")
         if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise self._unusable("the file is damaged; delete it, or put a copy in its place")
         if run("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
@@ -40800,8 +41862,8 @@ class StorageFile:
         except OSError:
             same = False
         if not same:
-            raise sqlite3.OperationalError("the file was deleted or replaced while the server runs; start the server "
-                                           "again")
+            raise sqlite3.OperationalError("the file was deleted or replaced while the server runs; start "
+                                           "the server again")
 
     def execute(self, statement, *values):
         """The rows of one statement, which is committed. Raises sqlite3.Error."""
@@ -40835,14 +41897,18 @@ class StorageFile:
         what is there cannot be: somebody has changed it."""
         stream.archive = self
         try:
-            self.execute("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT DO NOTHING", stream.path, stream.epoch)
-            [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?", stream.path)
-            rows = self.execute("SELECT sequence, substr(frame, 1, ?), filter, time FROM messages WHERE path = ? "
-                                "ORDER BY sequence DESC LIMIT ?", MAX_STORAGE_FRAME, stream.path, stream.depth)
+            self.execute("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT DO NOTHING", stream.path,
+                         stream.epoch)
+            [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?",
+                                               stream.path)
+            rows = self.execute("SELECT sequence, substr(frame, 1, ?), filter, time FROM messages WHERE path "
+                                "= ? ORDER BY sequence DESC LIMIT ?", MAX_STORAGE_FRAME, stream.path,
+                                stream.depth)
             rows = list(itertools.takewhile(lambda row: len(row[1] or "") < MAX_STORAGE_FRAME, rows))
             messages = stored_messages(epoch, sequence, rows)
         except (TypeError, ValueError) as error:
-            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, so a new one begins: {error}")
+            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, so a new "
+                                f"one begins: {error}")
             try:
                 self._set_aside(stream, stream.epoch)
             except sqlite3.Error:
@@ -40886,13 +41952,13 @@ class StorageFile:
         return False
 
     def _set_aside(self, stream, epoch):
-        """Makes the file forget the history of a stream, and know that no id of it is to be trusted. On a full
-        disk the log of what was written first makes room."""
+        """Makes the file forget the history of a stream, and know that no id of it is to be trusted. On a
+        full disk the log of what was written first makes room."""
         for last in (False, True):
             try:
                 with self.transaction() as run:
-                    run("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT (path) DO UPDATE SET epoch = excluded.epoch, "
-                        "sequence = 0", (stream.path, epoch))
+                    run("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT (path) DO UPDATE SET epoch = "
+                        "excluded.epoch, sequence = 0", (stream.path, epoch))
                     run("DELETE FROM messages WHERE path = ?", (stream.path,))
                 return
             except sqlite3.Error:
@@ -40905,13 +41971,15 @@ class StorageFile:
 def stored_messages(epoch, sequence, rows):
     """The Messages of a stream's rows, which come newest first; raises ValueError for what no stream wrote.
     None at all when the newest are not kept: it had no history for a while."""
-    if not isinstance(epoch, str) or not isinstance(sequence, int) or not 0 <= sequence < MAX_STORED_SEQUENCE \
+    if not isinstance(epoch, str) or not isinstance(sequence, int) \
+            or not 0 <= sequence < MAX_STORED_SEQUENCE \
             or not parse_event_id(f"{epoch}-0"):
         raise ValueError("its epoch or sequence is not valid")
     messages = []
     for number, frame, filter, moment in reversed(rows):
         found = _STORED_FRAME.match(frame) if isinstance(frame, bytes) and isinstance(number, int) else None
-        if found is None or not 0 < number <= sequence or not isinstance(moment, float) or not 0 <= moment < 1e11:
+        if found is None or not 0 < number <= sequence or not isinstance(moment, float) \
+                or not 0 <= moment < 1e11:
             raise ValueError("a message was not sent by a stream")
         id = parse_event_id(frame[4:found.end(1)].decode())
         frame.decode()
@@ -40927,7 +41995,8 @@ def stored_filter(text):
         filter = json.loads(text) if text is not None else None
     except (TypeError, RecursionError):
         filter = ()
-    if filter is not None and not (isinstance(filter, dict) and all(isinstance(value, str) for value in filter.values())):
+    if filter is not None and not (isinstance(filter, dict)
+                                   and all(isinstance(value, str) for value in filter.values())):
         raise ValueError("a filter is not an object of strings")
     return filter or None
 
@@ -40946,8 +42015,9 @@ class StoredInFile:
             raise HostError(f"sharedStorage.{function}: {self.file.path}: {error}") from None
 
     def get(self, key):
-        rows = self._run("getItem", "SELECT CASE WHEN length(CAST(value AS BLOB)) <= ?2 THEN value END FROM items "
-                                    "WHERE script = ?1 AND key = ?3", 4 * MAX_STORAGE_VALUE, to_sql(key))
+        rows = self._run("getItem", "SELECT CASE WHEN length(CAST(value AS BLOB)) <= ?2 THEN value END FROM "
+                                    "items WHERE script = ?1 AND key = ?3", 4 * MAX_STORAGE_VALUE,
+                         to_sql(key))
         return self._text("getItem", rows[0][0], MAX_STORAGE_VALUE) if rows else None
 
     def set(self, key, value):
@@ -40974,8 +42044,8 @@ class StoredInFile:
         except UnicodeDecodeError:
             pass
         raise HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
-                        f"{'value' if function == 'getItem' else 'key'} is not a text of up to {limit:,} characters; "
-                        "sharedStorage.clear() makes it usable again")
+                        f"{'value' if function == 'getItem' else 'key'} is not a text of up to {limit:,} "
+                        "characters; sharedStorage.clear() makes it usable again")
 
 
 def to_sql(text):
@@ -41141,7 +42211,8 @@ class RedisLink:
         except self.failures as error:
             raise StorageUnavailable(f"--redis {self.shown_address(url)}: {self.reason(error)}") from None
         if int(str(version).split(".")[0]) < 5:
-            raise StorageUnavailable(f"--redis {self.shown_address(url)}: this is Redis {version}; streams need 5.0 or newer")
+            raise StorageUnavailable(f"--redis {self.shown_address(url)}: this is Redis {version}; streams "
+                                     "need 5.0 or newer")
 
     @staticmethod
     def _open(url):
@@ -41155,14 +42226,15 @@ class RedisLink:
             raise StorageUnavailable("--redis needs the package redis: pip install redis") from None
         try:
             client = redis.Redis.from_url(
-                url, protocol=2, max_connections=2**31, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
+                url, protocol=2, max_connections=2**31, socket_timeout=REDIS_TIMEOUT,
+                socket_connect_timeout=REDIS_TIMEOUT,
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
         except ValueError as error:
-            raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such as "
-                                     "redis://localhost:6379/0") from None
+            raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such "
+                                     "as redis://localhost:6379/0") from None
         except TypeError:
-            raise StorageUnavailable(f"--redis needs the package redis 5.0 or newer, not {redis.__version__}: "
-                                     "pip install --upgrade redis") from None
+            raise StorageUnavailable("--redis needs the package redis 5.0 or newer, not "
+                                     f"{redis.__version__}: pip install --upgrade redis") from None
         return (redis.RedisError, OSError), client
 
     @staticmethod
@@ -41405,11 +42477,13 @@ class RedisRelay:
         facts = self.link.call("INFO")
         with self.lock:
             epoch, proofs = self.epoch, list(self.proofs.items())
-        found = self.link.calls([("XRANGE", key, redis_id(number), redis_id(number)) for key, number in proofs])
+        found = self.link.calls([("XRANGE", key, redis_id(number), redis_id(number))
+                                 for key, number in proofs])
         self._note_time(self.link.call("TIME"))
         lost = b"" if all(found) else epoch.encode()
         for _ in range(3):
-            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], random_hex(4), lost,
+            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"],
+                                    random_hex(4), lost,
                                     facts.get("aof_enabled", 0))
             if re.fullmatch(rb"[0-9a-f]{8}", agreed):
                 self.epoch = agreed.decode()
@@ -41490,7 +42564,8 @@ class RedisRelay:
             for _ in range(3):
                 epoch = self.epoch
                 key = key_of_stream(epoch, path)
-                identifier = self.link.add("EVAL", _REDIS_ADD, 2, _REDIS_STATE, key, epoch, keep, "data", data, *fields)
+                identifier = self.link.add("EVAL", _REDIS_ADD, 2, _REDIS_STATE, key, epoch, keep, "data",
+                                           data, *fields)
                 if identifier is not None:
                     self._prove(key, redis_sequence(identifier))
                     return
@@ -41610,7 +42685,8 @@ class RedisRelay:
             self._ask_at = time.monotonic() + REDIS_RETRY_MOST
 
     def _take(self, connection, woken, block):
-        """Reads once and delivers it; the Redis id by which the reader was woken last, or "" if nothing came."""
+        """Reads once and delivers it; the Redis id by which the reader was woken last, or "" if nothing
+        came."""
         taken = ""
         for key, entries in self._read(connection, woken, block):
             taken = taken or woken
@@ -41668,7 +42744,8 @@ class RedisRelay:
         self.report("warn", f"this process fell behind, and its clients missed messages of {key}")
         era, reason = self.era, "messages in between are no longer kept"
         shared = key == key_of_stream(era.epoch, GRAPHQL_SUBSCRIPTION_PATH)
-        own = [stream for stream in list(self.streams.values()) if key_of_stream(era.epoch, stream.path) == key]
+        own = [stream for stream in list(self.streams.values())
+               if key_of_stream(era.epoch, stream.path) == key]
         for stream in own + (self.graphql.sse_streams() if shared else []):
             if isinstance(stream, RedisStream):
                 stream.tell_gap(era.base + first, reason)
@@ -41701,7 +42778,8 @@ def redis_message(stream, number, fields):
     """A Message of a stream from the fields of an entry."""
     event, id, retry = redis_event(fields)
     sequence = stream.base + number
-    frame = b"id: %b\n%b" % (utf8(id or stream.event_id(sequence)), encode_data(fields[b"data"].decode(), event, retry))
+    frame = b"id: %b\n%b" % (utf8(id or stream.event_id(sequence)),
+                             encode_data(fields[b"data"].decode(), event, retry))
     moment = (number >> _REDIS_SEQUENCE_BITS) / 1000
     return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")), moment)
 
@@ -41763,7 +42841,8 @@ class RedisPresence:
                 commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
         commands += [("HDEL", key, path) for path in self._told if path not in seen]
         commands += [("HSET", key, "", "here"), ("EXPIRE", key, PRESENCE_EXPIRY_SECONDS),
-                     ("SADD", REDIS_PREFIX + "processes", self.name), ("HGET", _REDIS_STATE, "epoch"), ("TIME",),
+                     ("SADD", REDIS_PREFIX + "processes", self.name),
+                     ("HGET", _REDIS_STATE, "epoch"), ("TIME",),
                      ("SMEMBERS", REDIS_PREFIX + "processes")]
         *_, epoch, moment, members = self.link.calls(commands)
         names = sorted(name.decode() for name in members)
@@ -42233,8 +43312,8 @@ def declaration_of(entry, indent, word):
 
 DEFAULT_LOAD_TIMEOUT = 10.0
 MAX_SCRIPT_BYTES = 16 * 1024 * 1024
-#: Calls that may wait for their turn in one script, when the first of them has waited for so many seconds; more
-#: are answered 503.
+#: Calls that may wait for their turn in one script, when the first of them has waited for so many seconds;
+#: more are answered 503.
 MAX_CALLS_PER_SCRIPT = 128
 MAX_TURN_SECONDS = 3.0
 #: Threads for calls of scripts and for serving requests.
@@ -42251,13 +43330,14 @@ ABSENCE_SECONDS = 1.0
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
 MAX_KEPT_LOG_TEXT = 20_000
-#: Characters and lines of log that may wait to be written, and how long the end of the program waits for them.
+#: Characters and lines of log that may wait to be written, and how long the end of the program waits for
+#: them.
 MAX_LOG_BACKLOG = 4 * 1024 * 1024
 MAX_LOG_LINES = 20_000
 MAX_HELD_LINES = 1000
 LOG_FLUSH_SECONDS = 1.0
-#: How long a computing thread keeps Python from the others. The thread that serves everybody needs Python several
-#: times for a request, and each time waits for all the scripts that compute.
+#: How long a computing thread keeps Python from the others. The thread that serves everybody needs Python
+#: several times for a request, and each time waits for all the scripts that compute.
 SWITCH_SECONDS = 0.0005
 MAX_REPORTED_CALLS = 6
 #: Characters of a text that is searched for brackets that are not closed.
@@ -42300,7 +43380,8 @@ class LogWriter:
 
     def put(self, stream, text):
         with self._changed:
-            if self._lines and (self._size + len(text) > MAX_LOG_BACKLOG or len(self._lines) >= MAX_LOG_LINES):
+            if self._lines and (self._size + len(text) > MAX_LOG_BACKLOG
+                                or len(self._lines) >= MAX_LOG_LINES):
                 self._dropped += 1
                 return
             self._tell_dropped(stream)
@@ -42319,8 +43400,8 @@ class LogWriter:
         count, self._dropped = self._dropped, 0
         if count:
             self._add(stream, f"{time.strftime('%H:%M:%S')}  server          warning: {count:,} "
-                              f"line{'' if count == 1 else 's'} of the log dropped: they came faster than they "
-                              "were read")
+                              f"line{'' if count == 1 else 's'} of the log dropped: they came faster than "
+                              "they were read")
 
     def _run(self):
         stream = None
@@ -42347,7 +43428,8 @@ class LogWriter:
             seen, end = -1, self._written + len(self._lines) + self._writing + bool(self._dropped)
             while seen < self._written < end and (self._lines or self._writing):
                 seen = self._written
-                self._changed.wait_for(lambda: not self._lines and not self._writing or self._written >= end, seconds)
+                self._changed.wait_for(lambda: not self._lines and not self._writing or self._written >= end,
+                                       seconds)
 
 
 LOG_WRITER = LogWriter()
@@ -42409,8 +43491,9 @@ class Log:
                 self.emit(f"{time.strftime('%H:%M:%S')}  … and {skipped:,} more requests", "debug")
         self._lines += 1
         if self._lines <= REQUEST_LINES_PER_SECOND:
-            self.emit(f"{time.strftime('%H:%M:%S')}  {self.mark}{method:<6} {printable(target)[:200]}  {status}  "
-                      f"{seconds * 1000:.1f} ms{'  chaos: ' + chaos if chaos else ''}", "error" if status >= 500 else "warn" if status >= 400
+            self.emit(f"{time.strftime('%H:%M:%S')}  {self.mark}{method:<6} {printable(target)[:200]}  "
+                      f"{status}  {seconds * 1000:.1f} ms{'  chaos: ' + chaos if chaos else ''}",
+                      "error" if status >= 500 else "warn" if status >= 400
                       else "info")
 
     def emit(self, text, level="info"):
@@ -42484,8 +43567,8 @@ def console_takes_escapes(stream):
 # What a reader of an error wants to know besides its place: which bracket was left open, and what is written
 # here in place of what other servers and browsers have. Looked up when an error is shown, and never before.
 
-#: Pieces of a script as far as brackets need them: a comment, a string, a bracket or backtick, a word or number,
-#: a slash, white space, any other character.
+#: Pieces of a script as far as brackets need them: a comment, a string, a bracket or backtick, a word or
+#: number, a slash, white space, any other character.
 _PIECE = (r"""(?P<skip>//[^\n]*|/\*[\s\S]*?\*/|\s+)|(?P<comment>/\*)|(?P<string>"(?:\\[\s\S]|[^"\\\n])*"?"""
           r"""|'(?:\\[\s\S]|[^'\\\n])*'?)|(?P<open>[(\[{`])|(?P<close>[)\]}])|(?P<word>[\w$]+)|(?P<slash>/)"""
           r"""|(?P<other>.)""")
@@ -42493,7 +43576,8 @@ _REGEXP_LITERAL = r"/(?![*/])(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/\w*"
 _TEMPLATE_TEXT = r"(?:[^`\\$]|\\[\s\S]|\$(?!\{))*(\$\{|`)?"
 _PARTNERS = {")": "(", "]": "[", "}": "{"}
 #: Words that a value follows: a slash behind them begins a regular expression.
-_BEFORE_VALUES = frozenset("return typeof case do else in of instanceof new void delete throw await yield".split())
+_BEFORE_VALUES = frozenset("return typeof case do else in of instanceof new void delete throw await "
+                           "yield".split())
 
 
 #: What was opened at an offset and is not closed: `text` is a bracket, a backtick or `/*`.
@@ -42511,8 +43595,9 @@ def _indentation(source, offset):
 
 
 def open_places(source, end):
-    """(what is open at an offset of a script, outermost first; the innermost brace that seems to lack its partner:
-    the brace that closed it stands further left than its line). Reads no more than needs be to find brackets."""
+    """(what is open at an offset of a script, outermost first; the innermost brace that seems to lack its
+    partner: the brace that closed it stands further left than its line). Reads no more than needs be to find
+    brackets."""
     places, suspect, value, at = [], None, False, 0
     pieces, literals, texts = map(re.compile, (_PIECE, _REGEXP_LITERAL, _TEMPLATE_TEXT))
     while at < end:
@@ -42561,9 +43646,11 @@ def position_of(source, offset):
 def opening_of(error, source):
     """(sentence, line, column) of what is not closed, if that explains a syntax error; or None."""
     lines = source.split("\n")
-    if error.phase != "parse" or error.line is None or error.line > len(lines) or len(source) > MAX_EXPLAINED_CHARACTERS:
+    if error.phase != "parse" or error.line is None or error.line > len(lines) \
+            or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
-    message, offset = error.message, sum(map(len, lines[:error.line - 1])) + error.line - 1 + (error.column or 1) - 1
+    message, offset = error.message, sum(map(len, lines[:error.line - 1])) + error.line - 1 \
+        + (error.column or 1) - 1
     places, suspect = open_places(source, offset)
     innermost, here, perhaps = places[-1] if places else None, source[offset:offset + 1], False
     if message == "Invalid or unexpected token" and here in ("'", '"'):
@@ -42574,99 +43661,122 @@ def opening_of(error, source):
         opening = OpenPlace("/*", offset)
     elif innermost is None:
         return None
-    elif innermost.text == "{" and (suspect or _indentation(source, innermost.offset)[0] >= _indentation(source, offset)[0]
+    elif innermost.text == "{" \
+            and (suspect or _indentation(source, innermost.offset)[0] >= _indentation(source, offset)[0]
                                     and "\n" in source[innermost.offset:offset].strip()):
         opening, perhaps = suspect or innermost, suspect is not None or message != "Unexpected end of input"
     elif message.startswith("Missing }"):
         opening = next((place for place in reversed(places) if place.text == "${"), innermost)
     elif re.match(_ENDED_INSIDE, message):
         opening = innermost
-    elif innermost.text in ("(", "[") and (here == ";" or here in _PARTNERS) and re.match(_AFTER_OPEN, message):
+    elif innermost.text in ("(", "[") and (here == ";" or here in _PARTNERS) \
+            and re.match(_AFTER_OPEN, message):
         opening = innermost
-    elif innermost.text == "(" and message.startswith("missing )") and "\n" in source[innermost.offset:offset]:
+    elif innermost.text == "(" and message.startswith("missing )") \
+            and "\n" in source[innermost.offset:offset]:
         opening, perhaps = innermost, True
     else:
         return None
     line, column = position_of(source, opening.offset)
-    what = f"{ {'/*': 'comment', '`': 'template'}.get(opening.text, opening.text)} of line {line} is not closed"
+    what = f"{ {'/*': 'comment', '`': 'template'}.get(opening.text, opening.text)} of line {line} is not " \
+        "closed"
     return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
 
 
-#: Something that other servers or browsers have: errors whose message matches `message` where the line at fault
-#: has `code` (READ stands for the property that was asked for in vain), and code that matches `warned` and is worth a warning when a script is loaded. `says` is one
-#: sentence, `write` what does it here.
+#: Something that other servers or browsers have: errors whose message matches `message` where the line at
+#: fault has `code` (READ stands for the property that was asked for in vain), and code that matches `warned`
+#: and is worth a warning when a script is loaded. `says` is one sentence, `write` what does it here.
 Habit = collections.namedtuple("Habit", "message code says write warned", defaults=("",))
 
 _ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
 HABITS = (
-    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|better-sqlite3|redis)\b",
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|"
+                                     r"better-sqlite3|redis)\b",
           "Scripts have no files and no databases; sharedStorage keeps strings by name.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
-    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|socket\.io|cors)\b",
-          "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|"
+                                     r"socket\.io|cors)\b",
+          "There is no server to create: a script registers its routes with the server that runs it.",
+          _ROUTE_LINE),
     Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
           'import { greet } from "./lib/greet.js";'),
-    Habit(r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|redis)'", "",
+    Habit(r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
+          r"redis)'", "",
           "A script has no files and no databases; sharedStorage keeps texts by name.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
-          "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
+          "There is no server to create: a script registers its routes with the server that runs it.",
+          _ROUTE_LINE),
     Habit(r"(?:module|exports) is not defined", "",
           "Files share what they export by name, and a script names its handlers when it registers them.",
           'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
-    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined|cannot import '(?:(?:node:)?process|dotenv)'", "",
+    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined|cannot import '(?:(?:node:)?process|"
+          r"dotenv)'", "",
           "A script has no process and no environment; keep settings in a file in the folder.",
           'import settings from "./settings.json" with { type: "json" };'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
-          "This runs on the server, where sharedStorage keeps strings.", 'sharedStorage.setItem("name", "Ada");'),
+          "This runs on the server, where sharedStorage keeps strings.",
+          'sharedStorage.setItem("name", "Ada");'),
     Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
           "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
           '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
     Habit(r"(?:app|express|router|server|http) is not defined", "",
-          "There is no app to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
+          "There is no app to create: a script registers its routes with the server that runs it.",
+          _ROUTE_LINE),
     Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined|cannot import '(?:ws|socket\.io)", "",
           "A script opens a stream that pages listen to, and sends to all of them at once.",
-          'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: "Hello" });'),
+          'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: '
+          '"Hello" });'),
     Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined|cannot import '(?:node-fetch|axios|undici)'", "",
           "Scripts cannot use the network; a page can fetch, and post what it got to a route.",
           'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
-    Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.", _ROUTE_LINE),
-    Habit(r"(?:Response|Headers) is not defined", "", "A handler returns a string, an object, or these properties.",
+    Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.",
+          _ROUTE_LINE),
+    Habit(r"(?:Response|Headers) is not defined", "",
+          "A handler returns a string, an object, or these properties.",
           'return { status: 201, headers: { "X-Made-By": "me" }, body: "Hello" };'),
     Habit(r"Buffer is not defined", "", "TextEncoder turns strings into bytes, and btoa makes base64.",
           'const bytes = new TextEncoder().encode("Hello");'),
     Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined",
-          r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|writeHead|setHeader)\b",
+          r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|"
+          r"writeHead|setHeader)\b",
           "A handler gets one argument, the context, and returns its answer.",
           "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
           r"\(\s*req\s*,\s*res\s*[,)]|registerRoute\([^\n]*\(\s*request\s*,\s*response\s*\)"),
-    Habit(r"(?:req|request) is not defined", "", "The argument of a handler is the context, which has the request.",
+    Habit(r"(?:req|request) is not defined", "",
+          "The argument of a handler is the context, which has the request.",
           "({ request }) => request.query.name"),
     Habit(r"Cannot (?:read|destructure) propert\w+ .*undefined",
-          r"\breq(?:uest)?\.(?:body|query|params|headers|cookies|form|json)(?:\??\.READ\b|\[|\s*(?:;|\)|,|$))",
-          "The argument of a handler is the context, which has the request.", "({ request }) => request.query.name"),
+          r"\breq(?:uest)?\.(?:body|query|params|headers|cookies|form|json)(?:\??\.READ\b|\[|\s*(?:;|\)|,|"
+          r"$))",
+          "The argument of a handler is the context, which has the request.",
+          "({ request }) => request.query.name"),
     Habit(r".*\b(?:query|params|headers|form|cookies)\.(?:get|has) is not a function", "",
-          "Parameters, header fields and form fields are properties of plain objects.", "const { name } = request.query;"),
+          "Parameters, header fields and form fields are properties of plain objects.",
+          "const { name } = request.query;"),
     Habit(r".*\b(?:json|text|formData|arrayBuffer|blob) is not a function",
           r"\b(?:request|req)\.(?:json|text|formData|arrayBuffer|blob)\s*\(",
           "request.json, request.form and request.body are values, not functions.",
           "const { title } = request.json;", r"\brequest\.(?:json|text|formData)\s*\("),
     Habit(r"Cannot (?:read|destructure) propert\w+ .*null", r"\bjson\b",
           "request.json is null unless the request says that it sends JSON.",
-          'fetch("/notes", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(note) })'),
+          'fetch("/notes", { method: "POST", headers: { "Content-Type": "application/json" }, body: '
+          'JSON.stringify(note) })'),
     Habit(r"Cannot read properties of undefined", r"\brequest\.body\.\w+\??\.READ\b",
           "request.body is text; the fields of JSON are in request.json, those of a form in request.form.",
           "const { title } = request.json;",
-          r"\brequest\.body\.(?!(?:length|at|char\w+|code\w+|concat|ends\w+|includes|indexOf|lastIndexOf|locale\w+|match\w*|"
-          r"normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|trim\w*|valueOf)\b)[A-Za-z_$]"
-          r"|\}\s*=\s*request\.body\b"),
-    Habit(r"await is only valid in async functions", "", "await does not work at the top level of a script; it works in an async init.",
+          r"\brequest\.body\.(?!(?:length|at|char\w+|code\w+|concat|ends\w+|includes|indexOf|lastIndexOf|"
+          r"locale\w+|match\w*|normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|"
+          r"trim\w*|valueOf)\b)[A-Za-z_$]|\}\s*=\s*request\.body\b"),
+    Habit(r"await is only valid in async functions", "",
+          "await does not work at the top level of a script; it works in an async init.",
           "async function init() { data = await load(); }"),
 )
 #: Code whose exports nobody reads; comments and strings.
 _EXPORT_DEFAULT = r"^export\s+default\b"
 _NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
-_EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.", _ROUTE_LINE)
+_EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.",
+                  _ROUTE_LINE)
 _NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?(?:\*/|\Z)|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
 
 
@@ -42681,8 +43791,8 @@ def habit_of(error, source):
 
 
 def habits_in(source, file, registers):
-    """Warnings about a file that was loaded: what does nothing here, each with its place. `registers` tells whether
-    anything came of it, so that its exports may be meant for others."""
+    """Warnings about a file that was loaded: what does nothing here, each with its place. `registers` tells
+    whether anything came of it, so that its exports may be meant for others."""
     if not any(re.search(habit.warned, source) for habit in HABITS if habit.warned) \
             and (registers or not re.search(_EXPORT_DEFAULT, source, re.M)):
         return []
@@ -42691,7 +43801,8 @@ def habits_in(source, file, registers):
     if not registers:
         found.append((_EXPORTED, re.search(_EXPORT_DEFAULT, code, re.M)))
     places = [(habit, *position_of(code, match.start())) for habit, match in found if match]
-    return [f"{habit.says}\n{file}:{line}:{column}\n{code_frame(source, line, column, 0)}\nWrite: {habit.write}"
+    return [f"{habit.says}\n{file}:{line}:{column}\n{code_frame(source, line, column, 0)}\nWrite: "
+            f"{habit.write}"
             for habit, line, column in places]
 
 
@@ -42731,7 +43842,8 @@ def error_report(error, sources, served=True):
 
 
 def explained(error, sources):
-    """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an error."""
+    """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an
+    error."""
     if error.explained is not None:
         return error.explained
     name, message = error.name, error.message
@@ -42747,12 +43859,13 @@ def explained(error, sources):
 
 
 def locate(error, sources):
-    """Gives an error that knows no place in the sources the one from which it was thrown, if that can be told: for
-    values that are not errors, and for errors in texts that `eval` got."""
+    """Gives an error that knows no place in the sources the one from which it was thrown, if that can be
+    told: for values that are not errors, and for errors in texts that `eval` got."""
     if error.filename in sources and error.line is not None or isinstance(error, ScriptTimeout):
         return
     calls = [found.groups()[1:] for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
-    places = [(code.co_filename, *frame_position(code, lasti)) for code, lasti in frames_of_traceback(error.__traceback__)]
+    places = [(code.co_filename, *frame_position(code, lasti))
+              for code, lasti in frames_of_traceback(error.__traceback__)]
     for name, line, column in [*calls, *places]:
         if name in sources:
             error._facts = (error.name, error.message, error.stack, name, int(line), column and int(column))
@@ -42969,7 +44082,8 @@ class ResolverCall:
             host.app.report_error(host, error, f"{self.what}: the resolver failed",
                                   "" if here else trouble_mark(error))
         elif isinstance(error, MissingHandler):
-            host.app.log.write("error", str(error) if here else f"{error} (error {trouble_mark(error)})", host.name)
+            host.app.log.write("error", str(error) if here else f"{error} (error {trouble_mark(error)})",
+                               host.name)
         if self.place is not None:
             return
         stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
@@ -43065,7 +44179,8 @@ def shared_stream(routes):
     stream = routes[0].stream
     stream.depth = next((route.history for route in routes if route.history != DEFAULT_HISTORY_MESSAGES),
                         DEFAULT_HISTORY_MESSAGES)
-    stream.retry = next((route.retry for route in routes if route.retry != RETRY_MILLISECONDS), RETRY_MILLISECONDS)
+    stream.retry = next((route.retry for route in routes if route.retry != RETRY_MILLISECONDS),
+                        RETRY_MILLISECONDS)
     return next((route for route in routes if route.has_handlers), routes[0])
 
 
@@ -43080,7 +44195,8 @@ class RouteTable:
         places = {}
         for route in self.routes:
             places.setdefault(route.place, {})[route.method] = route
-        for methods in sorted(places.values(), key=lambda methods: pattern_rank(next(iter(methods.values())).path)):
+        for methods in sorted(places.values(),
+                              key=lambda methods: pattern_rank(next(iter(methods.values())).path)):
             path = next(iter(methods.values())).path
             if not is_pattern(path):
                 self.exact[path_key(path)] = methods
@@ -43127,7 +44243,8 @@ _PATTERN_PART = re.compile(r":(?!\d)([\w$]+)|\*")
 
 
 def route_place(path):
-    """What two paths have in common that answer the same requests: the key, of a pattern without its names."""
+    """What two paths have in common that answer the same requests: the key, of a pattern without its
+    names."""
     return _PATTERN_PART.sub(lambda found: ":" if found[1] else "*", path_key(path))
 
 
@@ -43181,18 +44298,21 @@ def find_import(folder, specifier, referrer):
         raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
                         "./ or ../ (packages are not supported)")
     if "\0" in specifier:
-        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains U+0000")
+        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains "
+                        "U+0000")
     folder = folder.resolve()
     try:
         path = pathlib.Path(os.path.realpath((folder / referrer).parent.joinpath(specifier)))
         named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
-        misspelled = path.exists() and not named.startswith("../") and not is_spelled_so(folder, named.split("/"))
+        misspelled = path.exists() and not named.startswith("../") \
+            and not is_spelled_so(folder, named.split("/"))
     except (OSError, ValueError) as error:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: {error}") from None
     if folder not in path.parents:
         raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
     if misspelled:
-        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: there is no file with this spelling")
+        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: there is no file with this "
+                        "spelling")
     return path, path.relative_to(folder).as_posix()
 
 
@@ -43222,7 +44342,8 @@ def read_import(path, specifier, referrer):
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
 MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
 _DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
-#: The parts of a handler's argument that are made when they are read, each of a realm and (request, args, meta).
+#: The parts of a handler's argument that are made when they are read, each of a realm and (request, args,
+#: meta).
 _CONTEXT_PARTS_OF = {"request": lambda realm, parts: parts[0].object(realm),
                      "args": lambda realm, parts: realm.new_object(dict(parts[1])),
                      "meta": lambda realm, parts: realm.new_object(dict(parts[2]))}
@@ -43288,8 +44409,8 @@ class ScriptHost:
         realm = self.realm
         for value in values if entry is not None else ():
             if realm.is_object(value) and realm.class_of(value) == "Object" and realm.keys(value):
-                self.warn_once(f"{name.rpartition('.')[2]}: the options {', '.join(realm.keys(value)[:6])} are "
-                               f"ignored; the function takes ({entry.parameters})")
+                self.warn_once(f"{name.rpartition('.')[2]}: the options {', '.join(realm.keys(value)[:6])} "
+                               f"are ignored; the function takes ({entry.parameters})")
 
     def note_failure(self, error):
         """What Python tells about an internal error, for those who want to report it."""
@@ -43384,8 +44505,8 @@ class ScriptHost:
         self.active += 1
 
     def run_now(self, pace, handler, what, make_context, convert=None):
-        """What Realm.start() gives, if nobody is in the realm; NOT_NOW else. Raises what the handler raises, or
-        MissingHandler. The `pace` is None where somebody else notes it."""
+        """What Realm.start() gives, if nobody is in the realm; NOT_NOW else. Raises what the handler raises,
+        or MissingHandler. The `pace` is None where somebody else notes it."""
         lock = self.realm.lock
         with self._lock:
             if self.taken or self.retired and not self.active or not lock.acquire(False):
@@ -43486,15 +44607,16 @@ class ScriptHost:
                 return start(self.realm.get(context, "args"), context)
 
             def resolve(args, info):
-                return self.call_resolver(kind, name, self.realm.new_function(call, info.field_name), args, info,
+                return self.call_resolver(kind, name, self.realm.new_function(call, info.field_name), args,
+                                          info,
                                           ".".join(map(str, info.path)))
             return resolve
         return self.realm.to_live(value, later)
 
     def context(self, kind, request=None, args=None, connection=None):
-        """The one argument of handlers, whose parts are made when they are read. `request` has a method `object`
-        that makes it a script's object; `args` are values of the script, by name. Older scripts expect them in
-        the context itself, so each is also a property there where its name is free."""
+        """The one argument of handlers, whose parts are made when they are read. `request` has a method
+        `object` that makes it a script's object; `args` are values of the script, by name. Older scripts
+        expect them in the context itself, so each is also a property there where its name is free."""
         parts = {"kind": kind, "request": null if request is None else LATER, "args": LATER, "meta": LATER}
         if connection is not None:
             parts["connection"] = self.realm.from_python(connection)
@@ -43511,11 +44633,12 @@ class ScriptHost:
 
     def unload(self):
         """Gives up what the script keeps. Its routes and streams stay, and tell why they do not work."""
-        text = (f"this script kept {self.realm.memory >> 20} MiB of memory when all scripts together took more "
-                f"than {WATCHDOG.max_memory >> 20} MiB, and was unloaded; save it to load it again, with less "
-                "to keep or with a larger --max-memory")
+        text = (f"this script kept {self.realm.memory >> 20} MiB of memory when all scripts together took "
+                f"more than {WATCHDOG.max_memory >> 20} MiB, and was unloaded; save it to load it again, "
+                "with less to keep or with a larger --max-memory")
         handlers = [route.handler for route in self.routes.values()]
-        handlers += [item for route in self.streams.values() for item in (route.on_connect, route.on_disconnect)]
+        handlers += [item for route in self.streams.values()
+                     for item in (route.on_connect, route.on_disconnect)]
         handlers += [item.resolver.args[2] for item in self.app.graphql.registrations
                      if item.owner == self.name and item.resolver is not None]
         for function in handlers:
@@ -43603,7 +44726,8 @@ class Application:
     no lock, because tables are replaced, never changed."""
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None, clock=None):
+                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None,
+                 clock=None):
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
         self.base_path = ""             # where a proxy shows this server, without a slash at the end
@@ -43716,11 +44840,13 @@ class Application:
         with self._loading:
             touched = {*files, *gone}
             while again:
-                more = {name for name, failure in self.failures.items() if failure.blockers & touched} - touched
+                more = {name for name, failure in self.failures.items()
+                        if failure.blockers & touched} - touched
                 if not more:
                     break
                 touched |= more
-            files = {name: files.get(name) or self._files[name] for name in sorted(touched) if name not in gone}
+            files = {name: files.get(name) or self._files[name] for name in sorted(touched)
+                     if name not in gone}
             self._files.update(files)
             loaded = self._load_together(files, set(gone))
             for name in gone:
@@ -43764,7 +44890,8 @@ class Application:
         for name in loaded:
             host = self.hosts[name]
             warnings = [text for file, source in host.sources.items() if file.endswith(".js")
-                        for text in habits_in(source, file, file != name or bool(host.routes or host.streams))]
+                        for text in habits_in(source, file,
+                                              file != name or bool(host.routes or host.streams))]
             for problem in [*host.missing_handlers(), *warnings]:
                 self.log.write("warn", problem, name)
         return loaded
@@ -43780,7 +44907,8 @@ class Application:
             self._staged[name] = host
             return None
         except (OSError, UnicodeError, ValueError) as error:
-            failure = LoadFailure(name, f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}")
+            failure = LoadFailure(name, f"{name}: cannot be read: "
+                                        f"{getattr(error, 'strerror', None) or error}")
         except JSError as error:
             failure = LoadFailure(name, error_report(error, host.sources), error, host.sources)
         except HostError as error:
@@ -43814,7 +44942,8 @@ class Application:
         """Does a version have a name that another script's running version has too?"""
         both = host.streams.keys() & other.streams.keys()
         return bool(host.routes.keys() & other.routes.keys()
-                    or any(host.streams[path].has_handlers and other.streams[path].has_handlers for path in both)
+                    or any(host.streams[path].has_handlers and other.streams[path].has_handlers
+                           for path in both)
                     or {(path_key(path), "GET") for path in host.streams} & other.routes.keys()
                     or {(path_key(path), "GET") for path in other.streams} & host.routes.keys()
                     or host.graphql.conflicts_with(other.name))
@@ -43822,7 +44951,8 @@ class Application:
     def _commit(self, hosts, gone=()):
         """Puts loaded scripts in the place of their earlier versions, and takes away those that are gone, in
         one step. Returns what is to be called then, to end what was replaced."""
-        replaced = [self.hosts[name] for name in [*gone, *(host.name for host in hosts)] if name in self.hosts]
+        replaced = [self.hosts[name] for name in [*gone, *(host.name for host in hosts)]
+                    if name in self.hosts]
         self.hosts = {**{name: host for name, host in self.hosts.items() if name not in gone},
                       **{host.name: host for host in hosts}}
         stats = {}
@@ -43836,7 +44966,8 @@ class Application:
                 route.stats = stats.get(key, route.stats)
         registered = {path for host in self.hosts.values() for path in host.streams}
         closing = self.streams.replace([route.stream for host in hosts for route in host.streams.values()],
-                                       [path for old in replaced for path in old.streams if path not in registered])
+                                       [path for old in replaced for path in old.streams
+                                        if path not in registered])
         self._rebuild()
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
@@ -43874,8 +45005,8 @@ class Application:
             self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
             known = host.streams.get(path) or self.stream_routes.get(path)
             if known is None and len(host.streams) + len(self.stream_routes) >= MAX_STREAMS:
-                raise HostError(f"there are {MAX_STREAMS:,} streams already; register one for many clients and "
-                                "send with a filter")
+                raise HostError(f"there are {MAX_STREAMS:,} streams already; register one for many clients "
+                                "and send with a filter")
             stream = known.stream if known is not None else \
                 self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
@@ -43894,8 +45025,8 @@ class Application:
                 host.graphql.register(kind, name, sdl, resolver, visibility, resolver_name))
 
     def _resolver_stack(self, error, request):
-        """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine, else
-        what it is called in the log."""
+        """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine,
+        else what it is called in the log."""
         here = request is None or request.made_here()
         if isinstance(error, MissingHandler) and not here:
             return {"message": "The resolver failed", "id": trouble_mark(error)}
@@ -43912,24 +45043,28 @@ class Application:
         a version that is being loaded not those that are replaced in the same step."""
         serving = [other for other in self.hosts.values()
                    if other.name != host.name and (host.live or other.name not in self._going)]
-        return serving if host.live else serving + [other for other in self._staged.values() if other is not host]
+        return serving if host.live else serving + [other for other in self._staged.values()
+                                                    if other is not host]
 
     def _check_route(self, host, route):
         for other in self._rivals(host):
             taken = other.routes.get((route.place, route.method))
             if taken is not None:
-                self._refuse(host, other, f"{route.method} {taken.path} is already registered by {other.name}")
+                self._refuse(host, other,
+                             f"{route.method} {taken.path} is already registered by {other.name}")
         if route.method == "GET":
             for other in [host, *self._rivals(host)]:
                 if any(path_key(path) == route.place for path in other.streams):
-                    self._refuse(host, other, f"GET {route.path} is already a stream, registered by {other.name}; "
+                    self._refuse(host, other,
+                                 f"GET {route.path} is already a stream, registered by {other.name}; "
                                               "choose another path for the route")
 
     def _check_stream(self, host, path, has_handlers):
         """Streams are shared by all scripts, but for their handlers."""
         for other in self._rivals(host) if has_handlers else ():
             if path in other.streams and other.streams[path].has_handlers:
-                self._refuse(host, other, f"the handlers of the stream {path} are already registered by {other.name}; "
+                self._refuse(host, other,
+                             f"the handlers of the stream {path} are already registered by {other.name}; "
                                           "register the stream without onConnect and onDisconnect here")
         for other in [host, *self._rivals(host)]:
             if (path_key(path), "GET") in other.routes:
@@ -44013,7 +45148,8 @@ class Application:
             task()
 
     def report_error(self, host, error, what, mark=""):
-        """Logs an error of a handler with its place in the source. `mark` is what its client got to know it by."""
+        """Logs an error of a handler with its place in the source. `mark` is what its client got to know it
+        by."""
         if mark:
             what += f" (error {mark})"
         self.keep_error(host, error, f"{what}\n{error_report(error, self.sources())}")
@@ -44097,7 +45233,8 @@ class Application:
         for name in gone:
             self.log.write("info", "deleted: its routes and streams are gone", name)
         for name in loaded:
-            self.log.write("info", f"{'reloaded' if name in known else 'loaded'}: {summary_of(self.hosts[name])}", name)
+            self.log.write("info", f"{'reloaded' if name in known else 'loaded'}: "
+                                   f"{summary_of(self.hosts[name])}", name)
         return loaded
 
     def _is_meant(self, name, absent, patience):
@@ -44290,7 +45427,8 @@ class LiveChannel:
         if not changed or any(is_fresh(now.get(path)) for path in changed):
             return                      # perhaps still being written: all of it a moment later
         self.files = now
-        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now for path in changed) else ()
+        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now
+                                        for path in changed) else ()
         with self._lock:
             self.version += 1
             self.send(styles)
@@ -44446,8 +45584,8 @@ class RequestHead:
     nothing may change them.
 
     `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
-    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts. `direct` is what
-    is_direct() has found out about it, or None.
+    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts. `direct` is
+    what is_direct() has found out about it, or None.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
@@ -44868,7 +46006,8 @@ def encoded_words(text):
             return found[0]
         try:
             data = base64.b64decode(data, validate=True) if found[2] in "bB" else \
-                urllib.parse.unquote_to_bytes(data.replace(b"%", b"%25").replace(b"_", b" ").replace(b"=", b"%"))
+                urllib.parse.unquote_to_bytes(
+                    data.replace(b"%", b"%25").replace(b"_", b" ").replace(b"=", b"%"))
             return data.decode(codec)
         except ValueError:
             return found[0]
@@ -44964,7 +46103,8 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     kind = header_type or default
     if kind is not default and kind.lower().startswith("text/") and "charset" not in kind.lower():
         kind += "; charset=UTF-8"
-    return Response(code, kind, b"" if code in _NO_BODY else data, pairs, untyped=kind is TEXT and header_type is None)
+    return Response(code, kind, b"" if code in _NO_BODY else data, pairs,
+                    untyped=kind is TEXT and header_type is None)
 
 
 def check_response_status(realm, status):
@@ -45015,8 +46155,8 @@ def header_value(realm, name, value):
                              f"{describe_value(realm, value)}")
     text = plain_text(realm, value)
     if len(text) > MAX_HEADER_VALUE:
-        raise HandlerMistake(f"the value of the header {name} has {len(text):,} characters; clients read no more than "
-                             f"{MAX_HEADER_VALUE:,}. Send it in the body")
+        raise HandlerMistake(f"the value of the header {name} has {len(text):,} characters; clients read no "
+                             f"more than {MAX_HEADER_VALUE:,}. Send it in the body")
     if _CONTROL_IN_HEADER.search(text):
         raise HandlerMistake(f"the value of the header {name} contains a line break or control character")
     if name.lower() == "location":
@@ -45073,7 +46213,8 @@ def own_names():
 
 
 def own_addresses(version_6=False):
-    """The addresses under which others may reach this machine, the one that leads to the rest of the world first."""
+    """The addresses under which others may reach this machine, the one that leads to the rest of the world
+    first."""
     family = socket.AF_INET6 if version_6 else socket.AF_INET
     found = []
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -45081,7 +46222,8 @@ def own_addresses(version_6=False):
         found.append(probe.getsockname()[0])
     with contextlib.suppress(OSError, UnicodeError):
         found += [item[4][0] for item in socket.getaddrinfo(socket.gethostname(), None, family)]
-    if sys.platform == "linux" and not version_6:       # where the name of the machine leads to one address only
+    # where the name of the machine leads to one address only
+    if sys.platform == "linux" and not version_6:
         with contextlib.suppress(OSError):
             routes = pathlib.Path("/proc/net/fib_trie").read_text(encoding="ascii")
             found += re.findall(r"\|-- ([\d.]+)\n +/32 host LOCAL", routes)
@@ -45120,9 +46262,9 @@ class Gate:
             hint = "" if head.origin == "null" else \
                 f". If it should, start the server with --cors {head.origin or 'ORIGIN'}"
             if head.origin and "sec-fetch-site" not in head.fields:
-                hint = (f": this server was called as {head.host}, by a page of {head.origin}. If a proxy changed that "
-                        "name, let it keep the Host header, or send X-Forwarded-Host. If it is another site that "
-                        f"should, start the server with --cors {head.origin}")
+                hint = (f": this server was called as {head.host}, by a page of {head.origin}. If a proxy "
+                        "changed that name, let it keep the Host header, or send X-Forwarded-Host. If it is "
+                        f"another site that should, start the server with --cors {head.origin}")
             return Refusal(403, "A page of another site may not do this" + hint)
         return None
 
@@ -45150,8 +46292,8 @@ class Gate:
         if admitted is None:
             admitted = self._take(address, now)
         if not admitted:
-            raise Refusal(429, f"More than {self.rate:g} request{'' if self.rate == 1 else 's'} per second from "
-                               "this address",
+            raise Refusal(429, f"More than {self.rate:g} request{'' if self.rate == 1 else 's'} per second "
+                               "from this address",
                           headers=(("Retry-After", "1"),))
 
     def _take(self, address, now):
@@ -45170,10 +46312,11 @@ class Gate:
 #: list of all of them: whatever is named like one closes what is for this machine only.
 _FORWARDED = re.compile(
     r"via|cdn-loop|front-end-https|.*forward.*|proxy-.*|.*-via|"
-    r"x-(?:original|real|proxy|proto|scheme|host|url|rewrite|remote|cluster|coming|envoy|amz|azure|arr|appengine|"
-    r"cloud|vercel|nf|fastly|akamai|varnish|tunnel|ngrok|client|user-ip|source|http-|https|ssl|port|server-port).*|"
-    r"(?:cf|fly|fastly|akamai|true-client|tailscale|x-goog|ngrok|render|do-connecting|wl-proxy|ali-cdn)-.*|"
-    r"(?:.*-)?(?:client|connecting|real|remote|source|origin|user|peer|visitor)[-_]?(?:ip|addr|address|host|port)")
+    r"x-(?:original|real|proxy|proto|scheme|host|url|rewrite|remote|cluster|coming|envoy|amz|azure|arr|"
+    r"appengine|cloud|vercel|nf|fastly|akamai|varnish|tunnel|ngrok|client|user-ip|source|http-|https|ssl|"
+    r"port|server-port).*|(?:cf|fly|fastly|akamai|true-client|tailscale|x-goog|ngrok|render|do-connecting|"
+    r"wl-proxy|ali-cdn)-.*|(?:.*-)?(?:client|connecting|real|remote|source|origin|user|peer|"
+    r"visitor)[-_]?(?:ip|addr|address|host|port)")
 
 
 def is_own_name(host):
@@ -45190,8 +46333,8 @@ def is_direct(head, address):
 
 
 def made_here(head, address):
-    """May the answer to a request tell what is for this machine only: sources, stacks, what is registered? A page
-    of another site must not read it, even if --cors lets it read answers."""
+    """May the answer to a request tell what is for this machine only: sources, stacks, what is registered? A
+    page of another site must not read it, even if --cors lets it read answers."""
     origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
     return is_direct(head, address) and (head.origin is None or origin is not None and is_own_name(origin[1]))
 
@@ -45216,7 +46359,8 @@ class Key:
     after that a cookie tells."""
 
     def __init__(self):
-        self.token = os.environ.get("AIWEBENGINE_TOKEN") or base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        self.token = os.environ.get("AIWEBENGINE_TOKEN") \
+            or base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
         self.cookie = sha256(b"dashboard " + utf8(self.token)).hexdigest()
 
     def cookie_name(self, head):
@@ -45225,7 +46369,7 @@ class Key:
 
     def is_shown(self, head):
         """Is the token in the URL, or given as `Authorization: Bearer`, as monitors do?"""
-        given = head.query.get("token") or head.fields.get("authorization", "").removeprefix("Bearer ")
+        given = head.query.get("token") or re.sub("(?i)^bearer +", "", head.fields.get("authorization", ""))
         return secrets.compare_digest(utf8(given), utf8(self.token))
 
     def opens(self, head):
@@ -45354,7 +46498,8 @@ class ChaosRule:
         own = self.path
         if own.endswith("*"):
             return path.startswith(own[:-1])
-        return path.startswith(own) and (len(path) == len(own) or not own or own[-1] == "/" or path[len(own)] == "/")
+        return path.startswith(own) and (len(path) == len(own) or not own or own[-1] == "/"
+                                         or path[len(own)] == "/")
 
 
 def parse_chaos(text):
@@ -45508,7 +46653,8 @@ class Chaos:
         with stream.lock:
             connections = list(stream.connections)
         for connection in connections:
-            self.end_later(connection, self.rules, kill * self._dice.uniform(1 - KILL_SPREAD, 1 + KILL_SPREAD))
+            self.end_later(connection, self.rules,
+                           kill * self._dice.uniform(1 - KILL_SPREAD, 1 + KILL_SPREAD))
 
     def end_later(self, connection, rules, seconds):
         """Closes a stream's connection after some time, if the same rules are in force then."""
@@ -45627,7 +46773,8 @@ _LIVE_VARY = ("Vary", "Accept, Sec-Fetch-Dest")
 
 
 def live_tag(live, head):
-    """The tag that connects a page to LIVE_PATH, or b"" for clients other than a browser that shows a page."""
+    """The tag that connects a page to LIVE_PATH, or b"" for clients other than a browser that shows a
+    page."""
     if live is None or not head.browser or \
             head.fields.get("sec-fetch-dest", "document") not in ("document", "iframe", "frame"):
         return b""
@@ -45739,7 +46886,8 @@ _TYPES = {ending: kind for kind, endings in (line.split(None, 1) for line in """
 #: Endings of compressed files -> their encoding: `app.js.gz` is JavaScript, but `data.tar.gz` an archive.
 _ENCODINGS = {".gz": "gzip", ".svgz": "gzip", ".br": "br", ".zst": "zstd"}
 _TEXTS = frozenset(("application/json", "image/svg+xml", "application/xml", "application/manifest+json",
-                    "application/geo+json", "application/ld+json", "application/rss+xml", "application/atom+xml",
+                    "application/geo+json", "application/ld+json", "application/rss+xml",
+                    "application/atom+xml",
                     "application/xhtml+xml", "model/gltf+json"))
 
 
@@ -45780,7 +46928,8 @@ def find_file(root, key):
         if not part:
             return None
     for place, part in enumerate(parts):
-        if part.startswith(".") and (part != ".well-known" or place) or any(c < " " or c in "\\:\x7f" for c in part) or part.endswith((" ", ".")):
+        if part.startswith(".") and (part != ".well-known" or place) \
+                or any(c < " " or c in "\\:\x7f" for c in part) or part.endswith((" ", ".")):
             return None
     try:
         top = os.path.realpath(root)
@@ -45811,7 +46960,8 @@ def file_response(head, path, live=None):
     facts = os.fstat(file.fileno())
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
-    headers = [("ETag", tag), ("Cache-Control", "no-cache"), ("Last-Modified", http_time(int(facts.st_mtime)))]
+    headers = [("ETag", tag), ("Cache-Control", "no-cache"),
+               ("Last-Modified", http_time(int(facts.st_mtime)))]
     if encoding is not None:
         headers.append(("Content-Encoding", encoding))
     elif live is not None and kind.startswith("text/html"):
@@ -46110,7 +47260,8 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         return b"".join(self.pieces)
 
     def hold(self, size):
-        """Counts bytes of a body that does not arrive at once; raises Refusal when all together are too many."""
+        """Counts bytes of a body that does not arrive at once; raises Refusal when all together are too
+        many."""
         server = self.server
         with server.buffer_lock:
             if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES:
@@ -46212,7 +47363,8 @@ class RequestAnswerer(RequestReader):
         outcome.then(functools.partial(self.server.went_on, self))
 
     def call(self, host, pace, handler, what, make_context, answer, body, then):
-        """Calls a handler, and then then(what it returned, through `answer`, or the exception it ended with)."""
+        """Calls a handler, and then then(what it returned, through `answer`, or the exception it ended
+        with)."""
         convert = converter(host.realm, answer)
         try:
             outcome = NOT_NOW
@@ -46311,14 +47463,16 @@ class RequestAnswerer(RequestReader):
         if not allowed:
             self.not_found(head)
             return
-        self.reply(Response(204, None, b"", [("Allow", ", ".join(allowed)), *self.preflight_headers(head, allowed)]))
+        self.reply(Response(204, None, b"",
+                            [("Allow", ", ".join(allowed)), *self.preflight_headers(head, allowed)]))
 
     def preflight_headers(self, head, allowed):
         """What a browser asks before it lets a page of another site send a request."""
         if head.origin is None or not self.server.gate.allows_origin(head.origin):
             return []
         return [("Access-Control-Allow-Methods", ", ".join(allowed)),
-                ("Access-Control-Allow-Headers", head.fields.get("access-control-request-headers", "Content-Type")),
+                ("Access-Control-Allow-Headers",
+                 head.fields.get("access-control-request-headers", "Content-Type")),
                 ("Access-Control-Max-Age", "600")]
 
     def find_route(self, head):
@@ -46462,7 +47616,8 @@ class ScriptCaller(RequestAnswerer):
         return request
 
     def ask_resolvers(self, context, body, work, then):
-        """then(work()), where work() calls resolvers and is begun anew whenever one of them was waited for."""
+        """then(work()), where work() calls resolvers and is begun anew whenever one of them was waited
+        for."""
         def attempt():
             context.position = 0
             try:
@@ -46576,7 +47731,8 @@ class ScriptCaller(RequestAnswerer):
             stats.record(time.perf_counter() - self.started)
             problem = requests[0].problem if requests else None
             if problem is not None and isinstance(response, JSError) and response.message == problem:
-                raise Refusal(400, problem if problem == requests[0].broken else f"The body is not valid JSON: {problem}")
+                raise Refusal(400, problem if problem == requests[0].broken
+                              else f"The body is not valid JSON: {problem}")
             self.handler_failed(route.host, what, head, response, body)
             return
         stats.calls += 1
@@ -46584,11 +47740,13 @@ class ScriptCaller(RequestAnswerer):
             enliven(self.app.live, head, response)
         if head.method == "OPTIONS" and "access-control-request-method" in head.fields:
             given = {name.lower() for name, _ in response.headers}
-            response.headers = [*response.headers, *[pair for pair in self.preflight_headers(head, self.allowed(head))
+            response.headers = [*response.headers,
+                                *[pair for pair in self.preflight_headers(head, self.allowed(head))
                                                      if pair[0].lower() not in given]]
         if response.untyped and _PAGE_START.match(response.body[:100].lstrip()):
-            route.host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it is "
-                           "sent as plain text; return ResponseBuilder.html(text), or contentType: \"text/html\"")
+            route.host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it "
+                           "is sent as plain text; return ResponseBuilder.html(text), or contentType: "
+                           "\"text/html\"")
         self.reply(response)
         stats.record(time.perf_counter() - self.started)
 
@@ -46618,7 +47776,8 @@ class ScriptCaller(RequestAnswerer):
         else:
             text = str(error) if isinstance(error, MissingHandler) else f"{what}: {error}"
             self.app.log.write("error", text if here else f"{text} (error {mark})", host.name)
-            status, facts = 500, {"name": "Error", "message": text if here else "The handler failed", "stack": ""}
+            status, facts = 500, {"name": "Error", "message": text if here else "The handler failed",
+                                  "stack": ""}
         if not here:
             del facts["stack"]
             facts["id"] = mark
@@ -46636,7 +47795,8 @@ class ScriptCaller(RequestAnswerer):
         def ask(read):
             """What only the script can tell, read(realm), or None if that fails."""
             try:
-                return realm.run(realm.new_function(ignore_result, "throw"), None, timeout=self.app.handler_timeout,
+                return realm.run(realm.new_function(ignore_result, "throw"), None,
+                                 timeout=self.app.handler_timeout,
                                  convert=converter(realm, lambda realm, _: read(realm)))
             except JSError:
                 return None
@@ -46703,7 +47863,8 @@ class StreamOpener(ScriptCaller):
         server.gate.admit(self.address, server.clock)
         mine, places = self.app.broadcaster.count_of[self.address], server.stream_places
         if self.app.stream_connections >= places:
-            there = "There is already 1 connection" if places == 1 else f"There are already {places:,} connections"
+            there = "There is already 1 connection" if places == 1 \
+                else f"There are already {places:,} connections"
         elif places > 9 and mine >= places - places // 10:
             there = f"There are already {mine:,} connections of this address"
         else:
@@ -46721,13 +47882,16 @@ class StreamOpener(ScriptCaller):
     def last_event_id(head):
         """The id that a client saw last: of the header, in UTF-8 (HTML), or of the query."""
         text = head.fields.get("last-event-id")
-        return head.query.get("lastEventId") if not text else text.encode("latin-1").decode("utf-8", "replace")
+        return head.query.get("lastEventId") if not text \
+            else text.encode("latin-1").decode("utf-8", "replace")
 
-    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=(), expected=None, greeting=b""):
+    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=(), expected=None,
+                  greeting=b""):
         """Gives the socket to the broadcaster as a connection of a stream. To HEAD it answers what GET would
         have begun with."""
         if head.method == "HEAD":
-            self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store"), *headers], size=-1))
+            self.reply(Response(200, "text/event-stream", b"",
+                                [("Cache-Control", "no-store"), *headers], size=-1))
             return
         headers = (*headers, *self.server.gate.cors_headers(head.origin))
         extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
@@ -46740,7 +47904,8 @@ class StreamOpener(ScriptCaller):
         self.server.release(self)
         try:
             connection = self.app.broadcaster.attach(
-                stream, sock, (_STREAM_HEAD + extra).encode("latin-1"), metadata, self.address, last_id, first,
+                stream, sock, (_STREAM_HEAD + extra).encode("latin-1"), metadata, self.address,
+                last_id, first,
                 event_source=asks_like_event_source(head.fields), expected=expected, greeting=greeting)
         except LookupError:
             if lane is not None:
@@ -46755,7 +47920,8 @@ class StreamOpener(ScriptCaller):
         self.note(200)
 
     def ask_script(self, head, route, metadata):
-        """Calls onConnect, and lets the client in or refuses it. What is sent meanwhile is for the client too."""
+        """Calls onConnect, and lets the client in or refuses it. What is sent meanwhile is for the client
+        too."""
         host, what, address = route.host, f"stream {route.stream.path} (onConnect)", self.address
         expected, greeting = route.stream.expect(), Greeting(route)
 
@@ -46985,7 +48151,8 @@ class Request:
                 raise JSSyntaxError(self.broken)
             return realm.parse_json(self.text)
         except (JSNativeError, RecursionError) as error:
-            problem = error if isinstance(error, JSSyntaxError) else JSSyntaxError("the JSON is nested too deeply")
+            problem = error if isinstance(error, JSSyntaxError) \
+                else JSSyntaxError("the JSON is nested too deeply")
             self.problem = problem.message
             raise problem from None
 
@@ -47047,8 +48214,8 @@ class Greeting:
         self.frames.append(frame if fields.id is None else b"id: %b\n%b" % (utf8(fields.id), frame))
         if sum(map(len, self.frames)) > MAX_OUTBOX_BYTES:
             self.frames.pop()
-            raise HostError(f"connection.send: the messages to one client can have {MAX_OUTBOX_BYTES >> 20} MiB "
-                            "in all")
+            raise HostError(f"connection.send: the messages to one client can have {MAX_OUTBOX_BYTES >> 20} "
+                            "MiB in all")
         return f"Sent to the new connection of '{self.path}'"
 
     def taken(self):
@@ -47106,7 +48273,8 @@ PORT_ATTEMPTS = 20
 
 
 def addresses_of(host):
-    """[(family, address)] to listen on. `localhost` is this machine by IPv4 and by IPv6: browsers try both."""
+    """[(family, address)] to listen on. `localhost` is this machine by IPv4 and by IPv6: browsers try
+    both."""
     if host.lower() == "localhost":
         return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
     return [(socket.AF_INET6 if ":" in host else socket.AF_INET, host)]
@@ -47222,7 +48390,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.stream_places = min(max_connections, self.max_sockets - self.max_sockets // 10)
         if self.max_sockets < max_connections:
             self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
-                                   f"{max_connections:,}: more get 503 (`ulimit -n` shows and sets the limit)")
+                                   f"{max_connections:,}: more get 503 (`ulimit -n` shows and sets the "
+                                   "limit)")
         self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
         self._first_lines = {}
@@ -47377,7 +48546,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.stopping and self._finish():
             return
         try:
-            events = self.selector.select(0.05 if self.stopping else self._until_later() if self._later else 1.0)
+            events = self.selector.select(0.05 if self.stopping else self._until_later()
+                                          if self._later else 1.0)
         except (OSError, ValueError) as error:
             events = self._without_bad_sockets(error)
         self.clock = time.monotonic()
@@ -47530,8 +48700,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._ready.append(handler)
 
     def _make_room(self, address=None):
-        """Closes a connection, of that address or of any: the one that has rested longest between requests, else
-        the oldest request that has not arrived, of whoever has most connections."""
+        """Closes a connection, of that address or of any: the one that has rested longest between requests,
+        else the oldest request that has not arrived, of whoever has most connections."""
         resting = [handler for handler in self.handlers if handler.state is READING
                    and handler not in self._away and address in (None, handler.peer)]
         chosen = next((handler for handler in resting if handler.head is None and not handler.received
@@ -47661,7 +48831,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             kind = f"Content-Type: {content_type}\r\n" if content_type is not None else ""
             lines = self._first_lines[status, content_type] = (
                 f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Status')}\r\nServer: {SERVER_NAME}\r\n"
-                f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: nosniff\r\n{kind}")
+                f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: "
+                f"nosniff\r\n{kind}")
         return lines
 
 
@@ -48024,14 +49195,16 @@ def live_script_tag(live, head, more=""):
     reloading would send the form again."""
     if head.method not in ("GET", "HEAD"):
         more += " data-sent"
-    return (f'<script src="{live.app.base_path}/engine/live.js?{_LIVE_VERSION}" data-live="{live.mark}"{more} async>'
+    return (f'<script src="{live.app.base_path}/engine/live.js?{_LIVE_VERSION}" '
+            f'data-live="{live.mark}"{more} async>'
             "</script>\n").encode()
 
 
 @page("/engine/live.js")
 def live_script(server, head, _all):
     return Response(200, "text/javascript; charset=utf-8", utf8(LIVE_SCRIPT),
-                    [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION) else "no-cache")])
+                    [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION)
+                      else "no-cache")])
 
 
 # -- Errors ------------------------------------------------------------------------------
@@ -48052,7 +49225,8 @@ pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-sel
 .frames { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; overflow: hidden;
           margin: .5rem 0; }
 .frames details + details, .frames p + details, .frames * + p { border-top: 1px solid var(--line); }
-.frames summary, .frames p { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; margin: 0;
+.frames summary, .frames p { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem;
+  margin: 0;
           padding: .4rem 1rem; font: 13px/1.55 var(--mono); }
 .frames summary { cursor: pointer; }
 .frames summary::marker { content: ""; }
@@ -48064,14 +49238,17 @@ pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-sel
 .frames pre { border: 0; border-top: 1px solid var(--line); border-radius: 0; margin: 0; display: grid;
               grid-template-columns: minmax(100%, max-content); }
 .place { color: var(--soft); overflow-wrap: anywhere; }
-pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 4px; }
-.facts { display: grid; grid-template-columns: minmax(5rem, max-content) minmax(0, 1fr); gap: .15rem 1.25rem; margin: 0;
+pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px;
+  text-underline-offset: 4px; }
+.facts { display: grid; grid-template-columns: minmax(5rem, max-content) minmax(0, 1fr); gap: .15rem 1.25rem;
+  margin: 0;
          font: 13px/1.55 var(--mono); }
 .facts dt { color: var(--soft); overflow-wrap: anywhere; }
 .facts dd { margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; }
 details.more summary { cursor: pointer; color: var(--soft); margin: .75rem 0 .35rem; }
 .paths { list-style: none; padding: 0; margin: .5rem 0; border-top: 1px solid var(--line); }
-.paths li { display: grid; grid-template-columns: 4.5rem minmax(0, 1fr) auto; gap: 0 1rem; align-items: baseline;
+.paths li { display: grid; grid-template-columns: 4.5rem minmax(0, 1fr) auto; gap: 0 1rem;
+  align-items: baseline;
             padding: .35rem .25rem; border-bottom: 1px solid var(--line); }
 .paths code { overflow-wrap: anywhere; }
 .paths .soft { font-size: .85rem; }
@@ -48176,7 +49353,8 @@ def render_frames(error, sources, unnamed="anonymous function"):
         excerpt = render_source(sources.get(file, ""), line, column)
         title = (f"<span>{esc(name or ('source text' if error.phase == 'parse' else unnamed))}</span>"
                  f'<span class="place">{esc(file)}:{line}{f":{column}" if column else ""}</span>')
-        opened = " open" if excerpt and (name == "opened here" or not any("<details" in item for item in items)) else ""
+        opened = " open" if excerpt and (name == "opened here"
+                                         or not any("<details" in item for item in items)) else ""
         items.append(f"<details{opened}><summary>{title}</summary>{excerpt}</details>" if excerpt
                      else f"<p>{title}</p>")
     return f'<div class="frames">{"".join(items)}</div>' if items else ""
@@ -48195,13 +49373,15 @@ def render_request(head, body):
                      + "</details>")
     if body:
         try:
-            text = body[:MAX_SHOWN_BODY * 4].decode("utf-8", "strict" if len(body) <= MAX_SHOWN_BODY else "ignore")
+            text = body[:MAX_SHOWN_BODY * 4].decode("utf-8", "strict" if len(body) <= MAX_SHOWN_BODY
+                                                    else "ignore")
             shown = text[:MAX_SHOWN_BODY] + ("…" if len(text) > MAX_SHOWN_BODY else "")
         except UnicodeDecodeError:
             shown = "(not text)"
         parts.append(f'<details class="more" open><summary>Body, {len(body):,} bytes</summary>'
                      f"{render_lines(shown)}</details>")
-    fields = [(name, "(not shown)" if name in SECRET_FIELDS else value) for name, value in head.fields.items()]
+    fields = [(name, "(not shown)" if name in SECRET_FIELDS else value)
+              for name, value in head.fields.items()]
     parts.append('<details class="more"><summary>Headers</summary>' + render_facts(fields) + "</details>")
     return "\n".join(parts)
 
@@ -48220,7 +49400,8 @@ def render_failure(app, failure):
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
     parts.append(f"<p>{render_headline(error, failure.sources)}</p>")
-    return "\n".join([*parts, render_advice(error, failure.sources), render_frames(error, failure.sources, "top level")])
+    return "\n".join([*parts, render_advice(error, failure.sources),
+                      render_frames(error, failure.sources, "top level")])
 
 
 def render_headline(error, sources):
@@ -48239,7 +49420,8 @@ def notice_page(server, head, refusal):
     """Any refusal, in words."""
     title = f"{refusal.status} {STATUS_TEXT.get(refusal.status, '')}"
     return trouble_response(server, head, refusal.status, title,
-                            [f"<h1>{esc(title)}</h1>", f"<p>{esc(refusal.message)}</p>", *render_notice(server)],
+                            [f"<h1>{esc(title)}</h1>", f"<p>{esc(refusal.message)}</p>",
+                             *render_notice(server)],
                             refusal.headers)
 
 
@@ -48256,7 +49438,8 @@ def missing_page(server, head, message):
     if known:
         parts.append('<h2>What is registered, closest first</h2>\n<ul class="paths">')
         for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
-            text = f'<a href="{esc(app.in_base(urllib.parse.quote(path, "/%")))}">{esc(path)}</a>' if link else esc(path)
+            text = f'<a href="{esc(app.in_base(urllib.parse.quote(path, "/%")))}">{esc(path)}</a>' if link \
+                else esc(path)
             parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
                          f'<span class="soft">{esc(what)}</span></li>')
         parts.append("</ul>")
@@ -48305,11 +49488,13 @@ def error_page(server, head, status, facts, error, body=b""):
                          + render_lines(facts["stack"]) + "</details>")
     else:
         title, _, advice = facts["message"].partition("; ")
-        parts += [f"<h1>{esc(title)}</h1>", f"<p>{esc(advice[:1].upper() + advice[1:])}</p>", *render_notice(server)]
+        parts += [f"<h1>{esc(title)}</h1>", f"<p>{esc(advice[:1].upper() + advice[1:])}</p>",
+                  *render_notice(server)]
     parts.append(render_request(head, body))
     if server.app.live is not None:
         parts.append("<footer>This page reloads when a script is saved.</footer>"
-                     if head.method in ("GET", "HEAD") else "<footer>Send the form again when the script is fixed.</footer>")
+                     if head.method in ("GET", "HEAD")
+                     else "<footer>Send the form again when the script is fixed.</footer>")
     return trouble_response(server, head, status, title, parts)
 
 
@@ -48374,13 +49559,15 @@ def route_metrics(app):
                             [("", labels, route.stats.errors) for route, labels in routes])
     yield from metric_lines("aiwebengine_route_duration_seconds", "histogram",
                             "Time from a request to its answer.",
-                            [sample for route, labels in routes for sample in duration_samples(route, labels)])
+                            [sample for route, labels in routes
+                             for sample in duration_samples(route, labels)])
 
 
 def resolver_metrics(app):
     found = [(stats, {"kind": kind, "field": name, "script": script})
              for (script, kind, name), stats in sorted(app.resolver_stats.copy().items())]
-    yield from metric_lines("aiwebengine_resolver_calls_total", "counter", "Calls of the resolver of a root field.",
+    yield from metric_lines("aiwebengine_resolver_calls_total", "counter",
+                            "Calls of the resolver of a root field.",
                             [("", labels, stats.calls) for stats, labels in found])
     yield from metric_lines("aiwebengine_resolver_errors_total", "counter", "Calls whose resolver failed.",
                             [("", labels, stats.errors) for stats, labels in found])
@@ -48412,7 +49599,8 @@ def server_metrics(server):
             ("aiwebengine_info", "gauge", "The version.", [("", {"version": __version__}, 1)]),
             ("aiwebengine_uptime_seconds", "gauge", "Seconds since the start.",
              [("", {}, round(time.monotonic() - app.started, 3))]),
-            ("aiwebengine_scripts", "gauge", "Scripts by state: running, stale (an older version runs), failed.",
+            ("aiwebengine_scripts", "gauge",
+             "Scripts by state: running, stale (an older version runs), failed.",
              [("", {"state": state}, states[state]) for state in ("running", "stale", "failed")]),
             ("aiwebengine_reloads_total", "counter", "Scripts loaded again since the start.",
              [("", {}, app.reloads)]),
@@ -48431,10 +49619,11 @@ def server_metrics(server):
 
 @page("/engine/metrics")
 def metrics_answer(server, head, all):
-    """Everything that is counted, for Prometheus and its like (text format 0.0.4); for other machines without the
-    token only what names no route."""
+    """Everything that is counted, for Prometheus and its like (text format 0.0.4); for other machines without
+    the token only what names no route."""
     app = server.app
-    lines = server_metrics(server) if not all else [*server_metrics(server), *route_metrics(app), *resolver_metrics(app), *stream_metrics(app)]
+    lines = server_metrics(server) if not all else [*server_metrics(server), *route_metrics(app),
+                                                    *resolver_metrics(app), *stream_metrics(app)]
     return Response(200, PROMETHEUS_TYPE, utf8("\n".join(lines) + "\n"), [("Cache-Control", "no-store")])
 
 
@@ -48566,7 +49755,8 @@ def route_facts(app):
         routes.append({"path": path, "method": method, "script": route.host.name,
                        "handler": route.handler if isinstance(route.handler, str) else "(function)",
                        "calls": stats.calls, "errors": stats.errors,
-                       "p50": milliseconds(stats.percentile(0.5)), "p95": milliseconds(stats.percentile(0.95)),
+                       "p50": milliseconds(stats.percentile(0.5)),
+                       "p95": milliseconds(stats.percentile(0.95)),
                        "max": milliseconds(stats.longest) if stats.calls else None})
     return routes
 
@@ -48864,7 +50054,8 @@ class Dashboard:
         return "{" + ",".join(f'"{name}":{text}' for name, text in changed.items()) + "}" if changed else ""
 
     def add_counts(self, viewer, changed, first):
-        """Messages of the seconds that are over, as path -> [[second, messages]], and what time it is here."""
+        """Messages of the seconds that are over, as path -> [[second, messages]], and what time it is
+        here."""
         moment = time.time()
         start, viewer.second = viewer.second, int(moment)
         counts = {}
@@ -48966,8 +50157,8 @@ def asked(head, body, **kinds):
 
 @local_page("POST", "/engine/send")
 def send_test_message(handler, head, body):
-    """Sends a message to a stream or subscription: `path`, `data` (a text, or what becomes one as JSON), `filter`
-    (an object, or its JSON; "" for everyone)."""
+    """Sends a message to a stream or subscription: `path`, `data` (a text, or what becomes one as JSON),
+    `filter` (an object, or its JSON; "" for everyone)."""
     app = handler.app
     path, data, text = asked(head, body, path=str, data=ANYTHING, filter=OBJECT)
     feed = find_feed(app, path)
@@ -49029,7 +50220,8 @@ def logged_request(handler, head, body):
     headers = [[name, "(not shown)" if name in SECRET_FIELDS else value]
                for name, value in entry.head.fields.items()]
     text = None if entry.body is None else clip(entry.body.decode("utf-8", "replace"), MAX_DETAIL)
-    return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers, "body": text})
+    return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers,
+                        "body": text})
 
 
 def find_request(handler, number, worker=""):
@@ -49170,7 +50362,8 @@ nav a[aria-current] { background: var(--chosen); color: var(--ink); }
 #live[data-state=lost] { color: var(--bad); }
 #live[data-state=lost] .dot { background: var(--bad); }
 .dot.ok { background: var(--ok); } .dot.bad { background: var(--bad); }
-#faults { background: var(--mark); color: var(--bad); padding: .4rem 1.25rem; border-bottom: 1px solid var(--line); }
+#faults { background: var(--mark); color: var(--bad); padding: .4rem 1.25rem;
+  border-bottom: 1px solid var(--line); }
 main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
 h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
 .top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
@@ -49179,7 +50372,8 @@ h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left:
 
 /* Tiles and panels */
 .tiles { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: .75rem; margin: 0 0 1rem; }
-.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: .6rem .9rem .7rem; }
+.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px;
+  padding: .6rem .9rem .7rem; }
 .tile b { display: block; font-size: 1.35rem; line-height: 1.35; font-weight: 560; letter-spacing: -.02em;
           white-space: nowrap; }
 .tile span { color: var(--soft); font-size: .8rem; }
@@ -49190,7 +50384,8 @@ h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left:
 .panel > .head h2 { margin-right: auto; }
 .panel > .body { padding: 0 1rem 1rem; }
 .panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
-.scroll { contain: content; overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
+.scroll { contain: content; overflow: auto; max-height: 28rem; overscroll-behavior: contain;
+  border-radius: 0 0 10px 10px; }
 .scroll.tall { max-height: 36rem; }
 .scroll.full { max-height: none; }
 .two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
@@ -49198,23 +50393,27 @@ h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left:
 
 /* Tables */
 table { border-collapse: collapse; width: 100%; font-size: .93rem; }
-th { position: sticky; top: 0; background: var(--paper); text-align: left; font-weight: 500; font-size: .78rem;
+th { position: sticky; top: 0; background: var(--paper); text-align: left; font-weight: 500;
+  font-size: .78rem;
      color: var(--soft); padding: .3rem .5rem; white-space: nowrap;
      box-shadow: inset 0 -1px var(--line), inset 0 1px var(--line); }
-td { padding: .36rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: break-word; }
+td { padding: .36rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top;
+  overflow-wrap: break-word; }
 td .mono { overflow-wrap: anywhere; }
 tr:last-child td { border-bottom: 0; }
 th:first-child, td:first-child { padding-left: 1rem; }
 th:last-child, td:last-child { padding-right: 1rem; }
 td.n, th.n { text-align: right; white-space: nowrap; }
 td.one { width: 55%; max-width: 0; }
-td.one .mono { display: block; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; color: var(--soft); }
+td.one .mono { display: block; overflow: hidden; white-space: nowrap; text-overflow: ellipsis;
+  color: var(--soft); }
 td .mono { font-size: 12.5px; }
 td button.time { white-space: nowrap; }
 tbody tr:hover { background: var(--hover); }
 tbody tr.chosen, tbody tr.chosen:hover { background: var(--chosen); }
 tr.pick { cursor: pointer; }
-.chip { display: inline-block; background: var(--chip); color: var(--ink); max-width: 100%; border-radius: 5px;
+.chip { display: inline-block; background: var(--chip); color: var(--ink); max-width: 100%;
+  border-radius: 5px;
         padding: 0 .4rem; margin: 0 .25rem .15rem 0; font: 12px/1.55 var(--mono); overflow-wrap: anywhere; }
 .rate { display: flex; align-items: center; gap: .75rem; }
 .rate b { font-weight: 400; min-width: 2.5rem; }
@@ -49486,7 +50685,8 @@ function answer(id, text, good = true) {
 // -- numbers, times --
 
 const number = (value) => value === null || value === undefined ? "" : Math.round(value).toLocaleString("en");
-const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1) : number(value);
+const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1)
+  : number(value);
 function duration(seconds) {
   seconds = Math.max(0, Math.round(seconds));
   const minutes = Math.floor(seconds / 60), hours = Math.floor(seconds / 3600);
@@ -49520,7 +50720,8 @@ const inSteps = (text) => text.split(/(?<=\/)/).flatMap((part) => [part, el("wbr
 function makeCell(cell) {
   if (cell instanceof Node) return [cell];
   if (typeof cell !== "object" || cell === null) return [String(cell ?? "")];
-  if (cell.chips) return cell.chips.map(([key, value]) => el("span", { class: "chip", text: key + "=" + value }));
+  if (cell.chips) return cell.chips.map(([key, value]) => el("span",
+    { class: "chip", text: key + "=" + value }));
   const content = cell.steps ? inSteps(cell.text) : [cell.text];
   if (cell.href) return [el("a", { href: cell.href, class: cell.kind }, ...content)];
   if (cell.verdict) return [why(cell.verdict)];
@@ -49544,7 +50745,8 @@ function setColumns(table, columns) {
   table.replaceChildren(el("thead", {}, el("tr", {}, ...heads)), el("tbody"));
 }
 function newLine(columns, pick) {
-  const line = el("tr", { class: pick ? "pick" : null }, ...columns.map((name) => el("td", { class: columnClass(name) })));
+  const line = el("tr", { class: pick ? "pick" : null },
+    ...columns.map((name) => el("td", { class: columnClass(name) })));
   line.marks = [];
   if (pick) line.addEventListener("click", () => { if (!getSelection().toString()) pick(line.row.key); });
   return line;
@@ -49695,7 +50897,8 @@ async function ask(path, wish) {
 
 // -- views --
 
-const VIEWS = { overview: renderOverview, stream: renderStream, script: renderScript, requests: renderRequests };
+const VIEWS = { overview: renderOverview, stream: renderStream, script: renderScript,
+  requests: renderRequests };
 
 function placeOf(hash) {
   const [, view = "", part = ""] = hash.split("/");
@@ -49732,7 +50935,8 @@ function leave() {
   for (const id of ["stream-facts", "script-facts"]) setText($(id), "");
   for (const id of ["console-lines", "lines", "messages", "connections"]) $(id).replaceChildren();
   for (const id of ["messages", "connections"]) $(id).shape = null;
-  for (const id of ["request", "chosen", "trouble", "stream-gone", "stream-parts", "log"]) $(id).hidden = true;
+  for (const id of ["request", "chosen", "trouble", "stream-gone", "stream-parts",
+    "log"]) $(id).hidden = true;
   scrollTo(0, 0);
 }
 let pending = false;
@@ -49743,7 +50947,8 @@ function render() {
     pending = false;
     if (!state.server) return;
     const { version, worker, others } = state.server;
-    setText($("version"), version + (others ? " · process " + worker + ", without its " + others + " siblings" : ""));
+    setText($("version"), version + (others ? " · process " + worker + ", without its " + others
+      + " siblings" : ""));
     $("faults").hidden = !state.chaos?.active;
     setText($("faults"), state.chaos?.active ? "Fault injection is on: " + state.chaos.chaos : "");
     VIEWS[at.view]();
@@ -49754,36 +50959,43 @@ function render() {
 
 const STATES = { running: ["ok", "running"], failed: ["bad", "not loaded"],
   stale: ["bad", "has an error, an older version is running"] };
-const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 400 ? "warn" : "", text: String(status) });
+const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 400 ? "warn" : "",
+  text: String(status) });
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
   renderTiles(server, streams);
-  for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id), number(list.length));
+  for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
+    number(list.length));
   fill($("scripts"), ["script", "state", "~registered", "last error"], scripts.map((script) => ({
     key: script.name,
     cells: [scriptLink(script.name), { dot: STATES[script.state][0], text: STATES[script.state][1] },
       script.summary || "–", script.trouble ? { kind: "bad", text: script.trouble } : ""],
   })), { none: "No scripts yet. Put a .js file into " + server.folder + "." });
-  fill($("streams"), ["stream", "~script", "#connections", "messages / s", "~#messages", "~#waiting", "#dropped"],
+  fill($("streams"), ["stream", "~script", "#connections", "messages / s", "~#messages", "~#waiting",
+    "#dropped"],
     streams.map((stream) => ({
       key: stream.path,
-      cells: [streamLink(stream.path), scriptLink(stream.script), number(stream.connections), sparkWithRate(stream.path),
+      cells: [streamLink(stream.path), scriptLink(stream.script), number(stream.connections),
+        sparkWithRate(stream.path),
         number(stream.messages), stream.waiting ? bytes(stream.waiting) : "", bad(stream.dropped)],
     })), { none: "No streams. A script opens one with routeRegistry.registerStreamRoute(path)." });
   fill($("routes"), ["route", "~handler", "~script", "#calls", "#errors", "~#p50 ms", "#p95 ms", "~#max ms"],
     routes.map((route) => ({
       key: route.method + " " + route.path,
-      cells: [path(route.method + " " + route.path), mono(route.handler), scriptLink(route.script), number(route.calls),
+      cells: [path(route.method + " " + route.path), mono(route.handler), scriptLink(route.script),
+        number(route.calls),
         bad(route.errors), ms(route.p50), ms(route.p95), ms(route.max)],
     })), { none: "No routes. A script makes one with routeRegistry.registerRoute(path, handler)." });
   fill($("latest"), ["time", "request", "#status", "#ms"], state.requests.slice(0, 8).map((entry) => ({
     key: entry.number,
-    cells: [{ button: clock(entry.time) }, path(entry.method + " " + entry.target), statusCell(entry), ms(entry.ms)],
+    cells: [{ button: clock(entry.time) }, path(entry.method + " " + entry.target), statusCell(entry),
+      ms(entry.ms)],
   })), { none: "None yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
   fill($("graphql"), ["field", "type", "~script", "#calls", "#errors"], graphql.map((field) => {
     const name = field.kind + " " + field.name;
-    const cell = field.kind === "subscription" ? streamLink("/graphql/subscription/" + field.name, name) : mono(name);
+    const cell = field.kind === "subscription" ? streamLink("/graphql/subscription/" + field.name, name)
+      : mono(name);
     return { key: name,
       cells: [cell, mono(field.type), scriptLink(field.owner), number(field.calls), bad(field.errors)] };
   }));
@@ -49842,9 +51054,11 @@ function renderStream() {
     return;
   }
   const { facts } = view, samples = samplesOf(at.name), chart = spark(at.name, "big");
-  setText($("stream-facts"), [number(facts.connections) + " connected", number(facts.messages) + " messages sent",
+  setText($("stream-facts"), [number(facts.connections) + " connected", number(facts.messages)
+    + " messages sent",
     number(facts.dropped) + " dropped", "keeps " + number(facts.depth), facts.script].join(" · "));
-  setText($("stream-rate"), rateText(perSecond(samples)) + " / s now, " + number(Math.max(...samples)) + " / s at most");
+  setText($("stream-rate"), rateText(perSecond(samples)) + " / s now, " + number(Math.max(...samples))
+    + " / s at most");
   if ($("stream-spark").firstChild !== chart) $("stream-spark").replaceChildren(chart);
   if (view.messages) renderMessages(view);
   renderConnections(view);
@@ -49852,8 +51066,10 @@ function renderStream() {
 }
 function renderMessages({ messages, facts, focus }) {
   const head = focus ? "!this connection" : "!filter and data";
-  fill($("messages"), ["time", head, "~#size", "#matched", "~#queued", "#dropped"], messages.map((message) => {
-    const filter = message.filter ? { chips: Object.entries(message.filter) } : { kind: "soft", text: "everyone" };
+  fill($("messages"), ["time", head, "~#size", "#matched", "~#queued", "#dropped"],
+    messages.map((message) => {
+    const filter = message.filter ? { chips: Object.entries(message.filter) }
+      : { kind: "soft", text: "everyone" };
     return {
       key: message.sequence,
       cells: [{ button: clock(message.time, true), title: message.id },
@@ -49883,12 +51099,14 @@ function renderConnections({ connections, wanted, chosen }) {
     const age = duration(now() - connection.since), name = connectionButton(connection);
     const waiting = lag(connection.waiting, bytes(connection.waiting));
     return { key: connection.key, cells: chosen ? [name, { verdict: connection.verdict }, age, waiting]
-      : [name, connection.address, age, number(connection.got), lag(connection.behind, number(connection.behind)), waiting] };
+      : [name, connection.address, age, number(connection.got),
+        lag(connection.behind, number(connection.behind)), waiting] };
   }), { none: $("q").value.trim() ? "No connection has that." : "Nobody is connected.",
     pick: chooseConnection, chosen: focus });
   const shown = new Set(connections.map(({ key }) => key));
   for (const key of buttons.keys()) if (!shown.has(key)) buttons.delete(key);
-  setText($("n-connections"), connections.length < wanted ? connections.length + " of " + number(wanted) : number(wanted));
+  setText($("n-connections"), connections.length < wanted ? connections.length + " of " + number(wanted)
+    : number(wanted));
 }
 function choose(sequence, pause = Boolean(sequence)) {
   chosen = sequence;
@@ -49916,7 +51134,8 @@ function standStill(hold, pause) {
 function renderChosen(message, forgotten) {
   $("chosen").hidden = !message && !forgotten;
   $("chosen-text").hidden = $("reasons").hidden = !message;
-  if (forgotten) setText($("chosen-facts"), "This message is no longer kept, so nothing can be said about it.");
+  if (forgotten)
+    setText($("chosen-facts"), "This message is no longer kept, so nothing can be said about it.");
   if (!message) return;
   const counts = message.matched === null ? "kept from an earlier start of the server" : "when it was sent: "
     + ["matched", "queued", "dropped"].map((name) => number(message[name]) + " " + name).join(", ");
@@ -50114,7 +51333,8 @@ async function evaluate(code) {
 // -- requests --
 
 function renderRequests() {
-  const words = $("request-q").value.toLowerCase(), errors = $("only-errors").checked, all = state.server.requests;
+  const words = $("request-q").value.toLowerCase(), errors = $("only-errors").checked,
+    all = state.server.requests;
   const shown = state.requests.filter((entry) =>
     (!errors || entry.status >= 400) && (entry.method + " " + entry.target).toLowerCase().includes(words));
   setText($("n-requests"), number(shown.length) + (all > shown.length ? " of " + number(all) : ""));
@@ -50133,8 +51353,10 @@ async function openRequest(key) {
     const entry = await ask("engine/request?number=" + key + "&worker=" + state.server.worker);
     body = entry.body;
     line = entry.method + " " + entry.target;
-    facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from " + entry.address].join(" · ");
-    text = headerText(entry.headers) + "\n\n" + (body ?? "(a body of " + bytes(entry.size) + " that was not kept)");
+    facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from "
+      + entry.address].join(" · ");
+    text = headerText(entry.headers) + "\n\n" + (body ?? "(a body of " + bytes(entry.size)
+      + " that was not kept)");
   } catch (error) {
     line = error.message;
   }
@@ -50258,8 +51480,8 @@ def bch_bits(value, bits, generator):
 
 
 def qr_code(text):
-    """The modules of a QR code as rows of 0 and 1 (dark), without the light zone around it. Raises ValueError for
-    a text of more than 106 bytes."""
+    """The modules of a QR code as rows of 0 and 1 (dark), without the light zone around it. Raises ValueError
+    for a text of more than 106 bytes."""
     data = utf8(text)
     version = next((number for number, (size, _, blocks) in enumerate(QR_VERSIONS, 1)
                     if len(data) + 2 <= size * blocks), None)
@@ -50306,8 +51528,8 @@ def qr_format_places(width):
 
 
 def qr_fill(grid, bits):
-    """Puts data where nothing is yet: in columns of two from the right, up and down in turn. They are texts there, so
-    that the mask knows them."""
+    """Puts data where nothing is yet: in columns of two from the right, up and down in turn. They are texts
+    there, so that the mask knows them."""
     width, stream = len(grid), iter(bits)
     columns = [x for x in range(width - 1, 0, -2) if x > 6] + [5, 3, 1]
     for number, right in enumerate(columns):
@@ -50330,7 +51552,8 @@ def qr_masked(grid, mask):
 
 
 def qr_penalty(rows):
-    """How hard a code is to read (7.8.3.1): runs, blocks, what looks like a corner, and too much of one kind."""
+    """How hard a code is to read (7.8.3.1): runs, blocks, what looks like a corner, and too much of one
+    kind."""
     width, penalty = len(rows), 0
     for line in ["".join(map(str, row)) for row in (*rows, *zip(*rows))]:
         penalty += sum(len(run) - 2 for run in re.findall("0{5,}|1{5,}", line))
@@ -50342,10 +51565,11 @@ def qr_penalty(rows):
 
 
 def qr_in_terminal(rows, colour):
-    """A code as lines of half-blocks. With `colour` it is black on white whatever the terminal's colours are; without
-    it is meant for a dark one."""
+    """A code as lines of half-blocks. With `colour` it is black on white whatever the terminal's colours are;
+    without it is meant for a dark one."""
     blank = [0] * (len(rows) + 2 * QR_QUIET_ZONE)
-    rows = [blank] * QR_QUIET_ZONE + [[0] * QR_QUIET_ZONE + row + [0] * QR_QUIET_ZONE for row in rows] + [blank] * QR_QUIET_ZONE
+    rows = [blank] * QR_QUIET_ZONE + [[0] * QR_QUIET_ZONE + row + [0] * QR_QUIET_ZONE for row in rows] \
+        + [blank] * QR_QUIET_ZONE
     lines = []
     for upper, lower in itertools.zip_longest(rows[::2], rows[1::2], fillvalue=blank):
         line = "".join("█▀▄ "[2 * a + b] if not colour else " ▄▀█"[2 * a + b] for a, b in zip(upper, lower))
@@ -50358,14 +51582,16 @@ def qr_picture(rows):
     width = len(rows) + 2 * QR_QUIET_ZONE
     path = "".join(f"M{x + QR_QUIET_ZONE} {y + QR_QUIET_ZONE}h1v1h-1z"
                    for y, row in enumerate(rows) for x, dark in enumerate(row) if dark)
-    return (f'<svg class="qr" role="img" aria-label="QR code" viewBox="0 0 {width} {width}" shape-rendering="crispEdges">'
-            f'<path fill="#fff" d="M0 0h{width}v{width}H0z"/><path fill="#000" d="{path}"/></svg>')
+    return (f'<svg class="qr" role="img" aria-label="QR code" viewBox="0 0 {width} {width}" '
+            f'shape-rendering="crispEdges"><path fill="#fff" d="M0 0h{width}v{width}H0z"/><path fill="#000" '
+            f'd="{path}"/></svg>')
 
 
 # -- For other devices -------------------------------------------------------------------
 
 SHARE_STYLE = r"""
-main { min-height: 100vh; display: grid; place-content: center; justify-items: center; gap: 1.5rem; padding: 1.5rem; text-align: center; }
+main { min-height: 100vh; display: grid; place-content: center; justify-items: center; gap: 1.5rem;
+  padding: 1.5rem; text-align: center; }
 .qr { width: min(70vh, 88vw); height: auto; border-radius: 12px; border: 1px solid var(--line); }
 .address { font: 600 clamp(1.1rem, 4.5vw, 3.2rem)/1.2 var(--mono); overflow-wrap: anywhere; margin: 0; }
 h1 { font-size: clamp(1.1rem, 3vw, 1.8rem); font-weight: 500; }
@@ -50373,12 +51599,14 @@ h1 { font-size: clamp(1.1rem, 3vw, 1.8rem); font-weight: 500; }
 
 
 def share_addresses(server):
-    """URLs under which other devices find a server, the likeliest first; none when it listens to this machine only."""
+    """URLs under which other devices find a server, the likeliest first; none when it listens to this machine
+    only."""
     host = server.gate.host
     if is_own_name(f"[{host}]" if ":" in host else host):
         return []
     names = [host] if host not in ("0.0.0.0", "::", "") else own_addresses(host == "::")
-    return [f"http://{f'[{name}]' if ':' in name else name}:{server.server_port}{server.app.base_path}/" for name in names]
+    return [f"http://{f'[{name}]' if ':' in name else name}:{server.server_port}{server.app.base_path}/"
+            for name in names]
 
 
 @local_page("GET", "/engine/share")
@@ -50393,7 +51621,8 @@ def share_page(handler, head, body):
     else:
         parts = ["<h1>Only this machine can reach the server</h1>",
                  "<p>Start it with <code>--share</code>, and other devices on the network can, too.</p>"]
-    return html_response(200, render_page("Share – aiwebengine", SHARE_STYLE, f"<main>{''.join(parts)}</main>"))
+    return html_response(200, render_page("Share – aiwebengine", SHARE_STYLE,
+                                          f"<main>{''.join(parts)}</main>"))
 
 
 # -- Fault injection ---------------------------------------------------------------------
@@ -51617,7 +52846,8 @@ class Server:
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
-        self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage,
+        self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine,
+                               storage=storage,
                                redis=self._redis)
         self.app.base_path = base_path.rstrip("/")
         if worker is not None:
@@ -51657,12 +52887,13 @@ class Server:
         return self._http.chaos
 
     def start(self, hold_log=False):
-        """Serves from now on. With `hold_log` the log keeps its lines about that back until app.log.release()."""
+        """Serves from now on. With `hold_log` the log keeps its lines about that back until
+        app.log.release()."""
         raise_file_limit()
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         if not memory_used():
-            self.app.log.write("warn", "this system does not report the size of the process: scripts that use too much "
-                                       "memory are not stopped")
+            self.app.log.write("warn", "this system does not report the size of the process: scripts that "
+                                       "use too much memory are not stopped")
         try:
             self.app.script_files()     # a folder that cannot be read is an error now, not later
             self._http = self._listen()
@@ -51772,15 +53003,17 @@ def base_path(text):
     if not re.fullmatch(r"[\w/.~%-]*", path, re.ASCII) or "//" in path or re.search(r"/\.\.?(/|$)", path):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /app")
     if any((path + "/").startswith(owned + "/") for owned in RESERVED_PATHS):
-        raise argparse.ArgumentTypeError(f"{text!r} is the path of pages of the server itself; choose another, such as /app")
+        raise argparse.ArgumentTypeError(f"{text!r} is the path of pages of the server itself; choose "
+                                         "another, such as /app")
     return path
 
 
 def listen_host(text):
     host = text.strip().removeprefix("[").removesuffix("]")
     if not _HOST_NAME.fullmatch(host) and not is_address(host.partition("%")[0]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name or address of this machine: write it alone, such as "
-                                         "localhost or 0.0.0.0 (all addresses); the port belongs to --port")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name or address of this machine: write it "
+                                         "alone, such as localhost or 0.0.0.0 (all addresses); the port "
+                                         "belongs to --port")
     return host
 
 
@@ -51793,8 +53026,8 @@ def origin(text):
     """An origin as browsers send it: without the port that goes without saying."""
     found = _ORIGIN.fullmatch(text)
     if not found and text not in ("*", "null"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an origin: it has a scheme, a host and perhaps a port, "
-                                         "such as http://localhost:5173; * is every origin")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an origin: it has a scheme, a host and perhaps a "
+                                         "port, such as http://localhost:5173; * is every origin")
     if found and (found[1].lower(), found[3]) in (("http", ":80"), ("https", ":443")):
         return f"{found[1]}://{found[2]}"
     return text
@@ -51802,8 +53035,8 @@ def origin(text):
 
 def allowed_host(text):
     if text != "*" and not _HOST_NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a host name: write the name alone, without scheme, port or "
-                                         "path, such as dev.example; * is every name")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host name: write the name alone, without "
+                                         "scheme, port or path, such as dev.example; * is every name")
     return text
 
 
@@ -51823,35 +53056,44 @@ def shell_word(text):
     return text if re.fullmatch(r"[\w.:/\\~+-]+", text) else f'"{text}"'
 
 
-#: The options of the command line by group: names and what argparse is told. `--docs options` shows them, too.
+#: The options of the command line by group: names and what argparse is told. `--docs options` shows them,
+#: too.
 OPTIONS = {
     "serving": (
-        (("--host",), dict(type=listen_host, default=DEFAULT_HOST, help=f"address to listen on ({DEFAULT_HOST}: this machine only)")),
-        (("--port",), dict(type=port_number, default=DEFAULT_PORT, help=f"port ({DEFAULT_PORT}); 0 takes any free one")),
+        (("--host",), dict(type=listen_host, default=DEFAULT_HOST,
+                           help=f"address to listen on ({DEFAULT_HOST}: this machine only)")),
+        (("--port",), dict(type=port_number, default=DEFAULT_PORT,
+                           help=f"port ({DEFAULT_PORT}); 0 takes any free one")),
         (("--open",), dict(action="store_true", help="open the first page in the browser")),
         (("--share",), dict(action="store_true",
-                            help="let other devices on the network in (--host 0.0.0.0), and show a QR code for them")),
+                            help="let other devices on the network in (--host 0.0.0.0), and show a QR code "
+                                 "for them")),
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
         (("--handler-timeout",), dict(type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
                                       help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")),
         (("--max-memory",), dict(
             type=positive, default=DEFAULT_MAX_MEMORY >> 20, metavar="MIB",
-            help=f"MiB by which all scripts together may let the process grow ({DEFAULT_MAX_MEMORY >> 20:,})")),
+            help="MiB by which all scripts together may let the process grow "
+                 f"({DEFAULT_MAX_MEMORY >> 20:,})")),
         (("--storage",), dict(metavar="FILE.db",
                               help="keep sharedStorage and the histories of streams in this file (SQLite)")),
         (("--chaos",), dict(type=chaos_rules, default="", metavar="RULES",
-                            help='inject faults, such as "latency=200ms drop=1%%; /chat: kill=30s"; see below')),
+                            help='inject faults, such as "latency=200ms drop=1%%; /chat: kill=30s"; see '
+                                 'below')),
         (("--log-level",), dict(choices=[level for level in LEVELS if level != "log"], default="info",
                                 help="how much to print (info)"))),
     "writing and testing scripts": (
-        (("--init",), dict(type=pathlib.Path, metavar="DIR", help="write a starter: a script, a page, a test, types")),
+        (("--init",), dict(type=pathlib.Path, metavar="DIR",
+                           help="write a starter: a script, a page, a test, types")),
         (("--check",), dict(action="store_true", help="load the scripts, say what they register, and exit")),
         (("--test",), dict(action="store_true", help="run the *.test.js of SCRIPTS and exit")),
         (("--watch",), dict(action="store_true", help="with --test: run them again whenever a file changes")),
-        (("--reporter",), dict(choices=("spec", "tap", "junit"), default="spec", help="with --test: how to report (spec)")),
+        (("--reporter",), dict(choices=("spec", "tap", "junit"), default="spec",
+                               help="with --test: how to report (spec)")),
         (("--report",), dict(metavar="FILE", help="with --test: write the report of --reporter to a file")),
         (("--docs",), dict(metavar="NAME", nargs="?", const="",
-                           help="what scripts can call, or one call such as registerRoute, or a page such as streams")),
+                           help="what scripts can call, or one call such as registerRoute, or a page such as "
+                                "streams")),
         (("--types",), dict(action="store_true", help="print aiwebengine.d.ts, for editors and TypeScript"))),
     "JavaScript without a server": (
         (("-e",), dict(dest="code", metavar="CODE", help="run JavaScript code and exit")),
@@ -51860,20 +53102,26 @@ OPTIONS = {
     "networks and deployment": (
         (("--cors",), dict(
             type=origins, action="extend", default=[], metavar="ORIGIN",
-            help="let pages of this origin use the server, with cookies; * for all, without; may be repeated")),
+            help="let pages of this origin use the server, with cookies; * for all, without; may be "
+                 "repeated")),
         (("--allow-host",), dict(type=allowed_host, action="append", default=[], metavar="NAME",
                                  help="answer for this host name too; * for all")),
-        (("--rate-limit",), dict(type=rate, metavar="N/s", help="POSTs and new streams per second and client address")),
+        (("--rate-limit",), dict(type=rate, metavar="N/s",
+                                 help="POSTs and new streams per second and client address")),
         (("--max-connections",), dict(type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
                                       help=f"event streams at the same time ({DEFAULT_MAX_CONNECTIONS:,})")),
         (("--base-path",), dict(type=base_path, default="", metavar="/PATH",
-                                help="where a proxy shows this server: for redirects and for the links of its own pages")),
+                                help="where a proxy shows this server: for redirects and for the links of "
+                                     "its own pages")),
         (("--trust-proxy",), dict(
             type=positive, nargs="?", const=1, default=0, metavar="N",
-            help="believe the N proxies before this server (1) whose request it is: request.ip, --rate-limit")),
+            help="believe the N proxies before this server (1) whose request it is: request.ip, "
+                 "--rate-limit")),
         (("--redis",), dict(metavar="URL",
-                            help="share messages and sharedStorage with other processes through Redis (package redis)")),
-        (("--workers",), dict(type=positive, metavar="N", help="serve with N processes on one port, joined by --redis"))),
+                            help="share messages and sharedStorage with other processes through Redis "
+                                 "(package redis)")),
+        (("--workers",), dict(type=positive, metavar="N",
+                              help="serve with N processes on one port, joined by --redis"))),
     "about the engine": (
         (("--engine",), dict(choices=sorted(ENGINES), default=DEFAULT_ENGINE,
                              help="js2py runs ECMAScript 5.1 on the package js2py, where that is installed")),
@@ -51941,7 +53189,8 @@ def own_command():
 
 # -- Documentation -----------------------------------------------------------------------
 #
-# What travels with this file: --docs and /engine/docs. All of it is Markdown: the host API made from the tables that
+# What travels with this file: --docs and /engine/docs. All of it is Markdown: the host API made from the
+# tables that
 # also make the types, the command line from its options, and one page on streams, GraphQL and tests.
 
 GUIDE = """\
@@ -52052,7 +53301,8 @@ test("a tick reaches the subscribers", async () => {
 
 _DECLARED_TYPE = re.compile(
     r"(?:/\*\*(?P<doc>(?:[^*]|\*(?!/))*)\*/\n)?"
-    r"(?P<code>(?:declare \w+|interface|type) (?P<name>\w+)(?:: (?P<type>\w+);|.*?))\n(?=\n|/\*\*|declare |type |interface |\Z)", re.S)
+    r"(?P<code>(?:declare \w+|interface|type) (?P<name>\w+)(?:: (?P<type>\w+);|.*?))\n(?=\n|/\*\*|declare |"
+    r"type |interface |\Z)", re.S)
 _MEMBER = re.compile(r"  (?:/\*\*(?P<doc>(?:[^*]|\*(?!/))*)\*/\n  )?(?P<code>\S[^\n]*(?:\n {4}[^\n]*)*)\n")
 
 
@@ -52063,38 +53313,46 @@ def plain_doc(text):
 
 def host_api_markdown():
     """The host API as a page: from type_declarations(), and so from HOST_API."""
-    parts = ["# Host API", "After this page you know every call that a script has, what it takes and what it gives. `--types` "
-             "prints the same for editors."]
+    parts = ["# Host API", "After this page you know every call that a script has, what it takes and what it "
+             "gives. `--types` prints the same for editors."]
     texts = re.split(r"^// What [^\n]*\n", type_declarations().partition("\n\n")[2], flags=re.M)
     for title, text in zip(("Scripts", "Of the web", "In test files"), texts):
         found = list(_DECLARED_TYPE.finditer(text))
-        values = {match["type"]: match for match in found if match["type"]}      # by what they are instances of
+        # by what they are instances of
+        values = {match["type"]: match for match in found if match["type"]}
         functions = [match for match in found if match["code"].startswith("declare function")]
         for match in found:
             if match["name"] in values and match["code"].startswith("interface"):
                 value = values[match["name"]]
-                parts += [f"## {value['name']}", plain_doc(value["doc"]), *members_markdown(match["code"], value["name"])]
+                parts += [f"## {value['name']}", plain_doc(value["doc"]),
+                          *members_markdown(match["code"], value["name"])]
         for number, match in enumerate(functions):
-            parts += [f"## {title}: functions"] * (not number) + [f"### {match['name']}", plain_doc(match["doc"])]
+            parts += [f"## {title}: functions"] * (not number) + [f"### {match['name']}",
+                                                                  plain_doc(match["doc"])]
             parts.append(f"```ts\n{match['code'].removeprefix('declare function ')}\n```")
-        rest = [match for match in found if not match["type"] and match not in functions and match["name"] not in values]
+        rest = [match for match in found if not match["type"] and match not in functions
+                and match["name"] not in values]
         parts += [f"## {title}: shapes"] * bool(rest)
         for match in rest:
-            if match["code"].startswith("declare var"):     # what belongs to the class whose instances stand above
+            # what belongs to the class whose instances stand above
+            if match["code"].startswith("declare var"):
                 parts[-1] += "\n" + "\n".join(members_markdown(match["code"], None)).replace(
                     "- `new (", f"- `new {match['name']}(").replace("- `", f"- `{match['name']}.").replace(
                     f"{match['name']}.new ", "new ")
             else:
                 members = members_markdown(match["code"], None) if "{\n" in match["code"] else []
-                parts += [f"### {match['name']}", plain_doc(match["doc"]), *(members or [f"```ts\n{match['code']}\n```"])]
+                parts += [f"### {match['name']}", plain_doc(match["doc"]),
+                          *(members or [f"```ts\n{match['code']}\n```"])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def members_markdown(code, owner):
-    """The members of an interface. Those of an object have headings of their own, where something is said of them."""
+    """The members of an interface. Those of an object have headings of their own, where something is said of
+    them."""
     parts, lines = [], []
     for match in _MEMBER.finditer(code.partition("{\n")[2]):
-        member, doc = " ".join(match["code"].rstrip(";").removeprefix("readonly ").split()), plain_doc(match["doc"])
+        member, doc = " ".join(
+            match["code"].rstrip(";").removeprefix("readonly ").split()), plain_doc(match["doc"])
         if owner is None or not doc:
             lines.append(f"- `{member}`" + (f" {doc}" if doc else ""))
             continue
@@ -52106,14 +53364,16 @@ def members_markdown(code, owner):
 def options_markdown():
     """The command line as a page: from OPTIONS."""
     parts = ["# Command line", "After this page you can start, test and tune the server.",
-             "```text\npython aiwebengine.py [SCRIPTS] [options]\n```", "SCRIPTS is a folder of `.js` files, or one file; `scripts/` if it "
+             "```text\npython aiwebengine.py [SCRIPTS] [options]\n```",
+             "SCRIPTS is a folder of `.js` files, or one file; `scripts/` if it "
              "is left out."]
     for group, options in OPTIONS.items():
         lines = []
         for names, settings in options:
             value = settings.get("metavar") or "|".join(settings.get("choices", ())) or (
                 "" if "action" in settings else names[0].lstrip("-").upper())
-            shown = f"{', '.join(names)}{f' [{value}]' if value and 'nargs' in settings else f' {value}' if value else ''}"
+            argument = "" if not value else f" [{value}]" if "nargs" in settings else f" {value}"
+            shown = ", ".join(names) + argument
             lines.append(f"- `{shown}` {settings.get('help', 'print the version').replace('%%', '%')}")
         parts += [f"## {group[0].upper()}{group[1:]}", "\n".join(lines)]
     return "\n\n".join([*parts, "## Fault injection", f"```text\n{CHAOS_SYNTAX.rstrip()}\n```"]) + "\n"
@@ -52123,10 +53383,21 @@ def options_markdown():
 DOCS = {"guide": lambda: GUIDE, "host-api": host_api_markdown, "options": options_markdown}
 
 
+def print_docs(text):
+    """Prints Markdown; on a terminal lines are broken between words."""
+    width = min(100, shutil.get_terminal_size().columns) if sys.stdout.isatty() else math.inf
+    code = False
+    for line in text.rstrip("\n").split("\n"):
+        code ^= line.startswith("```")
+        print(line if code or len(line) <= width else textwrap.fill(
+            line, width, subsequent_indent="  " * line.startswith("- "), break_long_words=False,
+            break_on_hyphens=False))
+
+
 def show_docs(name):
     """--docs: everything, or a page, or the parts whose heading or option has the name."""
     if name in ("", *DOCS):
-        print("\n".join(make() for page, make in DOCS.items() if name in ("", page)), end="")
+        print_docs("\n".join(make() for page, make in DOCS.items() if name in ("", page)))
         return EXIT_OK
     headings, found = [], []
     for make in DOCS.values():
@@ -52135,13 +53406,14 @@ def show_docs(name):
             headings += [heading, heading.rpartition(".")[2]]
             if name.lower() in (heading.lower(), heading.rpartition(".")[2].lower()):
                 found.append(part)
-            found += [f"{part.partition(chr(10))[0]}\n\n{line}" for line in part.split("\n") if re.match(rf"- `(?:--)?{re.escape(name)}(?![\w-])", line)]
+            found += [f"{part.partition(chr(10))[0]}\n\n{line}" for line in part.split("\n")
+                      if re.match(rf"- `(?:--)?{re.escape(name)}(?![\w-])", line)]
     if not found:
         near = nearest(name, [*DOCS, *headings])
         print(f"aiwebengine: nothing in the documentation is named {printable(name)}"
               + (f"; did you mean {near}?" if near else "; --docs alone shows all"), file=sys.stderr)
         return EXIT_USAGE
-    print("\n\n".join(part.strip() for part in found))
+    print_docs("\n\n".join(part.strip() for part in found))
     return EXIT_OK
 
 
@@ -52151,13 +53423,14 @@ _INLINE = re.compile(r"`(?P<code>[^`]+)`|\*\*(?P<bold>.+?)\*\*|(?P<text>[^`*]+|.
 def inline_html(text):
     """Code and bold words of a line of Markdown."""
     tags = {"code": "code", "bold": "strong"}
-    return "".join(f"<{tags[kind]}>{esc(found[kind])}</{tags[kind]}>" if (kind := found.lastgroup) in tags else esc(found[0])
+    return "".join(f"<{tags[kind]}>{esc(found[kind])}</{tags[kind]}>" if (kind := found.lastgroup) in tags
+                   else esc(found[0])
                    for found in _INLINE.finditer(text))
 
 
 def markdown_html(text):
-    """Markdown as HTML, as far as the pages of --docs use it: headings, paragraphs, lists, code. Each heading begins
-    a section."""
+    """Markdown as HTML, as far as the pages of --docs use it: headings, paragraphs, lists, code. Each heading
+    begins a section."""
     parts, opened, known = [], False, set()
     for block in re.findall(r"^```.*?^```$|[^\n](?:(?!\n\n).)*", text, re.S | re.M):
         heading = re.match(r"(#+) (.*)", block)
@@ -52172,10 +53445,12 @@ def markdown_html(text):
         elif block.startswith("```"):
             info, _, code = block[3:-3].partition("\n")
             label = info.partition(" ")[2]
-            parts.append((f'<p class="label">{esc(label)}</p>' if label else "") + f'<pre tabindex="0">{esc(code.rstrip())}</pre>')
+            parts.append((f'<p class="label">{esc(label)}</p>' if label else "")
+                         + f'<pre tabindex="0">{esc(code.rstrip())}</pre>')
         elif block.startswith("- "):
             items = re.split(r"\n(?=- )", block)
-            parts.append("<ul>" + "".join(f"<li>{inline_html(' '.join(item[2:].split()))}</li>" for item in items) + "</ul>")
+            parts.append("<ul>" + "".join(f"<li>{inline_html(' '.join(item[2:].split()))}</li>"
+                                          for item in items) + "</ul>")
         else:
             parts.append(f"<p>{inline_html(' '.join(block.split()))}</p>")
     return "\n".join(parts) + ("</section>" if opened else "")
@@ -52184,8 +53459,10 @@ def markdown_html(text):
 DOCS_STYLE = r"""
 header { position: sticky; top: 0; z-index: 1; }
 header input { max-width: 22rem; margin-left: auto; }
-.columns { display: grid; grid-template-columns: minmax(11rem, 16rem) minmax(0, 1fr); max-width: 76rem; margin: 0 auto; }
-nav { position: sticky; top: 3.4rem; align-self: start; max-height: calc(100vh - 3.4rem); overflow: auto; padding: 1rem; font-size: .9rem; }
+.columns { display: grid; grid-template-columns: minmax(11rem, 16rem) minmax(0, 1fr); max-width: 76rem;
+  margin: 0 auto; }
+nav { position: sticky; top: 3.4rem; align-self: start; max-height: calc(100vh - 3.4rem); overflow: auto;
+  padding: 1rem; font-size: .9rem; }
 nav a { display: block; padding: .1rem 0; overflow-wrap: anywhere; }
 nav a.sub { padding-left: .8rem; color: var(--soft); }
 main { padding: 1rem 1.25rem 4rem; min-width: 0; }
@@ -52194,7 +53471,8 @@ h1 { padding-top: 1rem; }
 h2 { font-size: 1.35rem; margin: 2.2rem 0 .4rem; }
 h3 { font-size: 1.1rem; margin: 1.8rem 0 .4rem; }
 h4 { font: 600 .95rem/1.4 var(--mono); margin: 1.2rem 0 .3rem; overflow-wrap: anywhere; }
-pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: .6rem .9rem; margin: .3rem 0 .7rem; overflow-x: auto; }
+pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: .6rem .9rem;
+  margin: .3rem 0 .7rem; overflow-x: auto; }
 ul { padding-left: 1.2rem; } li { margin: .25rem 0; overflow-wrap: anywhere; }
 code { background: var(--chip); border-radius: 4px; padding: 0 .25rem; }
 .label { color: var(--soft); font-size: .85rem; margin: .6rem 0 0; }
@@ -52206,7 +53484,8 @@ const parts = [...document.querySelectorAll("main section")];
 const texts = parts.map((part) => part.textContent.toLowerCase());
 for (const part of parts) {
   if (part.dataset.level > 2) continue;
-  $("contents").append(el("a", { href: "#" + part.id, text: part.firstChild.textContent, class: part.dataset.level > 1 ? "sub" : null }));
+  $("contents").append(el("a", { href: "#" + part.id, text: part.firstChild.textContent,
+    class: part.dataset.level > 1 ? "sub" : null }));
 }
 function search() {
   const words = $("q").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -52233,7 +53512,8 @@ DOCS_BODY = """\
 def docs_page():
     """(text, Content-Security-Policy) of /engine/docs."""
     text = markdown_html("\n".join(make() for make in DOCS.values()))
-    return render_program("Documentation", "M3 2.5h7l3 3v8H3z", DOCS_STYLE, DOCS_BODY.replace("{text}", text), DOCS_SCRIPT)
+    return render_program("Documentation", "M3 2.5h7l3 3v8H3z", DOCS_STYLE, DOCS_BODY.replace("{text}", text),
+                          DOCS_SCRIPT)
 
 
 @local_page("GET", "/engine/docs")
@@ -52377,17 +53657,22 @@ def trouble_with(scripts, options):
 def no_scripts(scripts, options):
     """What to do when there is nothing to serve."""
     command, given = own_command(), options.scripts is not None
-    folders = [path.name for path in sorted(scripts.parent.glob("*")) if path.is_dir() and any(path.glob("*.js"))]
+    folders = [path.name for path in sorted(scripts.parent.glob("*")) if path.is_dir()
+               and any(path.glob("*.js"))]
     if any(scripts.parent.glob("*.js")):
         folders.insert(0, ".")
     meant = nearest(scripts.name, folders) if given else None
-    if options.run or options.dump_python is not None or scripts.suffix == ".js" or not scripts.parent.is_dir():
+    if options.run or options.dump_python is not None or scripts.suffix == ".js" \
+            or not scripts.parent.is_dir():
         return f"{printable(str(scripts))} does not exist"
-    lines = [f"{printable(str(scripts))} does not exist" + (f"; did you mean {scripts.parent / meant}?" if meant else "")
+    lines = [f"{printable(str(scripts))} does not exist" + (f"; did you mean {scripts.parent / meant}?"
+                                                            if meant else "")
              if given else "name the folder that has your scripts. What you can do:"]
     name = shell_word(str(scripts)) if given else "mypoll"
-    lines.append(f"  {command} --init {name:<12} write a starter into a new folder: a live poll, with its page and tests")
-    lines += [f"  {command} {shell_word(str(scripts.parent / folder)):<19} serve the scripts of this folder" for folder in folders[:5]]
+    lines.append(f"  {command} --init {name:<12} write a starter into a new folder: a live poll, with its "
+                 "page and tests")
+    lines += [f"  {command} {shell_word(str(scripts.parent / folder)):<19} serve the scripts of this folder"
+              for folder in folders[:5]]
     return "\n".join([*lines, f"  {command} --help              what else there is"])
 
 
@@ -52423,7 +53708,8 @@ def outline(source, word=None):
     for place, depth, text, number in sorted(found, key=lambda item: item[:2]):
         entries.append(OutlineEntry(source.count("\n", 0, place) + 1, depth, text, number))
     for entry in reversed(entries):
-        entry.lines = min((ends[depth] for depth in range(entry.depth + 1) if depth in ends), default=end + 1) - entry.line
+        entry.lines = min((ends[depth] for depth in range(entry.depth + 1) if depth in ends),
+                          default=end + 1) - entry.line
         ends[entry.depth] = entry.line
         ends = {depth: line for depth, line in ends.items() if depth <= entry.depth}
     return entries
@@ -52445,7 +53731,8 @@ def show_outline(word):
         else:
             above[entry.depth] = entry
     if not shown:
-        print(f"aiwebengine: nothing here has {word!r} in its name; --outline alone shows the map", file=sys.stderr)
+        print(f"aiwebengine: nothing here has {word!r} in its name; --outline alone shows the map",
+              file=sys.stderr)
     return EXIT_OK if shown else EXIT_SCRIPT
 
 
@@ -52486,20 +53773,24 @@ def serve(scripts, options):
 
 
 def open_browser(server):
-    """--open: shows the first page that there is, where there is a screen: a browser in the terminal would take it
-    away from the log."""
-    if not (os.name == "nt" or sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))):
+    """--open: shows the first page that there is, where there is a screen: a browser in the terminal would
+    take it away from the log."""
+    if not (os.name == "nt" or sys.platform == "darwin"
+            or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))):
         server.app.log.write("warn", "--open: no browser can be shown here")
         return
     import webbrowser
     pages = ["/index.html"] if (server.app.public / "index.html").is_file() else []
-    pages += [path for method, path, _, link in known_paths(server.app) if link and method != "stream"] + ["/engine"]
-    threading.Thread(target=webbrowser.open, args=(server.url + pages[0].removesuffix("index.html"),), daemon=True).start()
+    pages += [path for method, path, _, link in known_paths(server.app) if link and method != "stream"] \
+        + ["/engine"]
+    threading.Thread(target=webbrowser.open, args=(server.url + pages[0].removesuffix("index.html"),),
+                     daemon=True).start()
 
 
 def on_stop_signals(stop, stop_at_once):
     """Calls stop() at the first signal that ends a program: Ctrl+C, a kill, a closed terminal (which may
-    tell so twice), and stop_at_once() at the next one of the first two kinds: whoever asks twice is in a hurry."""
+    tell so twice), and stop_at_once() at the next one of the first two kinds: whoever asks twice is in a
+    hurry."""
     told = []
 
     def handle(number, _frame):
@@ -52548,7 +53839,8 @@ def print_banner(server, options):
     if not (is_own_name(options.host) or options.workers):
         lines.append(f"  {'dashboard':<18} for other devices, view only: /engine?token={server.key.token}")
     if options.workers:
-        lines.append(f"  {'':<18} {options.workers} processes, joined by {RedisLink.shown_address(options.redis)}")
+        lines.append(f"  {'':<18} {options.workers} processes, joined by "
+                     f"{RedisLink.shown_address(options.redis)}")
     if server.chaos.rules:
         lines.append(f"  warning: fault injection is on: {printable(server.chaos.text)}")
     addresses = share_addresses(server.http)
@@ -52558,7 +53850,8 @@ def print_banner(server, options):
                   in enumerate(addresses or ["none can come: this machine has no address in a network"])]
     lines.append(f"  {'':<18} Ctrl+C stops; {server.url}/engine shows what happens")
     if addresses and (options.share or sys.stdout.isatty()):
-        lines += ["", *qr_lines(addresses[0]), f"  {server.url}/engine/share shows this large, for a projector"]
+        lines += ["", *qr_lines(addresses[0]),
+                  f"  {server.url}/engine/share shows this large, for a projector"]
     try:
         print("\n".join(lines), flush=True)
     except (OSError, UnicodeEncodeError):
@@ -52592,8 +53885,8 @@ def registrations(app):
 
 
 def lines_of(items, width):
-    """Texts, with commas between them, in lines that are no longer than width where that can be. No text is torn
-    apart."""
+    """Texts, with commas between them, in lines that are no longer than width where that can be. No text is
+    torn apart."""
     lines = [""]
     for number, item in enumerate(items, 1):
         item += "," if number < len(items) else ""
@@ -52639,7 +53932,8 @@ MAX_TEST_LOG = 20
 MAX_DIFF_LINES = 60
 MAX_DIFF_WORK = 1_000_000
 
-#: What test files have besides the host API, in their own language. `__tests` are the functions of ScriptTests.
+#: What test files have besides the host API, in their own language. `__tests` are the functions of
+#: ScriptTests.
 TEST_PRELUDE = r"""
 (() => {
   "use strict";
@@ -52676,7 +53970,8 @@ TEST_PRELUDE = r"""
       return block(`${name} {`, Array.from(value, ([key, item]) => `${part(key)} => ${part(item)}`), "}");
     }
     const keys = ownKeys(value).map((key) => {
-      const plain = typeof key === "symbol" ? `[${String(key)}]` : /^[A-Za-z_$][\w$]*$/.test(key) ? key : show(key);
+      const plain = typeof key === "symbol" ? `[${String(key)}]` : /^[A-Za-z_$][\w$]*$/.test(key) ? key
+        : show(key);
       return `${plain}: ${part(value[key])}`;
     });
     return block(name === "Object" ? "{" : `${name} {`, keys, "}");
@@ -52714,7 +54009,8 @@ TEST_PRELUDE = r"""
     }
     if (Array.isArray(a) && a.length !== b.length) return false;
     const keys = ownKeys(a);
-    return keys.length === ownKeys(b).length && keys.every((key) => Object.hasOwn(b, key) && equal(a[key], b[key]));
+    return keys.length === ownKeys(b).length && keys.every((key) => Object.hasOwn(b, key)
+      && equal(a[key], b[key]));
   }
 
   // -- assert
@@ -52730,13 +54026,15 @@ TEST_PRELUDE = r"""
   // An error that seems to come from the line that called the function `above`.
   function complaint(above, message, reason, facts = {}) {
     if (message instanceof Error) return message;
-    const error = new AssertionError({ message: message === undefined ? reason : `${message}\n${reason}`, ...facts });
+    const error = new AssertionError({ message: message === undefined ? reason : `${message}\n${reason}`,
+      ...facts });
     Error.captureStackTrace(error, above);
     return error;
   }
 
   function assert(value, message) {
-    if (!value) throw complaint(assert, message, `${show(value)} is not truthy`, { actual: value, expected: true });
+    if (!value) throw complaint(assert, message, `${show(value)} is not truthy`,
+      { actual: value, expected: true });
   }
 
   // Makes the pair of functions for one way of comparing.
@@ -52766,11 +54064,13 @@ TEST_PRELUDE = r"""
     if (typeof expected === "function") {
       const isClass = expected === Error || expected.prototype instanceof Error;
       if (isClass ? thrown instanceof expected : expected(thrown) === true) return;
-      return isClass ? `Expected ${expected.name}, but "${thrown}" was thrown` : `"${thrown}" was not what was expected`;
+      return isClass ? `Expected ${expected.name}, but "${thrown}" was thrown`
+        : `"${thrown}" was not what was expected`;
     }
     for (const key of ownKeys(expected)) {
       const wanted = expected[key], found = thrown?.[key];
-      const fits = wanted instanceof RegExp && typeof found === "string" ? wanted.test(found) : same(found, wanted);
+      const fits = wanted instanceof RegExp && typeof found === "string" ? wanted.test(found)
+        : same(found, wanted);
       if (fits) continue;
       return `The thrown value's ${String(key)} differs (- expected, + actual):\n${difference(found, wanted)}`;
     }
@@ -52782,23 +54082,27 @@ TEST_PRELUDE = r"""
   }
 
   // throws and rejects may be given a message in place of the expectation.
-  const sorted = (expected, message) => typeof expected === "string" ? [undefined, expected] : [expected, message];
+  const sorted = (expected, message) => typeof expected === "string" ? [undefined, expected]
+    : [expected, message];
 
   Object.assign(assert, {
     AssertionError,
     ok(value, message) {
-      if (!value) throw complaint(assert.ok, message, `${show(value)} is not truthy`, { actual: value, expected: true });
+      if (!value) throw complaint(assert.ok, message, `${show(value)} is not truthy`,
+        { actual: value, expected: true });
     },
     fail(message) {
       throw complaint(assert.fail, message, "assert.fail() was called");
     },
     match(text, pattern, message) {
       if (typeof text === "string" && pattern.test(text)) return;
-      throw complaint(assert.match, message, `${show(text)} does not match ${pattern}`, { actual: text, expected: pattern });
+      throw complaint(assert.match, message, `${show(text)} does not match ${pattern}`,
+        { actual: text, expected: pattern });
     },
     doesNotMatch(text, pattern, message) {
       if (typeof text !== "string" || !pattern.test(text)) return;
-      throw complaint(assert.doesNotMatch, message, `${show(text)} matches ${pattern}`, { actual: text, expected: pattern });
+      throw complaint(assert.doesNotMatch, message, `${show(text)} matches ${pattern}`,
+        { actual: text, expected: pattern });
     },
     throws(run, ...rest) {
       const [expected, message] = sorted(...rest);
@@ -52818,7 +54122,8 @@ TEST_PRELUDE = r"""
     },
     rejects(promise, ...rest) {
       const [expected, message] = sorted(...rest);
-      const missing = complaint(assert.rejects, message, "Expected a rejection, but the promise was fulfilled");
+      const missing = complaint(assert.rejects, message,
+        "Expected a rejection, but the promise was fulfilled");
       const unfit = complaint(assert.rejects, undefined, "");
       return settled(promise).then(() => { throw missing; }, (thrown) => {
         const reason = misfit(thrown, expected);
@@ -52846,11 +54151,14 @@ TEST_PRELUDE = r"""
   const declare = (mode) => (name, ...rest) => {
     const run = rest.find((item) => typeof item === "function");
     const options = rest.find((item) => typeof item === "object" && item !== null) ?? {};
-    if (typeof name !== "string" || !name) throw new TypeError("test: the first argument is the name of the test, a string");
-    if (!run && mode !== "todo" && mode !== "skip") throw new TypeError(`test: "${name}" needs a function to run`);
+    if (typeof name !== "string" || !name)
+      throw new TypeError("test: the first argument is the name of the test, a string");
+    if (!run && mode !== "todo" && mode !== "skip")
+      throw new TypeError(`test: "${name}" needs a function to run`);
     host.declare(name, run, mode, options.timeout, new Error().stack);
   };
-  const test = Object.assign(declare("run"), { skip: declare("skip"), only: declare("only"), todo: declare("todo") });
+  const test = Object.assign(declare("run"), { skip: declare("skip"), only: declare("only"),
+    todo: declare("todo") });
   const hook = (when) => (run) => {
     if (typeof run !== "function") throw new TypeError(`${when}: the argument is a function to run`);
     host.hook(when, run);
@@ -52865,7 +54173,8 @@ TEST_PRELUDE = r"""
 
   function checkOptions(name, options, known) {
     for (const key of Object.keys(options)) {
-      if (!known.includes(key)) throw new TypeError(`${name}: there is no option "${key}"; the options are ${known.join(", ")}`);
+      if (known.includes(key)) continue;
+      throw new TypeError(`${name}: there is no option "${key}"; the options are ${known.join(", ")}`);
     }
   }
 
@@ -52890,12 +54199,15 @@ TEST_PRELUDE = r"""
     } else if (body !== undefined) {
       headers["content-type"] = "text/plain;charset=UTF-8";
     }
-    for (const [name, value] of Object.entries(options.headers ?? {})) headers[name.toLowerCase()] = String(value);
+    for (const [name, value] of Object.entries(options.headers
+      ?? {})) headers[name.toLowerCase()] = String(value);
     return new Promise((resolve, reject) => {
-      host.request(String(method).toUpperCase(), addressOf(path, options.query), headers, body, resolve, reject);
+      host.request(String(method).toUpperCase(), addressOf(path, options.query), headers, body, resolve,
+        reject);
     }).then(({ status, headers, body }) => {
       const isJson = /^application\/([\w.-]+\+)?json\b/.test(headers["content-type"] ?? "");
-      const answer = { status, ok: status >= 200 && status < 300, headers, body, json: isJson ? parsed(body, null) : null };
+      const answer = { status, ok: status >= 200 && status < 300, headers, body, json: isJson
+        ? parsed(body, null) : null };
       return status < 500 ? answer : noticed(answer, Object.keys(answer));
     });
   }
@@ -52931,7 +54243,8 @@ TEST_PRELUDE = r"""
   function connect(path, options = {}) {
     checkOptions("connect", options, CONNECT_OPTIONS);
     const headers = { ...EVENT_SOURCE };
-    for (const [name, value] of Object.entries(options.headers ?? {})) headers[name.toLowerCase()] = String(value);
+    for (const [name, value] of Object.entries(options.headers
+      ?? {})) headers[name.toLowerCase()] = String(value);
     if (options.lastEventId !== undefined) headers["last-event-id"] = String(options.lastEventId);
     return client(addressOf(path, options.query), headers);
   }
@@ -52992,7 +54305,8 @@ def line_diff(actual, expected):
     """Two texts line by line: `- ` expected, `+ ` actual, and up to two lines around each difference."""
     old, new = expected.split("\n"), actual.split("\n")
     lines, start = [], 0
-    if len(old) * len(new) > MAX_DIFF_WORK:     # comparing all would take too long: only around the first difference
+    # comparing all would take too long: only around the first difference
+    if len(old) * len(new) > MAX_DIFF_WORK:
         same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(old, new))
         start = max(0, sum(1 for _ in same) - 2)
         old, new = old[start:start + MAX_DIFF_LINES], new[start:start + MAX_DIFF_LINES]
@@ -53033,7 +54347,8 @@ class Exchange:
     `body` bytes. `stream` is True when the connection stays open for events."""
 
     def __init__(self, server, method, address, headers, body):
-        lines = [f"{method} {address} HTTP/1.1", "Host: localhost", *[f"{k}: {v}" for k, v in headers.items()]]
+        lines = [f"{method} {address} HTTP/1.1", "Host: localhost",
+                 *[f"{k}: {v}" for k, v in headers.items()]]
         if body or method in ("POST", "PUT", "PATCH"):
             lines.append(f"Content-Length: {len(body)}")
         self.label = f"{method} {address.partition('?')[0]}"
@@ -53178,8 +54493,8 @@ class Parked:
 
 
 class TestResult:
-    """What became of one test: `outcome` is passed, failed, skipped or todo; `failure` is text or None, `notes`
-    are lines that scripts or the test wrote; `place` is (file, line) or None."""
+    """What became of one test: `outcome` is passed, failed, skipped or todo; `failure` is text or None,
+    `notes` are lines that scripts or the test wrote; `place` is (file, line) or None."""
 
     def __init__(self, file, name, outcome="passed"):
         self.file, self.name, self.outcome = file, name, outcome
@@ -53192,7 +54507,8 @@ class TestResult:
 # -- Script tests: one file --------------------------------------------------------------
 
 #: What the log says of a handler that failed: of an error that the test got as its answer.
-_HANDLER_FAILED = re.compile(r"^\S+: (?:route|stream|query|mutation|subscription) .*?(?:: the (?:handler|resolver) |"
+_HANDLER_FAILED = re.compile(r"^\S+: (?:route|stream|query|mutation|subscription) .*?(?:: the (?:handler|"
+                             r"resolver) |"
                              "names the handler )")
 
 
@@ -53248,7 +54564,8 @@ class ScriptTests:
                 realm.define(name, functools.partial(refuse_in_tests, name))
             realm.define("__tests", {
                 name: getattr(self, "do_" + name) for name in
-                ("declare", "hook", "diff", "request", "overlooked", "connect", "take", "state", "next", "close",
+                ("declare", "hook", "diff", "request", "overlooked", "connect", "take", "state",
+                 "next", "close",
                  "advance")})
             realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
             realm.evaluate(self.host.source, self.path.name, timeout=self.timeout)
@@ -53447,8 +54764,8 @@ class ScriptTests:
         return event.is_set()
 
     def drive(self, event, seconds):
-        """Waits for the test itself: gives it what it asked for, and moves the clock to the next timer whenever
-        nothing else is left to do. The seconds are real ones."""
+        """Waits for the test itself: gives it what it asked for, and moves the clock to the next timer
+        whenever nothing else is left to do. The seconds are real ones."""
         limit = time.monotonic() + (math.inf if seconds is None else seconds)
         start = self.clock.time
         while not event.is_set():
@@ -53457,10 +54774,11 @@ class ScriptTests:
                 continue
             due = self.clock.next_due()
             if due is None or due == math.inf:
-                self.stuck = "the test waits for something that can no longer happen: no timer is set, and no " \
-                             "request is running"
+                self.stuck = "the test waits for something that can no longer happen: no timer is set, and " \
+                             "no request is running"
             elif due > start + MAX_TEST_WAIT * 1000:
-                self.stuck = f"the test waits for something that has not happened after {MAX_TEST_WAIT} s on its clock"
+                self.stuck = f"the test waits for something that has not happened after {MAX_TEST_WAIT} s " \
+                    "on its clock"
             if self.stuck or time.monotonic() > limit:
                 return False
             self.clock.step()
@@ -53524,7 +54842,8 @@ class ScriptTests:
         if self.current is None:
             raise HostError(f"{what}: this is possible within a test, not while the file is loaded")
         if method not in METHODS:
-            raise HostError(f"{what}: the method must be one of {', '.join(METHODS)}, not {json.dumps(method)}")
+            raise HostError(f"{what}: the method must be one of {', '.join(METHODS)}, not "
+                            f"{json.dumps(method)}")
         if not address.startswith("/"):
             raise HostError(f"{what}: the path must start with \"/\", but is {json.dumps(address)}")
         for name, value in headers.items():
@@ -53603,7 +54922,8 @@ def refuse_in_tests(name, *arguments):
 def stack_places(stack):
     """(file, line, column) of the calls of a stack, without those of the prelude."""
     frames = [found.groups() for found in map(STACK_LINE.match, stack.split("\n")) if found]
-    return [(file, int(line), int(column)) for _, file, line, column in frames if column and file != TEST_PRELUDE_NAME]
+    return [(file, int(line), int(column)) for _, file, line, column in frames if column
+            and file != TEST_PRELUDE_NAME]
 
 
 # -- Reports of tests --------------------------------------------------------------------
@@ -53833,7 +55153,8 @@ def watch_tests(scripts, options):
         while True:
             stamps = folder_stamps(folder)
             code = on_script_thread(run_tests_once, scripts, options)
-            print(f"{time.strftime('%H:%M:%S')}  waiting for changes in {folder}; Ctrl+C ends", file=sys.stderr,
+            print(f"{time.strftime('%H:%M:%S')}  waiting for changes in {folder}; Ctrl+C ends",
+                  file=sys.stderr,
                   flush=True)
             while folder_stamps(folder) == stamps:
                 time.sleep(WATCH_INTERVAL)
@@ -53885,7 +55206,8 @@ class Workers:
     def __init__(self, scripts, options):
         self.scripts, self.options = scripts, options
         self.workers = [WorkerProcess(number) for number in range(options.workers)]
-        self.ports = []                 # sockets that keep the port for us; connections go to those who listen
+        # sockets that keep the port for us; connections go to those who listen
+        self.ports = []
         self.stopping = False
         self.stamps = None
         self.settling = 0
@@ -53970,7 +55292,8 @@ class Workers:
             os._exit(code)
 
     def _wait(self, seconds):
-        """Waits, deals out connections, and takes in what the children tell: the files that their scripts import."""
+        """Waits, deals out connections, and takes in what the children tell: the files that their scripts
+        import."""
         channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
         end = time.monotonic() + seconds
         ready = self.ports
@@ -53990,6 +55313,9 @@ class Workers:
                 time.sleep(0.01)        # it is ending: `_reap` will find it
             while b"\n" in worker.received:
                 line, _, worker.received = worker.received.partition(b"\n")
+                if worker.number == 0 and not worker.up:        # it has printed the banner
+                    for other in self.workers:
+                        self._tell(other, b"b")
                 worker.up, worker.files = True, json.loads(line)
 
     def _deal(self, port):
@@ -54046,15 +55372,17 @@ class Workers:
         elif self.settling:
             self.settling -= 1
             for worker in self.workers:
-                if worker.up and worker.channel is not None:
-                    self._tell(worker)
+                if worker.up:
+                    self._tell(worker, b"r")
 
     @staticmethod
-    def _tell(worker):
+    def _tell(worker, command):
+        """Commands are b"r", to look at files, and b"b", when the banner is printed."""
         try:
-            worker.channel.send(b"r")
+            if worker.channel is not None:
+                worker.channel.send(command)
         except OSError:
-            pass                        # it has died, or has more to do than to look at files
+            pass                        # it has died, or has more to do than to listen
 
     def _end(self):
         """Stops all, gently first."""
@@ -54083,7 +55411,8 @@ def serve_as_worker(scripts, options, number, channel, first, dealt):
         return EXIT_USAGE
     if first and number == 0:
         print_banner(server, options)
-    server.app.log.release()
+    if number == 0 or not first:        # the others wait for b"b"
+        server.app.log.release()
     if first and number == 0 and options.open:
         open_browser(server)
     command = b"r"
@@ -54092,7 +55421,9 @@ def serve_as_worker(scripts, options, number, channel, first, dealt):
         while not select.select([channel], [], [], 0.5)[0] and not stop.is_set():
             pass
         command = b"" if stop.is_set() else received(channel, 64)
-        if command:
+        if b"b" in command:
+            server.app.log.release()
+        if b"r" in command:
             try:
                 on_script_thread(server.app.refresh)
             except OSError as error:
@@ -54252,7 +55583,8 @@ test("only what is on the list can be chosen", async () => {
     // A vote goes to the server as a form. The answer comes over the stream, to everybody.
     async function vote(choice) {
       const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
-      const problem = response.status < 500 ? await response.text() : "The script failed. The terminal says where.";
+      const problem = response.status < 500 ? await response.text()
+        : "The script failed. The terminal says where.";
       $("answer").textContent = response.ok ? "" : problem;
     }
 
@@ -54303,9 +55635,13 @@ def write_starter(folder):
         print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_USAGE
     command, place = own_command(), shell_word(str(folder))
-    print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
-                     "What next:", f"  {command} {place}", f"      then open http://localhost:{DEFAULT_PORT}/ in two windows, and vote",
-                     f"  {command} --test {place}", "      runs the tests",
+    print("\n".join([f"Written to {folder}:",
+                     *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
+                     "What next:", f"  {command} {place} --open",
+                     f"      shows it at http://localhost:{DEFAULT_PORT}/: open that in two windows, and "
+                     "vote (phones can, too, with --share)",
+                     f"  {command} --test {place}", "      runs the tests", f"  {command} --docs",
+                     "      shows what scripts can call",
                      "  Change poll.js while the server runs: what you save is there at once."]))
     return EXIT_OK
 
@@ -54406,7 +55742,8 @@ def failure_report(realm, error, sources):
     if isinstance(error, ScriptTimeout):
         return f"{realm.name}  {error.message}"
     if not error.name or error.phase == "parse":
-        return error_report(error, sources, False) if error.name else "Uncaught " + realm.inspected(error.value)
+        return error_report(error, sources, False) if error.name \
+            else "Uncaught " + realm.inspected(error.value)
     last_line = error.stack.rpartition("\n")[2]
     cause = realm.inspected(error.value).partition(last_line)[2]
     cause = (cause if "\n    at" in error.stack else cause.removeprefix("]")).strip()
@@ -54520,7 +55857,8 @@ class Prompt:
             try:
                 self.evaluate(read_script(argument), last=True)
             except (OSError, ValueError) as error:
-                print(f"{argument} cannot be read: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+                print(f"{argument} cannot be read: {getattr(error, 'strerror', None) or error}",
+                      file=sys.stderr)
         else:
             print(f"There is no command .{command}; .help lists them all.", file=sys.stderr)
         return True
@@ -54615,15 +55953,19 @@ class ModuleEnd(Exception):
 
 
 def run_program(*_exception):
-    """main(), and then the end of the program. It runs as the hook of an exception that ends the module: as long as
-    the code of a program's first file runs, CPython keeps the syntax tree of that file, here 90 MiB."""
+    """main(), and then the end of the program. It runs as the hook of an exception that ends the module: as
+    long as the code of a program's first file runs, CPython keeps the syntax tree of that file, here 90
+    MiB."""
     sys.excepthook = sys.__excepthook__
     share_one_arena()
     gc.freeze()                         # what is there by now stays: no collection need look at it again
     try:
         code = main()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
+    except BrokenPipeError:             # `| head` has seen enough
+        os._exit(EXIT_PIPE)
     except Exception:
         sys.excepthook(*sys.exc_info())
         code = EXIT_USAGE
