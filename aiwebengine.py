@@ -167,10 +167,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,991
+    15  Realm, jobs and timers                                                         3,993
           Helpers of generated code: any realm                                           359
           Helpers of generated code: one realm                                           245
-          Helpers of generated code: shortcuts                                           661
+          Helpers of generated code: shortcuts                                           663
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        418
@@ -29527,7 +29527,8 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_floor(obj, text, value):
         """Math.floor(value)"""
-        if type(value) is float and type(obj) is JSObject and "floor" in obj.props and -2147483648.0 < value < 2147483648.0 \
+        if type(value) is float and type(obj) is JSObject and "floor" in obj.props \
+                and -2147483648.0 < value < 2147483648.0 \
                 and (obj.props["floor"] is known.get("floor") or knows(obj, "floor")):
             return round_down(value) or (0 if value else value)
         return method(obj, "floor", text)(obj, value)
@@ -29618,7 +29619,8 @@ def iteration_helpers(realm, helpers):
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
     runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype,
-                   array_iteration_untouched=realm.array_iteration_untouched, push_untouched=realm.push_untouched)
+                   array_iteration_untouched=realm.array_iteration_untouched,
+                   push_untouched=realm.push_untouched)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
