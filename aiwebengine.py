@@ -13,23 +13,23 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            399
+     1  This page: contents, imports, version                                            401
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         452
+     3  ERRORS, TEXT AND NUMBERS                                                         453
           Long texts                                                                     149
-          Lengths and numbers                                                             39
+          Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      356
-          Program and statements                                                          74
+     5  Syntax tree                                                                      359
+          Program and statements                                                          77
           Functions and classes                                                           31
           Literals and names                                                              36
           Expressions                                                                     75
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,354
+     6  Parser                                                                         2,388
           Parser: names and scopes                                                       252
-          Parser: statements                                                             480
+          Parser: statements                                                             512
           Parser: functions                                                              173
           Parser: classes                                                                200
           Parser: expressions                                                            457
@@ -37,46 +37,46 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               184
           Parser: modules                                                                217
           Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,365
+     7  Scope analysis                                                                 1,366
           Variables and scopes                                                           178
-          Resolving names                                                                832
+          Resolving names                                                                833
           Types of variables                                                             344
-     8  Values and objects                                                             1,264
-          Property descriptors                                                           213
+     8  Values and objects                                                             1,266
+          Property descriptors                                                           215
           Ordinary objects                                                               417
           Functions                                                                      137
           Arrays                                                                         320
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,056
+     9  Conversions and operators                                                      1,059
           Numbers and text                                                               124
           Type conversion                                                                252
-          Objects                                                                        153
+          Objects                                                                        156
           Equality and order                                                              86
           Arithmetic                                                                     248
           Iteration                                                                      164
-    10  Code generator                                                                 4,046
+    10  Code generator                                                                 4,127
           Nodes of Python                                                                200
           Functions and their variables                                                  474
-          Statements                                                                     180
-          Loops, jumps and try                                                           443
-          Destructuring                                                                  161
+          Statements                                                                     214
+          Loops, jumps and try                                                           452
+          Destructuring                                                                  177
           Expressions                                                                    247
           Classes                                                                        182
           Operators                                                                      422
           Assignments                                                                    334
-          Members and calls                                                              424
+          Members and calls                                                              446
           Members as targets                                                             104
           Questions about nodes                                                          181
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,124
+    11  Built-ins of the language                                                      9,319
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     69
-          Error                                                                          250
+          Error                                                                          264
           Number                                                                         314
           BigInt                                                                          50
           Math                                                                           170
@@ -98,10 +98,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: constructor                                                             51
           Iterator prototypes                                                             10
           Array                                                                          144
-          Array: callbacks                                                               109
+          Array: callbacks                                                               111
           Array: order                                                                   126
-          Array: prototype methods                                                       547
-          Array: methods that typed arrays share                                          79
+          Array: prototype methods                                                       553
+          Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 44
           Map and Set                                                                    434
@@ -121,6 +121,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async generators                                                               112
           Async iteration                                                                162
           Array.fromAsync                                                                 42
+          Disposal of resources                                                          162
           JSON: parsing                                                                  438
           JSON: writing                                                                  360
           Reflect                                                                         73
@@ -167,9 +168,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,975
+    15  Realm, jobs and timers                                                         3,999
           Helpers of generated code: any realm                                           359
-          Helpers of generated code: one realm                                           884
+          Helpers of generated code: one realm                                           245
+          Helpers of generated code: shortcuts                                           663
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        418
@@ -801,7 +803,8 @@ def check_string_length(length):
 
 def checked_text(text):
     """A text that is not too long, or a RangeError."""
-    check_string_length(len(text))
+    if len(text) > MAX_STRING_LENGTH:
+        check_string_length(len(text))
     return text
 
 
@@ -1479,6 +1482,9 @@ class ForInStatement(Node, fields="left right body"):
 class ForOfStatement(Node, fields="left right body is_await"):
     """for (left of right) body, for await (left of right) body"""
 
+#: The kinds of VariableDeclarations whose values are disposed of at the end of their block.
+USING = ("using", "await using")
+
 class VariableDeclaration(Node, fields="kind declarations"):
     """kind declarations;   kind: "var", "let" or "const" """
 
@@ -1725,6 +1731,8 @@ _UNARY_OPERATORS = frozenset("typeof void delete ! ~ + - ++ --".split())
 _EXPRESSION_ENDS = frozenset(") ] } , ; : end name".split())
 _SUBSCRIPTS = frozenset(". ( [ ?. template".split())
 _LOOPS = frozenset(("for", "while", "do"))
+#: How a declaration with `using` begins, and the first name in it.
+_USING = re.compile(r"(await[ \t]+)?using[ \t]+(?!(?:in|instanceof)\b)([\w$\\]+)[ \t]*(=(?!=))?")
 
 _IDENTIFIER_NAMES = JS_KEYWORDS | {"name", "escaped"}
 _PROPERTY_KEYS = _IDENTIFIER_NAMES | {"string", "number", "bigint", "[", "private"}
@@ -2072,6 +2080,8 @@ class StatementParser(NameParser):
                 if self.strict else "In non-strict mode code, functions can only be declared at top level, "
                 "inside a block, or as the body of an if statement.")
         if type == "name" and self.escaped_at != self.start:
+            if self.using_kind() is not None:
+                raise self.error(_SINGLE_STATEMENT)
             if self.value == "let" and not self.strict:
                 following, _, newline = self.peek()
                 if following == "[" or not newline and following in ("name", "{"):
@@ -2121,6 +2131,13 @@ class StatementParser(NameParser):
 
     def parse_name_statement(self):
         """Read a statement that begins with an identifier or one of the contextual keywords."""
+        using = self.using_kind()
+        if using is not None:
+            function = self.function
+            if self.declarations.is_function and not (function.returns or function.static_block
+                                                      or self.is_module):
+                raise self.error(f"'{using}' declarations are not allowed at the top level of a script")
+            return self.parse_variable_statement(using)
         if self.value in ("let", "async") and self.escaped_at != self.start:
             following, value, newline = self.peek()
             if self.value == "async":
@@ -2199,10 +2216,22 @@ class StatementParser(NameParser):
         body = self.check_labelled_function(self.parse_substatement())
         return self.finish(WithStatement(value, body), start, line, column)
 
-    def parse_variable_statement(self):
+    def using_kind(self, in_for=False):
+        """The kind of a declaration that begins here: "using", "await using"; None for anything else."""
+        if self.value not in ("using", "await") or self.type != "name" or self.escaped_at == self.start:
+            return None
+        match = _USING.match(self.source, self.start)
+        if match is None or (in_for and match[2] == "of" and not match[3]) \
+                or (match[1] and not self.function.is_async):
+            return None
+        return "await using" if match[1] else "using"
+
+    def parse_variable_statement(self, using=None):
         start, line, column = self.start, self.line, self.start - self.line_start
-        kind = self.value
+        kind = using or self.value
         self.advance()
+        if using == "await using":
+            self.advance()
         declarations = self.parse_declarators(kind, False)
         self.consume_semicolon()
         return self.finish(VariableDeclaration(kind, declarations), start, line, column)
@@ -2216,6 +2245,8 @@ class StatementParser(NameParser):
                 target = self.parse_binding_name()
                 self.declare(kind, target)
             else:
+                if kind in USING:
+                    self.unexpected()
                 names = []
                 target = self.parse_binding_target(names)
                 for identifier in names:
@@ -2227,8 +2258,8 @@ class StatementParser(NameParser):
             elif not (in_for and (self.type == "in" or self.is_name("of"))):
                 if target.__class__ is not Identifier:
                     raise self.error("Missing initializer in destructuring declaration")
-                if kind == "const":
-                    raise self.error("Missing initializer in const declaration")
+                if kind == "const" or kind in USING:
+                    raise self.error(f"Missing initializer in {kind} declaration")
             declarations.append(self.finish(VariableDeclarator(target, init), start, line, column))
             if self.type != ",":
                 return declarations
@@ -2311,6 +2342,7 @@ class StatementParser(NameParser):
         if first_type == "name" and word == "let" and self.escaped_at != first:
             following = self.peek()[0]
             declares = following in ("[", "{", "escaped", "name")
+        declares = declares or self.using_kind(True) is not None
         init = None
         if declares:
             init = self.parse_for_declaration()
@@ -2336,8 +2368,10 @@ class StatementParser(NameParser):
 
     def parse_for_declaration(self):
         start, line, column = self.start, self.line, self.start - self.line_start
-        kind = self.value
+        kind = self.using_kind(True) or self.value
         self.advance()
+        if kind == "await using":
+            self.advance()
         declarations = self.parse_declarators(kind, True)
         return self.finish(VariableDeclaration(kind, declarations), start, line, column)
 
@@ -2349,6 +2383,8 @@ class StatementParser(NameParser):
                              node.start)
         declarator = node.declarations[0]
         plain = node.kind == "var" and declarator.id.__class__ is Identifier
+        if node.kind in USING and not is_of:
+            raise self.error(f"A for-in loop cannot declare with '{node.kind}'", node.start)
         if declarator.init is not None and (is_of or self.strict or not plain):     # B.3.5 allows the others
             raise self.error(f"{loop} loop variable declaration may not have an initializer.", node.start)
 
@@ -2444,7 +2480,11 @@ class StatementParser(NameParser):
         self.expect(":")
         consequent = []
         while self.type not in ("case", "default", "}"):
-            consequent.append(self.parse_statement())
+            statement = self.parse_statement()
+            if statement.__class__ is VariableDeclaration and statement.kind in USING:
+                raise self.error(f"'{statement.kind}' declarations are not allowed in case clauses",
+                                 statement.start)
+            consequent.append(statement)
             self.check_covers()
         return self.finish(SwitchCase(test, consequent), start, line, column)
 
@@ -4334,6 +4374,7 @@ class ScopeAnalyzer:
                     self.declare(scope, "import", specifier.local, statement.start, statement.end)
 
     def declare(self, scope, kind, identifier, start, end):
+        kind = "const" if kind in USING else kind
         variable = scope.declare(kind, identifier.name, start, end)
         if variable.region is None:
             variable.region = self.region
@@ -5682,6 +5723,8 @@ class ProtectedAttrs(dict):
         if value is not self.originals.get(key):
             for name in self.relied_on.get(key, ()):
                 setattr(self.realm, name, False)
+                if name in self.realm.runtime:      # generated code asks, too
+                    self.realm.runtime[name] = False
 
     def __setitem__(self, key, flags):
         dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int
@@ -6730,15 +6773,15 @@ def number_to_string(value):
     """Number::toString with radix 10 (6.1.6.1.20)."""
     if type(value) is int:
         return str(value)
+    text = repr(value)
+    if text[-2:] == ".0":
+        return "0" if value == 0 else text[:-2]
+    if "e" not in text and "n" not in text and "0.0000" not in text[:7]:
+        return text
     if value != value:
         return "NaN"
-    if value in (INFINITY, -INFINITY):
+    if value - value != 0:
         return "Infinity" if value > 0 else "-Infinity"
-    text = repr(value)
-    if text.endswith(".0"):
-        return "0" if value == 0 else text[:-2]
-    if "e" not in text and not text.startswith(("0.0000", "-0.0000")):
-        return text
     sign = "-" if text[0] == "-" else ""
     mantissa, _, exponent = text.lstrip("-").partition("e")
     whole, _, fraction = mantissa.partition(".")
@@ -7167,6 +7210,9 @@ def instance_of(value, target):
         raise JSTypeError("Right-hand side of 'instanceof' is not an object")
     handler = target.get(SYM_HAS_INSTANCE)
     if handler is not undefined and handler is not null:
+        if type(handler) is JSFunction and handler.info.kind == "builtin" \
+                and handler.info.name == "[Symbol.hasInstance]":
+            return ordinary_has_instance(target, value)
         return to_boolean(call(handler, target, value))
     if target.fn is None:
         raise JSTypeError("Right-hand side of 'instanceof' is not callable")
@@ -8544,9 +8590,43 @@ class FunctionEmitter(NodeMaker):
 class StatementEmitter(FunctionEmitter):
     """Translates statements, and the declarations of modules."""
 
+    #: The temporary with the list of what `using` declared in the innermost block with one.
+    resources = None
+
     def statements(self, nodes):
+        kinds = {node.kind for node in nodes if type(node) is VariableDeclaration and node.kind in USING}
+        if kinds:
+            self.disposing(lambda: self.all_statements(nodes), "await using" in kinds)
+        else:
+            self.all_statements(nodes)
+
+    def all_statements(self, nodes):
         for node in nodes:
             self.statement(node)
+
+    def disposing(self, visit, is_async):
+        """What visit() emits, and then, however it ends, the disposal of what `using` declared (14.2.2)."""
+        resources, failure = self.temporary(), self.temporary()
+        self.emit_assign(resources, self.node(ast.List, [], _LOAD))
+        self.emit_assign(failure, self.const(None))
+        outer, self.resources = self.resources, resources
+        body = self.collect(visit)
+        self.resources = outer
+        handler = self.node(ast.ExceptHandler, self.name("BaseException"), "error", [
+            self.node(ast.Assign, [self.store(failure)], self.name("error")),
+            self.node(ast.Raise, None, None)])
+        closing = self.call("async_dispose" if is_async else "dispose", self.name(resources),
+                            self.name(failure))
+        if is_async:
+            closing.args.append(self.const(self.is_generator))
+            closing = self.node(ast.YieldFrom, closing)
+        self.emit(self.node(ast.Try, body, [handler], [], [self.node(ast.Expr, closing)]))
+
+    def used(self, kind, value):
+        """The value of a declaration, noted for its disposal where the kind is one of USING."""
+        if kind not in USING:
+            return value
+        return self.call("use_resource", self.name(self.resources), value, self.const(kind == "await using"))
 
     def statement(self, node):
         poll_interrupt()
@@ -8612,7 +8692,7 @@ class StatementEmitter(FunctionEmitter):
                     self.emit_store(target.scope, self.name("undefined"), True)
                 continue
             if isinstance(target, Identifier):
-                value = self.named(init, target.name)
+                value = self.used(node.kind, self.named(init, target.name))
                 self.line, self.column = declarator.line, declarator.column
                 if type(target.scope) is Variable:
                     self.emit_store(target.scope, value, True)
@@ -8902,7 +8982,9 @@ class LoopEmitter(StatementEmitter):
                 self.emit_assign(variable.python, self.call("Cell", self.load_variable(variable)))
             self.while_loop(node, node.test, body)
             self.finish_loop(jump)
-        self.in_scope(scope, inside)
+        kind = node.init.kind if isinstance(node.init, VariableDeclaration) else None
+        self.in_scope(scope, inside if kind not in USING
+                      else lambda: self.disposing(inside, kind == "await using"))
 
     def visit_ForInStatement(self, node):
         labels = self.take_labels()
@@ -8925,7 +9007,8 @@ class LoopEmitter(StatementEmitter):
         """for target in values: body"""
         left, scope = node.left, node.scope
         target = left.declarations[0].id if isinstance(left, VariableDeclaration) else left
-        simple = isinstance(target, Identifier) and type(target.scope) is Variable \
+        using = left.kind if isinstance(left, VariableDeclaration) and left.kind in USING else None
+        simple = isinstance(target, Identifier) and type(target.scope) is Variable and using is None \
             and not target.scope.boxed and (isinstance(left, VariableDeclaration)
                                             or not (self.is_constant(target.scope) or target.scope.early))
         if simple:
@@ -8942,6 +9025,12 @@ class LoopEmitter(StatementEmitter):
                 for variable in scope.names.values():
                     self.declare_cell(variable)
                 self.at(target)
+                if using is not None:
+                    self.disposing(lambda: (self.bind(target, self.used(using, self.name(id))),
+                                            self.statement(node.body)),
+                                   using == "await using")
+                    self.block = outer
+                    return
                 if isinstance(left, VariableDeclaration):
                     self.bind(target, self.name(id))
                 else:
@@ -9279,9 +9368,16 @@ class DestructuringEmitter(LoopEmitter):
         text = self.iterable_text(self.source_of[1]) if pattern is self.source_of[0] else []
         if all(element is None or self.is_unseen(element, store == self.assign_one)
                for element in pattern.elements):
-            values = self.temporary()
-            self.emit_assign(values,
-                             self.call("first_values", value, self.const(len(pattern.elements)), *text))
+            values, count = self.temporary(), self.const(len(pattern.elements))
+            if self.runs_often():
+                value, first = self.reusable(value)
+                size = self.call("len", self.attribute(value, "items"))
+                plain = self.both(*self.plain_array_tests(first, value, "array_iteration_untouched"),
+                                  self.compare(size, ast.GtE(), count))
+                self.emit_assign(values, self.either(plain, self.attribute(value, "items"),
+                                                     self.call("first_values", value, count, *text)))
+            else:
+                self.emit_assign(values, self.call("first_values", value, count, *text))
             for index, element in enumerate(pattern.elements):
                 if element is not None:
                     self.at(element)
@@ -9298,6 +9394,15 @@ class DestructuringEmitter(LoopEmitter):
         self.out += self.guarded_loop(body, iterator)
         if not (pattern.elements and isinstance(pattern.elements[-1], RestElement)):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
+
+    def plain_array_tests(self, first, value, untouched):
+        """Conditions that a value is an array of this realm with nothing of its own but elements, and that
+        what `untouched` stands for is as it was made."""
+        return (self.type_is(first, "JSArray"),
+                self.compare(self.attribute(value, "attrs"), _IS, self.const(None)),
+                self.negated(self.attribute(value, "props")),
+                self.compare(self.attribute(value, "proto"), _IS, self.name("ArrayPrototype")),
+                self.name(untouched))
 
     def is_unseen(self, element, assigned):
         """Whether an element of a pattern is a variable that only this function sees, and whose store cannot
@@ -10304,7 +10409,7 @@ class AssignmentEmitter(OperatorEmitter):
                 self.at(target)
                 self.assign_one(target, value)
         array = self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
-        self.emit_if(self.call("plain_arrays"), self.collect(assign),
+        self.emit_if(self.name("array_iteration_untouched"), self.collect(assign),
                      self.collect(lambda: self.assign_target(left, array)))
 
     def store_element(self, target, right):
@@ -10710,6 +10815,28 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(callee, Identifier) and callee.name == "eval" and not node.optional:
             return self.direct_eval(node)
         return self.call_with(callee, [], node.arguments, node.optional)
+
+    def effect_CallExpression(self, node):
+        """A call as a statement: array.push(value) is done inline."""
+        callee, arguments = node.callee, node.arguments
+        if not (isinstance(callee, MemberExpression) and not callee.computed and not callee.optional
+                and callee.property.name == "push" and len(arguments) == 1 and not node.optional
+                and not isinstance(callee.property, PrivateName) and not isinstance(callee.object, Super)
+                and not isinstance(arguments[0], SpreadElement) and self.runs_often()
+                and not self.needs_lift(node) and chain_length(node) <= MAX_EXPRESSION_DEPTH):
+            self.emit_value(self.visit_CallExpression(node))
+            return
+        obj = self.fixed(callee.object, arguments[0])
+        value = self.expression(arguments[0])
+        if not isinstance(value, (ast.Name, ast.Constant)):
+            value = self.saved(value)
+        items = self.attribute(obj, "items")
+        check = self.both(*self.plain_array_tests(obj, obj, "push_untouched"), self.compare(
+            self.call("len", items), ast.Lt(), self.name("appendable")))
+        self.line, self.column = callee.property.line, callee.property.column
+        slow = self.call("push", obj, self.const(self.text(callee)), value)
+        self.emit_if(check, [self.node(ast.Expr, self.apply(self.attribute(items, "append"), [value]))],
+                     [self.node(ast.Expr, slow)])
 
     def direct_eval(self, node):
         """eval(…): its text gets the Cells of all that is around it. `this` may not be there yet in a
@@ -12980,6 +13107,20 @@ def aggregate_error_construct(realm, new_target, errors=undefined, message=undef
     error = new_error_object(realm, new_target, "AggregateError", message, options)
     define_hidden(error, "errors", realm.new_array(iterable_to_list(realm, errors)))
     return error
+
+
+SUPPRESSED_ERROR = BuiltinClass("SuppressedError", parent="ErrorPrototype", base="Error")
+SUPPRESSED_ERROR.value("name", "SuppressedError")
+SUPPRESSED_ERROR.value("message", "")
+
+
+@SUPPRESSED_ERROR.constructor(3, call=True)
+def suppressed_error_construct(realm, new_target, error=undefined, suppressed=undefined, message=undefined,
+                               *_):
+    result = new_error_object(realm, new_target, "SuppressedError", message, undefined)
+    define_hidden(result, "error", error)
+    define_hidden(result, "suppressed", suppressed)
+    return result
 
 
 # -- Number (21.1) -----------------------------------------------------------------------
@@ -15272,6 +15413,8 @@ def sparse_indices(obj, indices):
 
 
 def array_and_length(realm, this):
+    if type(this) is JSArray:
+        return this, len(this.items)
     obj = to_object(realm, this)
     return obj, length_of_array_like(obj)
 
@@ -15655,6 +15798,10 @@ def join_elements(realm, obj, length, separator, make_text):
     """The elements as one string; "" for an array that is being joined already."""
     check_string_length((length - 1) * len(separator))
     realm.poll()
+    if type(obj) is JSArray and length < 10_000 and {*map(type, obj.items)} <= {int, str}:
+        texts = [*map(str, obj.items)]
+        check_string_length(sum(map(len, texts)) + (length - 1) * len(separator))
+        return separator.join(texts)
     joining = realm.host_hooks.setdefault("arrays being joined", [])
     if any(other is obj for other in joining):
         return ""
@@ -15678,6 +15825,8 @@ def array_map(realm, this, callback=undefined, receiver=undefined, *_):
     run = require_callable(callback).fn
     if type(obj) is JSArray and has_array_constructor(realm, obj):
         results = results_of_values(obj, length, run, receiver)
+        if len(results) == length:
+            return JSArray(realm.ArrayPrototype, results)
         for index, value in present_items(realm, obj, range(len(results), length)):
             if len(results) < index:
                 results += [HOLE] * (index - len(results))
@@ -16001,7 +16150,18 @@ def declare_search(declare, receive, walk, outcome, backwards, answer):
     def search(realm, this, callback=undefined, receiver=undefined, *_):
         obj, length = receive(realm, this)
         test = require_callable(callback).fn
-        for index, value in walk(realm, obj, range(length - 1, -1, -1) if backwards else range(length)):
+        start = 0
+        if type(obj) is JSArray and not backwards and takes_at_most(test, 1):
+            items, index = obj.items, -1
+            for index, value in enumerate(itertools.islice(items, length)):
+                passed = test(receiver, value)
+                if (passed if type(passed) is bool else to_boolean(passed)) is outcome:
+                    return answer(index, value)
+                if obj.items is not items:
+                    break
+            start = index + 1
+        indices = range(length - 1, -1, -1) if backwards else range(start, length)
+        for index, value in walk(realm, obj, indices):
             if to_boolean(test(receiver, value, index, obj)) is outcome:
                 return answer(index, value)
         return answer(-1, undefined)
@@ -19663,6 +19823,168 @@ def async_from_array_like(realm, ctor, source, mapper, receiver):
         append_element(target, index, value)
     set_length_or_throw(target, length)
     return target
+
+
+# -- Disposal of resources (27.3, 27.4) --------------------------------------------------
+
+@runtime_helper
+def use_resource(realm, resources, value, is_async):
+    """AddDisposableResource: notes (value, whether its disposal is awaited, function or None); gives the
+    value."""
+    if value is undefined or value is null:
+        if is_async:
+            resources.append((value, True, None))
+        return value
+    if not isinstance(value, JSObject):
+        raise JSTypeError(f"{display(value)} is not an object that can be disposed of")
+    method = get_method(realm, value, SYM_ASYNC_DISPOSE) if is_async else undefined
+    run = getattr(method, "fn", None)
+    if method is undefined:
+        method = get_method(realm, value, SYM_DISPOSE)
+        if method is undefined:
+            wanted = "asyncDispose or Symbol.dispose" if is_async else "dispose"
+            raise JSTypeError(f"{display(value)} has no method Symbol.{wanted}")
+        run = method.fn if not is_async else lambda this: (method.fn(this), undefined)[1]
+    resources.append((value, is_async, run))
+    return value
+
+
+def disposal(realm, resources, failure, wrap=lambda value: value):
+    """DisposeResources: a Python generator of what is to be awaited. `failure` is the exception under way;
+    raises another where a disposal throws."""
+    if isinstance(failure, (Interrupted, GeneratorExit)):
+        return
+    failure, thrown = None if isinstance(failure, GeneratorReturn) else failure, None
+    must_await = has_awaited = False
+    for value, is_async, run in reversed(resources):
+        if must_await and not is_async and not has_awaited:
+            must_await = False
+            yield wrap(undefined)
+        if run is None:
+            must_await = True
+            continue
+        try:
+            result = run(value)
+            if is_async:
+                has_awaited = True
+                yield wrap(result)
+        except Exception as error:
+            if failure is not None:
+                error = JSError(suppressed_error_construct(
+                    realm, undefined, realm.thrown_value(error), realm.thrown_value(failure)))
+            failure = thrown = error
+    if must_await and not has_awaited:
+        yield wrap(undefined)
+    if thrown is not None:
+        raise thrown
+
+
+@runtime_helper
+def dispose(realm, resources, failure):
+    for _ in disposal(realm, resources, failure):
+        pass
+
+
+@runtime_helper
+def async_dispose(realm, resources, failure, wrap):
+    """A Python generator to yield from. `wrap`: the caller is an async generator."""
+    return disposal(realm, resources, failure, *([Await] if wrap else []))
+
+
+class JSDisposableStack(JSObject):
+    """A DisposableStack; `resources` is None once it was disposed of."""
+
+    __slots__ = ("resources",)
+    class_name = "DisposableStack"
+
+    def __init__(self, proto):
+        JSObject.__init__(self, proto)
+        self.resources = []
+
+
+class JSAsyncDisposableStack(JSObject):
+    """The same for AsyncDisposableStack."""
+
+    __slots__ = ("resources",)
+    class_name = "AsyncDisposableStack"
+    __init__ = JSDisposableStack.__init__
+
+
+def declare_disposable_stack(name, made, is_async):
+    """The table of DisposableStack or AsyncDisposableStack."""
+    table = BuiltinClass(name, made, tag=name)
+
+    @table.constructor(0)
+    def construct_stack(realm, new_target, *_):
+        return made(proto_from(realm, new_target, name + "Prototype"))
+
+    def resources_of(stack):
+        if stack.resources is None:
+            raise JSReferenceError(f"The {name} was disposed of already")
+        return stack.resources
+
+    @table.method("use", 1)
+    def use(realm, this, value=undefined, *_):
+        return use_resource(realm, resources_of(this), value, is_async)
+
+    @table.method("adopt", 2)
+    def adopt(realm, this, value=undefined, on_dispose=undefined, *_):
+        resources = resources_of(this)
+        run = require_callable(on_dispose).fn
+        resources.append((undefined, is_async, lambda _this: run(undefined, value)))
+        return value
+
+    @table.method("defer", 1)
+    def defer(realm, this, on_dispose=undefined, *_):
+        resources = resources_of(this)
+        run = require_callable(on_dispose).fn
+        resources.append((undefined, is_async, lambda _this: run(undefined)))
+        return undefined
+
+    @table.method("move")
+    def move(realm, this, *_):
+        moved = made(getattr(realm, name + "Prototype"))
+        moved.resources, this.resources = resources_of(this), None
+        return moved
+
+    table.getters(disposed=lambda realm, this, *_: this.resources is None)
+    return table
+
+
+DISPOSABLE_STACK = declare_disposable_stack("DisposableStack", JSDisposableStack, False)
+ASYNC_DISPOSABLE_STACK = declare_disposable_stack("AsyncDisposableStack", JSAsyncDisposableStack, True)
+
+
+@DISPOSABLE_STACK.method("dispose")
+def disposable_stack_dispose(realm, this, *_):
+    resources, this.resources = this.resources or (), None
+    dispose(realm, resources, None)
+    return undefined
+
+
+@ASYNC_DISPOSABLE_STACK.method("disposeAsync", receiver=False)
+def async_disposable_stack_dispose(realm, this, *_):
+    def body():
+        if type(this) is not JSAsyncDisposableStack:
+            raise JSTypeError(f"{display(this)} is not an AsyncDisposableStack")
+        resources, this.resources = this.resources or (), None
+        yield from disposal(realm, resources, None)
+        return undefined
+    return run_async(realm, body())
+
+
+DISPOSABLE_STACK.alias(SYM_DISPOSE, "dispose")
+ASYNC_DISPOSABLE_STACK.alias(SYM_ASYNC_DISPOSE, "disposeAsync")
+
+
+@ASYNC_ITERATOR.method(SYM_ASYNC_DISPOSE)
+def async_iterator_async_dispose(realm, this, *_):
+    def body():
+        method = get_method(realm, this, "return")
+        if method is not undefined:
+            yield method.fn(this)
+        return undefined
+    return run_async(realm, body())
 
 
 # -- JSON: parsing (25.5.1) --------------------------------------------------------------
@@ -29126,11 +29448,14 @@ def reading_helpers(realm, helpers):
             props = obj.props
             if key in props:
                 return props[key]
-            if obj.attrs is None and type(obj.proto) is JSObject and key not in obj.proto.props:
-                attrs = obj.proto.attrs
-                if attrs is not None and type(accessor := attrs.get(key)) is Accessor \
-                        and accessor.getter is not undefined:
-                    return accessor.getter.fn(obj)
+            proto = obj.proto
+            if obj.attrs is None and type(proto) is JSObject:
+                if key in proto.props:
+                    return proto.props[key]
+                attrs = proto.attrs
+                if attrs is not None and key in attrs and attrs[key].getter is not undefined:
+                    return attrs[key].getter.fn(obj)
+                return proto.get(key, obj)
             return obj.get(key)
         if isinstance(obj, JSObject):
             return obj.get(key)
@@ -29346,6 +29671,8 @@ def function_helpers(realm, helpers):
     return make_function, make_target_function, make_async, make_generator, make_async_generator
 
 
+# -- Helpers of generated code: shortcuts ------------------------------------------------
+
 protector("push_untouched", ArrayPrototype=("push",))
 protector("pop_untouched", ArrayPrototype=("pop",))
 protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
@@ -29437,7 +29764,7 @@ def shortcuts_of_collections(realm, helpers):
 
 def shortcuts_of_math(realm, helpers):
     """Functions of Math that are called often."""
-    method, square_root = helpers["method"], math.sqrt
+    method, square_root, round_down = helpers["method"], math.sqrt, math.floor
     #: Functions of Math in this realm that nobody has replaced, by name.
     known = {}
 
@@ -29459,10 +29786,9 @@ def shortcuts_of_math(realm, helpers):
     def quick_floor(obj, text, value):
         """Math.floor(value)"""
         if type(value) is float and type(obj) is JSObject and "floor" in obj.props \
-                and -2147483648 < value < 2147483648 \
+                and -2147483648.0 < value < 2147483648.0 \
                 and (obj.props["floor"] is known.get("floor") or knows(obj, "floor")):
-            result = value // 1
-            return int(result) if result else 0 if value > 0 else value
+            return round_down(value) or (0 if value else value)
         return method(obj, "floor", text)(obj, value)
 
     def quick_max(obj, text, x, y):
@@ -29522,10 +29848,6 @@ def iteration_helpers(realm, helpers):
     def rest_array(values):
         return JSArray(array_proto, list(values))
 
-    def plain_arrays():
-        """Whether arrays are iterated by the built-in functions."""
-        return realm.array_iteration_untouched
-
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is tuple:
@@ -29549,13 +29871,14 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return (iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array,
-            plain_arrays)
+    return iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array
 
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
-    runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype)
+    runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype,
+                   array_iteration_untouched=realm.array_iteration_untouched,
+                   push_untouched=realm.push_untouched)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
@@ -29778,12 +30101,35 @@ def refuse_destructuring(realm, value, first=None):
     raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
 
 
+def inherits_enumerable(obj):
+    """Whether the prototypes of an ordinary object may have enumerable properties."""
+    proto = obj.proto
+    while proto is not None:
+        if proto.exotic or proto.props and proto.attrs is None:
+            return True
+        for flags in (proto.attrs or {}).values():
+            if (flags.flags if type(flags) is Accessor else flags) & ENUMERABLE:
+                return True
+        proto = proto.proto
+    return False
+
+
+def is_own_enumerable(obj, key):
+    desc = obj.get_own(key)
+    return desc is not None and desc.enumerable
+
+
 @runtime_helper
 def enumerate_keys(realm, value):
     """The keys of for-in (14.7.5.9), as a Python generator."""
     if value is undefined or value is null:
         return
     obj = to_object(realm, value)
+    if type(obj) is JSObject and obj.attrs is None and not inherits_enumerable(obj):
+        for key in order_keys(obj.props):
+            if type(key) is str and (key in obj.props if obj.attrs is None else is_own_enumerable(obj, key)):
+                yield key
+        return
     seen = set()
     while obj is not None:
         for key in obj.own_keys():
