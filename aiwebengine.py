@@ -127,18 +127,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,312
+    12  Regular expressions                                                            3,351
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
           RegExp: the tree of a pattern                                                  141
           RegExp: equivalent trees that either machine likes better                       37
-          RegExp: the parser of patterns                                                 514
+          RegExp: the parser of patterns                                                 551
           RegExp: patterns for Python's `re`                                             141
           RegExp: how many steps a pattern can take                                      460
           RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      311
-          RegExp objects                                                                 128
+          RegExp objects                                                                 130
           RegExp.prototype                                                               149
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
@@ -21843,6 +21843,9 @@ _CODE_POINT_ESCAPE = re.compile(r"\{([0-9a-fA-F]+)\}")
 _PROPERTY_ESCAPE = re.compile(r"\{([A-Za-z0-9_]+)(?:=([A-Za-z0-9_]+))?\}")
 _LEGACY_OCTAL = re.compile("[0-3][0-7]{0,2}|[4-7][0-7]?")
 _DECIMAL_ESCAPE = re.compile("[1-9][0-9]*")
+#: The flags of a group: those that it switches on, and those that it switches off.
+_MODIFIERS = re.compile(r"([ims]*)(?:(-)([ims]*))?:")
+_NAMED_GROUP = re.compile(r"\(\?<([^=!>][^>]*)>")
 _GROUP_SCAN = re.compile(r"\\[\s\S]|\[(?:[^\]\\]|\\[\s\S])*\]?|\((?!\?)|\(\?<(?![=!])")
 #: Bodies of loops larger than this are not copied for their first turn.
 MAX_NODES_COPIED = 20
@@ -21855,6 +21858,14 @@ def is_group_name_part(char, kind):
     if not char or char in "$_" or kind == "Continue" and char in "\u200c\u200d":
         return bool(char)
     return ranges_contain(unicode_property("ID_" + kind), ord(char))
+
+
+def are_apart(place, other):
+    """Whether two places of a pattern lie in different alternatives of one disjunction."""
+    for mine, its in zip(place, other):
+        if mine != its:
+            return mine[0] == its[0]
+    return False
 
 
 class PatternParser:
@@ -21871,13 +21882,16 @@ class PatternParser:
         self.text = python_text(source) if self.unicode else source
         self.top = MAX_CODE_POINT if self.unicode else MAX_UNIT
         self.pos = self.depth = self.group_count = self.behind = 0
-        self.names = {}
+        #: Name -> the numbers of its groups; the place of each, as (disjunction, alternative) pairs.
+        self.names, self.places = {}, {}
+        self.place = ()
         self.characters = {}
         self.references = []
         self.open_groups = []
         openers = [m for m in _GROUP_SCAN.findall(self.text) if m[0] == "("]
         self.total_groups = len(openers)
         self.named = self.unicode or "(?<" in openers
+        self.named_times = collections.Counter(_NAMED_GROUP.findall(self.text))
         self.words = FOLDED_WORD_RANGES if self.unicode and self.ignore_case else WORD_RANGES
 
     def parse(self):
@@ -21885,12 +21899,11 @@ class PatternParser:
         tree = self.disjunction()
         if self.pos < len(self.text):
             self.fail("Unmatched ')'")
-        for reference in self.references:
-            if reference.name is not None:
-                if reference.name not in self.names:
-                    self.fail("Invalid named capture referenced")
-                reference.index = self.names[reference.name]
-                reference.open = reference.index in reference.open
+        for name, references, opened in self.references:
+            if name not in self.names:
+                self.fail("Invalid named capture referenced")
+            for reference, index in zip(references, itertools.cycle(self.names[name])):
+                reference.index, reference.open = index, index in opened
         return tree
 
     def fail(self, reason):
@@ -21909,9 +21922,11 @@ class PatternParser:
         self.depth += 1
         if self.depth > MAX_PATTERN_DEPTH:
             self.fail("Regular expression too large")
-        options = [self.alternative()]
-        while self.eat("|"):
+        outer, start, options = self.place, self.pos, []
+        while not options or self.eat("|"):
+            self.place = (*outer, (start, len(options))) if self.named else ()
             options.append(self.alternative())
+        self.place = outer
         self.depth -= 1
         options = merge_single_characters(options)
         return options[0] if len(options) == 1 else Choice(options)
@@ -22024,15 +22039,33 @@ class PatternParser:
                 return look, ahead and not self.unicode
         if self.eat("<"):
             return self.capture(self.group_name()), True
-        self.fail("Invalid group")
+        match = _MODIFIERS.match(self.text, self.pos)
+        if match is None or match[0] == "-:" or len(set(match[0])) < len(match[0]):
+            self.fail("Invalid group")
+        self.pos = match.end()
+        outer = self.ignore_case, self.multiline, self.dot_all
+        self.set_flags(*[flag in match[1] or (is_on and flag not in (match[3] or ""))
+                         for flag, is_on in zip("ims", outer)])
+        body = self.disjunction()
+        self.set_flags(*outer)
+        self.close_group()
+        return body, True
+
+    def set_flags(self, ignore_case, multiline, dot_all):
+        """Sets what may differ between the groups of a pattern."""
+        self.ignore_case, self.multiline, self.dot_all = ignore_case, multiline, dot_all
+        self.words = FOLDED_WORD_RANGES if self.unicode and ignore_case else WORD_RANGES
+        self.characters = {}
 
     def capture(self, name):
         self.group_count += 1
         index = self.group_count
         if name is not None:
-            if name in self.names:
-                self.fail("Duplicate capture group name")
-            self.names[name] = index
+            for other in self.names.get(name, ()):
+                if not are_apart(self.place, self.places[other]):
+                    self.fail("Duplicate capture group name")
+            self.names[name] = (*self.names.get(name, ()), index)
+            self.places[index] = self.place
         self.open_groups.append(index)
         body = self.disjunction()
         self.close_group()
@@ -22090,10 +22123,14 @@ class PatternParser:
 
     def reference(self, index, name):
         fold = (simple_fold if self.unicode else simple_upper) if self.ignore_case else None
-        node = BackReference(index, name, fold)
-        node.open = index in self.open_groups if name is None else tuple(self.open_groups)
-        self.references.append(node)
-        return node
+        if name is None:
+            node = BackReference(index, None, fold)
+            node.open = index in self.open_groups
+            return node
+        # One of the groups of that name has matched, or none; the others are empty.
+        nodes = [BackReference(None, name, fold) for _ in range(max(self.named_times[name], 1))]
+        self.references.append((name, nodes, tuple(self.open_groups)))
+        return nodes[0] if len(nodes) == 1 else Sequence(nodes)
 
     def class_escape(self, in_class=False):
         """The ranges of \\d \\D \\s \\S \\w \\W \\p{…} \\P{…}, or None if there is no such escape."""
@@ -23553,7 +23590,7 @@ class GuardedPattern:
 class CompiledPattern:
     """A pattern under the flags that concern matching; both machines are made when first needed.
 
-    names      group name -> number
+    names      group name -> the numbers of its groups
     nullable   whether it can match the empty string
     """
 
@@ -23877,7 +23914,9 @@ def match_array(realm, program, text, match):
 
 def named_groups(pattern, values):
     """The `groups` object, from the values of all groups but the first."""
-    return JSObject(None, {name: values[index - 1] for name, index in pattern.names.items()})
+    def value(numbers):
+        return next((values[index - 1] for index in numbers if values[index - 1] is not undefined), undefined)
+    return JSObject(None, {name: value(numbers) for name, numbers in pattern.names.items()})
 
 
 def match_indices(realm, pattern, match):
@@ -24235,7 +24274,7 @@ def parsed_template(replacement, group_count, names):
             parts.append(number if 1 <= number <= group_count else replacement[match.start():position])
         elif sign[0] == "<":
             if names:
-                parts.append(names.get(sign[1:-1], ""))
+                parts.extend(names.get(sign[1:-1], ()))
             else:
                 parts.append("$<")
                 position = match.start() + 2
