@@ -20,7 +20,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 461
-     5  Syntax tree                                                                      356
+     5  Syntax tree                                                                      353
           Program and statements                                                          74
           Functions and classes                                                           31
           Literals and names                                                              36
@@ -126,11 +126,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,310
+    12  Regular expressions                                                            3,279
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
-          RegExp: the tree of a pattern                                                  141
+          RegExp: the tree of a pattern                                                  110
           RegExp: equivalent trees that either machine likes better                       37
           RegExp: the parser of patterns                                                 514
           RegExp: patterns for Python's `re`                                             141
@@ -199,10 +199,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        142
           Broadcaster                                                                    448
-    18  GraphQL                                                                        5,022
+    18  GraphQL                                                                        5,015
           GraphQL errors                                                                 175
           GraphQL lexer                                                                  180
-          GraphQL syntax tree                                                            109
+          GraphQL syntax tree                                                            102
           GraphQL parser                                                                 384
           GraphQL types                                                                  148
           GraphQL scalars                                                                172
@@ -1339,22 +1339,19 @@ class JSLexer:
 # compiler. Strings in nodes are JavaScript strings: Python text of UTF-16 code units.
 # ======================================================================================
 
-def _node_constructor(fields):
-    """Return `__init__(self, <fields>)` that stores every field; a part left out is None."""
-    parameters = "".join(f", {field}=None" for field in fields)
-    stores = "".join(f"; self.{field} = {field}" for field in fields)
-    namespace = {}
-    exec(f"def __init__(self{parameters}): self.parenthesized = False{stores}", namespace)
-    return namespace["__init__"]
-
-
 class NodeClass(type):
     """The class of classes of nodes: those of `class If(Node, fields="test body")` have these attributes, which
-    their constructor takes in this order."""
+    their constructor takes in this order; one left out is None."""
 
     def __new__(cls, name, bases, space, fields=""):
-        names = tuple(fields.split()) if isinstance(fields, str) else fields
-        return super().__new__(cls, name, bases, {"__slots__": names, "fields": names, **space})
+        own = tuple(fields.split()) if isinstance(fields, str) else fields
+        taken = bases[0].taken + own if bases else own
+        stores = [f"self.{field} = {field}" for field in taken] + (bases[0].presets if bases else [])
+        constructor = {}
+        exec(f"def __init__(self{''.join(f', {field}=None' for field in taken)}): {'; '.join(stores) or 'pass'}",
+             constructor)
+        return super().__new__(cls, name, bases, {"__slots__": own, "fields": own, "taken": taken, "presets": [],
+                                                  "__init__": constructor["__init__"], **space})
 
     def __init__(cls, name, bases, space, fields=""):
         super().__init__(name, bases, space)
@@ -1374,8 +1371,8 @@ class Node(metaclass=NodeClass):
 
     __slots__ = ("start", "end", "line", "column", "end_line", "end_column", "parenthesized", "scope")
 
-    def __init_subclass__(cls):
-        cls.__init__ = _node_constructor(cls.fields)
+    #: What each constructor does besides.
+    presets = ["self.parenthesized = False"]
 
     def at(self, other):
         """Take over the position of another node; return self."""
@@ -21286,62 +21283,39 @@ def close_case(ranges, unicode):
 # flag u, both work on code points: a subject with surrogate pairs is joined first (CodePointView)
 # and the positions are mapped back.
 
-class CharSet:
+class RegExpNode(metaclass=NodeClass):
+    """A part of a pattern."""
+
+
+class CharSet(RegExpNode, fields="ranges"):
     """One character out of `ranges`."""
 
-    __slots__ = ("ranges",)
 
-    def __init__(self, ranges):
-        self.ranges = ranges
-
-
-class Composite:
+class Composite(RegExpNode):
     """A node with nodes below it; `size` and `first` keep what width() and first_ranges() found."""
-
     __slots__ = ("size", "first")
 
 
-class Sequence(Composite):
-    __slots__ = ("items",)
-
-    def __init__(self, items):
-        self.items = items
+class Sequence(Composite, fields="items"):
+    """One after the other."""
 
 
-class Choice(Composite):
-    __slots__ = ("options",)
-
-    def __init__(self, options):
-        self.options = options
+class Choice(Composite, fields="options"):
+    """One of several."""
 
 
-class Capture(Composite):
-    __slots__ = ("body", "index")
-
-    def __init__(self, body, index):
-        self.body = body
-        self.index = index
+class Capture(Composite, fields="body index"):
+    """A group with a number."""
 
 
-class Loop(Composite):
+class Loop(Composite, fields="body minimum maximum greedy captures"):
     """A quantified atom; `maximum` None means no limit. `captures` is the range of the numbers of
     the groups in the body."""
 
-    __slots__ = ("body", "minimum", "maximum", "greedy", "captures")
 
-    def __init__(self, body, minimum, maximum, greedy, captures):
-        self.body = body
-        self.minimum = minimum
-        self.maximum = maximum
-        self.greedy = greedy
-        self.captures = captures
-
-
-class Border:
+class Border(RegExpNode, fields="kind lines words"):
     """An assertion about the characters before and after; `kind` is "start" or "end" (of the
     input, or of lines), "word" or "not word" (for `words`, the set of word characters)."""
-
-    __slots__ = ("kind", "lines", "words")
 
     def __init__(self, kind, lines=False, words=WORD_RANGES):
         self.kind = kind
@@ -21349,21 +21323,13 @@ class Border:
         self.words = words
 
 
-class Look:
-    __slots__ = ("body", "ahead", "negative", "captures")
-
-    def __init__(self, body, ahead, negative, captures):
-        self.body = body
-        self.ahead = ahead
-        self.negative = negative
-        self.captures = captures
+class Look(RegExpNode, fields="body ahead negative captures"):
+    """Looks ahead or behind."""
 
 
-class BackReference:
+class BackReference(RegExpNode, fields="index name open fold"):
     """`index` is filled in at the end for references by name; `open` when the group contains it;
     `fold` is Canonicalize, or None without the flag i."""
-
-    __slots__ = ("index", "name", "open", "fold")
 
     def __init__(self, index, name=None, fold=None):
         self.index = index
@@ -36015,15 +35981,8 @@ def _dedent(raw):
 
 # -- GraphQL syntax tree -----------------------------------------------------------------
 
-class GraphQLNode(metaclass=NodeClass):
-    """A node: `fields` names its attributes, in order; `start` is the offset of its first character."""
-
-    __slots__ = ("start",)
-
-    def __init__(self, start, *values):
-        self.start = start
-        for name, value in zip(self.fields, values):
-            setattr(self, name, value)
+class GraphQLNode(metaclass=NodeClass, fields="start"):
+    """A node; `start` is the offset of its first character."""
 
 
 class GqlDocument(GraphQLNode, fields="definitions source"):
