@@ -13,13 +13,13 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            397
+     1  This page: contents, imports, version                                            399
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         450
-          Long texts                                                                     148
+     3  ERRORS, TEXT AND NUMBERS                                                         452
+          Long texts                                                                     149
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             48
-     4  JavaScript lexer                                                                 461
+     4  JavaScript lexer                                                                 462
      5  Syntax tree                                                                      353
           Program and statements                                                          74
           Functions and classes                                                           31
@@ -27,54 +27,54 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     75
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,351
-          Parser: names and scopes                                                       251
+     6  Parser                                                                         2,354
+          Parser: names and scopes                                                       252
           Parser: statements                                                             480
           Parser: functions                                                              173
           Parser: classes                                                                200
-          Parser: expressions                                                            455
+          Parser: expressions                                                            457
           Parser: literals                                                               218
           Parser: patterns                                                               184
           Parser: modules                                                                217
           Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,354
-          Variables and scopes                                                           174
-          Resolving names                                                                826
-          Types of variables                                                             343
-     8  Values and objects                                                             1,263
-          Property descriptors                                                           212
+     7  Scope analysis                                                                 1,365
+          Variables and scopes                                                           178
+          Resolving names                                                                832
+          Types of variables                                                             344
+     8  Values and objects                                                             1,264
+          Property descriptors                                                           213
           Ordinary objects                                                               417
           Functions                                                                      137
           Arrays                                                                         320
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,049
-          Numbers and text                                                               123
+     9  Conversions and operators                                                      1,056
+          Numbers and text                                                               124
           Type conversion                                                                252
           Objects                                                                        153
           Equality and order                                                              86
-          Arithmetic                                                                     246
-          Iteration                                                                      162
-    10  Code generator                                                                 3,983
+          Arithmetic                                                                     248
+          Iteration                                                                      164
+    10  Code generator                                                                 4,046
           Nodes of Python                                                                200
-          Functions and their variables                                                  469
-          Statements                                                                     178
-          Loops, jumps and try                                                           440
-          Destructuring                                                                  156
-          Expressions                                                                    245
+          Functions and their variables                                                  474
+          Statements                                                                     180
+          Loops, jumps and try                                                           443
+          Destructuring                                                                  161
+          Expressions                                                                    247
           Classes                                                                        182
-          Operators                                                                      412
-          Assignments                                                                    326
-          Members and calls                                                              407
-          Members as targets                                                             103
-          Questions about nodes                                                          173
-          Compiling a source text                                                        464
-          Showing the generated Python                                                    93
-    11  Built-ins of the language                                                      9,099
+          Operators                                                                      422
+          Assignments                                                                    334
+          Members and calls                                                              424
+          Members as targets                                                             104
+          Questions about nodes                                                          181
+          Compiling a source text                                                        465
+          Showing the generated Python                                                    94
+    11  Built-ins of the language                                                      9,124
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
           Boolean                                                                         15
-          Symbol                                                                          45
+          Symbol                                                                          46
           Call stacks                                                                     69
           Error                                                                          250
           Number                                                                         314
@@ -99,34 +99,34 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterator prototypes                                                             10
           Array                                                                          144
           Array: callbacks                                                               109
-          Array: order                                                                   125
+          Array: order                                                                   126
           Array: prototype methods                                                       547
-          Array: methods that typed arrays share                                          77
+          Array: methods that typed arrays share                                          79
           Array: constructor                                                              87
           Array iterators                                                                 44
-          Map and Set                                                                    433
-          Iterators of Map and Set                                                       139
-          WeakMap and WeakSet                                                            110
+          Map and Set                                                                    434
+          Iterators of Map and Set                                                       141
+          WeakMap and WeakSet                                                            113
           WeakRef and FinalizationRegistry                                               113
-          ArrayBuffer                                                                    162
+          ArrayBuffer                                                                    163
           Element types                                                                  104
-          Typed arrays                                                                   598
+          Typed arrays                                                                   600
           Constructors of the element types                                               95
           Uint8Array: base64 and hex                                                     165
           DataView                                                                       110
           Promise                                                                        456
-          Generators and async functions                                                 191
-          Iterator helpers                                                               465
+          Generators and async functions                                                 192
+          Iterator helpers                                                               468
           Async functions                                                                 32
           Async generators                                                               112
           Async iteration                                                                162
           Array.fromAsync                                                                 42
-          JSON: parsing                                                                  431
-          JSON: writing                                                                  359
+          JSON: parsing                                                                  438
+          JSON: writing                                                                  360
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,279
+    12  Regular expressions                                                            3,281
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -136,162 +136,163 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: patterns for Python's `re`                                             141
           RegExp: how many steps a pattern can take                                      460
           RegExp: the threaded matcher                                                   522
-          RegExp: compiled patterns                                                      310
-          RegExp objects                                                                 127
+          RegExp: compiled patterns                                                      311
+          RegExp objects                                                                 128
           RegExp.prototype                                                               149
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,279
+    13  Intl                                                                           2,295
           Intl: the table of locales                                                     819
-          Intl (ECMA-402): locales                                                       297
+          Intl (ECMA-402): locales                                                       301
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              419
-          Intl.DateTimeFormat                                                            431
+          Intl.NumberFormat                                                              424
+          Intl.DateTimeFormat                                                            438
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
           Intl.RelativeTimeFormat                                                         72
-    14  Functions of the web                                                           2,225
-          Inspection                                                                     604
+    14  Functions of the web                                                           2,228
+          Inspection                                                                     605
           console: formatting                                                             85
           console: tables                                                                 78
           console                                                                        191
           URL                                                                            597
-          URLSearchParams                                                                233
+          URLSearchParams                                                                234
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    128
           Base64                                                                          32
-          structuredClone                                                                138
+          structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,935
-          Helpers of generated code: any realm                                           358
-          Helpers of generated code: one realm                                           870
-          Helpers of generated code: names looked up when it runs                         84
+    15  Realm, jobs and timers                                                         3,969
+          Helpers of generated code: any realm                                           359
+          Helpers of generated code: one realm                                           884
+          Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        413
-          Deadlines                                                                      333
-          Values for a reader that chooses                                               101
+          Modules                                                                        418
+          Deadlines                                                                      337
+          Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
-          Threads for scripts                                                            155
+          Threads for scripts                                                            156
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   430
-          Realm: running code, values in and out                                         416
+          Realm: objects, errors, jobs                                                   432
+          Realm: running code, values in and out                                         419
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
-          Functions for a console                                                         17
+          Functions for a console                                                         18
           Realms of a terminal                                                            93
-          The prompt                                                                     136
-    16  js2py, and the choice of an engine                                             1,666
-          js2py: the private copy                                                        304
-          js2py: from JavaScript to Python                                               462
-          js2py: hardening                                                               235
-          js2py: realm                                                                   624
+          The prompt                                                                     137
+    16  js2py, and the choice of an engine                                             1,685
+          js2py: the private copy                                                        306
+          js2py: from JavaScript to Python                                               467
+          js2py: hardening                                                               242
+          js2py: realm                                                                   629
           Engines                                                                         32
-    17  Streams: registry, connections, broadcaster                                    1,415
+    17  Streams: registry, connections, broadcaster                                    1,421
           Messages of streams                                                            117
           Connections                                                                     72
-          Streams                                                                        393
+          Streams                                                                        396
           Runs of deliveries                                                             120
           Registry of streams                                                             67
-          Sockets                                                                        142
-          Broadcaster                                                                    448
-    18  GraphQL                                                                        5,015
-          GraphQL errors                                                                 175
+          Sockets                                                                        144
+          Broadcaster                                                                    449
+    18  GraphQL                                                                        5,086
+          GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            102
           GraphQL parser                                                                 384
           GraphQL types                                                                  148
           GraphQL scalars                                                                172
-          GraphQL input: coercion and checks                                             166
+          GraphQL input: coercion and checks                                             167
           GraphQL: what every schema contains                                            117
-          GraphQL registrations, and their SDL in one                                    238
-          GraphQL schema                                                                 615
+          GraphQL registrations, and their SDL in one                                    239
+          GraphQL schema                                                                 620
           GraphQL limits                                                                  91
-          GraphQL validation                                                             682
-          GraphQL plans                                                                  511
-          GraphQL documents                                                              140
+          GraphQL validation                                                             683
+          GraphQL plans                                                                  528
+          GraphQL documents                                                              168
           GraphQL subscriptions                                                          230
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                713
-    19  Host API                                                                       2,268
-          Arguments                                                                      162
-          routeRegistry                                                                  175
-          graphQLRegistry                                                                 98
-          ResponseBuilder                                                                142
+          GraphQL service                                                                725
+    19  Host API                                                                       2,299
+          Arguments                                                                      166
+          routeRegistry                                                                  179
+          graphQLRegistry                                                                101
+          ResponseBuilder                                                                144
           sharedStorage                                                                   87
-          Storage in a file                                                              302
+          Storage in a file                                                              311
           Relays                                                                          44
-          Redis                                                                          765
+          Redis                                                                          774
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,100
-          Log                                                                            195
-          Causes of errors                                                               221
-          Errors of scripts                                                               78
-          Calls                                                                          216
-          Routes                                                                         164
-          Imported files                                                                  59
-          One script                                                                     378
-          All scripts                                                                    604
-          Live pages                                                                     122
-    21  HTTP server                                                                    3,344
+    20  Scripts: loading and hot reload                                                2,159
+          Log                                                                            198
+          Causes of errors                                                               249
+          Errors of scripts                                                               80
+          Calls                                                                          217
+          Routes                                                                         167
+          Imported files                                                                  62
+          One script                                                                     381
+          All scripts                                                                    618
+          Live pages                                                                     123
+    21  HTTP server                                                                    3,377
           Request heads                                                                  200
-          Request bodies                                                                 247
-          Responses of handlers                                                          157
-          Who may ask                                                                    215
+          Request bodies                                                                 248
+          Responses of handlers                                                          158
+          Who may ask                                                                    219
           The last requests                                                               32
-          Fault injection                                                                334
-          Live pages                                                                      45
-          Static files                                                                   261
-          One connection: reading                                                        215
-          One connection: answering                                                      286
-          One connection: GraphQL and routes of scripts                                  238
-          One connection: streams                                                        124
+          Fault injection                                                                336
+          Live pages                                                                      46
+          Static files                                                                   264
+          One connection: reading                                                        216
+          One connection: answering                                                      289
+          One connection: GraphQL and routes of scripts                                  244
+          One connection: streams                                                        130
           One connection: writing                                                        133
-          Requests as scripts see them                                                   179
-          The server                                                                     571
-    22  Pages                                                                          3,910
+          Requests as scripts see them                                                   180
+          The server                                                                     575
+    22  Pages                                                                          3,968
           Page kit                                                                       124
-          Live pages                                                                     207
-          Errors                                                                         288
-          For monitors                                                                   116
-          Dashboard: facts                                                               312
-          Dashboard: the live channel                                                    174
-          Dashboard: actions                                                             230
-          Dashboard: the look                                                            308
-          Dashboard: the script                                                          750
-          QR codes                                                                       150
-          For other devices                                                               34
+          Live pages                                                                     209
+          Errors                                                                         300
+          For monitors                                                                   120
+          Dashboard: facts                                                               313
+          Dashboard: the live channel                                                    175
+          Dashboard: actions                                                             231
+          Dashboard: the look                                                            315
+          Dashboard: the script                                                          773
+          QR codes                                                                       153
+          For other devices                                                               38
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     185
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,073
-          Options                                                                        210
-          Documentation                                                                  314
-          The program                                                                    148
-          The map of this file                                                            58
-          Serving                                                                        169
-          Script tests                                                                   391
-          Script tests: requests and streams                                             180
-          Script tests: one file                                                         417
-          Reports of tests                                                               246
-          Several processes                                                              266
-          A starter                                                                      193
-          JavaScript without a server                                                    120
-          The prompt's terminal                                                          178
-          The file as a program                                                           29
+    23  Command line                                                                   3,175
+          Options                                                                        227
+          Documentation                                                                  336
+          The program                                                                    153
+          The map of this file                                                            60
+          Serving                                                                        175
+          Script tests                                                                   412
+          Script tests: requests and streams                                             181
+          Script tests: one file                                                         422
+          Reports of tests                                                               247
+          Several processes                                                              276
+          A starter                                                                      197
+          JavaScript without a server                                                    121
+          The prompt's terminal                                                          179
+          The file as a program                                                           33
 """
 
 import gc
 
 COLLECTS_GARBAGE = gc.isenabled()
-gc.disable()                # until the end of this file: what is made meanwhile stays, and looking at it takes time
+# until the end of this file: what is made meanwhile stays, and looking at it takes time
+gc.disable()
 
 import argparse
 import array
@@ -356,8 +357,8 @@ except ImportError:                     # a Python that was built without it
 
 
 class LateModule:
-    """A module of Python's that is loaded when it is first used, because it takes time or memory: `name` is imported
-    then, and what is looked up stays here."""
+    """A module of Python's that is loaded when it is first used, because it takes time or memory: `name` is
+    imported then, and what is looked up stays here."""
 
     __spec__ = None
 
@@ -374,7 +375,8 @@ class LateModule:
         return value
 
 
-(decimal, difflib, fractions, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid, zoneinfo) = map(LateModule, (
+(decimal, difflib, fractions, secrets, shlex, sqlite3, ssl, textwrap, traceback, uuid,
+ zoneinfo) = map(LateModule, (
     "decimal difflib fractions secrets shlex sqlite3 ssl textwrap traceback uuid zoneinfo").split())
 
 # OpenSSL takes 7 MiB. Only connections over TLS need it: until there is one, http.client has the stand-in.
@@ -431,8 +433,8 @@ FRAME_BYTES = 8 * 1024
 
 
 def code_frame(source, line, column, around=2, opening=None):
-    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column) of
-    an `opening`, that line is shown and marked as well."""
+    """The lines around a place, the line itself marked, and a caret under the column. With the (line, column)
+    of an `opening`, that line is shown and marked as well."""
     lines = source.removesuffix("\n").split("\n")
     if line is not None and line == len(lines) + 1:     # the end of the text
         line, column = len(lines), len(lines[-1]) + 1
@@ -618,7 +620,8 @@ class EngineUnavailable(Exception):
 
 
 class FinallyLeft(BaseException):
-    """On its way from a `return`, `break` or `continue` in a finally block to the end of its try statement."""
+    """On its way from a `return`, `break` or `continue` in a finally block to the end of its try
+    statement."""
 
     def __init__(self, left, value):
         super().__init__()
@@ -668,8 +671,8 @@ def in_slices(text, convert):
 
 
 def replace_in_slices(pattern, replacement, text, check=None):
-    """pattern.sub(replacement, text) for a function and matches that are short and never empty. Keeps no object
-    for each of millions of matches; check(length) may refuse a result that grows too long."""
+    """pattern.sub(replacement, text) for a function and matches that are short and never empty. Keeps no
+    object for each of millions of matches; check(length) may refuse a result that grows too long."""
     if len(text) <= SLICE_LENGTH:
         return pattern.sub(replacement, text)
     done, pieces, start, size = [], [], 0, 0
@@ -691,8 +694,8 @@ CUT_LENGTH = 16
 
 
 def matches_in_slices(pattern, text):
-    """pattern.finditer(text) for replace_in_slices(): one search through a long text in which little matches would
-    hold up all threads."""
+    """pattern.finditer(text) for replace_in_slices(): one search through a long text in which little matches
+    would hold up all threads."""
     at, length = 0, len(text)
     while at < length:
         poll_interrupt()
@@ -779,7 +782,8 @@ def python_text(text):
 
 def well_formed_text(text):
     """Code units as Python text that encodes to UTF-8: lone surrogates become U+FFFD."""
-    return text if text.isascii() else in_slices(text, lambda piece: _SURROGATE.sub("\ufffd", python_text(piece)))
+    return text if text.isascii() else in_slices(text,
+                                                 lambda piece: _SURROGATE.sub("\ufffd", python_text(piece)))
 
 
 # -- Lengths and numbers -----------------------------------------------------------------
@@ -908,14 +912,15 @@ _JS_TOKEN = re.compile(r"""[ \t]*(?:
 _JS_LINE_BREAK = re.compile("\r\n|[\n\r\u2028\u2029]")
 _REST_OF_LINE = re.compile("[^\n\r\u2028\u2029]*").match
 _HASHBANG = re.compile("#![^\n\r\u2028\u2029]*").match
-_ODD_NAME = re.compile(r"(?:[^\x00-\x7f]|[A-Za-z0-9_$]|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
+_ODD_NAME = re.compile(r"(?:[A-Za-z0-9_$\x80-\U0010ffff]+|\\u\{[0-9a-fA-F]+\}|\\u[0-9a-fA-F]{4})+").match
 _NAME_ESCAPE = re.compile(r"\\u(?:\{([0-9a-fA-F]+)\}|([0-9a-fA-F]{4}))")
 # Parts of literals: many in one match, but not millions.
 _STRING_PARTS = {quote: re.compile(rf"(?:[^{quote}\\\n\r]+|\\(?:\r\n|[\s\S])){{1,10000}}").match
                  for quote in ("'", '"')}
 _TEMPLATE_PARTS = re.compile(r"(?:[^`\\$]+|\\[\s\S]|\$(?!\{)){1,10000}").match
-_REGEXP_PARTS = re.compile("(?:[^/\\\\\\[\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]"
-                           "|\\[(?:[^\\]\\\\\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]){0,65536}\\]){1,10000}").match
+_REGEXP_PARTS = re.compile("(?:[^/\\\\\\[\n\r\u2028\u2029]+|\\\\[^\n\r\u2028\u2029]|\\["
+                           "(?:[^\\]\\\\\n\r\u2028\u2029]+"
+                           "|\\\\[^\n\r\u2028\u2029]){0,65536}\\]){1,10000}").match
 _REGEXP_FLAGS = re.compile(r"[\w$]*", re.ASCII).match
 _ESCAPE = re.compile(r"\\(?:u\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})"
                      r"|([0-3][0-7]{0,2}|[4-7][0-7]?)|(\r\n|[\s\S]))")
@@ -1340,8 +1345,8 @@ class JSLexer:
 # ======================================================================================
 
 class NodeClass(type):
-    """The class of classes of nodes: those of `class If(Node, fields="test body")` have these attributes, which
-    their constructor takes in this order; one left out is None."""
+    """The class of classes of nodes: those of `class If(Node, fields="test body")` have these attributes,
+    which their constructor takes in this order; one left out is None."""
 
     def __new__(cls, name, bases, space, fields=""):
         own = tuple(fields.split()) if isinstance(fields, str) else fields
@@ -1588,8 +1593,8 @@ class CallExpression(Node, fields="callee arguments optional"):
     """callee(arguments)   optional: True for callee?.(arguments)"""
 
 class InvalidTarget(Node, fields="call"):
-    """A call that sloppy code assigns to: stands for the object of a member, and throws when it was run (B.3.6 and
-    13.15.1: web-compat)"""
+    """A call that sloppy code assigns to: stands for the object of a member, and throws when it was run
+    (B.3.6 and 13.15.1: web-compat)"""
 
 class NewExpression(Node, fields="callee arguments"):
     """new callee(arguments)"""
@@ -1814,7 +1819,8 @@ class _PrivateNames:
 
 
 class NameParser(JSLexer):
-    """What every part of the parser needs: the state, tokens, positions of nodes, and names with their scopes."""
+    """What every part of the parser needs: the state, tokens, positions of nodes, and names with their
+    scopes."""
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
@@ -3039,10 +3045,12 @@ class ExpressionParser(ClassParser):
         return node
 
     def call_target(self, node, message):
-        """A call as a target, which is an error when sloppy code runs; any other expression is one at once."""
+        """A call as a target, which is an error when sloppy code runs; any other expression is one at
+        once."""
         if self.strict or node.__class__ is not CallExpression:
             raise self.error(message, node.start)
-        return MemberExpression(InvalidTarget(node).at(node), Identifier("call").at(node), False, False).at(node)
+        return MemberExpression(InvalidTarget(node).at(node), Identifier("call").at(node), False,
+                                False).at(node)
 
     # -- subscripts, calls, new ----
 
@@ -4102,8 +4110,8 @@ class Scope:
         self.names = {}
         #: FunctionDeclarations to instantiate when the block is entered.
         self.functions = []
-        #: The hidden Variable that holds an object whose properties are names of this scope: the one of a `with`,
-        #: or the variables that direct evals add to a function.
+        #: The hidden Variable that holds an object whose properties are names of this scope: the one of a
+        #: `with`, or the variables that direct evals add to a function.
         self.holder = None
 
     def declare(self, kind, name, start, end):
@@ -4119,7 +4127,8 @@ class FunctionScope(Scope):
     """A function, the top level of a script ("script") or of a module ("module").
 
     All state of its compilation that concerns names is here: which Python names it must declare
-    nonlocal or global, which loop variables its factory takes, what of this, arguments and new.target it uses.
+    nonlocal or global, which loop variables its factory takes, what of this, arguments and new.target it
+    uses.
     """
 
     def __init__(self, parent, node, kind):
@@ -4152,9 +4161,9 @@ class FunctionScope(Scope):
 
 
 class DynamicName:
-    """What a name stands for that is looked up when the code runs: a property of the object in the first of the
-    `holders` that has it, else the Variable (None: a global). Only names inside a `with`, or in a function with
-    a direct eval, are such."""
+    """What a name stands for that is looked up when the code runs: a property of the object in the first of
+    the `holders` that has it, else the Variable (None: a global). Only names inside a `with`, or in a
+    function with a direct eval, are such."""
 
     __slots__ = ("holders", "variable")
 
@@ -4164,8 +4173,8 @@ class DynamicName:
 
 
 class EvalSite:
-    """The place of one direct eval, for the compilation of its texts; among the globals, of an indirect one. All
-    that it sees lives in Cells.
+    """The place of one direct eval, for the compilation of its texts; among the globals, of an indirect one.
+    All that it sees lives in Cells.
 
     scope       the Scope that the call stands in
     counts      the numbers of the Python names around
@@ -4190,13 +4199,16 @@ class EvalSite:
         return function
 
     def conflict(self, name):
-        """Whether a `var` of its text may not have that name, for a lexical one between it and its function."""
+        """Whether a `var` of its text may not have that name, for a lexical one between it and its
+        function."""
         scope, last = self.scope, self.var_scope
         while scope is not None:
             kind = getattr(scope.names.get(name), "kind", None)
-            if kind in ("let", "const", "class") or (kind in ("function", "catch") and scope.kind in ("block", "switch")):
+            if kind in ("let", "const", "class") or (kind in ("function", "catch")
+                                                     and scope.kind in ("block", "switch")):
                 return scope.kind != "script"
-            if scope is last:           # beside parameters with expressions, their names and `arguments` may not be
+            # beside parameters with expressions, their names and `arguments` may not be
+            if scope is last:
                 return scope is scope.function and scope.body is not scope and (
                     kind is not None or (name == "arguments" and not scope.is_arrow))
             scope = scope.parent
@@ -4223,7 +4235,8 @@ def global_name(name):
 
 def methods_by_node(visitor, prefix):
     """The methods of a class that are named with the prefix and a kind of node, by the class of the node."""
-    named = ((node_class, getattr(visitor, prefix + node_class.__name__, None)) for node_class in Node.__subclasses__())
+    named = ((node_class, getattr(visitor, prefix + node_class.__name__, None))
+             for node_class in Node.__subclasses__())
     return {node_class: method for node_class, method in named if method is not None}
 
 
@@ -4359,8 +4372,8 @@ class ScopeAnalyzer:
         return top
 
     def analyze_eval(self, program, site):
-        """The text of a direct eval (19.2.1.3). Its `var` and functions belong to the function around, unless it
-        is strict."""
+        """The text of a direct eval (19.2.1.3). Its `var` and functions belong to the function around, unless
+        it is strict."""
         self.counts, self.is_dynamic = dict(site.counts), True
         top = self.scope = program.scope = FunctionScope(site.scope, program, "function")
         top.is_arrow, top.site = True, site
@@ -4375,7 +4388,8 @@ class ScopeAnalyzer:
                 self.declare(declared, "function", function.id, function.start, function.end)
             for name, variable in declared.names.items():
                 if site.conflict(name):
-                    raise JSSyntaxError(f"Identifier '{name}' has already been declared", program.line, program.column + 1)
+                    raise JSSyntaxError(f"Identifier '{name}' has already been declared", program.line,
+                                        program.column + 1)
             self.declare_lexical([s for s in program.body if s not in functions], top)
             top.eval_names, top.eval_functions = list(declared.names), functions
         self.visit_list(program.body)
@@ -4548,7 +4562,8 @@ class ScopeAnalyzer:
                 rights.append(node.arguments)
                 node = node.callee
                 if is_reader(node):
-                    rights[-1] = [part if type(part) is not Identifier else SpreadElement(part) for part in rights[-1]]
+                    rights[-1] = [part if type(part) is not Identifier else SpreadElement(part)
+                                  for part in rights[-1]]
             elif kind is MemberExpression:
                 if node.computed or isinstance(node.property, PrivateName):
                     rights.append((node.property,))
@@ -4769,7 +4784,8 @@ class ScopeAnalyzer:
 
     def visit_CatchClause(self, node):
         # Only a parameter that is a plain name may be that of a `var`, too (B.3.4).
-        scope = Scope(self.scope, "block" if isinstance(node.param, (ArrayPattern, ObjectPattern)) else "catch", self.loop)
+        scope = Scope(self.scope, "block" if isinstance(node.param, (ArrayPattern, ObjectPattern))
+                      else "catch", self.loop)
         if node.param is not None:
             for name in bound_names(node.param):
                 scope.declare("catch", name.name, node.start, node.param.end)
@@ -4911,13 +4927,15 @@ class ScopeAnalyzer:
         return found
 
     def show_to_eval(self, node, scope, region):
-        """Every variable that a direct eval can see lives in a Cell, and so does what it must know by itself."""
+        """Every variable that a direct eval can see lives in a Cell, and so does what it must know by
+        itself."""
         if scope.function.kind != "module":
             self.resolve("arguments", scope)
         place, seen = scope, set()
         while place is not None:
             for name, variable in place.names.items():
-                if (name in seen and name[0] != "%") or (place.kind == "script" and variable.kind != "hidden"):
+                if (name in seen and name[0] != "%") or (place.kind == "script"
+                                                         and variable.kind != "hidden"):
                     continue
                 seen.add(name)
                 self.note(variable, node, scope, True, "any", False, region)
@@ -5270,7 +5288,8 @@ def infer(node):
         if type(before) is tuple and node.prefix:
             return add_range(before, (1, 1) if node.operator == "++" else (-1, -1))
         return before if is_numeric(before) else None
-    if kind is MemberExpression and not node.computed and node.property.name == "length" and infer(node.object) == "str":
+    if kind is MemberExpression and not node.computed and node.property.name == "length" \
+            and infer(node.object) == "str":
         return (0, INT32[1])
     return None
 
@@ -5639,8 +5658,8 @@ class ProtectedFlags(int):
 
 
 class ProtectedAttrs(dict):
-    """The `attrs` of an intrinsic on which the engine relies. Where a script changes a property, the attributes
-    of the realm that `relied_on` has for its key become False."""
+    """The `attrs` of an intrinsic on which the engine relies. Where a script changes a property, the
+    attributes of the realm that `relied_on` has for its key become False."""
 
     __slots__ = ("owner", "realm", "relied_on", "originals")
 
@@ -5662,7 +5681,8 @@ class ProtectedAttrs(dict):
                 setattr(self.realm, name, False)
 
     def __setitem__(self, key, flags):
-        dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int and key in self.relied_on else flags)
+        dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int
+                         and key in self.relied_on else flags)
         self.note(key, self.value(key))
 
     def __delitem__(self, key):
@@ -6663,8 +6683,10 @@ class JSStringObject(JSPrimitiveObject):
 #: What generated code finds in every realm, by name; guards() adds what changes. Section 15 adds functions
 #: that are made for one realm.
 RUNTIME = {
-    "undefined": undefined, "null": null, "no_props": {}, "hole": HOLE, "interrupt": False, "JSObject": JSObject, "JSArray": JSArray,
-    "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft, "GeneratorReturn": GeneratorReturn,
+    "undefined": undefined, "null": null, "no_props": {}, "hole": HOLE, "interrupt": False,
+    "JSObject": JSObject, "JSArray": JSArray,
+    "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
+    "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
         GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text)}}
 #: The same for functions that get the realm as their first argument.
@@ -6773,7 +6795,8 @@ def string_to_bigint(text):
 @functools.cache
 def exact_decimals():
     """Decimal arithmetic on integers of any length: unlike int, it divides large ones quickly."""
-    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[decimal.Inexact])
+    return decimal.Context(prec=decimal.MAX_PREC, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN,
+                           traps=[decimal.Inexact])
 
 
 #: Integers of more bits than this are taken apart by decimal arithmetic.
@@ -7479,7 +7502,8 @@ def floats_first(slow, operate):
 
 
 big_add = binary_numeric("add", lambda x, y: number_sum(x + y), lambda x, y: bigint(x + y))
-sub = floats_first(binary_numeric("sub", lambda x, y: number_sum(x - y), lambda x, y: bigint(x - y)), operator.sub)
+sub = floats_first(binary_numeric("sub", lambda x, y: number_sum(x - y), lambda x, y: bigint(x - y)),
+                   operator.sub)
 mul = floats_first(binary_numeric("mul", number_multiply, lambda x, y: bigint(x * y)), operator.mul)
 slow_div = binary_numeric("div", number_divide, bigint_divide)
 mod = binary_numeric("mod", number_remainder, bigint_remainder)
@@ -7507,7 +7531,8 @@ def div(x, y):
     return slow_div(x, y)
 
 
-for _operator in (sub, mul, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right, shift_right_unsigned):
+for _operator in (sub, mul, mod, power, bit_and, bit_or, bit_xor, shift_left, shift_right,
+                  shift_right_unsigned):
     runtime_helper(_operator)
 
 
@@ -7653,7 +7678,8 @@ def iterate(realm, value, text=None):
     """A Python iterator over any iterable, with shortcuts where no script can tell: arrays and
     strings whose iteration is untouched. Everything else is an IteratorRecord. `text`: see get_iterator()."""
     if type(value) is JSArray:
-        if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype and realm.array_iteration_untouched:
+        if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
+                and realm.array_iteration_untouched:
             return iter(value.items)
     elif type(value) is str and realm.string_iteration_untouched:
         return code_points(value)
@@ -7688,7 +7714,8 @@ def live_items(array):
 
 def iterable_to_list(realm, value):
     """IterableToList (7.4.13): a Python list of at most MAX_ARRAY_ITEMS values."""
-    if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
+    if type(value) is JSArray and not value.props and value.attrs is None \
+            and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched:
         return copied_list(value.items)
     values = []
@@ -7890,8 +7917,8 @@ def template_item(node):
 
 
 class NodeMaker:
-    """The state of the generator for one function, and constructors of `ast` nodes, which get the place in the
-    script that is being translated."""
+    """The state of the generator for one function, and constructors of `ast` nodes, which get the place in
+    the script that is being translated."""
 
     def __init__(self, unit, scope, outer=None):
         self.unit = unit
@@ -7913,13 +7940,13 @@ class NodeMaker:
         self.expects_floats = False
         #: Whether this function is likely to run often: a method, a callback, one made in a loop.
         self.often = False
-        #: Python name of a variable that never changes -> the place, after it was set, for a second variable: the
-        #: dict of properties of an ordinary object (which stays the same dict), empty for anything else.
+        #: Python name of a variable that never changes -> the place, after it was set, for a second variable:
+        #: the dict of properties of an ordinary object (which stays the same dict), empty for anything else.
         self.dict_places = {}
 
     def node(self, kind, *fields):
-        """A node of a class of `ast`, at the current place in the script. The commonest three do without; keyword
-        arguments for the place would take longer."""
+        """A node of a class of `ast`, at the current place in the script. The commonest three do without;
+        keyword arguments for the place would take longer."""
         made = kind(*fields)
         made.lineno, made.col_offset = self.line, self.column
         return made
@@ -8049,7 +8076,8 @@ class FunctionEmitter(NodeMaker):
         code = self.define_python_function(node, scope, own or "")
         if self.knows_itself(scope):
             temp = self.temporary()
-            made = self.call("with_callee", self.make_function(node, scope, self.walrus(temp, code), info), self.name(temp))
+            made = self.call("with_callee", self.make_function(node, scope, self.walrus(temp, code), info),
+                             self.name(temp))
         else:
             made = self.make_function(node, scope, code, info)
         variable = node.id.scope if isinstance(node, FunctionExpression) and node.id is not None else None
@@ -8067,8 +8095,10 @@ class FunctionEmitter(NodeMaker):
         return self.often or bool(self.jumps)
 
     def knows_itself(self, scope):
-        """Whether a function may be asked for `arguments.callee`: then it gets itself as a keyword argument."""
-        return scope.uses_arguments and not scope.strict and scope.node.simple_params and "callee" in self.unit.source
+        """Whether a function may be asked for `arguments.callee`: then it gets itself as a keyword
+        argument."""
+        return scope.uses_arguments and not scope.strict and scope.node.simple_params \
+            and "callee" in self.unit.source
 
     def function_info(self, node, name, kind=None):
         if kind is None:
@@ -8106,7 +8136,8 @@ class FunctionEmitter(NodeMaker):
         inner = emitter or Emitter(self.unit, scope, self)
         inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
         # Declarations and blocks of arrow functions at the top are mostly handlers, which run once a request.
-        inner.often = self.in_class or self.runs_often() or isinstance(node, FunctionExpression) or node.expression \
+        inner.often = self.in_class or self.runs_often() or isinstance(node, FunctionExpression) \
+            or node.expression \
             or self.outer is not None and not isinstance(node, FunctionDeclaration)
         definition = inner.function_definition(node, python)
         if not scope.loop_variables:
@@ -8232,7 +8263,8 @@ class FunctionEmitter(NodeMaker):
             self.make_place("this")
         for param in node.params:
             if isinstance(param, Identifier) and not scope.uses_arguments and not scope.maps_arguments \
-                    and type(param.scope) is Variable and param.scope.type is None and param.scope.kind == "param":
+                    and type(param.scope) is Variable and param.scope.type is None \
+                    and param.scope.kind == "param":
                 self.place_for_dict(param.scope)
         for param, source in patterns:
             self.at(param)
@@ -8363,8 +8395,8 @@ class FunctionEmitter(NodeMaker):
         return self.call("find_scope", self.const(identifier.name), *holders)
 
     def with_found(self, identifier, make):
-        """make(found) as an expression, where a DynamicName is read and written: it is looked up once, before, and
-        `found` is the temporary with the outcome; None for other names."""
+        """make(found) as an expression, where a DynamicName is read and written: it is looked up once,
+        before, and `found` is the temporary with the outcome; None for other names."""
         if type(identifier.scope) is not DynamicName:
             return make(None)
         found = self.temporary()
@@ -8557,10 +8589,12 @@ class StatementEmitter(FunctionEmitter):
             self.emit_store(node.scope.var_copy, self.load(node.id), True)
 
     def store_for_eval(self, scope, name, *value):
-        """Declares a `var` of a direct eval in the function around, as an expression; with a value, sets it."""
+        """Declares a `var` of a direct eval in the function around, as an expression; with a value, sets
+        it."""
         outer = scope.site.var_scope
         if outer is None:
-            return self.call("put_global", self.const(name), *value, self.const(False)) if value else self.const(None)
+            return self.call("put_global", self.const(name), *value, self.const(False)) if value \
+                else self.const(None)
         known = outer.names.get(name) or outer.function.names.get(name)
         if known is not None:
             return self.assign_value(known, *value, declares=True) if value else self.const(None)
@@ -8747,7 +8781,8 @@ class LoopEmitter(StatementEmitter):
 
     def visit_ContinueStatement(self, node):
         for jump in reversed(self.jumps):
-            if jump.is_loop in ("loop", "of") and jump.takes_break and (node.label is None or node.label in jump.labels):
+            if jump.is_loop in ("loop", "of") and jump.takes_break and (node.label is None
+                                                                        or node.label in jump.labels):
                 self.jump_out(jump.turn or jump, "continue" if jump.turn is None else "break")
                 return
 
@@ -8983,10 +9018,12 @@ class LoopEmitter(StatementEmitter):
         self.at(node)
 
         groups = grouped_cases(node.cases)
-        chained = groups is not None and not any(case.test is not None and self.needs_lift(case.test) for case in node.cases)
+        chained = groups is not None and not any(case.test is not None and self.needs_lift(case.test)
+                                                 for case in node.cases)
 
         def inside():
-            self.in_scope(node.scope, lambda: self.chained_cases(groups, value) if chained else self.cases(node, value))
+            self.in_scope(node.scope, lambda: self.chained_cases(groups, value) if chained
+                          else self.cases(node, value))
         body = self.collect(inside)
         self.at(node)
         self.once(body)
@@ -9179,7 +9216,8 @@ class DestructuringEmitter(LoopEmitter):
         source = self.temporary()
         self.emit_assign(source, value)
         first = pattern.properties[0] if pattern.properties else None
-        named = [self.const(property_name(first.key))] if isinstance(first, Property) and not first.computed else []
+        named = [self.const(property_name(first.key))] if isinstance(first, Property) \
+            and not first.computed else []
         self.emit_python("if {it} is undefined or {it} is null: refuse_destructuring({it}, *{named})",
                          it=source, named=named)
         used = []
@@ -9209,7 +9247,8 @@ class DestructuringEmitter(LoopEmitter):
         if isinstance(code, ast.Constant) and self.runs_often():
             value = self.property(self.name(source), code.value)
         else:
-            value = self.call("get" if isinstance(code, ast.Constant) else "get_element", self.name(source), code)
+            value = self.call("get" if isinstance(code, ast.Constant) else "get_element",
+                              self.name(source), code)
         if isinstance(target, AssignmentPattern):
             self.with_default(target, value, lambda v: self.destructure(prepared, v, store))
         else:
@@ -9232,12 +9271,14 @@ class DestructuringEmitter(LoopEmitter):
         return prepared
 
     def array_pattern(self, pattern, value, store):
-        """Array destructuring (13.15.5.5, 8.6.2): through an ArrayDestructuring, closed on the way out; or all
-        values at once, where nobody can see that."""
+        """Array destructuring (13.15.5.5, 8.6.2): through an ArrayDestructuring, closed on the way out; or
+        all values at once, where nobody can see that."""
         text = self.iterable_text(self.source_of[1]) if pattern is self.source_of[0] else []
-        if all(element is None or self.is_unseen(element, store == self.assign_one) for element in pattern.elements):
+        if all(element is None or self.is_unseen(element, store == self.assign_one)
+               for element in pattern.elements):
             values = self.temporary()
-            self.emit_assign(values, self.call("first_values", value, self.const(len(pattern.elements)), *text))
+            self.emit_assign(values,
+                             self.call("first_values", value, self.const(len(pattern.elements)), *text))
             for index, element in enumerate(pattern.elements):
                 if element is not None:
                     self.at(element)
@@ -9256,7 +9297,8 @@ class DestructuringEmitter(LoopEmitter):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
 
     def is_unseen(self, element, assigned):
-        """Whether an element of a pattern is a variable that only this function sees, and whose store cannot fail."""
+        """Whether an element of a pattern is a variable that only this function sees, and whose store cannot
+        fail."""
         variable = element.scope if isinstance(element, Identifier) else None
         return type(variable) is Variable and not variable.captured and not variable.is_global \
             and not (assigned and (variable.early or self.is_constant(variable)))
@@ -9330,7 +9372,8 @@ class ExpressionEmitter(DestructuringEmitter):
         if node is None:
             return self.name("hole")
         if isinstance(node, SpreadElement):
-            return self.starred(self.call("spread", self.expression(node.argument), *self.iterable_text(node.argument)))
+            return self.starred(self.call("spread", self.expression(node.argument),
+                                          *self.iterable_text(node.argument)))
         return self.expression(node)
 
     def expression(self, node):
@@ -9512,7 +9555,8 @@ class ExpressionEmitter(DestructuringEmitter):
             key = self.const(name)
         if prop.kind != "init":
             function = self.function_value(prop.value, name, prop.kind)
-            return self.call("define_accessor", target, key, self.const(prop.kind), function, self.const(True))
+            return self.call("define_accessor", target, key, self.const(prop.kind), function,
+                             self.const(True))
         if name == "__proto__" and not prop.shorthand and not prop.method:
             return self.call("set_literal_prototype", target, self.expression(prop.value))
         if prop.method:
@@ -9713,12 +9757,14 @@ class OperatorEmitter(ClassEmitter):
     def visit_UnaryExpression(self, node):
         operator, argument = node.operator, node.argument
         if operator == "typeof":
-            if isinstance(argument, Identifier) and getattr(argument.scope, "variable", argument.scope) is None:
+            if isinstance(argument, Identifier) \
+                    and getattr(argument.scope, "variable", argument.scope) is None:
                 self.unit.free_globals.add(argument.name)
                 value = self.call("typeof_global", self.const(argument.name))
                 if argument.scope is not None:
                     holder, test = self.find(argument)
-                    got = self.call("scope_get", holder, self.const(argument.name), self.const(self.scope.strict))
+                    got = self.call("scope_get", holder, self.const(argument.name),
+                                    self.const(self.scope.strict))
                     value = self.either(test, self.call("typeof", got), value)
                 return value
             return self.call("typeof", self.expression(argument))
@@ -9763,7 +9809,8 @@ class OperatorEmitter(ClassEmitter):
                 value = self.call("delete_global", self.const(node.name))
             if dynamic:
                 holder, test = self.find(node)
-                value = self.either(test, self.call("delete_member", holder, self.const(node.name), self.const(False)), value)
+                value = self.either(test, self.call("delete_member", holder, self.const(node.name),
+                                                    self.const(False)), value)
             return value
         return self.python("({value}, True)[1]", value=self.expression(node))
 
@@ -9920,7 +9967,8 @@ class OperatorEmitter(ClassEmitter):
             return self.call(_HELPERS[operator], left, right)
         if operator in ("&", "|") and isinstance(right, ast.Constant):
             right = self.const(to_int32(right.value))
-        if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 and type(right_kind) is not tuple \
+        if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 \
+                and type(right_kind) is not tuple \
                 and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
             b, right = self.reusable(right)
             return self.python("{left} % {b} if type({right}) is int and {b} > 0 else mod({left}, {b})",
@@ -9956,7 +10004,8 @@ class OperatorEmitter(ClassEmitter):
             mask = self.chain(self.const(-2 ** 31), (ast.LtE(), a), (ast.Lt(), self.const(2 ** 31)))
             checks = [check, mask]
             if not isinstance(b, ast.Constant):
-                checks.append(self.chain(self.const(-2 ** 31), (ast.LtE(), b), (ast.Lt(), self.const(2 ** 31))))
+                checks.append(self.chain(self.const(-2 ** 31), (ast.LtE(), b),
+                                         (ast.Lt(), self.const(2 ** 31))))
             return self.both(*checks), self.operate(a, operator, b)
         if operator == "*":
             limit = self.safe_product(temp, self.operate(a, "*", b))
@@ -9968,10 +10017,10 @@ class OperatorEmitter(ClassEmitter):
         return self.both(check, limit), self.name(temp)
 
     def number_tests(self, left, right):
-        """A function of "int" or "float" that makes the condition for both operands to be of that type, or for
-        one to be a float and the other known to be a Number; None where they cannot be. The first condition
-        evaluates the operands, in order and in any case. An operand is (code to use again, code to use first,
-        inferred type)."""
+        """A function of "int" or "float" that makes the condition for both operands to be of that type, or
+        for one to be a float and the other known to be a Number; None where they cannot be. The first
+        condition evaluates the operands, in order and in any case. An operand is (code to use again, code to
+        use first, inferred type)."""
         (a, first, left_kind), (b, second, right_kind) = left, right
 
         def tests(kind):
@@ -9985,8 +10034,10 @@ class OperatorEmitter(ClassEmitter):
             left, right, first, second = first, second, a, b
             calm_left, calm_right = left is a, right is b
             if not calm_left and not calm_right:
-                return self.chain(self.call("type", left), (_IS, self.call("type", right)), (_IS, self.name(kind)))
-            checks = [self.type_is(value, kind) for value, is_wanted in ((left, wanted[0]), (right, wanted[1])) if is_wanted]
+                return self.chain(self.call("type", left), (_IS, self.call("type", right)),
+                                  (_IS, self.name(kind)))
+            checks = [self.type_is(value, kind)
+                      for value, is_wanted in ((left, wanted[0]), (right, wanted[1])) if is_wanted]
             if not calm_right:
                 checks.reverse()
             for value, calm, is_wanted in (left, calm_left, wanted[0]), (right, calm_right, wanted[1]):
@@ -10005,7 +10056,8 @@ class OperatorEmitter(ClassEmitter):
         if is_numeric(left_kind) and is_numeric(right_kind) \
                 or left_kind == "str" and right_kind == "str":
             return self.compare(left, compare, right)
-        if right_kind == "str" and isinstance(right, ast.Constant) and right.value[:1] != "\0" and left_kind is None:
+        if right_kind == "str" and isinstance(right, ast.Constant) and right.value[:1] != "\0" \
+                and left_kind is None:
             a, first = self.reusable(left)
             return self.either(self.type_is(first, "str"), self.compare(a, compare, right),
                                self.call(_HELPERS[operator], a, right))
@@ -10014,9 +10066,11 @@ class OperatorEmitter(ClassEmitter):
         a, first, b, second = self.pair(left, right)
         # Python compares ints with floats as JavaScript does.
         tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
-        order = ("float", "int") if self.expects_floats else ("int", "float") if self.unit.fractions else ("int",)
+        order = ("float", "int") if self.expects_floats else ("int", "float") if self.unit.fractions \
+            else ("int",)
         checks = [tests(kind) for kind in order]
-        return self.either(checks[0] if len(checks) == 1 else self.any_of(*checks), self.compare(a, compare, b),
+        return self.either(checks[0] if len(checks) == 1 else self.any_of(*checks),
+                           self.compare(a, compare, b),
                            self.call(_HELPERS[operator], a, b))
 
     def equality(self, left, right, left_kind=None, right_kind=None):
@@ -10158,7 +10212,8 @@ class AssignmentEmitter(OperatorEmitter):
     def effect_AssignmentExpression(self, node):
         left = node.left
         if isinstance(left, (ArrayPattern, ObjectPattern)):
-            if isinstance(left, ArrayPattern) and isinstance(node.right, ArrayExpression) and self.is_exchange(node):
+            if isinstance(left, ArrayPattern) and isinstance(node.right, ArrayExpression) \
+                    and self.is_exchange(node):
                 self.exchange(left, node.right)
                 return
             value = self.expression(node.right)
@@ -10206,7 +10261,8 @@ class AssignmentEmitter(OperatorEmitter):
         if not target.computed:
             return True
         kind = infer(target.property)
-        return is_numeric(kind) or kind is None and isinstance(target.property, Identifier) and self.runs_often()
+        return is_numeric(kind) or kind is None and isinstance(target.property, Identifier) \
+            and self.runs_often()
 
     def change_member(self, target, right, change):
         """object.key = change(object.key), as a statement; `right` is what else is evaluated."""
@@ -10230,8 +10286,10 @@ class AssignmentEmitter(OperatorEmitter):
         return len(left.elements) <= len(right.elements) <= 8 \
             and all(isinstance(part, (Identifier, MemberExpression)) for part in left.elements) \
             and not any(part is None or isinstance(part, SpreadElement) for part in right.elements) \
-            and not any(map(self.needs_lift, right.elements)) and not any(map(self.needs_lift, left.elements)) \
-            and not any(isinstance(part, (*FUNCTION_NODES, ClassExpression, YieldExpression, AwaitExpression, Super))
+            and not any(map(self.needs_lift, right.elements)) \
+            and not any(map(self.needs_lift, left.elements)) \
+            and not any(isinstance(part, (*FUNCTION_NODES, ClassExpression, YieldExpression,
+                                          AwaitExpression, Super))
                         for target in left.elements for part in target.walk())
 
     def exchange(self, left, right):
@@ -10312,7 +10370,8 @@ class AssignmentEmitter(OperatorEmitter):
         value = self.expression(node)
         if isinstance(value, ast.Constant) or (isinstance(value, ast.Name) and (
                 is_stable(node, right) or isinstance(right, SIMPLE_NODES)
-                or isinstance(node, ThisExpression) and self.constructor != "derived" and not self.scope.is_arrow)):
+                or isinstance(node, ThisExpression) and self.constructor != "derived"
+                and not self.scope.is_arrow)):
             return value
         return self.saved(value)
 
@@ -10398,7 +10457,8 @@ class AssignmentEmitter(OperatorEmitter):
                     return moved
                 return self.operate(moved, "-" if sign == "+" else "+", self.const(1))
             if type(target.scope) is DynamicName:
-                return self.with_found(target, lambda found: self.dynamic_update(target, found, helper, node.prefix))
+                return self.with_found(target,
+                                       lambda found: self.dynamic_update(target, found, helper, node.prefix))
             old = self.load(target) if is_numeric(kind) else self.call("to_numeric", self.load(target))
             if node.prefix:
                 return self.assign_identifier(target, self.call(helper, old))
@@ -10411,7 +10471,8 @@ class AssignmentEmitter(OperatorEmitter):
         old, first = self.reusable(reference.load())
         old_number = self.either(self.type_is(first, "int"), old, self.call("to_numeric", old))
         temp = self.temporary()
-        return self.first_of(self.walrus(temp, old_number), reference.put(self.guarded_step(self.name(temp), sign, helper)))
+        return self.first_of(self.walrus(temp, old_number),
+                             reference.put(self.guarded_step(self.name(temp), sign, helper)))
 
     def effect_UpdateExpression(self, node):
         target = node.argument
@@ -10426,7 +10487,8 @@ class AssignmentEmitter(OperatorEmitter):
             return
         if isinstance(target, MemberExpression) and self.is_direct(target) and not self.needs_lift(target):
             sign, helper = ("+", "increment") if node.operator == "++" else ("-", "decrement")
-            self.change_member(target, target.property, lambda current: self.guarded_step(current, sign, helper))
+            self.change_member(target, target.property,
+                               lambda current: self.guarded_step(current, sign, helper))
             return
         prefixed = UpdateExpression(node.operator, target, True).at(node)
         self.emit_value(self.visit_UpdateExpression(prefixed))
@@ -10468,7 +10530,8 @@ class CallEmitter(AssignmentEmitter):
         return self.member(obj, node)
 
     def member(self, obj, node, key=None):
-        """Reads a property of the value `obj`; `key` is the code of a computed key, where there is one already."""
+        """Reads a property of the value `obj`; `key` is the code of a computed key, where there is one
+        already."""
         prop = node.property
         if isinstance(prop, PrivateName):
             self.line, self.column = prop.line, prop.column
@@ -10490,7 +10553,8 @@ class CallEmitter(AssignmentEmitter):
         if is_numeric(kind):
             return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
                 isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
-        if kind is None and isinstance(prop, Identifier) and isinstance(key, ast.Name) and isinstance(obj, ast.Name) \
+        if kind is None and isinstance(prop, Identifier) and isinstance(key, ast.Name) \
+                and isinstance(obj, ast.Name) \
                 and self.runs_often():
             return self.computed_element(obj, key, kind, True)
         return self.call("get_element", obj, key)
@@ -10502,9 +10566,11 @@ class CallEmitter(AssignmentEmitter):
             return self.call("private_get", obj, key)
         props = self.dict_of(obj) if variable.type == "field" else None
         if props is not None:
-            return self.either(self.compare(key, _IN, props), self.subscript(props, key), self.call("private_get", obj, key))
+            return self.either(self.compare(key, _IN, props), self.subscript(props, key),
+                               self.call("private_get", obj, key))
         obj, first = self.reusable(obj)
-        check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(obj, "props")))
+        check = self.both(self.type_is(first, "JSObject"),
+                          self.compare(key, _IN, self.attribute(obj, "props")))
         value = self.subscript(self.attribute(obj, "props"), key) if variable.type == "field" \
             else self.attribute(key, "method")
         return self.either(check, value, self.call("private_get", obj, key))
@@ -10513,7 +10579,8 @@ class CallEmitter(AssignmentEmitter):
         """obj.key: straight from the dict of an ordinary object that has it."""
         props = self.dict_of(obj)
         if props is not None:
-            return self.either(self.compare(self.const(key), _IN, props), self.subscript(props, self.const(key)),
+            return self.either(self.compare(self.const(key), _IN, props),
+                               self.subscript(props, self.const(key)),
                                self.call("get", obj, self.const(key)))
         obj, first = self.reusable(obj)
         return self.python("{obj}.props[{key!r}] if type({first}) is JSObject and {key!r} in {obj}.props "
@@ -10527,13 +10594,15 @@ class CallEmitter(AssignmentEmitter):
                            "else len({a}) if type({a}) is str else get_length({a})", a=a, first=first)
 
     def element(self, obj, key):
-        """obj[key] for a variable or constant that is a non-negative int: straight into the list of an array."""
+        """obj[key] for a variable or constant that is a non-negative int: straight into the list of an
+        array."""
         a, first = self.reusable(obj)
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
 
     def computed_element(self, obj, key, kind, is_stable):
-        """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`, a variable."""
+        """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`, a
+        variable."""
         before = []
         if not is_stable:
             temp = self.temporary()
@@ -10547,9 +10616,11 @@ class CallEmitter(AssignmentEmitter):
         elif type(kind) is tuple:
             checks = [self.chain(self.const(0), (ast.LtE(), first), (ast.Lt(), size))]
         else:
-            checks = [self.type_is(first, "int"), self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size))]
+            checks = [self.type_is(first, "int"),
+                      self.chain(self.const(0), (ast.LtE(), key), (ast.Lt(), size))]
         checks = before + checks
-        return self.either(checks[0] if len(checks) == 1 else self.both(*checks), self.subscript(self.name(items), key),
+        return self.either(checks[0] if len(checks) == 1 else self.both(*checks),
+                           self.subscript(self.name(items), key),
                            self.call("get_element", obj, key))
 
     def shorten(self, node):
@@ -10638,7 +10709,8 @@ class CallEmitter(AssignmentEmitter):
         return self.call_with(callee, [], node.arguments, node.optional)
 
     def direct_eval(self, node):
-        """eval(…): its text gets the Cells of all that is around it. `this` may not be there yet in a constructor."""
+        """eval(…): its text gets the Cells of all that is around it. `this` may not be there yet in a
+        constructor."""
         site = node.scope
         function = site.this_function()
         if function.kind != "script":
@@ -10722,7 +10794,8 @@ class CallEmitter(AssignmentEmitter):
         return self.call("callee", function, self.const(self.text(callee))), self.name(this)
 
     def plain_callee(self, callee, optional):
-        """The Python function of a callee that is not a member. Leaves the temporary of a DynamicName in `found`."""
+        """The Python function of a callee that is not a member. Leaves the temporary of a DynamicName in
+        `found`."""
         if type(callee.scope if isinstance(callee, Identifier) else None) is DynamicName:
             self.found = self.temporary()
             found = self.found
@@ -10758,7 +10831,8 @@ class CallEmitter(AssignmentEmitter):
             slow = self.call("private_method", this, key)
             if prop.scope.type != "method":
                 return self.call("private_method", first, key), this
-            check = self.both(self.type_is(first, "JSObject"), self.compare(key, _IN, self.attribute(this, "props")))
+            check = self.both(self.type_is(first, "JSObject"),
+                              self.compare(key, _IN, self.attribute(this, "props")))
             return self.either(check, self.attribute(self.attribute(key, "method"), "fn"), slow), this
         if node.computed:
             guards, self.guards = self.guards, None
@@ -10768,7 +10842,8 @@ class CallEmitter(AssignmentEmitter):
         self.line, self.column = prop.line, prop.column
         key = self.const(prop.name)
         if prop.name in COMMON_METHODS or not self.runs_often() or not isinstance(first, ast.Name) or not (
-                isinstance(node.object, ThisExpression) or type(getattr(node.object, "scope", None)) is Variable):
+                isinstance(node.object, ThisExpression)
+                or type(getattr(node.object, "scope", None)) is Variable):
             return self.call("method", first, key, text), this
         # A function that an ordinary object has from its prototype.
         proto, found = self.temporary(), self.temporary()
@@ -10777,8 +10852,10 @@ class CallEmitter(AssignmentEmitter):
             self.compare(self.attribute(this, "attrs"), _IS, self.const(None)),
             self.compare(self.walrus(proto, self.attribute(this, "proto")), _IS_NOT, self.const(None)),
             self.compare(key, _IN, self.attribute(self.name(proto), "props")),
-            self.type_is(self.walrus(found, self.subscript(self.attribute(self.name(proto), "props"), key)), "JSFunction"))
-        return self.either(check, self.attribute(self.name(found), "fn"), self.call("method", this, key, text)), this
+            self.type_is(self.walrus(found, self.subscript(self.attribute(self.name(proto), "props"), key)),
+                         "JSFunction"))
+        return self.either(check, self.attribute(self.name(found), "fn"),
+                           self.call("method", this, key, text)), this
 
     def text(self, node):
         """The source text of a callee, for "x.y is not a function"."""
@@ -10806,8 +10883,10 @@ class CallEmitter(AssignmentEmitter):
             ctor, slow = self.attribute(callee, "ctor"), self.call("new", callee, text)
             function = self.either(
                 self.type_is(first, "JSFunction"), self.either(
-                    self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)), ctor, self.either(
-                        self.compare(ctor, _IS, self.const(True)), self.name("instance_of_function"), slow)), slow)
+                    self.compare(self.attribute(callee, "fields"), _IS_NOT, self.const(None)), ctor,
+                    self.either(
+                        self.compare(ctor, _IS, self.const(True)), self.name("instance_of_function"), slow)),
+                slow)
         else:
             function = self.call("new", first, text)
         return self.apply(function, [callee, *values])
@@ -10887,7 +10966,8 @@ class MemberReference:
         e = self.emitter
         obj = self.first if first else self.again
         if self.is_super:
-            return e.call("super_get", e.load_variable(self.node.object.scope), e.name("this"), self.key(first))
+            return e.call("super_get", e.load_variable(self.node.object.scope), e.name("this"),
+                          self.key(first))
         if self.private:
             return e.private_member(obj, self.node.property.scope)
         if self.key_text is not None:
@@ -10989,12 +11069,14 @@ def is_stable(left, right):
 
 #: Names under which scripts mostly call methods of arrays, texts, maps, promises and the like.
 COMMON_METHODS = frozenset(
-    "add at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally find findIndex flat"
-    " flatMap forEach get has includes indexOf join keys lastIndexOf map match matchAll normalize padEnd padStart pop push"
-    " reduce repeat replace replaceAll reverse send set shift slice some sort splice split startsWith substring test then"
-    " toFixed toLowerCase toString toUpperCase trim trimEnd trimStart unshift values".split())
+    "add at apply bind call catch charAt charCodeAt concat entries endsWith every exec fill filter finally "
+    "find findIndex flat flatMap forEach get has includes indexOf join keys lastIndexOf map match matchAll "
+    "normalize padEnd padStart pop push reduce repeat replace replaceAll reverse send set shift slice some "
+    "sort splice split startsWith substring test then toFixed toLowerCase toString toUpperCase trim trimEnd "
+    "trimStart unshift values".split())
 #: (method name, number of arguments) -> the helper that does it at once for arrays and strings.
-SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1): "quick_get", ("has", 1): "quick_has",
+SHORTCUTS = {("push", 1): "push", ("charCodeAt", 1): "char_code_at", ("get", 1): "quick_get",
+             ("has", 1): "quick_has",
              ("set", 2): "quick_set", ("add", 1): "quick_add", ("pop", 0): "quick_pop"}
 #: The same for methods of Math.
 MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 2): "quick_max",
@@ -11003,20 +11085,24 @@ MATH_SHORTCUTS = {("abs", 1): "quick_abs", ("floor", 1): "quick_floor", ("max", 
 
 def is_calm(node):
     """Whether an expression only reads and computes."""
-    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression, NewExpression))
+    return not any(isinstance(part, (AssignmentExpression, UpdateExpression, YieldExpression, AwaitExpression,
+                                     NewExpression))
                    or isinstance(part, CallExpression) and not is_call_of_math(part) for part in node.walk())
 
 
 def is_call_of_math(node):
     callee = node.callee
-    return isinstance(callee, MemberExpression) and not callee.computed and isinstance(callee.object, Identifier) \
+    return isinstance(callee, MemberExpression) and not callee.computed \
+        and isinstance(callee.object, Identifier) \
         and callee.object.name == "Math" and type(callee.object.scope) is not Variable
 
 
 def may_change_arrays(body):
-    """Whether a loop's body calls something, or writes to properties: an array that is iterated may get holes."""
+    """Whether a loop's body calls something, or writes to properties: an array that is iterated may get
+    holes."""
     return any(
-        isinstance(node, (CallExpression, NewExpression, TaggedTemplateExpression, YieldExpression, AwaitExpression,
+        isinstance(node, (CallExpression, NewExpression, TaggedTemplateExpression, YieldExpression,
+                          AwaitExpression,
                           SpreadElement, ForOfStatement))
         or isinstance(node, UnaryExpression) and node.operator == "delete"
         or isinstance(node, UpdateExpression) and not isinstance(node.argument, Identifier)
@@ -11084,12 +11170,13 @@ def own_parts(node):
 
 def jumps_out(body):
     """Whether a loop's body has a break, return or continue that may leave the loop early."""
-    return any(isinstance(node, (BreakStatement, ContinueStatement, ReturnStatement)) for node in own_parts(body))
+    return any(isinstance(node, (BreakStatement, ContinueStatement, ReturnStatement))
+               for node in own_parts(body))
 
 
 def grouped_cases(cases):
-    """The cases of a switch in groups that share their statements, if none falls through into the next one, and
-    `default` comes last; else None."""
+    """The cases of a switch in groups that share their statements, if none falls through into the next one,
+    and `default` comes last; else None."""
     groups, current = [], []
     for index, case in enumerate(cases):
         current.append(case)
@@ -11099,7 +11186,8 @@ def grouped_cases(cases):
             last = case.consequent[-1] if case.consequent else None
             while isinstance(last, BlockStatement) and last.body:
                 last = last.body[-1]
-            if index + 1 < len(cases) and not isinstance(last, (BreakStatement, ContinueStatement, ReturnStatement, ThrowStatement)):
+            if index + 1 < len(cases) and not isinstance(last, (BreakStatement, ContinueStatement,
+                                                                ReturnStatement, ThrowStatement)):
                 return None
             groups.append(current)
             current = []
@@ -11133,7 +11221,8 @@ class Emitter(CallEmitter):
 
     def begin_eval(self, program, scope):
         """What the text of a direct eval does first: `this`, and what it adds to the function around."""
-        if scope.site.this_function().kind != "script" and any(isinstance(node, (ThisExpression, Super)) for node in program.walk()):
+        if scope.site.this_function().kind != "script" and any(isinstance(node, (ThisExpression, Super))
+                                                               for node in program.walk()):
             self.emit_assign("this", self.apply(self.name("this"), []))
         if not program.strict:
             for name in scope.eval_names:
@@ -11662,7 +11751,8 @@ class PythonDump:
         expression that consists of a strange name: ast.unparse writes it as it stands."""
         result = []
         for statement in statements:
-            if isinstance(statement, ast.If) and isinstance(statement.test, ast.Constant) and isinstance(statement.body[0], (
+            if isinstance(statement, ast.If) and isinstance(statement.test, ast.Constant) \
+                    and isinstance(statement.body[0], (
                     ast.Pass, ast.Assign)):         # a place for a variable, see FunctionEmitter.make_place
                 if statement.test.value:
                     result += statement.body
@@ -11776,8 +11866,8 @@ class BuiltinTable:
         return declare
 
     def methods(self, **impls):
-        """Declares functions that are one expression each: name=lambda realm, this, …. The length is the number
-        of named arguments."""
+        """Declares functions that are one expression each: name=lambda realm, this, …. The length is the
+        number of named arguments."""
         for key, impl in impls.items():
             self.method(key, impl.__code__.co_argcount - 2)(impl)
 
@@ -12498,8 +12588,8 @@ declare_function_class("AsyncGeneratorFunction", "asyncgenerator", "AsyncGenerat
 
 
 def this_value_of(name, *kinds):
-    """ThisBooleanValue and its kin (20.3.3.3.1): a function that gives the primitive of a receiver, of one of the
-    Python types `kinds`, and raises a TypeError for other receivers, with the name of the method."""
+    """ThisBooleanValue and its kin (20.3.3.3.1): a function that gives the primitive of a receiver, of one of
+    the Python types `kinds`, and raises a TypeError for other receivers, with the name of the method."""
     def primitive(this, method):
         if type(this) in kinds:
             return this
@@ -12563,7 +12653,8 @@ def symbol_key_for(realm, this, symbol=undefined, *_):
     return key if key is not undefined and realm.symbols.get(key) is symbol else undefined
 
 
-for _symbol in (SYM_ASYNC_DISPOSE, SYM_ASYNC_ITERATOR, SYM_DISPOSE, SYM_HAS_INSTANCE, SYM_IS_CONCAT_SPREADABLE, SYM_ITERATOR,
+for _symbol in (SYM_ASYNC_DISPOSE, SYM_ASYNC_ITERATOR, SYM_DISPOSE, SYM_HAS_INSTANCE,
+                SYM_IS_CONCAT_SPREADABLE, SYM_ITERATOR,
                 SYM_MATCH, SYM_MATCH_ALL, SYM_REPLACE, SYM_SEARCH, SYM_SPECIES, SYM_SPLIT,
                 SYM_TO_PRIMITIVE, SYM_TO_STRING_TAG, SYM_UNSCOPABLES):
     SYMBOL.static.value(_symbol.description.partition(".")[2], _symbol, 0)
@@ -15272,7 +15363,8 @@ def sort_values(values, comparator):
     values[:] = rest + [undefined] * count
 
 
-#: Characters in all that texts may have which are sorted without a check of the clock between two comparisons.
+#: Characters in all that texts may have which are sorted without a check of the clock between two
+#: comparisons.
 MAX_SORTED_CHARACTERS = 1 << 22
 
 
@@ -15872,8 +15964,9 @@ SEARCHES = {
 
 
 def declare_shared_methods(method, receive, every_item, items_present, kinds):
-    """Declares, with the decorator `method`, what Array and typed arrays share: `receive(realm, this)` gives the
-    object and its length; `every_item` and `items_present` walk along indices and yield (index, value)."""
+    """Declares, with the decorator `method`, what Array and typed arrays share: `receive(realm, this)` gives
+    the object and its length; `every_item` and `items_present` walk along indices and yield (index,
+    value)."""
     for name, (*search, holes, answer) in SEARCHES.items():
         declare_search(method(name, 1), receive, every_item if holes else items_present, *search, answer)
     declare_reduction(method("reduce", 1), receive, items_present, False)
@@ -15886,7 +15979,8 @@ def declare_shared_methods(method, receive, every_item, items_present, kinds):
     def for_each(realm, this, callback=undefined, receiver=undefined, *_):
         obj, length = receive(realm, this)
         run = require_callable(callback).fn
-        for index, value in items_present(realm, obj, range(visit_values(obj, length, run, receiver), length)):
+        for index, value in items_present(realm, obj,
+                                          range(visit_values(obj, length, run, receiver), length)):
             run(receiver, value, index, obj)
         return undefined
 
@@ -16236,8 +16330,9 @@ def declared_info(table, key):
 
 
 def declare_filling(table, adder_name, quick_adder, has_entries):
-    """Declares the constructor of a collection, which is filled from an iterable by its method `adder_name`, or by
-    quick_adder(realm, target) while that is the built-in one. `has_entries`: the items are keys with values."""
+    """Declares the constructor of a collection, which is filled from an iterable by its method `adder_name`,
+    or by quick_adder(realm, target) while that is the built-in one. `has_entries`: the items are keys with
+    values."""
     info = declared_info(table, adder_name)
 
     @table.constructor(0)
@@ -16590,7 +16685,8 @@ def iterate_pairs(source):
     """The same as Python tuples."""
     era, position = source.era, source.first
     while True:
-        for key, value in zip(itertools.islice(source.keys, position, None), itertools.islice(source.values, position, None)):
+        for key, value in zip(itertools.islice(source.keys, position, None),
+                              itertools.islice(source.values, position, None)):
             if key is not HOLE:
                 yield key, value
             position += 1
@@ -16632,7 +16728,8 @@ def fast_iterator(realm, value):
         return iterate_map(realm, value) \
             if value.proto is realm.MapPrototype and realm.map_iteration_untouched else None
     if kind is JSSet:
-        return iterate_set(value) if value.proto is realm.SetPrototype and realm.set_iteration_untouched else None
+        return iterate_set(value) if value.proto is realm.SetPrototype \
+            and realm.set_iteration_untouched else None
     untouched, proto = (realm.map_iteration_untouched, realm.MapIteratorPrototype) if kind is JSMapIterator \
         else (realm.set_iteration_untouched, realm.SetIteratorPrototype)
     return value.items(realm) if untouched and value.proto is proto and not value.props else None
@@ -16689,7 +16786,8 @@ def declare_weak_collection(table, adder_name, add, has_entries):
     table.methods(
         delete=lambda realm, this, key=undefined, *_: this.entries.pop(id(key), None) is not None,
         has=lambda realm, this, key=undefined, *_: id(key) in this.entries)
-    declare_filling(table, adder_name, lambda realm, target: functools.partial(add, realm, target), has_entries)
+    declare_filling(table, adder_name, lambda realm, target: functools.partial(add, realm, target),
+                    has_entries)
 
 
 WEAK_MAP = BuiltinClass("WeakMap", JSWeakMap, tag="WeakMap")
@@ -16710,7 +16808,8 @@ declare_weak_collection(WEAK_MAP, "set", weak_map_set, True)
 
 
 def declare_insertion(table, has, get):
-    """getOrInsert and getOrInsertComputed of Map or WeakMap: the value of a key, which is inserted if it is new."""
+    """getOrInsert and getOrInsertComputed of Map or WeakMap: the value of a key, which is inserted if it is
+    new."""
     def check(realm, key):
         if table is WEAK_MAP and not can_be_held_weakly(realm, key):
             raise JSTypeError("Invalid value used as weak map key")
@@ -16732,7 +16831,8 @@ def declare_insertion(table, has, get):
 
 
 declare_insertion(MAP, lambda this, key: this.has_key(key), lambda this, key: map_get(None, this, key))
-declare_insertion(WEAK_MAP, lambda this, key: id(key) in this.entries, lambda this, key: this.entries[id(key)][1])
+declare_insertion(WEAK_MAP, lambda this, key: id(key) in this.entries,
+                  lambda this, key: this.entries[id(key)][1])
 
 WEAK_SET = BuiltinClass("WeakSet", JSWeakSet, tag="WeakSet")
 
@@ -16945,7 +17045,8 @@ ARRAY_BUFFER = BuiltinClass("ArrayBuffer", JSArrayBuffer, tag="ArrayBuffer")
 
 ARRAY_BUFFER.getters(
     byteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data),
-    maxByteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data) if this.most is None else this.most,
+    maxByteLength=lambda realm, this, *_: 0 if this.data is None else len(this.data) if this.most is None
+    else this.most,
     resizable=lambda realm, this, *_: this.most is not None,
     detached=lambda realm, this, *_: this.data is None)
 
@@ -17322,7 +17423,8 @@ def element_items(realm, array, indices):
         yield index, array.get_index(index)
 
 
-declare_shared_methods(typed_array_method, lambda realm, this: (this, len(this.view)), element_items, element_items,
+declare_shared_methods(typed_array_method, lambda realm, this: (this, len(this.view)), element_items,
+                       element_items,
                        ("entries", "keys", "values"))
 TYPED_ARRAY.alias(SYM_ITERATOR, "values")
 
@@ -17611,7 +17713,8 @@ def typed_array_subarray(realm, this, start=undefined, end=undefined, *_):
     first, last = clamp_range(len(this.view), start, end)
     offset = this.offset + first * this.kind.size
     count = () if this.fixed is None and end is undefined else (max(last - first, 0),)
-    return typed_array_species_create(realm, this, (this.buffer, offset, *count), "%TypedArray%.prototype.subarray")
+    return typed_array_species_create(realm, this, (this.buffer, offset, *count),
+                                      "%TypedArray%.prototype.subarray")
 
 
 @typed_array_method("toReversed", 0)
@@ -17988,8 +18091,8 @@ def uint8_array_to_hex(realm, this, *_):
 # -- DataView ----------------------------------------------------------------------------
 
 class JSDataView(JSObject):
-    """A DataView (25.3): `size` bytes of `buffer` from `offset`; `fixed` is None where they are as many as the
-    buffer has. `view` is OUT_OF_BOUNDS where that has not so many."""
+    """A DataView (25.3): `size` bytes of `buffer` from `offset`; `fixed` is None where they are as many as
+    the buffer has. `view` is OUT_OF_BOUNDS where that has not so many."""
 
     __slots__ = ("buffer", "offset", "size", "fixed", "view")
     class_name = "DataView"
@@ -18697,7 +18800,8 @@ class GeneratorLoop(IteratorRecord):
 def is_plain_generator(realm, generator):
     """Whether no script can tell that `next` of a generator is not called."""
     proto = generator.proto
-    return not generator.props and realm.generator_iteration_untouched and proto is not None and not proto.props \
+    return not generator.props and realm.generator_iteration_untouched and proto is not None \
+        and not proto.props \
         and proto.attrs is None and proto.proto is realm.GeneratorPrototype
 
 
@@ -18745,7 +18849,8 @@ def delegation(realm, record, is_async):
 # -- Iterator helpers (27.1) -------------------------------------------------------------
 
 class JSIteratorHelper(JSObject):
-    """What map(), zip() and their like return: the body is a Python generator, driven as those of scripts are.
+    """What map(), zip() and their like return: the body is a Python generator, driven as those of scripts
+    are.
 
     records   the IteratorRecords to close when it is left early
     """
@@ -18809,7 +18914,8 @@ def iterator_helper_return(realm, this, *_):
     return generator_result(realm, this.throw, GeneratorReturn(undefined))
 
 
-WRAPPED_ITERATOR = BuiltinClass("WrapForValidIterator", JSWrappedIterator, parent="IteratorPrototype", is_global=False)
+WRAPPED_ITERATOR = BuiltinClass("WrapForValidIterator", JSWrappedIterator, parent="IteratorPrototype",
+                                is_global=False)
 
 
 @WRAPPED_ITERATOR.method("next")
@@ -18885,7 +18991,8 @@ def check_limit(value, *_):
     number = to_number(value)
     limit = -1 if number != number else to_integer_or_infinity(number)
     if limit < 0 or INFINITY > limit > 2**53 - 1:
-        raise JSRangeError(f"{display(value)} must be positive" if limit < 0 else f"{display(value)} is too large")
+        raise JSRangeError(f"{display(value)} must be positive" if limit < 0
+                           else f"{display(value)} is too large")
     return limit
 
 
@@ -19687,11 +19794,15 @@ def _json_part(depth):
     return rf"""[\[{{][^][{{}}"]*(?:(?:{_JSON_TEXT}{inner})[^][{{}}"]*)*[\]}}]"""
 
 
-_JSON_CONTAINER = re.compile(_json_part(6), re.DOTALL)
-_JSON_PLAIN = rf"""(?:[^][{{}}",:\s]+|{_JSON_TEXT}|{_json_part(6)})"""
-#: Several elements or members, each with its comma.
-_JSON_PARTS = {list: re.compile(rf"(?:\s*{_JSON_PLAIN}\s*,)+", re.DOTALL),
-               dict: re.compile(rf"(?:\s*{_JSON_TEXT}\s*:\s*{_JSON_PLAIN}\s*,)+", re.DOTALL)}
+@functools.cache
+def _json_pattern(kind):
+    """A container (None), or several elements (list) or members (dict), each with its comma. Large texts need
+    them, and they take a while to compile."""
+    plain = rf"""(?:[^][{{}}",:\s]+|{_JSON_TEXT}|{_json_part(6)})"""
+    return re.compile({None: _json_part(6), list: rf"(?:\s*{plain}\s*,)+",
+                       dict: rf"(?:\s*{_JSON_TEXT}\s*:\s*{plain}\s*,)+"}[kind], re.DOTALL)
+
+
 _JSON_BRACKETS = {"[": list, "{": dict}
 
 
@@ -19702,7 +19813,7 @@ def decode_in_parts(parser, text, at):
         poll_interrupt()
         at = _JSON_SPACE.match(text, at).end()
         kind = _JSON_BRACKETS.get(text[at:at + 1])
-        if kind is None or _JSON_CONTAINER.match(text, at, at + JSON_PART_CHARACTERS):
+        if kind is None or _json_pattern(None).match(text, at, at + JSON_PART_CHARACTERS):
             value, at = parser.raw_decode(text, at)
         else:
             first = _JSON_SPACE.match(text, at + 1).end()
@@ -19739,7 +19850,7 @@ def _decode_parts(parser, text, at, place):
         part = text[at:at + JSON_PART_CHARACTERS]
         if type(container) is list and not any(map(part.__contains__, '"[]{}')) and "," in part:
             part = part[:part.rindex(",") + 1]
-        elif parts := _JSON_PARTS[type(container)].match(part):
+        elif parts := _json_pattern(type(container)).match(part):
             part = parts[0]
         else:
             break
@@ -19863,7 +19974,8 @@ def json_token_error(text, position):
         while end := _JSON_CHARACTERS.match(text, position, position + SLICE_LENGTH).end() - position:
             poll_interrupt()
             position += end
-        return (None, position + 1) if text[position:position + 1] == '"' else json_string_error(text, position)
+        return (None, position + 1) if text[position:position + 1] == '"' \
+            else json_string_error(text, position)
     if char and char in "-0123456789":
         return json_number_error(text, position)
     literal = _JSON_LITERALS.get(char, "")
@@ -19937,8 +20049,8 @@ _JSON_PIECE = re.compile(rf"""[\s,:]*({_JSON_TEXT}|[][{{}}]|[^][\s,:{{}}"]+)""")
 
 
 def json_sources(text):
-    """What a valid JSON text is made of: a list of what is in an array, a dict of what is in an object, or the
-    source text of another value."""
+    """What a valid JSON text is made of: a list of what is in an array, a dict of what is in an object, or
+    the source text of another value."""
     result = []
     stack, key = [result], None
     for piece in map(operator.itemgetter(1), _JSON_PIECE.finditer(text)):
@@ -19959,7 +20071,8 @@ def json_sources(text):
 
 
 def internalize(realm, holder, name, reviver, source):
-    """InternalizeJSONProperty (25.5.1.1). `source`: see json_sources(); None where a reviver put something else."""
+    """InternalizeJSONProperty (25.5.1.1). `source`: see json_sources(); None where a reviver put something
+    else."""
     value = holder.get(name)
     context = {}
     if isinstance(value, JSObject):
@@ -19967,7 +20080,8 @@ def internalize(realm, holder, name, reviver, source):
             keys = map(str, range(length_of_array_like(value)))
             known = dict(zip(map(str, itertools.count()), source)) if type(source) is list else {}
         else:
-            keys = [key for key in interruptible(value.own_keys()) if type(key) is str and is_enumerable(value, key)]
+            keys = [key for key in interruptible(value.own_keys()) if type(key) is str
+                    and is_enumerable(value, key)]
             known = source if type(source) is dict else {}
         for key in with_polls(keys):
             element = internalize(realm, value, key, reviver, known.get(key))
@@ -20045,7 +20159,8 @@ def plain_json(realm, value):
     encoder = make_encoder({}, plain_opener(realm), _quote_ascii, None, ":", ",", False, False, True)
     try:
         text = "".join(encoder(value, 0))
-    except (NotPlain, ValueError, RecursionError):  # JSONWriter may get deeper: CPython 3.12 gives C code little
+    # JSONWriter may get deeper: CPython 3.12 gives C code little
+    except (NotPlain, ValueError, RecursionError):
         return None
     return text if text.isascii() else escape_lone_surrogates(text)
 
@@ -20192,8 +20307,8 @@ class JSONWriter:
         self.out = []
 
     def write_property(self, holder, key, value, before):
-        """SerializeJSONProperty (25.5.2.2) for a value already read: writes its text behind the text `before`;
-        False for undefined."""
+        """SerializeJSONProperty (25.5.2.2) for a value already read: writes its text behind the text
+        `before`; False for undefined."""
         if isinstance(value, JSObject) or type(value) is JSBigInt:
             to_json = get_v(self.realm, value, "toJSON")
             if is_callable(to_json):
@@ -23276,7 +23391,8 @@ REGEXP_FLAGS = "dgimsuvy"
 
 def are_flags(flags):
     """Whether a string is made of flags, each at most once, and not both of u and v."""
-    return len(flags) <= len(REGEXP_FLAGS) and len(set(flags)) == len(flags) and set(flags) <= set(REGEXP_FLAGS) \
+    return len(flags) <= len(REGEXP_FLAGS) and len(set(flags)) == len(flags) \
+        and set(flags) <= set(REGEXP_FLAGS) \
         and not ("u" in flags and "v" in flags)
 
 
@@ -23416,7 +23532,8 @@ REGEXP_VALIDATOR.append(validate_literal)
 
 def is_untouched(realm, regexp):
     """Whether an object is a RegExp whose methods and flags do what the specification says."""
-    return type(regexp) is JSRegExp and realm.regexp_methods_untouched and regexp.proto is realm.RegExpPrototype \
+    return type(regexp) is JSRegExp and realm.regexp_methods_untouched \
+        and regexp.proto is realm.RegExpPrototype \
         and len(regexp.attrs) == 1 and regexp.attrs["lastIndex"] == WRITABLE
 
 
@@ -24077,10 +24194,10 @@ def regexp_string_iterator_next(realm, this, *_):
 #: what the parent has and the locale has not; forms for plural categories are parted by ; and the last one
 #: stands for all that follow. ` is a no-break space, _ a narrow one.
 #:
-#: number: decimal point, separator of groups, minus, plus, exponent, fewest digits before the first separator,
-#: NaN, patterns of percent, currency and accounting, decimal point and separator in amounts of money.
-#: short, long: compact forms by power of ten. months, days: -short, -narrow, and standing -alone (= for no
-#: difference). eras: long, short, narrow. ampm; periods: hours and the part of the day, in its widths.
+#: number: decimal point, separator of groups, minus, plus, exponent, fewest digits before the first
+#: separator, NaN, patterns of percent, currency and accounting, decimal point and separator in amounts of
+#: money. short, long: compact forms by power of ten. months, days: -short, -narrow, and standing -alone (=
+#: for no difference). eras: long, short, narrow. ampm; periods: hours and the part of the day, in its widths.
 #: dates, times: full, long, medium and short; joints put them together. formats: patterns by skeleton
 #: (UTS #35, part 4). hours: the usual cycle and that of hour12. zones: long;short names by the English one.
 #: list-…: between;before the last;between two, in three widths. in-…: future and past, # for the unit
@@ -24898,7 +25015,8 @@ _LOCALE_ID = re.compile(
     r"(?P<extensions>(?:-[a-wyz0-9](?:-[a-z0-9]{2,8})+)*)(?P<private>(?:-x(?:-[a-z0-9]{1,8})+)?)\Z")
 #: Codes that have another name today (CLDR, supplementalMetadata; the ones that are met).
 _OLD_CODES = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro", "sh": "sr-latn", "tl": "fil",
-              "aam": "aas", "cmn": "zh", "DD": "DE", "BU": "MM", "UK": "GB", "SU": "RU", "YD": "YE", "FX": "FR"}
+              "aam": "aas", "cmn": "zh", "DD": "DE", "BU": "MM", "UK": "GB", "SU": "RU",
+              "YD": "YE", "FX": "FR"}
 #: More locales than this nobody asks for.
 MAX_LOCALES = 1000
 NO_BREAK_SPACE = "\u00a0"
@@ -25024,8 +25142,8 @@ class IntlSettings:
 
 
 def intl_class(name, settings, **constructor):
-    """The table of Intl.<name>, with what all of them have. Its instances keep settings(locales, options), the
-    options object being what settings.coerce(realm, value) makes of the argument."""
+    """The table of Intl.<name>, with what all of them have. Its instances keep settings(locales, options),
+    the options object being what settings.coerce(realm, value) makes of the argument."""
     receiver = type("JS" + name, (JSIntlObject,), {"__slots__": ()})
     table = BuiltinClass(name, receiver, tag=f"Intl.{name}", is_global=False)
     table.target = f"Intl.{name}.prototype"
@@ -25068,7 +25186,8 @@ def locale_list(realm, locales):
 
 
 def canonical_tag(tag):
-    """CanonicalizeUnicodeLocaleId (6.2.3) of a text: en-US, zh-Hant-TW, de-u-co-phonebk; RangeError for others."""
+    """CanonicalizeUnicodeLocaleId (6.2.3) of a text: en-US, zh-Hant-TW, de-u-co-phonebk; RangeError for
+    others."""
     match = _LOCALE_ID.match(tag.lower()) if tag.isascii() else None
     variants = match["variants"].split("-")[1:] if match else []
     extensions = re.findall(r"-([a-wyz0-9])((?:-[a-z0-9]{2,8})+)", match["extensions"]) if match else []
@@ -25133,7 +25252,8 @@ def locale_matcher(option):
 
 
 def keyword_option(option, name):
-    """An option whose value is a type of a Unicode extension, such as "latn" and "gregory"; None without it."""
+    """An option whose value is a type of a Unicode extension, such as "latn" and "gregory"; None without
+    it."""
     value = option(name, None, None)
     if value is not None and not re.fullmatch("[a-zA-Z0-9]{3,8}(-[a-zA-Z0-9]{3,8})*", value):
         raise JSRangeError(f"Invalid {name} : {value}")
@@ -25179,7 +25299,8 @@ def intl_supported_values_of(realm, this, key=undefined, *_):
     values = {"calendar": ["gregory"], "collation": ["default"], "numberingSystem": ["latn"],
               "currency": sorted(locale_data("en").map("symbols")), "unit": sorted(UNIT_FORMS)}.get(key)
     if key == "timeZone":
-        values = sorted([name for name in zoneinfo.available_timezones() | {"UTC"} if "/" in name or name == "UTC"])
+        values = sorted([name for name in zoneinfo.available_timezones() | {"UTC"} if "/" in name
+                         or name == "UTC"])
     if values is None:
         raise JSRangeError(f"Invalid key : {key}")
     return realm.new_array(values)
@@ -25272,7 +25393,8 @@ class NumberSettings(IntlSettings):
         "trailingZeroDisplay": (("auto", "stripIfInteger"), "auto"),
         "compactDisplay": (("short", "long"), "short"),
         "signDisplay": (("auto", "never", "always", "exceptZero", "negative"), "auto")}
-    DIGITS = ("minimumIntegerDigits", "minimumFractionDigits", "maximumFractionDigits", "minimumSignificantDigits",
+    DIGITS = ("minimumIntegerDigits", "minimumFractionDigits", "maximumFractionDigits",
+              "minimumSignificantDigits",
               "maximumSignificantDigits")
     ROUNDING = ("roundingIncrement", "roundingMode", "roundingPriority", "trailingZeroDisplay")
     SHOWN = ("locale", "numberingSystem", "style", "currency", "currencyDisplay", "currencySign", "unit",
@@ -25330,7 +25452,8 @@ class NumberSettings(IntlSettings):
         fraction = min_fraction is not None or max_fraction is not None
         if self.roundingIncrement != 1:
             if significant or self.roundingPriority != "auto":
-                raise JSTypeError("roundingIncrement cannot be combined with significant digits or roundingPriority")
+                raise JSTypeError("roundingIncrement cannot be combined with significant digits or "
+                                  "roundingPriority")
             low = high
         if self.notation == "compact" and not significant and not fraction:
             min_digits, max_digits, self.roundingPriority, low, high = 1, 2, "morePrecision", 0, 0
@@ -25342,7 +25465,8 @@ class NumberSettings(IntlSettings):
         if min_fraction > max_fraction:
             raise JSRangeError("maximumFractionDigits value is out of range.")
         if self.roundingIncrement != 1 and min_fraction != max_fraction:
-            raise JSRangeError("roundingIncrement needs equal minimumFractionDigits and maximumFractionDigits")
+            raise JSRangeError("roundingIncrement needs equal minimumFractionDigits and "
+                               "maximumFractionDigits")
         self.minimumFractionDigits, self.maximumFractionDigits = min_fraction, max_fraction
         self.minimumSignificantDigits = (min_digits or 1) if significant else None
         self.maximumSignificantDigits = (max_digits or 21) if significant else None
@@ -25392,7 +25516,8 @@ def round_decimal(value, settings):
     place, fewest = -settings.maximumFractionDigits, settings.minimumFractionDigits
     if settings.maximumSignificantDigits is not None:
         by_digits = exponent - settings.maximumSignificantDigits + 1
-        if settings.roundingPriority == "auto" or (by_digits < place) is (settings.roundingPriority == "morePrecision"):
+        if settings.roundingPriority == "auto" \
+                or (by_digits < place) is (settings.roundingPriority == "morePrecision"):
             place, fewest = by_digits, None
     mode = ROUNDING_MODES[settings.roundingMode]
     if mode is None:
@@ -25401,7 +25526,8 @@ def round_decimal(value, settings):
     arithmetic = rounded_decimals()
     if settings.roundingIncrement != 1:
         step = arithmetic.scaleb(decimal.Decimal(settings.roundingIncrement), place)
-        value = arithmetic.multiply(arithmetic.divide(value, step).quantize(decimal.Decimal(1), mode, arithmetic), step)
+        value = arithmetic.multiply(
+            arithmetic.divide(value, step).quantize(decimal.Decimal(1), mode, arithmetic), step)
     elif value.as_tuple().exponent < place:
         value = value.quantize(arithmetic.scaleb(decimal.Decimal(1), place), mode, arithmetic)
     whole, _, fraction = format(value.copy_abs(), "f").partition(".")
@@ -25643,7 +25769,8 @@ FIELD_VALUES = {
     "weekday": _TEXT_WIDTHS, "era": _TEXT_WIDTHS, "year": _NUMBER_WIDTHS,
     "month": _NUMBER_WIDTHS + _TEXT_WIDTHS, "day": _NUMBER_WIDTHS, "dayPeriod": _TEXT_WIDTHS,
     "hour": _NUMBER_WIDTHS, "minute": _NUMBER_WIDTHS, "second": _NUMBER_WIDTHS,
-    "fractionalSecondDigits": (1, 2, 3), "timeZoneName": ("short", "long", "shortOffset", "longOffset", "shortGeneric", "longGeneric")}
+    "fractionalSecondDigits": (1, 2, 3),
+    "timeZoneName": ("short", "long", "shortOffset", "longOffset", "shortGeneric", "longGeneric")}
 #: Abbreviations that people in the United States read for their zones.
 US_ZONES = {ZONE_NAMES[short]: short for short in (
     "EST", "EDT", "CST", "CDT", "MST", "MDT", "PST", "PDT", "AKST", "AKDT", "HST")}
@@ -25658,8 +25785,8 @@ def find_zone(name):
         matches = [each for each in zoneinfo.available_timezones() if each.lower() == name.lower()]
         zone = load_zone(matches[0]) if matches else zone
     if zone is None and load_zone("Europe/London") is None:
-        raise JSRangeError(f"Time zone {name} cannot be used: this machine has no time zone database, only UTC "
-                           "(install one with: pip install tzdata)")
+        raise JSRangeError(f"Time zone {name} cannot be used: this machine has no time zone database, only "
+                           "UTC (install one with: pip install tzdata)")
     if zone is None:
         raise JSRangeError(f"Invalid time zone specified: {name}")
     return zone.key, lambda value: zone_facts(zone, value)
@@ -25674,7 +25801,8 @@ class DateSettings(IntlSettings):
 
     CHOICES = {"formatMatcher": (("basic", "best fit"), "best fit"), "dateStyle": (DATE_STYLES, None),
                "timeStyle": (DATE_STYLES, None)}
-    SHOWN = ("locale", "calendar", "numberingSystem", "timeZone", "hourCycle", "hour12", "dateStyle", "timeStyle")
+    SHOWN = ("locale", "calendar", "numberingSystem", "timeZone", "hourCycle", "hour12", "dateStyle",
+             "timeStyle")
     calendar = "gregory"
     timeZone = property(lambda self: self.zone_name or local_zone_name())
     hourCycle = property(lambda self: self.hour_cycle if self.has_hour else None)
@@ -25727,7 +25855,8 @@ class DateSettings(IntlSettings):
             pattern = data.list("times")[DATE_STYLES.index(self.timeStyle)]
             self.has_hour = True
             usual = data.list("hours")[0]
-            if self.hour_cycle != usual and (self.hour_cycle in ("h11", "h12")) is not (usual in ("h11", "h12")):
+            if self.hour_cycle != usual \
+                    and (self.hour_cycle in ("h11", "h12")) is not (usual in ("h11", "h12")):
                 wanted = {**skeleton_of(pattern)}
                 wanted["h" if self.hour_cycle in ("h11", "h12") else "H"] = \
                     (wanted.pop("h", None) or wanted.pop("H"))[:1].replace("h", "H")
@@ -25798,7 +25927,8 @@ _DATE_LETTERS = "GyMEd"
 def pattern_tokens(pattern):
     """(letter or "", text) of the fields and literals of a pattern."""
     tokens = []
-    for field, letter, quoted, plain in re.findall(r"(([A-Za-z])\2*)|'((?:[^']|'')*)'|([^A-Za-z']+)", pattern):
+    for field, letter, quoted, plain in re.findall(r"(([A-Za-z])\2*)|'((?:[^']|'')*)'|([^A-Za-z']+)",
+                                                   pattern):
         text = field or plain or quoted.replace("''", "'") or "'"
         if letter or not tokens or tokens[-1][0]:
             tokens.append((letter, text))
@@ -25896,7 +26026,8 @@ def composed_pattern(data, wanted):
     clock = {letter: text for letter, text in wanted.items() if letter not in _DATE_LETTERS}
     if date and clock:
         long = len(date.get("M", "")) == 4
-        joint = data.list("joints")[(0 if "E" in date else 1) if long else 2 if len(date.get("M", "")) == 3 else 3]
+        joint = data.list("joints")[(0 if "E" in date else 1) if long else 2
+                                    if len(date.get("M", "")) == 3 else 3]
         return joined(joint, composed_pattern(data, clock), composed_pattern(data, date))
     result = adjusted_pattern(data, pattern, fields, wanted)
     while set(missing) - ({"S"} if "s" in wanted else set()):
@@ -25911,7 +26042,8 @@ def composed_pattern(data, wanted):
 
 def joined(form, first, second):
     """A form such as "{1}, {0}" with two patterns in it; letters in it are text."""
-    form = re.sub(r"'[^']*'|[^\W\d_]+[^{}'()]*", lambda match: match[0] if match[0][0] == "'" else f"'{match[0]}'", form)
+    form = re.sub(r"'[^']*'|[^\W\d_]+[^{}'()]*", lambda match: match[0] if match[0][0] == "'"
+                  else f"'{match[0]}'", form)
     return re.sub(r"\{([01])\}", lambda match: (first, second)[int(match[1])], form)
 
 
@@ -26010,7 +26142,8 @@ def token_parts(settings, tokens, local, offset, zone):
 
 
 def formatted_date(value, settings):
-    """What format() returns. As in browsers, narrow spaces are wide ones there: many programs split at them."""
+    """What format() returns. As in browsers, narrow spaces are wide ones there: many programs split at
+    them."""
     return join_parts(format_date_parts(value, settings)).replace("\u202f", " ")
 
 
@@ -26824,7 +26957,8 @@ def buffer_content(inspector, obj, level):
     text = bytes(data[:inspector.items]).hex(" ")
     if len(data) > inspector.items:
         text += " " + more_items(len(data) - inspector.items)[0].replace("item", "byte")
-    return [inspector.paint("[Uint8Contents]", "special") + f": <{text}>", "byteLength: " + inspector.show(len(data), level)]
+    return [inspector.paint("[Uint8Contents]", "special") + f": <{text}>",
+            "byteLength: " + inspector.show(len(data), level)]
 
 
 def data_view_content(inspector, obj, level):
@@ -26961,19 +27095,19 @@ _FORMAT = re.compile("%[sdifjoOc%]")
 def format_log(realm, values):
     """The text of console.log(...values): printf-style directives in a first string, the rest
     separated by spaces."""
-    values = list(values)
-    parts = []
+    values, parts = collections.deque(values), []
     if len(values) > 1 and type(values[0]) is str:
-        template = values.pop(0)
+        template = values.popleft()
 
         def directive(match):
             kind = match[0][1]
             if kind == "%":
                 return "%"
-            return FORMATTERS[kind](realm, values.pop(0)) if values else match[0]
-        parts.append(_FORMAT.sub(directive, template))
+            return FORMATTERS[kind](realm, values.popleft()) if values else match[0]
+        parts.append(replace_in_slices(_FORMAT, directive, template))
     colors = realm.host_hooks.get("console colors", False)
-    parts += [value if type(value) is str else Inspector(realm, colors=colors).show(value, 0) for value in values]
+    parts += [value if type(value) is str else Inspector(realm, colors=colors).show(value, 0)
+              for value in values]
     return well_formed_text(" ".join(parts))
 
 
@@ -27930,7 +28064,8 @@ _ESCAPED_BYTES = re.compile("(?:%[0-9a-fA-F]{2}){1,4096}")
 
 def unescaped_bytes(text):
     """The bytes of a text that holds one character for each byte, its percent escapes decoded."""
-    return replace_in_slices(_ESCAPED_BYTES, lambda run: bytes.fromhex(run[0].replace("%", "")).decode("latin-1"),
+    return replace_in_slices(_ESCAPED_BYTES,
+                             lambda run: bytes.fromhex(run[0].replace("%", "")).decode("latin-1"),
                              text).encode("latin-1")
 
 
@@ -28438,7 +28573,8 @@ class Cloner:
     def clone_buffer(self, value):
         if value.data is None:
             self.refuse(value)
-        return self.remember(value, JSArrayBuffer(self.realm.ArrayBufferPrototype, bytearray(value.data), value.most))
+        return self.remember(value, JSArrayBuffer(self.realm.ArrayBufferPrototype, bytearray(value.data),
+                                                  value.most))
 
     def clone_view(self, value):
         if value.buffer.data is None:
@@ -28730,7 +28866,8 @@ def meant_name(name, known):
     others = (other for other in itertools.islice(known, MAX_MEANT_NAMES)
               if len(other) <= 60 and other not in ("constructor", "undefined"))
     if len(name) == 3:                  # with two letters of three alike, anything could be meant
-        others = (other for other in others if len(other) != 3 or sorted(other.lower()) == sorted(name.lower()))
+        others = (other for other in others if len(other) != 3
+                  or sorted(other.lower()) == sorted(name.lower()))
     found = nearest(name, others, MEANT_LIKENESS) if len(name) > 2 else None
     return f". Did you mean {found}?" if found else ""
 
@@ -28957,7 +29094,8 @@ def reading_helpers(realm, helpers):
                 return props[key]
             if obj.attrs is None and type(obj.proto) is JSObject and key not in obj.proto.props:
                 attrs = obj.proto.attrs
-                if attrs is not None and type(accessor := attrs.get(key)) is Accessor and accessor.getter is not undefined:
+                if attrs is not None and type(accessor := attrs.get(key)) is Accessor \
+                        and accessor.getter is not undefined:
                     return accessor.getter.fn(obj)
             return obj.get(key)
         if isinstance(obj, JSObject):
@@ -29189,7 +29327,8 @@ def shortcuts(realm, helpers):
 
     def push(obj, text, value):
         """obj.push(value)"""
-        if type(obj) is JSArray and not obj.props and obj.attrs is None and obj.proto is array_proto and not Guard.index \
+        if type(obj) is JSArray and not obj.props and obj.attrs is None and obj.proto is array_proto \
+                and not Guard.index \
                 and realm.push_untouched and len(obj.items) < MAX_ARRAY_ITEMS:
             obj.items.append(value)
             return len(obj.items)
@@ -29203,7 +29342,8 @@ def shortcuts(realm, helpers):
 
     def quick_pop(obj, text):
         """obj.pop()"""
-        if type(obj) is JSArray and obj.items and not obj.props and obj.attrs is None and obj.proto is array_proto \
+        if type(obj) is JSArray and obj.items and not obj.props and obj.attrs is None \
+                and obj.proto is array_proto \
                 and realm.pop_untouched:
             return obj.items.pop()
         return method(obj, "pop", text)(obj)
@@ -29284,7 +29424,8 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_floor(obj, text, value):
         """Math.floor(value)"""
-        if type(value) is float and type(obj) is JSObject and "floor" in obj.props and -2147483648 < value < 2147483648 \
+        if type(value) is float and type(obj) is JSObject and "floor" in obj.props \
+                and -2147483648 < value < 2147483648 \
                 and (obj.props["floor"] is known.get("floor") or knows(obj, "floor")):
             result = value // 1
             return int(result) if result else 0 if value > 0 else value
@@ -29292,7 +29433,8 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
-        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) and (x > y or x < y) \
+        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
+                and (x > y or x < y) \
                 and type(obj) is JSObject and "max" in obj.props \
                 and (obj.props["max"] is known.get("max") or knows(obj, "max")):
             return x if x > y else y
@@ -29300,7 +29442,8 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
-        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) and (x > y or x < y) \
+        if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
+                and (x > y or x < y) \
                 and type(obj) is JSObject and "min" in obj.props \
                 and (obj.props["min"] is known.get("min") or knows(obj, "min")):
             return x if x < y else y
@@ -29308,7 +29451,8 @@ def shortcuts_of_math(realm, helpers):
 
     def quick_sqrt(obj, text, value):
         """Math.sqrt(value)"""
-        if (type(value) is float or type(value) is int) and value >= 0 and type(obj) is JSObject and "sqrt" in obj.props \
+        if (type(value) is float or type(value) is int) and value >= 0 and type(obj) is JSObject \
+                and "sqrt" in obj.props \
                 and (obj.props["sqrt"] is known.get("sqrt") or knows(obj, "sqrt")):
             return square_root(value)
         return method(obj, "sqrt", text)(obj, value)
@@ -29332,7 +29476,8 @@ def iteration_helpers(realm, helpers):
     def iterate_entries(value, text=None):
         """iterate_live() for a loop that takes two values at once, which first_values() finds in a tuple."""
         if type(value) is JSMap and value.attrs is None and SYM_ITERATOR not in value.props \
-                and value.proto is realm.MapPrototype and realm.map_iteration_untouched and realm.array_iteration_untouched:
+                and value.proto is realm.MapPrototype and realm.map_iteration_untouched \
+                and realm.array_iteration_untouched:
             return iterate_pairs(value)
         return iterate_live(value, text)
 
@@ -29370,14 +29515,16 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array, plain_arrays
+    return (iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array,
+            plain_arrays)
 
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
     runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
-    for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers, function_helpers, shortcuts,
+    for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers,
+                 function_helpers, shortcuts,
                  shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
     return runtime
@@ -29430,7 +29577,8 @@ def put_slowly(realm, obj, key, value, strict):
     own = type(obj) is str and (key == "length" or 0 <= array_index(key) < len(obj))
     if (own or not proto.set(key, value, obj)) and strict:
         if own:
-            raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of string {display(obj)}")
+            raise JSTypeError(f"Cannot assign to read only property '{key_text(key)}' of string "
+                              f"{display(obj)}")
         raise JSTypeError(f"Cannot create property '{key_text(key)}' on {typeof(obj)} '{display(obj)}'")
 
 
@@ -29460,7 +29608,8 @@ def iterate_fast(realm, value, text=None):
 
 def iterable_values(realm, value, text=None):
     """The values of an iterable, at most MAX_ARRAY_ITEMS."""
-    if type(value) is JSArray and not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
+    if type(value) is JSArray and not value.props and value.attrs is None \
+            and value.proto is realm.ArrayPrototype \
             and realm.array_iteration_untouched:
         return value.items
     values = []
@@ -29675,7 +29824,8 @@ def map_arguments(obj, *cells):
 
 @runtime_helper
 def make_arguments(realm, args, strict, callee=None):
-    """CreateUnmappedArgumentsObject (10.4.4.6), or of a sloppy function with its `callee` where it is given."""
+    """CreateUnmappedArgumentsObject (10.4.4.6), or of a sloppy function with its `callee` where it is
+    given."""
     obj = JSArguments(realm.ObjectPrototype, {str(i): value for i, value in enumerate(args)})
     obj.put("length", len(args), HIDDEN_ATTRS)
     obj.put(SYM_ITERATOR, realm.ArrayPrototype.get("values"), HIDDEN_ATTRS)
@@ -29754,7 +29904,8 @@ def default_constructor(realm, klass, derived):
 
 @runtime_helper
 def import_module(realm, specifier, referrer, options=undefined):
-    """import(…) (13.3.10): a promise of the module's namespace object. The module runs in a job of its own."""
+    """import(…) (13.3.10): a promise of the module's namespace object. The module runs in a job of its
+    own."""
     promise = new_promise(realm)
 
     def evaluate(module):
@@ -29816,7 +29967,8 @@ def direct_eval(realm, value, site, this, new_target, *cells):
             return source
         compiled = site.texts.get(source)
         if compiled is None:
-            compiled = realm.with_room_to_parse(lambda: compile_script(source, "<eval>", site.parse(source), site=site))
+            compiled = realm.with_room_to_parse(lambda: compile_script(source, "<eval>",
+                                                                       site.parse(source), site=site))
             if len(site.texts) < MAX_COMPILED:
                 site.texts[source] = compiled
         realm.declare_script(compiled)
@@ -30175,7 +30327,8 @@ class Module:
         cell = self.requested[specifier].resolve(name)
         if isinstance(cell, Cell):
             return cell
-        what = "contains conflicting star exports for" if cell == "ambiguous" else "does not provide an export named"
+        what = "contains conflicting star exports for" if cell == "ambiguous" \
+            else "does not provide an export named"
         with blamed_on(self, (specifier, name)):
             raise JSSyntaxError(f"The requested module '{specifier}' {what} '{name}'")
 
@@ -30187,7 +30340,8 @@ class Module:
         self.state = "linked"
 
     def waiting_parents(self, found):
-        """GatherAvailableAncestors (16.2.1.5.3.3): adds to `found` the modules that only waited for this one."""
+        """GatherAvailableAncestors (16.2.1.5.3.3): adds to `found` the modules that only waited for this
+        one."""
         for module in self.parents:
             if module not in found and module.root.failure is None:
                 module.pending -= 1
@@ -30230,7 +30384,8 @@ class ModuleMap:
         return self.linked(lambda fresh: self.parse(name, source, fresh))
 
     def linked(self, work):
-        """work(fresh), which loads a graph of modules and lists them; all of them are linked, or none stays."""
+        """work(fresh), which loads a graph of modules and lists them; all of them are linked, or none
+        stays."""
         fresh = []
         try:
             module = work(fresh)
@@ -30240,7 +30395,8 @@ class ModuleMap:
                 one.instantiate(self.realm)
             return module
         except BaseException:
-            self.modules = {key: one for key, one in self.modules.items() if one not in fresh and one.state != "new"}
+            self.modules = {key: one for key, one in self.modules.items() if one not in fresh
+                            and one.state != "new"}
             raise
 
     def fetch(self, specifier, referrer, kind, fresh):
@@ -30298,8 +30454,8 @@ class ModuleMap:
         return module.promise
 
     def evaluate_inner(self, module, stack, index):
-        """InnerModuleEvaluation (16.2.1.5.3.1); returns the next index. A cycle is on `stack` until its root is
-        through."""
+        """InnerModuleEvaluation (16.2.1.5.3.1); returns the next index. A cycle is on `stack` until its root
+        is through."""
         if module.state in ("waiting", "done"):
             if module.failure is not None:
                 raise JSError(module.failure[0])
@@ -30404,7 +30560,8 @@ _MODULE_WORDS = re.compile(r"\b(?:import|export)\b")
 
 
 def is_module(source):
-    """Whether a source text is a module: no script, but it has an import or export declaration, or import.meta."""
+    """Whether a source text is a module: no script, but it has an import or export declaration, or
+    import.meta."""
     if not _MODULE_WORDS.search(source):
         return False
     try:
@@ -30522,10 +30679,11 @@ def share_one_arena():
 
 
 def thread_seconds(thread):
-    """Seconds of processor time that a thread, by its native id, has used; None where nobody knows. Python's own
-    function for it crashes for a thread that has ended."""
+    """Seconds of processor time that a thread, by its native id, has used; None where nobody knows. Python's
+    own function for it crashes for a thread that has ended."""
     try:
-        return time.clock_gettime(~thread << 3 | 6) if thread is not None and sys.platform == "linux" else None
+        return time.clock_gettime(~thread << 3 | 6) if thread is not None \
+            and sys.platform == "linux" else None
     except OSError:
         return None
 
@@ -30564,8 +30722,9 @@ class Watch:
 class Watchdog:
     """One thread that stops scripts whose time is up, and shares out the process's memory.
 
-    What the process grows by is charged to the realms that ran meanwhile. When that happens while several run,
-    they take turns, so that nobody pays for another. A realm whose call holds up all threads rests after it.
+    What the process grows by is charged to the realms that ran meanwhile. When that happens while several
+    run, they take turns, so that nobody pays for another. A realm whose call holds up all threads rests after
+    it.
     """
 
     def __init__(self):
@@ -30649,7 +30808,8 @@ class Watchdog:
             elif late > HELD_UP_SECONDS and seconds > late / 4:
                 watch.realm.interrupt_run(None)
         self.charge(memory - self.memory, shares)
-        self.take_turns(now, memory - self.memory, [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
+        self.take_turns(now, memory - self.memory,
+                        [realm for realm in shares if shares[realm] > sum(shares.values()) / 10])
         self.memory = memory
         if memory - self.first_memory > self.max_memory:
             self.over_budget(now)
@@ -30716,7 +30876,8 @@ class Watchdog:
         self.stopping_until = now + STOPPING_SECONDS
 
     def collect(self):
-        """Collects garbage and gives what is free back to the system; the bytes by which the process shrank."""
+        """Collects garbage and gives what is free back to the system; the bytes by which the process
+        shrank."""
         before = memory_used()
         COLLECTOR_PAUSES.collect_all()
         give_back_memory()
@@ -30726,8 +30887,8 @@ class Watchdog:
         return before - self.memory
 
     def settle(self, realm):
-        """After a stop for want of memory, in the thread that was stopped: a realm that still keeps too much is
-        told so."""
+        """After a stop for want of memory, in the thread that was stopped: a realm that still keeps too much
+        is told so."""
         freed = self.collect()
         with self.condition:
             self.stopping_until = 0.0
@@ -30778,8 +30939,9 @@ class LiveValues:
             if self.is_iterable(value):
                 value = self.list_of(value)
             elif is_callable(value.get(SYM_ASYNC_ITERATOR)):
-                raise JSTypeError("the resolver gave an async iterable, which is not read; give an array, and send "
-                                  "what comes later to subscribers with graphQLRegistry.sendSubscriptionMessage")
+                raise JSTypeError("the resolver gave an async iterable, which is not read; give an array, "
+                                  "and send what comes later to subscribers with "
+                                  "graphQLRegistry.sendSubscriptionMessage")
         return self.convert(value)
 
     def is_iterable(self, value):
@@ -30988,8 +31150,8 @@ def call_depth():
 class ScriptThread(threading.Thread):
     """A thread whose stack is deep enough for scripts."""
 
-    #: Whether scripts run on such threads alone: on Windows, whose other threads have a small stack (with its 2 MB,
-    #: recursion would end the process), and under the command line, for deeper calls.
+    #: Whether scripts run on such threads alone: on Windows, whose other threads have a small stack (with its
+    #: 2 MB, recursion would end the process), and under the command line, for deeper calls.
     required = sys.platform == "win32"
 
     @classmethod
@@ -31043,7 +31205,8 @@ def on_script_thread(function, *arguments, on_interrupt=None):
 
 
 def needs_deep_stack(method):
-    """Lets a method run on a thread for scripts when its caller's is not one and such a thread is required."""
+    """Lets a method run on a thread for scripts when its caller's is not one and such a thread is
+    required."""
     @functools.wraps(method)
     def on_deep_stack(*arguments, **named):
         if not ScriptThread.required or isinstance(threading.current_thread(), ScriptThread):
@@ -31137,8 +31300,8 @@ class Pending(Outcome):
         if itself:
             realm.enter(lambda: realm.run_jobs(False))
             if not self.done:
-                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it can wait "
-                                    "for other promises only, not for timers or events")
+                raise ScriptTimeout("the promise cannot settle while its own script waits for it: here it "
+                                    "can wait for other promises only, not for timers or events")
             return self.value()
         settled = threading.Event()
         self.then(settled.set)
@@ -31196,10 +31359,12 @@ class RealmBase:
         self.stop_reason = None
         self.time_limit = None
         self.thread = None
-        #: Bytes by which the process grew while this realm ran, and what to call when it keeps too much of them.
+        #: Bytes by which the process grew while this realm ran, and what to call when it keeps too much of
+        #: them.
         self.memory, self.outgrown = 0, None
         self.reference = weakref.ref(self)
-        #: The JSError that says why it cannot be entered any more, if there is more to say than that it is closed.
+        #: The JSError that says why it cannot be entered any more, if there is more to say than that it is
+        #: closed.
         self.unloaded = None
         self.jobs = collections.deque()
         self.depth = 0
@@ -31736,7 +31901,8 @@ class Realm(RealmBase):
 
     def awaitable(self, value):
         """What `await` would wait for: an object with a method `then` as a promise (27.2.1.3.2)."""
-        if isinstance(value, JSObject) and not isinstance(value, JSPromise) and is_callable(value.get("then")):
+        if isinstance(value, JSObject) and not isinstance(value, JSPromise) \
+                and is_callable(value.get("then")):
             promise = new_promise(self)
             resolve_promise(self, promise, value)
             return promise
@@ -31935,14 +32101,16 @@ class Realm(RealmBase):
         return [*map(obj.get, keys)]
 
     def peek(self, value, key, hidden=undefined):
-        """A property's value without running a script: `hidden` for a getter, undefined of what is no object."""
+        """A property's value without running a script: `hidden` for a getter, undefined of what is no
+        object."""
         return peek(value, utf16(key), hidden) if isinstance(value, JSObject) else undefined
 
     def keys(self, obj):
         """The names of an object's own enumerable properties."""
         names = [key for key in obj.own_keys() if type(key) is str]
         found = [(key, obj.get_own(key)) for key in interruptible(names)]
-        return [python_text(key) for key, desc in interruptible(found) if desc is not None and desc.enumerable]
+        return [python_text(key) for key, desc in interruptible(found) if desc is not None
+                and desc.enumerable]
 
     def elements(self, array):
         """The elements of an array, as a list."""
@@ -32176,8 +32344,8 @@ SYSTEM_CLOCK = Clock()
 
 
 class ManualClock(Clock):
-    """A clock that stands still until somebody calls `step`: for tests of scripts. The timers of all its realms
-    wait in one queue and run in order, on the thread that moves the clock."""
+    """A clock that stands still until somebody calls `step`: for tests of scripts. The timers of all its
+    realms wait in one queue and run in order, on the thread that moves the clock."""
 
     def __init__(self, start):
         self.start = self.time = start
@@ -32257,8 +32425,9 @@ class ManualTimers(TimerQueue):
 # -- Functions for a console -------------------------------------------------------------
 
 def function_around(realm, head, code, tail, filename):
-    """The function that is the value of three texts; an async one where the code awaits. Head and tail stand on lines
-    of their own, and lines count from the code on, so that errors are where they are in what was typed."""
+    """The function that is the value of three texts; an async one where the code awaits. Head and tail stand
+    on lines of their own, and lines count from the code on, so that errors are where they are in what was
+    typed."""
     compiled = realm.compile(f"({'async ' if 'await' in code else ''}{head}\n{code}\n{tail})", filename,
                              lambda text, name: compile_script(text, name, parse_script(text, first_line=0)))
     return realm.enter(lambda: realm.run_script(compiled))
@@ -32476,7 +32645,8 @@ class PromptRealm(ForegroundRealm):
         return [before + name for name in found[:MAX_COMPLETIONS]]
 
     def names_in_scope(self):
-        return [*self.lexical, *JS_KEYWORDS, *(key for key in self.global_object.own_keys() if type(key) is str)]
+        return [*self.lexical, *JS_KEYWORDS,
+                *(key for key in self.global_object.own_keys() if type(key) is str)]
 
     def property_names(self, chain):
         """The names of all properties of what a chain of names stands for."""
@@ -32645,7 +32815,8 @@ def with_js_parameters(function):
 
 @functools.cache
 def js_twin_maker(names):
-    """A function that makes twins of functions with these parameters, which leave out `this` and `arguments`."""
+    """A function that makes twins of functions with these parameters, which leave out `this` and
+    `arguments`."""
     own = ", ".join(names)
     return eval(f"lambda function: lambda {', '.join((*names, *_JS_PARAMETERS))}: function({own})", {})
 
@@ -32684,7 +32855,8 @@ class Js2PyMatch:
 
 
 #: The module `re` of the copies. (What it compiles, PyJsRegExp.__init__ of harden_js2py_patterns() does.)
-JS2PY_RE = types.SimpleNamespace(compile=lambda *_: None, finditer=Js2PyPattern.finditer, search=Js2PyPattern.search,
+JS2PY_RE = types.SimpleNamespace(compile=lambda *_: None, finditer=Js2PyPattern.finditer,
+                                 search=Js2PyPattern.search,
                                  IGNORECASE=re.IGNORECASE, MULTILINE=re.MULTILINE)
 
 
@@ -32838,7 +33010,8 @@ def newer_construct(node):
         return "an async function" if node.is_async else "a generator"
     if kind is Property and (node.shorthand or node.method or node.computed):
         return "a computed key" if node.computed else "a shorthand in an object"
-    if kind in (BinaryExpression, LogicalExpression, AssignmentExpression) and node.operator in _NEWER_OPERATORS:
+    if kind in (BinaryExpression, LogicalExpression, AssignmentExpression) \
+            and node.operator in _NEWER_OPERATORS:
         return f"'{node.operator}'"
     if kind is RegExpLiteral and not set(node.flags) <= _ES5_FLAGS:
         return f"the flag '{next(flag for flag in node.flags if flag not in _ES5_FLAGS)}'"
@@ -32872,8 +33045,8 @@ def es5_program(source):
         if what is not None:
             refuse_newer(what, node.line, node.column + 1)
         if count > MAX_JS2PY_NODES:
-            raise JSSyntaxError(f"js2py cannot run scripts with more than {MAX_JS2PY_NODES:,} names, numbers, calls and "
-                                "so on: use --engine builtin")
+            raise JSSyntaxError(f"js2py cannot run scripts with more than {MAX_JS2PY_NODES:,} names, "
+                                "numbers, calls and so on: use --engine builtin")
     for node in program.walk():
         if isinstance(node, (FunctionDeclaration, FunctionExpression)):
             check_parameters(node)
@@ -32973,7 +33146,8 @@ def estree_part(part, field, words, outside):
     if isinstance(part, list):
         items = [item if item is None else estree(item, words, outside) for item in part]
         if field in ("body", "consequent"):
-            items = [{"type": "Marked", "line": node.line, "statement": item} for node, item in zip(part, items)]
+            items = [{"type": "Marked", "line": node.line, "statement": item}
+                     for node, item in zip(part, items)]
         return items
     if field == "label" and part is not None:
         return {"type": "Identifier", "name": word_for(part, words)}
@@ -33027,13 +33201,15 @@ _TRANSLATED_HOLDER = re.compile(r"PyJsHolder_[0-9a-f]+_\d+\Z")
 _TRANSLATED_LABEL = re.compile(r"JS_(?:BREAK|CONTINUE)_LABEL_[0-9a-f]+\Z")
 _TRANSLATED_CALLS = frozenset((
     "Js", "JsRegExp", "PyJsComma", "PyJsStrictEq", "PyJsStrictNeq", "PyJsBshift", "PyExceptionToJs"))
-_TRANSLATED_VALUES = re.compile(r"(?:x\d+|this|arguments|var|PyJsTemp|PyJsTempException|SWITCHED|CONDITION)\Z")
+_TRANSLATED_VALUES = re.compile(r"(?:x\d+|this|arguments|var|PyJsTemp|PyJsTempException|SWITCHED|"
+                                r"CONDITION)\Z")
 _TRANSLATED_METHODS = frozenset((
     "get", "put", "callprop", "create", "neg", "typeof", "contains", "instanceof", "delete", "to_number",
     "define_own_property", "registers", "register", "_set_name", "force_own_put"))
 _TRANSLATED_OPERATORS = (
     ast.Add, ast.Sub, ast.Mult, ast.Div, ast.Mod, ast.LShift, ast.RShift, ast.BitAnd, ast.BitOr, ast.BitXor,
-    ast.USub, ast.UAdd, ast.Invert, ast.Not, ast.And, ast.Or, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+    ast.USub, ast.UAdd, ast.Invert, ast.Not, ast.And, ast.Or, ast.Eq, ast.NotEq, ast.Lt, ast.LtE,
+    ast.Gt, ast.GtE)
 _TRANSLATED_CONSTANTS = (str, float, int, bool, type(None))
 
 
@@ -33096,7 +33272,8 @@ class TranslationCheck:
         self.require(not node.orelse, node)
         for handler in node.handlers:
             caught = self.is_name(handler.type, "PyJsException") and handler.name == "PyJsTempException"
-            self.require(caught or self.is_name(handler.type, _TRANSLATED_LABEL) and handler.name is None, node)
+            self.require(caught or self.is_name(handler.type, _TRANSLATED_LABEL) and handler.name is None,
+                         node)
             self.work += handler.body
         self.work += [*node.body, *node.finalbody]
 
@@ -33281,9 +33458,10 @@ def named_code(code, words):
 _MAX_PRECISION = 100
 
 _JS2PY_GLOBALS = (
-    "true", "false", "null", "undefined", "Infinity", "NaN", "String", "Number", "Boolean", "RegExp", "Math", "Date",
-    "Object", "Function", "Array", "parseFloat", "parseInt", "isFinite", "isNaN", "Error", "EvalError", "TypeError",
-    "RangeError", "ReferenceError", "SyntaxError", "URIError", "JSON", "escape", "unescape", "encodeURI", "decodeURI",
+    "true", "false", "null", "undefined", "Infinity", "NaN", "String", "Number", "Boolean", "RegExp",
+    "Math", "Date", "Object", "Function", "Array", "parseFloat", "parseInt", "isFinite", "isNaN", "Error",
+    "EvalError", "TypeError", "RangeError", "ReferenceError", "SyntaxError", "URIError", "JSON",
+    "escape", "unescape", "encodeURI", "decodeURI",
     "encodeURIComponent", "decodeURIComponent")
 
 
@@ -33385,7 +33563,8 @@ def harden_js2py_functions(realm, copy):
     base, pyjs = copy.base, copy.pyjs
 
     def no_code(*_):
-        raise base.MakeError("EvalError", "js2py does not run text as code here: eval and new Function are turned "
+        raise base.MakeError("EvalError",
+                             "js2py does not run text as code here: eval and new Function are turned "
                                           "off; use --engine builtin")
 
     def set_prototype(value, this, arguments):
@@ -33401,13 +33580,15 @@ def harden_js2py_functions(realm, copy):
 
     def to_text(this, arguments):
         if not isinstance(this, base.PyJsFunction):
-            raise base.MakeError("TypeError", "Function.prototype.toString requires that 'this' be a Function")
+            raise base.MakeError("TypeError",
+                                 "Function.prototype.toString requires that 'this' be a Function")
         parameters = ", ".join(this.code.__code__.co_varnames[:max(0, this.argcount)])
         return f"function {this.func_name}({parameters}) {{ [native code] }}"
 
     def to_precision(precision, this, arguments, old=base.NumberPrototype.own["toPrecision"]["value"].code):
         if not precision.is_undefined() and not 1 <= precision.to_int() <= _MAX_PRECISION:
-            raise base.MakeError("RangeError", f"toPrecision() argument must be between 1 and {_MAX_PRECISION}")
+            raise base.MakeError("RangeError",
+                                 f"toPrecision() argument must be between 1 and {_MAX_PRECISION}")
         return old(precision, this, arguments)
 
     pyjs.Function.code = no_code
@@ -33431,10 +33612,13 @@ def harden_js2py_patterns(realm, copy):
         self.value = source
         self.glob, self.ignore_case, self.multiline = (flag in flags for flag in "gim")
         self.pat = Js2PyPattern(realm, program)
-        facts = {"source": source, "global": self.glob, "ignoreCase": self.ignore_case, "multiline": self.multiline}
-        self.own = {name: {"value": base.Js(value), "enumerable": False, "writable": False, "configurable": False}
+        facts = {"source": source, "global": self.glob, "ignoreCase": self.ignore_case,
+                 "multiline": self.multiline}
+        self.own = {name: {"value": base.Js(value), "enumerable": False, "writable": False,
+                           "configurable": False}
                     for name, value in facts.items()}
-        self.own["lastIndex"] = {"value": base.Js(0), "enumerable": False, "writable": True, "configurable": False}
+        self.own["lastIndex"] = {"value": base.Js(0), "enumerable": False, "writable": True,
+                                 "configurable": False}
 
     def execute(this, string):
         if not isinstance(this, base.PyJsRegExp):
@@ -33652,7 +33836,8 @@ class Js2PyRealm:
         return {"__builtins__": self.runtime, "__name__": "js2py", "%js2py": self, "var": self.scope,
                 "PyJs_completion": self.values.undefined,
                 **{name: getattr(pyjs, name) for name in (
-                    "Js", "PyJsComma", "PyJsStrictEq", "PyJsStrictNeq", "PyJsBshift", "PyJsException", "Scope",
+                    "Js", "PyJsComma", "PyJsStrictEq", "PyJsStrictNeq", "PyJsBshift",
+                    "PyJsException", "Scope",
                     "PyExceptionToJs", "JsToPyException", "JsRegExp")}}
 
     # -- entering: the lock, the deadline, the microtasks and the timers are Realm's ----
@@ -33737,7 +33922,8 @@ class Js2PyRealm:
             return "", python_text(thrown.to_string().value)
         name, message = self.text_at(thrown, "name"), self.text_at(thrown, "message")
         if message is None:
-            return ("Error" if name is None else name) if thrown.Class == "Error" else "", f"[object {thrown.Class}]"
+            return ("Error" if name is None else name) if thrown.Class == "Error" \
+                else "", f"[object {thrown.Class}]"
         return "Error" if name is None else name, message
 
     def text_at(self, obj, key):
@@ -33915,7 +34101,8 @@ class Js2PyRealm:
             return python_text(self.inward(value).to_string().value)
         thrown = value.object
         if thrown.is_callable():
-            return f"[Function: {thrown.func_name}]" if getattr(thrown, "func_name", "") else "[Function (anonymous)]"
+            return f"[Function: {thrown.func_name}]" if getattr(thrown, "func_name", "") \
+                else "[Function (anonymous)]"
         if thrown.Class == "Error":
             return error_header(*self.describe(thrown))
         if thrown.Class in ("RegExp", "Date"):
@@ -33936,7 +34123,8 @@ class Js2PyRealm:
     def console_time_end(self, label="default", *_):
         start = self.started.pop(self.display(label), None)
         if start is not None:
-            self.write_console("log", f"{self.display(label)}: {duration_text((time.perf_counter() - start) * 1000)}")
+            self.write_console("log", f"{self.display(label)}: "
+                                      f"{duration_text((time.perf_counter() - start) * 1000)}")
 
     def set_timer(self, repeat, handler=undefined, delay=undefined, *args):
         if not self.is_callable(handler):
@@ -34044,7 +34232,8 @@ class Js2PyRealm:
             return self._to_python(self.outward(to_json.call(obj, (self.values.Js(""),))), around)
         if self.is_array(value):
             return [self._to_python(self.outward(item), around) for item in self.items(obj)]
-        return {python_text(key.value): self._to_python(self.outward(obj.get(key.value)), around) for key in obj}
+        return {python_text(key.value): self._to_python(self.outward(obj.get(key.value)), around)
+                for key in obj}
 
     def items(self, array):
         """The items of an array, one after the other."""
@@ -34124,14 +34313,14 @@ def check_js2py():
     except ModuleNotFoundError as error:
         package = "js2py" if sys.version_info < (3, 12) else \
             "js2py-3-13" if sys.version_info < (3, 14) else "js2py-3-14"
-        raise EngineUnavailable(f"js2py cannot be used: the module {error.name} is not installed. Install it with "
-                                f"pip install {package}, or {instead}") from None
+        raise EngineUnavailable(f"js2py cannot be used: the module {error.name} is not installed. Install it "
+                                f"with pip install {package}, or {instead}") from None
     except Exception as error:
         answer = " ".join(f"{type(error).__name__}: {error}".split())
     if answer != "2,3":
         version = "%d.%d" % sys.version_info[:2]
-        raise EngineUnavailable(f"the js2py in {js2py_folder()} does not work on CPython {version} ({answer}): "
-                                f"{instead}")
+        raise EngineUnavailable(f"the js2py in {js2py_folder()} does not work on CPython {version} "
+                                f"({answer}): {instead}")
 
 
 # -- Engines -----------------------------------------------------------------------------
@@ -34523,7 +34712,8 @@ class Stream:
                 delivery.dropped, delivery.waiting = self._overflowing(message)
             self._pending.append(message)
             self._pending_bytes += len(message.frame)
-            return delivery, self._pending_bytes > MAX_BACKLOG_BYTES or len(self._pending) > MAX_BACKLOG_MESSAGES
+            return delivery, self._pending_bytes > MAX_BACKLOG_BYTES \
+                or len(self._pending) > MAX_BACKLOG_MESSAGES
 
     def _count_one(self):
         """Counts a message; for whoever holds the lock, so that a second that is over is complete."""
@@ -34702,8 +34892,8 @@ class Stream:
         return current, opening
 
     def _missed(self, known, expected, connection):
-        """The messages that a connection should have got after its `known` position, and those of an Expected;
-        GAP first when some of them are not kept."""
+        """The messages that a connection should have got after its `known` position, and those of an
+        Expected; GAP first when some of them are not kept."""
         after, complete = known or (0, True)
         messages = {message.sequence: message for message in expected.messages} if expected else {}
         if known:
@@ -34795,12 +34985,14 @@ class Stream:
         with self.lock:
             connections = [(connection, None) for connection in self.connections]
         found = sorted([*connections, *self.guests()], key=lambda pair: pair[0].since)
-        return [{**connection.describe(), "metadata": dict(connection.metadata if metadata is None else metadata)}
+        return [{**connection.describe(),
+                 "metadata": dict(connection.metadata if metadata is None else metadata)}
                 for connection, metadata in found]
 
     def describe(self):
         """For `listStreams`, health and the dashboard."""
-        return {"path": self.path, "connections": len(self.connections) + len(self.guests()), "messages": self.sent,
+        return {"path": self.path, "connections": len(self.connections) + len(self.guests()),
+                "messages": self.sent,
                 "dropped": self.dropped, "history": len(self.history)}
 
 
@@ -35016,8 +35208,8 @@ def gathered(outbox):
 
 
 class WindowsSelector(selectors.BaseSelector):
-    """Waits for any number of sockets with WSAPoll, where `select` takes 512. May be changed by one thread while
-    another waits; that one sees the change at its next wait.
+    """Waits for any number of sockets with WSAPoll, where `select` takes 512. May be changed by one thread
+    while another waits; that one sees the change at its next wait.
 
     The sockets stand in one array of WSAPOLLFD: SOCKET fd, SHORT events, SHORT revents.
     """
@@ -35080,7 +35272,8 @@ class WindowsSelector(selectors.BaseSelector):
 
     def select(self, timeout=None):
         with self._lock:
-            records, keys = (ctypes.c_char * len(self._records)).from_buffer_copy(self._records), list(self._keys)
+            records, keys = (ctypes.c_char
+                             * len(self._records)).from_buffer_copy(self._records), list(self._keys)
         wait = -1 if timeout is None else math.ceil(max(timeout, 0) * 1000)
         count = self._poll(records, ctypes.c_ulong(len(keys)), ctypes.c_int(wait))
         if count < 0:
@@ -35089,7 +35282,8 @@ class WindowsSelector(selectors.BaseSelector):
             return []
         found = memoryview(records).cast("B").cast("H")[self._REVENTS::self._WORD].tolist()
         ready = [(key, (selectors.EVENT_READ if got & ~self.POLLOUT else 0)
-                  | (selectors.EVENT_WRITE if got & ~self.POLLIN else 0)) for key, got in zip(keys, found) if got]
+                  | (selectors.EVENT_WRITE if got & ~self.POLLIN else 0))
+                 for key, got in zip(keys, found) if got]
         return [(key, events & key.events) for key, events in ready if events & key.events]
 
     def get_map(self):
@@ -35256,7 +35450,8 @@ class Broadcaster:
         self._post(self._end_stream, stream)
 
     def flush(self):
-        """Returns when what was sent so far is in the sockets, or in the outboxes of clients that do not read."""
+        """Returns when what was sent so far is in the sockets, or in the outboxes of clients that do not
+        read."""
         busy = True
         while busy and self._thread is not None and self._thread.is_alive():
             for _ in range(2):          # the second is seen after all the work of the first turn
@@ -35597,6 +35792,11 @@ MAX_GRAPHQL_DOCUMENT = 256 * 1024
 #: Tokens in a document; SDL comes from the user's own scripts and may be longer.
 MAX_GRAPHQL_TOKENS = 10_000
 MAX_SDL_TOKENS = 200_000
+MAX_SDL_CHARACTERS = 4 * 1024 * 1024
+#: Fields and items of lists in one result, characters of its texts, and as how many values an error counts.
+MAX_GRAPHQL_VALUES = 2_000_000
+MAX_GRAPHQL_CHARACTERS = 64 * 1024 * 1024
+VALUES_OF_AN_ERROR = 20
 #: Brackets of any kind inside one another, in documents and in SDL.
 MAX_GRAPHQL_NESTING = 120
 #: Fields inside one another, after fragments are spread (the deepest introspection query in use has 15).
@@ -35680,7 +35880,8 @@ class GraphQLSchemaError(Exception):
     @property
     def frame(self):
         """The lines of the SDL around the place, or ""."""
-        return code_frame(self.registration.text, self.line, self.column, 1) if self.registration and self.line else ""
+        return code_frame(self.registration.text, self.line, self.column, 1) if self.registration \
+            and self.line else ""
 
 
 class _NullBubble(Exception):
@@ -36807,7 +37008,8 @@ class _InputWalk:
         if type_.kind == "INPUT_OBJECT":
             return self.object(given, type_, path)
         try:
-            return type_.parse(given) if self.variables is None else type_.parse_literal(given, self.variables)
+            return type_.parse(given) if self.variables is None \
+                else type_.parse_literal(given, self.variables)
         except GraphQLError as error:
             return self.fail(error.message, given, path)
 
@@ -37296,7 +37498,8 @@ class _SdlMerge:
         for node in parsed.extensions:
             known = self.types.get(node.name)
             if known is None:
-                self.missing.append((functools.partial(self.cannot_extend, node.name), node.name_start, registration))
+                self.missing.append((functools.partial(self.cannot_extend, node.name), node.name_start,
+                                     registration))
             elif known.kind != node.kind:
                 self.problem(f'Cannot extend non-{_KIND_WORDS[node.kind]} type "{node.name}".',
                              node.name_start, registration)
@@ -37360,10 +37563,12 @@ class GraphQLSchema:
         self._collect_possible()
 
     def take(self, item):
-        """Takes one more registration into a schema without problems, in time that does not depend on how many
-        there are. False where only a new schema of all can tell whether it fits; this one is spoiled then."""
+        """Takes one more registration into a schema without problems, in time that does not depend on how
+        many there are. False where only a new schema of all can tell whether it fits; this one is spoiled
+        then."""
         parsed = item.parsed
-        if parsed.extensions or parsed.directives or any(node.name in self.types and node.name not in self.merge.types
+        if parsed.extensions or parsed.directives or any(node.name in self.types
+                                                         and node.name not in self.merge.types
                                                          for node in parsed.types):
             return False
         self.registrations.append(item)
@@ -37371,7 +37576,8 @@ class GraphQLSchema:
         self.merge.take_definitions(item)
         fresh = self._types_of([item])
         again = {registration for name in fresh for registration in self.wanting.pop(name, ())}
-        if self.problems or again and any(registration.parsed.extensions for registration in self.registrations):
+        if self.problems or again and any(registration.parsed.extensions
+                                          for registration in self.registrations):
             return False
         if again:
             self.missing[:] = [problem for problem in self.missing if problem[2] not in again]
@@ -37469,7 +37675,8 @@ class GraphQLSchema:
                 operation = registration.parsed.operation_of.get(node.name)
                 if operation:
                     return self.root_shell(operation)
-                self.missing.append((functools.partial(self.unknown_type, node.name), node.start, registration))
+                self.missing.append((functools.partial(self.unknown_type, node.name), node.start,
+                                     registration))
                 self.wanting[node.name].add(registration)
             return type_
         inner = self._reference(node.of, registration)
@@ -37556,7 +37763,8 @@ class GraphQLSchema:
             if merged.kind != "scalar" and not (type_.fields or type_.values or type_.possible):
                 self.problem(f"Type {name} must define one or more {what}.", offset, registration)
             self._check_merged(type_, merged)
-        directives = {name: found for name, found in self.merge.directives.items() if found[1] in registrations}
+        directives = {name: found for name, found in self.merge.directives.items()
+                      if found[1] in registrations}
         for node, registration in directives.values():
             for item in node.arguments:
                 self._check_directives(item.directives, "ARGUMENT_DEFINITION", registration)
@@ -37680,8 +37888,8 @@ class GraphQLSchema:
                 check(item, registration)
 
     def _check_input_cycles(self, types):
-        """An input type that needs itself through non-null fields can never be given (spec 3.10). No other types
-        than these refer to these."""
+        """An input type that needs itself through non-null fields can never be given (spec 3.10). No other
+        types than these refer to these."""
         state = {}
 
         def visit(type_, trail):
@@ -38404,7 +38612,8 @@ class GraphQLValidator:
         """Spec 5.5.1.3; the type of a fragment."""
         type_ = self.schema.reference(node.condition)
         if type_ is not None and not type_.is_composite:
-            self.report(f'Fragment{name} cannot condition on non composite type "{type_}".', node.condition.start)
+            self.report(f'Fragment{name} cannot condition on non composite type "{type_}".',
+                        node.condition.start)
         return type_
 
     def visit_inline(self, node, parent):
@@ -38727,16 +38936,22 @@ def _path_list(path, key):
     return keys
 
 
+class _ResultTooLarge(BaseException):
+    """A result has more values or text than the limits allow: on its way through the handlers of errors to
+    the one that answers."""
+
+
 class _OperationRun:
     """One execution: what completion functions share. `errors` holds GraphQLErrors in the order they
-    occurred."""
+    occurred, `left` is how many values more the result may have."""
 
-    __slots__ = ("schema", "source", "operation", "variables", "context", "errors", "absent")
+    __slots__ = ("schema", "source", "operation", "variables", "context", "errors", "absent", "left")
 
     def __init__(self, schema, source, operation, variables, context, absent):
         self.schema, self.source, self.operation = schema, source, operation
         self.variables, self.context, self.absent = variables, context, absent
         self.errors = []
+        self.left = MAX_GRAPHQL_VALUES
 
     def located(self, error, plan, path, key):
         """The error with the place where it happened, as LocatedError of graphql-js."""
@@ -38762,6 +38977,9 @@ class _OperationRun:
         if not nullable:
             raise _NullBubble(located) from None
         self.errors.append(located)
+        self.left -= VALUES_OF_AN_ERROR
+        if self.left < 0:
+            raise _ResultTooLarge
 
 
 class _FieldPlan:
@@ -39012,7 +39230,12 @@ _FAST_TYPES = {"String": str, "ID": str, "Boolean": bool}
 
 
 def _object_executor(entries):
+    width = len(entries)
+
     def execute(source, run, path):
+        run.left -= width
+        if run.left < 0:
+            raise _ResultTooLarge
         result = {}
         get = source.get
         for name_of_key, name, fast, complete, plan, nullable in entries:
@@ -39110,6 +39333,9 @@ def _list_completer(item_complete, plan, item_type):
             value = _list_source(value, run, plan, path)
             if value is None:
                 return None
+        run.left -= len(value)
+        if run.left < 0:
+            raise _ResultTooLarge
         here = (path, key)
         result = []
         append = result.append
@@ -39127,8 +39353,8 @@ def _list_completer(item_complete, plan, item_type):
 
 
 def _value_of_text(text, plan):
-    """What the JSON text that a resolver gave stands for; None where it is no JSON. Raises GraphQLError when it
-    holds too much."""
+    """What the JSON text that a resolver gave stands for; None where it is no JSON. Raises GraphQLError when
+    it holds too much."""
     if has_too_many_values(text):
         raise GraphQLError(f'The JSON text for field "{plan.parent}.{plan.name}" has more than '
                            f"{MAX_JSON_VALUES:,} values; give what it stands for instead.")
@@ -39300,6 +39526,8 @@ class GraphQLDocument:
         except _NullBubble as bubble:
             run.errors.append(bubble.error)
             data = None
+        except _ResultTooLarge:
+            return None, [too_large_result()]
         return data, run.errors
 
 
@@ -39322,12 +39550,38 @@ def _document_of(schema, source):
 _JSON_ANSWER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def graphql_json(result):
+def too_large_result():
+    return GraphQLError(f"The result is too large: it may have {MAX_GRAPHQL_VALUES:,} values and "
+                        f"{MAX_GRAPHQL_CHARACTERS >> 20} MiB of text. Ask for less of it at a time.")
+
+
+class TextsOfAnswer:
+    """Writes the strings of an answer, and lets other threads run meanwhile. Raises _ResultTooLarge: one
+    string may stand in a great many places."""
+
+    __slots__ = ("left",)
+
+    def __init__(self):
+        self.left = MAX_GRAPHQL_CHARACTERS
+
+    def __call__(self, text):
+        self.left -= len(text)
+        if self.left < 0:
+            raise _ResultTooLarge
+        return json.encoder.encode_basestring(text)
+
+
+def graphql_json(result, comma=",", colon=":"):
     """A response as JSON text; what JSON cannot hold (NaN, lone surrogates, foreign objects) is replaced."""
     try:
-        text = _JSON_ANSWER.encode(result)
+        write = json.encoder.c_make_encoder({}, _JSON_ANSWER.default, TextsOfAnswer(), None, colon,
+                                            comma, False,
+                                            False, False)
+        text = "".join(write(result, 0))
         text.encode()
         return text
+    except _ResultTooLarge:
+        return _JSON_ANSWER.encode({"errors": [{"message": too_large_result().message}]})
     except (ValueError, TypeError, RecursionError):
         return json.dumps(_json_safe(result), separators=(",", ":"))
 
@@ -39753,8 +40007,8 @@ def handle_graphql_http(method, headers, query, body, schema, context=None, form
     if operation.operation == "subscription":
         if takes_stream:
             return None
-        error = GraphQLError("Subscriptions are answered with text/event-stream: accept that, or send them to "
-                             "/graphql/sse.", [operation.start], document.source)
+        error = GraphQLError("Subscriptions are answered with text/event-stream: accept that, or send them "
+                             "to /graphql/sse.", [operation.start], document.source)
         return answer(failed, {"errors": format_errors([error], context)})
     variables, errors = document.variables(operation, request.variables)
     if errors:
@@ -39903,7 +40157,8 @@ class GraphQLStaging:
         self.service, self.owner = service, owner
         self.others = others or self._of_other_owners
         self.registrations = []
-        #: The owners of registrations that one did not fit; the registrations of others that all of these fit.
+        #: The owners of registrations that one did not fit; the registrations of others that all of these
+        #: fit.
         self.blockers, self.fitted = set(), frozenset()
         self._view = None
 
@@ -39939,7 +40194,8 @@ class GraphQLStaging:
             if self._view is None:
                 broken = set(self.service.broken)
                 working = [item for item in self.others() if item not in broken] + self.registrations
-                self._view = GraphQLSchema(working, visible_registrations(working, "internal", self.owner), _CORE_SCHEMA)
+                self._view = GraphQLSchema(working, visible_registrations(working, "internal", self.owner),
+                                           _CORE_SCHEMA)
             return self._view
 
     def commit(self):
@@ -40040,11 +40296,14 @@ class GraphQLService:
             item.parsed = self.parse(item.sdl)
         except GraphQLSchemaError as error:
             message, line, column, _none = error.problems[0]
-            raise GraphQLSchemaError([(f"{item.label}: {message}", *item.place(line, column), item)]) from None
-        extra = [field for name, field in item.parsed.roots[item.kind].items() if name != item.name] if item.inset else ()
+            raise GraphQLSchemaError([(f"{item.label}: {message}", *item.place(line, column),
+                                       item)]) from None
+        extra = [field for name, field in item.parsed.roots[item.kind].items() if name != item.name] \
+            if item.inset else ()
         if extra and item.name in item.parsed.roots[item.kind]:
-            raise self.schema_error([(f'The SDL of the field "{item.name}" has another field, "{extra[0].name}". '
-                                      f'Register it with a separate call.', extra[0].start, item)], item)
+            raise self.schema_error([(f'The SDL of the field "{item.name}" has another field, '
+                                      f'"{extra[0].name}". Register it with a separate call.', extra[0].start,
+                                      item)], item)
         if not is_field and not (item.parsed.types or item.parsed.extensions or item.parsed.directives):
             refuse("registerTypes: the SDL defines no type. Root fields are registered by registerQuery, "
                    "registerMutation and registerSubscription.")
@@ -40083,7 +40342,8 @@ class GraphQLService:
             place = _location_of(registration.sdl, offset)
             label = item.label if registration.sdl == item.sdl else _owner_of(registration)
             message = message() if callable(message) else message
-            problems.append((f"{label}: {message}", *registration.place(place["line"], place["column"]), registration))
+            problems.append((f"{label}: {message}", *registration.place(place["line"], place["column"]),
+                             registration))
         problems.sort(key=lambda problem: problem[3] is not item)
         return GraphQLSchemaError(problems)
 
@@ -40110,7 +40370,8 @@ class GraphQLService:
             if schema is None or schema.registrations != working:
                 schema = self.trial = GraphQLSchema(working, core=_CORE_SCHEMA)
             order = {item: index for index, item in enumerate(working)}
-            problems = sorted(schema.problems + schema.missing, key=lambda problem: (order[problem[2]], problem[1]))
+            problems = sorted(schema.problems + schema.missing,
+                              key=lambda problem: (order[problem[2]], problem[1]))
             bad = {id(registration): registration for _message, _offset, registration in problems}
             if not bad:
                 break
@@ -40123,8 +40384,8 @@ class GraphQLService:
         if not self.loading:
             for message, frame in frames.items():
                 if message not in self.faults:
-                    self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} It is switched off "
-                                         f"until this is fixed.\n{frame}".rstrip())
+                    self.report("error", f"GraphQL: {message}{'' if message[-1:] in '.?!' else '.'} It is "
+                                         f"switched off until this is fixed.\n{frame}".rstrip())
             self.faults = list(frames)
         return list(frames)
 
@@ -40384,7 +40645,8 @@ class GraphQLService:
             if channel is None:
                 kind = _Channel if subscription else _EverythingChannel
                 path = GRAPHQL_SUBSCRIPTION_PATH + name if subscription else GRAPHQL_SSE_PATH
-                channel = group[key] = kind(subscription, name, event, self.registry.create(path, lasting=False))
+                channel = group[key] = kind(subscription, name, event,
+                                            self.registry.create(path, lasting=False))
                 self.begin(channel)
                 channel.stream.on_close = lambda connection: setattr(channel, "idle_since", time.monotonic())
             channel.idle_since = time.monotonic()
@@ -40416,8 +40678,8 @@ class GraphQLService:
                 channel.stream.former, channel.stream.epoch = plain.former, plain.epoch
 
     def recall(self, channel):
-        """Gives a channel what its plain streams still have of the messages that it has had, for a client that
-        was connected to another process, or to a channel that is gone."""
+        """Gives a channel what its plain streams still have of the messages that it has had, for a client
+        that was connected to another process, or to a channel that is gone."""
         stream = channel.stream
         messages, last, floor = [], stream.sequence, 0
         for name, plain in self.plain_streams(channel):
@@ -40429,7 +40691,8 @@ class GraphQLService:
             for message in kept:
                 if message.sequence <= last:
                     frame = b"id: %b\n%b" % (message.id.encode(),
-                                             encode_data(channel.text(name, message.text, self), channel.event))
+                                             encode_data(channel.text(name, message.text, self),
+                                                         channel.event))
                     messages.append(Message(message.sequence, frame, message.filter, message.time))
         if messages:
             stream.recall(stream.epoch, last, floor, messages)
@@ -40499,7 +40762,8 @@ class GraphQLService:
         """Keeps the histories of all channels together within MAX_GRAPHQL_HISTORY_BYTES: first those go that
         nobody listens to, then the largest."""
         with self.lock:
-            channels = [channel for name, group in self.channels.items() if name is not None for channel in group.values()]
+            channels = [channel for name, group in self.channels.items() if name is not None
+                        for channel in group.values()]
         total = sum(channel.stream.history_bytes for channel in channels)
         if total <= MAX_GRAPHQL_HISTORY_BYTES:
             return
@@ -40519,7 +40783,8 @@ class GraphQLService:
             channels, reserved = self.listeners(item)
         found = [(stream, None) for stream in (channel.stream for channel in channels)]
         found += [(reservation.stream, subscription.metadata) for (reservation, _), subscription in reserved]
-        return [(connection, metadata) for stream, metadata in found for connection in tuple(stream.connections)]
+        return [(connection, metadata) for stream, metadata in found
+                for connection in tuple(stream.connections)]
 
     def streams_of(self, name):
         """The streams that carry a subscription: the plain one, then those of its selections and of clients
@@ -40587,7 +40852,8 @@ def graphql_registration_sentence(item):
     """What a script is told: `Registered query "users": [User!]! (external)`."""
     if item.kind == "types":
         names = [name for name in dict.fromkeys(item.parsed.order) if name not in _ROOT_NAMES.values()]
-        left = [f"{field.name} (register{kind.capitalize()} does)" for kind, fields in item.parsed.roots.items()
+        left = [f"{field.name} (register{kind.capitalize()} does)"
+                for kind, fields in item.parsed.roots.items()
                 for field in fields.values()]
         return f"Registered types: {', '.join(names) or 'directives only'}" \
             + (f"; this does not register the fields {', '.join(left)}" if left else "")
@@ -40611,8 +40877,8 @@ def graphql_registration_sentence(item):
 STATUS_TEXT = {status.value: status.phrase for status in http.HTTPStatus}
 
 MAX_PATH_LENGTH = 200
-#: Of `*` in a path, and of `:name` in a part of it: with more, finding out that a long URL does not match takes
-#: too long.
+#: Of `*` in a path, and of `:name` in a part of it: with more, finding out that a long URL does not match
+#: takes too long.
 MAX_STARS = 2
 #: Paths that belong to the server itself, with everything below them.
 RESERVED_PATHS = ("/engine", "/graphql")
@@ -40725,6 +40991,11 @@ def check_path_text(function, path, shown):
                             "another path")
 
 
+def check_text_length(function, what, text, most):
+    if len(text) > most:
+        raise HostError(f"{function}: {what} has {len(text):,} characters; at most {most:,} are allowed")
+
+
 def check_handler(host, function, value, what="handler"):
     """A function, or the name of one as a Python string."""
     if host.realm.is_callable(value):
@@ -40732,9 +41003,7 @@ def check_handler(host, function, value, what="handler"):
     if not isinstance(value, str):
         raise HostError(f"{function}: the {what} must be a function or the name of one, "
                         f"not {describe_value(host.realm, value)}")
-    if len(value) > MAX_PATH_LENGTH:
-        raise HostError(f"{function}: the name of the {what} has {len(value):,} characters; it may have "
-                        f"{MAX_PATH_LENGTH}")
+    check_text_length(function, f"the name of the {what}", value, MAX_PATH_LENGTH)
     name = host.realm.to_python(value).strip()
     if not name:
         raise HostError(f"{function}: the name of the {what} is empty")
@@ -40751,9 +41020,7 @@ def check_filter(host, function, value):
     if value is undefined or value is null or value == "":
         return None
     if isinstance(value, str):
-        if len(value) > MAX_FILTER_CHARACTERS:
-            raise HostError(f"{function}: filterJson has {len(value):,} characters; it may have "
-                            f"{MAX_FILTER_CHARACTERS:,}")
+        check_text_length(function, "filterJson", value, MAX_FILTER_CHARACTERS)
         try:
             pairs = parse_plain_json(realm.to_python(value))
         except JSSyntaxError as error:
@@ -40766,7 +41033,8 @@ def check_filter(host, function, value):
         pairs = value
     if not isinstance(pairs, dict):
         kind = {list: "an array", str: "a string", int: f"{pairs}", float: f"{pairs}", bool: "a boolean",
-                type(None): "null"}.get(type(pairs)) if isinstance(value, str) else describe_value(realm, value)
+                type(None): "null"}.get(type(pairs)) if isinstance(value, str) \
+                else describe_value(realm, value)
         raise HostError(f"{function}: filterJson must be a JSON object such as '{{\"room\": \"general\"}}', "
                         f"not {kind}")
     return {key: filter_text(realm, function, key, item) for key, item in pairs.items()} or None
@@ -40785,7 +41053,8 @@ def filter_text(realm, function, key, item):
 #: Classes of objects whose contents JSON does not show -> what to give instead.
 _NOT_JSON = {
     "Map": "Object.fromEntries(map)", "Set": "[...set]", "WeakMap": "an object", "WeakSet": "an array",
-    "Generator": "[...generator]", "AsyncGenerator": "an array: for await (const item of generator) list.push(item)",
+    "Generator": "[...generator]", "AsyncGenerator": "an array: for await (const item of generator) "
+                                                     "list.push(item)",
     "Map Iterator": "[...iterator]", "Set Iterator": "[...iterator]", "Array Iterator": "[...iterator]",
     "String Iterator": "[...iterator]", "RegExp String Iterator": "[...iterator]",
     "Promise": "what it resolves to: await it", "URLSearchParams": "Object.fromEntries(parameters)",
@@ -40793,7 +41062,8 @@ _NOT_JSON = {
 
 
 def emptied_by_json(realm, value):
-    """What is wrong with a value that JSON would show as {}, though it has contents, and what to do; or ""."""
+    """What is wrong with a value that JSON would show as {}, though it has contents, and what to do; or
+    ""."""
     kind = realm.class_of(value) if realm.is_object(value) else None
     if kind not in _NOT_JSON or realm.peek(value, "toJSON") is not undefined:
         return ""
@@ -40835,8 +41105,8 @@ def is_whole(value, low, high):
 def register_route(host, path=undefined, handler=undefined, method=undefined):
     path = check_path(host, "registerRoute", path)
     if path.count("*") > MAX_STARS or any(part.count(":") > MAX_STARS for part in path.split("/")):
-        raise HostError(f"registerRoute: {json.dumps(path, ensure_ascii=False)} may hold {MAX_STARS} \"*\", and so "
-                        "many \":\" between two slashes, but not more")
+        raise HostError(f"registerRoute: {json.dumps(path, ensure_ascii=False)} may hold {MAX_STARS} \"*\", "
+                        "and so many \":\" between two slashes, but not more")
     handler = check_handler(host, "registerRoute", handler)
     if method is undefined or method is null:
         method = "GET"
@@ -40907,13 +41177,14 @@ def event_fields(host, function, options):
     are left alone, as JavaScript does with arguments that nobody asked for."""
     realm = host.realm
     if isinstance(options, str) and options.strip() not in ("", "{}"):
-        host.warn_once(f"{function}: options are an object such as {{ event: \"news\" }}, not a string, so it is "
-                       "ignored. To choose the receivers, pass a filter to sendStreamMessageFiltered")
+        host.warn_once(f"{function}: options are an object such as {{ event: \"news\" }}, not a string, so "
+                       "it is ignored. To choose the receivers, pass a filter to sendStreamMessageFiltered")
     if not is_options(realm, options):
         return PLAIN_EVENT
     check_option_names(realm, function, options, EventFields._fields,
                        ". To choose the receivers, pass a filter to sendStreamMessageFiltered")
-    return EventFields(event_text(realm, function, options, "event"), event_text(realm, function, options, "id"),
+    return EventFields(event_text(realm, function, options, "event"),
+                       event_text(realm, function, options, "id"),
                        whole_option(realm, function, options, "retry", None, MAX_RETRY_MILLISECONDS))
 
 
@@ -40926,9 +41197,10 @@ def event_text(realm, function, options, name):
         value = plain_text(realm, value)
     text = realm.to_python(value) if isinstance(value, str) else None
     if not text or len(text) > MAX_EVENT_TEXT or re.search("[\r\n\0]", text):
-        shown = json.dumps(text[:40], ensure_ascii=False) if text is not None else describe_value(realm, value)
-        raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters without "
-                        f"line breaks, not {shown}")
+        shown = json.dumps(text[:40], ensure_ascii=False) if text is not None \
+            else describe_value(realm, value)
+        raise HostError(f"{function}: the {name} must be a string of 1 to {MAX_EVENT_TEXT} characters "
+                        f"without line breaks, not {shown}")
     if name == "id" and parse_event_id(text):
         raise HostError(f"{function}: the id {json.dumps(text)} looks like one of the server's own ids; "
                         "choose another form")
@@ -40945,14 +41217,16 @@ def send_stream_message(host, path=undefined, data=undefined, options=undefined)
 @host_function("routeRegistry.sendStreamMessageFiltered",
                "path: string, data: any, filterJson?: Filter, options?: EventOptions", "string",
                "Sends data to the connections whose metadata hold every key and value of the filter.")
-def send_stream_message_filtered(host, path=undefined, data=undefined, filter_json=undefined, options=undefined):
+def send_stream_message_filtered(host, path=undefined, data=undefined, filter_json=undefined,
+                                 options=undefined):
     return broadcast(host, "sendStreamMessageFiltered", path, data, filter_json, options)
 
 
 @host_function("sendStreamMessageToConnections",
                "path: string, data: any, filterJson?: Filter, options?: EventOptions", "string",
                "The same as routeRegistry.sendStreamMessageFiltered.")
-def send_stream_message_to_connections(host, path=undefined, data=undefined, filter_json=undefined, options=undefined):
+def send_stream_message_to_connections(host, path=undefined, data=undefined, filter_json=undefined,
+                                       options=undefined):
     return broadcast(host, "sendStreamMessageToConnections", path, data, filter_json, options)
 
 
@@ -41013,10 +41287,11 @@ def declare_graphql(kind):
     def register(host, name=undefined, sdl=undefined, resolver=undefined, visibility=undefined):
         function = f"register{kind.capitalize()}"
         texts = []
-        for what, value in (("name", name), ("SDL", sdl)):
+        for what, value, most in (("name", name, MAX_PATH_LENGTH), ("SDL", sdl, MAX_SDL_CHARACTERS)):
             if not isinstance(value, str):
                 raise HostError(f"{function}: the {what} must be a string, not "
                                 f"{describe_value(host.realm, value)}")
+            check_text_length(function, f"the {what}", value, most)
             texts.append(host.realm.to_python(value))
         if visibility is undefined or visibility is null:
             visibility = "external"
@@ -41032,12 +41307,14 @@ for _kind in ("query", "mutation", "subscription"):
 
 
 @host_function("graphQLRegistry.registerTypes", "sdl: string", "string",
-               "Adds types to the GraphQL schema that the fields of this script and of others may name, in any "
-               "order.")
+               "Adds types to the GraphQL schema that the fields of this script and of others may name, in "
+               "any order.")
 def register_types(host, sdl=undefined):
     if not isinstance(sdl, str):
-        raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String }\", "
+        raise HostError("registerTypes: the SDL must be a string such as \"type Book { id: ID! title: String "
+                        "}\", "
                         f"not {describe_value(host.realm, sdl)}")
+    check_text_length("registerTypes", "the SDL", sdl, MAX_SDL_CHARACTERS)
     text = host.realm.to_python(sdl)
     return host.add_graphql("types", text, text, None, "external")
 
@@ -41095,7 +41372,7 @@ def execute_graphql(host, query=undefined, variables=undefined):
     graphql = host.app.graphql
     view = graphql.view("internal", host.name) if host.live else host.graphql.view()
     result = graphql.execute(realm.to_python(query), values or {}, None, None, view)
-    return json.dumps(result, ensure_ascii=False)
+    return graphql_json(result, ", ", ": ")
 
 
 # -- ResponseBuilder ---------------------------------------------------------------------
@@ -41111,7 +41388,8 @@ def header_items(realm, headers):
         return []
     is_list = realm.is_object(headers) and realm.is_array(headers)
     if not is_list and (not is_options(realm, headers) or realm.class_of(headers) not in ("Object", "Proxy")):
-        kind = f"a {realm.class_of(headers)}" if is_options(realm, headers) else describe_value(realm, headers)
+        kind = f"a {realm.class_of(headers)}" if is_options(realm, headers) \
+            else describe_value(realm, headers)
         raise ValueError(f"the headers must be an object or an array of pairs, not {kind}")
     if not is_list:
         return [(name, realm.get(headers, name)) for name in realm.keys(headers)]
@@ -41135,7 +41413,8 @@ def response_options(host, function, value, default, low=200, high=599, known=("
     if is_options(realm, value):
         for key in realm.keys(value):
             if key not in known:
-                host.warn_once(f"{function}: there is no option {json.dumps(key)}; the options are {', '.join(known)}")
+                host.warn_once(f"{function}: there is no option {json.dumps(key)}; the options are "
+                               f"{', '.join(known)}")
         options, value = value, undefined
         if "status" in known:
             value = realm.get(options, "status")
@@ -41381,7 +41660,8 @@ class StorageFile:
         try:
             sqlite3.connect
         except ImportError:
-            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built without") from None
+            raise StorageUnavailable("--storage needs the module sqlite3, which this Python was built "
+                                     "without") from None
         if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
             raise self._unusable("it is not an ordinary file")
         try:
@@ -41407,12 +41687,12 @@ class StorageFile:
             run(f"PRAGMA application_id = {STORAGE_APPLICATION_ID}")
         version = run("PRAGMA user_version").fetchone()[0]
         if version > STORAGE_VERSION:
-            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this version knows "
-                                 f"{STORAGE_VERSION}); use that version, or another file")
+            raise self._unusable(f"a newer version of aiwebengine wrote it (format {version}, and this "
+                                 f"version knows {STORAGE_VERSION}); use that version, or another file")
         for kind, name, sql in found:   # before anything in it can run
             if kind != "table" or " ".join(sql.split()) not in _STORAGE_TABLES:
-                raise self._unusable(f"somebody has changed it: the {kind} {json.dumps(name[:40])} is not one that "
-                                     "aiwebengine made; use another file, or a copy from before")
+                raise self._unusable(f"somebody has changed it: the {kind} {json.dumps(name[:40])} is not "
+                                     "one that aiwebengine made; use another file, or a copy from before")
         if run("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise self._unusable("the file is damaged; delete it, or put a copy in its place")
         if run("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
@@ -41443,8 +41723,8 @@ class StorageFile:
         except OSError:
             same = False
         if not same:
-            raise sqlite3.OperationalError("the file was deleted or replaced while the server runs; start the server "
-                                           "again")
+            raise sqlite3.OperationalError("the file was deleted or replaced while the server runs; start "
+                                           "the server again")
 
     def execute(self, statement, *values):
         """The rows of one statement, which is committed. Raises sqlite3.Error."""
@@ -41478,14 +41758,18 @@ class StorageFile:
         what is there cannot be: somebody has changed it."""
         stream.archive = self
         try:
-            self.execute("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT DO NOTHING", stream.path, stream.epoch)
-            [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?", stream.path)
-            rows = self.execute("SELECT sequence, substr(frame, 1, ?), filter, time FROM messages WHERE path = ? "
-                                "ORDER BY sequence DESC LIMIT ?", MAX_STORAGE_FRAME, stream.path, stream.depth)
+            self.execute("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT DO NOTHING", stream.path,
+                         stream.epoch)
+            [(epoch, sequence)] = self.execute("SELECT epoch, sequence FROM streams WHERE path = ?",
+                                               stream.path)
+            rows = self.execute("SELECT sequence, substr(frame, 1, ?), filter, time FROM messages WHERE path "
+                                "= ? ORDER BY sequence DESC LIMIT ?", MAX_STORAGE_FRAME, stream.path,
+                                stream.depth)
             rows = list(itertools.takewhile(lambda row: len(row[1] or "") < MAX_STORAGE_FRAME, rows))
             messages = stored_messages(epoch, sequence, rows)
         except (TypeError, ValueError) as error:
-            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, so a new one begins: {error}")
+            self.report("warn", f"stream {stream.path}: its history in {self.path} cannot be used, so a new "
+                                f"one begins: {error}")
             try:
                 self._set_aside(stream, stream.epoch)
             except sqlite3.Error:
@@ -41529,13 +41813,13 @@ class StorageFile:
         return False
 
     def _set_aside(self, stream, epoch):
-        """Makes the file forget the history of a stream, and know that no id of it is to be trusted. On a full
-        disk the log of what was written first makes room."""
+        """Makes the file forget the history of a stream, and know that no id of it is to be trusted. On a
+        full disk the log of what was written first makes room."""
         for last in (False, True):
             try:
                 with self.transaction() as run:
-                    run("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT (path) DO UPDATE SET epoch = excluded.epoch, "
-                        "sequence = 0", (stream.path, epoch))
+                    run("INSERT INTO streams VALUES (?, ?, 0) ON CONFLICT (path) DO UPDATE SET epoch = "
+                        "excluded.epoch, sequence = 0", (stream.path, epoch))
                     run("DELETE FROM messages WHERE path = ?", (stream.path,))
                 return
             except sqlite3.Error:
@@ -41548,13 +41832,15 @@ class StorageFile:
 def stored_messages(epoch, sequence, rows):
     """The Messages of a stream's rows, which come newest first; raises ValueError for what no stream wrote.
     None at all when the newest are not kept: it had no history for a while."""
-    if not isinstance(epoch, str) or not isinstance(sequence, int) or not 0 <= sequence < MAX_STORED_SEQUENCE \
+    if not isinstance(epoch, str) or not isinstance(sequence, int) \
+            or not 0 <= sequence < MAX_STORED_SEQUENCE \
             or not parse_event_id(f"{epoch}-0"):
         raise ValueError("its epoch or sequence is not valid")
     messages = []
     for number, frame, filter, moment in reversed(rows):
         found = _STORED_FRAME.match(frame) if isinstance(frame, bytes) and isinstance(number, int) else None
-        if found is None or not 0 < number <= sequence or not isinstance(moment, float) or not 0 <= moment < 1e11:
+        if found is None or not 0 < number <= sequence or not isinstance(moment, float) \
+                or not 0 <= moment < 1e11:
             raise ValueError("a message was not sent by a stream")
         id = parse_event_id(frame[4:found.end(1)].decode())
         frame.decode()
@@ -41570,7 +41856,8 @@ def stored_filter(text):
         filter = json.loads(text) if text is not None else None
     except (TypeError, RecursionError):
         filter = ()
-    if filter is not None and not (isinstance(filter, dict) and all(isinstance(value, str) for value in filter.values())):
+    if filter is not None and not (isinstance(filter, dict)
+                                   and all(isinstance(value, str) for value in filter.values())):
         raise ValueError("a filter is not an object of strings")
     return filter or None
 
@@ -41589,8 +41876,9 @@ class StoredInFile:
             raise HostError(f"sharedStorage.{function}: {self.file.path}: {error}") from None
 
     def get(self, key):
-        rows = self._run("getItem", "SELECT CASE WHEN length(CAST(value AS BLOB)) <= ?2 THEN value END FROM items "
-                                    "WHERE script = ?1 AND key = ?3", 4 * MAX_STORAGE_VALUE, to_sql(key))
+        rows = self._run("getItem", "SELECT CASE WHEN length(CAST(value AS BLOB)) <= ?2 THEN value END FROM "
+                                    "items WHERE script = ?1 AND key = ?3", 4 * MAX_STORAGE_VALUE,
+                         to_sql(key))
         return self._text("getItem", rows[0][0], MAX_STORAGE_VALUE) if rows else None
 
     def set(self, key, value):
@@ -41617,8 +41905,8 @@ class StoredInFile:
         except UnicodeDecodeError:
             pass
         raise HostError(f"sharedStorage.{function}: {self.file.path} was changed by something else: a "
-                        f"{'value' if function == 'getItem' else 'key'} is not a text of up to {limit:,} characters; "
-                        "sharedStorage.clear() makes it usable again")
+                        f"{'value' if function == 'getItem' else 'key'} is not a text of up to {limit:,} "
+                        "characters; sharedStorage.clear() makes it usable again")
 
 
 def to_sql(text):
@@ -41784,7 +42072,8 @@ class RedisLink:
         except self.failures as error:
             raise StorageUnavailable(f"--redis {self.shown_address(url)}: {self.reason(error)}") from None
         if int(str(version).split(".")[0]) < 5:
-            raise StorageUnavailable(f"--redis {self.shown_address(url)}: this is Redis {version}; streams need 5.0 or newer")
+            raise StorageUnavailable(f"--redis {self.shown_address(url)}: this is Redis {version}; streams "
+                                     "need 5.0 or newer")
 
     @staticmethod
     def _open(url):
@@ -41798,14 +42087,15 @@ class RedisLink:
             raise StorageUnavailable("--redis needs the package redis: pip install redis") from None
         try:
             client = redis.Redis.from_url(
-                url, protocol=2, max_connections=2**31, socket_timeout=REDIS_TIMEOUT, socket_connect_timeout=REDIS_TIMEOUT,
+                url, protocol=2, max_connections=2**31, socket_timeout=REDIS_TIMEOUT,
+                socket_connect_timeout=REDIS_TIMEOUT,
                 retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
         except ValueError as error:
-            raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such as "
-                                     "redis://localhost:6379/0") from None
+            raise StorageUnavailable(f"--redis {RedisLink.shown_address(url)}: {error}; an address is such "
+                                     "as redis://localhost:6379/0") from None
         except TypeError:
-            raise StorageUnavailable(f"--redis needs the package redis 5.0 or newer, not {redis.__version__}: "
-                                     "pip install --upgrade redis") from None
+            raise StorageUnavailable("--redis needs the package redis 5.0 or newer, not "
+                                     f"{redis.__version__}: pip install --upgrade redis") from None
         return (redis.RedisError, OSError), client
 
     @staticmethod
@@ -42048,11 +42338,13 @@ class RedisRelay:
         facts = self.link.call("INFO")
         with self.lock:
             epoch, proofs = self.epoch, list(self.proofs.items())
-        found = self.link.calls([("XRANGE", key, redis_id(number), redis_id(number)) for key, number in proofs])
+        found = self.link.calls([("XRANGE", key, redis_id(number), redis_id(number))
+                                 for key, number in proofs])
         self._note_time(self.link.call("TIME"))
         lost = b"" if all(found) else epoch.encode()
         for _ in range(3):
-            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"], random_hex(4), lost,
+            agreed = self.link.call("EVAL", _REDIS_MEET, 1, _REDIS_STATE, facts["run_id"],
+                                    random_hex(4), lost,
                                     facts.get("aof_enabled", 0))
             if re.fullmatch(rb"[0-9a-f]{8}", agreed):
                 self.epoch = agreed.decode()
@@ -42133,7 +42425,8 @@ class RedisRelay:
             for _ in range(3):
                 epoch = self.epoch
                 key = key_of_stream(epoch, path)
-                identifier = self.link.add("EVAL", _REDIS_ADD, 2, _REDIS_STATE, key, epoch, keep, "data", data, *fields)
+                identifier = self.link.add("EVAL", _REDIS_ADD, 2, _REDIS_STATE, key, epoch, keep, "data",
+                                           data, *fields)
                 if identifier is not None:
                     self._prove(key, redis_sequence(identifier))
                     return
@@ -42253,7 +42546,8 @@ class RedisRelay:
             self._ask_at = time.monotonic() + REDIS_RETRY_MOST
 
     def _take(self, connection, woken, block):
-        """Reads once and delivers it; the Redis id by which the reader was woken last, or "" if nothing came."""
+        """Reads once and delivers it; the Redis id by which the reader was woken last, or "" if nothing
+        came."""
         taken = ""
         for key, entries in self._read(connection, woken, block):
             taken = taken or woken
@@ -42311,7 +42605,8 @@ class RedisRelay:
         self.report("warn", f"this process fell behind, and its clients missed messages of {key}")
         era, reason = self.era, "messages in between are no longer kept"
         shared = key == key_of_stream(era.epoch, GRAPHQL_SUBSCRIPTION_PATH)
-        own = [stream for stream in list(self.streams.values()) if key_of_stream(era.epoch, stream.path) == key]
+        own = [stream for stream in list(self.streams.values())
+               if key_of_stream(era.epoch, stream.path) == key]
         for stream in own + (self.graphql.sse_streams() if shared else []):
             if isinstance(stream, RedisStream):
                 stream.tell_gap(era.base + first, reason)
@@ -42344,7 +42639,8 @@ def redis_message(stream, number, fields):
     """A Message of a stream from the fields of an entry."""
     event, id, retry = redis_event(fields)
     sequence = stream.base + number
-    frame = b"id: %b\n%b" % (utf8(id or stream.event_id(sequence)), encode_data(fields[b"data"].decode(), event, retry))
+    frame = b"id: %b\n%b" % (utf8(id or stream.event_id(sequence)),
+                             encode_data(fields[b"data"].decode(), event, retry))
     moment = (number >> _REDIS_SEQUENCE_BITS) / 1000
     return Message(sequence, frame, json.loads(fields.get(b"filter", b"null")), moment)
 
@@ -42406,7 +42702,8 @@ class RedisPresence:
                 commands.append(("HSET", key, stream.path, json.dumps(self._facts(stream))))
         commands += [("HDEL", key, path) for path in self._told if path not in seen]
         commands += [("HSET", key, "", "here"), ("EXPIRE", key, PRESENCE_EXPIRY_SECONDS),
-                     ("SADD", REDIS_PREFIX + "processes", self.name), ("HGET", _REDIS_STATE, "epoch"), ("TIME",),
+                     ("SADD", REDIS_PREFIX + "processes", self.name),
+                     ("HGET", _REDIS_STATE, "epoch"), ("TIME",),
                      ("SMEMBERS", REDIS_PREFIX + "processes")]
         *_, epoch, moment, members = self.link.calls(commands)
         names = sorted(name.decode() for name in members)
@@ -42876,8 +43173,8 @@ def declaration_of(entry, indent, word):
 
 DEFAULT_LOAD_TIMEOUT = 10.0
 MAX_SCRIPT_BYTES = 16 * 1024 * 1024
-#: Calls that may wait for their turn in one script, when the first of them has waited for so many seconds; more
-#: are answered 503.
+#: Calls that may wait for their turn in one script, when the first of them has waited for so many seconds;
+#: more are answered 503.
 MAX_CALLS_PER_SCRIPT = 128
 MAX_TURN_SECONDS = 3.0
 #: Threads for calls of scripts and for serving requests.
@@ -42894,13 +43191,14 @@ ABSENCE_SECONDS = 1.0
 #: Lines of log kept per script, and request lines written in one second.
 LOG_LINES_KEPT = 200
 MAX_KEPT_LOG_TEXT = 20_000
-#: Characters and lines of log that may wait to be written, and how long the end of the program waits for them.
+#: Characters and lines of log that may wait to be written, and how long the end of the program waits for
+#: them.
 MAX_LOG_BACKLOG = 4 * 1024 * 1024
 MAX_LOG_LINES = 20_000
 MAX_HELD_LINES = 1000
 LOG_FLUSH_SECONDS = 1.0
-#: How long a computing thread keeps Python from the others. The thread that serves everybody needs Python several
-#: times for a request, and each time waits for all the scripts that compute.
+#: How long a computing thread keeps Python from the others. The thread that serves everybody needs Python
+#: several times for a request, and each time waits for all the scripts that compute.
 SWITCH_SECONDS = 0.0005
 MAX_REPORTED_CALLS = 6
 #: Characters of a text that is searched for brackets that are not closed.
@@ -42943,7 +43241,8 @@ class LogWriter:
 
     def put(self, stream, text):
         with self._changed:
-            if self._lines and (self._size + len(text) > MAX_LOG_BACKLOG or len(self._lines) >= MAX_LOG_LINES):
+            if self._lines and (self._size + len(text) > MAX_LOG_BACKLOG
+                                or len(self._lines) >= MAX_LOG_LINES):
                 self._dropped += 1
                 return
             self._tell_dropped(stream)
@@ -42962,8 +43261,8 @@ class LogWriter:
         count, self._dropped = self._dropped, 0
         if count:
             self._add(stream, f"{time.strftime('%H:%M:%S')}  server          warning: {count:,} "
-                              f"line{'' if count == 1 else 's'} of the log dropped: they came faster than they "
-                              "were read")
+                              f"line{'' if count == 1 else 's'} of the log dropped: they came faster than "
+                              "they were read")
 
     def _run(self):
         stream = None
@@ -42990,7 +43289,8 @@ class LogWriter:
             seen, end = -1, self._written + len(self._lines) + self._writing + bool(self._dropped)
             while seen < self._written < end and (self._lines or self._writing):
                 seen = self._written
-                self._changed.wait_for(lambda: not self._lines and not self._writing or self._written >= end, seconds)
+                self._changed.wait_for(lambda: not self._lines and not self._writing or self._written >= end,
+                                       seconds)
 
 
 LOG_WRITER = LogWriter()
@@ -43052,8 +43352,9 @@ class Log:
                 self.emit(f"{time.strftime('%H:%M:%S')}  … and {skipped:,} more requests", "debug")
         self._lines += 1
         if self._lines <= REQUEST_LINES_PER_SECOND:
-            self.emit(f"{time.strftime('%H:%M:%S')}  {self.mark}{method:<6} {printable(target)[:200]}  {status}  "
-                      f"{seconds * 1000:.1f} ms{'  chaos: ' + chaos if chaos else ''}", "error" if status >= 500 else "warn" if status >= 400
+            self.emit(f"{time.strftime('%H:%M:%S')}  {self.mark}{method:<6} {printable(target)[:200]}  "
+                      f"{status}  {seconds * 1000:.1f} ms{'  chaos: ' + chaos if chaos else ''}",
+                      "error" if status >= 500 else "warn" if status >= 400
                       else "info")
 
     def emit(self, text, level="info"):
@@ -43127,8 +43428,8 @@ def console_takes_escapes(stream):
 # What a reader of an error wants to know besides its place: which bracket was left open, and what is written
 # here in place of what other servers and browsers have. Looked up when an error is shown, and never before.
 
-#: Pieces of a script as far as brackets need them: a comment, a string, a bracket or backtick, a word or number,
-#: a slash, white space, any other character.
+#: Pieces of a script as far as brackets need them: a comment, a string, a bracket or backtick, a word or
+#: number, a slash, white space, any other character.
 _PIECE = (r"""(?P<skip>//[^\n]*|/\*[\s\S]*?\*/|\s+)|(?P<comment>/\*)|(?P<string>"(?:\\[\s\S]|[^"\\\n])*"?"""
           r"""|'(?:\\[\s\S]|[^'\\\n])*'?)|(?P<open>[(\[{`])|(?P<close>[)\]}])|(?P<word>[\w$]+)|(?P<slash>/)"""
           r"""|(?P<other>.)""")
@@ -43136,7 +43437,8 @@ _REGEXP_LITERAL = r"/(?![*/])(?:[^/\\\[\n]|\\.|\[(?:[^\]\\\n]|\\.)*\])+/\w*"
 _TEMPLATE_TEXT = r"(?:[^`\\$]|\\[\s\S]|\$(?!\{))*(\$\{|`)?"
 _PARTNERS = {")": "(", "]": "[", "}": "{"}
 #: Words that a value follows: a slash behind them begins a regular expression.
-_BEFORE_VALUES = frozenset("return typeof case do else in of instanceof new void delete throw await yield".split())
+_BEFORE_VALUES = frozenset("return typeof case do else in of instanceof new void delete throw await "
+                           "yield".split())
 
 
 #: What was opened at an offset and is not closed: `text` is a bracket, a backtick or `/*`.
@@ -43154,8 +43456,9 @@ def _indentation(source, offset):
 
 
 def open_places(source, end):
-    """(what is open at an offset of a script, outermost first; the innermost brace that seems to lack its partner:
-    the brace that closed it stands further left than its line). Reads no more than needs be to find brackets."""
+    """(what is open at an offset of a script, outermost first; the innermost brace that seems to lack its
+    partner: the brace that closed it stands further left than its line). Reads no more than needs be to find
+    brackets."""
     places, suspect, value, at = [], None, False, 0
     pieces, literals, texts = map(re.compile, (_PIECE, _REGEXP_LITERAL, _TEMPLATE_TEXT))
     while at < end:
@@ -43204,9 +43507,11 @@ def position_of(source, offset):
 def opening_of(error, source):
     """(sentence, line, column) of what is not closed, if that explains a syntax error; or None."""
     lines = source.split("\n")
-    if error.phase != "parse" or error.line is None or error.line > len(lines) or len(source) > MAX_EXPLAINED_CHARACTERS:
+    if error.phase != "parse" or error.line is None or error.line > len(lines) \
+            or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
-    message, offset = error.message, sum(map(len, lines[:error.line - 1])) + error.line - 1 + (error.column or 1) - 1
+    message, offset = error.message, sum(map(len, lines[:error.line - 1])) + error.line - 1 \
+        + (error.column or 1) - 1
     places, suspect = open_places(source, offset)
     innermost, here, perhaps = places[-1] if places else None, source[offset:offset + 1], False
     if message == "Invalid or unexpected token" and here in ("'", '"'):
@@ -43217,99 +43522,122 @@ def opening_of(error, source):
         opening = OpenPlace("/*", offset)
     elif innermost is None:
         return None
-    elif innermost.text == "{" and (suspect or _indentation(source, innermost.offset)[0] >= _indentation(source, offset)[0]
+    elif innermost.text == "{" \
+            and (suspect or _indentation(source, innermost.offset)[0] >= _indentation(source, offset)[0]
                                     and "\n" in source[innermost.offset:offset].strip()):
         opening, perhaps = suspect or innermost, suspect is not None or message != "Unexpected end of input"
     elif message.startswith("Missing }"):
         opening = next((place for place in reversed(places) if place.text == "${"), innermost)
     elif re.match(_ENDED_INSIDE, message):
         opening = innermost
-    elif innermost.text in ("(", "[") and (here == ";" or here in _PARTNERS) and re.match(_AFTER_OPEN, message):
+    elif innermost.text in ("(", "[") and (here == ";" or here in _PARTNERS) \
+            and re.match(_AFTER_OPEN, message):
         opening = innermost
-    elif innermost.text == "(" and message.startswith("missing )") and "\n" in source[innermost.offset:offset]:
+    elif innermost.text == "(" and message.startswith("missing )") \
+            and "\n" in source[innermost.offset:offset]:
         opening, perhaps = innermost, True
     else:
         return None
     line, column = position_of(source, opening.offset)
-    what = f"{ {'/*': 'comment', '`': 'template'}.get(opening.text, opening.text)} of line {line} is not closed"
+    what = f"{ {'/*': 'comment', '`': 'template'}.get(opening.text, opening.text)} of line {line} is not " \
+        "closed"
     return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
 
 
-#: Something that other servers or browsers have: errors whose message matches `message` where the line at fault
-#: has `code` (READ stands for the property that was asked for in vain), and code that matches `warned` and is worth a warning when a script is loaded. `says` is one
-#: sentence, `write` what does it here.
+#: Something that other servers or browsers have: errors whose message matches `message` where the line at
+#: fault has `code` (READ stands for the property that was asked for in vain), and code that matches `warned`
+#: and is worth a warning when a script is loaded. `says` is one sentence, `write` what does it here.
 Habit = collections.namedtuple("Habit", "message code says write warned", defaults=("",))
 
 _ROUTE_LINE = 'routeRegistry.registerRoute("/hello", ({ request }) => "Hello " + request.query.name);'
 HABITS = (
-    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|better-sqlite3|redis)\b",
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:fs|os|path|child_process|sqlite3|"
+                                     r"better-sqlite3|redis)\b",
           "Scripts have no files and no databases; sharedStorage keeps strings by name.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
-    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|socket\.io|cors)\b",
-          "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
+    Habit(r"require is not defined", r"require\(\s*[\"'`](?:node:)?(?:express|koa|fastify|https?|hono|ws|"
+                                     r"socket\.io|cors)\b",
+          "There is no server to create: a script registers its routes with the server that runs it.",
+          _ROUTE_LINE),
     Habit(r"require is not defined", "", "Scripts import files of their folder; packages are not supported.",
           'import { greet } from "./lib/greet.js";'),
-    Habit(r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|redis)'", "",
+    Habit(r"cannot import '(?:node:)?(?:fs|fs/promises|path|os|child_process|sqlite|sqlite3|better-sqlite3|"
+          r"redis)'", "",
           "A script has no files and no databases; sharedStorage keeps texts by name.",
           'sharedStorage.setItem("notes", JSON.stringify(notes));'),
     Habit(r"cannot import '(?:node:)?(?:express|koa|fastify|https?|hono)'", "",
-          "There is no server to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
+          "There is no server to create: a script registers its routes with the server that runs it.",
+          _ROUTE_LINE),
     Habit(r"(?:module|exports) is not defined", "",
           "Files share what they export by name, and a script names its handlers when it registers them.",
           'export { greet };   // and in the script: import { greet } from "./lib/greet.js";'),
-    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined|cannot import '(?:(?:node:)?process|dotenv)'", "",
+    Habit(r"(?:process|Deno|Bun|__dirname|__filename) is not defined|cannot import '(?:(?:node:)?process|"
+          r"dotenv)'", "",
           "A script has no process and no environment; keep settings in a file in the folder.",
           'import settings from "./settings.json" with { type: "json" };'),
     Habit(r"(?:localStorage|sessionStorage) is not defined", "",
-          "This runs on the server, where sharedStorage keeps strings.", 'sharedStorage.setItem("name", "Ada");'),
+          "This runs on the server, where sharedStorage keeps strings.",
+          'sharedStorage.setItem("name", "Ada");'),
     Habit(r"(?:document|window|navigator|location|alert|prompt|confirm|history|\$|jQuery) is not defined", "",
           "This runs on the server, where there is no page; code for pages belongs in the folder public/.",
           '<script src="/page.js"></script>   // in public/index.html, with public/page.js beside it'),
     Habit(r"(?:app|express|router|server|http) is not defined", "",
-          "There is no app to create: a script registers its routes with the server that runs it.", _ROUTE_LINE),
+          "There is no app to create: a script registers its routes with the server that runs it.",
+          _ROUTE_LINE),
     Habit(r"(?:WebSocket|EventSource|io|WebSocketServer) is not defined|cannot import '(?:ws|socket\.io)", "",
           "A script opens a stream that pages listen to, and sends to all of them at once.",
-          'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: "Hello" });'),
+          'routeRegistry.registerStreamRoute("/news"); routeRegistry.sendStreamMessage("/news", { text: '
+          '"Hello" });'),
     Habit(r"(?:fetch|XMLHttpRequest|axios) is not defined|cannot import '(?:node-fetch|axios|undici)'", "",
           "Scripts cannot use the network; a page can fetch, and post what it got to a route.",
           'routeRegistry.registerRoute("/data", ({ request }) => save(request.json), "POST");'),
-    Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.", _ROUTE_LINE),
-    Habit(r"(?:Response|Headers) is not defined", "", "A handler returns a string, an object, or these properties.",
+    Habit(r"addEventListener is not defined", "", "Requests come to handlers, which return the answer.",
+          _ROUTE_LINE),
+    Habit(r"(?:Response|Headers) is not defined", "",
+          "A handler returns a string, an object, or these properties.",
           'return { status: 201, headers: { "X-Made-By": "me" }, body: "Hello" };'),
     Habit(r"Buffer is not defined", "", "TextEncoder turns strings into bytes, and btoa makes base64.",
           'const bytes = new TextEncoder().encode("Hello");'),
     Habit(r"(?:res|response|reply) is not defined|Cannot (?:read|set) properties of undefined",
-          r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|writeHead|setHeader)\b",
+          r"\b(?:res|response|reply)\s*\??\.\s*(?:json|send|end|write|status|sendStatus|set|type|redirect|"
+          r"writeHead|setHeader)\b",
           "A handler gets one argument, the context, and returns its answer.",
           "({ request }) => ({ status: 200, body: { hello: request.query.name } })",
           r"\(\s*req\s*,\s*res\s*[,)]|registerRoute\([^\n]*\(\s*request\s*,\s*response\s*\)"),
-    Habit(r"(?:req|request) is not defined", "", "The argument of a handler is the context, which has the request.",
+    Habit(r"(?:req|request) is not defined", "",
+          "The argument of a handler is the context, which has the request.",
           "({ request }) => request.query.name"),
     Habit(r"Cannot (?:read|destructure) propert\w+ .*undefined",
-          r"\breq(?:uest)?\.(?:body|query|params|headers|cookies|form|json)(?:\??\.READ\b|\[|\s*(?:;|\)|,|$))",
-          "The argument of a handler is the context, which has the request.", "({ request }) => request.query.name"),
+          r"\breq(?:uest)?\.(?:body|query|params|headers|cookies|form|json)(?:\??\.READ\b|\[|\s*(?:;|\)|,|"
+          r"$))",
+          "The argument of a handler is the context, which has the request.",
+          "({ request }) => request.query.name"),
     Habit(r".*\b(?:query|params|headers|form|cookies)\.(?:get|has) is not a function", "",
-          "Parameters, header fields and form fields are properties of plain objects.", "const { name } = request.query;"),
+          "Parameters, header fields and form fields are properties of plain objects.",
+          "const { name } = request.query;"),
     Habit(r".*\b(?:json|text|formData|arrayBuffer|blob) is not a function",
           r"\b(?:request|req)\.(?:json|text|formData|arrayBuffer|blob)\s*\(",
           "request.json, request.form and request.body are values, not functions.",
           "const { title } = request.json;", r"\brequest\.(?:json|text|formData)\s*\("),
     Habit(r"Cannot (?:read|destructure) propert\w+ .*null", r"\bjson\b",
           "request.json is null unless the request says that it sends JSON.",
-          'fetch("/notes", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(note) })'),
+          'fetch("/notes", { method: "POST", headers: { "Content-Type": "application/json" }, body: '
+          'JSON.stringify(note) })'),
     Habit(r"Cannot read properties of undefined", r"\brequest\.body\.\w+\??\.READ\b",
           "request.body is text; the fields of JSON are in request.json, those of a form in request.form.",
           "const { title } = request.json;",
-          r"\brequest\.body\.(?!(?:length|at|char\w+|code\w+|concat|ends\w+|includes|indexOf|lastIndexOf|locale\w+|match\w*|"
-          r"normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|trim\w*|valueOf)\b)[A-Za-z_$]"
-          r"|\}\s*=\s*request\.body\b"),
-    Habit(r"await is only valid in async functions", "", "await does not work at the top level of a script; it works in an async init.",
+          r"\brequest\.body\.(?!(?:length|at|char\w+|code\w+|concat|ends\w+|includes|indexOf|lastIndexOf|"
+          r"locale\w+|match\w*|normalize|pad\w+|repeat|replace\w*|search|slice|split|starts\w+|sub\w+|to\w+|"
+          r"trim\w*|valueOf)\b)[A-Za-z_$]|\}\s*=\s*request\.body\b"),
+    Habit(r"await is only valid in async functions", "",
+          "await does not work at the top level of a script; it works in an async init.",
           "async function init() { data = await load(); }"),
 )
 #: Code whose exports nobody reads; comments and strings.
 _EXPORT_DEFAULT = r"^export\s+default\b"
 _NO_ERROR = Habit("", "", "Only an Error knows where it was thrown.", 'throw new Error("the text");')
-_EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.", _ROUTE_LINE)
+_EXPORTED = Habit("", "", "The server does not use what a script exports: a script registers its handlers.",
+                  _ROUTE_LINE)
 _NOT_CODE = r"""//[^\n]*|/\*[\s\S]*?(?:\*/|\Z)|"(?:\\[\s\S]|[^"\\\n])*"|'(?:\\[\s\S]|[^'\\\n])*'"""
 
 
@@ -43324,8 +43652,8 @@ def habit_of(error, source):
 
 
 def habits_in(source, file, registers):
-    """Warnings about a file that was loaded: what does nothing here, each with its place. `registers` tells whether
-    anything came of it, so that its exports may be meant for others."""
+    """Warnings about a file that was loaded: what does nothing here, each with its place. `registers` tells
+    whether anything came of it, so that its exports may be meant for others."""
     if not any(re.search(habit.warned, source) for habit in HABITS if habit.warned) \
             and (registers or not re.search(_EXPORT_DEFAULT, source, re.M)):
         return []
@@ -43334,7 +43662,8 @@ def habits_in(source, file, registers):
     if not registers:
         found.append((_EXPORTED, re.search(_EXPORT_DEFAULT, code, re.M)))
     places = [(habit, *position_of(code, match.start())) for habit, match in found if match]
-    return [f"{habit.says}\n{file}:{line}:{column}\n{code_frame(source, line, column, 0)}\nWrite: {habit.write}"
+    return [f"{habit.says}\n{file}:{line}:{column}\n{code_frame(source, line, column, 0)}\nWrite: "
+            f"{habit.write}"
             for habit, line, column in places]
 
 
@@ -43374,7 +43703,8 @@ def error_report(error, sources, served=True):
 
 
 def explained(error, sources):
-    """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an error."""
+    """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an
+    error."""
     if error.explained is not None:
         return error.explained
     name, message = error.name, error.message
@@ -43390,12 +43720,13 @@ def explained(error, sources):
 
 
 def locate(error, sources):
-    """Gives an error that knows no place in the sources the one from which it was thrown, if that can be told: for
-    values that are not errors, and for errors in texts that `eval` got."""
+    """Gives an error that knows no place in the sources the one from which it was thrown, if that can be
+    told: for values that are not errors, and for errors in texts that `eval` got."""
     if error.filename in sources and error.line is not None or isinstance(error, ScriptTimeout):
         return
     calls = [found.groups()[1:] for found in map(STACK_LINE.match, (error.stack or "").split("\n")) if found]
-    places = [(code.co_filename, *frame_position(code, lasti)) for code, lasti in frames_of_traceback(error.__traceback__)]
+    places = [(code.co_filename, *frame_position(code, lasti))
+              for code, lasti in frames_of_traceback(error.__traceback__)]
     for name, line, column in [*calls, *places]:
         if name in sources:
             error._facts = (error.name, error.message, error.stack, name, int(line), column and int(column))
@@ -43612,7 +43943,8 @@ class ResolverCall:
             host.app.report_error(host, error, f"{self.what}: the resolver failed",
                                   "" if here else trouble_mark(error))
         elif isinstance(error, MissingHandler):
-            host.app.log.write("error", str(error) if here else f"{error} (error {trouble_mark(error)})", host.name)
+            host.app.log.write("error", str(error) if here else f"{error} (error {trouble_mark(error)})",
+                               host.name)
         if self.place is not None:
             return
         stats = known.get(self.resolver) or known.setdefault(self.resolver, CallStats())
@@ -43708,7 +44040,8 @@ def shared_stream(routes):
     stream = routes[0].stream
     stream.depth = next((route.history for route in routes if route.history != DEFAULT_HISTORY_MESSAGES),
                         DEFAULT_HISTORY_MESSAGES)
-    stream.retry = next((route.retry for route in routes if route.retry != RETRY_MILLISECONDS), RETRY_MILLISECONDS)
+    stream.retry = next((route.retry for route in routes if route.retry != RETRY_MILLISECONDS),
+                        RETRY_MILLISECONDS)
     return next((route for route in routes if route.has_handlers), routes[0])
 
 
@@ -43723,7 +44056,8 @@ class RouteTable:
         places = {}
         for route in self.routes:
             places.setdefault(route.place, {})[route.method] = route
-        for methods in sorted(places.values(), key=lambda methods: pattern_rank(next(iter(methods.values())).path)):
+        for methods in sorted(places.values(),
+                              key=lambda methods: pattern_rank(next(iter(methods.values())).path)):
             path = next(iter(methods.values())).path
             if not is_pattern(path):
                 self.exact[path_key(path)] = methods
@@ -43770,7 +44104,8 @@ _PATTERN_PART = re.compile(r":(?!\d)([\w$]+)|\*")
 
 
 def route_place(path):
-    """What two paths have in common that answer the same requests: the key, of a pattern without its names."""
+    """What two paths have in common that answer the same requests: the key, of a pattern without its
+    names."""
     return _PATTERN_PART.sub(lambda found: ":" if found[1] else "*", path_key(path))
 
 
@@ -43824,18 +44159,21 @@ def find_import(folder, specifier, referrer):
         raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
                         "./ or ../ (packages are not supported)")
     if "\0" in specifier:
-        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains U+0000")
+        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: no file name contains "
+                        "U+0000")
     folder = folder.resolve()
     try:
         path = pathlib.Path(os.path.realpath((folder / referrer).parent.joinpath(specifier)))
         named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
-        misspelled = path.exists() and not named.startswith("../") and not is_spelled_so(folder, named.split("/"))
+        misspelled = path.exists() and not named.startswith("../") \
+            and not is_spelled_so(folder, named.split("/"))
     except (OSError, ValueError) as error:
         raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: {error}") from None
     if folder not in path.parents:
         raise HostError(f"cannot import '{specifier}' from {referrer}: it leads out of the scripts folder")
     if misspelled:
-        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: there is no file with this spelling")
+        raise HostError(f"cannot import {json.dumps(specifier)} from {referrer}: there is no file with this "
+                        "spelling")
     return path, path.relative_to(folder).as_posix()
 
 
@@ -43865,7 +44203,8 @@ def read_import(path, specifier, referrer):
 #: Finds what a script may have declared, to suggest it in place of a name that it has not.
 MAX_SEARCHED_CHARACTERS, MAX_SEARCHED_NAMES = 200_000, 500
 _DECLARED = re.compile(r"\b(?:function\*?|const|let|var)\s+([A-Za-z_$][\w$]*)")
-#: The parts of a handler's argument that are made when they are read, each of a realm and (request, args, meta).
+#: The parts of a handler's argument that are made when they are read, each of a realm and (request, args,
+#: meta).
 _CONTEXT_PARTS_OF = {"request": lambda realm, parts: parts[0].object(realm),
                      "args": lambda realm, parts: realm.new_object(dict(parts[1])),
                      "meta": lambda realm, parts: realm.new_object(dict(parts[2]))}
@@ -43931,8 +44270,8 @@ class ScriptHost:
         realm = self.realm
         for value in values if entry is not None else ():
             if realm.is_object(value) and realm.class_of(value) == "Object" and realm.keys(value):
-                self.warn_once(f"{name.rpartition('.')[2]}: the options {', '.join(realm.keys(value)[:6])} are "
-                               f"ignored; the function takes ({entry.parameters})")
+                self.warn_once(f"{name.rpartition('.')[2]}: the options {', '.join(realm.keys(value)[:6])} "
+                               f"are ignored; the function takes ({entry.parameters})")
 
     def note_failure(self, error):
         """What Python tells about an internal error, for those who want to report it."""
@@ -44027,8 +44366,8 @@ class ScriptHost:
         self.active += 1
 
     def run_now(self, pace, handler, what, make_context, convert=None):
-        """What Realm.start() gives, if nobody is in the realm; NOT_NOW else. Raises what the handler raises, or
-        MissingHandler. The `pace` is None where somebody else notes it."""
+        """What Realm.start() gives, if nobody is in the realm; NOT_NOW else. Raises what the handler raises,
+        or MissingHandler. The `pace` is None where somebody else notes it."""
         lock = self.realm.lock
         with self._lock:
             if self.taken or self.retired and not self.active or not lock.acquire(False):
@@ -44129,15 +44468,16 @@ class ScriptHost:
                 return start(self.realm.get(context, "args"), context)
 
             def resolve(args, info):
-                return self.call_resolver(kind, name, self.realm.new_function(call, info.field_name), args, info,
+                return self.call_resolver(kind, name, self.realm.new_function(call, info.field_name), args,
+                                          info,
                                           ".".join(map(str, info.path)))
             return resolve
         return self.realm.to_live(value, later)
 
     def context(self, kind, request=None, args=None, connection=None):
-        """The one argument of handlers, whose parts are made when they are read. `request` has a method `object`
-        that makes it a script's object; `args` are values of the script, by name. Older scripts expect them in
-        the context itself, so each is also a property there where its name is free."""
+        """The one argument of handlers, whose parts are made when they are read. `request` has a method
+        `object` that makes it a script's object; `args` are values of the script, by name. Older scripts
+        expect them in the context itself, so each is also a property there where its name is free."""
         parts = {"kind": kind, "request": null if request is None else LATER, "args": LATER, "meta": LATER}
         if connection is not None:
             parts["connection"] = self.realm.from_python(connection)
@@ -44154,11 +44494,12 @@ class ScriptHost:
 
     def unload(self):
         """Gives up what the script keeps. Its routes and streams stay, and tell why they do not work."""
-        text = (f"this script kept {self.realm.memory >> 20} MiB of memory when all scripts together took more "
-                f"than {WATCHDOG.max_memory >> 20} MiB, and was unloaded; save it to load it again, with less "
-                "to keep or with a larger --max-memory")
+        text = (f"this script kept {self.realm.memory >> 20} MiB of memory when all scripts together took "
+                f"more than {WATCHDOG.max_memory >> 20} MiB, and was unloaded; save it to load it again, "
+                "with less to keep or with a larger --max-memory")
         handlers = [route.handler for route in self.routes.values()]
-        handlers += [item for route in self.streams.values() for item in (route.on_connect, route.on_disconnect)]
+        handlers += [item for route in self.streams.values()
+                     for item in (route.on_connect, route.on_disconnect)]
         handlers += [item.resolver.args[2] for item in self.app.graphql.registrations
                      if item.owner == self.name and item.resolver is not None]
         for function in handlers:
@@ -44246,7 +44587,8 @@ class Application:
     no lock, because tables are replaced, never changed."""
 
     def __init__(self, scripts, log=None, handler_timeout=DEFAULT_HANDLER_TIMEOUT,
-                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None, clock=None):
+                 load_timeout=DEFAULT_LOAD_TIMEOUT, engine=DEFAULT_ENGINE, storage=None, redis=None,
+                 clock=None):
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
         self.base_path = ""             # where a proxy shows this server, without a slash at the end
@@ -44359,11 +44701,13 @@ class Application:
         with self._loading:
             touched = {*files, *gone}
             while again:
-                more = {name for name, failure in self.failures.items() if failure.blockers & touched} - touched
+                more = {name for name, failure in self.failures.items()
+                        if failure.blockers & touched} - touched
                 if not more:
                     break
                 touched |= more
-            files = {name: files.get(name) or self._files[name] for name in sorted(touched) if name not in gone}
+            files = {name: files.get(name) or self._files[name] for name in sorted(touched)
+                     if name not in gone}
             self._files.update(files)
             loaded = self._load_together(files, set(gone))
             for name in gone:
@@ -44407,7 +44751,8 @@ class Application:
         for name in loaded:
             host = self.hosts[name]
             warnings = [text for file, source in host.sources.items() if file.endswith(".js")
-                        for text in habits_in(source, file, file != name or bool(host.routes or host.streams))]
+                        for text in habits_in(source, file,
+                                              file != name or bool(host.routes or host.streams))]
             for problem in [*host.missing_handlers(), *warnings]:
                 self.log.write("warn", problem, name)
         return loaded
@@ -44423,7 +44768,8 @@ class Application:
             self._staged[name] = host
             return None
         except (OSError, UnicodeError, ValueError) as error:
-            failure = LoadFailure(name, f"{name}: cannot be read: {getattr(error, 'strerror', None) or error}")
+            failure = LoadFailure(name, f"{name}: cannot be read: "
+                                        f"{getattr(error, 'strerror', None) or error}")
         except JSError as error:
             failure = LoadFailure(name, error_report(error, host.sources), error, host.sources)
         except HostError as error:
@@ -44457,7 +44803,8 @@ class Application:
         """Does a version have a name that another script's running version has too?"""
         both = host.streams.keys() & other.streams.keys()
         return bool(host.routes.keys() & other.routes.keys()
-                    or any(host.streams[path].has_handlers and other.streams[path].has_handlers for path in both)
+                    or any(host.streams[path].has_handlers and other.streams[path].has_handlers
+                           for path in both)
                     or {(path_key(path), "GET") for path in host.streams} & other.routes.keys()
                     or {(path_key(path), "GET") for path in other.streams} & host.routes.keys()
                     or host.graphql.conflicts_with(other.name))
@@ -44465,7 +44812,8 @@ class Application:
     def _commit(self, hosts, gone=()):
         """Puts loaded scripts in the place of their earlier versions, and takes away those that are gone, in
         one step. Returns what is to be called then, to end what was replaced."""
-        replaced = [self.hosts[name] for name in [*gone, *(host.name for host in hosts)] if name in self.hosts]
+        replaced = [self.hosts[name] for name in [*gone, *(host.name for host in hosts)]
+                    if name in self.hosts]
         self.hosts = {**{name: host for name, host in self.hosts.items() if name not in gone},
                       **{host.name: host for host in hosts}}
         stats = {}
@@ -44479,7 +44827,8 @@ class Application:
                 route.stats = stats.get(key, route.stats)
         registered = {path for host in self.hosts.values() for path in host.streams}
         closing = self.streams.replace([route.stream for host in hosts for route in host.streams.values()],
-                                       [path for old in replaced for path in old.streams if path not in registered])
+                                       [path for old in replaced for path in old.streams
+                                        if path not in registered])
         self._rebuild()
         self.graphql.replace_owners({**dict.fromkeys(gone, ()),
                                      **{host.name: host.graphql.registrations for host in hosts}})
@@ -44517,8 +44866,8 @@ class Application:
             self._check_stream(host, path, on_connect is not None or on_disconnect is not None)
             known = host.streams.get(path) or self.stream_routes.get(path)
             if known is None and len(host.streams) + len(self.stream_routes) >= MAX_STREAMS:
-                raise HostError(f"there are {MAX_STREAMS:,} streams already; register one for many clients and "
-                                "send with a filter")
+                raise HostError(f"there are {MAX_STREAMS:,} streams already; register one for many clients "
+                                "and send with a filter")
             stream = known.stream if known is not None else \
                 self.staged_stream(host, path) or self.streams.create(path, history)
             stream.on_close = self._connection_closed
@@ -44537,8 +44886,8 @@ class Application:
                 host.graphql.register(kind, name, sdl, resolver, visibility, resolver_name))
 
     def _resolver_stack(self, error, request):
-        """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine, else
-        what it is called in the log."""
+        """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine,
+        else what it is called in the log."""
         here = request is None or request.made_here()
         if isinstance(error, MissingHandler) and not here:
             return {"message": "The resolver failed", "id": trouble_mark(error)}
@@ -44555,24 +44904,28 @@ class Application:
         a version that is being loaded not those that are replaced in the same step."""
         serving = [other for other in self.hosts.values()
                    if other.name != host.name and (host.live or other.name not in self._going)]
-        return serving if host.live else serving + [other for other in self._staged.values() if other is not host]
+        return serving if host.live else serving + [other for other in self._staged.values()
+                                                    if other is not host]
 
     def _check_route(self, host, route):
         for other in self._rivals(host):
             taken = other.routes.get((route.place, route.method))
             if taken is not None:
-                self._refuse(host, other, f"{route.method} {taken.path} is already registered by {other.name}")
+                self._refuse(host, other,
+                             f"{route.method} {taken.path} is already registered by {other.name}")
         if route.method == "GET":
             for other in [host, *self._rivals(host)]:
                 if any(path_key(path) == route.place for path in other.streams):
-                    self._refuse(host, other, f"GET {route.path} is already a stream, registered by {other.name}; "
+                    self._refuse(host, other,
+                                 f"GET {route.path} is already a stream, registered by {other.name}; "
                                               "choose another path for the route")
 
     def _check_stream(self, host, path, has_handlers):
         """Streams are shared by all scripts, but for their handlers."""
         for other in self._rivals(host) if has_handlers else ():
             if path in other.streams and other.streams[path].has_handlers:
-                self._refuse(host, other, f"the handlers of the stream {path} are already registered by {other.name}; "
+                self._refuse(host, other,
+                             f"the handlers of the stream {path} are already registered by {other.name}; "
                                           "register the stream without onConnect and onDisconnect here")
         for other in [host, *self._rivals(host)]:
             if (path_key(path), "GET") in other.routes:
@@ -44656,7 +45009,8 @@ class Application:
             task()
 
     def report_error(self, host, error, what, mark=""):
-        """Logs an error of a handler with its place in the source. `mark` is what its client got to know it by."""
+        """Logs an error of a handler with its place in the source. `mark` is what its client got to know it
+        by."""
         if mark:
             what += f" (error {mark})"
         self.keep_error(host, error, f"{what}\n{error_report(error, self.sources())}")
@@ -44740,7 +45094,8 @@ class Application:
         for name in gone:
             self.log.write("info", "deleted: its routes and streams are gone", name)
         for name in loaded:
-            self.log.write("info", f"{'reloaded' if name in known else 'loaded'}: {summary_of(self.hosts[name])}", name)
+            self.log.write("info", f"{'reloaded' if name in known else 'loaded'}: "
+                                   f"{summary_of(self.hosts[name])}", name)
         return loaded
 
     def _is_meant(self, name, absent, patience):
@@ -44933,7 +45288,8 @@ class LiveChannel:
         if not changed or any(is_fresh(now.get(path)) for path in changed):
             return                      # perhaps still being written: all of it a moment later
         self.files = now
-        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now for path in changed) else ()
+        styles = sorted(changed) if all(path.lower().endswith(".css") and path in now
+                                        for path in changed) else ()
         with self._lock:
             self.version += 1
             self.send(styles)
@@ -45089,8 +45445,8 @@ class RequestHead:
     nothing may change them.
 
     `path` is decoded; in `key`, by which routes are found, an encoded slash is NUL instead. Paths that are
-    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts. `direct` is what
-    is_direct() has found out about it, or None.
+    `reserved` are the server's own. A `plain` head has nothing but ASCII in any of its parts. `direct` is
+    what is_direct() has found out about it, or None.
     """
 
     __slots__ = ("method", "target", "path", "key", "query", "fields", "cookies", "host", "origin",
@@ -45511,7 +45867,8 @@ def encoded_words(text):
             return found[0]
         try:
             data = base64.b64decode(data, validate=True) if found[2] in "bB" else \
-                urllib.parse.unquote_to_bytes(data.replace(b"%", b"%25").replace(b"_", b" ").replace(b"=", b"%"))
+                urllib.parse.unquote_to_bytes(
+                    data.replace(b"%", b"%25").replace(b"_", b" ").replace(b"=", b"%"))
             return data.decode(codec)
         except ValueError:
             return found[0]
@@ -45607,7 +45964,8 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     kind = header_type or default
     if kind is not default and kind.lower().startswith("text/") and "charset" not in kind.lower():
         kind += "; charset=UTF-8"
-    return Response(code, kind, b"" if code in _NO_BODY else data, pairs, untyped=kind is TEXT and header_type is None)
+    return Response(code, kind, b"" if code in _NO_BODY else data, pairs,
+                    untyped=kind is TEXT and header_type is None)
 
 
 def check_response_status(realm, status):
@@ -45658,8 +46016,8 @@ def header_value(realm, name, value):
                              f"{describe_value(realm, value)}")
     text = plain_text(realm, value)
     if len(text) > MAX_HEADER_VALUE:
-        raise HandlerMistake(f"the value of the header {name} has {len(text):,} characters; clients read no more than "
-                             f"{MAX_HEADER_VALUE:,}. Send it in the body")
+        raise HandlerMistake(f"the value of the header {name} has {len(text):,} characters; clients read no "
+                             f"more than {MAX_HEADER_VALUE:,}. Send it in the body")
     if _CONTROL_IN_HEADER.search(text):
         raise HandlerMistake(f"the value of the header {name} contains a line break or control character")
     if name.lower() == "location":
@@ -45716,7 +46074,8 @@ def own_names():
 
 
 def own_addresses(version_6=False):
-    """The addresses under which others may reach this machine, the one that leads to the rest of the world first."""
+    """The addresses under which others may reach this machine, the one that leads to the rest of the world
+    first."""
     family = socket.AF_INET6 if version_6 else socket.AF_INET
     found = []
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -45724,7 +46083,8 @@ def own_addresses(version_6=False):
         found.append(probe.getsockname()[0])
     with contextlib.suppress(OSError, UnicodeError):
         found += [item[4][0] for item in socket.getaddrinfo(socket.gethostname(), None, family)]
-    if sys.platform == "linux" and not version_6:       # where the name of the machine leads to one address only
+    # where the name of the machine leads to one address only
+    if sys.platform == "linux" and not version_6:
         with contextlib.suppress(OSError):
             routes = pathlib.Path("/proc/net/fib_trie").read_text(encoding="ascii")
             found += re.findall(r"\|-- ([\d.]+)\n +/32 host LOCAL", routes)
@@ -45763,9 +46123,9 @@ class Gate:
             hint = "" if head.origin == "null" else \
                 f". If it should, start the server with --cors {head.origin or 'ORIGIN'}"
             if head.origin and "sec-fetch-site" not in head.fields:
-                hint = (f": this server was called as {head.host}, by a page of {head.origin}. If a proxy changed that "
-                        "name, let it keep the Host header, or send X-Forwarded-Host. If it is another site that "
-                        f"should, start the server with --cors {head.origin}")
+                hint = (f": this server was called as {head.host}, by a page of {head.origin}. If a proxy "
+                        "changed that name, let it keep the Host header, or send X-Forwarded-Host. If it is "
+                        f"another site that should, start the server with --cors {head.origin}")
             return Refusal(403, "A page of another site may not do this" + hint)
         return None
 
@@ -45793,8 +46153,8 @@ class Gate:
         if admitted is None:
             admitted = self._take(address, now)
         if not admitted:
-            raise Refusal(429, f"More than {self.rate:g} request{'' if self.rate == 1 else 's'} per second from "
-                               "this address",
+            raise Refusal(429, f"More than {self.rate:g} request{'' if self.rate == 1 else 's'} per second "
+                               "from this address",
                           headers=(("Retry-After", "1"),))
 
     def _take(self, address, now):
@@ -45813,10 +46173,11 @@ class Gate:
 #: list of all of them: whatever is named like one closes what is for this machine only.
 _FORWARDED = re.compile(
     r"via|cdn-loop|front-end-https|.*forward.*|proxy-.*|.*-via|"
-    r"x-(?:original|real|proxy|proto|scheme|host|url|rewrite|remote|cluster|coming|envoy|amz|azure|arr|appengine|"
-    r"cloud|vercel|nf|fastly|akamai|varnish|tunnel|ngrok|client|user-ip|source|http-|https|ssl|port|server-port).*|"
-    r"(?:cf|fly|fastly|akamai|true-client|tailscale|x-goog|ngrok|render|do-connecting|wl-proxy|ali-cdn)-.*|"
-    r"(?:.*-)?(?:client|connecting|real|remote|source|origin|user|peer|visitor)[-_]?(?:ip|addr|address|host|port)")
+    r"x-(?:original|real|proxy|proto|scheme|host|url|rewrite|remote|cluster|coming|envoy|amz|azure|arr|"
+    r"appengine|cloud|vercel|nf|fastly|akamai|varnish|tunnel|ngrok|client|user-ip|source|http-|https|ssl|"
+    r"port|server-port).*|(?:cf|fly|fastly|akamai|true-client|tailscale|x-goog|ngrok|render|do-connecting|"
+    r"wl-proxy|ali-cdn)-.*|(?:.*-)?(?:client|connecting|real|remote|source|origin|user|peer|"
+    r"visitor)[-_]?(?:ip|addr|address|host|port)")
 
 
 def is_own_name(host):
@@ -45833,8 +46194,8 @@ def is_direct(head, address):
 
 
 def made_here(head, address):
-    """May the answer to a request tell what is for this machine only: sources, stacks, what is registered? A page
-    of another site must not read it, even if --cors lets it read answers."""
+    """May the answer to a request tell what is for this machine only: sources, stacks, what is registered? A
+    page of another site must not read it, even if --cors lets it read answers."""
     origin = _ABSOLUTE.match(head.origin) if head.origin is not None else None
     return is_direct(head, address) and (head.origin is None or origin is not None and is_own_name(origin[1]))
 
@@ -45859,7 +46220,8 @@ class Key:
     after that a cookie tells."""
 
     def __init__(self):
-        self.token = os.environ.get("AIWEBENGINE_TOKEN") or base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
+        self.token = os.environ.get("AIWEBENGINE_TOKEN") \
+            or base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
         self.cookie = sha256(b"dashboard " + utf8(self.token)).hexdigest()
 
     def cookie_name(self, head):
@@ -45997,7 +46359,8 @@ class ChaosRule:
         own = self.path
         if own.endswith("*"):
             return path.startswith(own[:-1])
-        return path.startswith(own) and (len(path) == len(own) or not own or own[-1] == "/" or path[len(own)] == "/")
+        return path.startswith(own) and (len(path) == len(own) or not own or own[-1] == "/"
+                                         or path[len(own)] == "/")
 
 
 def parse_chaos(text):
@@ -46151,7 +46514,8 @@ class Chaos:
         with stream.lock:
             connections = list(stream.connections)
         for connection in connections:
-            self.end_later(connection, self.rules, kill * self._dice.uniform(1 - KILL_SPREAD, 1 + KILL_SPREAD))
+            self.end_later(connection, self.rules,
+                           kill * self._dice.uniform(1 - KILL_SPREAD, 1 + KILL_SPREAD))
 
     def end_later(self, connection, rules, seconds):
         """Closes a stream's connection after some time, if the same rules are in force then."""
@@ -46270,7 +46634,8 @@ _LIVE_VARY = ("Vary", "Accept, Sec-Fetch-Dest")
 
 
 def live_tag(live, head):
-    """The tag that connects a page to LIVE_PATH, or b"" for clients other than a browser that shows a page."""
+    """The tag that connects a page to LIVE_PATH, or b"" for clients other than a browser that shows a
+    page."""
     if live is None or not head.browser or \
             head.fields.get("sec-fetch-dest", "document") not in ("document", "iframe", "frame"):
         return b""
@@ -46382,7 +46747,8 @@ _TYPES = {ending: kind for kind, endings in (line.split(None, 1) for line in """
 #: Endings of compressed files -> their encoding: `app.js.gz` is JavaScript, but `data.tar.gz` an archive.
 _ENCODINGS = {".gz": "gzip", ".svgz": "gzip", ".br": "br", ".zst": "zstd"}
 _TEXTS = frozenset(("application/json", "image/svg+xml", "application/xml", "application/manifest+json",
-                    "application/geo+json", "application/ld+json", "application/rss+xml", "application/atom+xml",
+                    "application/geo+json", "application/ld+json", "application/rss+xml",
+                    "application/atom+xml",
                     "application/xhtml+xml", "model/gltf+json"))
 
 
@@ -46423,7 +46789,8 @@ def find_file(root, key):
         if not part:
             return None
     for place, part in enumerate(parts):
-        if part.startswith(".") and (part != ".well-known" or place) or any(c < " " or c in "\\:\x7f" for c in part) or part.endswith((" ", ".")):
+        if part.startswith(".") and (part != ".well-known" or place) \
+                or any(c < " " or c in "\\:\x7f" for c in part) or part.endswith((" ", ".")):
             return None
     try:
         top = os.path.realpath(root)
@@ -46454,7 +46821,8 @@ def file_response(head, path, live=None):
     facts = os.fstat(file.fileno())
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
-    headers = [("ETag", tag), ("Cache-Control", "no-cache"), ("Last-Modified", http_time(int(facts.st_mtime)))]
+    headers = [("ETag", tag), ("Cache-Control", "no-cache"),
+               ("Last-Modified", http_time(int(facts.st_mtime)))]
     if encoding is not None:
         headers.append(("Content-Encoding", encoding))
     elif live is not None and kind.startswith("text/html"):
@@ -46753,7 +47121,8 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         return b"".join(self.pieces)
 
     def hold(self, size):
-        """Counts bytes of a body that does not arrive at once; raises Refusal when all together are too many."""
+        """Counts bytes of a body that does not arrive at once; raises Refusal when all together are too
+        many."""
         server = self.server
         with server.buffer_lock:
             if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES:
@@ -46855,7 +47224,8 @@ class RequestAnswerer(RequestReader):
         outcome.then(functools.partial(self.server.went_on, self))
 
     def call(self, host, pace, handler, what, make_context, answer, body, then):
-        """Calls a handler, and then then(what it returned, through `answer`, or the exception it ended with)."""
+        """Calls a handler, and then then(what it returned, through `answer`, or the exception it ended
+        with)."""
         convert = converter(host.realm, answer)
         try:
             outcome = NOT_NOW
@@ -46954,14 +47324,16 @@ class RequestAnswerer(RequestReader):
         if not allowed:
             self.not_found(head)
             return
-        self.reply(Response(204, None, b"", [("Allow", ", ".join(allowed)), *self.preflight_headers(head, allowed)]))
+        self.reply(Response(204, None, b"",
+                            [("Allow", ", ".join(allowed)), *self.preflight_headers(head, allowed)]))
 
     def preflight_headers(self, head, allowed):
         """What a browser asks before it lets a page of another site send a request."""
         if head.origin is None or not self.server.gate.allows_origin(head.origin):
             return []
         return [("Access-Control-Allow-Methods", ", ".join(allowed)),
-                ("Access-Control-Allow-Headers", head.fields.get("access-control-request-headers", "Content-Type")),
+                ("Access-Control-Allow-Headers",
+                 head.fields.get("access-control-request-headers", "Content-Type")),
                 ("Access-Control-Max-Age", "600")]
 
     def find_route(self, head):
@@ -47105,7 +47477,8 @@ class ScriptCaller(RequestAnswerer):
         return request
 
     def ask_resolvers(self, context, body, work, then):
-        """then(work()), where work() calls resolvers and is begun anew whenever one of them was waited for."""
+        """then(work()), where work() calls resolvers and is begun anew whenever one of them was waited
+        for."""
         def attempt():
             context.position = 0
             try:
@@ -47219,7 +47592,8 @@ class ScriptCaller(RequestAnswerer):
             stats.record(time.perf_counter() - self.started)
             problem = requests[0].problem if requests else None
             if problem is not None and isinstance(response, JSError) and response.message == problem:
-                raise Refusal(400, problem if problem == requests[0].broken else f"The body is not valid JSON: {problem}")
+                raise Refusal(400, problem if problem == requests[0].broken
+                              else f"The body is not valid JSON: {problem}")
             self.handler_failed(route.host, what, head, response, body)
             return
         stats.calls += 1
@@ -47227,11 +47601,13 @@ class ScriptCaller(RequestAnswerer):
             enliven(self.app.live, head, response)
         if head.method == "OPTIONS" and "access-control-request-method" in head.fields:
             given = {name.lower() for name, _ in response.headers}
-            response.headers = [*response.headers, *[pair for pair in self.preflight_headers(head, self.allowed(head))
+            response.headers = [*response.headers,
+                                *[pair for pair in self.preflight_headers(head, self.allowed(head))
                                                      if pair[0].lower() not in given]]
         if response.untyped and _PAGE_START.match(response.body[:100].lstrip()):
-            route.host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it is "
-                           "sent as plain text; return ResponseBuilder.html(text), or contentType: \"text/html\"")
+            route.host.warn_once(f"{what} returned what looks like an HTML page, but no content type, so it "
+                           "is sent as plain text; return ResponseBuilder.html(text), or contentType: "
+                           "\"text/html\"")
         self.reply(response)
         stats.record(time.perf_counter() - self.started)
 
@@ -47261,7 +47637,8 @@ class ScriptCaller(RequestAnswerer):
         else:
             text = str(error) if isinstance(error, MissingHandler) else f"{what}: {error}"
             self.app.log.write("error", text if here else f"{text} (error {mark})", host.name)
-            status, facts = 500, {"name": "Error", "message": text if here else "The handler failed", "stack": ""}
+            status, facts = 500, {"name": "Error", "message": text if here else "The handler failed",
+                                  "stack": ""}
         if not here:
             del facts["stack"]
             facts["id"] = mark
@@ -47279,7 +47656,8 @@ class ScriptCaller(RequestAnswerer):
         def ask(read):
             """What only the script can tell, read(realm), or None if that fails."""
             try:
-                return realm.run(realm.new_function(ignore_result, "throw"), None, timeout=self.app.handler_timeout,
+                return realm.run(realm.new_function(ignore_result, "throw"), None,
+                                 timeout=self.app.handler_timeout,
                                  convert=converter(realm, lambda realm, _: read(realm)))
             except JSError:
                 return None
@@ -47346,7 +47724,8 @@ class StreamOpener(ScriptCaller):
         server.gate.admit(self.address, server.clock)
         mine, places = self.app.broadcaster.count_of[self.address], server.stream_places
         if self.app.stream_connections >= places:
-            there = "There is already 1 connection" if places == 1 else f"There are already {places:,} connections"
+            there = "There is already 1 connection" if places == 1 \
+                else f"There are already {places:,} connections"
         elif places > 9 and mine >= places - places // 10:
             there = f"There are already {mine:,} connections of this address"
         else:
@@ -47364,13 +47743,16 @@ class StreamOpener(ScriptCaller):
     def last_event_id(head):
         """The id that a client saw last: of the header, in UTF-8 (HTML), or of the query."""
         text = head.fields.get("last-event-id")
-        return head.query.get("lastEventId") if not text else text.encode("latin-1").decode("utf-8", "replace")
+        return head.query.get("lastEventId") if not text \
+            else text.encode("latin-1").decode("utf-8", "replace")
 
-    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=(), expected=None, greeting=b""):
+    def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=(), expected=None,
+                  greeting=b""):
         """Gives the socket to the broadcaster as a connection of a stream. To HEAD it answers what GET would
         have begun with."""
         if head.method == "HEAD":
-            self.reply(Response(200, "text/event-stream", b"", [("Cache-Control", "no-store"), *headers], size=-1))
+            self.reply(Response(200, "text/event-stream", b"",
+                                [("Cache-Control", "no-store"), *headers], size=-1))
             return
         headers = (*headers, *self.server.gate.cors_headers(head.origin))
         extra = "".join(f"{name}: {value}\r\n" for name, value in headers)
@@ -47383,7 +47765,8 @@ class StreamOpener(ScriptCaller):
         self.server.release(self)
         try:
             connection = self.app.broadcaster.attach(
-                stream, sock, (_STREAM_HEAD + extra).encode("latin-1"), metadata, self.address, last_id, first,
+                stream, sock, (_STREAM_HEAD + extra).encode("latin-1"), metadata, self.address,
+                last_id, first,
                 event_source=asks_like_event_source(head.fields), expected=expected, greeting=greeting)
         except LookupError:
             if lane is not None:
@@ -47398,7 +47781,8 @@ class StreamOpener(ScriptCaller):
         self.note(200)
 
     def ask_script(self, head, route, metadata):
-        """Calls onConnect, and lets the client in or refuses it. What is sent meanwhile is for the client too."""
+        """Calls onConnect, and lets the client in or refuses it. What is sent meanwhile is for the client
+        too."""
         host, what, address = route.host, f"stream {route.stream.path} (onConnect)", self.address
         expected, greeting = route.stream.expect(), Greeting(route)
 
@@ -47628,7 +48012,8 @@ class Request:
                 raise JSSyntaxError(self.broken)
             return realm.parse_json(self.text)
         except (JSNativeError, RecursionError) as error:
-            problem = error if isinstance(error, JSSyntaxError) else JSSyntaxError("the JSON is nested too deeply")
+            problem = error if isinstance(error, JSSyntaxError) \
+                else JSSyntaxError("the JSON is nested too deeply")
             self.problem = problem.message
             raise problem from None
 
@@ -47690,8 +48075,8 @@ class Greeting:
         self.frames.append(frame if fields.id is None else b"id: %b\n%b" % (utf8(fields.id), frame))
         if sum(map(len, self.frames)) > MAX_OUTBOX_BYTES:
             self.frames.pop()
-            raise HostError(f"connection.send: the messages to one client can have {MAX_OUTBOX_BYTES >> 20} MiB "
-                            "in all")
+            raise HostError(f"connection.send: the messages to one client can have {MAX_OUTBOX_BYTES >> 20} "
+                            "MiB in all")
         return f"Sent to the new connection of '{self.path}'"
 
     def taken(self):
@@ -47749,7 +48134,8 @@ PORT_ATTEMPTS = 20
 
 
 def addresses_of(host):
-    """[(family, address)] to listen on. `localhost` is this machine by IPv4 and by IPv6: browsers try both."""
+    """[(family, address)] to listen on. `localhost` is this machine by IPv4 and by IPv6: browsers try
+    both."""
     if host.lower() == "localhost":
         return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
     return [(socket.AF_INET6 if ":" in host else socket.AF_INET, host)]
@@ -47865,7 +48251,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.stream_places = min(max_connections, self.max_sockets - self.max_sockets // 10)
         if self.max_sockets < max_connections:
             self.log.write("warn", f"the system lets this process have {self.max_sockets:,} connections, not "
-                                   f"{max_connections:,}: more get 503 (`ulimit -n` shows and sets the limit)")
+                                   f"{max_connections:,}: more get 503 (`ulimit -n` shows and sets the "
+                                   "limit)")
         self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
         self._first_lines = {}
@@ -48020,7 +48407,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self.stopping and self._finish():
             return
         try:
-            events = self.selector.select(0.05 if self.stopping else self._until_later() if self._later else 1.0)
+            events = self.selector.select(0.05 if self.stopping else self._until_later()
+                                          if self._later else 1.0)
         except (OSError, ValueError) as error:
             events = self._without_bad_sockets(error)
         self.clock = time.monotonic()
@@ -48173,8 +48561,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._ready.append(handler)
 
     def _make_room(self, address=None):
-        """Closes a connection, of that address or of any: the one that has rested longest between requests, else
-        the oldest request that has not arrived, of whoever has most connections."""
+        """Closes a connection, of that address or of any: the one that has rested longest between requests,
+        else the oldest request that has not arrived, of whoever has most connections."""
         resting = [handler for handler in self.handlers if handler.state is READING
                    and handler not in self._away and address in (None, handler.peer)]
         chosen = next((handler for handler in resting if handler.head is None and not handler.received
@@ -48304,7 +48692,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             kind = f"Content-Type: {content_type}\r\n" if content_type is not None else ""
             lines = self._first_lines[status, content_type] = (
                 f"HTTP/1.1 {status} {STATUS_TEXT.get(status, 'Status')}\r\nServer: {SERVER_NAME}\r\n"
-                f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: nosniff\r\n{kind}")
+                f"Date: {email.utils.formatdate(now, usegmt=True)}\r\nX-Content-Type-Options: "
+                f"nosniff\r\n{kind}")
         return lines
 
 
@@ -48667,14 +49056,16 @@ def live_script_tag(live, head, more=""):
     reloading would send the form again."""
     if head.method not in ("GET", "HEAD"):
         more += " data-sent"
-    return (f'<script src="{live.app.base_path}/engine/live.js?{_LIVE_VERSION}" data-live="{live.mark}"{more} async>'
+    return (f'<script src="{live.app.base_path}/engine/live.js?{_LIVE_VERSION}" '
+            f'data-live="{live.mark}"{more} async>'
             "</script>\n").encode()
 
 
 @page("/engine/live.js")
 def live_script(server, head, _all):
     return Response(200, "text/javascript; charset=utf-8", utf8(LIVE_SCRIPT),
-                    [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION) else "no-cache")])
+                    [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION)
+                      else "no-cache")])
 
 
 # -- Errors ------------------------------------------------------------------------------
@@ -48695,7 +49086,8 @@ pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-sel
 .frames { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; overflow: hidden;
           margin: .5rem 0; }
 .frames details + details, .frames p + details, .frames * + p { border-top: 1px solid var(--line); }
-.frames summary, .frames p { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; margin: 0;
+.frames summary, .frames p { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem;
+  margin: 0;
           padding: .4rem 1rem; font: 13px/1.55 var(--mono); }
 .frames summary { cursor: pointer; }
 .frames summary::marker { content: ""; }
@@ -48707,14 +49099,17 @@ pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-sel
 .frames pre { border: 0; border-top: 1px solid var(--line); border-radius: 0; margin: 0; display: grid;
               grid-template-columns: minmax(100%, max-content); }
 .place { color: var(--soft); overflow-wrap: anywhere; }
-pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 4px; }
-.facts { display: grid; grid-template-columns: minmax(5rem, max-content) minmax(0, 1fr); gap: .15rem 1.25rem; margin: 0;
+pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px;
+  text-underline-offset: 4px; }
+.facts { display: grid; grid-template-columns: minmax(5rem, max-content) minmax(0, 1fr); gap: .15rem 1.25rem;
+  margin: 0;
          font: 13px/1.55 var(--mono); }
 .facts dt { color: var(--soft); overflow-wrap: anywhere; }
 .facts dd { margin: 0; overflow-wrap: anywhere; white-space: pre-wrap; }
 details.more summary { cursor: pointer; color: var(--soft); margin: .75rem 0 .35rem; }
 .paths { list-style: none; padding: 0; margin: .5rem 0; border-top: 1px solid var(--line); }
-.paths li { display: grid; grid-template-columns: 4.5rem minmax(0, 1fr) auto; gap: 0 1rem; align-items: baseline;
+.paths li { display: grid; grid-template-columns: 4.5rem minmax(0, 1fr) auto; gap: 0 1rem;
+  align-items: baseline;
             padding: .35rem .25rem; border-bottom: 1px solid var(--line); }
 .paths code { overflow-wrap: anywhere; }
 .paths .soft { font-size: .85rem; }
@@ -48819,7 +49214,8 @@ def render_frames(error, sources, unnamed="anonymous function"):
         excerpt = render_source(sources.get(file, ""), line, column)
         title = (f"<span>{esc(name or ('source text' if error.phase == 'parse' else unnamed))}</span>"
                  f'<span class="place">{esc(file)}:{line}{f":{column}" if column else ""}</span>')
-        opened = " open" if excerpt and (name == "opened here" or not any("<details" in item for item in items)) else ""
+        opened = " open" if excerpt and (name == "opened here"
+                                         or not any("<details" in item for item in items)) else ""
         items.append(f"<details{opened}><summary>{title}</summary>{excerpt}</details>" if excerpt
                      else f"<p>{title}</p>")
     return f'<div class="frames">{"".join(items)}</div>' if items else ""
@@ -48838,13 +49234,15 @@ def render_request(head, body):
                      + "</details>")
     if body:
         try:
-            text = body[:MAX_SHOWN_BODY * 4].decode("utf-8", "strict" if len(body) <= MAX_SHOWN_BODY else "ignore")
+            text = body[:MAX_SHOWN_BODY * 4].decode("utf-8", "strict" if len(body) <= MAX_SHOWN_BODY
+                                                    else "ignore")
             shown = text[:MAX_SHOWN_BODY] + ("…" if len(text) > MAX_SHOWN_BODY else "")
         except UnicodeDecodeError:
             shown = "(not text)"
         parts.append(f'<details class="more" open><summary>Body, {len(body):,} bytes</summary>'
                      f"{render_lines(shown)}</details>")
-    fields = [(name, "(not shown)" if name in SECRET_FIELDS else value) for name, value in head.fields.items()]
+    fields = [(name, "(not shown)" if name in SECRET_FIELDS else value)
+              for name, value in head.fields.items()]
     parts.append('<details class="more"><summary>Headers</summary>' + render_facts(fields) + "</details>")
     return "\n".join(parts)
 
@@ -48863,7 +49261,8 @@ def render_failure(app, failure):
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
     parts.append(f"<p>{render_headline(error, failure.sources)}</p>")
-    return "\n".join([*parts, render_advice(error, failure.sources), render_frames(error, failure.sources, "top level")])
+    return "\n".join([*parts, render_advice(error, failure.sources),
+                      render_frames(error, failure.sources, "top level")])
 
 
 def render_headline(error, sources):
@@ -48882,7 +49281,8 @@ def notice_page(server, head, refusal):
     """Any refusal, in words."""
     title = f"{refusal.status} {STATUS_TEXT.get(refusal.status, '')}"
     return trouble_response(server, head, refusal.status, title,
-                            [f"<h1>{esc(title)}</h1>", f"<p>{esc(refusal.message)}</p>", *render_notice(server)],
+                            [f"<h1>{esc(title)}</h1>", f"<p>{esc(refusal.message)}</p>",
+                             *render_notice(server)],
                             refusal.headers)
 
 
@@ -48899,7 +49299,8 @@ def missing_page(server, head, message):
     if known:
         parts.append('<h2>What is registered, closest first</h2>\n<ul class="paths">')
         for method, path, what, link in nearest_first(head.path, known)[:MAX_SHOWN_PATHS]:
-            text = f'<a href="{esc(app.in_base(urllib.parse.quote(path, "/%")))}">{esc(path)}</a>' if link else esc(path)
+            text = f'<a href="{esc(app.in_base(urllib.parse.quote(path, "/%")))}">{esc(path)}</a>' if link \
+                else esc(path)
             parts.append(f'<li><span class="soft">{esc(method)}</span><code>{text}</code>'
                          f'<span class="soft">{esc(what)}</span></li>')
         parts.append("</ul>")
@@ -48948,11 +49349,13 @@ def error_page(server, head, status, facts, error, body=b""):
                          + render_lines(facts["stack"]) + "</details>")
     else:
         title, _, advice = facts["message"].partition("; ")
-        parts += [f"<h1>{esc(title)}</h1>", f"<p>{esc(advice[:1].upper() + advice[1:])}</p>", *render_notice(server)]
+        parts += [f"<h1>{esc(title)}</h1>", f"<p>{esc(advice[:1].upper() + advice[1:])}</p>",
+                  *render_notice(server)]
     parts.append(render_request(head, body))
     if server.app.live is not None:
         parts.append("<footer>This page reloads when a script is saved.</footer>"
-                     if head.method in ("GET", "HEAD") else "<footer>Send the form again when the script is fixed.</footer>")
+                     if head.method in ("GET", "HEAD")
+                     else "<footer>Send the form again when the script is fixed.</footer>")
     return trouble_response(server, head, status, title, parts)
 
 
@@ -49017,13 +49420,15 @@ def route_metrics(app):
                             [("", labels, route.stats.errors) for route, labels in routes])
     yield from metric_lines("aiwebengine_route_duration_seconds", "histogram",
                             "Time from a request to its answer.",
-                            [sample for route, labels in routes for sample in duration_samples(route, labels)])
+                            [sample for route, labels in routes
+                             for sample in duration_samples(route, labels)])
 
 
 def resolver_metrics(app):
     found = [(stats, {"kind": kind, "field": name, "script": script})
              for (script, kind, name), stats in sorted(app.resolver_stats.copy().items())]
-    yield from metric_lines("aiwebengine_resolver_calls_total", "counter", "Calls of the resolver of a root field.",
+    yield from metric_lines("aiwebengine_resolver_calls_total", "counter",
+                            "Calls of the resolver of a root field.",
                             [("", labels, stats.calls) for stats, labels in found])
     yield from metric_lines("aiwebengine_resolver_errors_total", "counter", "Calls whose resolver failed.",
                             [("", labels, stats.errors) for stats, labels in found])
@@ -49055,7 +49460,8 @@ def server_metrics(server):
             ("aiwebengine_info", "gauge", "The version.", [("", {"version": __version__}, 1)]),
             ("aiwebengine_uptime_seconds", "gauge", "Seconds since the start.",
              [("", {}, round(time.monotonic() - app.started, 3))]),
-            ("aiwebengine_scripts", "gauge", "Scripts by state: running, stale (an older version runs), failed.",
+            ("aiwebengine_scripts", "gauge",
+             "Scripts by state: running, stale (an older version runs), failed.",
              [("", {"state": state}, states[state]) for state in ("running", "stale", "failed")]),
             ("aiwebengine_reloads_total", "counter", "Scripts loaded again since the start.",
              [("", {}, app.reloads)]),
@@ -49074,10 +49480,11 @@ def server_metrics(server):
 
 @page("/engine/metrics")
 def metrics_answer(server, head, all):
-    """Everything that is counted, for Prometheus and its like (text format 0.0.4); for other machines without the
-    token only what names no route."""
+    """Everything that is counted, for Prometheus and its like (text format 0.0.4); for other machines without
+    the token only what names no route."""
     app = server.app
-    lines = server_metrics(server) if not all else [*server_metrics(server), *route_metrics(app), *resolver_metrics(app), *stream_metrics(app)]
+    lines = server_metrics(server) if not all else [*server_metrics(server), *route_metrics(app),
+                                                    *resolver_metrics(app), *stream_metrics(app)]
     return Response(200, PROMETHEUS_TYPE, utf8("\n".join(lines) + "\n"), [("Cache-Control", "no-store")])
 
 
@@ -49209,7 +49616,8 @@ def route_facts(app):
         routes.append({"path": path, "method": method, "script": route.host.name,
                        "handler": route.handler if isinstance(route.handler, str) else "(function)",
                        "calls": stats.calls, "errors": stats.errors,
-                       "p50": milliseconds(stats.percentile(0.5)), "p95": milliseconds(stats.percentile(0.95)),
+                       "p50": milliseconds(stats.percentile(0.5)),
+                       "p95": milliseconds(stats.percentile(0.95)),
                        "max": milliseconds(stats.longest) if stats.calls else None})
     return routes
 
@@ -49507,7 +49915,8 @@ class Dashboard:
         return "{" + ",".join(f'"{name}":{text}' for name, text in changed.items()) + "}" if changed else ""
 
     def add_counts(self, viewer, changed, first):
-        """Messages of the seconds that are over, as path -> [[second, messages]], and what time it is here."""
+        """Messages of the seconds that are over, as path -> [[second, messages]], and what time it is
+        here."""
         moment = time.time()
         start, viewer.second = viewer.second, int(moment)
         counts = {}
@@ -49609,8 +50018,8 @@ def asked(head, body, **kinds):
 
 @local_page("POST", "/engine/send")
 def send_test_message(handler, head, body):
-    """Sends a message to a stream or subscription: `path`, `data` (a text, or what becomes one as JSON), `filter`
-    (an object, or its JSON; "" for everyone)."""
+    """Sends a message to a stream or subscription: `path`, `data` (a text, or what becomes one as JSON),
+    `filter` (an object, or its JSON; "" for everyone)."""
     app = handler.app
     path, data, text = asked(head, body, path=str, data=ANYTHING, filter=OBJECT)
     feed = find_feed(app, path)
@@ -49672,7 +50081,8 @@ def logged_request(handler, head, body):
     headers = [[name, "(not shown)" if name in SECRET_FIELDS else value]
                for name, value in entry.head.fields.items()]
     text = None if entry.body is None else clip(entry.body.decode("utf-8", "replace"), MAX_DETAIL)
-    return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers, "body": text})
+    return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers,
+                        "body": text})
 
 
 def find_request(handler, number, worker=""):
@@ -49813,7 +50223,8 @@ nav a[aria-current] { background: var(--chosen); color: var(--ink); }
 #live[data-state=lost] { color: var(--bad); }
 #live[data-state=lost] .dot { background: var(--bad); }
 .dot.ok { background: var(--ok); } .dot.bad { background: var(--bad); }
-#faults { background: var(--mark); color: var(--bad); padding: .4rem 1.25rem; border-bottom: 1px solid var(--line); }
+#faults { background: var(--mark); color: var(--bad); padding: .4rem 1.25rem;
+  border-bottom: 1px solid var(--line); }
 main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
 h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
 .top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
@@ -49822,7 +50233,8 @@ h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left:
 
 /* Tiles and panels */
 .tiles { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: .75rem; margin: 0 0 1rem; }
-.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: .6rem .9rem .7rem; }
+.tile { background: var(--paper); border: 1px solid var(--line); border-radius: 10px;
+  padding: .6rem .9rem .7rem; }
 .tile b { display: block; font-size: 1.35rem; line-height: 1.35; font-weight: 560; letter-spacing: -.02em;
           white-space: nowrap; }
 .tile span { color: var(--soft); font-size: .8rem; }
@@ -49833,7 +50245,8 @@ h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left:
 .panel > .head h2 { margin-right: auto; }
 .panel > .body { padding: 0 1rem 1rem; }
 .panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
-.scroll { contain: content; overflow: auto; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
+.scroll { contain: content; overflow: auto; max-height: 28rem; overscroll-behavior: contain;
+  border-radius: 0 0 10px 10px; }
 .scroll.tall { max-height: 36rem; }
 .scroll.full { max-height: none; }
 .two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
@@ -49841,23 +50254,27 @@ h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left:
 
 /* Tables */
 table { border-collapse: collapse; width: 100%; font-size: .93rem; }
-th { position: sticky; top: 0; background: var(--paper); text-align: left; font-weight: 500; font-size: .78rem;
+th { position: sticky; top: 0; background: var(--paper); text-align: left; font-weight: 500;
+  font-size: .78rem;
      color: var(--soft); padding: .3rem .5rem; white-space: nowrap;
      box-shadow: inset 0 -1px var(--line), inset 0 1px var(--line); }
-td { padding: .36rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: break-word; }
+td { padding: .36rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top;
+  overflow-wrap: break-word; }
 td .mono { overflow-wrap: anywhere; }
 tr:last-child td { border-bottom: 0; }
 th:first-child, td:first-child { padding-left: 1rem; }
 th:last-child, td:last-child { padding-right: 1rem; }
 td.n, th.n { text-align: right; white-space: nowrap; }
 td.one { width: 55%; max-width: 0; }
-td.one .mono { display: block; overflow: hidden; white-space: nowrap; text-overflow: ellipsis; color: var(--soft); }
+td.one .mono { display: block; overflow: hidden; white-space: nowrap; text-overflow: ellipsis;
+  color: var(--soft); }
 td .mono { font-size: 12.5px; }
 td button.time { white-space: nowrap; }
 tbody tr:hover { background: var(--hover); }
 tbody tr.chosen, tbody tr.chosen:hover { background: var(--chosen); }
 tr.pick { cursor: pointer; }
-.chip { display: inline-block; background: var(--chip); color: var(--ink); max-width: 100%; border-radius: 5px;
+.chip { display: inline-block; background: var(--chip); color: var(--ink); max-width: 100%;
+  border-radius: 5px;
         padding: 0 .4rem; margin: 0 .25rem .15rem 0; font: 12px/1.55 var(--mono); overflow-wrap: anywhere; }
 .rate { display: flex; align-items: center; gap: .75rem; }
 .rate b { font-weight: 400; min-width: 2.5rem; }
@@ -50129,7 +50546,8 @@ function answer(id, text, good = true) {
 // -- numbers, times --
 
 const number = (value) => value === null || value === undefined ? "" : Math.round(value).toLocaleString("en");
-const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1) : number(value);
+const ms = (value) => value === null || value === undefined ? "" : value < 10 ? value.toFixed(1)
+  : number(value);
 function duration(seconds) {
   seconds = Math.max(0, Math.round(seconds));
   const minutes = Math.floor(seconds / 60), hours = Math.floor(seconds / 3600);
@@ -50163,7 +50581,8 @@ const inSteps = (text) => text.split(/(?<=\/)/).flatMap((part) => [part, el("wbr
 function makeCell(cell) {
   if (cell instanceof Node) return [cell];
   if (typeof cell !== "object" || cell === null) return [String(cell ?? "")];
-  if (cell.chips) return cell.chips.map(([key, value]) => el("span", { class: "chip", text: key + "=" + value }));
+  if (cell.chips) return cell.chips.map(([key, value]) => el("span",
+    { class: "chip", text: key + "=" + value }));
   const content = cell.steps ? inSteps(cell.text) : [cell.text];
   if (cell.href) return [el("a", { href: cell.href, class: cell.kind }, ...content)];
   if (cell.verdict) return [why(cell.verdict)];
@@ -50187,7 +50606,8 @@ function setColumns(table, columns) {
   table.replaceChildren(el("thead", {}, el("tr", {}, ...heads)), el("tbody"));
 }
 function newLine(columns, pick) {
-  const line = el("tr", { class: pick ? "pick" : null }, ...columns.map((name) => el("td", { class: columnClass(name) })));
+  const line = el("tr", { class: pick ? "pick" : null },
+    ...columns.map((name) => el("td", { class: columnClass(name) })));
   line.marks = [];
   if (pick) line.addEventListener("click", () => { if (!getSelection().toString()) pick(line.row.key); });
   return line;
@@ -50338,7 +50758,8 @@ async function ask(path, wish) {
 
 // -- views --
 
-const VIEWS = { overview: renderOverview, stream: renderStream, script: renderScript, requests: renderRequests };
+const VIEWS = { overview: renderOverview, stream: renderStream, script: renderScript,
+  requests: renderRequests };
 
 function placeOf(hash) {
   const [, view = "", part = ""] = hash.split("/");
@@ -50375,7 +50796,8 @@ function leave() {
   for (const id of ["stream-facts", "script-facts"]) setText($(id), "");
   for (const id of ["console-lines", "lines", "messages", "connections"]) $(id).replaceChildren();
   for (const id of ["messages", "connections"]) $(id).shape = null;
-  for (const id of ["request", "chosen", "trouble", "stream-gone", "stream-parts", "log"]) $(id).hidden = true;
+  for (const id of ["request", "chosen", "trouble", "stream-gone", "stream-parts",
+    "log"]) $(id).hidden = true;
   scrollTo(0, 0);
 }
 let pending = false;
@@ -50386,7 +50808,8 @@ function render() {
     pending = false;
     if (!state.server) return;
     const { version, worker, others } = state.server;
-    setText($("version"), version + (others ? " · process " + worker + ", without its " + others + " siblings" : ""));
+    setText($("version"), version + (others ? " · process " + worker + ", without its " + others
+      + " siblings" : ""));
     $("faults").hidden = !state.chaos?.active;
     setText($("faults"), state.chaos?.active ? "Fault injection is on: " + state.chaos.chaos : "");
     VIEWS[at.view]();
@@ -50397,36 +50820,43 @@ function render() {
 
 const STATES = { running: ["ok", "running"], failed: ["bad", "not loaded"],
   stale: ["bad", "has an error, an older version is running"] };
-const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 400 ? "warn" : "", text: String(status) });
+const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 400 ? "warn" : "",
+  text: String(status) });
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
   renderTiles(server, streams);
-  for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id), number(list.length));
+  for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
+    number(list.length));
   fill($("scripts"), ["script", "state", "~registered", "last error"], scripts.map((script) => ({
     key: script.name,
     cells: [scriptLink(script.name), { dot: STATES[script.state][0], text: STATES[script.state][1] },
       script.summary || "–", script.trouble ? { kind: "bad", text: script.trouble } : ""],
   })), { none: "No scripts yet. Put a .js file into " + server.folder + "." });
-  fill($("streams"), ["stream", "~script", "#connections", "messages / s", "~#messages", "~#waiting", "#dropped"],
+  fill($("streams"), ["stream", "~script", "#connections", "messages / s", "~#messages", "~#waiting",
+    "#dropped"],
     streams.map((stream) => ({
       key: stream.path,
-      cells: [streamLink(stream.path), scriptLink(stream.script), number(stream.connections), sparkWithRate(stream.path),
+      cells: [streamLink(stream.path), scriptLink(stream.script), number(stream.connections),
+        sparkWithRate(stream.path),
         number(stream.messages), stream.waiting ? bytes(stream.waiting) : "", bad(stream.dropped)],
     })), { none: "No streams. A script opens one with routeRegistry.registerStreamRoute(path)." });
   fill($("routes"), ["route", "~handler", "~script", "#calls", "#errors", "~#p50 ms", "#p95 ms", "~#max ms"],
     routes.map((route) => ({
       key: route.method + " " + route.path,
-      cells: [path(route.method + " " + route.path), mono(route.handler), scriptLink(route.script), number(route.calls),
+      cells: [path(route.method + " " + route.path), mono(route.handler), scriptLink(route.script),
+        number(route.calls),
         bad(route.errors), ms(route.p50), ms(route.p95), ms(route.max)],
     })), { none: "No routes. A script makes one with routeRegistry.registerRoute(path, handler)." });
   fill($("latest"), ["time", "request", "#status", "#ms"], state.requests.slice(0, 8).map((entry) => ({
     key: entry.number,
-    cells: [{ button: clock(entry.time) }, path(entry.method + " " + entry.target), statusCell(entry), ms(entry.ms)],
+    cells: [{ button: clock(entry.time) }, path(entry.method + " " + entry.target), statusCell(entry),
+      ms(entry.ms)],
   })), { none: "None yet.", pick: (key) => { location.hash = "#/requests/" + key; } });
   fill($("graphql"), ["field", "type", "~script", "#calls", "#errors"], graphql.map((field) => {
     const name = field.kind + " " + field.name;
-    const cell = field.kind === "subscription" ? streamLink("/graphql/subscription/" + field.name, name) : mono(name);
+    const cell = field.kind === "subscription" ? streamLink("/graphql/subscription/" + field.name, name)
+      : mono(name);
     return { key: name,
       cells: [cell, mono(field.type), scriptLink(field.owner), number(field.calls), bad(field.errors)] };
   }));
@@ -50485,9 +50915,11 @@ function renderStream() {
     return;
   }
   const { facts } = view, samples = samplesOf(at.name), chart = spark(at.name, "big");
-  setText($("stream-facts"), [number(facts.connections) + " connected", number(facts.messages) + " messages sent",
+  setText($("stream-facts"), [number(facts.connections) + " connected", number(facts.messages)
+    + " messages sent",
     number(facts.dropped) + " dropped", "keeps " + number(facts.depth), facts.script].join(" · "));
-  setText($("stream-rate"), rateText(perSecond(samples)) + " / s now, " + number(Math.max(...samples)) + " / s at most");
+  setText($("stream-rate"), rateText(perSecond(samples)) + " / s now, " + number(Math.max(...samples))
+    + " / s at most");
   if ($("stream-spark").firstChild !== chart) $("stream-spark").replaceChildren(chart);
   if (view.messages) renderMessages(view);
   renderConnections(view);
@@ -50495,8 +50927,10 @@ function renderStream() {
 }
 function renderMessages({ messages, facts, focus }) {
   const head = focus ? "!this connection" : "!filter and data";
-  fill($("messages"), ["time", head, "~#size", "#matched", "~#queued", "#dropped"], messages.map((message) => {
-    const filter = message.filter ? { chips: Object.entries(message.filter) } : { kind: "soft", text: "everyone" };
+  fill($("messages"), ["time", head, "~#size", "#matched", "~#queued", "#dropped"],
+    messages.map((message) => {
+    const filter = message.filter ? { chips: Object.entries(message.filter) }
+      : { kind: "soft", text: "everyone" };
     return {
       key: message.sequence,
       cells: [{ button: clock(message.time, true), title: message.id },
@@ -50526,12 +50960,14 @@ function renderConnections({ connections, wanted, chosen }) {
     const age = duration(now() - connection.since), name = connectionButton(connection);
     const waiting = lag(connection.waiting, bytes(connection.waiting));
     return { key: connection.key, cells: chosen ? [name, { verdict: connection.verdict }, age, waiting]
-      : [name, connection.address, age, number(connection.got), lag(connection.behind, number(connection.behind)), waiting] };
+      : [name, connection.address, age, number(connection.got),
+        lag(connection.behind, number(connection.behind)), waiting] };
   }), { none: $("q").value.trim() ? "No connection has that." : "Nobody is connected.",
     pick: chooseConnection, chosen: focus });
   const shown = new Set(connections.map(({ key }) => key));
   for (const key of buttons.keys()) if (!shown.has(key)) buttons.delete(key);
-  setText($("n-connections"), connections.length < wanted ? connections.length + " of " + number(wanted) : number(wanted));
+  setText($("n-connections"), connections.length < wanted ? connections.length + " of " + number(wanted)
+    : number(wanted));
 }
 function choose(sequence, pause = Boolean(sequence)) {
   chosen = sequence;
@@ -50559,7 +50995,8 @@ function standStill(hold, pause) {
 function renderChosen(message, forgotten) {
   $("chosen").hidden = !message && !forgotten;
   $("chosen-text").hidden = $("reasons").hidden = !message;
-  if (forgotten) setText($("chosen-facts"), "This message is no longer kept, so nothing can be said about it.");
+  if (forgotten)
+    setText($("chosen-facts"), "This message is no longer kept, so nothing can be said about it.");
   if (!message) return;
   const counts = message.matched === null ? "kept from an earlier start of the server" : "when it was sent: "
     + ["matched", "queued", "dropped"].map((name) => number(message[name]) + " " + name).join(", ");
@@ -50757,7 +51194,8 @@ async function evaluate(code) {
 // -- requests --
 
 function renderRequests() {
-  const words = $("request-q").value.toLowerCase(), errors = $("only-errors").checked, all = state.server.requests;
+  const words = $("request-q").value.toLowerCase(), errors = $("only-errors").checked,
+    all = state.server.requests;
   const shown = state.requests.filter((entry) =>
     (!errors || entry.status >= 400) && (entry.method + " " + entry.target).toLowerCase().includes(words));
   setText($("n-requests"), number(shown.length) + (all > shown.length ? " of " + number(all) : ""));
@@ -50776,8 +51214,10 @@ async function openRequest(key) {
     const entry = await ask("engine/request?number=" + key + "&worker=" + state.server.worker);
     body = entry.body;
     line = entry.method + " " + entry.target;
-    facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from " + entry.address].join(" · ");
-    text = headerText(entry.headers) + "\n\n" + (body ?? "(a body of " + bytes(entry.size) + " that was not kept)");
+    facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from "
+      + entry.address].join(" · ");
+    text = headerText(entry.headers) + "\n\n" + (body ?? "(a body of " + bytes(entry.size)
+      + " that was not kept)");
   } catch (error) {
     line = error.message;
   }
@@ -50901,8 +51341,8 @@ def bch_bits(value, bits, generator):
 
 
 def qr_code(text):
-    """The modules of a QR code as rows of 0 and 1 (dark), without the light zone around it. Raises ValueError for
-    a text of more than 106 bytes."""
+    """The modules of a QR code as rows of 0 and 1 (dark), without the light zone around it. Raises ValueError
+    for a text of more than 106 bytes."""
     data = utf8(text)
     version = next((number for number, (size, _, blocks) in enumerate(QR_VERSIONS, 1)
                     if len(data) + 2 <= size * blocks), None)
@@ -50949,8 +51389,8 @@ def qr_format_places(width):
 
 
 def qr_fill(grid, bits):
-    """Puts data where nothing is yet: in columns of two from the right, up and down in turn. They are texts there, so
-    that the mask knows them."""
+    """Puts data where nothing is yet: in columns of two from the right, up and down in turn. They are texts
+    there, so that the mask knows them."""
     width, stream = len(grid), iter(bits)
     columns = [x for x in range(width - 1, 0, -2) if x > 6] + [5, 3, 1]
     for number, right in enumerate(columns):
@@ -50973,7 +51413,8 @@ def qr_masked(grid, mask):
 
 
 def qr_penalty(rows):
-    """How hard a code is to read (7.8.3.1): runs, blocks, what looks like a corner, and too much of one kind."""
+    """How hard a code is to read (7.8.3.1): runs, blocks, what looks like a corner, and too much of one
+    kind."""
     width, penalty = len(rows), 0
     for line in ["".join(map(str, row)) for row in (*rows, *zip(*rows))]:
         penalty += sum(len(run) - 2 for run in re.findall("0{5,}|1{5,}", line))
@@ -50985,10 +51426,11 @@ def qr_penalty(rows):
 
 
 def qr_in_terminal(rows, colour):
-    """A code as lines of half-blocks. With `colour` it is black on white whatever the terminal's colours are; without
-    it is meant for a dark one."""
+    """A code as lines of half-blocks. With `colour` it is black on white whatever the terminal's colours are;
+    without it is meant for a dark one."""
     blank = [0] * (len(rows) + 2 * QR_QUIET_ZONE)
-    rows = [blank] * QR_QUIET_ZONE + [[0] * QR_QUIET_ZONE + row + [0] * QR_QUIET_ZONE for row in rows] + [blank] * QR_QUIET_ZONE
+    rows = [blank] * QR_QUIET_ZONE + [[0] * QR_QUIET_ZONE + row + [0] * QR_QUIET_ZONE for row in rows] \
+        + [blank] * QR_QUIET_ZONE
     lines = []
     for upper, lower in itertools.zip_longest(rows[::2], rows[1::2], fillvalue=blank):
         line = "".join("█▀▄ "[2 * a + b] if not colour else " ▄▀█"[2 * a + b] for a, b in zip(upper, lower))
@@ -51001,14 +51443,16 @@ def qr_picture(rows):
     width = len(rows) + 2 * QR_QUIET_ZONE
     path = "".join(f"M{x + QR_QUIET_ZONE} {y + QR_QUIET_ZONE}h1v1h-1z"
                    for y, row in enumerate(rows) for x, dark in enumerate(row) if dark)
-    return (f'<svg class="qr" role="img" aria-label="QR code" viewBox="0 0 {width} {width}" shape-rendering="crispEdges">'
-            f'<path fill="#fff" d="M0 0h{width}v{width}H0z"/><path fill="#000" d="{path}"/></svg>')
+    return (f'<svg class="qr" role="img" aria-label="QR code" viewBox="0 0 {width} {width}" '
+            f'shape-rendering="crispEdges"><path fill="#fff" d="M0 0h{width}v{width}H0z"/><path fill="#000" '
+            f'd="{path}"/></svg>')
 
 
 # -- For other devices -------------------------------------------------------------------
 
 SHARE_STYLE = r"""
-main { min-height: 100vh; display: grid; place-content: center; justify-items: center; gap: 1.5rem; padding: 1.5rem; text-align: center; }
+main { min-height: 100vh; display: grid; place-content: center; justify-items: center; gap: 1.5rem;
+  padding: 1.5rem; text-align: center; }
 .qr { width: min(70vh, 88vw); height: auto; border-radius: 12px; border: 1px solid var(--line); }
 .address { font: 600 clamp(1.1rem, 4.5vw, 3.2rem)/1.2 var(--mono); overflow-wrap: anywhere; margin: 0; }
 h1 { font-size: clamp(1.1rem, 3vw, 1.8rem); font-weight: 500; }
@@ -51016,12 +51460,14 @@ h1 { font-size: clamp(1.1rem, 3vw, 1.8rem); font-weight: 500; }
 
 
 def share_addresses(server):
-    """URLs under which other devices find a server, the likeliest first; none when it listens to this machine only."""
+    """URLs under which other devices find a server, the likeliest first; none when it listens to this machine
+    only."""
     host = server.gate.host
     if is_own_name(f"[{host}]" if ":" in host else host):
         return []
     names = [host] if host not in ("0.0.0.0", "::", "") else own_addresses(host == "::")
-    return [f"http://{f'[{name}]' if ':' in name else name}:{server.server_port}{server.app.base_path}/" for name in names]
+    return [f"http://{f'[{name}]' if ':' in name else name}:{server.server_port}{server.app.base_path}/"
+            for name in names]
 
 
 @local_page("GET", "/engine/share")
@@ -51036,7 +51482,8 @@ def share_page(handler, head, body):
     else:
         parts = ["<h1>Only this machine can reach the server</h1>",
                  "<p>Start it with <code>--share</code>, and other devices on the network can, too.</p>"]
-    return html_response(200, render_page("Share – aiwebengine", SHARE_STYLE, f"<main>{''.join(parts)}</main>"))
+    return html_response(200, render_page("Share – aiwebengine", SHARE_STYLE,
+                                          f"<main>{''.join(parts)}</main>"))
 
 
 # -- Fault injection ---------------------------------------------------------------------
@@ -52260,7 +52707,8 @@ class Server:
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
-        self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine, storage=storage,
+        self.app = Application(scripts, log or Log(log_level), handler_timeout, engine=engine,
+                               storage=storage,
                                redis=self._redis)
         self.app.base_path = base_path.rstrip("/")
         if worker is not None:
@@ -52300,12 +52748,13 @@ class Server:
         return self._http.chaos
 
     def start(self, hold_log=False):
-        """Serves from now on. With `hold_log` the log keeps its lines about that back until app.log.release()."""
+        """Serves from now on. With `hold_log` the log keeps its lines about that back until
+        app.log.release()."""
         raise_file_limit()
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         if not memory_used():
-            self.app.log.write("warn", "this system does not report the size of the process: scripts that use too much "
-                                       "memory are not stopped")
+            self.app.log.write("warn", "this system does not report the size of the process: scripts that "
+                                       "use too much memory are not stopped")
         try:
             self.app.script_files()     # a folder that cannot be read is an error now, not later
             self._http = self._listen()
@@ -52415,15 +52864,17 @@ def base_path(text):
     if not re.fullmatch(r"[\w/.~%-]*", path, re.ASCII) or "//" in path or re.search(r"/\.\.?(/|$)", path):
         raise argparse.ArgumentTypeError(f"{text!r} is not a path such as /app")
     if any((path + "/").startswith(owned + "/") for owned in RESERVED_PATHS):
-        raise argparse.ArgumentTypeError(f"{text!r} is the path of pages of the server itself; choose another, such as /app")
+        raise argparse.ArgumentTypeError(f"{text!r} is the path of pages of the server itself; choose "
+                                         "another, such as /app")
     return path
 
 
 def listen_host(text):
     host = text.strip().removeprefix("[").removesuffix("]")
     if not _HOST_NAME.fullmatch(host) and not is_address(host.partition("%")[0]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name or address of this machine: write it alone, such as "
-                                         "localhost or 0.0.0.0 (all addresses); the port belongs to --port")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name or address of this machine: write it "
+                                         "alone, such as localhost or 0.0.0.0 (all addresses); the port "
+                                         "belongs to --port")
     return host
 
 
@@ -52436,8 +52887,8 @@ def origin(text):
     """An origin as browsers send it: without the port that goes without saying."""
     found = _ORIGIN.fullmatch(text)
     if not found and text not in ("*", "null"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not an origin: it has a scheme, a host and perhaps a port, "
-                                         "such as http://localhost:5173; * is every origin")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an origin: it has a scheme, a host and perhaps a "
+                                         "port, such as http://localhost:5173; * is every origin")
     if found and (found[1].lower(), found[3]) in (("http", ":80"), ("https", ":443")):
         return f"{found[1]}://{found[2]}"
     return text
@@ -52445,8 +52896,8 @@ def origin(text):
 
 def allowed_host(text):
     if text != "*" and not _HOST_NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a host name: write the name alone, without scheme, port or "
-                                         "path, such as dev.example; * is every name")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host name: write the name alone, without "
+                                         "scheme, port or path, such as dev.example; * is every name")
     return text
 
 
@@ -52466,35 +52917,44 @@ def shell_word(text):
     return text if re.fullmatch(r"[\w.:/\\~+-]+", text) else f'"{text}"'
 
 
-#: The options of the command line by group: names and what argparse is told. `--docs options` shows them, too.
+#: The options of the command line by group: names and what argparse is told. `--docs options` shows them,
+#: too.
 OPTIONS = {
     "serving": (
-        (("--host",), dict(type=listen_host, default=DEFAULT_HOST, help=f"address to listen on ({DEFAULT_HOST}: this machine only)")),
-        (("--port",), dict(type=port_number, default=DEFAULT_PORT, help=f"port ({DEFAULT_PORT}); 0 takes any free one")),
+        (("--host",), dict(type=listen_host, default=DEFAULT_HOST,
+                           help=f"address to listen on ({DEFAULT_HOST}: this machine only)")),
+        (("--port",), dict(type=port_number, default=DEFAULT_PORT,
+                           help=f"port ({DEFAULT_PORT}); 0 takes any free one")),
         (("--open",), dict(action="store_true", help="open the first page in the browser")),
         (("--share",), dict(action="store_true",
-                            help="let other devices on the network in (--host 0.0.0.0), and show a QR code for them")),
+                            help="let other devices on the network in (--host 0.0.0.0), and show a QR code "
+                                 "for them")),
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
         (("--handler-timeout",), dict(type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
                                       help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")),
         (("--max-memory",), dict(
             type=positive, default=DEFAULT_MAX_MEMORY >> 20, metavar="MIB",
-            help=f"MiB by which all scripts together may let the process grow ({DEFAULT_MAX_MEMORY >> 20:,})")),
+            help="MiB by which all scripts together may let the process grow "
+                 f"({DEFAULT_MAX_MEMORY >> 20:,})")),
         (("--storage",), dict(metavar="FILE.db",
                               help="keep sharedStorage and the histories of streams in this file (SQLite)")),
         (("--chaos",), dict(type=chaos_rules, default="", metavar="RULES",
-                            help='inject faults, such as "latency=200ms drop=1%%; /chat: kill=30s"; see below')),
+                            help='inject faults, such as "latency=200ms drop=1%%; /chat: kill=30s"; see '
+                                 'below')),
         (("--log-level",), dict(choices=[level for level in LEVELS if level != "log"], default="info",
                                 help="how much to print (info)"))),
     "writing and testing scripts": (
-        (("--init",), dict(type=pathlib.Path, metavar="DIR", help="write a starter: a script, a page, a test, types")),
+        (("--init",), dict(type=pathlib.Path, metavar="DIR",
+                           help="write a starter: a script, a page, a test, types")),
         (("--check",), dict(action="store_true", help="load the scripts, say what they register, and exit")),
         (("--test",), dict(action="store_true", help="run the *.test.js of SCRIPTS and exit")),
         (("--watch",), dict(action="store_true", help="with --test: run them again whenever a file changes")),
-        (("--reporter",), dict(choices=("spec", "tap", "junit"), default="spec", help="with --test: how to report (spec)")),
+        (("--reporter",), dict(choices=("spec", "tap", "junit"), default="spec",
+                               help="with --test: how to report (spec)")),
         (("--report",), dict(metavar="FILE", help="with --test: write the report of --reporter to a file")),
         (("--docs",), dict(metavar="NAME", nargs="?", const="",
-                           help="what scripts can call, or one call such as registerRoute, or a page such as streams")),
+                           help="what scripts can call, or one call such as registerRoute, or a page such as "
+                                "streams")),
         (("--types",), dict(action="store_true", help="print aiwebengine.d.ts, for editors and TypeScript"))),
     "JavaScript without a server": (
         (("-e",), dict(dest="code", metavar="CODE", help="run JavaScript code and exit")),
@@ -52503,20 +52963,26 @@ OPTIONS = {
     "networks and deployment": (
         (("--cors",), dict(
             type=origins, action="extend", default=[], metavar="ORIGIN",
-            help="let pages of this origin use the server, with cookies; * for all, without; may be repeated")),
+            help="let pages of this origin use the server, with cookies; * for all, without; may be "
+                 "repeated")),
         (("--allow-host",), dict(type=allowed_host, action="append", default=[], metavar="NAME",
                                  help="answer for this host name too; * for all")),
-        (("--rate-limit",), dict(type=rate, metavar="N/s", help="POSTs and new streams per second and client address")),
+        (("--rate-limit",), dict(type=rate, metavar="N/s",
+                                 help="POSTs and new streams per second and client address")),
         (("--max-connections",), dict(type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
                                       help=f"event streams at the same time ({DEFAULT_MAX_CONNECTIONS:,})")),
         (("--base-path",), dict(type=base_path, default="", metavar="/PATH",
-                                help="where a proxy shows this server: for redirects and for the links of its own pages")),
+                                help="where a proxy shows this server: for redirects and for the links of "
+                                     "its own pages")),
         (("--trust-proxy",), dict(
             type=positive, nargs="?", const=1, default=0, metavar="N",
-            help="believe the N proxies before this server (1) whose request it is: request.ip, --rate-limit")),
+            help="believe the N proxies before this server (1) whose request it is: request.ip, "
+                 "--rate-limit")),
         (("--redis",), dict(metavar="URL",
-                            help="share messages and sharedStorage with other processes through Redis (package redis)")),
-        (("--workers",), dict(type=positive, metavar="N", help="serve with N processes on one port, joined by --redis"))),
+                            help="share messages and sharedStorage with other processes through Redis "
+                                 "(package redis)")),
+        (("--workers",), dict(type=positive, metavar="N",
+                              help="serve with N processes on one port, joined by --redis"))),
     "about the engine": (
         (("--engine",), dict(choices=sorted(ENGINES), default=DEFAULT_ENGINE,
                              help="js2py runs ECMAScript 5.1 on the package js2py, where that is installed")),
@@ -52584,7 +53050,8 @@ def own_command():
 
 # -- Documentation -----------------------------------------------------------------------
 #
-# What travels with this file: --docs and /engine/docs. All of it is Markdown: the host API made from the tables that
+# What travels with this file: --docs and /engine/docs. All of it is Markdown: the host API made from the
+# tables that
 # also make the types, the command line from its options, and one page on streams, GraphQL and tests.
 
 GUIDE = """\
@@ -52695,7 +53162,8 @@ test("a tick reaches the subscribers", async () => {
 
 _DECLARED_TYPE = re.compile(
     r"(?:/\*\*(?P<doc>(?:[^*]|\*(?!/))*)\*/\n)?"
-    r"(?P<code>(?:declare \w+|interface|type) (?P<name>\w+)(?:: (?P<type>\w+);|.*?))\n(?=\n|/\*\*|declare |type |interface |\Z)", re.S)
+    r"(?P<code>(?:declare \w+|interface|type) (?P<name>\w+)(?:: (?P<type>\w+);|.*?))\n(?=\n|/\*\*|declare |"
+    r"type |interface |\Z)", re.S)
 _MEMBER = re.compile(r"  (?:/\*\*(?P<doc>(?:[^*]|\*(?!/))*)\*/\n  )?(?P<code>\S[^\n]*(?:\n {4}[^\n]*)*)\n")
 
 
@@ -52706,38 +53174,46 @@ def plain_doc(text):
 
 def host_api_markdown():
     """The host API as a page: from type_declarations(), and so from HOST_API."""
-    parts = ["# Host API", "After this page you know every call that a script has, what it takes and what it gives. `--types` "
-             "prints the same for editors."]
+    parts = ["# Host API", "After this page you know every call that a script has, what it takes and what it "
+             "gives. `--types` prints the same for editors."]
     texts = re.split(r"^// What [^\n]*\n", type_declarations().partition("\n\n")[2], flags=re.M)
     for title, text in zip(("Scripts", "Of the web", "In test files"), texts):
         found = list(_DECLARED_TYPE.finditer(text))
-        values = {match["type"]: match for match in found if match["type"]}      # by what they are instances of
+        # by what they are instances of
+        values = {match["type"]: match for match in found if match["type"]}
         functions = [match for match in found if match["code"].startswith("declare function")]
         for match in found:
             if match["name"] in values and match["code"].startswith("interface"):
                 value = values[match["name"]]
-                parts += [f"## {value['name']}", plain_doc(value["doc"]), *members_markdown(match["code"], value["name"])]
+                parts += [f"## {value['name']}", plain_doc(value["doc"]),
+                          *members_markdown(match["code"], value["name"])]
         for number, match in enumerate(functions):
-            parts += [f"## {title}: functions"] * (not number) + [f"### {match['name']}", plain_doc(match["doc"])]
+            parts += [f"## {title}: functions"] * (not number) + [f"### {match['name']}",
+                                                                  plain_doc(match["doc"])]
             parts.append(f"```ts\n{match['code'].removeprefix('declare function ')}\n```")
-        rest = [match for match in found if not match["type"] and match not in functions and match["name"] not in values]
+        rest = [match for match in found if not match["type"] and match not in functions
+                and match["name"] not in values]
         parts += [f"## {title}: shapes"] * bool(rest)
         for match in rest:
-            if match["code"].startswith("declare var"):     # what belongs to the class whose instances stand above
+            # what belongs to the class whose instances stand above
+            if match["code"].startswith("declare var"):
                 parts[-1] += "\n" + "\n".join(members_markdown(match["code"], None)).replace(
                     "- `new (", f"- `new {match['name']}(").replace("- `", f"- `{match['name']}.").replace(
                     f"{match['name']}.new ", "new ")
             else:
                 members = members_markdown(match["code"], None) if "{\n" in match["code"] else []
-                parts += [f"### {match['name']}", plain_doc(match["doc"]), *(members or [f"```ts\n{match['code']}\n```"])]
+                parts += [f"### {match['name']}", plain_doc(match["doc"]),
+                          *(members or [f"```ts\n{match['code']}\n```"])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def members_markdown(code, owner):
-    """The members of an interface. Those of an object have headings of their own, where something is said of them."""
+    """The members of an interface. Those of an object have headings of their own, where something is said of
+    them."""
     parts, lines = [], []
     for match in _MEMBER.finditer(code.partition("{\n")[2]):
-        member, doc = " ".join(match["code"].rstrip(";").removeprefix("readonly ").split()), plain_doc(match["doc"])
+        member, doc = " ".join(
+            match["code"].rstrip(";").removeprefix("readonly ").split()), plain_doc(match["doc"])
         if owner is None or not doc:
             lines.append(f"- `{member}`" + (f" {doc}" if doc else ""))
             continue
@@ -52749,14 +53225,16 @@ def members_markdown(code, owner):
 def options_markdown():
     """The command line as a page: from OPTIONS."""
     parts = ["# Command line", "After this page you can start, test and tune the server.",
-             "```text\npython aiwebengine.py [SCRIPTS] [options]\n```", "SCRIPTS is a folder of `.js` files, or one file; `scripts/` if it "
+             "```text\npython aiwebengine.py [SCRIPTS] [options]\n```",
+             "SCRIPTS is a folder of `.js` files, or one file; `scripts/` if it "
              "is left out."]
     for group, options in OPTIONS.items():
         lines = []
         for names, settings in options:
             value = settings.get("metavar") or "|".join(settings.get("choices", ())) or (
                 "" if "action" in settings else names[0].lstrip("-").upper())
-            shown = f"{', '.join(names)}{f' [{value}]' if value and 'nargs' in settings else f' {value}' if value else ''}"
+            argument = "" if not value else f" [{value}]" if "nargs" in settings else f" {value}"
+            shown = ", ".join(names) + argument
             lines.append(f"- `{shown}` {settings.get('help', 'print the version').replace('%%', '%')}")
         parts += [f"## {group[0].upper()}{group[1:]}", "\n".join(lines)]
     return "\n\n".join([*parts, "## Fault injection", f"```text\n{CHAOS_SYNTAX.rstrip()}\n```"]) + "\n"
@@ -52773,7 +53251,8 @@ def print_docs(text):
     for line in text.rstrip("\n").split("\n"):
         code ^= line.startswith("```")
         print(line if code or len(line) <= width else textwrap.fill(
-            line, width, subsequent_indent="  " * line.startswith("- "), break_long_words=False, break_on_hyphens=False))
+            line, width, subsequent_indent="  " * line.startswith("- "), break_long_words=False,
+            break_on_hyphens=False))
 
 
 def show_docs(name):
@@ -52788,7 +53267,8 @@ def show_docs(name):
             headings += [heading, heading.rpartition(".")[2]]
             if name.lower() in (heading.lower(), heading.rpartition(".")[2].lower()):
                 found.append(part)
-            found += [f"{part.partition(chr(10))[0]}\n\n{line}" for line in part.split("\n") if re.match(rf"- `(?:--)?{re.escape(name)}(?![\w-])", line)]
+            found += [f"{part.partition(chr(10))[0]}\n\n{line}" for line in part.split("\n")
+                      if re.match(rf"- `(?:--)?{re.escape(name)}(?![\w-])", line)]
     if not found:
         near = nearest(name, [*DOCS, *headings])
         print(f"aiwebengine: nothing in the documentation is named {printable(name)}"
@@ -52804,13 +53284,14 @@ _INLINE = re.compile(r"`(?P<code>[^`]+)`|\*\*(?P<bold>.+?)\*\*|(?P<text>[^`*]+|.
 def inline_html(text):
     """Code and bold words of a line of Markdown."""
     tags = {"code": "code", "bold": "strong"}
-    return "".join(f"<{tags[kind]}>{esc(found[kind])}</{tags[kind]}>" if (kind := found.lastgroup) in tags else esc(found[0])
+    return "".join(f"<{tags[kind]}>{esc(found[kind])}</{tags[kind]}>" if (kind := found.lastgroup) in tags
+                   else esc(found[0])
                    for found in _INLINE.finditer(text))
 
 
 def markdown_html(text):
-    """Markdown as HTML, as far as the pages of --docs use it: headings, paragraphs, lists, code. Each heading begins
-    a section."""
+    """Markdown as HTML, as far as the pages of --docs use it: headings, paragraphs, lists, code. Each heading
+    begins a section."""
     parts, opened, known = [], False, set()
     for block in re.findall(r"^```.*?^```$|[^\n](?:(?!\n\n).)*", text, re.S | re.M):
         heading = re.match(r"(#+) (.*)", block)
@@ -52825,10 +53306,12 @@ def markdown_html(text):
         elif block.startswith("```"):
             info, _, code = block[3:-3].partition("\n")
             label = info.partition(" ")[2]
-            parts.append((f'<p class="label">{esc(label)}</p>' if label else "") + f'<pre tabindex="0">{esc(code.rstrip())}</pre>')
+            parts.append((f'<p class="label">{esc(label)}</p>' if label else "")
+                         + f'<pre tabindex="0">{esc(code.rstrip())}</pre>')
         elif block.startswith("- "):
             items = re.split(r"\n(?=- )", block)
-            parts.append("<ul>" + "".join(f"<li>{inline_html(' '.join(item[2:].split()))}</li>" for item in items) + "</ul>")
+            parts.append("<ul>" + "".join(f"<li>{inline_html(' '.join(item[2:].split()))}</li>"
+                                          for item in items) + "</ul>")
         else:
             parts.append(f"<p>{inline_html(' '.join(block.split()))}</p>")
     return "\n".join(parts) + ("</section>" if opened else "")
@@ -52837,8 +53320,10 @@ def markdown_html(text):
 DOCS_STYLE = r"""
 header { position: sticky; top: 0; z-index: 1; }
 header input { max-width: 22rem; margin-left: auto; }
-.columns { display: grid; grid-template-columns: minmax(11rem, 16rem) minmax(0, 1fr); max-width: 76rem; margin: 0 auto; }
-nav { position: sticky; top: 3.4rem; align-self: start; max-height: calc(100vh - 3.4rem); overflow: auto; padding: 1rem; font-size: .9rem; }
+.columns { display: grid; grid-template-columns: minmax(11rem, 16rem) minmax(0, 1fr); max-width: 76rem;
+  margin: 0 auto; }
+nav { position: sticky; top: 3.4rem; align-self: start; max-height: calc(100vh - 3.4rem); overflow: auto;
+  padding: 1rem; font-size: .9rem; }
 nav a { display: block; padding: .1rem 0; overflow-wrap: anywhere; }
 nav a.sub { padding-left: .8rem; color: var(--soft); }
 main { padding: 1rem 1.25rem 4rem; min-width: 0; }
@@ -52847,7 +53332,8 @@ h1 { padding-top: 1rem; }
 h2 { font-size: 1.35rem; margin: 2.2rem 0 .4rem; }
 h3 { font-size: 1.1rem; margin: 1.8rem 0 .4rem; }
 h4 { font: 600 .95rem/1.4 var(--mono); margin: 1.2rem 0 .3rem; overflow-wrap: anywhere; }
-pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: .6rem .9rem; margin: .3rem 0 .7rem; overflow-x: auto; }
+pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: .6rem .9rem;
+  margin: .3rem 0 .7rem; overflow-x: auto; }
 ul { padding-left: 1.2rem; } li { margin: .25rem 0; overflow-wrap: anywhere; }
 code { background: var(--chip); border-radius: 4px; padding: 0 .25rem; }
 .label { color: var(--soft); font-size: .85rem; margin: .6rem 0 0; }
@@ -52859,7 +53345,8 @@ const parts = [...document.querySelectorAll("main section")];
 const texts = parts.map((part) => part.textContent.toLowerCase());
 for (const part of parts) {
   if (part.dataset.level > 2) continue;
-  $("contents").append(el("a", { href: "#" + part.id, text: part.firstChild.textContent, class: part.dataset.level > 1 ? "sub" : null }));
+  $("contents").append(el("a", { href: "#" + part.id, text: part.firstChild.textContent,
+    class: part.dataset.level > 1 ? "sub" : null }));
 }
 function search() {
   const words = $("q").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -52886,7 +53373,8 @@ DOCS_BODY = """\
 def docs_page():
     """(text, Content-Security-Policy) of /engine/docs."""
     text = markdown_html("\n".join(make() for make in DOCS.values()))
-    return render_program("Documentation", "M3 2.5h7l3 3v8H3z", DOCS_STYLE, DOCS_BODY.replace("{text}", text), DOCS_SCRIPT)
+    return render_program("Documentation", "M3 2.5h7l3 3v8H3z", DOCS_STYLE, DOCS_BODY.replace("{text}", text),
+                          DOCS_SCRIPT)
 
 
 @local_page("GET", "/engine/docs")
@@ -53030,17 +53518,22 @@ def trouble_with(scripts, options):
 def no_scripts(scripts, options):
     """What to do when there is nothing to serve."""
     command, given = own_command(), options.scripts is not None
-    folders = [path.name for path in sorted(scripts.parent.glob("*")) if path.is_dir() and any(path.glob("*.js"))]
+    folders = [path.name for path in sorted(scripts.parent.glob("*")) if path.is_dir()
+               and any(path.glob("*.js"))]
     if any(scripts.parent.glob("*.js")):
         folders.insert(0, ".")
     meant = nearest(scripts.name, folders) if given else None
-    if options.run or options.dump_python is not None or scripts.suffix == ".js" or not scripts.parent.is_dir():
+    if options.run or options.dump_python is not None or scripts.suffix == ".js" \
+            or not scripts.parent.is_dir():
         return f"{printable(str(scripts))} does not exist"
-    lines = [f"{printable(str(scripts))} does not exist" + (f"; did you mean {scripts.parent / meant}?" if meant else "")
+    lines = [f"{printable(str(scripts))} does not exist" + (f"; did you mean {scripts.parent / meant}?"
+                                                            if meant else "")
              if given else "name the folder that has your scripts. What you can do:"]
     name = shell_word(str(scripts)) if given else "mypoll"
-    lines.append(f"  {command} --init {name:<12} write a starter into a new folder: a live poll, with its page and tests")
-    lines += [f"  {command} {shell_word(str(scripts.parent / folder)):<19} serve the scripts of this folder" for folder in folders[:5]]
+    lines.append(f"  {command} --init {name:<12} write a starter into a new folder: a live poll, with its "
+                 "page and tests")
+    lines += [f"  {command} {shell_word(str(scripts.parent / folder)):<19} serve the scripts of this folder"
+              for folder in folders[:5]]
     return "\n".join([*lines, f"  {command} --help              what else there is"])
 
 
@@ -53076,7 +53569,8 @@ def outline(source, word=None):
     for place, depth, text, number in sorted(found, key=lambda item: item[:2]):
         entries.append(OutlineEntry(source.count("\n", 0, place) + 1, depth, text, number))
     for entry in reversed(entries):
-        entry.lines = min((ends[depth] for depth in range(entry.depth + 1) if depth in ends), default=end + 1) - entry.line
+        entry.lines = min((ends[depth] for depth in range(entry.depth + 1) if depth in ends),
+                          default=end + 1) - entry.line
         ends[entry.depth] = entry.line
         ends = {depth: line for depth, line in ends.items() if depth <= entry.depth}
     return entries
@@ -53098,7 +53592,8 @@ def show_outline(word):
         else:
             above[entry.depth] = entry
     if not shown:
-        print(f"aiwebengine: nothing here has {word!r} in its name; --outline alone shows the map", file=sys.stderr)
+        print(f"aiwebengine: nothing here has {word!r} in its name; --outline alone shows the map",
+              file=sys.stderr)
     return EXIT_OK if shown else EXIT_SCRIPT
 
 
@@ -53139,20 +53634,24 @@ def serve(scripts, options):
 
 
 def open_browser(server):
-    """--open: shows the first page that there is, where there is a screen: a browser in the terminal would take it
-    away from the log."""
-    if not (os.name == "nt" or sys.platform == "darwin" or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))):
+    """--open: shows the first page that there is, where there is a screen: a browser in the terminal would
+    take it away from the log."""
+    if not (os.name == "nt" or sys.platform == "darwin"
+            or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))):
         server.app.log.write("warn", "--open: no browser can be shown here")
         return
     import webbrowser
     pages = ["/index.html"] if (server.app.public / "index.html").is_file() else []
-    pages += [path for method, path, _, link in known_paths(server.app) if link and method != "stream"] + ["/engine"]
-    threading.Thread(target=webbrowser.open, args=(server.url + pages[0].removesuffix("index.html"),), daemon=True).start()
+    pages += [path for method, path, _, link in known_paths(server.app) if link and method != "stream"] \
+        + ["/engine"]
+    threading.Thread(target=webbrowser.open, args=(server.url + pages[0].removesuffix("index.html"),),
+                     daemon=True).start()
 
 
 def on_stop_signals(stop, stop_at_once):
     """Calls stop() at the first signal that ends a program: Ctrl+C, a kill, a closed terminal (which may
-    tell so twice), and stop_at_once() at the next one of the first two kinds: whoever asks twice is in a hurry."""
+    tell so twice), and stop_at_once() at the next one of the first two kinds: whoever asks twice is in a
+    hurry."""
     told = []
 
     def handle(number, _frame):
@@ -53201,7 +53700,8 @@ def print_banner(server, options):
     if not (is_own_name(options.host) or options.workers):
         lines.append(f"  {'dashboard':<18} for other devices, view only: /engine?token={server.key.token}")
     if options.workers:
-        lines.append(f"  {'':<18} {options.workers} processes, joined by {RedisLink.shown_address(options.redis)}")
+        lines.append(f"  {'':<18} {options.workers} processes, joined by "
+                     f"{RedisLink.shown_address(options.redis)}")
     if server.chaos.rules:
         lines.append(f"  warning: fault injection is on: {printable(server.chaos.text)}")
     addresses = share_addresses(server.http)
@@ -53211,7 +53711,8 @@ def print_banner(server, options):
                   in enumerate(addresses or ["none can come: this machine has no address in a network"])]
     lines.append(f"  {'':<18} Ctrl+C stops; {server.url}/engine shows what happens")
     if addresses and (options.share or sys.stdout.isatty()):
-        lines += ["", *qr_lines(addresses[0]), f"  {server.url}/engine/share shows this large, for a projector"]
+        lines += ["", *qr_lines(addresses[0]),
+                  f"  {server.url}/engine/share shows this large, for a projector"]
     try:
         print("\n".join(lines), flush=True)
     except (OSError, UnicodeEncodeError):
@@ -53245,8 +53746,8 @@ def registrations(app):
 
 
 def lines_of(items, width):
-    """Texts, with commas between them, in lines that are no longer than width where that can be. No text is torn
-    apart."""
+    """Texts, with commas between them, in lines that are no longer than width where that can be. No text is
+    torn apart."""
     lines = [""]
     for number, item in enumerate(items, 1):
         item += "," if number < len(items) else ""
@@ -53292,7 +53793,8 @@ MAX_TEST_LOG = 20
 MAX_DIFF_LINES = 60
 MAX_DIFF_WORK = 1_000_000
 
-#: What test files have besides the host API, in their own language. `__tests` are the functions of ScriptTests.
+#: What test files have besides the host API, in their own language. `__tests` are the functions of
+#: ScriptTests.
 TEST_PRELUDE = r"""
 (() => {
   "use strict";
@@ -53329,7 +53831,8 @@ TEST_PRELUDE = r"""
       return block(`${name} {`, Array.from(value, ([key, item]) => `${part(key)} => ${part(item)}`), "}");
     }
     const keys = ownKeys(value).map((key) => {
-      const plain = typeof key === "symbol" ? `[${String(key)}]` : /^[A-Za-z_$][\w$]*$/.test(key) ? key : show(key);
+      const plain = typeof key === "symbol" ? `[${String(key)}]` : /^[A-Za-z_$][\w$]*$/.test(key) ? key
+        : show(key);
       return `${plain}: ${part(value[key])}`;
     });
     return block(name === "Object" ? "{" : `${name} {`, keys, "}");
@@ -53367,7 +53870,8 @@ TEST_PRELUDE = r"""
     }
     if (Array.isArray(a) && a.length !== b.length) return false;
     const keys = ownKeys(a);
-    return keys.length === ownKeys(b).length && keys.every((key) => Object.hasOwn(b, key) && equal(a[key], b[key]));
+    return keys.length === ownKeys(b).length && keys.every((key) => Object.hasOwn(b, key)
+      && equal(a[key], b[key]));
   }
 
   // -- assert
@@ -53383,13 +53887,15 @@ TEST_PRELUDE = r"""
   // An error that seems to come from the line that called the function `above`.
   function complaint(above, message, reason, facts = {}) {
     if (message instanceof Error) return message;
-    const error = new AssertionError({ message: message === undefined ? reason : `${message}\n${reason}`, ...facts });
+    const error = new AssertionError({ message: message === undefined ? reason : `${message}\n${reason}`,
+      ...facts });
     Error.captureStackTrace(error, above);
     return error;
   }
 
   function assert(value, message) {
-    if (!value) throw complaint(assert, message, `${show(value)} is not truthy`, { actual: value, expected: true });
+    if (!value) throw complaint(assert, message, `${show(value)} is not truthy`,
+      { actual: value, expected: true });
   }
 
   // Makes the pair of functions for one way of comparing.
@@ -53419,11 +53925,13 @@ TEST_PRELUDE = r"""
     if (typeof expected === "function") {
       const isClass = expected === Error || expected.prototype instanceof Error;
       if (isClass ? thrown instanceof expected : expected(thrown) === true) return;
-      return isClass ? `Expected ${expected.name}, but "${thrown}" was thrown` : `"${thrown}" was not what was expected`;
+      return isClass ? `Expected ${expected.name}, but "${thrown}" was thrown`
+        : `"${thrown}" was not what was expected`;
     }
     for (const key of ownKeys(expected)) {
       const wanted = expected[key], found = thrown?.[key];
-      const fits = wanted instanceof RegExp && typeof found === "string" ? wanted.test(found) : same(found, wanted);
+      const fits = wanted instanceof RegExp && typeof found === "string" ? wanted.test(found)
+        : same(found, wanted);
       if (fits) continue;
       return `The thrown value's ${String(key)} differs (- expected, + actual):\n${difference(found, wanted)}`;
     }
@@ -53435,23 +53943,27 @@ TEST_PRELUDE = r"""
   }
 
   // throws and rejects may be given a message in place of the expectation.
-  const sorted = (expected, message) => typeof expected === "string" ? [undefined, expected] : [expected, message];
+  const sorted = (expected, message) => typeof expected === "string" ? [undefined, expected]
+    : [expected, message];
 
   Object.assign(assert, {
     AssertionError,
     ok(value, message) {
-      if (!value) throw complaint(assert.ok, message, `${show(value)} is not truthy`, { actual: value, expected: true });
+      if (!value) throw complaint(assert.ok, message, `${show(value)} is not truthy`,
+        { actual: value, expected: true });
     },
     fail(message) {
       throw complaint(assert.fail, message, "assert.fail() was called");
     },
     match(text, pattern, message) {
       if (typeof text === "string" && pattern.test(text)) return;
-      throw complaint(assert.match, message, `${show(text)} does not match ${pattern}`, { actual: text, expected: pattern });
+      throw complaint(assert.match, message, `${show(text)} does not match ${pattern}`,
+        { actual: text, expected: pattern });
     },
     doesNotMatch(text, pattern, message) {
       if (typeof text !== "string" || !pattern.test(text)) return;
-      throw complaint(assert.doesNotMatch, message, `${show(text)} matches ${pattern}`, { actual: text, expected: pattern });
+      throw complaint(assert.doesNotMatch, message, `${show(text)} matches ${pattern}`,
+        { actual: text, expected: pattern });
     },
     throws(run, ...rest) {
       const [expected, message] = sorted(...rest);
@@ -53471,7 +53983,8 @@ TEST_PRELUDE = r"""
     },
     rejects(promise, ...rest) {
       const [expected, message] = sorted(...rest);
-      const missing = complaint(assert.rejects, message, "Expected a rejection, but the promise was fulfilled");
+      const missing = complaint(assert.rejects, message,
+        "Expected a rejection, but the promise was fulfilled");
       const unfit = complaint(assert.rejects, undefined, "");
       return settled(promise).then(() => { throw missing; }, (thrown) => {
         const reason = misfit(thrown, expected);
@@ -53499,11 +54012,14 @@ TEST_PRELUDE = r"""
   const declare = (mode) => (name, ...rest) => {
     const run = rest.find((item) => typeof item === "function");
     const options = rest.find((item) => typeof item === "object" && item !== null) ?? {};
-    if (typeof name !== "string" || !name) throw new TypeError("test: the first argument is the name of the test, a string");
-    if (!run && mode !== "todo" && mode !== "skip") throw new TypeError(`test: "${name}" needs a function to run`);
+    if (typeof name !== "string" || !name)
+      throw new TypeError("test: the first argument is the name of the test, a string");
+    if (!run && mode !== "todo" && mode !== "skip")
+      throw new TypeError(`test: "${name}" needs a function to run`);
     host.declare(name, run, mode, options.timeout, new Error().stack);
   };
-  const test = Object.assign(declare("run"), { skip: declare("skip"), only: declare("only"), todo: declare("todo") });
+  const test = Object.assign(declare("run"), { skip: declare("skip"), only: declare("only"),
+    todo: declare("todo") });
   const hook = (when) => (run) => {
     if (typeof run !== "function") throw new TypeError(`${when}: the argument is a function to run`);
     host.hook(when, run);
@@ -53518,7 +54034,8 @@ TEST_PRELUDE = r"""
 
   function checkOptions(name, options, known) {
     for (const key of Object.keys(options)) {
-      if (!known.includes(key)) throw new TypeError(`${name}: there is no option "${key}"; the options are ${known.join(", ")}`);
+      if (known.includes(key)) continue;
+      throw new TypeError(`${name}: there is no option "${key}"; the options are ${known.join(", ")}`);
     }
   }
 
@@ -53543,12 +54060,15 @@ TEST_PRELUDE = r"""
     } else if (body !== undefined) {
       headers["content-type"] = "text/plain;charset=UTF-8";
     }
-    for (const [name, value] of Object.entries(options.headers ?? {})) headers[name.toLowerCase()] = String(value);
+    for (const [name, value] of Object.entries(options.headers
+      ?? {})) headers[name.toLowerCase()] = String(value);
     return new Promise((resolve, reject) => {
-      host.request(String(method).toUpperCase(), addressOf(path, options.query), headers, body, resolve, reject);
+      host.request(String(method).toUpperCase(), addressOf(path, options.query), headers, body, resolve,
+        reject);
     }).then(({ status, headers, body }) => {
       const isJson = /^application\/([\w.-]+\+)?json\b/.test(headers["content-type"] ?? "");
-      const answer = { status, ok: status >= 200 && status < 300, headers, body, json: isJson ? parsed(body, null) : null };
+      const answer = { status, ok: status >= 200 && status < 300, headers, body, json: isJson
+        ? parsed(body, null) : null };
       return status < 500 ? answer : noticed(answer, Object.keys(answer));
     });
   }
@@ -53584,7 +54104,8 @@ TEST_PRELUDE = r"""
   function connect(path, options = {}) {
     checkOptions("connect", options, CONNECT_OPTIONS);
     const headers = { ...EVENT_SOURCE };
-    for (const [name, value] of Object.entries(options.headers ?? {})) headers[name.toLowerCase()] = String(value);
+    for (const [name, value] of Object.entries(options.headers
+      ?? {})) headers[name.toLowerCase()] = String(value);
     if (options.lastEventId !== undefined) headers["last-event-id"] = String(options.lastEventId);
     return client(addressOf(path, options.query), headers);
   }
@@ -53645,7 +54166,8 @@ def line_diff(actual, expected):
     """Two texts line by line: `- ` expected, `+ ` actual, and up to two lines around each difference."""
     old, new = expected.split("\n"), actual.split("\n")
     lines, start = [], 0
-    if len(old) * len(new) > MAX_DIFF_WORK:     # comparing all would take too long: only around the first difference
+    # comparing all would take too long: only around the first difference
+    if len(old) * len(new) > MAX_DIFF_WORK:
         same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(old, new))
         start = max(0, sum(1 for _ in same) - 2)
         old, new = old[start:start + MAX_DIFF_LINES], new[start:start + MAX_DIFF_LINES]
@@ -53686,7 +54208,8 @@ class Exchange:
     `body` bytes. `stream` is True when the connection stays open for events."""
 
     def __init__(self, server, method, address, headers, body):
-        lines = [f"{method} {address} HTTP/1.1", "Host: localhost", *[f"{k}: {v}" for k, v in headers.items()]]
+        lines = [f"{method} {address} HTTP/1.1", "Host: localhost",
+                 *[f"{k}: {v}" for k, v in headers.items()]]
         if body or method in ("POST", "PUT", "PATCH"):
             lines.append(f"Content-Length: {len(body)}")
         self.label = f"{method} {address.partition('?')[0]}"
@@ -53831,8 +54354,8 @@ class Parked:
 
 
 class TestResult:
-    """What became of one test: `outcome` is passed, failed, skipped or todo; `failure` is text or None, `notes`
-    are lines that scripts or the test wrote; `place` is (file, line) or None."""
+    """What became of one test: `outcome` is passed, failed, skipped or todo; `failure` is text or None,
+    `notes` are lines that scripts or the test wrote; `place` is (file, line) or None."""
 
     def __init__(self, file, name, outcome="passed"):
         self.file, self.name, self.outcome = file, name, outcome
@@ -53845,7 +54368,8 @@ class TestResult:
 # -- Script tests: one file --------------------------------------------------------------
 
 #: What the log says of a handler that failed: of an error that the test got as its answer.
-_HANDLER_FAILED = re.compile(r"^\S+: (?:route|stream|query|mutation|subscription) .*?(?:: the (?:handler|resolver) |"
+_HANDLER_FAILED = re.compile(r"^\S+: (?:route|stream|query|mutation|subscription) .*?(?:: the (?:handler|"
+                             r"resolver) |"
                              "names the handler )")
 
 
@@ -53901,7 +54425,8 @@ class ScriptTests:
                 realm.define(name, functools.partial(refuse_in_tests, name))
             realm.define("__tests", {
                 name: getattr(self, "do_" + name) for name in
-                ("declare", "hook", "diff", "request", "overlooked", "connect", "take", "state", "next", "close",
+                ("declare", "hook", "diff", "request", "overlooked", "connect", "take", "state",
+                 "next", "close",
                  "advance")})
             realm.evaluate(TEST_PRELUDE, TEST_PRELUDE_NAME)
             realm.evaluate(self.host.source, self.path.name, timeout=self.timeout)
@@ -54100,8 +54625,8 @@ class ScriptTests:
         return event.is_set()
 
     def drive(self, event, seconds):
-        """Waits for the test itself: gives it what it asked for, and moves the clock to the next timer whenever
-        nothing else is left to do. The seconds are real ones."""
+        """Waits for the test itself: gives it what it asked for, and moves the clock to the next timer
+        whenever nothing else is left to do. The seconds are real ones."""
         limit = time.monotonic() + (math.inf if seconds is None else seconds)
         start = self.clock.time
         while not event.is_set():
@@ -54110,10 +54635,11 @@ class ScriptTests:
                 continue
             due = self.clock.next_due()
             if due is None or due == math.inf:
-                self.stuck = "the test waits for something that can no longer happen: no timer is set, and no " \
-                             "request is running"
+                self.stuck = "the test waits for something that can no longer happen: no timer is set, and " \
+                             "no request is running"
             elif due > start + MAX_TEST_WAIT * 1000:
-                self.stuck = f"the test waits for something that has not happened after {MAX_TEST_WAIT} s on its clock"
+                self.stuck = f"the test waits for something that has not happened after {MAX_TEST_WAIT} s " \
+                    "on its clock"
             if self.stuck or time.monotonic() > limit:
                 return False
             self.clock.step()
@@ -54177,7 +54703,8 @@ class ScriptTests:
         if self.current is None:
             raise HostError(f"{what}: this is possible within a test, not while the file is loaded")
         if method not in METHODS:
-            raise HostError(f"{what}: the method must be one of {', '.join(METHODS)}, not {json.dumps(method)}")
+            raise HostError(f"{what}: the method must be one of {', '.join(METHODS)}, not "
+                            f"{json.dumps(method)}")
         if not address.startswith("/"):
             raise HostError(f"{what}: the path must start with \"/\", but is {json.dumps(address)}")
         for name, value in headers.items():
@@ -54256,7 +54783,8 @@ def refuse_in_tests(name, *arguments):
 def stack_places(stack):
     """(file, line, column) of the calls of a stack, without those of the prelude."""
     frames = [found.groups() for found in map(STACK_LINE.match, stack.split("\n")) if found]
-    return [(file, int(line), int(column)) for _, file, line, column in frames if column and file != TEST_PRELUDE_NAME]
+    return [(file, int(line), int(column)) for _, file, line, column in frames if column
+            and file != TEST_PRELUDE_NAME]
 
 
 # -- Reports of tests --------------------------------------------------------------------
@@ -54486,7 +55014,8 @@ def watch_tests(scripts, options):
         while True:
             stamps = folder_stamps(folder)
             code = on_script_thread(run_tests_once, scripts, options)
-            print(f"{time.strftime('%H:%M:%S')}  waiting for changes in {folder}; Ctrl+C ends", file=sys.stderr,
+            print(f"{time.strftime('%H:%M:%S')}  waiting for changes in {folder}; Ctrl+C ends",
+                  file=sys.stderr,
                   flush=True)
             while folder_stamps(folder) == stamps:
                 time.sleep(WATCH_INTERVAL)
@@ -54538,7 +55067,8 @@ class Workers:
     def __init__(self, scripts, options):
         self.scripts, self.options = scripts, options
         self.workers = [WorkerProcess(number) for number in range(options.workers)]
-        self.ports = []                 # sockets that keep the port for us; connections go to those who listen
+        # sockets that keep the port for us; connections go to those who listen
+        self.ports = []
         self.stopping = False
         self.stamps = None
         self.settling = 0
@@ -54623,7 +55153,8 @@ class Workers:
             os._exit(code)
 
     def _wait(self, seconds):
-        """Waits, deals out connections, and takes in what the children tell: the files that their scripts import."""
+        """Waits, deals out connections, and takes in what the children tell: the files that their scripts
+        import."""
         channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
         end = time.monotonic() + seconds
         ready = self.ports
@@ -54643,6 +55174,9 @@ class Workers:
                 time.sleep(0.01)        # it is ending: `_reap` will find it
             while b"\n" in worker.received:
                 line, _, worker.received = worker.received.partition(b"\n")
+                if worker.number == 0 and not worker.up:        # it has printed the banner
+                    for other in self.workers:
+                        self._tell(other, b"b")
                 worker.up, worker.files = True, json.loads(line)
 
     def _deal(self, port):
@@ -54699,15 +55233,17 @@ class Workers:
         elif self.settling:
             self.settling -= 1
             for worker in self.workers:
-                if worker.up and worker.channel is not None:
-                    self._tell(worker)
+                if worker.up:
+                    self._tell(worker, b"r")
 
     @staticmethod
-    def _tell(worker):
+    def _tell(worker, command):
+        """Commands are b"r", to look at files, and b"b", when the banner is printed."""
         try:
-            worker.channel.send(b"r")
+            if worker.channel is not None:
+                worker.channel.send(command)
         except OSError:
-            pass                        # it has died, or has more to do than to look at files
+            pass                        # it has died, or has more to do than to listen
 
     def _end(self):
         """Stops all, gently first."""
@@ -54736,7 +55272,8 @@ def serve_as_worker(scripts, options, number, channel, first, dealt):
         return EXIT_USAGE
     if first and number == 0:
         print_banner(server, options)
-    server.app.log.release()
+    if number == 0 or not first:        # the others wait for b"b"
+        server.app.log.release()
     if first and number == 0 and options.open:
         open_browser(server)
     command = b"r"
@@ -54745,7 +55282,9 @@ def serve_as_worker(scripts, options, number, channel, first, dealt):
         while not select.select([channel], [], [], 0.5)[0] and not stop.is_set():
             pass
         command = b"" if stop.is_set() else received(channel, 64)
-        if command:
+        if b"b" in command:
+            server.app.log.release()
+        if b"r" in command:
             try:
                 on_script_thread(server.app.refresh)
             except OSError as error:
@@ -54905,7 +55444,8 @@ test("only what is on the list can be chosen", async () => {
     // A vote goes to the server as a form. The answer comes over the stream, to everybody.
     async function vote(choice) {
       const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
-      const problem = response.status < 500 ? await response.text() : "The script failed. The terminal says where.";
+      const problem = response.status < 500 ? await response.text()
+        : "The script failed. The terminal says where.";
       $("answer").textContent = response.ok ? "" : problem;
     }
 
@@ -54956,10 +55496,13 @@ def write_starter(folder):
         print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_USAGE
     command, place = own_command(), shell_word(str(folder))
-    print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
+    print("\n".join([f"Written to {folder}:",
+                     *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
                      "What next:", f"  {command} {place} --open",
-                     f"      shows it at http://localhost:{DEFAULT_PORT}/: open that in two windows, and vote (phones can, too, with --share)",
-                     f"  {command} --test {place}", "      runs the tests", f"  {command} --docs", "      shows what scripts can call",
+                     f"      shows it at http://localhost:{DEFAULT_PORT}/: open that in two windows, and "
+                     "vote (phones can, too, with --share)",
+                     f"  {command} --test {place}", "      runs the tests", f"  {command} --docs",
+                     "      shows what scripts can call",
                      "  Change poll.js while the server runs: what you save is there at once."]))
     return EXIT_OK
 
@@ -55060,7 +55603,8 @@ def failure_report(realm, error, sources):
     if isinstance(error, ScriptTimeout):
         return f"{realm.name}  {error.message}"
     if not error.name or error.phase == "parse":
-        return error_report(error, sources, False) if error.name else "Uncaught " + realm.inspected(error.value)
+        return error_report(error, sources, False) if error.name \
+            else "Uncaught " + realm.inspected(error.value)
     last_line = error.stack.rpartition("\n")[2]
     cause = realm.inspected(error.value).partition(last_line)[2]
     cause = (cause if "\n    at" in error.stack else cause.removeprefix("]")).strip()
@@ -55174,7 +55718,8 @@ class Prompt:
             try:
                 self.evaluate(read_script(argument), last=True)
             except (OSError, ValueError) as error:
-                print(f"{argument} cannot be read: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+                print(f"{argument} cannot be read: {getattr(error, 'strerror', None) or error}",
+                      file=sys.stderr)
         else:
             print(f"There is no command .{command}; .help lists them all.", file=sys.stderr)
         return True
@@ -55269,15 +55814,19 @@ class ModuleEnd(Exception):
 
 
 def run_program(*_exception):
-    """main(), and then the end of the program. It runs as the hook of an exception that ends the module: as long as
-    the code of a program's first file runs, CPython keeps the syntax tree of that file, here 90 MiB."""
+    """main(), and then the end of the program. It runs as the hook of an exception that ends the module: as
+    long as the code of a program's first file runs, CPython keeps the syntax tree of that file, here 90
+    MiB."""
     sys.excepthook = sys.__excepthook__
     share_one_arena()
     gc.freeze()                         # what is there by now stays: no collection need look at it again
     try:
         code = main()
+        sys.stdout.flush()
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
+    except BrokenPipeError:             # `| head` has seen enough
+        os._exit(EXIT_PIPE)
     except Exception:
         sys.excepthook(*sys.exc_info())
         code = EXIT_USAGE
