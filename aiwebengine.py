@@ -185,10 +185,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions for a console                                                         18
           Realms of a terminal                                                            93
           The prompt                                                                     137
-    16  js2py, and the choice of an engine                                             1,685
+    16  js2py, and the choice of an engine                                             1,697
           js2py: the private copy                                                        306
           js2py: from JavaScript to Python                                               467
-          js2py: hardening                                                               242
+          js2py: hardening                                                               254
           js2py: realm                                                                   629
           Engines                                                                         32
     17  Streams: registry, connections, broadcaster                                    1,421
@@ -11058,7 +11058,7 @@ def assigned_names(statements):
 def is_stable(left, right):
     """Whether evaluating `right` cannot change the variable `left`."""
     variable = left.scope if isinstance(left, Identifier) else None
-    if type(variable) is not Variable:
+    if type(variable) is not Variable or variable.early:     # reading it early may throw
         return False
     if not variable.assigned:
         return not variable.is_global
@@ -33665,6 +33665,18 @@ def harden_js2py_texts(realm, copy):
             ("encodeURI", encode_uri, URI_CHANGED), ("encodeURIComponent", encode_uri, URI_COMPONENT_CHANGED),
             ("decodeURI", decode_uri, URI_RESERVED), ("decodeURIComponent", decode_uri, frozenset())):
         getattr(pyjs, name).code = on_text(function, table)
+    def last_index_of(searched, position, this, arguments):
+        this.cok()
+        text, searched, position = this.to_string().value, searched.to_string().value, position.to_number()
+        start = len(text) if position.is_nan() else min(max(position.to_int(), 0), len(text))
+        return last_position(text, searched, start + len(searched))
+
+    def compare(first, second, comparator, old=copy.modules["js2py.prototypes.jsarray"].sort_compare):
+        realm.poll()
+        return old(first, second, comparator)
+
+    copy.modules["js2py.prototypes.jsarray"].sort_compare = compare
+    replace_js2py(base.StringPrototype, "lastIndexOf", last_index_of)
     pyjs.escape.code = on_text(functools.partial(global_escape, None, undefined))
     pyjs.unescape.code = on_text(functools.partial(global_unescape, None, undefined))
     replace_js2py(base.ArrayPrototype, "join", join)
@@ -46230,7 +46242,7 @@ class Key:
 
     def is_shown(self, head):
         """Is the token in the URL, or given as `Authorization: Bearer`, as monitors do?"""
-        given = head.query.get("token") or head.fields.get("authorization", "").removeprefix("Bearer ")
+        given = head.query.get("token") or re.sub("(?i)^bearer +", "", head.fields.get("authorization", ""))
         return secrets.compare_digest(utf8(given), utf8(self.token))
 
     def opens(self, head):

@@ -2786,6 +2786,13 @@ var r = []; for (let i = 0; i < 2; i++) { let h = () => typeof x; try { h() } ca
 var token = {}, it = { [Symbol.asyncIterator]() { return this }, next: () => ({ done: false, get value() { throw token } }) };
 async function* f() { try { yield* it } catch (e) { return e === token } } f().next().then(x => { result = x.value })
 => true
+# 13.15.2 the object and the key of a target, and the left side of an operator, come before the right side
+var r = [], g = () => { throw new RangeError("right") };
+for (const f of [() => { d[1] = g(); let d = [] }, () => { d.x = g(); const d = {} }, () => { [1][d] = g(); const d = 1 },
+    () => { d + g(); const d = 1 }, () => { d[1] += g(); let d = [] }, () => { d.x(g()); let d }, () => { new C(g()); class C {} }])
+    try { f() } catch (e) { r.push(e.name) }
+result = r.join()
+=> ReferenceError,ReferenceError,ReferenceError,ReferenceError,ReferenceError,ReferenceError,ReferenceError
 # 22.1.2.2 String.fromCodePoint
 result = [String.fromCodePoint(0x1F600, 65, 0xFFFF, 0x10FFFF) === "\u{1F600}A\uFFFF\u{10FFFF}", String.fromCodePoint("65", true).length].join()
 => true,2
@@ -6090,6 +6097,21 @@ class Js2PyEngineTest(unittest.TestCase):
             self.evaluate(source, timeout)
         return caught.exception
 
+    def test_long_searches_and_sorts_end_at_the_time_limit(self):
+        for code, outcome in (
+                ("'abcabc'.lastIndexOf('bc') + ' ' + 'abcabc'.lastIndexOf('bc', 3) + ' ' + 'ab'.lastIndexOf('x')", "4 1 -1"),
+                ("var s = 'a'; for (var i = 0; i < 23; i++) s += s; s.lastIndexOf('b' + s.substr(0, 1000000))", -1),
+                ("var a = []; for (var i = 0; i < 20000; i++) a.push(i % 7); for (;;) a.sort()", "TimeoutError")):
+            realm = aiwebengine.check_engine("js2py")("long.js", console=lambda level, text: None)
+            before = time.thread_time()
+            with self.subTest(code):
+                try:
+                    found = realm.evaluate(code, timeout=2)
+                except aiwebengine.JSError as error:
+                    found = error.name
+                self.assertEqual(found, outcome)
+                self.assertLess(time.thread_time() - before, 4)
+
     def test_values_cross(self):
         cases = {"1 + 2": 3, "0.5": 0.5, "'é😀'": "é😀", "null": None, "undefined": aiwebengine.undefined,
                  "[1, 'a', null, [true]]": [1, "a", None, [True]], "({a: {b: [1]}})": {"a": {"b": [1]}},
@@ -6647,7 +6669,7 @@ class PromptTest(unittest.TestCase):
         self.assertEqual(code, 0)
         for part in ("> 8\n", "> 1.5\n", "> ... [ 3 ]\n"):
             self.assertIn(part, out)
-        for part in (f"none.js cannot be read: {os.strerror(errno.ENOENT)}", "There is no .nonsense here", "Unexpected token '.'",
+        for part in (f"none.js cannot be read: {os.strerror(errno.ENOENT)}", "There is no command .nonsense", "Unexpected token '.'",
                      "Uncaught SyntaxError: Unexpected end of input"):
             self.assertIn(part, err)
 
@@ -16181,7 +16203,7 @@ class DashboardTest(ServerCase):
             status, _, text = self.get("/engine/metrics")
             self.assertEqual(status, 200)
             self.assertNotIn("/say", text)      # what is registered is for this machine
-            token = {"Authorization": "Bearer " + self.server.key.token}
+            token = {"Authorization": "bearer " + self.server.key.token}
             self.assertIn("/say", self.get("/engine/metrics", **token)[2])
         self.refused({"X-Forwarded-For": "192.0.2.7"}, text="the machine that the server runs on")
 
