@@ -13,23 +13,23 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            399
+     1  This page: contents, imports, version                                            400
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         452
           Long texts                                                                     149
           Lengths and numbers                                                             39
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      353
-          Program and statements                                                          74
+     5  Syntax tree                                                                      355
+          Program and statements                                                          77
           Functions and classes                                                           31
           Literals and names                                                              36
           Expressions                                                                     75
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,354
+     6  Parser                                                                         2,388
           Parser: names and scopes                                                       252
-          Parser: statements                                                             480
+          Parser: statements                                                             512
           Parser: functions                                                              173
           Parser: classes                                                                200
           Parser: expressions                                                            457
@@ -37,9 +37,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               184
           Parser: modules                                                                217
           Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,365
+     7  Scope analysis                                                                 1,366
           Variables and scopes                                                           178
-          Resolving names                                                                832
+          Resolving names                                                                833
           Types of variables                                                             344
      8  Values and objects                                                             1,264
           Property descriptors                                                           213
@@ -54,11 +54,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     248
           Iteration                                                                      164
-    10  Code generator                                                                 4,046
+    10  Code generator                                                                 4,089
           Nodes of Python                                                                200
           Functions and their variables                                                  474
-          Statements                                                                     180
-          Loops, jumps and try                                                           443
+          Statements                                                                     214
+          Loops, jumps and try                                                           452
           Destructuring                                                                  161
           Expressions                                                                    247
           Classes                                                                        182
@@ -69,14 +69,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          181
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,124
+    11  Built-ins of the language                                                      9,300
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     69
-          Error                                                                          250
+          Error                                                                          264
           Number                                                                         314
           BigInt                                                                          50
           Math                                                                           170
@@ -121,6 +121,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async generators                                                               112
           Async iteration                                                                162
           Array.fromAsync                                                                 42
+          Disposal of resources                                                          162
           JSON: parsing                                                                  438
           JSON: writing                                                                  360
           Reflect                                                                         73
@@ -1352,11 +1353,10 @@ class NodeClass(type):
         own = tuple(fields.split()) if isinstance(fields, str) else fields
         taken = bases[0].taken + own if bases else own
         stores = [f"self.{field} = {field}" for field in taken] + (bases[0].presets if bases else [])
-        constructor = {}
-        exec(f"def __init__(self{''.join(f', {field}=None' for field in taken)}): {'; '.join(stores) or 'pass'}",
-             constructor)
-        return super().__new__(cls, name, bases, {"__slots__": own, "fields": own, "taken": taken, "presets": [],
-                                                  "__init__": constructor["__init__"], **space})
+        parameters, made = "".join(f", {field}=None" for field in taken), {}
+        exec(f"def __init__(self{parameters}): {'; '.join(stores) or 'pass'}", made)
+        return super().__new__(cls, name, bases, {"__slots__": own, "fields": own, "taken": taken,
+                                                  "presets": [], **made, **space})
 
     def __init__(cls, name, bases, space, fields=""):
         super().__init__(name, bases, space)
@@ -1475,6 +1475,9 @@ class ForInStatement(Node, fields="left right body"):
 
 class ForOfStatement(Node, fields="left right body is_await"):
     """for (left of right) body, for await (left of right) body"""
+
+#: The kinds of VariableDeclarations whose values are disposed of at the end of their block.
+USING = ("using", "await using")
 
 class VariableDeclaration(Node, fields="kind declarations"):
     """kind declarations;   kind: "var", "let" or "const" """
@@ -1722,6 +1725,8 @@ _UNARY_OPERATORS = frozenset("typeof void delete ! ~ + - ++ --".split())
 _EXPRESSION_ENDS = frozenset(") ] } , ; : end name".split())
 _SUBSCRIPTS = frozenset(". ( [ ?. template".split())
 _LOOPS = frozenset(("for", "while", "do"))
+#: How a declaration with `using` begins, and the first name in it.
+_USING = re.compile(r"(await[ \t]+)?using[ \t]+(?!(?:in|instanceof)\b)([\w$\\]+)[ \t]*(=(?!=))?")
 
 _IDENTIFIER_NAMES = JS_KEYWORDS | {"name", "escaped"}
 _PROPERTY_KEYS = _IDENTIFIER_NAMES | {"string", "number", "bigint", "[", "private"}
@@ -2069,6 +2074,8 @@ class StatementParser(NameParser):
                 if self.strict else "In non-strict mode code, functions can only be declared at top level, "
                 "inside a block, or as the body of an if statement.")
         if type == "name" and self.escaped_at != self.start:
+            if self.using_kind() is not None:
+                raise self.error(_SINGLE_STATEMENT)
             if self.value == "let" and not self.strict:
                 following, _, newline = self.peek()
                 if following == "[" or not newline and following in ("name", "{"):
@@ -2118,6 +2125,13 @@ class StatementParser(NameParser):
 
     def parse_name_statement(self):
         """Read a statement that begins with an identifier or one of the contextual keywords."""
+        using = self.using_kind()
+        if using is not None:
+            function = self.function
+            if self.declarations.is_function and not (function.returns or function.static_block
+                                                      or self.is_module):
+                raise self.error(f"'{using}' declarations are not allowed at the top level of a script")
+            return self.parse_variable_statement(using)
         if self.value in ("let", "async") and self.escaped_at != self.start:
             following, value, newline = self.peek()
             if self.value == "async":
@@ -2196,10 +2210,22 @@ class StatementParser(NameParser):
         body = self.check_labelled_function(self.parse_substatement())
         return self.finish(WithStatement(value, body), start, line, column)
 
-    def parse_variable_statement(self):
+    def using_kind(self, in_for=False):
+        """The kind of a declaration that begins here: "using", "await using"; None for anything else."""
+        if self.value not in ("using", "await") or self.type != "name" or self.escaped_at == self.start:
+            return None
+        match = _USING.match(self.source, self.start)
+        if match is None or (in_for and match[2] == "of" and not match[3]) \
+                or (match[1] and not self.function.is_async):
+            return None
+        return "await using" if match[1] else "using"
+
+    def parse_variable_statement(self, using=None):
         start, line, column = self.start, self.line, self.start - self.line_start
-        kind = self.value
+        kind = using or self.value
         self.advance()
+        if using == "await using":
+            self.advance()
         declarations = self.parse_declarators(kind, False)
         self.consume_semicolon()
         return self.finish(VariableDeclaration(kind, declarations), start, line, column)
@@ -2213,6 +2239,8 @@ class StatementParser(NameParser):
                 target = self.parse_binding_name()
                 self.declare(kind, target)
             else:
+                if kind in USING:
+                    self.unexpected()
                 names = []
                 target = self.parse_binding_target(names)
                 for identifier in names:
@@ -2224,8 +2252,8 @@ class StatementParser(NameParser):
             elif not (in_for and (self.type == "in" or self.is_name("of"))):
                 if target.__class__ is not Identifier:
                     raise self.error("Missing initializer in destructuring declaration")
-                if kind == "const":
-                    raise self.error("Missing initializer in const declaration")
+                if kind == "const" or kind in USING:
+                    raise self.error(f"Missing initializer in {kind} declaration")
             declarations.append(self.finish(VariableDeclarator(target, init), start, line, column))
             if self.type != ",":
                 return declarations
@@ -2308,6 +2336,7 @@ class StatementParser(NameParser):
         if first_type == "name" and word == "let" and self.escaped_at != first:
             following = self.peek()[0]
             declares = following in ("[", "{", "escaped", "name")
+        declares = declares or self.using_kind(True) is not None
         init = None
         if declares:
             init = self.parse_for_declaration()
@@ -2333,8 +2362,10 @@ class StatementParser(NameParser):
 
     def parse_for_declaration(self):
         start, line, column = self.start, self.line, self.start - self.line_start
-        kind = self.value
+        kind = self.using_kind(True) or self.value
         self.advance()
+        if kind == "await using":
+            self.advance()
         declarations = self.parse_declarators(kind, True)
         return self.finish(VariableDeclaration(kind, declarations), start, line, column)
 
@@ -2346,6 +2377,8 @@ class StatementParser(NameParser):
                              node.start)
         declarator = node.declarations[0]
         plain = node.kind == "var" and declarator.id.__class__ is Identifier
+        if node.kind in USING and not is_of:
+            raise self.error(f"A for-in loop cannot declare with '{node.kind}'", node.start)
         if declarator.init is not None and (is_of or self.strict or not plain):     # B.3.5 allows the others
             raise self.error(f"{loop} loop variable declaration may not have an initializer.", node.start)
 
@@ -2441,7 +2474,11 @@ class StatementParser(NameParser):
         self.expect(":")
         consequent = []
         while self.type not in ("case", "default", "}"):
-            consequent.append(self.parse_statement())
+            statement = self.parse_statement()
+            if statement.__class__ is VariableDeclaration and statement.kind in USING:
+                raise self.error(f"'{statement.kind}' declarations are not allowed in case clauses",
+                                 statement.start)
+            consequent.append(statement)
             self.check_covers()
         return self.finish(SwitchCase(test, consequent), start, line, column)
 
@@ -4331,6 +4368,7 @@ class ScopeAnalyzer:
                     self.declare(scope, "import", specifier.local, statement.start, statement.end)
 
     def declare(self, scope, kind, identifier, start, end):
+        kind = "const" if kind in USING else kind
         variable = scope.declare(kind, identifier.name, start, end)
         if variable.region is None:
             variable.region = self.region
@@ -8541,9 +8579,43 @@ class FunctionEmitter(NodeMaker):
 class StatementEmitter(FunctionEmitter):
     """Translates statements, and the declarations of modules."""
 
+    #: The temporary with the list of what `using` declared in the innermost block with one.
+    resources = None
+
     def statements(self, nodes):
+        kinds = {node.kind for node in nodes if type(node) is VariableDeclaration and node.kind in USING}
+        if kinds:
+            self.disposing(lambda: self.all_statements(nodes), "await using" in kinds)
+        else:
+            self.all_statements(nodes)
+
+    def all_statements(self, nodes):
         for node in nodes:
             self.statement(node)
+
+    def disposing(self, visit, is_async):
+        """What visit() emits, and then, however it ends, the disposal of what `using` declared (14.2.2)."""
+        resources, failure = self.temporary(), self.temporary()
+        self.emit_assign(resources, self.node(ast.List, [], _LOAD))
+        self.emit_assign(failure, self.const(None))
+        outer, self.resources = self.resources, resources
+        body = self.collect(visit)
+        self.resources = outer
+        handler = self.node(ast.ExceptHandler, self.name("BaseException"), "error", [
+            self.node(ast.Assign, [self.store(failure)], self.name("error")),
+            self.node(ast.Raise, None, None)])
+        closing = self.call("async_dispose" if is_async else "dispose", self.name(resources),
+                            self.name(failure))
+        if is_async:
+            closing.args.append(self.const(self.is_generator))
+            closing = self.node(ast.YieldFrom, closing)
+        self.emit(self.node(ast.Try, body, [handler], [], [self.node(ast.Expr, closing)]))
+
+    def used(self, kind, value):
+        """The value of a declaration, noted for its disposal where the kind is one of USING."""
+        if kind not in USING:
+            return value
+        return self.call("use_resource", self.name(self.resources), value, self.const(kind == "await using"))
 
     def statement(self, node):
         poll_interrupt()
@@ -8609,7 +8681,7 @@ class StatementEmitter(FunctionEmitter):
                     self.emit_store(target.scope, self.name("undefined"), True)
                 continue
             if isinstance(target, Identifier):
-                value = self.named(init, target.name)
+                value = self.used(node.kind, self.named(init, target.name))
                 self.line, self.column = declarator.line, declarator.column
                 if type(target.scope) is Variable:
                     self.emit_store(target.scope, value, True)
@@ -8899,7 +8971,9 @@ class LoopEmitter(StatementEmitter):
                 self.emit_assign(variable.python, self.call("Cell", self.load_variable(variable)))
             self.while_loop(node, node.test, body)
             self.finish_loop(jump)
-        self.in_scope(scope, inside)
+        kind = node.init.kind if isinstance(node.init, VariableDeclaration) else None
+        self.in_scope(scope, inside if kind not in USING
+                      else lambda: self.disposing(inside, kind == "await using"))
 
     def visit_ForInStatement(self, node):
         labels = self.take_labels()
@@ -8922,7 +8996,8 @@ class LoopEmitter(StatementEmitter):
         """for target in values: body"""
         left, scope = node.left, node.scope
         target = left.declarations[0].id if isinstance(left, VariableDeclaration) else left
-        simple = isinstance(target, Identifier) and type(target.scope) is Variable \
+        using = left.kind if isinstance(left, VariableDeclaration) and left.kind in USING else None
+        simple = isinstance(target, Identifier) and type(target.scope) is Variable and using is None \
             and not target.scope.boxed and (isinstance(left, VariableDeclaration)
                                             or not (self.is_constant(target.scope) or target.scope.early))
         if simple:
@@ -8939,6 +9014,12 @@ class LoopEmitter(StatementEmitter):
                 for variable in scope.names.values():
                     self.declare_cell(variable)
                 self.at(target)
+                if using is not None:
+                    self.disposing(lambda: (self.bind(target, self.used(using, self.name(id))),
+                                            self.statement(node.body)),
+                                   using == "await using")
+                    self.block = outer
+                    return
                 if isinstance(left, VariableDeclaration):
                     self.bind(target, self.name(id))
                 else:
@@ -12977,6 +13058,20 @@ def aggregate_error_construct(realm, new_target, errors=undefined, message=undef
     error = new_error_object(realm, new_target, "AggregateError", message, options)
     define_hidden(error, "errors", realm.new_array(iterable_to_list(realm, errors)))
     return error
+
+
+SUPPRESSED_ERROR = BuiltinClass("SuppressedError", parent="ErrorPrototype", base="Error")
+SUPPRESSED_ERROR.value("name", "SuppressedError")
+SUPPRESSED_ERROR.value("message", "")
+
+
+@SUPPRESSED_ERROR.constructor(3, call=True)
+def suppressed_error_construct(realm, new_target, error=undefined, suppressed=undefined, message=undefined,
+                               *_):
+    result = new_error_object(realm, new_target, "SuppressedError", message, undefined)
+    define_hidden(result, "error", error)
+    define_hidden(result, "suppressed", suppressed)
+    return result
 
 
 # -- Number (21.1) -----------------------------------------------------------------------
@@ -19662,6 +19757,168 @@ def async_from_array_like(realm, ctor, source, mapper, receiver):
     return target
 
 
+# -- Disposal of resources (27.3, 27.4) --------------------------------------------------
+
+@runtime_helper
+def use_resource(realm, resources, value, is_async):
+    """AddDisposableResource: notes (value, whether its disposal is awaited, function or None); gives the
+    value."""
+    if value is undefined or value is null:
+        if is_async:
+            resources.append((value, True, None))
+        return value
+    if not isinstance(value, JSObject):
+        raise JSTypeError(f"{display(value)} is not an object that can be disposed of")
+    method = get_method(realm, value, SYM_ASYNC_DISPOSE) if is_async else undefined
+    run = getattr(method, "fn", None)
+    if method is undefined:
+        method = get_method(realm, value, SYM_DISPOSE)
+        if method is undefined:
+            wanted = "asyncDispose or Symbol.dispose" if is_async else "dispose"
+            raise JSTypeError(f"{display(value)} has no method Symbol.{wanted}")
+        run = method.fn if not is_async else lambda this: (method.fn(this), undefined)[1]
+    resources.append((value, is_async, run))
+    return value
+
+
+def disposal(realm, resources, failure, wrap=lambda value: value):
+    """DisposeResources: a Python generator of what is to be awaited. `failure` is the exception under way;
+    raises another where a disposal throws."""
+    if isinstance(failure, (Interrupted, GeneratorExit)):
+        return
+    failure, thrown = None if isinstance(failure, GeneratorReturn) else failure, None
+    must_await = has_awaited = False
+    for value, is_async, run in reversed(resources):
+        if must_await and not is_async and not has_awaited:
+            must_await = False
+            yield wrap(undefined)
+        if run is None:
+            must_await = True
+            continue
+        try:
+            result = run(value)
+            if is_async:
+                has_awaited = True
+                yield wrap(result)
+        except Exception as error:
+            if failure is not None:
+                error = JSError(suppressed_error_construct(
+                    realm, undefined, realm.thrown_value(error), realm.thrown_value(failure)))
+            failure = thrown = error
+    if must_await and not has_awaited:
+        yield wrap(undefined)
+    if thrown is not None:
+        raise thrown
+
+
+@runtime_helper
+def dispose(realm, resources, failure):
+    for _ in disposal(realm, resources, failure):
+        pass
+
+
+@runtime_helper
+def async_dispose(realm, resources, failure, wrap):
+    """A Python generator to yield from. `wrap`: the caller is an async generator."""
+    return disposal(realm, resources, failure, *([Await] if wrap else []))
+
+
+class JSDisposableStack(JSObject):
+    """A DisposableStack; `resources` is None once it was disposed of."""
+
+    __slots__ = ("resources",)
+    class_name = "DisposableStack"
+
+    def __init__(self, proto):
+        JSObject.__init__(self, proto)
+        self.resources = []
+
+
+class JSAsyncDisposableStack(JSObject):
+    """The same for AsyncDisposableStack."""
+
+    __slots__ = ("resources",)
+    class_name = "AsyncDisposableStack"
+    __init__ = JSDisposableStack.__init__
+
+
+def declare_disposable_stack(name, made, is_async):
+    """The table of DisposableStack or AsyncDisposableStack."""
+    table = BuiltinClass(name, made, tag=name)
+
+    @table.constructor(0)
+    def construct_stack(realm, new_target, *_):
+        return made(proto_from(realm, new_target, name + "Prototype"))
+
+    def resources_of(stack):
+        if stack.resources is None:
+            raise JSReferenceError(f"The {name} was disposed of already")
+        return stack.resources
+
+    @table.method("use", 1)
+    def use(realm, this, value=undefined, *_):
+        return use_resource(realm, resources_of(this), value, is_async)
+
+    @table.method("adopt", 2)
+    def adopt(realm, this, value=undefined, on_dispose=undefined, *_):
+        resources = resources_of(this)
+        run = require_callable(on_dispose).fn
+        resources.append((undefined, is_async, lambda _this: run(undefined, value)))
+        return value
+
+    @table.method("defer", 1)
+    def defer(realm, this, on_dispose=undefined, *_):
+        resources = resources_of(this)
+        run = require_callable(on_dispose).fn
+        resources.append((undefined, is_async, lambda _this: run(undefined)))
+        return undefined
+
+    @table.method("move")
+    def move(realm, this, *_):
+        moved = made(getattr(realm, name + "Prototype"))
+        moved.resources, this.resources = resources_of(this), None
+        return moved
+
+    table.getters(disposed=lambda realm, this, *_: this.resources is None)
+    return table
+
+
+DISPOSABLE_STACK = declare_disposable_stack("DisposableStack", JSDisposableStack, False)
+ASYNC_DISPOSABLE_STACK = declare_disposable_stack("AsyncDisposableStack", JSAsyncDisposableStack, True)
+
+
+@DISPOSABLE_STACK.method("dispose")
+def disposable_stack_dispose(realm, this, *_):
+    resources, this.resources = this.resources or (), None
+    dispose(realm, resources, None)
+    return undefined
+
+
+@ASYNC_DISPOSABLE_STACK.method("disposeAsync", receiver=False)
+def async_disposable_stack_dispose(realm, this, *_):
+    def body():
+        if type(this) is not JSAsyncDisposableStack:
+            raise JSTypeError(f"{display(this)} is not an AsyncDisposableStack")
+        resources, this.resources = this.resources or (), None
+        yield from disposal(realm, resources, None)
+        return undefined
+    return run_async(realm, body())
+
+
+DISPOSABLE_STACK.alias(SYM_DISPOSE, "dispose")
+ASYNC_DISPOSABLE_STACK.alias(SYM_ASYNC_DISPOSE, "disposeAsync")
+
+
+@ASYNC_ITERATOR.method(SYM_ASYNC_DISPOSE)
+def async_iterator_async_dispose(realm, this, *_):
+    def body():
+        method = get_method(realm, this, "return")
+        if method is not undefined:
+            yield method.fn(this)
+        return undefined
+    return run_async(realm, body())
+
+
 # -- JSON: parsing (25.5.1) --------------------------------------------------------------
 
 JSON = Namespace("JSON", tag="JSON")
@@ -24088,15 +24345,15 @@ REGEXP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 #: What RegExp.escape() changes (22.2.5.1), and its control escapes.
 _REGEXP_ESCAPED = re.compile(r"^[0-9A-Za-z]|[\^$\\.*+?()[\]{}|/]|[,\-=<>#&!%:;@~'`\"\s\ufeff]"
                              "|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
-_CONTROL_ESCAPES = {"\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r"}
+_ESCAPED_CONTROLS = {"\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r"}
 
 
 def escape_for_regexp(match):
     char = match[0]
     if char in "^$\\.*+?()[]{}|/":
         return "\\" + char
-    if char in _CONTROL_ESCAPES:
-        return "\\" + _CONTROL_ESCAPES[char]
+    if char in _ESCAPED_CONTROLS:
+        return "\\" + _ESCAPED_CONTROLS[char]
     if char in "\x1c\x1d\x1e\x1f\x85":  # white space in Python only
         return char
     return f"\\x{ord(char):02x}" if char <= "\xff" else f"\\u{ord(char):04x}"

@@ -2771,6 +2771,36 @@ var render = new Function("obj", "var p = ''; with (obj) { p += 'Hi ' + name + (
 """)
 
 
+class UsingTest(unittest.TestCase):
+    """Declarations with `using` and the stacks of resources (14.3.2, 27.3, 27.4)."""
+
+    test_cases = conformance(r"""
+# the last is disposed of first, however the block is left
+var log = [], R = n => ({ [Symbol.dispose]() { log.push("d" + n) } })
+function f() { using a = R(1), b = R(2); { using c = R(3); log.push("in") } for (const x of [4, 5, 6]) { using r = R(x); if (x === 4) continue; break } return "r" }
+function* g() { using a = R("g"); yield 1; yield 2 } log.push(f()); for (const x of g()) break; for (using u of [R("u"), null]) log.push("it")
+=> in d3 d4 d5 d2 d1 r dg it du it
+# an error of a disposal suppresses the one before
+var R = n => ({ [Symbol.dispose]() { throw n } }); try { { using a = R(1); using b = R(2); throw 0 } } catch (e) { result = [e.name, e.error, e.suppressed.error, e.suppressed.suppressed].join() }
+=> SuppressedError,1,2,0
+# await using waits, in functions and async generators
+var log = [], A = n => ({ async [Symbol.asyncDispose]() { log.push("s" + n); await 0; log.push("e" + n) } })
+async function f() { await using a = A(1); await using b = A(2), none = null; log.push("body") } async function* g() { await using c = A(3); yield 1 }
+f().then(async () => { for await (const x of g()) break; log.push("done") })
+=> body s2 e2 s1 e1 s3 e3 done
+# where it is not allowed, and where it is an ordinary name
+var m = c => { try { return (0, eval)(c) } catch (e) { return e.name } }
+result = ["using x = null", "if (1) using y = null", "{ using z }", "{ for (using i in {}) ; }", "switch (1) { case 1: using q = null }", "{ using v = 5 }",
+"{ let using = 1; using\nfoo: using + 1 }", "for (using of [7]) ; using"].map(m).join()
+=> SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,TypeError,2,7
+# DisposableStack and AsyncDisposableStack
+var log = [], s = new DisposableStack(); s.use({ [Symbol.dispose]() { log.push("use") } }); s.adopt(1, v => log.push("adopt" + v)); s.defer(() => log.push("defer"))
+var moved = s.move(); log.push(s.disposed, thrown(() => s.use(null))); moved.dispose(); moved.dispose(); log.push(moved.disposed)
+var a = new AsyncDisposableStack(); a.defer(async () => log.push("async")); a.disposeAsync().then(() => log.push("after"))
+=> true ReferenceError defer adopt1 use true async after
+""")
+
+
 class UninitializedTest(unittest.TestCase):
     """Names that are used before their declaration has run, where each turn of a loop has its own."""
 
@@ -3135,8 +3165,8 @@ var log = [], put = x => log.push(x); Promise.try((a, b) => a + b, 1, 2).then(pu
 Array.fromAsync([1, Promise.resolve(2)], x => x * 10).then(x => put(x.join("+"))); Array.fromAsync({ length: 1, 0: "like" }).then(x => put(x[0]))
 => 3 no like 10+20
 # RegExp.escape
-result = [RegExp.escape("a.b*c-d/ e"), new RegExp(RegExp.escape("1+1=(2)")).test("1+1=(2)"), thrown(() => RegExp.escape(1))].join()
-=> \x61\.b\*c\x2dd\/\x20e,true,TypeError
+result = [RegExp.escape("a.b*c-d/ e"), RegExp.escape("\n"), /^\n\t$/.test("\n\t"), new RegExp(RegExp.escape("1+1=(2)")).test("1+1=(2)"), thrown(() => RegExp.escape(1))].join()
+=> \x61\.b\*c\x2dd\/\x20e,\n,true,true,TypeError
 # Uint8Array: base64 and hex
 var b = new Uint8Array([251, 255, 0]), t = new Uint8Array(2); result = [b.toBase64(), b.toBase64({ alphabet: "base64url" }), new Uint8Array([1]).toBase64({ omitPadding: true }),
 Uint8Array.fromBase64(" -_8A ", { alphabet: "base64url" }), b.toHex(), Uint8Array.fromHex("00fF"), JSON.stringify(t.setFromBase64("AQIDBA==")), t,
