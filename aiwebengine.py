@@ -13,14 +13,14 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            400
+     1  This page: contents, imports, version                                            401
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         452
+     3  ERRORS, TEXT AND NUMBERS                                                         453
           Long texts                                                                     149
-          Lengths and numbers                                                             39
+          Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      359
+     5  Syntax tree                                                                      355
           Program and statements                                                          77
           Functions and classes                                                           31
           Literals and names                                                              36
@@ -41,35 +41,35 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           178
           Resolving names                                                                833
           Types of variables                                                             344
-     8  Values and objects                                                             1,264
-          Property descriptors                                                           213
+     8  Values and objects                                                             1,266
+          Property descriptors                                                           215
           Ordinary objects                                                               417
           Functions                                                                      137
           Arrays                                                                         320
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,056
+     9  Conversions and operators                                                      1,059
           Numbers and text                                                               124
           Type conversion                                                                252
-          Objects                                                                        153
+          Objects                                                                        156
           Equality and order                                                              86
           Arithmetic                                                                     248
           Iteration                                                                      164
-    10  Code generator                                                                 4,089
+    10  Code generator                                                                 4,127
           Nodes of Python                                                                200
           Functions and their variables                                                  474
           Statements                                                                     214
           Loops, jumps and try                                                           452
-          Destructuring                                                                  161
+          Destructuring                                                                  177
           Expressions                                                                    247
           Classes                                                                        182
           Operators                                                                      422
           Assignments                                                                    334
-          Members and calls                                                              424
+          Members and calls                                                              446
           Members as targets                                                             104
           Questions about nodes                                                          181
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,300
+    11  Built-ins of the language                                                      9,319
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -98,10 +98,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: constructor                                                             51
           Iterator prototypes                                                             10
           Array                                                                          144
-          Array: callbacks                                                               109
+          Array: callbacks                                                               111
           Array: order                                                                   126
-          Array: prototype methods                                                       547
-          Array: methods that typed arrays share                                          79
+          Array: prototype methods                                                       553
+          Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 44
           Map and Set                                                                    434
@@ -127,11 +127,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,351
+    12  Regular expressions                                                            3,320
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
-          RegExp: the tree of a pattern                                                  141
+          RegExp: the tree of a pattern                                                  110
           RegExp: equivalent trees that either machine likes better                       37
           RegExp: the parser of patterns                                                 551
           RegExp: patterns for Python's `re`                                             141
@@ -168,9 +168,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,969
+    15  Realm, jobs and timers                                                         3,993
           Helpers of generated code: any realm                                           359
-          Helpers of generated code: one realm                                           884
+          Helpers of generated code: one realm                                           245
+          Helpers of generated code: shortcuts                                           663
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        418
@@ -200,10 +201,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        144
           Broadcaster                                                                    449
-    18  GraphQL                                                                        5,093
+    18  GraphQL                                                                        5,086
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
-          GraphQL syntax tree                                                            109
+          GraphQL syntax tree                                                            102
           GraphQL parser                                                                 384
           GraphQL types                                                                  148
           GraphQL scalars                                                                172
@@ -802,7 +803,8 @@ def check_string_length(length):
 
 def checked_text(text):
     """A text that is not too long, or a RangeError."""
-    check_string_length(len(text))
+    if len(text) > MAX_STRING_LENGTH:
+        check_string_length(len(text))
     return text
 
 
@@ -1345,22 +1347,18 @@ class JSLexer:
 # compiler. Strings in nodes are JavaScript strings: Python text of UTF-16 code units.
 # ======================================================================================
 
-def _node_constructor(fields):
-    """Return `__init__(self, <fields>)` that stores every field; a part left out is None."""
-    parameters = "".join(f", {field}=None" for field in fields)
-    stores = "".join(f"; self.{field} = {field}" for field in fields)
-    namespace = {}
-    exec(f"def __init__(self{parameters}): self.parenthesized = False{stores}", namespace)
-    return namespace["__init__"]
-
-
 class NodeClass(type):
     """The class of classes of nodes: those of `class If(Node, fields="test body")` have these attributes,
-    which their constructor takes in this order."""
+    which their constructor takes in this order; one left out is None."""
 
     def __new__(cls, name, bases, space, fields=""):
-        names = tuple(fields.split()) if isinstance(fields, str) else fields
-        return super().__new__(cls, name, bases, {"__slots__": names, "fields": names, **space})
+        own = tuple(fields.split()) if isinstance(fields, str) else fields
+        taken = bases[0].taken + own if bases else own
+        stores = [f"self.{field} = {field}" for field in taken] + (bases[0].presets if bases else [])
+        parameters, made = "".join(f", {field}=None" for field in taken), {}
+        exec(f"def __init__(self{parameters}): {'; '.join(stores) or 'pass'}", made)
+        return super().__new__(cls, name, bases, {"__slots__": own, "fields": own, "taken": taken,
+                                                  "presets": [], **made, **space})
 
     def __init__(cls, name, bases, space, fields=""):
         super().__init__(name, bases, space)
@@ -1380,8 +1378,8 @@ class Node(metaclass=NodeClass):
 
     __slots__ = ("start", "end", "line", "column", "end_line", "end_column", "parenthesized", "scope")
 
-    def __init_subclass__(cls):
-        cls.__init__ = _node_constructor(cls.fields)
+    #: What each constructor does besides.
+    presets = ["self.parenthesized = False"]
 
     def at(self, other):
         """Take over the position of another node; return self."""
@@ -5721,6 +5719,8 @@ class ProtectedAttrs(dict):
         if value is not self.originals.get(key):
             for name in self.relied_on.get(key, ()):
                 setattr(self.realm, name, False)
+                if name in self.realm.runtime:      # generated code asks, too
+                    self.realm.runtime[name] = False
 
     def __setitem__(self, key, flags):
         dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int
@@ -6769,15 +6769,15 @@ def number_to_string(value):
     """Number::toString with radix 10 (6.1.6.1.20)."""
     if type(value) is int:
         return str(value)
+    text = repr(value)
+    if text[-2:] == ".0":
+        return "0" if value == 0 else text[:-2]
+    if "e" not in text and "n" not in text and "0.0000" not in text[:7]:
+        return text
     if value != value:
         return "NaN"
-    if value in (INFINITY, -INFINITY):
+    if value - value != 0:
         return "Infinity" if value > 0 else "-Infinity"
-    text = repr(value)
-    if text.endswith(".0"):
-        return "0" if value == 0 else text[:-2]
-    if "e" not in text and not text.startswith(("0.0000", "-0.0000")):
-        return text
     sign = "-" if text[0] == "-" else ""
     mantissa, _, exponent = text.lstrip("-").partition("e")
     whole, _, fraction = mantissa.partition(".")
@@ -7206,6 +7206,9 @@ def instance_of(value, target):
         raise JSTypeError("Right-hand side of 'instanceof' is not an object")
     handler = target.get(SYM_HAS_INSTANCE)
     if handler is not undefined and handler is not null:
+        if type(handler) is JSFunction and handler.info.kind == "builtin" \
+                and handler.info.name == "[Symbol.hasInstance]":
+            return ordinary_has_instance(target, value)
         return to_boolean(call(handler, target, value))
     if target.fn is None:
         raise JSTypeError("Right-hand side of 'instanceof' is not callable")
@@ -9361,9 +9364,16 @@ class DestructuringEmitter(LoopEmitter):
         text = self.iterable_text(self.source_of[1]) if pattern is self.source_of[0] else []
         if all(element is None or self.is_unseen(element, store == self.assign_one)
                for element in pattern.elements):
-            values = self.temporary()
-            self.emit_assign(values,
-                             self.call("first_values", value, self.const(len(pattern.elements)), *text))
+            values, count = self.temporary(), self.const(len(pattern.elements))
+            if self.runs_often():
+                value, first = self.reusable(value)
+                size = self.call("len", self.attribute(value, "items"))
+                plain = self.both(*self.plain_array_tests(first, value, "array_iteration_untouched"),
+                                  self.compare(size, ast.GtE(), count))
+                self.emit_assign(values, self.either(plain, self.attribute(value, "items"),
+                                                     self.call("first_values", value, count, *text)))
+            else:
+                self.emit_assign(values, self.call("first_values", value, count, *text))
             for index, element in enumerate(pattern.elements):
                 if element is not None:
                     self.at(element)
@@ -9380,6 +9390,15 @@ class DestructuringEmitter(LoopEmitter):
         self.out += self.guarded_loop(body, iterator)
         if not (pattern.elements and isinstance(pattern.elements[-1], RestElement)):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
+
+    def plain_array_tests(self, first, value, untouched):
+        """Conditions that a value is an array of this realm with nothing of its own but elements, and that
+        what `untouched` stands for is as it was made."""
+        return (self.type_is(first, "JSArray"),
+                self.compare(self.attribute(value, "attrs"), _IS, self.const(None)),
+                self.negated(self.attribute(value, "props")),
+                self.compare(self.attribute(value, "proto"), _IS, self.name("ArrayPrototype")),
+                self.name(untouched))
 
     def is_unseen(self, element, assigned):
         """Whether an element of a pattern is a variable that only this function sees, and whose store cannot
@@ -10386,7 +10405,7 @@ class AssignmentEmitter(OperatorEmitter):
                 self.at(target)
                 self.assign_one(target, value)
         array = self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
-        self.emit_if(self.call("plain_arrays"), self.collect(assign),
+        self.emit_if(self.name("array_iteration_untouched"), self.collect(assign),
                      self.collect(lambda: self.assign_target(left, array)))
 
     def store_element(self, target, right):
@@ -10792,6 +10811,28 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(callee, Identifier) and callee.name == "eval" and not node.optional:
             return self.direct_eval(node)
         return self.call_with(callee, [], node.arguments, node.optional)
+
+    def effect_CallExpression(self, node):
+        """A call as a statement: array.push(value) is done inline."""
+        callee, arguments = node.callee, node.arguments
+        if not (isinstance(callee, MemberExpression) and not callee.computed and not callee.optional
+                and callee.property.name == "push" and len(arguments) == 1 and not node.optional
+                and not isinstance(callee.property, PrivateName) and not isinstance(callee.object, Super)
+                and not isinstance(arguments[0], SpreadElement) and self.runs_often()
+                and not self.needs_lift(node) and chain_length(node) <= MAX_EXPRESSION_DEPTH):
+            self.emit_value(self.visit_CallExpression(node))
+            return
+        obj = self.fixed(callee.object, arguments[0])
+        value = self.expression(arguments[0])
+        if not isinstance(value, (ast.Name, ast.Constant)):
+            value = self.saved(value)
+        items = self.attribute(obj, "items")
+        check = self.both(*self.plain_array_tests(obj, obj, "push_untouched"), self.compare(
+            self.call("len", items), ast.Lt(), self.name("appendable")))
+        self.line, self.column = callee.property.line, callee.property.column
+        slow = self.call("push", obj, self.const(self.text(callee)), value)
+        self.emit_if(check, [self.node(ast.Expr, self.apply(self.attribute(items, "append"), [value]))],
+                     [self.node(ast.Expr, slow)])
 
     def direct_eval(self, node):
         """eval(…): its text gets the Cells of all that is around it. `this` may not be there yet in a
@@ -15368,6 +15409,8 @@ def sparse_indices(obj, indices):
 
 
 def array_and_length(realm, this):
+    if type(this) is JSArray:
+        return this, len(this.items)
     obj = to_object(realm, this)
     return obj, length_of_array_like(obj)
 
@@ -15751,6 +15794,10 @@ def join_elements(realm, obj, length, separator, make_text):
     """The elements as one string; "" for an array that is being joined already."""
     check_string_length((length - 1) * len(separator))
     realm.poll()
+    if type(obj) is JSArray and length < 10_000 and {*map(type, obj.items)} <= {int, str}:
+        texts = [*map(str, obj.items)]
+        check_string_length(sum(map(len, texts)) + (length - 1) * len(separator))
+        return separator.join(texts)
     joining = realm.host_hooks.setdefault("arrays being joined", [])
     if any(other is obj for other in joining):
         return ""
@@ -15774,6 +15821,8 @@ def array_map(realm, this, callback=undefined, receiver=undefined, *_):
     run = require_callable(callback).fn
     if type(obj) is JSArray and has_array_constructor(realm, obj):
         results = results_of_values(obj, length, run, receiver)
+        if len(results) == length:
+            return JSArray(realm.ArrayPrototype, results)
         for index, value in present_items(realm, obj, range(len(results), length)):
             if len(results) < index:
                 results += [HOLE] * (index - len(results))
@@ -16097,7 +16146,18 @@ def declare_search(declare, receive, walk, outcome, backwards, answer):
     def search(realm, this, callback=undefined, receiver=undefined, *_):
         obj, length = receive(realm, this)
         test = require_callable(callback).fn
-        for index, value in walk(realm, obj, range(length - 1, -1, -1) if backwards else range(length)):
+        start = 0
+        if type(obj) is JSArray and not backwards and takes_at_most(test, 1):
+            items, index = obj.items, -1
+            for index, value in enumerate(itertools.islice(items, length)):
+                passed = test(receiver, value)
+                if (passed if type(passed) is bool else to_boolean(passed)) is outcome:
+                    return answer(index, value)
+                if obj.items is not items:
+                    break
+            start = index + 1
+        indices = range(length - 1, -1, -1) if backwards else range(start, length)
+        for index, value in walk(realm, obj, indices):
             if to_boolean(test(receiver, value, index, obj)) is outcome:
                 return answer(index, value)
         return answer(-1, undefined)
@@ -21659,62 +21719,39 @@ def close_case(ranges, unicode):
 # flag u, both work on code points: a subject with surrogate pairs is joined first (CodePointView)
 # and the positions are mapped back.
 
-class CharSet:
+class RegExpNode(metaclass=NodeClass):
+    """A part of a pattern."""
+
+
+class CharSet(RegExpNode, fields="ranges"):
     """One character out of `ranges`."""
 
-    __slots__ = ("ranges",)
 
-    def __init__(self, ranges):
-        self.ranges = ranges
-
-
-class Composite:
+class Composite(RegExpNode):
     """A node with nodes below it; `size` and `first` keep what width() and first_ranges() found."""
-
     __slots__ = ("size", "first")
 
 
-class Sequence(Composite):
-    __slots__ = ("items",)
-
-    def __init__(self, items):
-        self.items = items
+class Sequence(Composite, fields="items"):
+    """One after the other."""
 
 
-class Choice(Composite):
-    __slots__ = ("options",)
-
-    def __init__(self, options):
-        self.options = options
+class Choice(Composite, fields="options"):
+    """One of several."""
 
 
-class Capture(Composite):
-    __slots__ = ("body", "index")
-
-    def __init__(self, body, index):
-        self.body = body
-        self.index = index
+class Capture(Composite, fields="body index"):
+    """A group with a number."""
 
 
-class Loop(Composite):
+class Loop(Composite, fields="body minimum maximum greedy captures"):
     """A quantified atom; `maximum` None means no limit. `captures` is the range of the numbers of
     the groups in the body."""
 
-    __slots__ = ("body", "minimum", "maximum", "greedy", "captures")
 
-    def __init__(self, body, minimum, maximum, greedy, captures):
-        self.body = body
-        self.minimum = minimum
-        self.maximum = maximum
-        self.greedy = greedy
-        self.captures = captures
-
-
-class Border:
+class Border(RegExpNode, fields="kind lines words"):
     """An assertion about the characters before and after; `kind` is "start" or "end" (of the
     input, or of lines), "word" or "not word" (for `words`, the set of word characters)."""
-
-    __slots__ = ("kind", "lines", "words")
 
     def __init__(self, kind, lines=False, words=WORD_RANGES):
         self.kind = kind
@@ -21722,21 +21759,13 @@ class Border:
         self.words = words
 
 
-class Look:
-    __slots__ = ("body", "ahead", "negative", "captures")
-
-    def __init__(self, body, ahead, negative, captures):
-        self.body = body
-        self.ahead = ahead
-        self.negative = negative
-        self.captures = captures
+class Look(RegExpNode, fields="body ahead negative captures"):
+    """Looks ahead or behind."""
 
 
-class BackReference:
+class BackReference(RegExpNode, fields="index name open fold"):
     """`index` is filled in at the end for references by name; `open` when the group contains it;
     `fold` is Canonicalize, or None without the flag i."""
-
-    __slots__ = ("index", "name", "open", "fold")
 
     def __init__(self, index, name=None, fold=None):
         self.index = index
@@ -29423,11 +29452,14 @@ def reading_helpers(realm, helpers):
             props = obj.props
             if key in props:
                 return props[key]
-            if obj.attrs is None and type(obj.proto) is JSObject and key not in obj.proto.props:
-                attrs = obj.proto.attrs
-                if attrs is not None and type(accessor := attrs.get(key)) is Accessor \
-                        and accessor.getter is not undefined:
-                    return accessor.getter.fn(obj)
+            proto = obj.proto
+            if obj.attrs is None and type(proto) is JSObject:
+                if key in proto.props:
+                    return proto.props[key]
+                attrs = proto.attrs
+                if attrs is not None and key in attrs and attrs[key].getter is not undefined:
+                    return attrs[key].getter.fn(obj)
+                return proto.get(key, obj)
             return obj.get(key)
         if isinstance(obj, JSObject):
             return obj.get(key)
@@ -29643,6 +29675,8 @@ def function_helpers(realm, helpers):
     return make_function, make_target_function, make_async, make_generator, make_async_generator
 
 
+# -- Helpers of generated code: shortcuts ------------------------------------------------
+
 protector("push_untouched", ArrayPrototype=("push",))
 protector("pop_untouched", ArrayPrototype=("pop",))
 protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
@@ -29734,7 +29768,7 @@ def shortcuts_of_collections(realm, helpers):
 
 def shortcuts_of_math(realm, helpers):
     """Functions of Math that are called often."""
-    method, square_root = helpers["method"], math.sqrt
+    method, square_root, round_down = helpers["method"], math.sqrt, math.floor
     #: Functions of Math in this realm that nobody has replaced, by name.
     known = {}
 
@@ -29756,10 +29790,9 @@ def shortcuts_of_math(realm, helpers):
     def quick_floor(obj, text, value):
         """Math.floor(value)"""
         if type(value) is float and type(obj) is JSObject and "floor" in obj.props \
-                and -2147483648 < value < 2147483648 \
+                and -2147483648.0 < value < 2147483648.0 \
                 and (obj.props["floor"] is known.get("floor") or knows(obj, "floor")):
-            result = value // 1
-            return int(result) if result else 0 if value > 0 else value
+            return round_down(value) or (0 if value else value)
         return method(obj, "floor", text)(obj, value)
 
     def quick_max(obj, text, x, y):
@@ -29819,10 +29852,6 @@ def iteration_helpers(realm, helpers):
     def rest_array(values):
         return JSArray(array_proto, list(values))
 
-    def plain_arrays():
-        """Whether arrays are iterated by the built-in functions."""
-        return realm.array_iteration_untouched
-
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is tuple:
@@ -29846,13 +29875,14 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return (iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array,
-            plain_arrays)
+    return iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array
 
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
-    runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype)
+    runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype,
+                   array_iteration_untouched=realm.array_iteration_untouched,
+                   push_untouched=realm.push_untouched)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
@@ -30075,12 +30105,35 @@ def refuse_destructuring(realm, value, first=None):
     raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
 
 
+def inherits_enumerable(obj):
+    """Whether the prototypes of an ordinary object may have enumerable properties."""
+    proto = obj.proto
+    while proto is not None:
+        if proto.exotic or proto.props and proto.attrs is None:
+            return True
+        for flags in (proto.attrs or {}).values():
+            if (flags.flags if type(flags) is Accessor else flags) & ENUMERABLE:
+                return True
+        proto = proto.proto
+    return False
+
+
+def is_own_enumerable(obj, key):
+    desc = obj.get_own(key)
+    return desc is not None and desc.enumerable
+
+
 @runtime_helper
 def enumerate_keys(realm, value):
     """The keys of for-in (14.7.5.9), as a Python generator."""
     if value is undefined or value is null:
         return
     obj = to_object(realm, value)
+    if type(obj) is JSObject and obj.attrs is None and not inherits_enumerable(obj):
+        for key in order_keys(obj.props):
+            if type(key) is str and (key in obj.props if obj.attrs is None else is_own_enumerable(obj, key)):
+                yield key
+        return
     seen = set()
     while obj is not None:
         for key in obj.own_keys():
@@ -36525,15 +36578,8 @@ def _dedent(raw):
 
 # -- GraphQL syntax tree -----------------------------------------------------------------
 
-class GraphQLNode(metaclass=NodeClass):
-    """A node: `fields` names its attributes, in order; `start` is the offset of its first character."""
-
-    __slots__ = ("start",)
-
-    def __init__(self, start, *values):
-        self.start = start
-        for name, value in zip(self.fields, values):
-            setattr(self, name, value)
+class GraphQLNode(metaclass=NodeClass, fields="start"):
+    """A node; `start` is the offset of its first character."""
 
 
 class GqlDocument(GraphQLNode, fields="definitions source"):

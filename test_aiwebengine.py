@@ -19064,6 +19064,24 @@ class StarterInTheBrowser(unittest.TestCase):
                 for page in (ada, ben):
                     self.assertEqual(page.problems(), [])
 
+    def test_the_first_script_of_the_readme_and_its_page_work_as_they_are_written(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for _, name, code in DocumentationTest.blocks((HERE / "README.md").read_text(encoding="utf-8")):
+                ServerCase.write(Path(folder, name), code)
+            with aiwebengine.Server(Path(folder, "scripts"), port=0, log_level="error") as server, Browser() as browser:
+                pages = [browser.page(server.url) for _ in range(2)]
+                for page in pages:
+                    page.wait_for("!!document.querySelector('input')")
+                end = time.monotonic() + WAIT
+                while len(server.app.streams.get("/news").connections) < 2:
+                    self.assertLess(time.monotonic(), end)
+                    time.sleep(0.02)
+                pages[0].type("input", "Hello")
+                pages[0].click("button")
+                for page in pages:
+                    page.wait_for("document.querySelector('#list li')?.textContent === 'Hello'")
+                    self.assertEqual([text for text in page.problems() if "favicon" not in text], [])
+
     def test_the_tutorial_goes_as_it_is_written(self):
         tutorial = (EXAMPLES / "docs" / "tutorial.md").read_text(encoding="utf-8")
         log = io.StringIO()
