@@ -13,23 +13,23 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            399
+     1  This page: contents, imports, version                                            401
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         452
+     3  ERRORS, TEXT AND NUMBERS                                                         453
           Long texts                                                                     149
-          Lengths and numbers                                                             39
+          Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      356
-          Program and statements                                                          74
+     5  Syntax tree                                                                      355
+          Program and statements                                                          77
           Functions and classes                                                           31
           Literals and names                                                              36
           Expressions                                                                     75
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,354
+     6  Parser                                                                         2,388
           Parser: names and scopes                                                       252
-          Parser: statements                                                             480
+          Parser: statements                                                             512
           Parser: functions                                                              173
           Parser: classes                                                                200
           Parser: expressions                                                            457
@@ -37,46 +37,46 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               184
           Parser: modules                                                                217
           Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,365
+     7  Scope analysis                                                                 1,366
           Variables and scopes                                                           178
-          Resolving names                                                                832
+          Resolving names                                                                833
           Types of variables                                                             344
-     8  Values and objects                                                             1,264
-          Property descriptors                                                           213
+     8  Values and objects                                                             1,266
+          Property descriptors                                                           215
           Ordinary objects                                                               417
           Functions                                                                      137
           Arrays                                                                         320
           Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,056
+     9  Conversions and operators                                                      1,059
           Numbers and text                                                               124
           Type conversion                                                                252
-          Objects                                                                        153
+          Objects                                                                        156
           Equality and order                                                              86
           Arithmetic                                                                     248
           Iteration                                                                      164
-    10  Code generator                                                                 4,046
+    10  Code generator                                                                 4,127
           Nodes of Python                                                                200
           Functions and their variables                                                  474
-          Statements                                                                     180
-          Loops, jumps and try                                                           443
-          Destructuring                                                                  161
+          Statements                                                                     214
+          Loops, jumps and try                                                           452
+          Destructuring                                                                  177
           Expressions                                                                    247
           Classes                                                                        182
           Operators                                                                      422
           Assignments                                                                    334
-          Members and calls                                                              424
+          Members and calls                                                              446
           Members as targets                                                             104
           Questions about nodes                                                          181
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,124
+    11  Built-ins of the language                                                      9,319
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     69
-          Error                                                                          250
+          Error                                                                          264
           Number                                                                         314
           BigInt                                                                          50
           Math                                                                           170
@@ -98,10 +98,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: constructor                                                             51
           Iterator prototypes                                                             10
           Array                                                                          144
-          Array: callbacks                                                               109
+          Array: callbacks                                                               111
           Array: order                                                                   126
-          Array: prototype methods                                                       547
-          Array: methods that typed arrays share                                          79
+          Array: prototype methods                                                       553
+          Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 44
           Map and Set                                                                    434
@@ -121,23 +121,24 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Async generators                                                               112
           Async iteration                                                                162
           Array.fromAsync                                                                 42
+          Disposal of resources                                                          162
           JSON: parsing                                                                  438
           JSON: writing                                                                  360
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,312
+    12  Regular expressions                                                            3,320
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
-          RegExp: the tree of a pattern                                                  141
+          RegExp: the tree of a pattern                                                  110
           RegExp: equivalent trees that either machine likes better                       37
-          RegExp: the parser of patterns                                                 514
+          RegExp: the parser of patterns                                                 551
           RegExp: patterns for Python's `re`                                             141
           RegExp: how many steps a pattern can take                                      460
           RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      311
-          RegExp objects                                                                 128
+          RegExp objects                                                                 130
           RegExp.prototype                                                               149
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
@@ -167,13 +168,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,969
+    15  Realm, jobs and timers                                                         3,999
           Helpers of generated code: any realm                                           359
-          Helpers of generated code: one realm                                           884
+          Helpers of generated code: one realm                                           245
+          Helpers of generated code: shortcuts                                           663
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        418
-          Deadlines                                                                      337
+          Deadlines                                                                      343
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            156
@@ -199,10 +201,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        144
           Broadcaster                                                                    449
-    18  GraphQL                                                                        5,093
+    18  GraphQL                                                                        5,086
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
-          GraphQL syntax tree                                                            109
+          GraphQL syntax tree                                                            102
           GraphQL parser                                                                 384
           GraphQL types                                                                  148
           GraphQL scalars                                                                172
@@ -801,7 +803,8 @@ def check_string_length(length):
 
 def checked_text(text):
     """A text that is not too long, or a RangeError."""
-    check_string_length(len(text))
+    if len(text) > MAX_STRING_LENGTH:
+        check_string_length(len(text))
     return text
 
 
@@ -1344,22 +1347,18 @@ class JSLexer:
 # compiler. Strings in nodes are JavaScript strings: Python text of UTF-16 code units.
 # ======================================================================================
 
-def _node_constructor(fields):
-    """Return `__init__(self, <fields>)` that stores every field; a part left out is None."""
-    parameters = "".join(f", {field}=None" for field in fields)
-    stores = "".join(f"; self.{field} = {field}" for field in fields)
-    namespace = {}
-    exec(f"def __init__(self{parameters}): self.parenthesized = False{stores}", namespace)
-    return namespace["__init__"]
-
-
 class NodeClass(type):
     """The class of classes of nodes: those of `class If(Node, fields="test body")` have these attributes,
-    which their constructor takes in this order."""
+    which their constructor takes in this order; one left out is None."""
 
     def __new__(cls, name, bases, space, fields=""):
-        names = tuple(fields.split()) if isinstance(fields, str) else fields
-        return super().__new__(cls, name, bases, {"__slots__": names, "fields": names, **space})
+        own = tuple(fields.split()) if isinstance(fields, str) else fields
+        taken = bases[0].taken + own if bases else own
+        stores = [f"self.{field} = {field}" for field in taken] + (bases[0].presets if bases else [])
+        parameters, made = "".join(f", {field}=None" for field in taken), {}
+        exec(f"def __init__(self{parameters}): {'; '.join(stores) or 'pass'}", made)
+        return super().__new__(cls, name, bases, {"__slots__": own, "fields": own, "taken": taken,
+                                                  "presets": [], **made, **space})
 
     def __init__(cls, name, bases, space, fields=""):
         super().__init__(name, bases, space)
@@ -1379,8 +1378,8 @@ class Node(metaclass=NodeClass):
 
     __slots__ = ("start", "end", "line", "column", "end_line", "end_column", "parenthesized", "scope")
 
-    def __init_subclass__(cls):
-        cls.__init__ = _node_constructor(cls.fields)
+    #: What each constructor does besides.
+    presets = ["self.parenthesized = False"]
 
     def at(self, other):
         """Take over the position of another node; return self."""
@@ -1478,6 +1477,9 @@ class ForInStatement(Node, fields="left right body"):
 
 class ForOfStatement(Node, fields="left right body is_await"):
     """for (left of right) body, for await (left of right) body"""
+
+#: The kinds of VariableDeclarations whose values are disposed of at the end of their block.
+USING = ("using", "await using")
 
 class VariableDeclaration(Node, fields="kind declarations"):
     """kind declarations;   kind: "var", "let" or "const" """
@@ -1725,6 +1727,8 @@ _UNARY_OPERATORS = frozenset("typeof void delete ! ~ + - ++ --".split())
 _EXPRESSION_ENDS = frozenset(") ] } , ; : end name".split())
 _SUBSCRIPTS = frozenset(". ( [ ?. template".split())
 _LOOPS = frozenset(("for", "while", "do"))
+#: How a declaration with `using` begins, and the first name in it.
+_USING = re.compile(r"(await[ \t]+)?using[ \t]+(?!(?:in|instanceof)\b)([\w$\\]+)[ \t]*(=(?!=))?")
 
 _IDENTIFIER_NAMES = JS_KEYWORDS | {"name", "escaped"}
 _PROPERTY_KEYS = _IDENTIFIER_NAMES | {"string", "number", "bigint", "[", "private"}
@@ -2072,6 +2076,8 @@ class StatementParser(NameParser):
                 if self.strict else "In non-strict mode code, functions can only be declared at top level, "
                 "inside a block, or as the body of an if statement.")
         if type == "name" and self.escaped_at != self.start:
+            if self.using_kind() is not None:
+                raise self.error(_SINGLE_STATEMENT)
             if self.value == "let" and not self.strict:
                 following, _, newline = self.peek()
                 if following == "[" or not newline and following in ("name", "{"):
@@ -2121,6 +2127,13 @@ class StatementParser(NameParser):
 
     def parse_name_statement(self):
         """Read a statement that begins with an identifier or one of the contextual keywords."""
+        using = self.using_kind()
+        if using is not None:
+            function = self.function
+            if self.declarations.is_function and not (function.returns or function.static_block
+                                                      or self.is_module):
+                raise self.error(f"'{using}' declarations are not allowed at the top level of a script")
+            return self.parse_variable_statement(using)
         if self.value in ("let", "async") and self.escaped_at != self.start:
             following, value, newline = self.peek()
             if self.value == "async":
@@ -2199,10 +2212,22 @@ class StatementParser(NameParser):
         body = self.check_labelled_function(self.parse_substatement())
         return self.finish(WithStatement(value, body), start, line, column)
 
-    def parse_variable_statement(self):
+    def using_kind(self, in_for=False):
+        """The kind of a declaration that begins here: "using", "await using"; None for anything else."""
+        if self.value not in ("using", "await") or self.type != "name" or self.escaped_at == self.start:
+            return None
+        match = _USING.match(self.source, self.start)
+        if match is None or (in_for and match[2] == "of" and not match[3]) \
+                or (match[1] and not self.function.is_async):
+            return None
+        return "await using" if match[1] else "using"
+
+    def parse_variable_statement(self, using=None):
         start, line, column = self.start, self.line, self.start - self.line_start
-        kind = self.value
+        kind = using or self.value
         self.advance()
+        if using == "await using":
+            self.advance()
         declarations = self.parse_declarators(kind, False)
         self.consume_semicolon()
         return self.finish(VariableDeclaration(kind, declarations), start, line, column)
@@ -2216,6 +2241,8 @@ class StatementParser(NameParser):
                 target = self.parse_binding_name()
                 self.declare(kind, target)
             else:
+                if kind in USING:
+                    self.unexpected()
                 names = []
                 target = self.parse_binding_target(names)
                 for identifier in names:
@@ -2227,8 +2254,8 @@ class StatementParser(NameParser):
             elif not (in_for and (self.type == "in" or self.is_name("of"))):
                 if target.__class__ is not Identifier:
                     raise self.error("Missing initializer in destructuring declaration")
-                if kind == "const":
-                    raise self.error("Missing initializer in const declaration")
+                if kind == "const" or kind in USING:
+                    raise self.error(f"Missing initializer in {kind} declaration")
             declarations.append(self.finish(VariableDeclarator(target, init), start, line, column))
             if self.type != ",":
                 return declarations
@@ -2311,6 +2338,7 @@ class StatementParser(NameParser):
         if first_type == "name" and word == "let" and self.escaped_at != first:
             following = self.peek()[0]
             declares = following in ("[", "{", "escaped", "name")
+        declares = declares or self.using_kind(True) is not None
         init = None
         if declares:
             init = self.parse_for_declaration()
@@ -2336,8 +2364,10 @@ class StatementParser(NameParser):
 
     def parse_for_declaration(self):
         start, line, column = self.start, self.line, self.start - self.line_start
-        kind = self.value
+        kind = self.using_kind(True) or self.value
         self.advance()
+        if kind == "await using":
+            self.advance()
         declarations = self.parse_declarators(kind, True)
         return self.finish(VariableDeclaration(kind, declarations), start, line, column)
 
@@ -2349,6 +2379,8 @@ class StatementParser(NameParser):
                              node.start)
         declarator = node.declarations[0]
         plain = node.kind == "var" and declarator.id.__class__ is Identifier
+        if node.kind in USING and not is_of:
+            raise self.error(f"A for-in loop cannot declare with '{node.kind}'", node.start)
         if declarator.init is not None and (is_of or self.strict or not plain):     # B.3.5 allows the others
             raise self.error(f"{loop} loop variable declaration may not have an initializer.", node.start)
 
@@ -2444,7 +2476,11 @@ class StatementParser(NameParser):
         self.expect(":")
         consequent = []
         while self.type not in ("case", "default", "}"):
-            consequent.append(self.parse_statement())
+            statement = self.parse_statement()
+            if statement.__class__ is VariableDeclaration and statement.kind in USING:
+                raise self.error(f"'{statement.kind}' declarations are not allowed in case clauses",
+                                 statement.start)
+            consequent.append(statement)
             self.check_covers()
         return self.finish(SwitchCase(test, consequent), start, line, column)
 
@@ -4334,6 +4370,7 @@ class ScopeAnalyzer:
                     self.declare(scope, "import", specifier.local, statement.start, statement.end)
 
     def declare(self, scope, kind, identifier, start, end):
+        kind = "const" if kind in USING else kind
         variable = scope.declare(kind, identifier.name, start, end)
         if variable.region is None:
             variable.region = self.region
@@ -5682,6 +5719,8 @@ class ProtectedAttrs(dict):
         if value is not self.originals.get(key):
             for name in self.relied_on.get(key, ()):
                 setattr(self.realm, name, False)
+                if name in self.realm.runtime:      # generated code asks, too
+                    self.realm.runtime[name] = False
 
     def __setitem__(self, key, flags):
         dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int
@@ -6730,15 +6769,15 @@ def number_to_string(value):
     """Number::toString with radix 10 (6.1.6.1.20)."""
     if type(value) is int:
         return str(value)
+    text = repr(value)
+    if text[-2:] == ".0":
+        return "0" if value == 0 else text[:-2]
+    if "e" not in text and "n" not in text and "0.0000" not in text[:7]:
+        return text
     if value != value:
         return "NaN"
-    if value in (INFINITY, -INFINITY):
+    if value - value != 0:
         return "Infinity" if value > 0 else "-Infinity"
-    text = repr(value)
-    if text.endswith(".0"):
-        return "0" if value == 0 else text[:-2]
-    if "e" not in text and not text.startswith(("0.0000", "-0.0000")):
-        return text
     sign = "-" if text[0] == "-" else ""
     mantissa, _, exponent = text.lstrip("-").partition("e")
     whole, _, fraction = mantissa.partition(".")
@@ -7167,6 +7206,9 @@ def instance_of(value, target):
         raise JSTypeError("Right-hand side of 'instanceof' is not an object")
     handler = target.get(SYM_HAS_INSTANCE)
     if handler is not undefined and handler is not null:
+        if type(handler) is JSFunction and handler.info.kind == "builtin" \
+                and handler.info.name == "[Symbol.hasInstance]":
+            return ordinary_has_instance(target, value)
         return to_boolean(call(handler, target, value))
     if target.fn is None:
         raise JSTypeError("Right-hand side of 'instanceof' is not callable")
@@ -8544,9 +8586,43 @@ class FunctionEmitter(NodeMaker):
 class StatementEmitter(FunctionEmitter):
     """Translates statements, and the declarations of modules."""
 
+    #: The temporary with the list of what `using` declared in the innermost block with one.
+    resources = None
+
     def statements(self, nodes):
+        kinds = {node.kind for node in nodes if type(node) is VariableDeclaration and node.kind in USING}
+        if kinds:
+            self.disposing(lambda: self.all_statements(nodes), "await using" in kinds)
+        else:
+            self.all_statements(nodes)
+
+    def all_statements(self, nodes):
         for node in nodes:
             self.statement(node)
+
+    def disposing(self, visit, is_async):
+        """What visit() emits, and then, however it ends, the disposal of what `using` declared (14.2.2)."""
+        resources, failure = self.temporary(), self.temporary()
+        self.emit_assign(resources, self.node(ast.List, [], _LOAD))
+        self.emit_assign(failure, self.const(None))
+        outer, self.resources = self.resources, resources
+        body = self.collect(visit)
+        self.resources = outer
+        handler = self.node(ast.ExceptHandler, self.name("BaseException"), "error", [
+            self.node(ast.Assign, [self.store(failure)], self.name("error")),
+            self.node(ast.Raise, None, None)])
+        closing = self.call("async_dispose" if is_async else "dispose", self.name(resources),
+                            self.name(failure))
+        if is_async:
+            closing.args.append(self.const(self.is_generator))
+            closing = self.node(ast.YieldFrom, closing)
+        self.emit(self.node(ast.Try, body, [handler], [], [self.node(ast.Expr, closing)]))
+
+    def used(self, kind, value):
+        """The value of a declaration, noted for its disposal where the kind is one of USING."""
+        if kind not in USING:
+            return value
+        return self.call("use_resource", self.name(self.resources), value, self.const(kind == "await using"))
 
     def statement(self, node):
         poll_interrupt()
@@ -8612,7 +8688,7 @@ class StatementEmitter(FunctionEmitter):
                     self.emit_store(target.scope, self.name("undefined"), True)
                 continue
             if isinstance(target, Identifier):
-                value = self.named(init, target.name)
+                value = self.used(node.kind, self.named(init, target.name))
                 self.line, self.column = declarator.line, declarator.column
                 if type(target.scope) is Variable:
                     self.emit_store(target.scope, value, True)
@@ -8902,7 +8978,9 @@ class LoopEmitter(StatementEmitter):
                 self.emit_assign(variable.python, self.call("Cell", self.load_variable(variable)))
             self.while_loop(node, node.test, body)
             self.finish_loop(jump)
-        self.in_scope(scope, inside)
+        kind = node.init.kind if isinstance(node.init, VariableDeclaration) else None
+        self.in_scope(scope, inside if kind not in USING
+                      else lambda: self.disposing(inside, kind == "await using"))
 
     def visit_ForInStatement(self, node):
         labels = self.take_labels()
@@ -8925,7 +9003,8 @@ class LoopEmitter(StatementEmitter):
         """for target in values: body"""
         left, scope = node.left, node.scope
         target = left.declarations[0].id if isinstance(left, VariableDeclaration) else left
-        simple = isinstance(target, Identifier) and type(target.scope) is Variable \
+        using = left.kind if isinstance(left, VariableDeclaration) and left.kind in USING else None
+        simple = isinstance(target, Identifier) and type(target.scope) is Variable and using is None \
             and not target.scope.boxed and (isinstance(left, VariableDeclaration)
                                             or not (self.is_constant(target.scope) or target.scope.early))
         if simple:
@@ -8942,6 +9021,12 @@ class LoopEmitter(StatementEmitter):
                 for variable in scope.names.values():
                     self.declare_cell(variable)
                 self.at(target)
+                if using is not None:
+                    self.disposing(lambda: (self.bind(target, self.used(using, self.name(id))),
+                                            self.statement(node.body)),
+                                   using == "await using")
+                    self.block = outer
+                    return
                 if isinstance(left, VariableDeclaration):
                     self.bind(target, self.name(id))
                 else:
@@ -9279,9 +9364,16 @@ class DestructuringEmitter(LoopEmitter):
         text = self.iterable_text(self.source_of[1]) if pattern is self.source_of[0] else []
         if all(element is None or self.is_unseen(element, store == self.assign_one)
                for element in pattern.elements):
-            values = self.temporary()
-            self.emit_assign(values,
-                             self.call("first_values", value, self.const(len(pattern.elements)), *text))
+            values, count = self.temporary(), self.const(len(pattern.elements))
+            if self.runs_often():
+                value, first = self.reusable(value)
+                size = self.call("len", self.attribute(value, "items"))
+                plain = self.both(*self.plain_array_tests(first, value, "array_iteration_untouched"),
+                                  self.compare(size, ast.GtE(), count))
+                self.emit_assign(values, self.either(plain, self.attribute(value, "items"),
+                                                     self.call("first_values", value, count, *text)))
+            else:
+                self.emit_assign(values, self.call("first_values", value, count, *text))
             for index, element in enumerate(pattern.elements):
                 if element is not None:
                     self.at(element)
@@ -9298,6 +9390,15 @@ class DestructuringEmitter(LoopEmitter):
         self.out += self.guarded_loop(body, iterator)
         if not (pattern.elements and isinstance(pattern.elements[-1], RestElement)):
             self.emit_value(self.call("close_iterator", self.name(iterator)))
+
+    def plain_array_tests(self, first, value, untouched):
+        """Conditions that a value is an array of this realm with nothing of its own but elements, and that
+        what `untouched` stands for is as it was made."""
+        return (self.type_is(first, "JSArray"),
+                self.compare(self.attribute(value, "attrs"), _IS, self.const(None)),
+                self.negated(self.attribute(value, "props")),
+                self.compare(self.attribute(value, "proto"), _IS, self.name("ArrayPrototype")),
+                self.name(untouched))
 
     def is_unseen(self, element, assigned):
         """Whether an element of a pattern is a variable that only this function sees, and whose store cannot
@@ -9481,8 +9582,8 @@ class ExpressionEmitter(DestructuringEmitter):
             return joined
         return self.call("checked_text", joined)
 
-    def text_of(self, value, kind, helper):
-        """A value as Python text for an f-string or concatenation."""
+    def text_of(self, value, kind, helper, ready=("str", "int")):
+        """A value as Python text for an f-string, or for a concatenation, for which only a str is `ready`."""
         if kind == "str" or (type(kind) is tuple and helper == "template_string"):
             return value
         if isinstance(value, ast.Constant) and type(value.value) is str:
@@ -9491,8 +9592,8 @@ class ExpressionEmitter(DestructuringEmitter):
                 or not (isinstance(value, ast.Name) or self.runs_often()):
             return self.call(helper, value)
         value, first = self.reusable(value)
-        return self.either(self.any_of(self.type_is(first, "str"), self.type_is(value, "int")), value,
-                           self.call(helper, value))
+        tests = [self.type_is(first if at == 0 else value, name) for at, name in enumerate(ready)]
+        return self.either(self.any_of(*tests) if tests[1:] else tests[0], value, self.call(helper, value))
 
     def visit_TaggedTemplateExpression(self, node):
         cooked = tuple(q.cooked for q in node.quasi.quasis)
@@ -10304,7 +10405,7 @@ class AssignmentEmitter(OperatorEmitter):
                 self.at(target)
                 self.assign_one(target, value)
         array = self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
-        self.emit_if(self.call("plain_arrays"), self.collect(assign),
+        self.emit_if(self.name("array_iteration_untouched"), self.collect(assign),
                      self.collect(lambda: self.assign_target(left, array)))
 
     def store_element(self, target, right):
@@ -10383,7 +10484,7 @@ class AssignmentEmitter(OperatorEmitter):
         kind = infer(node)
         piece = self.expression(node)
         if kind != "str":
-            piece = self.text_of(piece, kind, "to_text")
+            piece = self.text_of(piece, kind, "to_text", ("str",))
         self.note_assignment(variable)
         self.emit_python("""
             {text} = {text} + {piece}
@@ -10710,6 +10811,28 @@ class CallEmitter(AssignmentEmitter):
         if isinstance(callee, Identifier) and callee.name == "eval" and not node.optional:
             return self.direct_eval(node)
         return self.call_with(callee, [], node.arguments, node.optional)
+
+    def effect_CallExpression(self, node):
+        """A call as a statement: array.push(value) is done inline."""
+        callee, arguments = node.callee, node.arguments
+        if not (isinstance(callee, MemberExpression) and not callee.computed and not callee.optional
+                and callee.property.name == "push" and len(arguments) == 1 and not node.optional
+                and not isinstance(callee.property, PrivateName) and not isinstance(callee.object, Super)
+                and not isinstance(arguments[0], SpreadElement) and self.runs_often()
+                and not self.needs_lift(node) and chain_length(node) <= MAX_EXPRESSION_DEPTH):
+            self.emit_value(self.visit_CallExpression(node))
+            return
+        obj = self.fixed(callee.object, arguments[0])
+        value = self.expression(arguments[0])
+        if not isinstance(value, (ast.Name, ast.Constant)):
+            value = self.saved(value)
+        items = self.attribute(obj, "items")
+        check = self.both(*self.plain_array_tests(obj, obj, "push_untouched"), self.compare(
+            self.call("len", items), ast.Lt(), self.name("appendable")))
+        self.line, self.column = callee.property.line, callee.property.column
+        slow = self.call("push", obj, self.const(self.text(callee)), value)
+        self.emit_if(check, [self.node(ast.Expr, self.apply(self.attribute(items, "append"), [value]))],
+                     [self.node(ast.Expr, slow)])
 
     def direct_eval(self, node):
         """eval(…): its text gets the Cells of all that is around it. `this` may not be there yet in a
@@ -12980,6 +13103,20 @@ def aggregate_error_construct(realm, new_target, errors=undefined, message=undef
     error = new_error_object(realm, new_target, "AggregateError", message, options)
     define_hidden(error, "errors", realm.new_array(iterable_to_list(realm, errors)))
     return error
+
+
+SUPPRESSED_ERROR = BuiltinClass("SuppressedError", parent="ErrorPrototype", base="Error")
+SUPPRESSED_ERROR.value("name", "SuppressedError")
+SUPPRESSED_ERROR.value("message", "")
+
+
+@SUPPRESSED_ERROR.constructor(3, call=True)
+def suppressed_error_construct(realm, new_target, error=undefined, suppressed=undefined, message=undefined,
+                               *_):
+    result = new_error_object(realm, new_target, "SuppressedError", message, undefined)
+    define_hidden(result, "error", error)
+    define_hidden(result, "suppressed", suppressed)
+    return result
 
 
 # -- Number (21.1) -----------------------------------------------------------------------
@@ -15272,6 +15409,8 @@ def sparse_indices(obj, indices):
 
 
 def array_and_length(realm, this):
+    if type(this) is JSArray:
+        return this, len(this.items)
     obj = to_object(realm, this)
     return obj, length_of_array_like(obj)
 
@@ -15655,6 +15794,10 @@ def join_elements(realm, obj, length, separator, make_text):
     """The elements as one string; "" for an array that is being joined already."""
     check_string_length((length - 1) * len(separator))
     realm.poll()
+    if type(obj) is JSArray and length < 10_000 and {*map(type, obj.items)} <= {int, str}:
+        texts = [*map(str, obj.items)]
+        check_string_length(sum(map(len, texts)) + (length - 1) * len(separator))
+        return separator.join(texts)
     joining = realm.host_hooks.setdefault("arrays being joined", [])
     if any(other is obj for other in joining):
         return ""
@@ -15678,6 +15821,8 @@ def array_map(realm, this, callback=undefined, receiver=undefined, *_):
     run = require_callable(callback).fn
     if type(obj) is JSArray and has_array_constructor(realm, obj):
         results = results_of_values(obj, length, run, receiver)
+        if len(results) == length:
+            return JSArray(realm.ArrayPrototype, results)
         for index, value in present_items(realm, obj, range(len(results), length)):
             if len(results) < index:
                 results += [HOLE] * (index - len(results))
@@ -16001,7 +16146,18 @@ def declare_search(declare, receive, walk, outcome, backwards, answer):
     def search(realm, this, callback=undefined, receiver=undefined, *_):
         obj, length = receive(realm, this)
         test = require_callable(callback).fn
-        for index, value in walk(realm, obj, range(length - 1, -1, -1) if backwards else range(length)):
+        start = 0
+        if type(obj) is JSArray and not backwards and takes_at_most(test, 1):
+            items, index = obj.items, -1
+            for index, value in enumerate(itertools.islice(items, length)):
+                passed = test(receiver, value)
+                if (passed if type(passed) is bool else to_boolean(passed)) is outcome:
+                    return answer(index, value)
+                if obj.items is not items:
+                    break
+            start = index + 1
+        indices = range(length - 1, -1, -1) if backwards else range(start, length)
+        for index, value in walk(realm, obj, indices):
             if to_boolean(test(receiver, value, index, obj)) is outcome:
                 return answer(index, value)
         return answer(-1, undefined)
@@ -19665,6 +19821,168 @@ def async_from_array_like(realm, ctor, source, mapper, receiver):
     return target
 
 
+# -- Disposal of resources (27.3, 27.4) --------------------------------------------------
+
+@runtime_helper
+def use_resource(realm, resources, value, is_async):
+    """AddDisposableResource: notes (value, whether its disposal is awaited, function or None); gives the
+    value."""
+    if value is undefined or value is null:
+        if is_async:
+            resources.append((value, True, None))
+        return value
+    if not isinstance(value, JSObject):
+        raise JSTypeError(f"{display(value)} is not an object that can be disposed of")
+    method = get_method(realm, value, SYM_ASYNC_DISPOSE) if is_async else undefined
+    run = getattr(method, "fn", None)
+    if method is undefined:
+        method = get_method(realm, value, SYM_DISPOSE)
+        if method is undefined:
+            wanted = "asyncDispose or Symbol.dispose" if is_async else "dispose"
+            raise JSTypeError(f"{display(value)} has no method Symbol.{wanted}")
+        run = method.fn if not is_async else lambda this: (method.fn(this), undefined)[1]
+    resources.append((value, is_async, run))
+    return value
+
+
+def disposal(realm, resources, failure, wrap=lambda value: value):
+    """DisposeResources: a Python generator of what is to be awaited. `failure` is the exception under way;
+    raises another where a disposal throws."""
+    if isinstance(failure, (Interrupted, GeneratorExit)):
+        return
+    failure, thrown = None if isinstance(failure, GeneratorReturn) else failure, None
+    must_await = has_awaited = False
+    for value, is_async, run in reversed(resources):
+        if must_await and not is_async and not has_awaited:
+            must_await = False
+            yield wrap(undefined)
+        if run is None:
+            must_await = True
+            continue
+        try:
+            result = run(value)
+            if is_async:
+                has_awaited = True
+                yield wrap(result)
+        except Exception as error:
+            if failure is not None:
+                error = JSError(suppressed_error_construct(
+                    realm, undefined, realm.thrown_value(error), realm.thrown_value(failure)))
+            failure = thrown = error
+    if must_await and not has_awaited:
+        yield wrap(undefined)
+    if thrown is not None:
+        raise thrown
+
+
+@runtime_helper
+def dispose(realm, resources, failure):
+    for _ in disposal(realm, resources, failure):
+        pass
+
+
+@runtime_helper
+def async_dispose(realm, resources, failure, wrap):
+    """A Python generator to yield from. `wrap`: the caller is an async generator."""
+    return disposal(realm, resources, failure, *([Await] if wrap else []))
+
+
+class JSDisposableStack(JSObject):
+    """A DisposableStack; `resources` is None once it was disposed of."""
+
+    __slots__ = ("resources",)
+    class_name = "DisposableStack"
+
+    def __init__(self, proto):
+        JSObject.__init__(self, proto)
+        self.resources = []
+
+
+class JSAsyncDisposableStack(JSObject):
+    """The same for AsyncDisposableStack."""
+
+    __slots__ = ("resources",)
+    class_name = "AsyncDisposableStack"
+    __init__ = JSDisposableStack.__init__
+
+
+def declare_disposable_stack(name, made, is_async):
+    """The table of DisposableStack or AsyncDisposableStack."""
+    table = BuiltinClass(name, made, tag=name)
+
+    @table.constructor(0)
+    def construct_stack(realm, new_target, *_):
+        return made(proto_from(realm, new_target, name + "Prototype"))
+
+    def resources_of(stack):
+        if stack.resources is None:
+            raise JSReferenceError(f"The {name} was disposed of already")
+        return stack.resources
+
+    @table.method("use", 1)
+    def use(realm, this, value=undefined, *_):
+        return use_resource(realm, resources_of(this), value, is_async)
+
+    @table.method("adopt", 2)
+    def adopt(realm, this, value=undefined, on_dispose=undefined, *_):
+        resources = resources_of(this)
+        run = require_callable(on_dispose).fn
+        resources.append((undefined, is_async, lambda _this: run(undefined, value)))
+        return value
+
+    @table.method("defer", 1)
+    def defer(realm, this, on_dispose=undefined, *_):
+        resources = resources_of(this)
+        run = require_callable(on_dispose).fn
+        resources.append((undefined, is_async, lambda _this: run(undefined)))
+        return undefined
+
+    @table.method("move")
+    def move(realm, this, *_):
+        moved = made(getattr(realm, name + "Prototype"))
+        moved.resources, this.resources = resources_of(this), None
+        return moved
+
+    table.getters(disposed=lambda realm, this, *_: this.resources is None)
+    return table
+
+
+DISPOSABLE_STACK = declare_disposable_stack("DisposableStack", JSDisposableStack, False)
+ASYNC_DISPOSABLE_STACK = declare_disposable_stack("AsyncDisposableStack", JSAsyncDisposableStack, True)
+
+
+@DISPOSABLE_STACK.method("dispose")
+def disposable_stack_dispose(realm, this, *_):
+    resources, this.resources = this.resources or (), None
+    dispose(realm, resources, None)
+    return undefined
+
+
+@ASYNC_DISPOSABLE_STACK.method("disposeAsync", receiver=False)
+def async_disposable_stack_dispose(realm, this, *_):
+    def body():
+        if type(this) is not JSAsyncDisposableStack:
+            raise JSTypeError(f"{display(this)} is not an AsyncDisposableStack")
+        resources, this.resources = this.resources or (), None
+        yield from disposal(realm, resources, None)
+        return undefined
+    return run_async(realm, body())
+
+
+DISPOSABLE_STACK.alias(SYM_DISPOSE, "dispose")
+ASYNC_DISPOSABLE_STACK.alias(SYM_ASYNC_DISPOSE, "disposeAsync")
+
+
+@ASYNC_ITERATOR.method(SYM_ASYNC_DISPOSE)
+def async_iterator_async_dispose(realm, this, *_):
+    def body():
+        method = get_method(realm, this, "return")
+        if method is not undefined:
+            yield method.fn(this)
+        return undefined
+    return run_async(realm, body())
+
+
 # -- JSON: parsing (25.5.1) --------------------------------------------------------------
 
 JSON = Namespace("JSON", tag="JSON")
@@ -21401,62 +21719,39 @@ def close_case(ranges, unicode):
 # flag u, both work on code points: a subject with surrogate pairs is joined first (CodePointView)
 # and the positions are mapped back.
 
-class CharSet:
+class RegExpNode(metaclass=NodeClass):
+    """A part of a pattern."""
+
+
+class CharSet(RegExpNode, fields="ranges"):
     """One character out of `ranges`."""
 
-    __slots__ = ("ranges",)
 
-    def __init__(self, ranges):
-        self.ranges = ranges
-
-
-class Composite:
+class Composite(RegExpNode):
     """A node with nodes below it; `size` and `first` keep what width() and first_ranges() found."""
-
     __slots__ = ("size", "first")
 
 
-class Sequence(Composite):
-    __slots__ = ("items",)
-
-    def __init__(self, items):
-        self.items = items
+class Sequence(Composite, fields="items"):
+    """One after the other."""
 
 
-class Choice(Composite):
-    __slots__ = ("options",)
-
-    def __init__(self, options):
-        self.options = options
+class Choice(Composite, fields="options"):
+    """One of several."""
 
 
-class Capture(Composite):
-    __slots__ = ("body", "index")
-
-    def __init__(self, body, index):
-        self.body = body
-        self.index = index
+class Capture(Composite, fields="body index"):
+    """A group with a number."""
 
 
-class Loop(Composite):
+class Loop(Composite, fields="body minimum maximum greedy captures"):
     """A quantified atom; `maximum` None means no limit. `captures` is the range of the numbers of
     the groups in the body."""
 
-    __slots__ = ("body", "minimum", "maximum", "greedy", "captures")
 
-    def __init__(self, body, minimum, maximum, greedy, captures):
-        self.body = body
-        self.minimum = minimum
-        self.maximum = maximum
-        self.greedy = greedy
-        self.captures = captures
-
-
-class Border:
+class Border(RegExpNode, fields="kind lines words"):
     """An assertion about the characters before and after; `kind` is "start" or "end" (of the
     input, or of lines), "word" or "not word" (for `words`, the set of word characters)."""
-
-    __slots__ = ("kind", "lines", "words")
 
     def __init__(self, kind, lines=False, words=WORD_RANGES):
         self.kind = kind
@@ -21464,21 +21759,13 @@ class Border:
         self.words = words
 
 
-class Look:
-    __slots__ = ("body", "ahead", "negative", "captures")
-
-    def __init__(self, body, ahead, negative, captures):
-        self.body = body
-        self.ahead = ahead
-        self.negative = negative
-        self.captures = captures
+class Look(RegExpNode, fields="body ahead negative captures"):
+    """Looks ahead or behind."""
 
 
-class BackReference:
+class BackReference(RegExpNode, fields="index name open fold"):
     """`index` is filled in at the end for references by name; `open` when the group contains it;
     `fold` is Canonicalize, or None without the flag i."""
-
-    __slots__ = ("index", "name", "open", "fold")
 
     def __init__(self, index, name=None, fold=None):
         self.index = index
@@ -21585,6 +21872,9 @@ _CODE_POINT_ESCAPE = re.compile(r"\{([0-9a-fA-F]+)\}")
 _PROPERTY_ESCAPE = re.compile(r"\{([A-Za-z0-9_]+)(?:=([A-Za-z0-9_]+))?\}")
 _LEGACY_OCTAL = re.compile("[0-3][0-7]{0,2}|[4-7][0-7]?")
 _DECIMAL_ESCAPE = re.compile("[1-9][0-9]*")
+#: The flags of a group: those that it switches on, and those that it switches off.
+_MODIFIERS = re.compile(r"([ims]*)(?:(-)([ims]*))?:")
+_NAMED_GROUP = re.compile(r"\(\?<([^=!>][^>]*)>")
 _GROUP_SCAN = re.compile(r"\\[\s\S]|\[(?:[^\]\\]|\\[\s\S])*\]?|\((?!\?)|\(\?<(?![=!])")
 #: Bodies of loops larger than this are not copied for their first turn.
 MAX_NODES_COPIED = 20
@@ -21597,6 +21887,14 @@ def is_group_name_part(char, kind):
     if not char or char in "$_" or kind == "Continue" and char in "\u200c\u200d":
         return bool(char)
     return ranges_contain(unicode_property("ID_" + kind), ord(char))
+
+
+def are_apart(place, other):
+    """Whether two places of a pattern lie in different alternatives of one disjunction."""
+    for mine, its in zip(place, other):
+        if mine != its:
+            return mine[0] == its[0]
+    return False
 
 
 class PatternParser:
@@ -21613,13 +21911,16 @@ class PatternParser:
         self.text = python_text(source) if self.unicode else source
         self.top = MAX_CODE_POINT if self.unicode else MAX_UNIT
         self.pos = self.depth = self.group_count = self.behind = 0
-        self.names = {}
+        #: Name -> the numbers of its groups; the place of each, as (disjunction, alternative) pairs.
+        self.names, self.places = {}, {}
+        self.place = ()
         self.characters = {}
         self.references = []
         self.open_groups = []
         openers = [m for m in _GROUP_SCAN.findall(self.text) if m[0] == "("]
         self.total_groups = len(openers)
         self.named = self.unicode or "(?<" in openers
+        self.named_times = collections.Counter(_NAMED_GROUP.findall(self.text))
         self.words = FOLDED_WORD_RANGES if self.unicode and self.ignore_case else WORD_RANGES
 
     def parse(self):
@@ -21627,12 +21928,11 @@ class PatternParser:
         tree = self.disjunction()
         if self.pos < len(self.text):
             self.fail("Unmatched ')'")
-        for reference in self.references:
-            if reference.name is not None:
-                if reference.name not in self.names:
-                    self.fail("Invalid named capture referenced")
-                reference.index = self.names[reference.name]
-                reference.open = reference.index in reference.open
+        for name, references, opened in self.references:
+            if name not in self.names:
+                self.fail("Invalid named capture referenced")
+            for reference, index in zip(references, itertools.cycle(self.names[name])):
+                reference.index, reference.open = index, index in opened
         return tree
 
     def fail(self, reason):
@@ -21651,9 +21951,11 @@ class PatternParser:
         self.depth += 1
         if self.depth > MAX_PATTERN_DEPTH:
             self.fail("Regular expression too large")
-        options = [self.alternative()]
-        while self.eat("|"):
+        outer, start, options = self.place, self.pos, []
+        while not options or self.eat("|"):
+            self.place = (*outer, (start, len(options))) if self.named else ()
             options.append(self.alternative())
+        self.place = outer
         self.depth -= 1
         options = merge_single_characters(options)
         return options[0] if len(options) == 1 else Choice(options)
@@ -21766,15 +22068,33 @@ class PatternParser:
                 return look, ahead and not self.unicode
         if self.eat("<"):
             return self.capture(self.group_name()), True
-        self.fail("Invalid group")
+        match = _MODIFIERS.match(self.text, self.pos)
+        if match is None or match[0] == "-:" or len(set(match[0])) < len(match[0]):
+            self.fail("Invalid group")
+        self.pos = match.end()
+        outer = self.ignore_case, self.multiline, self.dot_all
+        self.set_flags(*[flag in match[1] or (is_on and flag not in (match[3] or ""))
+                         for flag, is_on in zip("ims", outer)])
+        body = self.disjunction()
+        self.set_flags(*outer)
+        self.close_group()
+        return body, True
+
+    def set_flags(self, ignore_case, multiline, dot_all):
+        """Sets what may differ between the groups of a pattern."""
+        self.ignore_case, self.multiline, self.dot_all = ignore_case, multiline, dot_all
+        self.words = FOLDED_WORD_RANGES if self.unicode and ignore_case else WORD_RANGES
+        self.characters = {}
 
     def capture(self, name):
         self.group_count += 1
         index = self.group_count
         if name is not None:
-            if name in self.names:
-                self.fail("Duplicate capture group name")
-            self.names[name] = index
+            for other in self.names.get(name, ()):
+                if not are_apart(self.place, self.places[other]):
+                    self.fail("Duplicate capture group name")
+            self.names[name] = (*self.names.get(name, ()), index)
+            self.places[index] = self.place
         self.open_groups.append(index)
         body = self.disjunction()
         self.close_group()
@@ -21832,10 +22152,14 @@ class PatternParser:
 
     def reference(self, index, name):
         fold = (simple_fold if self.unicode else simple_upper) if self.ignore_case else None
-        node = BackReference(index, name, fold)
-        node.open = index in self.open_groups if name is None else tuple(self.open_groups)
-        self.references.append(node)
-        return node
+        if name is None:
+            node = BackReference(index, None, fold)
+            node.open = index in self.open_groups
+            return node
+        # One of the groups of that name has matched, or none; the others are empty.
+        nodes = [BackReference(None, name, fold) for _ in range(max(self.named_times[name], 1))]
+        self.references.append((name, nodes, tuple(self.open_groups)))
+        return nodes[0] if len(nodes) == 1 else Sequence(nodes)
 
     def class_escape(self, in_class=False):
         """The ranges of \\d \\D \\s \\S \\w \\W \\p{…} \\P{…}, or None if there is no such escape."""
@@ -23295,7 +23619,7 @@ class GuardedPattern:
 class CompiledPattern:
     """A pattern under the flags that concern matching; both machines are made when first needed.
 
-    names      group name -> number
+    names      group name -> the numbers of its groups
     nullable   whether it can match the empty string
     """
 
@@ -23619,7 +23943,9 @@ def match_array(realm, program, text, match):
 
 def named_groups(pattern, values):
     """The `groups` object, from the values of all groups but the first."""
-    return JSObject(None, {name: values[index - 1] for name, index in pattern.names.items()})
+    def value(numbers):
+        return next((values[index - 1] for index in numbers if values[index - 1] is not undefined), undefined)
+    return JSObject(None, {name: value(numbers) for name, numbers in pattern.names.items()})
 
 
 def match_indices(realm, pattern, match):
@@ -23977,7 +24303,7 @@ def parsed_template(replacement, group_count, names):
             parts.append(number if 1 <= number <= group_count else replacement[match.start():position])
         elif sign[0] == "<":
             if names:
-                parts.append(names.get(sign[1:-1], ""))
+                parts.extend(names.get(sign[1:-1], ()))
             else:
                 parts.append("$<")
                 position = match.start() + 2
@@ -24119,18 +24445,18 @@ def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_
 
 REGEXP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
-#: What RegExp.escape() changes (22.2.5.1), and its control escapes.
+#: What RegExp.escape() changes (22.2.5.1).
 _REGEXP_ESCAPED = re.compile(r"^[0-9A-Za-z]|[\^$\\.*+?()[\]{}|/]|[,\-=<>#&!%:;@~'`\"\s\ufeff]"
                              "|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
-_CONTROL_ESCAPES = {"\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r"}
+_CONTROL_LETTERS = {char: letter for letter, char in _CONTROL_ESCAPES.items()}
 
 
 def escape_for_regexp(match):
     char = match[0]
     if char in "^$\\.*+?()[]{}|/":
         return "\\" + char
-    if char in _CONTROL_ESCAPES:
-        return "\\" + _CONTROL_ESCAPES[char]
+    if char in _CONTROL_LETTERS:
+        return "\\" + _CONTROL_LETTERS[char]
     if char in "\x1c\x1d\x1e\x1f\x85":  # white space in Python only
         return char
     return f"\\x{ord(char):02x}" if char <= "\xff" else f"\\u{ord(char):04x}"
@@ -29126,11 +29452,14 @@ def reading_helpers(realm, helpers):
             props = obj.props
             if key in props:
                 return props[key]
-            if obj.attrs is None and type(obj.proto) is JSObject and key not in obj.proto.props:
-                attrs = obj.proto.attrs
-                if attrs is not None and type(accessor := attrs.get(key)) is Accessor \
-                        and accessor.getter is not undefined:
-                    return accessor.getter.fn(obj)
+            proto = obj.proto
+            if obj.attrs is None and type(proto) is JSObject:
+                if key in proto.props:
+                    return proto.props[key]
+                attrs = proto.attrs
+                if attrs is not None and key in attrs and attrs[key].getter is not undefined:
+                    return attrs[key].getter.fn(obj)
+                return proto.get(key, obj)
             return obj.get(key)
         if isinstance(obj, JSObject):
             return obj.get(key)
@@ -29346,6 +29675,8 @@ def function_helpers(realm, helpers):
     return make_function, make_target_function, make_async, make_generator, make_async_generator
 
 
+# -- Helpers of generated code: shortcuts ------------------------------------------------
+
 protector("push_untouched", ArrayPrototype=("push",))
 protector("pop_untouched", ArrayPrototype=("pop",))
 protector("map_methods_untouched", MapPrototype=("get", "has", "set"))
@@ -29437,7 +29768,7 @@ def shortcuts_of_collections(realm, helpers):
 
 def shortcuts_of_math(realm, helpers):
     """Functions of Math that are called often."""
-    method, square_root = helpers["method"], math.sqrt
+    method, square_root, round_down = helpers["method"], math.sqrt, math.floor
     #: Functions of Math in this realm that nobody has replaced, by name.
     known = {}
 
@@ -29459,10 +29790,9 @@ def shortcuts_of_math(realm, helpers):
     def quick_floor(obj, text, value):
         """Math.floor(value)"""
         if type(value) is float and type(obj) is JSObject and "floor" in obj.props \
-                and -2147483648 < value < 2147483648 \
+                and -2147483648.0 < value < 2147483648.0 \
                 and (obj.props["floor"] is known.get("floor") or knows(obj, "floor")):
-            result = value // 1
-            return int(result) if result else 0 if value > 0 else value
+            return round_down(value) or (0 if value else value)
         return method(obj, "floor", text)(obj, value)
 
     def quick_max(obj, text, x, y):
@@ -29522,10 +29852,6 @@ def iteration_helpers(realm, helpers):
     def rest_array(values):
         return JSArray(array_proto, list(values))
 
-    def plain_arrays():
-        """Whether arrays are iterated by the built-in functions."""
-        return realm.array_iteration_untouched
-
     def first_values(value, count, text=None):
         """So many values of an iterable, which is closed then; past its end they are undefined."""
         if type(value) is tuple:
@@ -29549,13 +29875,14 @@ def iteration_helpers(realm, helpers):
             return ArrayDestructuring(iterator, realm)
         return ListDestructuring(iterator, realm.new_array)
 
-    return (iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array,
-            plain_arrays)
+    return iterate_live, iterate, iterate_entries, spread, rest_array, first_values, destructure_array
 
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
-    runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype)
+    runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype,
+                   array_iteration_untouched=realm.array_iteration_untouched,
+                   push_untouched=realm.push_untouched)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
@@ -29778,12 +30105,35 @@ def refuse_destructuring(realm, value, first=None):
     raise JSTypeError(f"Cannot destructure {asked}'{value}' as it is {value}.")
 
 
+def inherits_enumerable(obj):
+    """Whether the prototypes of an ordinary object may have enumerable properties."""
+    proto = obj.proto
+    while proto is not None:
+        if proto.exotic or proto.props and proto.attrs is None:
+            return True
+        for flags in (proto.attrs or {}).values():
+            if (flags.flags if type(flags) is Accessor else flags) & ENUMERABLE:
+                return True
+        proto = proto.proto
+    return False
+
+
+def is_own_enumerable(obj, key):
+    desc = obj.get_own(key)
+    return desc is not None and desc.enumerable
+
+
 @runtime_helper
 def enumerate_keys(realm, value):
     """The keys of for-in (14.7.5.9), as a Python generator."""
     if value is undefined or value is null:
         return
     obj = to_object(realm, value)
+    if type(obj) is JSObject and obj.attrs is None and not inherits_enumerable(obj):
+        for key in order_keys(obj.props):
+            if type(key) is str and (key in obj.props if obj.attrs is None else is_own_enumerable(obj, key)):
+                yield key
+        return
     seen = set()
     while obj is not None:
         for key in obj.own_keys():
@@ -30696,11 +31046,17 @@ class CollectorPauses:
             gc.freeze()
             self.has_kept = True
 
+    def let_go(self):
+        """A realm was closed: the next full collection looks at everything."""
+        if self.has_kept:
+            self.is_stale = True
+            gc.unfreeze()
+
     def collect_all(self):
         gc.unfreeze()
         gc.collect()
         gc.freeze()
-        self.has_kept = self.is_stale = False
+        self.has_kept, self.is_stale = True, False
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -31753,7 +32109,7 @@ class RealmBase:
     def close(self):
         """Cancels timers; later entries fail."""
         self.closed = True
-        COLLECTOR_PAUSES.is_stale = COLLECTOR_PAUSES.has_kept
+        COLLECTOR_PAUSES.let_go()
         self.timers.close()
 
     def unload(self, reason):
@@ -36228,15 +36584,8 @@ def _dedent(raw):
 
 # -- GraphQL syntax tree -----------------------------------------------------------------
 
-class GraphQLNode(metaclass=NodeClass):
-    """A node: `fields` names its attributes, in order; `start` is the offset of its first character."""
-
-    __slots__ = ("start",)
-
-    def __init__(self, start, *values):
-        self.start = start
-        for name, value in zip(self.fields, values):
-            setattr(self, name, value)
+class GraphQLNode(metaclass=NodeClass, fields="start"):
+    """A node; `start` is the offset of its first character."""
 
 
 class GqlDocument(GraphQLNode, fields="definitions source"):
@@ -50065,8 +50414,8 @@ def json_answer(value, status=200):
 
 
 #: What an action may ask for beside strings, and how it is called; it becomes JSON text.
-WHOLE_NUMBER, OBJECT, ANYTHING = (str, int), (str, dict), object
-_WISHES = {str: "a string", WHOLE_NUMBER: "a string or a whole number", OBJECT: "a string or an object"}
+WHOLE_NUMBER, SOME_OBJECT, ANYTHING = (str, int), (str, dict), object
+_WISHES = {str: "a string", WHOLE_NUMBER: "a string or a whole number", SOME_OBJECT: "a string or an object"}
 
 
 def asked(head, body, **kinds):
@@ -50092,7 +50441,7 @@ def send_test_message(handler, head, body):
     """Sends a message to a stream or subscription: `path`, `data` (a text, or what becomes one as JSON),
     `filter` (an object, or its JSON; "" for everyone)."""
     app = handler.app
-    path, data, text = asked(head, body, path=str, data=ANYTHING, filter=OBJECT)
+    path, data, text = asked(head, body, path=str, data=ANYTHING, filter=SOME_OBJECT)
     feed = find_feed(app, path)
     host = app.hosts.get(feed.script) if feed is not None else None
     if host is None:
