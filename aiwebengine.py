@@ -240,7 +240,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     381
           All scripts                                                                    618
           Live pages                                                                     123
-    21  HTTP server                                                                    3,395
+    21  HTTP server                                                                    3,396
           Request heads                                                                  200
           Request bodies                                                                 248
           Responses of handlers                                                          158
@@ -255,7 +255,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: streams                                                        130
           One connection: writing                                                        135
           Requests as scripts see them                                                   180
-          The server                                                                     589
+          The server                                                                     590
     22  Pages                                                                          3,968
           Page kit                                                                       124
           Live pages                                                                     209
@@ -49048,9 +49048,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 self._settle(handler)
 
     def shed_unsent(self):
-        """Ends the connections that have read nothing of their responses for the longest time, when those that wait
-        are larger than MAX_UNSENT_BYTES."""
-        waiting = [handler for handler in self.handlers if handler.state is WRITING and handler.watched is not None]
+        """Ends the connections that have read nothing of their responses for the longest time, when those
+        that wait are larger than MAX_UNSENT_BYTES."""
+        waiting = [handler for handler in self.handlers
+                   if handler.state is WRITING and handler.watched is not None]
         size = sum([len(handler.unsent) for handler in waiting])
         if size > MAX_UNSENT_BYTES:
             for handler in sorted(waiting, key=lambda handler: handler.deadline):
