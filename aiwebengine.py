@@ -20,7 +20,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      359
+     5  Syntax tree                                                                      355
           Program and statements                                                          77
           Functions and classes                                                           31
           Literals and names                                                              36
@@ -127,18 +127,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,312
+    12  Regular expressions                                                            3,320
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
-          RegExp: the tree of a pattern                                                  141
+          RegExp: the tree of a pattern                                                  110
           RegExp: equivalent trees that either machine likes better                       37
-          RegExp: the parser of patterns                                                 514
+          RegExp: the parser of patterns                                                 551
           RegExp: patterns for Python's `re`                                             141
           RegExp: how many steps a pattern can take                                      460
           RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      311
-          RegExp objects                                                                 128
+          RegExp objects                                                                 130
           RegExp.prototype                                                               149
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
@@ -168,14 +168,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,993
+    15  Realm, jobs and timers                                                         3,999
           Helpers of generated code: any realm                                           359
           Helpers of generated code: one realm                                           245
           Helpers of generated code: shortcuts                                           663
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        418
-          Deadlines                                                                      337
+          Deadlines                                                                      343
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            156
@@ -201,10 +201,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Registry of streams                                                             67
           Sockets                                                                        144
           Broadcaster                                                                    449
-    18  GraphQL                                                                        5,093
+    18  GraphQL                                                                        5,086
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
-          GraphQL syntax tree                                                            109
+          GraphQL syntax tree                                                            102
           GraphQL parser                                                                 384
           GraphQL types                                                                  148
           GraphQL scalars                                                                172
@@ -1347,22 +1347,18 @@ class JSLexer:
 # compiler. Strings in nodes are JavaScript strings: Python text of UTF-16 code units.
 # ======================================================================================
 
-def _node_constructor(fields):
-    """Return `__init__(self, <fields>)` that stores every field; a part left out is None."""
-    parameters = "".join(f", {field}=None" for field in fields)
-    stores = "".join(f"; self.{field} = {field}" for field in fields)
-    namespace = {}
-    exec(f"def __init__(self{parameters}): self.parenthesized = False{stores}", namespace)
-    return namespace["__init__"]
-
-
 class NodeClass(type):
     """The class of classes of nodes: those of `class If(Node, fields="test body")` have these attributes,
-    which their constructor takes in this order."""
+    which their constructor takes in this order; one left out is None."""
 
     def __new__(cls, name, bases, space, fields=""):
-        names = tuple(fields.split()) if isinstance(fields, str) else fields
-        return super().__new__(cls, name, bases, {"__slots__": names, "fields": names, **space})
+        own = tuple(fields.split()) if isinstance(fields, str) else fields
+        taken = bases[0].taken + own if bases else own
+        stores = [f"self.{field} = {field}" for field in taken] + (bases[0].presets if bases else [])
+        parameters, made = "".join(f", {field}=None" for field in taken), {}
+        exec(f"def __init__(self{parameters}): {'; '.join(stores) or 'pass'}", made)
+        return super().__new__(cls, name, bases, {"__slots__": own, "fields": own, "taken": taken,
+                                                  "presets": [], **made, **space})
 
     def __init__(cls, name, bases, space, fields=""):
         super().__init__(name, bases, space)
@@ -1382,8 +1378,8 @@ class Node(metaclass=NodeClass):
 
     __slots__ = ("start", "end", "line", "column", "end_line", "end_column", "parenthesized", "scope")
 
-    def __init_subclass__(cls):
-        cls.__init__ = _node_constructor(cls.fields)
+    #: What each constructor does besides.
+    presets = ["self.parenthesized = False"]
 
     def at(self, other):
         """Take over the position of another node; return self."""
@@ -9586,8 +9582,8 @@ class ExpressionEmitter(DestructuringEmitter):
             return joined
         return self.call("checked_text", joined)
 
-    def text_of(self, value, kind, helper):
-        """A value as Python text for an f-string or concatenation."""
+    def text_of(self, value, kind, helper, ready=("str", "int")):
+        """A value as Python text for an f-string, or for a concatenation, for which only a str is `ready`."""
         if kind == "str" or (type(kind) is tuple and helper == "template_string"):
             return value
         if isinstance(value, ast.Constant) and type(value.value) is str:
@@ -9596,8 +9592,8 @@ class ExpressionEmitter(DestructuringEmitter):
                 or not (isinstance(value, ast.Name) or self.runs_often()):
             return self.call(helper, value)
         value, first = self.reusable(value)
-        return self.either(self.any_of(self.type_is(first, "str"), self.type_is(value, "int")), value,
-                           self.call(helper, value))
+        tests = [self.type_is(first if at == 0 else value, name) for at, name in enumerate(ready)]
+        return self.either(self.any_of(*tests) if tests[1:] else tests[0], value, self.call(helper, value))
 
     def visit_TaggedTemplateExpression(self, node):
         cooked = tuple(q.cooked for q in node.quasi.quasis)
@@ -10488,7 +10484,7 @@ class AssignmentEmitter(OperatorEmitter):
         kind = infer(node)
         piece = self.expression(node)
         if kind != "str":
-            piece = self.text_of(piece, kind, "to_text")
+            piece = self.text_of(piece, kind, "to_text", ("str",))
         self.note_assignment(variable)
         self.emit_python("""
             {text} = {text} + {piece}
@@ -21733,62 +21729,39 @@ def close_case(ranges, unicode):
 # flag u, both work on code points: a subject with surrogate pairs is joined first (CodePointView)
 # and the positions are mapped back.
 
-class CharSet:
+class RegExpNode(metaclass=NodeClass):
+    """A part of a pattern."""
+
+
+class CharSet(RegExpNode, fields="ranges"):
     """One character out of `ranges`."""
 
-    __slots__ = ("ranges",)
 
-    def __init__(self, ranges):
-        self.ranges = ranges
-
-
-class Composite:
+class Composite(RegExpNode):
     """A node with nodes below it; `size` and `first` keep what width() and first_ranges() found."""
-
     __slots__ = ("size", "first")
 
 
-class Sequence(Composite):
-    __slots__ = ("items",)
-
-    def __init__(self, items):
-        self.items = items
+class Sequence(Composite, fields="items"):
+    """One after the other."""
 
 
-class Choice(Composite):
-    __slots__ = ("options",)
-
-    def __init__(self, options):
-        self.options = options
+class Choice(Composite, fields="options"):
+    """One of several."""
 
 
-class Capture(Composite):
-    __slots__ = ("body", "index")
-
-    def __init__(self, body, index):
-        self.body = body
-        self.index = index
+class Capture(Composite, fields="body index"):
+    """A group with a number."""
 
 
-class Loop(Composite):
+class Loop(Composite, fields="body minimum maximum greedy captures"):
     """A quantified atom; `maximum` None means no limit. `captures` is the range of the numbers of
     the groups in the body."""
 
-    __slots__ = ("body", "minimum", "maximum", "greedy", "captures")
 
-    def __init__(self, body, minimum, maximum, greedy, captures):
-        self.body = body
-        self.minimum = minimum
-        self.maximum = maximum
-        self.greedy = greedy
-        self.captures = captures
-
-
-class Border:
+class Border(RegExpNode, fields="kind lines words"):
     """An assertion about the characters before and after; `kind` is "start" or "end" (of the
     input, or of lines), "word" or "not word" (for `words`, the set of word characters)."""
-
-    __slots__ = ("kind", "lines", "words")
 
     def __init__(self, kind, lines=False, words=WORD_RANGES):
         self.kind = kind
@@ -21796,21 +21769,13 @@ class Border:
         self.words = words
 
 
-class Look:
-    __slots__ = ("body", "ahead", "negative", "captures")
-
-    def __init__(self, body, ahead, negative, captures):
-        self.body = body
-        self.ahead = ahead
-        self.negative = negative
-        self.captures = captures
+class Look(RegExpNode, fields="body ahead negative captures"):
+    """Looks ahead or behind."""
 
 
-class BackReference:
+class BackReference(RegExpNode, fields="index name open fold"):
     """`index` is filled in at the end for references by name; `open` when the group contains it;
     `fold` is Canonicalize, or None without the flag i."""
-
-    __slots__ = ("index", "name", "open", "fold")
 
     def __init__(self, index, name=None, fold=None):
         self.index = index
@@ -21917,6 +21882,9 @@ _CODE_POINT_ESCAPE = re.compile(r"\{([0-9a-fA-F]+)\}")
 _PROPERTY_ESCAPE = re.compile(r"\{([A-Za-z0-9_]+)(?:=([A-Za-z0-9_]+))?\}")
 _LEGACY_OCTAL = re.compile("[0-3][0-7]{0,2}|[4-7][0-7]?")
 _DECIMAL_ESCAPE = re.compile("[1-9][0-9]*")
+#: The flags of a group: those that it switches on, and those that it switches off.
+_MODIFIERS = re.compile(r"([ims]*)(?:(-)([ims]*))?:")
+_NAMED_GROUP = re.compile(r"\(\?<([^=!>][^>]*)>")
 _GROUP_SCAN = re.compile(r"\\[\s\S]|\[(?:[^\]\\]|\\[\s\S])*\]?|\((?!\?)|\(\?<(?![=!])")
 #: Bodies of loops larger than this are not copied for their first turn.
 MAX_NODES_COPIED = 20
@@ -21929,6 +21897,14 @@ def is_group_name_part(char, kind):
     if not char or char in "$_" or kind == "Continue" and char in "\u200c\u200d":
         return bool(char)
     return ranges_contain(unicode_property("ID_" + kind), ord(char))
+
+
+def are_apart(place, other):
+    """Whether two places of a pattern lie in different alternatives of one disjunction."""
+    for mine, its in zip(place, other):
+        if mine != its:
+            return mine[0] == its[0]
+    return False
 
 
 class PatternParser:
@@ -21945,13 +21921,16 @@ class PatternParser:
         self.text = python_text(source) if self.unicode else source
         self.top = MAX_CODE_POINT if self.unicode else MAX_UNIT
         self.pos = self.depth = self.group_count = self.behind = 0
-        self.names = {}
+        #: Name -> the numbers of its groups; the place of each, as (disjunction, alternative) pairs.
+        self.names, self.places = {}, {}
+        self.place = ()
         self.characters = {}
         self.references = []
         self.open_groups = []
         openers = [m for m in _GROUP_SCAN.findall(self.text) if m[0] == "("]
         self.total_groups = len(openers)
         self.named = self.unicode or "(?<" in openers
+        self.named_times = collections.Counter(_NAMED_GROUP.findall(self.text))
         self.words = FOLDED_WORD_RANGES if self.unicode and self.ignore_case else WORD_RANGES
 
     def parse(self):
@@ -21959,12 +21938,11 @@ class PatternParser:
         tree = self.disjunction()
         if self.pos < len(self.text):
             self.fail("Unmatched ')'")
-        for reference in self.references:
-            if reference.name is not None:
-                if reference.name not in self.names:
-                    self.fail("Invalid named capture referenced")
-                reference.index = self.names[reference.name]
-                reference.open = reference.index in reference.open
+        for name, references, opened in self.references:
+            if name not in self.names:
+                self.fail("Invalid named capture referenced")
+            for reference, index in zip(references, itertools.cycle(self.names[name])):
+                reference.index, reference.open = index, index in opened
         return tree
 
     def fail(self, reason):
@@ -21983,9 +21961,11 @@ class PatternParser:
         self.depth += 1
         if self.depth > MAX_PATTERN_DEPTH:
             self.fail("Regular expression too large")
-        options = [self.alternative()]
-        while self.eat("|"):
+        outer, start, options = self.place, self.pos, []
+        while not options or self.eat("|"):
+            self.place = (*outer, (start, len(options))) if self.named else ()
             options.append(self.alternative())
+        self.place = outer
         self.depth -= 1
         options = merge_single_characters(options)
         return options[0] if len(options) == 1 else Choice(options)
@@ -22098,15 +22078,33 @@ class PatternParser:
                 return look, ahead and not self.unicode
         if self.eat("<"):
             return self.capture(self.group_name()), True
-        self.fail("Invalid group")
+        match = _MODIFIERS.match(self.text, self.pos)
+        if match is None or match[0] == "-:" or len(set(match[0])) < len(match[0]):
+            self.fail("Invalid group")
+        self.pos = match.end()
+        outer = self.ignore_case, self.multiline, self.dot_all
+        self.set_flags(*[flag in match[1] or (is_on and flag not in (match[3] or ""))
+                         for flag, is_on in zip("ims", outer)])
+        body = self.disjunction()
+        self.set_flags(*outer)
+        self.close_group()
+        return body, True
+
+    def set_flags(self, ignore_case, multiline, dot_all):
+        """Sets what may differ between the groups of a pattern."""
+        self.ignore_case, self.multiline, self.dot_all = ignore_case, multiline, dot_all
+        self.words = FOLDED_WORD_RANGES if self.unicode and ignore_case else WORD_RANGES
+        self.characters = {}
 
     def capture(self, name):
         self.group_count += 1
         index = self.group_count
         if name is not None:
-            if name in self.names:
-                self.fail("Duplicate capture group name")
-            self.names[name] = index
+            for other in self.names.get(name, ()):
+                if not are_apart(self.place, self.places[other]):
+                    self.fail("Duplicate capture group name")
+            self.names[name] = (*self.names.get(name, ()), index)
+            self.places[index] = self.place
         self.open_groups.append(index)
         body = self.disjunction()
         self.close_group()
@@ -22164,10 +22162,14 @@ class PatternParser:
 
     def reference(self, index, name):
         fold = (simple_fold if self.unicode else simple_upper) if self.ignore_case else None
-        node = BackReference(index, name, fold)
-        node.open = index in self.open_groups if name is None else tuple(self.open_groups)
-        self.references.append(node)
-        return node
+        if name is None:
+            node = BackReference(index, None, fold)
+            node.open = index in self.open_groups
+            return node
+        # One of the groups of that name has matched, or none; the others are empty.
+        nodes = [BackReference(None, name, fold) for _ in range(max(self.named_times[name], 1))]
+        self.references.append((name, nodes, tuple(self.open_groups)))
+        return nodes[0] if len(nodes) == 1 else Sequence(nodes)
 
     def class_escape(self, in_class=False):
         """The ranges of \\d \\D \\s \\S \\w \\W \\p{…} \\P{…}, or None if there is no such escape."""
@@ -23627,7 +23629,7 @@ class GuardedPattern:
 class CompiledPattern:
     """A pattern under the flags that concern matching; both machines are made when first needed.
 
-    names      group name -> number
+    names      group name -> the numbers of its groups
     nullable   whether it can match the empty string
     """
 
@@ -23951,7 +23953,9 @@ def match_array(realm, program, text, match):
 
 def named_groups(pattern, values):
     """The `groups` object, from the values of all groups but the first."""
-    return JSObject(None, {name: values[index - 1] for name, index in pattern.names.items()})
+    def value(numbers):
+        return next((values[index - 1] for index in numbers if values[index - 1] is not undefined), undefined)
+    return JSObject(None, {name: value(numbers) for name, numbers in pattern.names.items()})
 
 
 def match_indices(realm, pattern, match):
@@ -24309,7 +24313,7 @@ def parsed_template(replacement, group_count, names):
             parts.append(number if 1 <= number <= group_count else replacement[match.start():position])
         elif sign[0] == "<":
             if names:
-                parts.append(names.get(sign[1:-1], ""))
+                parts.extend(names.get(sign[1:-1], ()))
             else:
                 parts.append("$<")
                 position = match.start() + 2
@@ -24451,18 +24455,18 @@ def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_
 
 REGEXP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
-#: What RegExp.escape() changes (22.2.5.1), and its control escapes.
+#: What RegExp.escape() changes (22.2.5.1).
 _REGEXP_ESCAPED = re.compile(r"^[0-9A-Za-z]|[\^$\\.*+?()[\]{}|/]|[,\-=<>#&!%:;@~'`\"\s\ufeff]"
                              "|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
-_ESCAPED_CONTROLS = {"\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r"}
+_CONTROL_LETTERS = {char: letter for letter, char in _CONTROL_ESCAPES.items()}
 
 
 def escape_for_regexp(match):
     char = match[0]
     if char in "^$\\.*+?()[]{}|/":
         return "\\" + char
-    if char in _ESCAPED_CONTROLS:
-        return "\\" + _ESCAPED_CONTROLS[char]
+    if char in _CONTROL_LETTERS:
+        return "\\" + _CONTROL_LETTERS[char]
     if char in "\x1c\x1d\x1e\x1f\x85":  # white space in Python only
         return char
     return f"\\x{ord(char):02x}" if char <= "\xff" else f"\\u{ord(char):04x}"
@@ -31052,11 +31056,17 @@ class CollectorPauses:
             gc.freeze()
             self.has_kept = True
 
+    def let_go(self):
+        """A realm was closed: the next full collection looks at everything."""
+        if self.has_kept:
+            self.is_stale = True
+            gc.unfreeze()
+
     def collect_all(self):
         gc.unfreeze()
         gc.collect()
         gc.freeze()
-        self.has_kept = self.is_stale = False
+        self.has_kept, self.is_stale = True, False
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -32109,7 +32119,7 @@ class RealmBase:
     def close(self):
         """Cancels timers; later entries fail."""
         self.closed = True
-        COLLECTOR_PAUSES.is_stale = COLLECTOR_PAUSES.has_kept
+        COLLECTOR_PAUSES.let_go()
         self.timers.close()
 
     def unload(self, reason):
@@ -36584,15 +36594,8 @@ def _dedent(raw):
 
 # -- GraphQL syntax tree -----------------------------------------------------------------
 
-class GraphQLNode(metaclass=NodeClass):
-    """A node: `fields` names its attributes, in order; `start` is the offset of its first character."""
-
-    __slots__ = ("start",)
-
-    def __init__(self, start, *values):
-        self.start = start
-        for name, value in zip(self.fields, values):
-            setattr(self, name, value)
+class GraphQLNode(metaclass=NodeClass, fields="start"):
+    """A node; `start` is the offset of its first character."""
 
 
 class GqlDocument(GraphQLNode, fields="definitions source"):
@@ -50403,8 +50406,8 @@ def json_answer(value, status=200):
 
 
 #: What an action may ask for beside strings, and how it is called; it becomes JSON text.
-WHOLE_NUMBER, OBJECT, ANYTHING = (str, int), (str, dict), object
-_WISHES = {str: "a string", WHOLE_NUMBER: "a string or a whole number", OBJECT: "a string or an object"}
+WHOLE_NUMBER, SOME_OBJECT, ANYTHING = (str, int), (str, dict), object
+_WISHES = {str: "a string", WHOLE_NUMBER: "a string or a whole number", SOME_OBJECT: "a string or an object"}
 
 
 def asked(head, body, **kinds):
@@ -50430,7 +50433,7 @@ def send_test_message(handler, head, body):
     """Sends a message to a stream or subscription: `path`, `data` (a text, or what becomes one as JSON),
     `filter` (an object, or its JSON; "" for everyone)."""
     app = handler.app
-    path, data, text = asked(head, body, path=str, data=ANYTHING, filter=OBJECT)
+    path, data, text = asked(head, body, path=str, data=ANYTHING, filter=SOME_OBJECT)
     feed = find_feed(app, path)
     host = app.hosts.get(feed.script) if feed is not None else None
     if host is None:
