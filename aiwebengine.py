@@ -54,7 +54,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     248
           Iteration                                                                      164
-    10  Code generator                                                                 4,127
+    10  Code generator                                                                 4,137
           Nodes of Python                                                                200
           Functions and their variables                                                  474
           Statements                                                                     214
@@ -64,7 +64,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        182
           Operators                                                                      422
           Assignments                                                                    334
-          Members and calls                                                              446
+          Members and calls                                                              456
           Members as targets                                                             104
           Questions about nodes                                                          181
           Compiling a source text                                                        465
@@ -11044,8 +11044,18 @@ class CallEmitter(AssignmentEmitter):
             helper = "async_yield_delegate" if self.is_async else "yield_delegate"
             return self.node(ast.YieldFrom, self.call(helper, value))
         if self.is_async:
-            value = self.awaited(value)
-        return self.node(ast.Yield, value)
+            return self.node(ast.Yield, self.awaited(value))
+        # A Python loop that runs a generator (see GeneratorLoop) sends None where next() sends undefined.
+        sent, made = self.temporary(), self.node(ast.Yield, value)
+        return self.either(self.compare(self.walrus(sent, made), _IS, self.const(None)),
+                           self.name("undefined"), self.name(sent))
+
+    def effect_YieldExpression(self, node):
+        if node.delegate or self.is_async:
+            self.emit_value(self.visit_YieldExpression(node))
+        else:
+            value = self.name("undefined") if node.argument is None else self.expression(node.argument)
+            self.emit_value(self.node(ast.Yield, value))
 
     def visit_ImportExpression(self, node):
         source, *options = self.operands([part for part in (node.source, node.options) if part is not None])
