@@ -7487,6 +7487,7 @@ LARGEST_ARGUMENTS = (
     (r"(get )?Array(\[.*|\.from|\.of|\.fromAsync|\.isArray)?", "Array new", "A|W|ST|H|{ length: 3e7 }|3e7|S, C"),
     (r"(get )?TypedArray\.prototype.*", "U F I", "|C|2|0, 1|A|C2|1n|U"),
     (r"(get )?TypedArray(\.(from|of)|\[.*)?|(Big)?(Int|Uint|Float)\d+(Clamped)?Array", "Float64Array new", "A|1e7|U|F|ST|X|H|A, C"),
+    (r"Uint8Array\..*", "U", "|T|'QUJD'.repeat(8e6)|'41'.repeat(16e6)"),
     (r"(get |set )?(ArrayBuffer|DataView).*", "X V new", "|0|1e8|1, 9e7|0, 1|X"),
     (r"(get )?(Map|Set|WeakMap|WeakSet|WeakRef|FinalizationRegistry).*", "M ST WM WS FR new", "|T|C|ST|SB|M|AA|S, C|O, 1|OP"),
     (r"Object(\..*)?|(get |set )?\.__proto__\..*", "O IX A", "|O|IX|A|T|H|O, O|OP|AA|DEEP|U|{}, O|{}, A, T|S, C|FN|'a', C"),
@@ -7511,7 +7512,7 @@ LARGEST_ARGUMENTS = (
 )
 
 #: Those that do the same little whatever they are given: timers and queues hold what they get.
-BOUNDED_BUILT_INS = r"(set|clear)(Timeout|Interval|Immediate)|queueMicrotask"
+BOUNDED_BUILT_INS = r"(get )?(Async)?DisposableStack(\..*)?|(set|clear)(Timeout|Interval|Immediate)|queueMicrotask"
 
 #: All functions that a script can reach, in `fns` by their names.
 ALL_FUNCTIONS = r"""
