@@ -18210,7 +18210,7 @@ def from_hex(text, _options=None, room=INFINITY):
     if len(text) % 2:
         return 0, b"", True
     end = min(len(text), 2 * room)
-    size = re.compile("(?:[0-9a-fA-F]{2})*").match(text, 0, int(end)).end()
+    size = re.compile("[0-9a-fA-F]*").match(text, 0, int(end)).end() & ~1
     return size, bytes.fromhex(text[:size]), size < end
 
 
