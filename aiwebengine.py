@@ -69,7 +69,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          181
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,319
+    11  Built-ins of the language                                                      9,335
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -115,7 +115,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Uint8Array: base64 and hex                                                     165
           DataView                                                                       110
           Promise                                                                        456
-          Generators and async functions                                                 192
+          Generators and async functions                                                 208
           Iterator helpers                                                               468
           Async functions                                                                 32
           Async generators                                                               112
@@ -18977,14 +18977,30 @@ def is_plain_generator(realm, generator):
 @runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*`: a Python generator to yield from."""
-    return delegation(realm, get_iterator(realm, iterable), False)
+    plain = type(iterable) is JSGenerator and is_plain_generator(realm, iterable)
+    return delegation(realm, get_iterator(realm, iterable), False, iterable.resume if plain else None)
 
 
-def delegation(realm, record, is_async):
-    """`yield*` (15.5.5, step 5); in an async generator it awaits what it gets."""
+def delegation(realm, record, is_async, resume=None):
+    """`yield*` (15.5.5, step 5); in an async generator it awaits what it gets. `resume` does without result
+    objects what `next` does."""
     iterator, received, mode = record.iterator, undefined, "next"
     while True:
-        if mode == "next":
+        if mode == "next" and resume is not None:
+            try:
+                given = resume(received)
+            except StopIteration as end:
+                return end.value
+            if type(given) is not InnerResult:
+                try:
+                    received = yield given
+                except GeneratorReturn as returned:
+                    received, mode = returned.value, "return"
+                except Exception as error:
+                    received, mode = realm.thrown_value(error), "throw"
+                continue
+            result = given.result
+        elif mode == "next":
             result = call(record.next_method, iterator, received)
         else:
             method = get_method(realm, iterator, mode)
