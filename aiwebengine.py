@@ -54,7 +54,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     248
           Iteration                                                                      164
-    10  Code generator                                                                 4,127
+    10  Code generator                                                                 4,126
           Nodes of Python                                                                200
           Functions and their variables                                                  474
           Statements                                                                     214
@@ -63,7 +63,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                    247
           Classes                                                                        182
           Operators                                                                      422
-          Assignments                                                                    334
+          Assignments                                                                    333
           Members and calls                                                              446
           Members as targets                                                             104
           Questions about nodes                                                          181
@@ -10481,10 +10481,9 @@ class AssignmentEmitter(OperatorEmitter):
 
     def append_text(self, variable, node):
         """text += value: as a statement of its own, which CPython does without copying."""
-        kind = infer(node)
-        piece = self.expression(node)
+        kind, piece = infer(node), self.expression(node)
         if kind != "str":
-            piece = self.text_of(piece, kind, "to_text")
+            piece = self.node(ast.JoinedStr, [self.piece(piece, kind)])
         self.note_assignment(variable)
         self.emit_python("""
             {text} = {text} + {piece}

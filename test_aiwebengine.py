@@ -2896,6 +2896,10 @@ class InferenceTest(unittest.TestCase):
             self.assertEqual(found, expected, program)
 
     test_cases = conformance(r"""
+# 13.15.2 a text that grows by values of all kinds
+result = (() => { let s = "", o = { toString: () => "o" }; for (const v of [1, 2.5, -0, "a", true, null, undefined, 7n, o, [1, 2]]) { s += v; s += v + v }
+for (const [k, v] of new Map([[1, 2], ["x", 3]])) s += k + v; for (const i in [5, 6]) s += i * 2; return s })()
+=> 122.5500aaatrue2null0undefinedNaN714ooo1,21,21,23x302
 # a var that its own initialiser reads, or a closure in it
 result = [(() => { var x = x + 1; return x })(), (() => { var x = [(() => typeof x)()]; return x[0] })()].join()
 => NaN,undefined
