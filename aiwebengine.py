@@ -127,18 +127,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,281
+    12  Regular expressions                                                            3,320
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
           RegExp: the tree of a pattern                                                  110
           RegExp: equivalent trees that either machine likes better                       37
-          RegExp: the parser of patterns                                                 514
+          RegExp: the parser of patterns                                                 551
           RegExp: patterns for Python's `re`                                             141
           RegExp: how many steps a pattern can take                                      460
           RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      311
-          RegExp objects                                                                 128
+          RegExp objects                                                                 130
           RegExp.prototype                                                               149
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
@@ -168,14 +168,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,993
+    15  Realm, jobs and timers                                                         3,999
           Helpers of generated code: any realm                                           359
           Helpers of generated code: one realm                                           245
           Helpers of generated code: shortcuts                                           663
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        418
-          Deadlines                                                                      337
+          Deadlines                                                                      343
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            156
@@ -9582,8 +9582,8 @@ class ExpressionEmitter(DestructuringEmitter):
             return joined
         return self.call("checked_text", joined)
 
-    def text_of(self, value, kind, helper):
-        """A value as Python text for an f-string or concatenation."""
+    def text_of(self, value, kind, helper, ready=("str", "int")):
+        """A value as Python text for an f-string, or for a concatenation, for which only a str is `ready`."""
         if kind == "str" or (type(kind) is tuple and helper == "template_string"):
             return value
         if isinstance(value, ast.Constant) and type(value.value) is str:
@@ -9592,8 +9592,8 @@ class ExpressionEmitter(DestructuringEmitter):
                 or not (isinstance(value, ast.Name) or self.runs_often()):
             return self.call(helper, value)
         value, first = self.reusable(value)
-        return self.either(self.any_of(self.type_is(first, "str"), self.type_is(value, "int")), value,
-                           self.call(helper, value))
+        tests = [self.type_is(first if at == 0 else value, name) for at, name in enumerate(ready)]
+        return self.either(self.any_of(*tests) if tests[1:] else tests[0], value, self.call(helper, value))
 
     def visit_TaggedTemplateExpression(self, node):
         cooked = tuple(q.cooked for q in node.quasi.quasis)
@@ -10483,7 +10483,7 @@ class AssignmentEmitter(OperatorEmitter):
         """text += value: as a statement of its own, which CPython does without copying."""
         kind, piece = infer(node), self.expression(node)
         if kind != "str":
-            piece = self.node(ast.JoinedStr, [self.piece(piece, kind)])
+            piece = self.text_of(piece, kind, "to_text", ("str",))
         self.note_assignment(variable)
         self.emit_python("""
             {text} = {text} + {piece}
@@ -21871,6 +21871,9 @@ _CODE_POINT_ESCAPE = re.compile(r"\{([0-9a-fA-F]+)\}")
 _PROPERTY_ESCAPE = re.compile(r"\{([A-Za-z0-9_]+)(?:=([A-Za-z0-9_]+))?\}")
 _LEGACY_OCTAL = re.compile("[0-3][0-7]{0,2}|[4-7][0-7]?")
 _DECIMAL_ESCAPE = re.compile("[1-9][0-9]*")
+#: The flags of a group: those that it switches on, and those that it switches off.
+_MODIFIERS = re.compile(r"([ims]*)(?:(-)([ims]*))?:")
+_NAMED_GROUP = re.compile(r"\(\?<([^=!>][^>]*)>")
 _GROUP_SCAN = re.compile(r"\\[\s\S]|\[(?:[^\]\\]|\\[\s\S])*\]?|\((?!\?)|\(\?<(?![=!])")
 #: Bodies of loops larger than this are not copied for their first turn.
 MAX_NODES_COPIED = 20
@@ -21883,6 +21886,14 @@ def is_group_name_part(char, kind):
     if not char or char in "$_" or kind == "Continue" and char in "\u200c\u200d":
         return bool(char)
     return ranges_contain(unicode_property("ID_" + kind), ord(char))
+
+
+def are_apart(place, other):
+    """Whether two places of a pattern lie in different alternatives of one disjunction."""
+    for mine, its in zip(place, other):
+        if mine != its:
+            return mine[0] == its[0]
+    return False
 
 
 class PatternParser:
@@ -21899,13 +21910,16 @@ class PatternParser:
         self.text = python_text(source) if self.unicode else source
         self.top = MAX_CODE_POINT if self.unicode else MAX_UNIT
         self.pos = self.depth = self.group_count = self.behind = 0
-        self.names = {}
+        #: Name -> the numbers of its groups; the place of each, as (disjunction, alternative) pairs.
+        self.names, self.places = {}, {}
+        self.place = ()
         self.characters = {}
         self.references = []
         self.open_groups = []
         openers = [m for m in _GROUP_SCAN.findall(self.text) if m[0] == "("]
         self.total_groups = len(openers)
         self.named = self.unicode or "(?<" in openers
+        self.named_times = collections.Counter(_NAMED_GROUP.findall(self.text))
         self.words = FOLDED_WORD_RANGES if self.unicode and self.ignore_case else WORD_RANGES
 
     def parse(self):
@@ -21913,12 +21927,11 @@ class PatternParser:
         tree = self.disjunction()
         if self.pos < len(self.text):
             self.fail("Unmatched ')'")
-        for reference in self.references:
-            if reference.name is not None:
-                if reference.name not in self.names:
-                    self.fail("Invalid named capture referenced")
-                reference.index = self.names[reference.name]
-                reference.open = reference.index in reference.open
+        for name, references, opened in self.references:
+            if name not in self.names:
+                self.fail("Invalid named capture referenced")
+            for reference, index in zip(references, itertools.cycle(self.names[name])):
+                reference.index, reference.open = index, index in opened
         return tree
 
     def fail(self, reason):
@@ -21937,9 +21950,11 @@ class PatternParser:
         self.depth += 1
         if self.depth > MAX_PATTERN_DEPTH:
             self.fail("Regular expression too large")
-        options = [self.alternative()]
-        while self.eat("|"):
+        outer, start, options = self.place, self.pos, []
+        while not options or self.eat("|"):
+            self.place = (*outer, (start, len(options))) if self.named else ()
             options.append(self.alternative())
+        self.place = outer
         self.depth -= 1
         options = merge_single_characters(options)
         return options[0] if len(options) == 1 else Choice(options)
@@ -22052,15 +22067,33 @@ class PatternParser:
                 return look, ahead and not self.unicode
         if self.eat("<"):
             return self.capture(self.group_name()), True
-        self.fail("Invalid group")
+        match = _MODIFIERS.match(self.text, self.pos)
+        if match is None or match[0] == "-:" or len(set(match[0])) < len(match[0]):
+            self.fail("Invalid group")
+        self.pos = match.end()
+        outer = self.ignore_case, self.multiline, self.dot_all
+        self.set_flags(*[flag in match[1] or (is_on and flag not in (match[3] or ""))
+                         for flag, is_on in zip("ims", outer)])
+        body = self.disjunction()
+        self.set_flags(*outer)
+        self.close_group()
+        return body, True
+
+    def set_flags(self, ignore_case, multiline, dot_all):
+        """Sets what may differ between the groups of a pattern."""
+        self.ignore_case, self.multiline, self.dot_all = ignore_case, multiline, dot_all
+        self.words = FOLDED_WORD_RANGES if self.unicode and ignore_case else WORD_RANGES
+        self.characters = {}
 
     def capture(self, name):
         self.group_count += 1
         index = self.group_count
         if name is not None:
-            if name in self.names:
-                self.fail("Duplicate capture group name")
-            self.names[name] = index
+            for other in self.names.get(name, ()):
+                if not are_apart(self.place, self.places[other]):
+                    self.fail("Duplicate capture group name")
+            self.names[name] = (*self.names.get(name, ()), index)
+            self.places[index] = self.place
         self.open_groups.append(index)
         body = self.disjunction()
         self.close_group()
@@ -22118,10 +22151,14 @@ class PatternParser:
 
     def reference(self, index, name):
         fold = (simple_fold if self.unicode else simple_upper) if self.ignore_case else None
-        node = BackReference(index, name, fold)
-        node.open = index in self.open_groups if name is None else tuple(self.open_groups)
-        self.references.append(node)
-        return node
+        if name is None:
+            node = BackReference(index, None, fold)
+            node.open = index in self.open_groups
+            return node
+        # One of the groups of that name has matched, or none; the others are empty.
+        nodes = [BackReference(None, name, fold) for _ in range(max(self.named_times[name], 1))]
+        self.references.append((name, nodes, tuple(self.open_groups)))
+        return nodes[0] if len(nodes) == 1 else Sequence(nodes)
 
     def class_escape(self, in_class=False):
         """The ranges of \\d \\D \\s \\S \\w \\W \\p{…} \\P{…}, or None if there is no such escape."""
@@ -23581,7 +23618,7 @@ class GuardedPattern:
 class CompiledPattern:
     """A pattern under the flags that concern matching; both machines are made when first needed.
 
-    names      group name -> number
+    names      group name -> the numbers of its groups
     nullable   whether it can match the empty string
     """
 
@@ -23905,7 +23942,9 @@ def match_array(realm, program, text, match):
 
 def named_groups(pattern, values):
     """The `groups` object, from the values of all groups but the first."""
-    return JSObject(None, {name: values[index - 1] for name, index in pattern.names.items()})
+    def value(numbers):
+        return next((values[index - 1] for index in numbers if values[index - 1] is not undefined), undefined)
+    return JSObject(None, {name: value(numbers) for name, numbers in pattern.names.items()})
 
 
 def match_indices(realm, pattern, match):
@@ -24263,7 +24302,7 @@ def parsed_template(replacement, group_count, names):
             parts.append(number if 1 <= number <= group_count else replacement[match.start():position])
         elif sign[0] == "<":
             if names:
-                parts.append(names.get(sign[1:-1], ""))
+                parts.extend(names.get(sign[1:-1], ()))
             else:
                 parts.append("$<")
                 position = match.start() + 2
@@ -24405,18 +24444,18 @@ def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_
 
 REGEXP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
-#: What RegExp.escape() changes (22.2.5.1), and its control escapes.
+#: What RegExp.escape() changes (22.2.5.1).
 _REGEXP_ESCAPED = re.compile(r"^[0-9A-Za-z]|[\^$\\.*+?()[\]{}|/]|[,\-=<>#&!%:;@~'`\"\s\ufeff]"
                              "|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
-_ESCAPED_CONTROLS = {"\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r"}
+_CONTROL_LETTERS = {char: letter for letter, char in _CONTROL_ESCAPES.items()}
 
 
 def escape_for_regexp(match):
     char = match[0]
     if char in "^$\\.*+?()[]{}|/":
         return "\\" + char
-    if char in _ESCAPED_CONTROLS:
-        return "\\" + _ESCAPED_CONTROLS[char]
+    if char in _CONTROL_LETTERS:
+        return "\\" + _CONTROL_LETTERS[char]
     if char in "\x1c\x1d\x1e\x1f\x85":  # white space in Python only
         return char
     return f"\\x{ord(char):02x}" if char <= "\xff" else f"\\u{ord(char):04x}"
@@ -31006,11 +31045,17 @@ class CollectorPauses:
             gc.freeze()
             self.has_kept = True
 
+    def let_go(self):
+        """A realm was closed: the next full collection looks at everything."""
+        if self.has_kept:
+            self.is_stale = True
+            gc.unfreeze()
+
     def collect_all(self):
         gc.unfreeze()
         gc.collect()
         gc.freeze()
-        self.has_kept = self.is_stale = False
+        self.has_kept, self.is_stale = True, False
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -32063,7 +32108,7 @@ class RealmBase:
     def close(self):
         """Cancels timers; later entries fail."""
         self.closed = True
-        COLLECTOR_PAUSES.is_stale = COLLECTOR_PAUSES.has_kept
+        COLLECTOR_PAUSES.let_go()
         self.timers.close()
 
     def unload(self, reason):
@@ -50350,8 +50395,8 @@ def json_answer(value, status=200):
 
 
 #: What an action may ask for beside strings, and how it is called; it becomes JSON text.
-WHOLE_NUMBER, OBJECT, ANYTHING = (str, int), (str, dict), object
-_WISHES = {str: "a string", WHOLE_NUMBER: "a string or a whole number", OBJECT: "a string or an object"}
+WHOLE_NUMBER, SOME_OBJECT, ANYTHING = (str, int), (str, dict), object
+_WISHES = {str: "a string", WHOLE_NUMBER: "a string or a whole number", SOME_OBJECT: "a string or an object"}
 
 
 def asked(head, body, **kinds):
@@ -50377,7 +50422,7 @@ def send_test_message(handler, head, body):
     """Sends a message to a stream or subscription: `path`, `data` (a text, or what becomes one as JSON),
     `filter` (an object, or its JSON; "" for everyone)."""
     app = handler.app
-    path, data, text = asked(head, body, path=str, data=ANYTHING, filter=OBJECT)
+    path, data, text = asked(head, body, path=str, data=ANYTHING, filter=SOME_OBJECT)
     feed = find_feed(app, path)
     host = app.hosts.get(feed.script) if feed is not None else None
     if host is None:
