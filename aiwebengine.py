@@ -69,7 +69,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          181
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,319
+    11  Built-ins of the language                                                      9,323
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -110,7 +110,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    163
           Element types                                                                  104
-          Typed arrays                                                                   600
+          Typed arrays                                                                   604
           Constructors of the element types                                               95
           Uint8Array: base64 and hex                                                     165
           DataView                                                                       110
@@ -17355,7 +17355,7 @@ ELEMENT_KINDS = [
     ElementKind("Float64Array", "d", to_number),
 ]
 UINT8_KIND = ELEMENT_KINDS[1]
-FLOAT16_KIND = ElementKind("Float16Array", "e", to_number)
+FLOAT16_KIND = ElementKind("Float16Array", "e", lambda value: rounded_to(to_number(value), "<e"))
 if sys.version_info >= (3, 12):         # memoryview knows half precision
     ELEMENT_KINDS.insert(-2, FLOAT16_KIND)
 
@@ -17853,7 +17853,11 @@ def fill_view(view, start, end, value):
 
 def write_numbers(view, start, values):
     """Writes a list of numbers, which all have the type of the view, into it."""
-    view[start:start + len(values)] = memoryview(array.array(view.format, values))
+    if view.format == "e":              # which array.array does not know
+        packed = memoryview(struct.pack(f"={len(values)}e", *values)).cast("e")
+    else:
+        packed = memoryview(array.array(view.format, values))
+    view[start:start + len(values)] = packed
 
 
 @TYPED_ARRAY.method("sort", 1, receiver=False)

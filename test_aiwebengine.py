@@ -4446,6 +4446,12 @@ construct: () => 1 })))
             with self.subTest(source):
                 self.assertEqual(outcome(f"result = {source}"), expected)
 
+    @needs(sys.version_info >= (3, 12), "a memoryview of numbers of half precision")
+    def test_float16_array(self):
+        self.assertEqual(outcome("var f = new Float16Array([1.337, 65520, -0, 2]); f[0] += 1; result = [f, f.toSorted(), "
+                                 "Float16Array.BYTES_PER_ELEMENT, f.map(x => x / 3)[3]].join('|')"),
+                         "2.3359375,Infinity,0,2|0,2,2.3359375,Infinity|2|0.66650390625")
+
     #: Cases in which some node does something else than the specification says, and why.
     NODE_DIFFERS = {
         "computed keys and heritage are strict code": "the globals of node 24's vm take an unknown name",
