@@ -54,7 +54,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     248
           Iteration                                                                      164
-    10  Code generator                                                                 4,127
+    10  Code generator                                                                 4,137
           Nodes of Python                                                                200
           Functions and their variables                                                  474
           Statements                                                                     214
@@ -64,7 +64,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Classes                                                                        182
           Operators                                                                      422
           Assignments                                                                    334
-          Members and calls                                                              446
+          Members and calls                                                              456
           Members as targets                                                             104
           Questions about nodes                                                          181
           Compiling a source text                                                        465
@@ -168,14 +168,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,993
+    15  Realm, jobs and timers                                                         3,999
           Helpers of generated code: any realm                                           359
           Helpers of generated code: one realm                                           245
           Helpers of generated code: shortcuts                                           663
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        418
-          Deadlines                                                                      337
+          Deadlines                                                                      343
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            156
@@ -240,7 +240,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     381
           All scripts                                                                    618
           Live pages                                                                     123
-    21  HTTP server                                                                    3,377
+    21  HTTP server                                                                    3,396
           Request heads                                                                  200
           Request bodies                                                                 248
           Responses of handlers                                                          158
@@ -253,9 +253,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: answering                                                      289
           One connection: GraphQL and routes of scripts                                  244
           One connection: streams                                                        130
-          One connection: writing                                                        133
+          One connection: writing                                                        135
           Requests as scripts see them                                                   180
-          The server                                                                     575
+          The server                                                                     590
     22  Pages                                                                          3,968
           Page kit                                                                       124
           Live pages                                                                     209
@@ -4430,7 +4430,7 @@ class ScopeAnalyzer:
                 if site.conflict(name):
                     raise JSSyntaxError(f"Identifier '{name}' has already been declared", program.line,
                                         program.column + 1)
-            self.declare_lexical([s for s in program.body if s not in functions], top)
+            self.declare_lexical([s for s in program.body if not isinstance(s, FunctionDeclaration)], top)
             top.eval_names, top.eval_functions = list(declared.names), functions
         self.visit_list(program.body)
         self.resolve_all()
@@ -9582,8 +9582,8 @@ class ExpressionEmitter(DestructuringEmitter):
             return joined
         return self.call("checked_text", joined)
 
-    def text_of(self, value, kind, helper):
-        """A value as Python text for an f-string or concatenation."""
+    def text_of(self, value, kind, helper, ready=("str", "int")):
+        """A value as Python text for an f-string, or for a concatenation, for which only a str is `ready`."""
         if kind == "str" or (type(kind) is tuple and helper == "template_string"):
             return value
         if isinstance(value, ast.Constant) and type(value.value) is str:
@@ -9592,8 +9592,8 @@ class ExpressionEmitter(DestructuringEmitter):
                 or not (isinstance(value, ast.Name) or self.runs_often()):
             return self.call(helper, value)
         value, first = self.reusable(value)
-        return self.either(self.any_of(self.type_is(first, "str"), self.type_is(value, "int")), value,
-                           self.call(helper, value))
+        tests = [self.type_is(first if at == 0 else value, name) for at, name in enumerate(ready)]
+        return self.either(self.any_of(*tests) if tests[1:] else tests[0], value, self.call(helper, value))
 
     def visit_TaggedTemplateExpression(self, node):
         cooked = tuple(q.cooked for q in node.quasi.quasis)
@@ -10484,7 +10484,7 @@ class AssignmentEmitter(OperatorEmitter):
         kind = infer(node)
         piece = self.expression(node)
         if kind != "str":
-            piece = self.text_of(piece, kind, "to_text")
+            piece = self.text_of(piece, kind, "to_text", ("str",))
         self.note_assignment(variable)
         self.emit_python("""
             {text} = {text} + {piece}
@@ -11044,8 +11044,18 @@ class CallEmitter(AssignmentEmitter):
             helper = "async_yield_delegate" if self.is_async else "yield_delegate"
             return self.node(ast.YieldFrom, self.call(helper, value))
         if self.is_async:
-            value = self.awaited(value)
-        return self.node(ast.Yield, value)
+            return self.node(ast.Yield, self.awaited(value))
+        # A Python loop that runs a generator (see GeneratorLoop) sends None where next() sends undefined.
+        sent, made = self.temporary(), self.node(ast.Yield, value)
+        return self.either(self.compare(self.walrus(sent, made), _IS, self.const(None)),
+                           self.name("undefined"), self.name(sent))
+
+    def effect_YieldExpression(self, node):
+        if node.delegate or self.is_async:
+            self.emit_value(self.visit_YieldExpression(node))
+        else:
+            value = self.name("undefined") if node.argument is None else self.expression(node.argument)
+            self.emit_value(self.node(ast.Yield, value))
 
     def visit_ImportExpression(self, node):
         source, *options = self.operands([part for part in (node.source, node.options) if part is not None])
@@ -24449,18 +24459,18 @@ def regexp_constructor(realm, new_target, pattern=undefined, flags=undefined, *_
 
 REGEXP.static.getter(SYM_SPECIES)(lambda realm, this, *_: this)
 
-#: What RegExp.escape() changes (22.2.5.1), and its control escapes.
+#: What RegExp.escape() changes (22.2.5.1).
 _REGEXP_ESCAPED = re.compile(r"^[0-9A-Za-z]|[\^$\\.*+?()[\]{}|/]|[,\-=<>#&!%:;@~'`\"\s\ufeff]"
                              "|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
-_ESCAPED_CONTROLS = {"\t": "t", "\n": "n", "\v": "v", "\f": "f", "\r": "r"}
+_CONTROL_LETTERS = {char: letter for letter, char in _CONTROL_ESCAPES.items()}
 
 
 def escape_for_regexp(match):
     char = match[0]
     if char in "^$\\.*+?()[]{}|/":
         return "\\" + char
-    if char in _ESCAPED_CONTROLS:
-        return "\\" + _ESCAPED_CONTROLS[char]
+    if char in _CONTROL_LETTERS:
+        return "\\" + _CONTROL_LETTERS[char]
     if char in "\x1c\x1d\x1e\x1f\x85":  # white space in Python only
         return char
     return f"\\x{ord(char):02x}" if char <= "\xff" else f"\\u{ord(char):04x}"
@@ -31050,11 +31060,17 @@ class CollectorPauses:
             gc.freeze()
             self.has_kept = True
 
+    def let_go(self):
+        """A realm was closed: the next full collection looks at everything."""
+        if self.has_kept:
+            self.is_stale = True
+            gc.unfreeze()
+
     def collect_all(self):
         gc.unfreeze()
         gc.collect()
         gc.freeze()
-        self.has_kept = self.is_stale = False
+        self.has_kept, self.is_stale = True, False
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -32107,7 +32123,7 @@ class RealmBase:
     def close(self):
         """Cancels timers; later entries fail."""
         self.closed = True
-        COLLECTOR_PAUSES.is_stale = COLLECTOR_PAUSES.has_kept
+        COLLECTOR_PAUSES.let_go()
         self.timers.close()
 
     def unload(self, reason):
@@ -45740,6 +45756,8 @@ MAX_HEADER_FIELDS = 200
 MAX_BODY_BYTES = 10 * 1024 * 1024
 #: Bytes of bodies that may be arriving at the same time.
 MAX_BUFFERED_BYTES = 128 * 1024 * 1024
+#: Bytes of responses that may wait at the same time for clients to read them.
+MAX_UNSENT_BYTES = 256 * 1024 * 1024
 MAX_FORM_FIELDS = 10_000
 #: Parts of one body that were compressed each on its own (RFC 1952, 2.2).
 MAX_GZIP_MEMBERS = 64
@@ -48283,6 +48301,8 @@ class RequestHandler(StreamOpener):
             self.unsent = memoryview(data)[done:]
             self.state = WRITING
             self.deadline = self.server.clock + RESPONSE_SECONDS
+            if len(self.unsent) > RECEIVE_BYTES:
+                self.server.later(0, self.server.shed_unsent)
         elif self.closing:
             self.finish()
 
@@ -49040,6 +49060,21 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             if handler.watched is not None:
                 self._attempt(handler, handler.expire)
                 self._settle(handler)
+
+    def shed_unsent(self):
+        """Ends the connections that have read nothing of their responses for the longest time, when those
+        that wait are larger than MAX_UNSENT_BYTES."""
+        waiting = [handler for handler in self.handlers
+                   if handler.state is WRITING and handler.watched is not None]
+        size = sum([len(handler.unsent) for handler in waiting])
+        if size > MAX_UNSENT_BYTES:
+            for handler in sorted(waiting, key=lambda handler: handler.deadline):
+                size -= len(handler.unsent)
+                handler.end()
+                handler.unsent = b""
+                self._settle(handler)
+                if size <= MAX_UNSENT_BYTES:
+                    break
 
     def _finish(self):
         """While stopping: True once everything is done or the time for that is over."""
@@ -50394,8 +50429,8 @@ def json_answer(value, status=200):
 
 
 #: What an action may ask for beside strings, and how it is called; it becomes JSON text.
-WHOLE_NUMBER, OBJECT, ANYTHING = (str, int), (str, dict), object
-_WISHES = {str: "a string", WHOLE_NUMBER: "a string or a whole number", OBJECT: "a string or an object"}
+WHOLE_NUMBER, SOME_OBJECT, ANYTHING = (str, int), (str, dict), object
+_WISHES = {str: "a string", WHOLE_NUMBER: "a string or a whole number", SOME_OBJECT: "a string or an object"}
 
 
 def asked(head, body, **kinds):
@@ -50421,7 +50456,7 @@ def send_test_message(handler, head, body):
     """Sends a message to a stream or subscription: `path`, `data` (a text, or what becomes one as JSON),
     `filter` (an object, or its JSON; "" for everyone)."""
     app = handler.app
-    path, data, text = asked(head, body, path=str, data=ANYTHING, filter=OBJECT)
+    path, data, text = asked(head, body, path=str, data=ANYTHING, filter=SOME_OBJECT)
     feed = find_feed(app, path)
     host = app.hosts.get(feed.script) if feed is not None else None
     if host is None:
