@@ -2895,6 +2895,49 @@ class InferenceTest(unittest.TestCase):
 result = (() => { let s = "", o = { toString: () => "o" }; for (const v of [1, 2.5, -0, "a", true, null, undefined, 7n, o, [1, 2]]) { s += v; s += v + v }
 for (const [k, v] of new Map([[1, 2], ["x", 3]])) s += k + v; for (const i in [5, 6]) s += i * 2; return s })()
 => 122.5500aaatrue2null0undefinedNaN714ooo1,21,21,23x302
+# floats, ints and BigInts meet in arithmetic of unknown types
+const ops = [(a, b) => a + b, (a, b) => a - b, (a, b) => a * b, (a, b) => a / b, (a, b) => a < b, (a, b) => a >= b, a => -a, a => a.v -= 0.5];
+const values = [1.5, 2, -0, NaN, 3n, "4", undefined, { v: 1 }], seen = new Set();
+for (const op of ops) for (const a of values) for (const b of values) { let r; try { r = op(a, b) } catch (e) { r = e.name } seen.add(Object.is(r, -0) ? "-0" : String(r)) }
+result = [...seen].join()
+=> 3,3.5,1.5,NaN,TypeError,1.54,1.5[object Object],4,2,24,2[object Object],-0,04,0[object Object],NaN4,NaN[object Object],6,34,3[object Object],41.5,42,40,4NaN,43,44,4undefined,4[object Object],undefined4,undefined[object Object],[object Object]1.5,[object Object]2,[object Object]0,[object Object]NaN,[object Object]3,[object Object]4,[object Object]undefined,[object Object][object Object],0,-0.5,-2.5,0.5,-2,-1.5,-4,2.5,2.25,8,9,16,1,0.75,-Infinity,0.375,1.3333333333333333,2.6666666666666665,false,true,-3,-1
+# a literal in a variable of floats is one as well
+var r = []; for (const f of [() => { let s = 0; s += 0.5; s -= 0.5; return [Object.is(s, 0), `${s}`, JSON.stringify({ s }), [7][s], s === 0, s++, s] }, () => { let z = -0, t = 5; t = t / 2; return [Object.is(z, -0), t, [z].indexOf(0)] }]) r.push(f()); result = r.join()
+=> true,0,{"s":0},7,true,0,1,true,2.5,0
+# exchanges of elements and members, and where the iteration of arrays was touched
+var r = [], a = [1, 2, 3], i = 0, o = { p: 1, q: 2 }; for (const n of [1, 2]) { [a[i], a[n]] = [a[n], a[i]]; [o.p, o.q] = [o.q, o.p] } r.push(a.join(""), o.p);
+const kept = Array.prototype[Symbol.iterator]; Array.prototype[Symbol.iterator] = function* () { r.push("stepped"); yield 8; yield 9 };
+for (let k = 0; k < 1; k++) [a[0], a[1]] = [a[1], a[0]]; const [x, y] = [1, 2]; Array.prototype[Symbol.iterator] = kept; r.push(a.join(""), x, y); result = r.join()
+=> 312,1,stepped,stepped,892,8,9
+# loops over generators: closed, resumed, running already, a return in yield*
+var r = []; function* g(n) { try { for (let i = 0; i < n; i++) r.push((yield i) ?? "-") } finally { r.push("closed") } }
+const one = g(3); for (const v of one) { r.push(v); if (v === 1) break } const two = g(1); for (const v of two); r.push(JSON.stringify(two.next()), two.return(5).value);
+const self = (function* () { try { for (const v of self); } catch (e) { r.push(e.name) } yield 1 })(); self.next();
+const back = (function* () { for (const v of other) yield v })(), other = (function* () { yield 1; try { back.next() } catch (e) { r.push(e.name) } yield 2 })(); back.next(); r.push(back.next().value);
+function* inner() { try { yield 1 } finally { return 7 } } function* outer() { r.push(yield* inner()); yield 2 } const it = outer(); it.next(); r.push(JSON.stringify(it.return(3)), JSON.stringify(it.next())); result = r.join()
+=> 0,-,1,closed,-,closed,{"done":true},5,TypeError,TypeError,2,{"value":7,"done":true},{"done":true}
+# arrays with holes that are filled up or down, and not at all
+var r = []; for (const fill of [a => { for (let i = 0; i < 3; i++) a[i] = i }, a => { for (let i = 2; i >= 0; i--) a[i] = i }, a => { a[1] = 5 }]) { const a = new Array(3); fill(a); r.push(a.join("|"), 0 in a, a.length, a[1], a[0]); a[2]++; r.push(a[2]) } result = r.join()
+=> 0|1|2,true,3,1,0,3,0|1|2,true,3,1,0,3,|5|,false,3,5,,NaN
+# cases that share statements, a default at the end, a jump out of a loop
+var r = []; for (const v of ["a", "b", 1, "1", null, "c"]) { switch (v) { case "a": case "b": r.push("ab"); break; case 1: { r.push("one"); continue } case "c": r.push("c"); if (v) break; default: r.push("other") } switch (v) { case "b": r.push("B"); break; case 1: return_(); break; default: r.push("-") } }
+function return_() { r.push("never") } result = r.join()
+=> ab,-,ab,B,one,other,-,other,-,c,-
+# for-in meets inherited, deleted and hidden properties
+var r = []; const base = { z: 1, b: 2 }, o = Object.create(base, { hidden: { value: 1 } }); o.a = 1; o[2] = 1; for (const k in o) { r.push(k); delete o.z } const p = { a: 1, b: 2, c: 3 }; for (const k in p) { r.push(k); delete p.b; p.d = 4 } result = r.join()
+=> 2,a,z,b,a,c
+# an object whose properties change while a variable holds it
+class Holder { constructor() { this.x = 1; this.y = 2 } work() { const r = [this.x]; delete this.x; r.push(this.x); Object.defineProperty(this, "x", { get: () => 9, set: v => r.push("set" + v) }); this.x = 4; this.x += 1; r.push(this.x); Object.freeze(this); try { this.y = 3 } catch (e) { r.push(e.name) } try { this.z++ } catch (e) { r.push(e.name) } return [...r, this.y] } }
+result = [new Holder().work(), (f => f({ length: 3 }) + f("ab") + f([1]))(v => v.length + (v.size === undefined))].join()
+=> 1,,set4,set10,9,TypeError,TypeError,2,9
+# push, get, has and size of other classes, and replaced ones
+var r = []; class Mine { push(v) { r.push("mine" + v); return this } get(k) { return k + 1 } has() { return "has" } get size() { return "size" } pop() { return "pop" } }
+for (const m of [new Mine()]) { m.push(1); r.push(m.get(1), m.has(), m.size, m.pop()) } class More extends Map { get size() { return -1 } get(k) { return "more" } } const m = new More([["k", 1]]); r.push(m.size, m.get("k"), m.has("k"));
+const push = Array.prototype.push, target = []; Array.prototype.push = function (v) { this[0] = "replaced" + v }; for (const n of [1]) target.push(n); Array.prototype.push = push; result = [...r, ...target].join()
+=> mine1,2,has,size,pop,-1,more,true,replaced1
+# a map that changes while a loop takes keys and values from it
+var r = []; const m = new Map([["a", 1], ["b", 2], ["c", 3]]); for (const [k, v] of m) { r.push(k + v); if (v === 1) { m.delete("b"); m.set("d", 4) } if (v === 4) { m.clear(); m.set("e", 5) } } for (const [k] of m) r.push(k); result = r.join()
+=> a1,c3,d4,e5,e
 # a var that its own initialiser reads, or a closure in it
 result = [(() => { var x = x + 1; return x })(), (() => { var x = [(() => typeof x)()]; return x[0] })()].join()
 => NaN,undefined
@@ -4444,6 +4487,12 @@ construct: () => 1 })))
                 ("[...new Set([1, 2]).union(new Set([3]))].join() + new Set([1]).isSubsetOf(new Set([1, 2]))", "1,2,3true")):
             with self.subTest(source):
                 self.assertEqual(outcome(f"result = {source}"), expected)
+
+    @needs(sys.version_info >= (3, 12), "a memoryview of numbers of half precision")
+    def test_float16_array(self):
+        self.assertEqual(outcome("var f = new Float16Array([1.337, 65520, -0, 2]); f[0] += 1; result = [f, f.toSorted(), "
+                                 "Float16Array.BYTES_PER_ELEMENT, f.map(x => x / 3)[3]].join('|')"),
+                         "2.3359375,Infinity,0,2|0,2,2.3359375,Infinity|2|0.66650390625")
 
     #: Cases in which some node does something else than the specification says, and why.
     NODE_DIFFERS = {
@@ -7407,6 +7456,7 @@ LARGEST_CALLS = {
     "console.log": ("const a = new Array(4e6).fill(1)", "console.log(a, T)"),
     "console.log of directives": ("const t = '%c'.repeat(1e7)", "console.log(t, 1)"),
     "a chain of operators": ("const t = '1' + '+1'.repeat(3e6)", "(0, eval)(t)"),
+    "a text of functions": ("const t = Array.from({ length: 3e4 }, (_, i) => 'function v' + i + '() {}').join(';')", "(0, eval)(t)"),
     "a class in an expression": ("const t = '/[' + T + ']/'", "try { (0, eval)(t) } catch {}"),
     "a class in a pattern": ("const t = '[' + T + ']'", "try { new RegExp(t) } catch {}"),
     "a private name": ("const t = '#' + T", "try { (0, eval)(t) } catch {}"),
@@ -14403,6 +14453,26 @@ class HostileClientTest(ServerCase):
         routeRegistry.registerRoute("/send", ({ request: { form } }) =>
           routeRegistry.sendStreamMessageFiltered("/events", form.data, form.filter || "{}"), "POST");
     """
+
+    def test_responses_that_nobody_reads_are_bounded(self):
+        self.serve("routeRegistry.registerRoute('/big', () => 'a'.repeat(2e7)); routeRegistry.registerRoute('/small', () => 'b')")
+        with mock.patch.object(aiwebengine, "MAX_UNSENT_BYTES", 50_000_000), contextlib.ExitStack() as stack:
+            readers = []
+            for _ in range(8):
+                readers.append(stack.enter_context(socket.create_connection(("127.0.0.1", self.server.port), STUCK)))
+                readers[-1].sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                readers[-1].recv(1)
+
+            def received(reader):
+                size = 0
+                with contextlib.suppress(ConnectionError):
+                    while size < 20_000_000 and (data := reader.recv(1 << 20)):
+                        size += len(data)
+                return size
+            self.assertEqual(self.request("GET", "/small")[0], 200)
+            sizes = [received(reader) for reader in readers]
+            self.assertLess(sizes[0], 20_000_000)       # it had waited the longest
+            self.assertGreaterEqual(sizes[-1], 20_000_000)
 
     def test_what_is_smuggled_in_a_body_is_never_carried_out(self):
         self.serve(self.SOURCE)
