@@ -54,7 +54,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     248
           Iteration                                                                      164
-    10  Code generator                                                                 4,137
+    10  Code generator                                                                 4,136
           Nodes of Python                                                                200
           Functions and their variables                                                  474
           Statements                                                                     214
@@ -63,13 +63,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                    247
           Classes                                                                        182
           Operators                                                                      422
-          Assignments                                                                    334
+          Assignments                                                                    333
           Members and calls                                                              456
           Members as targets                                                             104
           Questions about nodes                                                          181
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,335
+    11  Built-ins of the language                                                      9,339
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -110,7 +110,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    163
           Element types                                                                  104
-          Typed arrays                                                                   600
+          Typed arrays                                                                   604
           Constructors of the element types                                               95
           Uint8Array: base64 and hex                                                     165
           DataView                                                                       110
@@ -240,7 +240,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     381
           All scripts                                                                    618
           Live pages                                                                     123
-    21  HTTP server                                                                    3,377
+    21  HTTP server                                                                    3,396
           Request heads                                                                  200
           Request bodies                                                                 248
           Responses of handlers                                                          158
@@ -253,9 +253,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: answering                                                      289
           One connection: GraphQL and routes of scripts                                  244
           One connection: streams                                                        130
-          One connection: writing                                                        133
+          One connection: writing                                                        135
           Requests as scripts see them                                                   180
-          The server                                                                     575
+          The server                                                                     590
     22  Pages                                                                          3,968
           Page kit                                                                       124
           Live pages                                                                     209
@@ -4430,7 +4430,7 @@ class ScopeAnalyzer:
                 if site.conflict(name):
                     raise JSSyntaxError(f"Identifier '{name}' has already been declared", program.line,
                                         program.column + 1)
-            self.declare_lexical([s for s in program.body if s not in functions], top)
+            self.declare_lexical([s for s in program.body if not isinstance(s, FunctionDeclaration)], top)
             top.eval_names, top.eval_functions = list(declared.names), functions
         self.visit_list(program.body)
         self.resolve_all()
@@ -10481,8 +10481,7 @@ class AssignmentEmitter(OperatorEmitter):
 
     def append_text(self, variable, node):
         """text += value: as a statement of its own, which CPython does without copying."""
-        kind = infer(node)
-        piece = self.expression(node)
+        kind, piece = infer(node), self.expression(node)
         if kind != "str":
             piece = self.text_of(piece, kind, "to_text", ("str",))
         self.note_assignment(variable)
@@ -17365,7 +17364,7 @@ ELEMENT_KINDS = [
     ElementKind("Float64Array", "d", to_number),
 ]
 UINT8_KIND = ELEMENT_KINDS[1]
-FLOAT16_KIND = ElementKind("Float16Array", "e", to_number)
+FLOAT16_KIND = ElementKind("Float16Array", "e", lambda value: rounded_to(to_number(value), "<e"))
 if sys.version_info >= (3, 12):         # memoryview knows half precision
     ELEMENT_KINDS.insert(-2, FLOAT16_KIND)
 
@@ -17863,7 +17862,11 @@ def fill_view(view, start, end, value):
 
 def write_numbers(view, start, values):
     """Writes a list of numbers, which all have the type of the view, into it."""
-    view[start:start + len(values)] = memoryview(array.array(view.format, values))
+    if view.format == "e":              # which array.array does not know
+        packed = memoryview(struct.pack(f"={len(values)}e", *values)).cast("e")
+    else:
+        packed = memoryview(array.array(view.format, values))
+    view[start:start + len(values)] = packed
 
 
 @TYPED_ARRAY.method("sort", 1, receiver=False)
@@ -45768,6 +45771,8 @@ MAX_HEADER_FIELDS = 200
 MAX_BODY_BYTES = 10 * 1024 * 1024
 #: Bytes of bodies that may be arriving at the same time.
 MAX_BUFFERED_BYTES = 128 * 1024 * 1024
+#: Bytes of responses that may wait at the same time for clients to read them.
+MAX_UNSENT_BYTES = 256 * 1024 * 1024
 MAX_FORM_FIELDS = 10_000
 #: Parts of one body that were compressed each on its own (RFC 1952, 2.2).
 MAX_GZIP_MEMBERS = 64
@@ -48311,6 +48316,8 @@ class RequestHandler(StreamOpener):
             self.unsent = memoryview(data)[done:]
             self.state = WRITING
             self.deadline = self.server.clock + RESPONSE_SECONDS
+            if len(self.unsent) > RECEIVE_BYTES:
+                self.server.later(0, self.server.shed_unsent)
         elif self.closing:
             self.finish()
 
@@ -49068,6 +49075,21 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             if handler.watched is not None:
                 self._attempt(handler, handler.expire)
                 self._settle(handler)
+
+    def shed_unsent(self):
+        """Ends the connections that have read nothing of their responses for the longest time, when those
+        that wait are larger than MAX_UNSENT_BYTES."""
+        waiting = [handler for handler in self.handlers
+                   if handler.state is WRITING and handler.watched is not None]
+        size = sum([len(handler.unsent) for handler in waiting])
+        if size > MAX_UNSENT_BYTES:
+            for handler in sorted(waiting, key=lambda handler: handler.deadline):
+                size -= len(handler.unsent)
+                handler.end()
+                handler.unsent = b""
+                self._settle(handler)
+                if size <= MAX_UNSENT_BYTES:
+                    break
 
     def _finish(self):
         """While stopping: True once everything is done or the time for that is over."""

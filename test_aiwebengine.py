@@ -2891,6 +2891,10 @@ class InferenceTest(unittest.TestCase):
             self.assertEqual(found, expected, program)
 
     test_cases = conformance(r"""
+# 13.15.2 a text that grows by values of all kinds
+result = (() => { let s = "", o = { toString: () => "o" }; for (const v of [1, 2.5, -0, "a", true, null, undefined, 7n, o, [1, 2]]) { s += v; s += v + v }
+for (const [k, v] of new Map([[1, 2], ["x", 3]])) s += k + v; for (const i in [5, 6]) s += i * 2; return s })()
+=> 122.5500aaatrue2null0undefinedNaN714ooo1,21,21,23x302
 # floats, ints and BigInts meet in arithmetic of unknown types
 const ops = [(a, b) => a + b, (a, b) => a - b, (a, b) => a * b, (a, b) => a / b, (a, b) => a < b, (a, b) => a >= b, a => -a, a => a.v -= 0.5];
 const values = [1.5, 2, -0, NaN, 3n, "4", undefined, { v: 1 }], seen = new Set();
@@ -4483,6 +4487,12 @@ construct: () => 1 })))
                 ("[...new Set([1, 2]).union(new Set([3]))].join() + new Set([1]).isSubsetOf(new Set([1, 2]))", "1,2,3true")):
             with self.subTest(source):
                 self.assertEqual(outcome(f"result = {source}"), expected)
+
+    @needs(sys.version_info >= (3, 12), "a memoryview of numbers of half precision")
+    def test_float16_array(self):
+        self.assertEqual(outcome("var f = new Float16Array([1.337, 65520, -0, 2]); f[0] += 1; result = [f, f.toSorted(), "
+                                 "Float16Array.BYTES_PER_ELEMENT, f.map(x => x / 3)[3]].join('|')"),
+                         "2.3359375,Infinity,0,2|0,2,2.3359375,Infinity|2|0.66650390625")
 
     #: Cases in which some node does something else than the specification says, and why.
     NODE_DIFFERS = {
@@ -7446,6 +7456,7 @@ LARGEST_CALLS = {
     "console.log": ("const a = new Array(4e6).fill(1)", "console.log(a, T)"),
     "console.log of directives": ("const t = '%c'.repeat(1e7)", "console.log(t, 1)"),
     "a chain of operators": ("const t = '1' + '+1'.repeat(3e6)", "(0, eval)(t)"),
+    "a text of functions": ("const t = Array.from({ length: 3e4 }, (_, i) => 'function v' + i + '() {}').join(';')", "(0, eval)(t)"),
     "a class in an expression": ("const t = '/[' + T + ']/'", "try { (0, eval)(t) } catch {}"),
     "a class in a pattern": ("const t = '[' + T + ']'", "try { new RegExp(t) } catch {}"),
     "a private name": ("const t = '#' + T", "try { (0, eval)(t) } catch {}"),
@@ -14442,6 +14453,26 @@ class HostileClientTest(ServerCase):
         routeRegistry.registerRoute("/send", ({ request: { form } }) =>
           routeRegistry.sendStreamMessageFiltered("/events", form.data, form.filter || "{}"), "POST");
     """
+
+    def test_responses_that_nobody_reads_are_bounded(self):
+        self.serve("routeRegistry.registerRoute('/big', () => 'a'.repeat(2e7)); routeRegistry.registerRoute('/small', () => 'b')")
+        with mock.patch.object(aiwebengine, "MAX_UNSENT_BYTES", 50_000_000), contextlib.ExitStack() as stack:
+            readers = []
+            for _ in range(8):
+                readers.append(stack.enter_context(socket.create_connection(("127.0.0.1", self.server.port), STUCK)))
+                readers[-1].sendall(b"GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                readers[-1].recv(1)
+
+            def received(reader):
+                size = 0
+                with contextlib.suppress(ConnectionError):
+                    while size < 20_000_000 and (data := reader.recv(1 << 20)):
+                        size += len(data)
+                return size
+            self.assertEqual(self.request("GET", "/small")[0], 200)
+            sizes = [received(reader) for reader in readers]
+            self.assertLess(sizes[0], 20_000_000)       # it had waited the longest
+            self.assertGreaterEqual(sizes[-1], 20_000_000)
 
     def test_what_is_smuggled_in_a_body_is_never_carried_out(self):
         self.serve(self.SOURCE)
