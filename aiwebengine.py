@@ -54,7 +54,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     248
           Iteration                                                                      164
-    10  Code generator                                                                 4,137
+    10  Code generator                                                                 4,136
           Nodes of Python                                                                200
           Functions and their variables                                                  474
           Statements                                                                     214
@@ -63,13 +63,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                    247
           Classes                                                                        182
           Operators                                                                      422
-          Assignments                                                                    334
+          Assignments                                                                    333
           Members and calls                                                              456
           Members as targets                                                             104
           Questions about nodes                                                          181
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,319
+    11  Built-ins of the language                                                      9,339
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -110,12 +110,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           WeakRef and FinalizationRegistry                                               113
           ArrayBuffer                                                                    163
           Element types                                                                  104
-          Typed arrays                                                                   600
+          Typed arrays                                                                   604
           Constructors of the element types                                               95
           Uint8Array: base64 and hex                                                     165
           DataView                                                                       110
           Promise                                                                        456
-          Generators and async functions                                                 192
+          Generators and async functions                                                 208
           Iterator helpers                                                               468
           Async functions                                                                 32
           Async generators                                                               112
@@ -10481,8 +10481,7 @@ class AssignmentEmitter(OperatorEmitter):
 
     def append_text(self, variable, node):
         """text += value: as a statement of its own, which CPython does without copying."""
-        kind = infer(node)
-        piece = self.expression(node)
+        kind, piece = infer(node), self.expression(node)
         if kind != "str":
             piece = self.text_of(piece, kind, "to_text", ("str",))
         self.note_assignment(variable)
@@ -17365,7 +17364,7 @@ ELEMENT_KINDS = [
     ElementKind("Float64Array", "d", to_number),
 ]
 UINT8_KIND = ELEMENT_KINDS[1]
-FLOAT16_KIND = ElementKind("Float16Array", "e", to_number)
+FLOAT16_KIND = ElementKind("Float16Array", "e", lambda value: rounded_to(to_number(value), "<e"))
 if sys.version_info >= (3, 12):         # memoryview knows half precision
     ELEMENT_KINDS.insert(-2, FLOAT16_KIND)
 
@@ -17863,7 +17862,11 @@ def fill_view(view, start, end, value):
 
 def write_numbers(view, start, values):
     """Writes a list of numbers, which all have the type of the view, into it."""
-    view[start:start + len(values)] = memoryview(array.array(view.format, values))
+    if view.format == "e":              # which array.array does not know
+        packed = memoryview(struct.pack(f"={len(values)}e", *values)).cast("e")
+    else:
+        packed = memoryview(array.array(view.format, values))
+    view[start:start + len(values)] = packed
 
 
 @TYPED_ARRAY.method("sort", 1, receiver=False)
@@ -18977,14 +18980,30 @@ def is_plain_generator(realm, generator):
 @runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*`: a Python generator to yield from."""
-    return delegation(realm, get_iterator(realm, iterable), False)
+    plain = type(iterable) is JSGenerator and is_plain_generator(realm, iterable)
+    return delegation(realm, get_iterator(realm, iterable), False, iterable.resume if plain else None)
 
 
-def delegation(realm, record, is_async):
-    """`yield*` (15.5.5, step 5); in an async generator it awaits what it gets."""
+def delegation(realm, record, is_async, resume=None):
+    """`yield*` (15.5.5, step 5); in an async generator it awaits what it gets. `resume` does without result
+    objects what `next` does."""
     iterator, received, mode = record.iterator, undefined, "next"
     while True:
-        if mode == "next":
+        if mode == "next" and resume is not None:
+            try:
+                given = resume(received)
+            except StopIteration as end:
+                return end.value
+            if type(given) is not InnerResult:
+                try:
+                    received = yield given
+                except GeneratorReturn as returned:
+                    received, mode = returned.value, "return"
+                except Exception as error:
+                    received, mode = realm.thrown_value(error), "throw"
+                continue
+            result = given.result
+        elif mode == "next":
             result = call(record.next_method, iterator, received)
         else:
             method = get_method(realm, iterator, mode)

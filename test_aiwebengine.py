@@ -2891,6 +2891,10 @@ class InferenceTest(unittest.TestCase):
             self.assertEqual(found, expected, program)
 
     test_cases = conformance(r"""
+# 13.15.2 a text that grows by values of all kinds
+result = (() => { let s = "", o = { toString: () => "o" }; for (const v of [1, 2.5, -0, "a", true, null, undefined, 7n, o, [1, 2]]) { s += v; s += v + v }
+for (const [k, v] of new Map([[1, 2], ["x", 3]])) s += k + v; for (const i in [5, 6]) s += i * 2; return s })()
+=> 122.5500aaatrue2null0undefinedNaN714ooo1,21,21,23x302
 # floats, ints and BigInts meet in arithmetic of unknown types
 const ops = [(a, b) => a + b, (a, b) => a - b, (a, b) => a * b, (a, b) => a / b, (a, b) => a < b, (a, b) => a >= b, a => -a, a => a.v -= 0.5];
 const values = [1.5, 2, -0, NaN, 3n, "4", undefined, { v: 1 }], seen = new Set();
@@ -4483,6 +4487,12 @@ construct: () => 1 })))
                 ("[...new Set([1, 2]).union(new Set([3]))].join() + new Set([1]).isSubsetOf(new Set([1, 2]))", "1,2,3true")):
             with self.subTest(source):
                 self.assertEqual(outcome(f"result = {source}"), expected)
+
+    @needs(sys.version_info >= (3, 12), "a memoryview of numbers of half precision")
+    def test_float16_array(self):
+        self.assertEqual(outcome("var f = new Float16Array([1.337, 65520, -0, 2]); f[0] += 1; result = [f, f.toSorted(), "
+                                 "Float16Array.BYTES_PER_ELEMENT, f.map(x => x / 3)[3]].join('|')"),
+                         "2.3359375,Infinity,0,2|0,2,2.3359375,Infinity|2|0.66650390625")
 
     #: Cases in which some node does something else than the specification says, and why.
     NODE_DIFFERS = {
