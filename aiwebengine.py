@@ -273,12 +273,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,175
+    23  Command line                                                                   3,177
           Options                                                                        227
           Documentation                                                                  336
           The program                                                                    153
           The map of this file                                                            60
-          Serving                                                                        175
+          Serving                                                                        177
           Script tests                                                                   412
           Script tests: requests and streams                                             181
           Script tests: one file                                                         422
@@ -54080,6 +54080,8 @@ def serve(scripts, options):
         open_browser(server)
     wait_for_signal(signals)
     server.stop()
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)    # which Python lets kill the process at the very end
     return EXIT_OK
 
 
