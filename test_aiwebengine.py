@@ -18937,17 +18937,19 @@ class Page:
         self.browser.command("Target.closeTarget", targetId=self.target)
 
     def wait_for(self, expression, patience=WAIT):
-        """Polls until the expression is true, and returns its value. A document that is just being replaced has none."""
+        """Polls until the expression is true, and returns its value. A document that is just being replaced has none,
+        and what is not there yet may make it throw."""
         deadline = time.monotonic() + patience
         while True:
+            value, why = None, ""
             try:
                 value = self.evaluate(expression)
-            except CommandRefused:
-                value = None
+            except (CommandRefused, AssertionError) as error:
+                why = f" ({error})"
             if value:
                 return value
             if time.monotonic() > deadline:
-                raise AssertionError(f"never became true: {expression}\nthe page says:\n{self.text()}")
+                raise AssertionError(f"never became true: {expression}{why}\nthe page says:\n{self.text()}")
             time.sleep(0.03)
 
     def text(self, selector="body"):
