@@ -18828,10 +18828,6 @@ class WebSocket:
         self.socket.close()
 
 
-class CommandRefused(AssertionError):
-    """The browser's own answer to a command: an error."""
-
-
 class Browser:
     """A headless Chromium with a profile of its own. Use it as a context manager; `page()` opens a tab."""
 
@@ -18892,7 +18888,7 @@ class Browser:
             if answer.get("id") != self.last_id:
                 self.events.append(answer)
             elif "error" in answer:
-                raise CommandRefused(f"{method}: {answer['error']['message']}")
+                raise AssertionError(f"{method}: {answer['error']['message']}")
             else:
                 return answer["result"]
 
@@ -18944,7 +18940,7 @@ class Page:
             value, why = None, ""
             try:
                 value = self.evaluate(expression)
-            except (CommandRefused, AssertionError) as error:
+            except AssertionError as error:
                 why = f" ({error})"
             if value:
                 return value
@@ -19373,8 +19369,7 @@ class LivePagesInTheBrowser(LiveCase):
             page.wait_for(f"{colour} === '{shade}' && document.querySelectorAll('link').length === 1")
         self.assertEqual(page.evaluate("[window.kept, document.querySelector('input').value]"), [True, "half a sentence"])
         self.write(self.folder / "app.js", "// and then a script")
-        page.wait_for("window.kept === undefined")
-        self.assertEqual(page.evaluate(colour), "rgb(7, 8, 9)")
+        page.wait_for(f"window.kept === undefined && {colour} === 'rgb(7, 8, 9)'")
 
     def test_a_failed_script_shows_a_note_and_the_page_stays(self):
         self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
