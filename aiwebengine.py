@@ -273,8 +273,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,180
-          Options                                                                        231
+    23  Command line                                                                   3,181
+          Options                                                                        232
           Documentation                                                                  337
           The program                                                                    153
           The map of this file                                                            60
@@ -53454,7 +53454,8 @@ class OptionParser(argparse.ArgumentParser):
     def error(self, message):
         name, _, wrong = message.removeprefix("argument ").partition(": ")
         if wrong == "expected one argument":
-            settings = next(settings for group in OPTIONS.values() for names, settings in group if name in names)
+            settings = next(settings for group in OPTIONS.values() for names, settings in group
+                            if name in names)
             message = f"{name} needs a value: {name} {settings.get('metavar', name.strip('-').upper())}"
         self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
 
@@ -53629,8 +53630,8 @@ def plain_doc(text):
 
 def host_api_markdown():
     """The host API as a page: from type_declarations(), and so from HOST_API."""
-    parts = ["# Host API", "After this page you can use every call that a script has: you know what it takes and "
-             "what it gives. `--types` prints the same for editors."]
+    parts = ["# Host API", "After this page you can use every call that a script has: you know what it takes "
+             "and what it gives. `--types` prints the same for editors."]
     texts = re.split(r"^// What [^\n]*\n", type_declarations().partition("\n\n")[2], flags=re.M)
     for title, text in zip(("Scripts", "Web APIs", "Test files"), texts):
         found = list(_DECLARED_TYPE.finditer(text))
