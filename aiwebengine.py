@@ -273,9 +273,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,181
+    23  Command line                                                                   3,182
           Options                                                                        232
-          Documentation                                                                  337
+          Documentation                                                                  338
           The program                                                                    153
           The map of this file                                                            60
           Serving                                                                        175
@@ -53785,6 +53785,7 @@ nav a.sub { padding-left: .8rem; color: var(--soft); }
 main { padding: 1rem 1.25rem 4rem; min-width: 0; }
 section { scroll-margin-top: 4.5rem; }
 h1 { padding-top: 1rem; }
+h1 { font-size: 1.6rem; }
 h2 { font-size: 1.35rem; margin: 2.2rem 0 .4rem; }
 h3 { font-size: 1.1rem; margin: 1.8rem 0 .4rem; }
 h4 { font: 600 .95rem/1.4 var(--mono); margin: 1.2rem 0 .3rem; overflow-wrap: anywhere; }
