@@ -273,9 +273,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,177
-          Options                                                                        227
-          Documentation                                                                  336
+    23  Command line                                                                   3,184
+          Options                                                                        232
+          Documentation                                                                  338
           The program                                                                    153
           The map of this file                                                            60
           Serving                                                                        177
@@ -53422,12 +53422,12 @@ OPTIONS = {
         (("--max-connections",), dict(type=positive, default=DEFAULT_MAX_CONNECTIONS, metavar="N",
                                       help=f"event streams at the same time ({DEFAULT_MAX_CONNECTIONS:,})")),
         (("--base-path",), dict(type=base_path, default="", metavar="/PATH",
-                                help="where a proxy shows this server: for redirects and for the links of "
-                                     "its own pages")),
+                                help="the path under which a proxy publishes this server, for redirects and "
+                                     "for the links of its own pages")),
         (("--trust-proxy",), dict(
             type=positive, nargs="?", const=1, default=0, metavar="N",
-            help="believe the N proxies before this server (1) whose request it is: request.ip, "
-                 "--rate-limit")),
+            help="believe the N proxies in front of this server (1) about who sent a request: "
+                 "request.ip, --rate-limit")),
         (("--redis",), dict(metavar="URL",
                             help="share messages and sharedStorage with other processes through Redis "
                                  "(package redis)")),
@@ -53452,6 +53452,11 @@ class OptionParser(argparse.ArgumentParser):
     """Says in one line what is wrong; in the help the examples come first."""
 
     def error(self, message):
+        name, _, wrong = message.removeprefix("argument ").partition(": ")
+        if wrong == "expected one argument":
+            settings = next(settings for group in OPTIONS.values() for names, settings in group
+                            if name in names)
+            message = f"{name} needs a value: {name} {settings.get('metavar', name.strip('-').upper())}"
         self.exit(EXIT_USAGE, f"aiwebengine: {message}; --help lists the options\n")
 
     def parse_known_args(self, args=None, namespace=None):
@@ -53501,8 +53506,8 @@ def own_command():
 # -- Documentation -----------------------------------------------------------------------
 #
 # What travels with this file: --docs and /engine/docs. All of it is Markdown: the host API made from the
-# tables that
-# also make the types, the command line from its options, and one page on streams, GraphQL and tests.
+# tables that also make the types, the command line from its options, and one page on streams, GraphQL and
+# tests.
 
 GUIDE = """\
 # Streams, GraphQL and tests
@@ -53533,7 +53538,7 @@ source.onmessage = (event) => console.log(JSON.parse(event.data).text);
 - **Data** that is a string is sent as it is, anything else as JSON.
 - **A name** for an event: `sendStreamMessage(path, data, { event: "score" })`. A page hears it with
   `source.addEventListener("score", …)`, not with `onmessage`.
-- **Who comes back** gets what it missed: a stream keeps its last 256 messages (option `history`). If some of them are gone,
+- **A page that reconnects** gets what it missed: a stream keeps its last 256 messages (option `history`). If some of them are gone,
   an event named `gap` comes first.
 - **A browser** opens six connections to one server. Five live tabs work; close a stream that you do not need.
 
@@ -53580,7 +53585,8 @@ new EventSource("/graphql/sse?query=" + query).onmessage = (event) => console.lo
 ```
 
 - A resolver gets `{ args, request }`. What it throws becomes a GraphQL error.
-- A subscription's resolver is called when a client subscribes. What it returns is sent first; throwing refuses.
+- A subscription's resolver is called when a client subscribes. What it returns is sent first; if it throws, the
+  subscription is refused.
 - `sendSubscriptionMessageFiltered(name, data, filter)` reaches subscribers by the scalar arguments of their subscription and
   by the other parameters of their URL.
 
@@ -53607,7 +53613,7 @@ test("a tick reaches the subscribers", async () => {
 - `await request(method, path, { query, headers, form, json, body })` gives `{ status, ok, headers, body, json }`.
 - `connect(path)` is a client of a stream: `await client.next()`, `client.messages`, `close()`, `reconnect()`.
 - Time stands still in a test. `await clock.advance(1000)` lets a second pass and runs the timers that are due.
-- Each file of tests has the scripts for itself, newly loaded.
+- Each test file has its own copy of the scripts, newly loaded.
 """
 
 _DECLARED_TYPE = re.compile(
@@ -53624,10 +53630,10 @@ def plain_doc(text):
 
 def host_api_markdown():
     """The host API as a page: from type_declarations(), and so from HOST_API."""
-    parts = ["# Host API", "After this page you know every call that a script has, what it takes and what it "
-             "gives. `--types` prints the same for editors."]
+    parts = ["# Host API", "After this page you can use every call that a script has: you know what it takes "
+             "and what it gives. `--types` prints the same for editors."]
     texts = re.split(r"^// What [^\n]*\n", type_declarations().partition("\n\n")[2], flags=re.M)
-    for title, text in zip(("Scripts", "Of the web", "In test files"), texts):
+    for title, text in zip(("Scripts", "Web APIs", "Test files"), texts):
         found = list(_DECLARED_TYPE.finditer(text))
         # by what they are instances of
         values = {match["type"]: match for match in found if match["type"]}
@@ -53722,7 +53728,7 @@ def show_docs(name):
     if not found:
         near = nearest(name, [*DOCS, *headings])
         print(f"aiwebengine: nothing in the documentation is named {printable(name)}"
-              + (f"; did you mean {near}?" if near else "; --docs alone shows all"), file=sys.stderr)
+              + (f"; did you mean {near}?" if near else "; --docs alone shows everything"), file=sys.stderr)
         return EXIT_USAGE
     print_docs("\n\n".join(part.strip() for part in found))
     return EXIT_OK
@@ -53779,6 +53785,7 @@ nav a.sub { padding-left: .8rem; color: var(--soft); }
 main { padding: 1rem 1.25rem 4rem; min-width: 0; }
 section { scroll-margin-top: 4.5rem; }
 h1 { padding-top: 1rem; }
+h1 { font-size: 1.6rem; }
 h2 { font-size: 1.35rem; margin: 2.2rem 0 .4rem; }
 h3 { font-size: 1.1rem; margin: 1.8rem 0 .4rem; }
 h4 { font: 600 .95rem/1.4 var(--mono); margin: 1.2rem 0 .3rem; overflow-wrap: anywhere; }
@@ -54158,9 +54165,9 @@ def print_banner(server, options):
         lines.append(f"  warning: fault injection is on: {printable(server.chaos.text)}")
     addresses = share_addresses(server.http)
     if options.host not in ("127.0.0.1", "localhost", "::1"):
-        lines.append(f"  warning: everyone who reaches {options.host} can use this server")
+        lines.append("  warning: everyone who can reach this machine can use this server")
         lines += [f"  {'' if number else 'other devices':<18} {address}" for number, address
-                  in enumerate(addresses or ["none can come: this machine has no address in a network"])]
+                  in enumerate(addresses or ["none: this machine has no address on a network"])]
     lines.append(f"  {'':<18} Ctrl+C stops; {server.url}/engine shows what happens")
     if addresses and (options.share or sys.stdout.isatty()):
         lines += ["", *qr_lines(addresses[0]),

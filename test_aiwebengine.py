@@ -14880,7 +14880,7 @@ class FaultTest(ServerCase):
         self.assertEqual(stream.next()["data"], "after")
 
     def test_listening_to_everyone_is_said_aloud(self):
-        for options, part in (((), b""), (("--host", "0.0.0.0"), b"warning: everyone who reaches 0.0.0.0 can use this server")):
+        for options, part in (((), b""), (("--host", "0.0.0.0"), b"warning: everyone who can reach this machine can use this server")):
             with tempfile.TemporaryFile() as out:
                 port, process = self.spawn(self.SOURCE, *options, stdout=out)
                 process.terminate()
@@ -16995,6 +16995,11 @@ class FirstWordsTest(ServerCase):
                                                            f"did you mean {meant}?\n"))
         self.assertEqual(self.say("--zzz")[2], "aiwebengine: there is no option --zzz; --help lists the options\n")
         self.assertIn("b is one argument too many: SCRIPTS is one folder or one file", self.say("a", "b")[2])
+
+    def test_an_option_without_its_value_is_answered_with_the_value_that_it_needs(self):
+        for given, value in (("--init", "DIR"), ("-e", "CODE"), ("--port", "PORT"), ("--chaos", "RULES")):
+            self.assertEqual(self.say("x", given), (2, "", f"aiwebengine: {given} needs a value: {given} {value}; "
+                                                           "--help lists the options\n"))
 
     def test_help_begins_with_three_examples_and_has_groups(self):
         code, text, _ = self.say("--help")

@@ -17,14 +17,14 @@ const deliver = (filter, message) =>
   routeRegistry.sendStreamMessageFiltered("/chat/events", message, JSON.stringify(filter));
 
 // Called when a browser connects, before anything is sent to it. The object returned here
-// becomes the connection's metadata; an answer with a status of 400 or more turns it away.
+// becomes the connection's metadata; an answer with a status of 400 or more refuses the connection.
 function join({ request }) {
   const { room } = request.query;
   const name = tidyName(request.query.name);
   if (!name) return refuse("Please say who you are: ?name=…");
   if (!ROOMS.includes(room)) return refuse(`There is no such room. Try one of: ${ROOMS.join(", ")}.`);
 
-  // A browser that only reconnects names the last event it saw. Then nobody has arrived.
+  // A browser that only reconnects sends the id of the last event it saw. Then nobody new has arrived.
   if (!request.headers["last-event-id"]) {
     deliver({ room }, { type: "notice", room, text: `${name} came in.` });
   }

@@ -48,7 +48,7 @@ function say({ args: { room, ...words } }) {
   return message;
 }
 
-// Called when somebody subscribes. Throwing refuses; returning nothing sends nothing yet.
+// Called when somebody subscribes. An error refuses the subscription; no value means: send nothing yet.
 function join({ args: { room } }) {
   checkRoom(room);
 }

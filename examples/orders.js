@@ -49,7 +49,7 @@ function advanceOrder({ args: { id } }) {
   if (order.done) throw new Error(`Order ${id} is already delivered.`);
   moveTo(order, STEPS[STEPS.indexOf(order.step) + 1]);
 
-  // Only those who subscribed with this id hear of it.
+  // Only those who subscribed with this id get it.
   graphQLRegistry.sendSubscriptionMessageFiltered("orderUpdates", order, { id });
   return order;
 }
