@@ -168,19 +168,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,999
+    15  Realm, jobs and timers                                                         4,005
           Helpers of generated code: any realm                                           359
           Helpers of generated code: one realm                                           245
           Helpers of generated code: shortcuts                                           663
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        418
-          Deadlines                                                                      343
+          Deadlines                                                                      348
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            156
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   432
+          Realm: objects, errors, jobs                                                   433
           Realm: running code, values in and out                                         419
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
@@ -31076,10 +31076,11 @@ class CollectorPauses:
             self.has_kept = True
 
     def let_go(self):
-        """A realm was closed: the next full collection looks at everything."""
+        """A realm was closed: the next full collection looks at everything. Is that more than before?"""
         if self.has_kept:
             self.is_stale = True
             gc.unfreeze()
+        return self.has_kept
 
     def collect_all(self):
         gc.unfreeze()
@@ -31175,11 +31176,15 @@ class Watchdog:
                 self.thread = threading.Thread(target=self.run, name="watchdog", daemon=True)
                 self.thread.start()
             elif self.asleep or (seconds is not None and seconds < MEMORY_CHECK_SECONDS):
-                self.asleep = False
-                self.condition.notify()
+                self.wake()
             if self.turn is not None and self.turn is not realm:
                 realm.interrupt_run(None)
         return watch
+
+    def wake(self):
+        with self.lock:
+            self.asleep = False
+            self.condition.notify()
 
     def release(self, watch):
         """Stops the clock: afterwards the realm's flag stays as it is until the realm clears it."""
@@ -31197,7 +31202,7 @@ class Watchdog:
                 idle = 0 if self.watches or self.ended else idle + 1
                 if not idle:
                     self.check(time.monotonic() - due)
-                elif idle == 10 and COLLECTOR_PAUSES.is_stale:
+                elif idle >= 10 and COLLECTOR_PAUSES.is_stale:
                     self.collect()
                 asleep = self.asleep = idle > 40
                 wait = None if asleep else self.next_wait()
@@ -32138,7 +32143,8 @@ class RealmBase:
     def close(self):
         """Cancels timers; later entries fail."""
         self.closed = True
-        COLLECTOR_PAUSES.let_go()
+        if COLLECTOR_PAUSES.let_go():
+            WATCHDOG.wake()             # which collects, once nothing runs
         self.timers.close()
 
     def unload(self, reason):

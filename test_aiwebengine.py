@@ -7309,7 +7309,7 @@ class DepthTest(AttackTestCase):
         "eval": "var s = '(0, eval)(s)'; (0, eval)(s)",
         "generator": "function* g() { yield* g() } [...g()]", "finally": "function f() { try { f() } finally { 1 } } f()",
         "rethrown": "function f() { try { f() } catch (e) { throw e } } f()",
-        "classes": "var C = class {}; for (let i = 0; i < 5000; i++) { let B = C; C = class extends B { constructor() { "
+        "classes": "var C = class {}; for (let i = 0; i < 20000; i++) { let B = C; C = class extends B { constructor() { "
                    "super() } } } new C",
         "flat": "var o = []; for (var i = 0; i < 1e5; i++) o = [o]; o.flat(Infinity)",
         "join": "var o = []; for (var i = 0; i < 1e5; i++) o = [o]; String(o)",
@@ -7803,7 +7803,7 @@ print(max(peak))"""], capture_output=True, text=True, timeout=4 * STUCK,
 
     def test_memory_comes_back(self):
         process = subprocess.run([sys.executable, "-c", """
-import aiwebengine, gc
+import aiwebengine, gc, time
 for turn in range(6):
     realm = aiwebengine.Realm()
     try:
@@ -7813,10 +7813,13 @@ for turn in range(6):
     realm.close()
     del realm
     gc.collect()
+end = time.monotonic() + 20
+while aiwebengine.memory_used() >> 20 > 400 and time.monotonic() < end:
+    time.sleep(0.1)
 print(aiwebengine.memory_used() >> 20)"""], capture_output=True, text=True, timeout=2 * STUCK,
             encoding="utf-8")
         self.assertEqual(process.returncode, 0, process.stderr[-1000:])
-        self.assertLess(int(process.stdout), 600)
+        self.assertLess(int(process.stdout), 400)
 
 
 class BadInputTest(AttackTestCase):
@@ -14883,10 +14886,14 @@ class FaultTest(ServerCase):
         for options, part in (((), b""), (("--host", "0.0.0.0"), b"warning: everyone who can reach this machine can use this server")):
             with tempfile.TemporaryFile() as out:
                 port, process = self.spawn(self.SOURCE, *options, stdout=out)
+
+                def printed():
+                    out.seek(0)
+                    return out.read()
+                self.eventually(lambda: b"Ctrl+C stops" in printed())
                 process.terminate()
                 process.wait(STUCK)
-                out.seek(0)
-                banner = out.read()
+                banner = printed()
                 self.assertIn(part, banner)
                 self.assertEqual(b"warning" in banner, bool(part))
 
@@ -16802,6 +16809,8 @@ class WorkersTest(RedisCase):
         self.until(ask)
         self.until(lambda: len({ask() for _ in range(40)} - {None}) == 3)
         first, missing = parent.stdout.readline(), {"#0", "#1", "#2"}
+        while "  warning: " in first:       # of the start, not of a request
+            first = parent.stdout.readline()
         self.assertIn("http://localhost:", first)
         while missing:
             line = parent.stdout.readline()
@@ -19526,6 +19535,7 @@ class DocsInTheBrowser(ServerCase):
             self.assertEqual(page.problems(), [])
 
 
+@unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
 class DashboardInTheBrowser(ServerCase):
     """The dashboard as a person uses it."""
 
