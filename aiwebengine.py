@@ -69,7 +69,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          181
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,339
+    11  Built-ins of the language                                                      9,346
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -112,7 +112,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Element types                                                                  104
           Typed arrays                                                                   604
           Constructors of the element types                                               95
-          Uint8Array: base64 and hex                                                     165
+          Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
           Promise                                                                        456
           Generators and async functions                                                 208
@@ -18099,7 +18099,7 @@ def live_elements(array):
 
 UINT8_ARRAY = TYPED_ARRAY_CLASSES["Uint8Array"]
 _BASE64_DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
-_BASE64_QUADS = re.compile("(?:[A-Za-z0-9+/]{4})*")
+_BASE64_RUN = re.compile("[A-Za-z0-9+/]*")
 _ASCII_SPACE = re.compile("[\t\n\f\r ]*")
 
 
@@ -18143,14 +18143,21 @@ def from_base64(text, options, room=INFINITY):
     if room == 0:
         return 0, b"", False
     if alphabet == "base64url":
-        text = text.translate({43: "!", 47: "!", 45: "+", 95: "/"})
-    quads = _BASE64_QUADS.match(text).end()
-    index = read = min(quads, room // 3 * 4 if room != INFINITY else quads)
-    decoded, chunk = bytearray(binascii.a2b_base64(text[:index])), ""
-    if len(decoded) == room:
-        return read, decoded, False
+        text = in_slices(text, lambda piece: piece.translate({43: "!", 47: "!", 45: "+", 95: "/"}))
+    decoded, chunk, index, read = bytearray(), "", 0, 0
     try:
         while True:
+            poll_interrupt()
+            if not chunk:               # whole groups of four, as many as a slice has and as fit
+                most = int(min(SLICE_LENGTH, (room - len(decoded)) / 3 * 4)) & ~3
+                end = _BASE64_RUN.match(text, index, index + most).end()
+                end -= (end - index) % 4
+                if end > index:
+                    decoded += binascii.a2b_base64(text[index:end])
+                    index = read = end
+                    if len(decoded) == room:
+                        return read, decoded, False
+                    continue
             index = _ASCII_SPACE.match(text, index).end()
             if index == len(text):
                 if chunk and handling == "stop-before-partial":
