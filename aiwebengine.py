@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            401
+     1  This page: contents, imports, version                                            406
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         453
           Long texts                                                                     149
@@ -27,20 +27,25 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     75
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,388
-          Parser: names and scopes                                                       252
-          Parser: statements                                                             512
-          Parser: functions                                                              173
-          Parser: classes                                                                200
-          Parser: expressions                                                            457
+     6  Parser                                                                         4,171
+          Parser: names and scopes                                                       268
+          Parser: statements                                                             519
+          Parser: functions                                                              179
+          Parser: classes                                                                208
+          Parser: expressions                                                            467
           Parser: literals                                                               218
           Parser: patterns                                                               184
-          Parser: modules                                                                217
-          Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,366
+          Parser: modules                                                                227
+          Parsing a source text                                                          116
+          Parser: types of TypeScript                                                    649
+          Parser: declarations of TypeScript                                             471
+          Parser: enums and namespaces                                                   204
+          Parser: elements of JSX                                                        307
+          From TypeScript and JSX to JavaScript                                           90
+     7  Scope analysis                                                                 1,400
           Variables and scopes                                                           178
-          Resolving names                                                                833
-          Types of variables                                                             344
+          Resolving names                                                                835
+          Types of variables                                                             376
      8  Values and objects                                                             1,266
           Property descriptors                                                           215
           Ordinary objects                                                               417
@@ -54,7 +59,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     248
           Iteration                                                                      164
-    10  Code generator                                                                 4,136
+    10  Code generator                                                                 4,138
           Nodes of Python                                                                200
           Functions and their variables                                                  474
           Statements                                                                     214
@@ -67,7 +72,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Members and calls                                                              456
           Members as targets                                                             104
           Questions about nodes                                                          181
-          Compiling a source text                                                        465
+          Compiling a source text                                                        467
           Showing the generated Python                                                    94
     11  Built-ins of the language                                                      9,346
           Helpers shared by the built-ins                                                 95
@@ -168,13 +173,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,005
+    15  Realm, jobs and timers                                                         4,007
           Helpers of generated code: any realm                                           359
           Helpers of generated code: one realm                                           245
           Helpers of generated code: shortcuts                                           663
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        418
+          Modules                                                                        420
           Deadlines                                                                      348
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
@@ -230,15 +235,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          774
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,159
+    20  Scripts: loading and hot reload                                                2,191
           Log                                                                            198
           Causes of errors                                                               249
           Errors of scripts                                                               80
           Calls                                                                          217
           Routes                                                                         167
-          Imported files                                                                  62
+          Imported files                                                                  85
           One script                                                                     381
-          All scripts                                                                    618
+          All scripts                                                                    626
           Live pages                                                                     123
     21  HTTP server                                                                    3,396
           Request heads                                                                  200
@@ -273,7 +278,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,184
+    23  Command line                                                                   3,183
           Options                                                                        232
           Documentation                                                                  338
           The program                                                                    153
@@ -282,7 +287,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Script tests                                                                   412
           Script tests: requests and streams                                             181
           Script tests: one file                                                         422
-          Reports of tests                                                               247
+          Reports of tests                                                               246
           Several processes                                                              276
           A starter                                                                      197
           JavaScript without a server                                                    121
@@ -4165,6 +4170,7 @@ _LINE_BREAKS = re.compile("[\n\r\u2028\u2029]")
 _NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]")
 
 
+_PARSE_UNARY = JSParser.parse_unary
 _PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
                        "no_in", "await_at", "yield_at", "await_name_at", "await_name_end", "consequent_at",
                        "ambient", "no_conditional", "in_constructor", "returns_type", "exporting")
@@ -4326,7 +4332,8 @@ class TypeParser(JSParser):
             if self.type == ")":
                 self.advance()
                 verdict.append(self.type == "=>")
-            verdict.append(self.type in (":", ",", "?", "="))
+            else:
+                verdict.append(self.type in (":", ",", "?", "="))
         self.attempt(look)
         return any(verdict)
 
@@ -4675,7 +4682,9 @@ class TypeParser(JSParser):
         return True
 
     def parse_unary(self):
-        expression = super().parse_unary()
+        expression = _PARSE_UNARY(self)
+        if self.type in _EXPRESSION_ENDS and self.type != "name":
+            return expression
         while self.type in _TYPE_MARKS and expression.__class__ not in _WHOLE_ASSIGNMENTS \
                 and self.skip_types():
             if self.type in _SUBSCRIPTS:
@@ -5291,8 +5300,8 @@ class EnumParser(TypeScriptParser):
         """(what stands before the code that fills the object `name`, what stands behind it)."""
         space = self.namespaces[-1] if self.exporting else None
         declared = name in self.declarations.names
-        keyword = "" if declared else \
-            f"{'var' if self.depth <= 2 and not self.namespaces else 'let'} {name}; "
+        is_top = self.declarations.outer is None and not (self.function.returns or self.namespaces)
+        keyword = "" if declared else f"{'var' if is_top else 'let'} {name}; "
         whole = f"{name} || ({name} = {{}})" if space is None else \
             f"{name} = {space}.{name} || ({space}.{name} = {{}})"
         self.exporting = False
@@ -5420,7 +5429,7 @@ class EnumParser(TypeScriptParser):
         repeated = names[0] in self.declarations.names
         opening, closing = self.open_object(start, names[0])
         for outer, inner in zip(names, names[1:]):
-            opening += f" let {inner}; (function ({inner}) {{"
+            opening += f" var {inner}; (function ({inner}) {{"
             closing = f"}})({inner} = {outer}.{inner} || ({outer}.{inner} = {{}})); " + closing
         self.expect("{")
         self.put(start, self.last_end, opening)
@@ -5827,20 +5836,24 @@ def _places(source, kept):
     return place
 
 
+def typed_parser(source, name, is_module):
+    """The parser for a text in the language that the name of its file tells."""
+    has_types, has_jsx = language_of(name)
+    return JSXParser(source, is_module, has_types, has_jsx) if has_types or has_jsx \
+        else JSParser(source, is_module)
+
+
 def parse_typed(source, name, is_module):
     """Parse a script or module in the language that the name of its file tells.
 
     Return (Program, JavaScript): the offsets of the nodes refer to the JavaScript, a text without types and
     elements; their lines and columns to the source. Raises JSSyntaxError.
     """
-    has_types, has_jsx = language_of(name)
-    if not has_types and not has_jsx:
-        return (parse_module if is_module else parse_script)(source), source
-    source = python_text(source)
-    parser = JSXParser(source, is_module, has_types, has_jsx)
+    parser = typed_parser(python_text(source), name, is_module)
     program = _guarded(parser, parser.parse_program)
-    if not parser.edits:
+    if parser.__class__ is JSParser or not parser.edits:
         return program, source
+    source = parser.source
     text, kept = _apply(source, parser.edits)
     if parser.makes_code:
         second = JSParser(text, is_module)
@@ -7222,6 +7235,16 @@ RANGE_RULES = {
 def analyze_scopes(program, site=None):
     """Resolves the names of a Program; returns its FunctionScope. `site`: the EvalSite of a text for eval."""
     return ScopeAnalyzer().analyze(program) if site is None else ScopeAnalyzer().analyze_eval(program, site)
+
+
+def javascript_of(source, name):
+    """The JavaScript of a module in TypeScript or with JSX, for a browser; raises JSSyntaxError."""
+    program, text = parse_typed(source, name, True)
+    if language_of(name)[0]:
+        analyze_scopes(program)
+        text = _apply(text, [Edit(node.start, _COMMA(text, node.end).end() if node.__class__ is ImportSpecifier
+                                  else node.end) for node in drop_type_imports(program)])[0]
+    return text
 
 
 def drop_type_imports(program):
@@ -13424,7 +13447,7 @@ def compile_script(source, filename, program=None, may_await=False, keep_tree=Fa
     a tuple, as it may be a promise, and is a generator function for run_async where there is an await. The
     text of an eval has a `site`; its code takes the Cells of that, and new.target."""
     if program is None:
-        program = parse_script(source)
+        program, source = parse_typed(source, filename, False)
     scope = analyze_scopes(program, site)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
@@ -13493,8 +13516,10 @@ class CompiledModule:
 @refuses_clearly
 def compile_module(source, filename, keep_tree=False):
     """Compiles a module; raises JSSyntaxError. Returns a CompiledModule."""
-    program = parse_module(source)
+    program, source = parse_typed(source, filename, True)
     scope = analyze_scopes(program)
+    if language_of(filename)[0]:
+        drop_type_imports(program)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
     emitter = Emitter(unit, scope)
@@ -32778,19 +32803,21 @@ def blamed_on(module, key):
 _MODULE_WORDS = re.compile(r"\b(?:import|export)\b")
 
 
-def is_module(source):
-    """Whether a source text is a module: no script, but it has an import or export declaration, or
-    import.meta."""
+def is_module(source, name):
+    """Whether a source text, of a file with that name, is a module: no script, but it has an import or export
+    declaration, or import.meta."""
+    if name.endswith((".mjs", ".mts")):
+        return True
     if not _MODULE_WORDS.search(source):
         return False
     try:
-        parse_script(source)
+        parse_typed(source, name, False)
         return False
     except JSSyntaxError as error:
         if error.is_module_syntax:
             return True
     # Something before the first declaration is wrong in a script, perhaps not in a module.
-    parser = JSParser(python_text(source), True)
+    parser = typed_parser(python_text(source), name, True)
     with contextlib.suppress(JSSyntaxError):
         _guarded(parser, parser.parse_program)
     return parser.saw_module_syntax
@@ -34004,7 +34031,7 @@ class Realm(RealmBase):
     def evaluate(self, source, filename="<script>", timeout=None):
         """Runs a script and the microtasks it leaves; returns the completion value as plain Python.
         Raises JSError (phase "parse" or "runtime") or ScriptTimeout."""
-        if self.enter(lambda: is_module(source), timeout):
+        if self.enter(lambda: is_module(source, filename), timeout):
             self.evaluate_module(source, filename, timeout)
             return undefined
         return self.enter(
@@ -34751,7 +34778,7 @@ class CommandRealm(ForegroundRealm):
 
     def run_text(self, source, filename):
         """Runs a script or module. Returns its completion value as text, None for undefined."""
-        if filename.endswith(".mjs") or self.enter(lambda: is_module(source)):
+        if any(language_of(filename)) or self.enter(lambda: is_module(source, filename)):
             self.evaluate_module(source, filename)
             return None
         compiled = self.compile_awaiting(source, filename, parse_awaiting)
@@ -45461,9 +45488,10 @@ LIVE_PATH = "/engine/live"
 MAX_WATCHED_FILES = 10_000
 WATCH_SHARE = 20
 
-#: Files that look like scripts and are none, and what to do about them.
-NOT_YET_SCRIPTS = re.compile(r"(?<!\.d)\.(?:ts|tsx|mts|cts|jsx|mjs|cjs)$")
-ONLY_JAVASCRIPT = "scripts are JavaScript in files that end with .js, so take types and JSX out and rename it"
+#: How the names of scripts end; files that look like scripts and are none, and what to do about them.
+SCRIPT_SUFFIXES = (".js", ".mjs", ".jsx", ".ts", ".mts", ".tsx")
+NOT_SCRIPTS = re.compile(r"(?<!\.d)\.(?:cts|cjs)$")
+NO_COMMONJS = "scripts use import and export, so rename it to end with .js or .ts"
 
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
 _COLOURS = {"warn": "33", "error": "31", "debug": "2"}
@@ -46395,6 +46423,20 @@ def is_spelled_so(folder, parts):
     return True
 
 
+#: Endings that an import may leave out or name otherwise: what a file is called that TypeScript compiles.
+_TYPED_TWINS = {".js": (".ts", ".tsx", ".jsx"), ".mjs": (".mts",), ".jsx": (".tsx",)}
+
+
+def complete_import(folder, specifier):
+    """The specifier of an import with the ending of the file that is meant: `./x` is x.js, x.ts …, and
+    `./x.js` is x.ts where only that is there."""
+    if os.path.isfile(os.path.join(folder, specifier)):
+        return specifier
+    stem, end = os.path.splitext(specifier)
+    tries = [stem + other for other in _TYPED_TWINS.get(end, ())] + [specifier + other for other in SCRIPT_SUFFIXES]
+    return next((one for one in tries if os.path.isfile(os.path.join(folder, one))), specifier)
+
+
 def find_import(folder, specifier, referrer):
     """(path, name) of an imported file: relative to the importing file, inside the folder. Raises
     HostError."""
@@ -46406,6 +46448,7 @@ def find_import(folder, specifier, referrer):
                         "U+0000")
     folder = folder.resolve()
     try:
+        specifier = complete_import((folder / referrer).parent, specifier)
         path = pathlib.Path(os.path.realpath((folder / referrer).parent.joinpath(specifier)))
         named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
         misspelled = path.exists() and not named.startswith("../") \
@@ -46429,6 +46472,14 @@ def open_ordinary(path):
         return file
     file.close()
     raise ValueError("it is not an ordinary file")
+
+
+def refuse_twin(path):
+    """Raises HostError for a script when an earlier one has the same name with another ending."""
+    for end in SCRIPT_SUFFIXES[:SCRIPT_SUFFIXES.index(path.suffix)] if path.suffix in SCRIPT_SUFFIXES else ():
+        twin = path.with_suffix(end)
+        if twin.is_file():
+            raise HostError(f"{twin.name} has the same name: rename or delete one of them")
 
 
 def read_import(path, specifier, referrer):
@@ -46930,8 +46981,8 @@ class Application:
                 self.change({name: path}, again=False)
         if self.path.is_dir():
             for name in sorted(os.listdir(self.path)):
-                if NOT_YET_SCRIPTS.search(name):
-                    self.log.write("warn", f"{name} is not run: {ONLY_JAVASCRIPT}", name)
+                if NOT_SCRIPTS.search(name):
+                    self.log.write("warn", f"{name} is not run: {NO_COMMONJS}", name)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -46993,7 +47044,7 @@ class Application:
             self._fail(failure)
         for name in loaded:
             host = self.hosts[name]
-            warnings = [text for file, source in host.sources.items() if file.endswith(".js")
+            warnings = [text for file, source in host.sources.items() if file.endswith(SCRIPT_SUFFIXES)
                         for text in habits_in(source, file,
                                               file != name or bool(host.routes or host.streams))]
             for problem in [*host.missing_handlers(), *warnings]:
@@ -47005,6 +47056,7 @@ class Application:
         LoadFailure."""
         host = None
         try:
+            refuse_twin(path)
             host = ScriptHost(self, name, read_script(path))
             self.troubles.pop(name, None)
             host.load()
@@ -47374,8 +47426,15 @@ def is_loopback(address):
 
 def is_script(entry):
     """Is a folder entry a server script?"""
-    name = entry.name
-    return name.endswith(".js") and not name.endswith(".test.js") and name[0] != "." and entry.is_file()
+    stem, end = os.path.splitext(entry.name)
+    return end in SCRIPT_SUFFIXES and not stem.endswith(".test") and entry.name[0] != "." \
+        and not (stem.endswith(".d") and end in (".ts", ".mts")) and entry.is_file()
+
+
+def is_test(path):
+    """Is a file one of tests, such as chat.test.js?"""
+    return path.stem.endswith(".test") and path.suffix in SCRIPT_SUFFIXES and path.name[0] != "." \
+        and path.is_file()
 
 
 def file_stamp(path):
@@ -55765,7 +55824,7 @@ def trouble_with(scripts, options):
         return no_scripts(scripts, options)
     if scripts.is_dir():
         if options.run or options.dump_python is not None:
-            return f"{'--run' if options.run else '--dump-python'} needs one .js file, not a folder"
+            return f"{'--run' if options.run else '--dump-python'} needs one file, not a folder"
         try:
             os.listdir(scripts)
         except OSError as error:
@@ -55779,20 +55838,20 @@ def trouble_with(scripts, options):
         except (OSError, ValueError) as error:
             return f"{scripts} cannot be read: {error}"
         return None
-    if NOT_YET_SCRIPTS.search(scripts.name):
-        return f"{scripts} is not run: {ONLY_JAVASCRIPT}"
-    return None if scripts.suffix == ".js" else f"{scripts} is not a .js file"
+    if NOT_SCRIPTS.search(scripts.name):
+        return f"{scripts} is not run: {NO_COMMONJS}"
+    return None if scripts.suffix in SCRIPT_SUFFIXES else f"{scripts} is not a .js or .ts file"
 
 
 def no_scripts(scripts, options):
     """What to do when there is nothing to serve."""
     command, given = own_command(), options.scripts is not None
     folders = [path.name for path in sorted(scripts.parent.glob("*")) if path.is_dir()
-               and any(path.glob("*.js"))]
-    if any(scripts.parent.glob("*.js")):
+               and any(map(is_script, path.iterdir()))]
+    if any(map(is_script, scripts.parent.iterdir())):
         folders.insert(0, ".")
     meant = nearest(scripts.name, folders) if given else None
-    if options.run or options.dump_python is not None or scripts.suffix == ".js" \
+    if options.run or options.dump_python is not None or scripts.suffix in SCRIPT_SUFFIXES \
             or not scripts.parent.is_dir():
         return f"{printable(str(scripts))} does not exist"
     lines = [f"{printable(str(scripts))} does not exist" + (f"; did you mean {scripts.parent / meant}?"
@@ -57220,9 +57279,8 @@ REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
 def test_files(scripts):
     """The test files of a folder in name order, or the one file given."""
     if scripts.is_dir():
-        return sorted(path for path in scripts.iterdir()
-                      if path.name.endswith(TEST_SUFFIX) and path.name[0] != "." and path.is_file())
-    return [scripts] if scripts.name.endswith(TEST_SUFFIX) else []
+        return sorted(path for path in scripts.iterdir() if is_test(path))
+    return [scripts] if is_test(scripts) else []
 
 
 def run_tests(scripts, options):
@@ -57886,7 +57944,7 @@ def dump_script(source, filename):
     """--dump-python: prints the Python that a script or module becomes."""
     realm = Realm(filename, console=print_console)
     try:
-        compile_text = compile_module if is_module(source) else compile_script
+        compile_text = compile_module if is_module(source, filename) else compile_script
         text = dump_python(compile_text(source, filename, keep_tree=True))
     except JSSyntaxError as error:
         error.filename = filename

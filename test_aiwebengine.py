@@ -1159,6 +1159,234 @@ result = ["new.target", "super.x", "function f() { super.x }", "() => new.target
         self.assertEqual(run(";".join(f"var v{i}=(a,b)=>a+b*{i}" for i in range(3000)) + ";v2999(1,2)"), 5999)
 
 
+#: (TypeScript, the JavaScript that it is). In each pair the trees must be the same, and so must the tree of the text.
+ERASED = [
+    ("let x: number = 1, y!: string, z: (a: A, ...b: B[]) => C; const w = <T,>(v: T): T => v",
+     "let x = 1, y, z; const w = (v) => v"),
+    ("function f<T extends { a: string }, const U = T>(this: Window, x?: T, ...rest: T[]): asserts x is T { return x! as any as T }",
+     "function f(x, ...rest) { return x }"),
+    ("function f(x: string): void;\nfunction f(x: any): void\nfunction f(x) {}", "function f(x) {}"),
+    ("export function f(): void; export function f(x?) {} export default function <T>(x: T): void; export default function (x) {}",
+     "export function f(x) {} export default function (x) {}"),
+    ("let a = b ? (c) : d; let e = b ? (c): d => f : g; let h = b ? (c) => (d) : e => f", "let a = b ? c : d; let e = b ? (c) => f : g; "
+     "let h = b ? (c) => d : e => f"),
+    ("f<T>(x); new Map<string, Array<Set<number>>>(); g<A>`t`; a?.b<T>(c)?.d!.e![0]; const h = i<T>; a < b > c; a < b || c > d; (a < b, c > d)",
+     "f(x); new Map(); g`t`; a?.b(c)?.d.e[0]; const h = i; a < b > c; a < b || c > d; (a < b, c > d)"),
+    ("let x = a as T; let y = a || b as T && c; z = <T>a; (b as any) = 1; (<any>c).d++; for (const e of f as T[]) ; g satisfies H",
+     "let x = a; let y = a || b && c; z = a; b = 1; c.d++; for (const e of f) ; g"),
+    ("let x = a + b as number * 2", "let x = (a + b) * 2"),
+    ("let a = b as T\n(c)\nlet d: E\n[f]", "let a = b; (c); let d; [f]"),
+    ("interface A<T> extends B<T>, C.D { a?: string; readonly b: T; (x): T; new (x): T; [k: string]: any; m<U>(x: U): asserts x; get q(): T }",
+     ""),
+    ("type M<T> = { readonly [K in keyof T as `a${K & string}`]-?: T[K] extends infer U extends string ? [a: U, b?: 1, ...c: 2[]] : never }",
+     ""),
+    ("type F = abstract new (...a: any) => (typeof import('x'))['y'] | -1 | unique symbol; type G = (<V>() => V extends T ? 1 : 2) extends "
+     "<V>() => V extends U ? 1 : 2 ? true : false", ""),
+    ("declare const a: B, c: D; declare function e(): void; declare class F { g(): void; h: I } declare enum J { K } declare module 'l' { x: `}` }"
+     "declare global { interface M {} } declare namespace N { export const o: P }", ""),
+    ("namespace Types { export type A = 1; interface B {} } export namespace More { export type C = 1 }", ""),
+    ("import type { A } from 'a'; import type B from 'b'; import { type C, D } from 'd'; import { type E } from 'e'; import F, { G } from 'f';"
+     "import * as H from 'h'; import 'i'; import type from 'j'; D; F; type; let x: G | H.I", "import { D } from 'd'; import F from 'f'; import 'i'; "
+     "import type from 'j'; D; F; type; let x"),
+    ("interface A {} const b = 1; export { A, b, type C }; export type { D } from 'd'; export type * from 'e'; export { type F, G } from 'g'",
+     "const b = 1; export { b }; export { G } from 'g'"),
+    ("export interface A {} export type B = 1; export declare const c: B; export default interface D {} export abstract class E { abstract f(): void }",
+     "export class E {}"),
+    ("class A<T> extends B<T> implements C, D<E> { private readonly x: string = 'a'; static #y?: number; z!: T; declare w: 1; abstract v: 2; "
+     "constructor(); constructor(a?: T) { super() } m?(): void; override async *g<U>(a: U): any {} get [k](): T { return 1 } [k: string]: any; "
+     "static { } public static override n(): void {} readonly; static; declare = 1 }",
+     "class A extends B { x = 'a'; static #y; z; constructor(a) { super() } async *g(a) {} get [k]() { return 1 } static { } static n() {} "
+     "readonly; static; declare = 1 }"),
+    ("class A { constructor(public x: number, protected readonly y = 2, z?) { f() } } class B extends A { constructor(private q) { "
+     "super(1); g() } w = 1 }",
+     "class A { x; y; constructor(x, y = 2, z) { this.x = x; this.y = y; f() } } class B extends A { q; constructor(q) { super(1); "
+     "this.q = q; g() } w = 1 }"),
+    ("enum A { B, C = 5, D, E = 'x', F = B | C, G = 'abc'.length, H = `${E}y`, 'I-J' = C << 1, K = A.D, L = -1, M } const enum N { O }",
+     "var A; (function (A) { A[A['B'] = 0] = 'B'; A[A['C'] = 5] = 'C'; A[A['D'] = 6] = 'D'; A['E'] = 'x'; A[A['F'] = 5] = 'F'; "
+     "A[A['G'] = 'abc'.length] = 'G'; A['H'] = 'xy'; A[A['I-J'] = 10] = 'I-J'; A[A['K'] = 6] = 'K'; A[A['L'] = -1] = 'L'; A[A['M'] = 0] = 'M'; })"
+     "(A || (A = {})); var N; (function (N) { N[N['O'] = 0] = 'O'; })(N || (N = {}));"),
+    ("export enum A { B } export enum A { C = 1 } function f() { enum G { H } }",
+     "export var A; (function (A) { A[A['B'] = 0] = 'B'; })(A || (A = {})); (function (A) { A[A['C'] = 1] = 'C'; })(A || (A = {})); "
+     "function f() { let G; (function (G) { G[G['H'] = 0] = 'H'; })(G || (G = {})); }"),
+    ("namespace A.B { export function f() {} class G {} } namespace A { export enum E { F } }",
+     "var A; (function (A) { var B; (function (B) { function f() {} B.f = f; class G {} })(B = A.B || (A.B = {})); })(A || (A = {})); "
+     "(function (A) { let E; (function (E) { E[E['F'] = 0] = 'F'; })(E = A.E || (A.E = {})); })(A || (A = {}));"),
+    ("import A = B.C; A; try {} catch (e: unknown) {} let o = { m<T>(x: T): T { return x }, async *g(): any {}, get a(): number { return 1 } }",
+     "var A = B.C; A; try {} catch (e) {} let o = { m(x) { return x }, async *g() {}, get a() { return 1 } }"),
+    ("const f = async <T>(x: T): Promise<T> => x; const g = async (x: A, y?) => x; async<T>(x); const h = (\n a: B\n): C<\n D> => a; let i = (a?: b, c = 1) => 2",
+     "const f = async (x) => x; const g = async (x, y) => x; async(x); const h = (a) => a; let i = (a, c = 1) => 2"),
+    ("abstract\nclass A {} type\nB = 1; namespace\nC\n{ } declare\nlet x; as; let y = as as as; type = 2",
+     "abstract; class A {} type; B = 1; namespace; C; {} declare; let x; as; let y = as; type = 2"),
+]
+ERASED_JSX = [
+    ("<div className='a&amp;b' data-x={1} {...s} y>  text {name} more\n  </div>",
+     "h('div', { className: 'a&b', 'data-x': 1, ...s, y: true }, '  text ', name, ' more')"),
+    ("<><A.B c=\"it's\"/>{/* nothing */}{...d}<e-f/></>", "h(Fragment, null, h(A.B, { c: \"it's\" }), ...d, h('e-f', null))"),
+    ("<A<string> b=<i>x</i>>{(c: D) => <b>{c!}</b>}</A>", "h(A, { b: h('i', null, 'x') }, (c) => h('b', null, c))"),
+    ("[<a/>, b < c, <T,>(x: T) => x, <T extends U>(x: T) => <p>{x}</p>]", "[h('a', null), b < c, (x) => x, (x) => h('p', null, x)]"),
+    ("<p>\n  one\n  two &nbsp;&#65;&#x42;\n\n  {3}\n</p>", "h('p', null, 'one two \\xa0AB', 3)"),
+]
+
+
+def javascript_tree(program):
+    """The tree of a Program as text, without empty statements and exports of nothing."""
+    for node in program.walk():
+        for field in node.fields:
+            part = getattr(node, field)
+            if isinstance(part, list):
+                setattr(node, field, [one for one in part if not isinstance(one, aiwebengine.EmptyStatement) and not (
+                    isinstance(one, aiwebengine.ExportNamedDeclaration) and one.declaration is None and not one.specifiers
+                    and one.source is None)])
+    return repr(program)
+
+
+class TypeScriptTest(unittest.TestCase):
+    """TypeScript and JSX become the JavaScript that TypeScript makes of them."""
+
+    def tree(self, source, name="a.ts"):
+        program, text = aiwebengine.parse_typed(source, name, True)
+        aiwebengine.analyze_scopes(program)
+        aiwebengine.drop_type_imports(program)
+        tree = javascript_tree(program)
+        again = aiwebengine.parse_module(aiwebengine.javascript_of(source, name))
+        self.assertEqual(javascript_tree(again), tree, "the tree is not that of the text")
+        self.assertEqual(text.count("\n"), source.count("\n"))
+        return tree
+
+    def error(self, source, name="a.ts"):
+        with self.assertRaises(aiwebengine.JSSyntaxError) as caught:
+            aiwebengine.parse_typed(source, name, True)
+        return f"{caught.exception.line}:{caught.exception.column} {caught.exception.message}"
+
+    def test_types_are_erased(self):
+        for source, expected in ERASED:
+            with self.subTest(source):
+                self.assertEqual(self.tree(source), javascript_tree(aiwebengine.parse_module(expected)))
+
+    def test_elements_become_calls(self):
+        for source, expected in ERASED_JSX:
+            with self.subTest(source):
+                self.assertEqual(self.tree(f"x = {source}", "a.tsx"), javascript_tree(aiwebengine.parse_module(f"x = {expected}")))
+
+    def test_a_pragma_names_another_factory(self):
+        self.assertEqual(self.tree("/** @jsx make @jsxFrag All */ x = <><a/></>", "a.jsx"),
+                         javascript_tree(aiwebengine.parse_module("x = make(All, null, make('a', null))")))
+        self.assertEqual(
+            self.tree("/** @jsxImportSource preact */\nx = <><a b='1' key={2}>c</a><d>{e}f</d></>", "a.jsx"),
+            javascript_tree(aiwebengine.parse_module(
+                'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from "preact/jsx-runtime"; '
+                "x = _jsxs(_Fragment, { children: [_jsx('a', { b: '1', children: 'c' }, 2), _jsxs('d', { children: [e, 'f'] })] })")))
+
+    def test_erased_text_keeps_every_position(self):
+        source = "let x: number = 1, y = <T>(a: T): T => a as T;\nclass A<T> { private b?: T }\n"
+        text = aiwebengine.javascript_of(source, "a.ts")
+        self.assertEqual(len(text), len(source))
+        for word in ("= 1", "y =", "=>", "class", "}"):
+            self.assertEqual(text.index(word), source.index(word), word)
+
+    def test_positions_are_those_of_the_source_beside_code_that_was_made(self):
+        source = "enum E { A, B = f(), C = 3 }; g(E);\nclass K { constructor(public a: T) { k() } }; <p>{i}</p>; j()"
+        program = aiwebengine.parse_typed(source, "a.tsx", True)[0]
+        found = {node.name: node for node in program.walk() if isinstance(node, aiwebengine.Identifier)}
+        for name in "fgkij":
+            node, offset = found[name], source.index(name + ("}" if name == "i" else "("))
+            line = source.count("\n", 0, offset)
+            self.assertEqual((node.line, node.column), (line + 1, offset - (source.rfind("\n", 0, offset) + 1)), name)
+
+    def test_wrong_types_are_errors_with_a_place(self):
+        for source, message in (
+                ("let x: = 1", "1:8 Unexpected token '='"), ("let x:\n  number string", "2:10 Unexpected identifier 'string'"),
+                ("interface A { b: }", "1:18 Unexpected token '}'"), ("type A = [", "1:11 Unexpected end of input"),
+                ("enum A { B = 'x', C }", "1:19 Enum member must have initializer"), ("enum A { B = ; }", "1:14 Unexpected token ';'"),
+                ("@d class A {}", "1:1 Decorators are not supported; call a function with the class instead"),
+                ("import x = require('y')", "1:1 import x = require(…) is not supported; write: import x from …"),
+                ("export = x", "1:1 export = is not supported; write: export default"),
+                ("function f(public x) {}", "1:12 A parameter property is only allowed in the parameters of a constructor with a body"),
+                ("const f = (a: number, b: c d) => 1", "1:28 Unexpected identifier 'd'"),
+                ("let x = function (): void;", "1:26 Unexpected token ';'"), ("namespace A { export const b = 1;", "1:34 Unexpected end of input"),
+                ("enum A { B } let A = 1", "1:18 Identifier 'A' has already been declared"), ("type A = " + "(" * 9999, "too deeply nested")):
+            with self.subTest(source[:50]):
+                self.assertIn(message.partition(" ")[2] if "deeply" in message else message, self.error(source))
+
+    def test_wrong_elements_are_errors_with_a_place(self):
+        for source, message in (
+                ("x = <a>", "1:8 An element is not closed"), ("x = <a></b>", "1:11 </b> closes an element that <a> did not open"),
+                ("x = <a b=c/>", "1:10 The value of an attribute is a text in quotes or an expression in braces"),
+                ("x = <a>}</a>", "1:8 Write {'}'} for a } in the text of an element"), ("x = <a", "1:7 The name of an element is missing"),
+                ("x = <a>\n{b c}</a>", "2:4 Unexpected identifier 'c'")):
+            with self.subTest(source):
+                self.assertEqual(self.error(source, "a.tsx"), message)
+
+    def test_types_and_elements_are_read_only_where_the_name_says_so(self):
+        self.assertIn("rename the file to .tsx", self.error("let x: number", "a.jsx"))
+        self.assertIn("rename the file to .tsx", self.error("enum A { B }", "a.jsx"))
+        for source in ("let x: number", "x = <a/>"):
+            self.assertRaises(aiwebengine.JSSyntaxError, aiwebengine.parse_typed, source, "a.js", True)
+        self.assertEqual(self.tree("x = a < b > (c)", "a.jsx"), javascript_tree(aiwebengine.parse_module("x = a < b > (c)")))
+
+    @needs(NODE_MODULES and (pathlib.Path(NODE_MODULES) / "typescript5").is_dir() and shutil.which("node"),
+           MODULES_MISSING or "AIWEBENGINE_NODE_MODULES has no typescript5")
+    def test_the_javascript_is_what_typescript_makes(self):
+        folder = pathlib.Path(NODE_MODULES)
+        files = [path for package in ("zod", "rxjs", "immer", "wonka", "optimism", "@wry")
+                 for path in sorted((folder / package).rglob("*.ts")) if not path.name.endswith(".d.ts")]
+        sources = [(f"{index}.ts", source) for index, (source, _) in enumerate(ERASED)] + [
+            (f"{index}.tsx", f"x = {source}") for index, (source, _) in enumerate(ERASED_JSX)] + [
+            (str(path), path.read_text("utf-8")) for path in files[::7]]
+        node = subprocess.run(["node", "-e", TRANSPILE], input=json.dumps([str(folder.resolve()), sources]), capture_output=True,
+                              encoding="utf-8", timeout=3 * STUCK)
+        self.assertEqual(node.returncode, 0, node.stderr)
+        self.assertGreater(len(sources), 60)
+        for (name, source), expected in zip(sources, json.loads(node.stdout)):
+            if "namespace" in source and "export const" in source:
+                continue        # TypeScript writes such constants as properties of the namespace, everywhere
+            with self.subTest(name):
+                self.assertEqual(self.tree(source, name), javascript_tree(aiwebengine.parse_module(expected)))
+
+
+TRANSPILE = r"""
+const [folder, sources] = JSON.parse(require("fs").readFileSync(0, "utf8")), ts = require(folder + "/typescript5");
+console.log(JSON.stringify(sources.map(([fileName, source]) => ts.transpileModule(source, { fileName, compilerOptions: {
+    target: "ESNext", module: "ESNext", jsx: "react", jsxFactory: "h", jsxFragmentFactory: "Fragment", isolatedModules: true } }).outputText)));
+"""
+
+
+class TypeScriptServerTest(ServerCase):
+    """Scripts in TypeScript are served, imported and tested like those in JavaScript."""
+
+    def get(self, path):
+        with urllib.request.urlopen(self.server.url + path, timeout=STUCK) as answer:
+            return answer.read().decode()
+
+    def test_scripts_of_every_kind_are_served(self):
+        self.serve({
+            "a.ts": "import { b, type T } from './lib/b.js';\nconst a: T = b; routeRegistry.registerRoute('/a', (): string => a)",
+            "lib/b.ts": "export type T = string; import c from './c'; export const b = 'b' + c", "lib/c.ts": "export default 'c' as const",
+            "d.mts": "routeRegistry.registerRoute('/d', () => 'd' as any)", "e.tsx": "const h = (tag: string) => tag; "
+            "routeRegistry.registerRoute('/e', () => <b/>)", "f.jsx": "const h = (tag) => tag; routeRegistry.registerRoute('/f', () => <i/>)",
+            "g.mjs": "routeRegistry.registerRoute('/g', () => 'g')", "types.d.ts": "declare const nothing: 1"})
+        self.assertEqual([self.get(path) for path in ("/a", "/d", "/e", "/f", "/g")], ["bc", "d", "b", "i", "g"])
+
+    def test_two_scripts_of_one_name_are_an_error(self):
+        self.serve({"a.js": "routeRegistry.registerRoute('/a', () => 'js')", "a.ts": "routeRegistry.registerRoute('/b', () => 'ts')"})
+        self.assertEqual(self.get("/a"), "js")
+        self.assertIn("a.ts: a.js has the same name: rename or delete one of them", self.output.getvalue())
+
+    def test_an_error_names_the_place_in_the_typescript(self):
+        self.serve({"a.ts": "enum E { A }\nfunction f(x: string): never { throw new Error(x) }\nroutes: {\n"
+                            "routeRegistry.registerRoute('/a', () => { enum G { H }; f('no') }) }\n"})
+        with self.assertRaises(urllib.error.HTTPError) as caught:
+            self.get("/a")
+        self.assertIn("at f (a.ts:2:38)", caught.exception.read().decode())
+        self.assertIn("a.ts:4:57", self.output.getvalue())
+        self.assertIn("> 2 | function f(x: string): never { throw", self.output.getvalue())
+
+    def test_an_error_at_load_shows_the_typescript(self):
+        self.serve({"a.ts": "let a: number = 1;\nlet b: = 2;\n"})
+        self.assertIn("a.ts:2:8", self.output.getvalue())
+        self.assertIn("> 2 | let b: = 2;", self.output.getvalue())
+
+
 # ======================================================================================
 # 7  SCOPE ANALYSIS
 # ======================================================================================
@@ -6014,7 +6242,7 @@ class ModuleTest(unittest.TestCase):
                 ("x.import\n.export", False), ("({ import: 1, export: 2 })", False), ("{ export let a }", False),
                 ("let a = ; export { a }", False), ("export let a =", True), ("import { from 'x'", True)):
             with self.subTest(source):
-                self.assertEqual(aiwebengine.is_module(source), expected)
+                self.assertEqual(aiwebengine.is_module(source, "a.js"), expected)
 
     def test_modules_are_strict_and_have_no_this(self):
         realm = self.realm({})
