@@ -5,6 +5,7 @@
     python test_aiwebengine.py --jobs 2        in two processes; without it one for each core, at most four
     python test_aiwebengine.py LexerTest       one class, or LexerTest.test_cases, in this process
     python test_aiwebengine.py -k chat         tests whose name contains a word
+    python test_aiwebengine.py --durations 30  closes with the classes and tests that took longest
     python test_aiwebengine.py --poll          the tests of streams, HTTP and limits, as on a system that has little
     python test_aiwebengine.py --select        more than poll (macOS) or select; other tests where they are named
     python test_aiwebengine.py --contents      makes the table of contents of aiwebengine.py anew
@@ -23275,11 +23276,12 @@ class ToldResult(PlainResult):
         sys.stdout.flush()
         faulthandler.dump_traceback_later(NO_NEWS, exit=True)
         self.tell("start", test.id(), os.fstat(2).st_size)
+        self.before = time.monotonic(), sum(os.times()[:4])
         super().startTest(test)
 
     def stopTest(self, test):
         super().stopTest(test)
-        self.tell("stop", test.id(), "")
+        self.tell("stop", test.id(), [time.monotonic() - self.before[0], sum(os.times()[:4]) - self.before[1]])
 
     def told_of(self, kind, test, text=""):
         sys.stdout.flush()
@@ -23334,10 +23336,11 @@ def run_as_child():
     for line in orders:
         kind, names = json.loads(line)
         result = ToldResult(tell)
+        before = sum(os.times()[:4])
         unittest.TestSuite(map(globals()[kind], names)).run(result)
         result.stopTestRun()
         faulthandler.cancel_dump_traceback_later()
-        tell("class", kind, "")
+        tell("class", kind, sum(os.times()[:4]) - before)
     return 0
 
 
@@ -23360,10 +23363,10 @@ class Child(threading.Thread):
     def run(self):
         while self.orders and not self.ended:
             kind, names = self.orders.pop(0)
-            start = time.monotonic()
+            start, self.computed = time.monotonic(), 0.0
             while names and not self.ended:
                 names = self.run_class(kind, names)
-            self.told.put((self, kind, "class", kind, f"{time.monotonic() - start:.1f} s"))
+            self.told.put((self, kind, "class", kind, (time.monotonic() - start, self.computed)))
         self.end(10)
         self.told.put((self, "", "end", "", ""))
 
@@ -23390,6 +23393,7 @@ class Child(threading.Thread):
         for line in self.process.stdout:
             what, test, text = json.loads(line)
             if what == "class":
+                self.computed += text
                 return []
             if what == "start":
                 running, self.at = test, text
@@ -23403,7 +23407,7 @@ class Child(threading.Thread):
         left = names[names.index(running.rpartition(".")[2]) + 1:] if running else []
         self.told.put((self, kind, "failed", running or kind, f"{running or kind}\nthe process of the tests ended (exit code "
                        f"{self.code})\n{self.printed()}"))
-        self.told.put((self, kind, "stop", running or kind, ""))
+        self.told.put((self, kind, "stop", running or kind, (0.0, 0.0)))
         return left
 
     def printed(self):
@@ -23520,6 +23524,7 @@ class Runner(unittest.TextTestRunner):
     def __init__(self, **options):
         super().__init__(**{**options, "stream": sys.stdout, "resultclass": PlainResult, "warnings": None})
         self.passed, self.broken, self.skipped = 0, set(), []
+        self.took = {}                      # {test or class: (seconds, seconds of processor time)}
 
     def run(self, suite):
         classes = {}
@@ -23584,6 +23589,8 @@ class Runner(unittest.TextTestRunner):
                 child.end()
 
     def hear(self, child, kind, what, test, text):
+        if what in ("class", "stop"):
+            self.took[test] = text
         if what == "class":
             self.progress.class_done(child, kind)
         elif what == "stop":
@@ -23597,18 +23604,36 @@ class Runner(unittest.TextTestRunner):
             self.progress.test_failed(kind, test)
             self.progress.say(f"{'=' * 70}\nFAIL: {text.rstrip()}\n{'-' * 70}")
         if self.verbosity > 1 and what not in ("stop", "end"):
-            self.progress.say(f"{test} took {text}" if what == "class" else f"{test} ... {what}")
+            self.progress.say(f"{test} took {text[0]:.1f} s" if what == "class" else f"{test} ... {what}")
+
+
+def take_number(argv, option, least=1):
+    """Takes an option with a number, `--jobs N` or `--jobs=N`, out of the arguments; None where it is not there."""
+    for at, word in enumerate(argv):
+        name, equals, text = word.partition("=")
+        if name == option:
+            text = text if equals else "".join(argv[at + 1:at + 2])
+            if not text.isdecimal() or int(text) < least:
+                sys.exit(f"{option} takes a number from {least} up, not {text!r}")
+            del argv[at:at + (1 if equals else 2)]
+            return int(text)
+    return None
+
+
+def print_durations(took, count):
+    """Prints the classes and the tests that took longest."""
+    for title, kinds in (("class", True), ("test", False)):
+        longest = sorted(((entry, name) for name, entry in took.items() if ("." not in name) == kinds), reverse=True)
+        print(f"\n  seconds  computed  {title}")
+        for (seconds, computed), name in longest[:count]:
+            print(f"{seconds:9.1f} {computed:9.1f}  {name.removeprefix('__main__.')}")
 
 
 def number_of_jobs(argv):
     """Takes `--jobs N` out of the arguments; without it, one process for each core, at most four."""
-    for at, word in enumerate(argv):
-        if word == "--jobs" or word.startswith("--jobs="):
-            text = word[7:] or "".join(argv[at + 1:at + 2])
-            if not text.isdecimal() or not int(text):
-                sys.exit(f"--jobs takes a number from 1 up, not {text!r}")
-            del argv[at:at + (1 if word[7:] else 2)]
-            return int(text)
+    given = take_number(argv, "--jobs")
+    if given:
+        return given
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(4, cores)
 
@@ -23681,6 +23706,7 @@ def main(argv):
     if argv == ["--child"]:
         return run_as_child()
     Runner.jobs = number_of_jobs(argv)
+    durations = take_number(argv, "--durations")
     for name in ("SIGTERM", "SIGHUP"):          # the children are ended then
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, frame: sys.exit(128 + number))
@@ -23690,6 +23716,8 @@ def main(argv):
     except KeyboardInterrupt:
         print("\ninterrupted")
         return 130
+    if durations:
+        print_durations(result.took, durations)
     for test, reason in result.skipped:
         print(f"skipped: {test}: {reason}")
     print(f"{result.passed} passed, {len(result.broken)} failed, {len(result.skipped)} skipped", flush=True)
