@@ -54036,8 +54036,10 @@ def outline(source, word=None):
         found += [(match.start(), 2 + len(match[1]) // 2, f"{match[2]} {match[3]}", None)
                   for match in _DEFINITION.finditer(source)]
     entries, ends, end = [], {}, source.count("\n")
+    line, before = 1, 0
     for place, depth, text, number in sorted(found, key=lambda item: item[:2]):
-        entries.append(OutlineEntry(source.count("\n", 0, place) + 1, depth, text, number))
+        line, before = line + source.count("\n", before, place), place
+        entries.append(OutlineEntry(line, depth, text, number))
     for entry in reversed(entries):
         entry.lines = min((ends[depth] for depth in range(entry.depth + 1) if depth in ends),
                           default=end + 1) - entry.line

@@ -7584,7 +7584,7 @@ class LongestPause(threading.Thread):
         return watcher.longest
 
 
-def longest_pause(setup, call, seconds=0.4):
+def longest_pause(setup, call, seconds):
     """(pause, how it ended, overtime) of a built-in call that is repeated until the time limit."""
     gc.collect()                # what the call before has left counts as memory in use
     realm = aiwebengine.Realm(console=lambda level, text: None)
@@ -7604,8 +7604,7 @@ def longest_pause(setup, call, seconds=0.4):
 class PauseTest(unittest.TestCase):
     """No built-in call keeps the other threads from running for long, or its script beyond the time limit."""
 
-    takes = 120
-    alone = True
+    takes = 60
 
     #: Seconds: some tens of milliseconds are the rule; the division of the largest BigInts takes 0.65 on Python 3.10,
     #: whose division is quadratic, and slow machines need room.
@@ -7664,25 +7663,38 @@ class PauseTest(unittest.TestCase):
             try:
                 for call in calls:
                     with self.subTest(call):
-                        pause, took = min(self.worst_of(realm, call, made, pauses) for _ in range(2))
+                        for _ in range(2):          # what comes once may be the machine's; what comes again is ours
+                            pause, took = self.worst_of(realm, call, made, pauses)
+                            if pause < self.LONGEST and took < 0.05 + self.LONGEST:
+                                break
                         self.assertLess(pause, self.LONGEST)
                         self.assertLess(took, 0.05 + self.LONGEST)
             finally:
                 pauses.done = True
                 pauses.join()
+                gc.unfreeze()
+
+    #: Values that calls may change, and an expression that shows whether one did.
+    CHANGED = {**dict.fromkeys("A H M ST AA S".split(), "Object({0}).length ?? {0}.size"), **dict.fromkeys(
+        ("O", "IX"), "[Object.keys({0}).length, Object.isExtensible({0}), Object.isFrozen({0}), {0}.__proto__ === "
+                     "Object.prototype, {0}.k1].join()")}
 
     def worst_of(self, realm, call, made, pauses):
         """(longest pause, seconds) of a call with a time limit of 50 ms."""
         name, this, arguments = call
 
-        def ensure(text):
+        def needed(text):
             for value in re.findall(r"\b[A-Z][A-Z0-9]*\b", re.sub(r"'[^']*'", "", text)):
-                if value in LARGEST_VALUES and value not in made:
-                    ensure(LARGEST_VALUES[value])
-                    realm.evaluate(f"var {value} = {LARGEST_VALUES[value]}; 0", timeout=10 * STUCK)
-                    made[value] = realm.evaluate(f"Object({value}).length ?? {value}.size", timeout=STUCK)
-        ensure(f"{this} {arguments}")
+                if value in LARGEST_VALUES:
+                    yield from needed(LARGEST_VALUES[value])
+                    yield value
+        values = list(dict.fromkeys(needed(f"{this} {arguments}")))
+        for value in values:
+            if value not in made:
+                realm.evaluate(f"var {value} = {LARGEST_VALUES[value]}; 0", timeout=10 * STUCK)
+                made[value] = realm.evaluate(self.CHANGED.get(value, "0").format(value), timeout=STUCK)
         gc.collect()
+        gc.freeze()                     # or each collection would look at all the values again
         code = f"Reflect.construct(fns[{json.dumps(name)}], [{arguments}])" if this == "new" else \
             f"Reflect.apply(fns[{json.dumps(name)}], {this}, [{arguments}])"
         pauses.longest, before = 0.0, time.thread_time()
@@ -7692,9 +7704,10 @@ class PauseTest(unittest.TestCase):
             self.assertNotIn("Internal error", error.message)
         took = time.thread_time() - before
         time.sleep(0.003)
-        if this in ("A", "H", "M", "ST", "AA", "S", "O", "IX"):     # some calls empty it
-            if realm.evaluate(f"Object({this}).length ?? {this}.size", timeout=STUCK) != made[this] or this in ("O", "IX"):
-                del made[this]
+        for value in values:
+            if value in self.CHANGED:
+                if realm.evaluate(self.CHANGED[value].format(value), timeout=STUCK) != made[value]:
+                    del made[value]
         return pauses.longest, took
 
     def test_what_survives_long_collections_is_given_back_after_its_realm_is_closed(self):
@@ -7719,11 +7732,11 @@ class PauseTest(unittest.TestCase):
         for name, (setup, call) in LARGEST_CALLS.items():
             with self.subTest(name):
                 for attempt in range(3):        # what comes once may be the machine's; what comes again is ours
-                    pause, end, took = longest_pause(setup, call)
-                    if pause < self.LONGEST and took < 0.4 + self.LONGEST:
+                    pause, end, took = longest_pause(setup, call, 0.15)
+                    if pause < self.LONGEST and took < 0.15 + self.LONGEST:
                         break
                 self.assertLess(pause, self.LONGEST)
-                self.assertLess(took, 0.4 + self.LONGEST)
+                self.assertLess(took, 0.15 + self.LONGEST)
                 self.assertIn(end, ("TimeoutError", "RangeError", "OutOfMemoryError"))
 
 
