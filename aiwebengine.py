@@ -274,11 +274,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,181
+    23  Command line                                                                   3,183
           Options                                                                        232
           Documentation                                                                  338
           The program                                                                    153
-          The map of this file                                                            57
+          The map of this file                                                            59
           Serving                                                                        177
           Script tests                                                                   412
           Script tests: requests and streams                                             181
