@@ -54,9 +54,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     248
           Iteration                                                                      164
-    10  Code generator                                                                 4,186
+    10  Code generator                                                                 4,187
           Nodes of Python                                                                200
-          Functions and their variables                                                  479
+          Functions and their variables                                                  480
           Statements                                                                     214
           Loops, jumps and try                                                           452
           Destructuring                                                                  177
@@ -168,9 +168,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,010
+    15  Realm, jobs and timers                                                         4,015
           Helpers of generated code: any realm                                           359
-          Helpers of generated code: one realm                                           262
+          Helpers of generated code: one realm                                           267
           Helpers of generated code: shortcuts                                           654
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
@@ -8497,8 +8497,9 @@ class FunctionEmitter(NodeMaker):
         if not place.test.value:
             place.test = self.const(True)
             props = self.attribute(obj, "props")
-            place.body = [self.node(ast.Assign, [self.store(name)], props if self.is_new(obj) else self.either(
-                self.type_is(obj, "JSObject"), props, self.name("no_props")))]
+            if not self.is_new(obj):
+                props = self.either(self.type_is(obj, "JSObject"), props, self.name("no_props"))
+            place.body = [self.node(ast.Assign, [self.store(name)], props)]
         return self.name(name)
 
     def is_new(self, obj):
@@ -29619,11 +29620,9 @@ def calling_helpers(realm, helpers):
     return method, element_method
 
 
-def constructing_helpers(realm, helpers):
-    """Instances of functions and classes."""
+def literal_helpers(realm, helpers):
+    """Objects and arrays: what JSObject() and JSArray() do, without the call of their __init__."""
     object_proto, array_proto, allocate = realm.ObjectPrototype, realm.ArrayPrototype, object.__new__
-
-    # What JSObject() and JSArray() do, without the call of their __init__.
 
     def object_of(props):
         """The value of an object literal; takes the dict over."""
@@ -29641,6 +29640,14 @@ def constructing_helpers(realm, helpers):
         this.attrs = None
         this.items = items
         return this
+
+    realm.new_array = array_of
+    return object_of, array_of
+
+
+def constructing_helpers(realm, helpers):
+    """Instances of functions and classes."""
+    object_proto, allocate = realm.ObjectPrototype, object.__new__
 
     def new(callee, text):
         """The Python function that `new callee(…)` calls with the callee and the arguments."""
@@ -29683,8 +29690,7 @@ def constructing_helpers(realm, helpers):
             initialize_fields(this, klass)
         return this
 
-    realm.new_array = array_of
-    return object_of, array_of, new, instance_of_function, new_instance
+    return new, instance_of_function, new_instance
 
 
 def storing_helpers(realm, helpers):
@@ -29972,11 +29978,11 @@ def iteration_helpers(realm, helpers):
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
-    runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype,
+    runtime = dict(RUNTIME, ArrayPrototype=realm.ArrayPrototype,
                    array_iteration_untouched=realm.array_iteration_untouched,
                    push_untouched=realm.push_untouched, plain_math=None)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
-    for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers,
+    for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
                  shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
