@@ -13,22 +13,23 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            401
+     1  This page: contents, imports, version                                            402
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         453
+     3  ERRORS, TEXT AND NUMBERS                                                         480
+          Attributes of classes                                                           27
           Long texts                                                                     149
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      355
+     5  Syntax tree                                                                      354
           Program and statements                                                          77
           Functions and classes                                                           31
           Literals and names                                                              36
           Expressions                                                                     75
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,388
-          Parser: names and scopes                                                       252
+     6  Parser                                                                         2,378
+          Parser: names and scopes                                                       242
           Parser: statements                                                             512
           Parser: functions                                                              173
           Parser: classes                                                                200
@@ -37,24 +38,24 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               184
           Parser: modules                                                                217
           Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,360
-          Variables and scopes                                                           178
+     7  Scope analysis                                                                 1,352
+          Variables and scopes                                                           174
           Resolving names                                                                833
-          Types of variables                                                             338
-     8  Values and objects                                                             1,268
-          Property descriptors                                                           215
-          Ordinary objects                                                               417
+          Types of variables                                                             334
+     8  Values and objects                                                             1,242
+          Property descriptors                                                           202
+          Ordinary objects                                                               422
           Functions                                                                      137
-          Arrays                                                                         320
-          Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,060
+          Arrays                                                                         314
+          Wrappers of primitives                                                          63
+     9  Conversions and operators                                                      1,055
           Numbers and text                                                               124
           Type conversion                                                                252
           Objects                                                                        156
           Equality and order                                                              86
           Arithmetic                                                                     248
-          Iteration                                                                      164
-    10  Code generator                                                                 4,187
+          Iteration                                                                      159
+    10  Code generator                                                                 4,183
           Nodes of Python                                                                200
           Functions and their variables                                                  480
           Statements                                                                     214
@@ -65,11 +66,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Operators                                                                      429
           Assignments                                                                    340
           Members and calls                                                              487
-          Members as targets                                                             104
+          Members as targets                                                             100
           Questions about nodes                                                          181
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,347
+    11  Built-ins of the language                                                      9,255
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -80,7 +81,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Number                                                                         314
           BigInt                                                                          50
           Math                                                                           170
-          Date                                                                            46
+          Date                                                                            42
           Date: arithmetic                                                                78
           Date: local time                                                               151
           Date: text                                                                      33
@@ -94,7 +95,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: patterns                                                               145
           String: order of text                                                          139
           String: HTML methods                                                            22
-          String: iterator                                                                33
+          String: iterator                                                                28
           String: constructor                                                             51
           Iterator prototypes                                                             10
           Array                                                                          144
@@ -103,27 +104,27 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: prototype methods                                                       553
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
-          Array iterators                                                                 44
-          Map and Set                                                                    434
+          Array iterators                                                                 38
+          Map and Set                                                                    424
           Iterators of Map and Set                                                       141
-          WeakMap and WeakSet                                                            113
-          WeakRef and FinalizationRegistry                                               113
-          ArrayBuffer                                                                    163
+          WeakMap and WeakSet                                                            109
+          WeakRef and FinalizationRegistry                                               107
+          ArrayBuffer                                                                    157
           Element types                                                                  104
           Typed arrays                                                                   604
           Constructors of the element types                                               95
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
-          Promise                                                                        456
-          Generators and async functions                                                 208
+          Promise                                                                        430
+          Generators and async functions                                                 197
           Iterator helpers                                                               468
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                162
+          Async iteration                                                                158
           Array.fromAsync                                                                 42
-          Disposal of resources                                                          162
+          Disposal of resources                                                          158
           JSON: parsing                                                                  438
-          JSON: writing                                                                  360
+          JSON: writing                                                                  357
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     92
@@ -145,9 +146,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,295
+    13  Intl                                                                           2,290
           Intl: the table of locales                                                     819
-          Intl (ECMA-402): locales                                                       301
+          Intl (ECMA-402): locales                                                       296
           Plural rules                                                                    28
           Intl.NumberFormat                                                              424
           Intl.DateTimeFormat                                                            438
@@ -155,31 +156,31 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
           Intl.RelativeTimeFormat                                                         72
-    14  Functions of the web                                                           2,228
-          Inspection                                                                     605
+    14  Functions of the web                                                           2,198
+          Inspection                                                                     599
           console: formatting                                                             85
           console: tables                                                                 78
-          console                                                                        191
-          URL                                                                            597
-          URLSearchParams                                                                234
+          console                                                                        188
+          URL                                                                            587
+          URLSearchParams                                                                223
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    128
           Base64                                                                          32
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,015
-          Helpers of generated code: any realm                                           359
+    15  Realm, jobs and timers                                                         4,005
+          Helpers of generated code: any realm                                           355
           Helpers of generated code: one realm                                           267
           Helpers of generated code: shortcuts                                           654
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        418
-          Deadlines                                                                      348
+          Deadlines                                                                      346
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            156
-          Outcomes of calls                                                               98
+          Outcomes of calls                                                               94
           Realm: objects, errors, jobs                                                   430
           Realm: running code, values in and out                                         419
           Timers, and threads that wait                                                  142
@@ -193,60 +194,60 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               254
           js2py: realm                                                                   629
           Engines                                                                         32
-    17  Streams: registry, connections, broadcaster                                    1,421
-          Messages of streams                                                            117
+    17  Streams: registry, connections, broadcaster                                    1,410
+          Messages of streams                                                            111
           Connections                                                                     72
-          Streams                                                                        396
+          Streams                                                                        391
           Runs of deliveries                                                             120
           Registry of streams                                                             67
           Sockets                                                                        144
           Broadcaster                                                                    449
-    18  GraphQL                                                                        5,086
+    18  GraphQL                                                                        5,057
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            102
           GraphQL parser                                                                 384
-          GraphQL types                                                                  148
+          GraphQL types                                                                  141
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             167
           GraphQL: what every schema contains                                            117
           GraphQL registrations, and their SDL in one                                    239
           GraphQL schema                                                                 620
           GraphQL limits                                                                  91
-          GraphQL validation                                                             683
-          GraphQL plans                                                                  528
-          GraphQL documents                                                              168
-          GraphQL subscriptions                                                          230
+          GraphQL validation                                                             680
+          GraphQL plans                                                                  520
+          GraphQL documents                                                              165
+          GraphQL subscriptions                                                          226
           GraphQL over HTTP                                                              190
-          GraphQL over Server-Sent Events                                                118
+          GraphQL over Server-Sent Events                                                114
           GraphQL service                                                                725
-    19  Host API                                                                       2,299
+    19  Host API                                                                       2,290
           Arguments                                                                      166
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
           ResponseBuilder                                                                144
           sharedStorage                                                                   87
-          Storage in a file                                                              311
+          Storage in a file                                                              309
           Relays                                                                          44
           Redis                                                                          774
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,159
+    20  Scripts: loading and hot reload                                                2,156
           Log                                                                            198
           Causes of errors                                                               249
           Errors of scripts                                                               80
-          Calls                                                                          217
+          Calls                                                                          214
           Routes                                                                         167
           Imported files                                                                  62
           One script                                                                     381
           All scripts                                                                    618
           Live pages                                                                     123
-    21  HTTP server                                                                    3,396
+    21  HTTP server                                                                    3,391
           Request heads                                                                  200
           Request bodies                                                                 248
           Responses of handlers                                                          158
           Who may ask                                                                    219
           The last requests                                                               32
-          Fault injection                                                                336
+          Fault injection                                                                331
           Live pages                                                                      46
           Static files                                                                   264
           One connection: reading                                                        216
@@ -256,13 +257,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        135
           Requests as scripts see them                                                   180
           The server                                                                     590
-    22  Pages                                                                          3,968
+    22  Pages                                                                          3,961
           Page kit                                                                       124
           Live pages                                                                     209
           Errors                                                                         300
           For monitors                                                                   120
           Dashboard: facts                                                               313
-          Dashboard: the live channel                                                    175
+          Dashboard: the live channel                                                    168
           Dashboard: actions                                                             231
           Dashboard: the look                                                            315
           Dashboard: the script                                                          773
@@ -273,11 +274,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,184
+    23  Command line                                                                   3,183
           Options                                                                        232
           Documentation                                                                  338
           The program                                                                    153
-          The map of this file                                                            60
+          The map of this file                                                            59
           Serving                                                                        177
           Script tests                                                                   412
           Script tests: requests and streams                                             181
@@ -637,6 +638,33 @@ class GeneratorReturn(BaseException):
     def __init__(self, value):
         super().__init__()
         self.value = value
+
+
+# -- Attributes of classes ---------------------------------------------------------------
+
+def constructor(text, first="", slots=None):
+    """An `__init__` that does nothing but set attributes: those before the semicolon of "limit loop=None;
+    depth=0" are its parameters, in this order; the others have the value that stands there, or none yet.
+    `first` is put before both parts; to `slots` the names are added."""
+    given, _, others = text.partition(";")
+    first_given, _, first_others = first.partition(";")
+    parameters = f"{first_given} {given}".split()
+    names = [parameter.partition("=")[0] for parameter in parameters]
+    stores = [f"self.{name} = {name}" for name in names]
+    stores += [f"self.{other}" for other in f"{first_others} {others}".split() if "=" in other]
+    if slots is not None:
+        slots += [word.partition("=")[0] for word in f"{given} {others}".split()]
+    made = {}
+    exec(f"def __init__({', '.join(['self', *parameters])}): {'; '.join(stores) or 'pass'}", globals(), made)
+    return made["__init__"]
+
+
+def attributes(text, first=""):
+    """`__slots__, __init__ = attributes("limit loop; depth=0")` for a class of which this is all that it
+    needs to be made: see constructor()."""
+    slots = []
+    made = constructor(text, first, slots)
+    return tuple(slots), made
 
 
 # -- Long texts --------------------------------------------------------------------------
@@ -1353,12 +1381,11 @@ class NodeClass(type):
 
     def __new__(cls, name, bases, space, fields=""):
         own = tuple(fields.split()) if isinstance(fields, str) else fields
-        taken = bases[0].taken + own if bases else own
-        stores = [f"self.{field} = {field}" for field in taken] + (bases[0].presets if bases else [])
-        parameters, made = "".join(f", {field}=None" for field in taken), {}
-        exec(f"def __init__(self{parameters}): {'; '.join(stores) or 'pass'}", made)
+        taken = (bases[0].taken if bases else ()) + own
+        presets = bases[0].presets if bases else ""
+        made = constructor(f"{' '.join(field + '=None' for field in taken)}; {presets}")
         return super().__new__(cls, name, bases, {"__slots__": own, "fields": own, "taken": taken,
-                                                  "presets": [], **made, **space})
+                                                  "presets": "", "__init__": made, **space})
 
     def __init__(cls, name, bases, space, fields=""):
         super().__init__(name, bases, space)
@@ -1378,8 +1405,8 @@ class Node(metaclass=NodeClass):
 
     __slots__ = ("start", "end", "line", "column", "end_line", "end_column", "parenthesized", "scope")
 
-    #: What each constructor does besides.
-    presets = ["self.parenthesized = False"]
+    #: What each constructor sets besides.
+    presets = "parenthesized=False"
 
     def at(self, other):
         """Take over the position of another node; return self."""
@@ -1806,23 +1833,13 @@ class _FunctionContext:
 class _Declarations:
     """The names declared in one scope; is_function is True where `var` declarations come to rest."""
 
-    __slots__ = ("names", "outer", "is_function")
-
-    def __init__(self, outer, is_function=False):
-        self.names = {}
-        self.outer = outer
-        self.is_function = is_function
+    __slots__, __init__ = attributes("outer is_function=False; names={}")
 
 
 class _PrivateNames:
     """Private names of one class body: declared maps a name to its kind, used lists (name, offset)."""
 
-    __slots__ = ("declared", "used", "outer")
-
-    def __init__(self, outer):
-        self.declared = {}
-        self.used = []
-        self.outer = outer
+    __slots__, __init__ = attributes("outer; declared={} used=[]")
 
 
 class NameParser(JSLexer):
@@ -4204,11 +4221,7 @@ class DynamicName:
     the `holders` that has it, else the Variable (None: a global). Only names inside a `with`, or in a
     function with a direct eval, are such."""
 
-    __slots__ = ("holders", "variable")
-
-    def __init__(self, holders, variable):
-        self.holders = holders
-        self.variable = variable
+    __slots__, __init__ = attributes("holders variable")
 
 
 class EvalSite:
@@ -5227,11 +5240,7 @@ class LoopBound:
     """What is known where a for loop steps its variable: that the loop's test held for it. Left on the
     step expression by note_loop_bound()."""
 
-    __slots__ = ("limit", "loop")
-
-    def __init__(self, limit, loop):
-        self.limit = limit
-        self.loop = loop
+    __slots__, __init__ = attributes("limit loop")
 
     def range_of(self, variable, source):
         """The range after the step, or None if anything between the test and the step may have changed
@@ -5512,10 +5521,7 @@ class JSBigInt(int):
 class JSSymbol:
     """A Symbol; `description` is a str or undefined."""
 
-    __slots__ = ("description",)
-
-    def __init__(self, description=undefined):
-        self.description = description
+    __slots__, __init__ = attributes("description=undefined")
 
     def __repr__(self):
         return f"Symbol({'' if self.description is undefined else self.description})"
@@ -5545,12 +5551,7 @@ class PrivateKey:
     hold functions, and an object's own entry is only the brand.
     """
 
-    __slots__ = ("name", "kind", "getter", "setter", "method")
-
-    def __init__(self, name, kind="field"):
-        self.name = name
-        self.kind = kind
-        self.getter = self.setter = self.method = None
+    __slots__, __init__ = attributes("name kind='field'; getter=None setter=None method=None")
 
 
 # -- Property descriptors ----------------------------------------------------------------
@@ -5577,27 +5578,14 @@ ABSENT = Absent()
 class Accessor:
     """A getter and setter pair (each a function or undefined) and the attribute bits."""
 
-    __slots__ = ("getter", "setter", "flags")
-
-    def __init__(self, getter, setter, flags):
-        self.getter = getter
-        self.setter = setter
-        self.flags = flags
+    __slots__, __init__ = attributes("getter setter flags")
 
 
 class PropertyDescriptor:
     """ECMA-262, 6.2.6. Fields that are not there are ABSENT."""
 
-    __slots__ = ("value", "writable", "get", "set", "enumerable", "configurable")
-
-    def __init__(self, value=ABSENT, writable=ABSENT, get=ABSENT, set=ABSENT,
-                 enumerable=ABSENT, configurable=ABSENT):
-        self.value = value
-        self.writable = writable
-        self.get = get
-        self.set = set
-        self.enumerable = enumerable
-        self.configurable = configurable
+    __slots__, __init__ = attributes(
+        "value=ABSENT writable=ABSENT get=ABSENT set=ABSENT enumerable=ABSENT configurable=ABSENT")
 
     def is_accessor(self):
         return self.get is not ABSENT or self.set is not ABSENT
@@ -6011,6 +5999,11 @@ class JSObject:
             raise JSTypeError(f"Cannot delete property '{key_text(key)}' of {object_text(self)}")
 
 
+def object_attributes(text):
+    """attributes() for a class of objects: its constructor takes their prototype first."""
+    return attributes(text, "proto; props={} attrs=None")
+
+
 #: In the place of a property that is made when it is read.
 LATER = object()
 
@@ -6345,17 +6338,11 @@ class JSArray(JSObject):
     list that gets holes is a new list, so that a loop over the old one never meets a HOLE.
     """
 
-    __slots__ = ("items", "extent")
+    __slots__, __init__ = object_attributes("items; extent")
     class_name = "Array"
     exotic = True
     #: (value) -> the number to set `length` to; the section on conversions puts its function here.
     to_array_length = staticmethod(lambda value: value)
-
-    def __init__(self, proto, items):
-        self.proto = proto
-        self.props = {}
-        self.attrs = None
-        self.items = items
 
     def length(self):
         return len(self.items)
@@ -6647,11 +6634,7 @@ def ordinary_set(obj, key, value, receiver):
 class JSPrimitiveObject(JSObject):
     """A Boolean, Number, BigInt or Symbol object; `value` is the primitive."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, proto, value):
-        JSObject.__init__(self, proto)
-        self.value = value
+    __slots__, __init__ = object_attributes("value")
 
     @property
     def class_name(self):
@@ -7613,12 +7596,7 @@ class IteratorRecord:
     `done` becomes True when it ended or threw: then close() has nothing to do.
     """
 
-    __slots__ = ("iterator", "next_method", "done")
-
-    def __init__(self, iterator, next_method):
-        self.iterator = iterator
-        self.next_method = next_method
-        self.done = False
+    __slots__, __init__ = attributes("iterator next_method; done=False")
 
     def __iter__(self):
         return self
@@ -11209,11 +11187,7 @@ class Evaluated(Node, fields="name"):
 class TemplateSite:
     """One tagged template in a source text; each realm makes one template object of it."""
 
-    __slots__ = ("cooked", "raw", "__weakref__")
-
-    def __init__(self, cooked, raw):
-        self.cooked = cooked
-        self.raw = raw
+    __slots__, __init__ = attributes("cooked raw; __weakref__")
 
 
 # -- Questions about nodes ---------------------------------------------------------------
@@ -12017,10 +11991,7 @@ def any_arguments(impl):
 class BuiltinTable:
     """The built-in functions and values of one object. `target` is its name in messages."""
 
-    def __init__(self, target, receiver=None):
-        self.target = target
-        self.receiver = receiver
-        self.entries = []
+    __init__ = constructor("target receiver=None; entries=[]")
 
     def method(self, key, length=0, receiver=None, flags=HIDDEN_ATTRS, name=None):
         """Declares impl(realm, this, *args). `receiver`: a class that `this` must be an instance
@@ -13716,12 +13687,8 @@ def math_sum_precise(realm, this, items=undefined, *_):
 class JSDate(JSObject):
     """A Date object; `value` is its time value: integral milliseconds since 1970 UTC, or NaN."""
 
-    __slots__ = ("value",)
+    __slots__, __init__ = object_attributes("value")
     class_name = "Date"
-
-    def __init__(self, proto, value):
-        JSObject.__init__(self, proto)
-        self.value = value
 
 
 DATE = BuiltinClass("Date", JSDate)
@@ -15133,12 +15100,7 @@ for _arguments in (("anchor", "a", "name"), ("big", "big"), ("blink", "blink"), 
 class JSStringIterator(JSObject):
     """Walks the code points of `text` from `position`."""
 
-    __slots__ = ("text", "position")
-
-    def __init__(self, proto, text):
-        JSObject.__init__(self, proto)
-        self.text = text
-        self.position = 0
+    __slots__, __init__ = object_attributes("text; position=0")
 
 
 STRING_ITERATOR = BuiltinClass("StringIterator", JSStringIterator, parent="IteratorPrototype",
@@ -16344,14 +16306,8 @@ class JSArrayIterator(JSObject):
     """An Array Iterator (23.1.5). `target` is None when it is finished; `kind` is "keys",
     "values" or "entries"."""
 
-    __slots__ = ("target", "index", "kind")
+    __slots__, __init__ = object_attributes("target kind; index=0")
     class_name = "Array Iterator"
-
-    def __init__(self, proto, target, kind):
-        JSObject.__init__(self, proto)
-        self.target = target
-        self.index = 0
-        self.kind = kind
 
 
 ARRAY_ITERATOR = BuiltinClass("ArrayIterator", JSArrayIterator, parent="IteratorPrototype",
@@ -16405,24 +16361,14 @@ class CollectionEra:
     """The time between two rewritings of a collection's lists. Afterwards, `removed` holds the
     positions that went, ascending (None: all of them), and `following` the next era."""
 
-    __slots__ = ("removed", "following")
-
-    def __init__(self):
-        self.removed = self.following = None
+    __slots__, __init__ = attributes("; removed=None following=None")
 
 
 class JSCollection(JSObject):
     """What Map and Set share. `index` finds the position of a key in `keys` (by collection_key);
     `first` is the position of the first entry, or the lists' length."""
 
-    __slots__ = ("index", "keys", "first", "era")
-
-    def __init__(self, proto):
-        JSObject.__init__(self, proto)
-        self.index = {}
-        self.keys = []
-        self.first = 0
-        self.era = CollectionEra()
+    __slots__, __init__ = object_attributes("; index={} keys=[] first=0 era=CollectionEra()")
 
     def has_key(self, key):
         return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in self.index
@@ -16959,11 +16905,7 @@ def fast_iterator(realm, value):
 class JSWeakCollection(JSObject):
     """`entries`: id of a key -> [weak reference to the key, value]. Symbols are held strongly."""
 
-    __slots__ = ("entries",)
-
-    def __init__(self, proto):
-        JSObject.__init__(self, proto)
-        self.entries = {}
+    __slots__, __init__ = object_attributes("; entries={}")
 
     def set_value(self, key, value):
         identity = id(key)
@@ -17113,14 +17055,8 @@ class JSFinalizationRegistry(JSObject):
     """A FinalizationRegistry (26.2). `cells` is a dict: a number of its own -> (reference to the
     target, reference to the unregister token or None)."""
 
-    __slots__ = ("cleanup", "cells", "serial")
+    __slots__, __init__ = object_attributes("cleanup; cells={} serial=0")
     class_name = "FinalizationRegistry"
-
-    def __init__(self, proto, cleanup):
-        JSObject.__init__(self, proto)
-        self.cleanup = cleanup
-        self.cells = {}
-        self.serial = 0
 
     def register(self, realm, target, held, token):
         cells, cleanup = self.cells, self.cleanup
@@ -17188,14 +17124,8 @@ class JSArrayBuffer(JSObject):
     """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the views of it that
     look at it anew when it changes; `most` the bytes that it may be resized to, or None."""
 
-    __slots__ = ("data", "views", "most")
+    __slots__, __init__ = object_attributes("data most=None; views=weakref.WeakSet()")
     class_name = "ArrayBuffer"
-
-    def __init__(self, proto, data, most=None):
-        JSObject.__init__(self, proto)
-        self.data = data
-        self.views = weakref.WeakSet()
-        self.most = most
 
     def change(self, data):
         """Puts other bytes, or None, in the place of those that it has."""
@@ -18437,17 +18367,8 @@ class JSPromise(JSObject):
     """A promise. `state` is "pending", "fulfilled" or "rejected"; `value` the result or reason;
     `reactions` the pairs that wait while pending; `handled` whether a reaction ever came."""
 
-    __slots__ = ("state", "value", "reactions", "handled")
+    __slots__, __init__ = object_attributes("; state='pending' value=undefined reactions=[] handled=False")
     class_name = "Promise"
-
-    def __init__(self, proto):
-        self.proto = proto
-        self.props = {}
-        self.attrs = None
-        self.state = "pending"
-        self.value = undefined
-        self.reactions = []
-        self.handled = False
 
 
 #: What the functions that settle promises have in common.
@@ -18458,13 +18379,7 @@ class PromiseCapability:
     """A PromiseCapability Record (27.2.1.1). Its functions are None for a promise of the
     engine's own, which is then settled directly."""
 
-    __slots__ = ("realm", "promise", "resolve_function", "reject_function")
-
-    def __init__(self, realm, promise, resolve_function=None, reject_function=None):
-        self.realm = realm
-        self.promise = promise
-        self.resolve_function = resolve_function
-        self.reject_function = reject_function
+    __slots__, __init__ = attributes("realm promise resolve_function=None reject_function=None")
 
     def resolve(self, value):
         if self.resolve_function is None:
@@ -18482,12 +18397,7 @@ class PromiseCapability:
 class PromiseReaction:
     """The handlers of one `then` (functions or None) and the capability they settle."""
 
-    __slots__ = ("capability", "on_fulfilled", "on_rejected")
-
-    def __init__(self, capability, on_fulfilled, on_rejected):
-        self.capability = capability
-        self.on_fulfilled = on_fulfilled
-        self.on_rejected = on_rejected
+    __slots__, __init__ = attributes("capability on_fulfilled on_rejected")
 
     def fulfil(self, value):
         if self.on_fulfilled is None:
@@ -18725,13 +18635,7 @@ class PromiseGathering:
     """The shared state of one Promise.all, allSettled or any: the outcomes by position, how
     many are still missing, and what to do with the list when none is."""
 
-    __slots__ = ("realm", "values", "missing", "complete")
-
-    def __init__(self, realm, complete):
-        self.realm = realm
-        self.values = []
-        self.missing = 1
-        self.complete = complete
+    __slots__, __init__ = attributes("realm complete; values=[] missing=1")
 
     def place(self):
         """Opens the next position; returns its index."""
@@ -18893,32 +18797,21 @@ protector("promise_species_untouched", PromisePrototype=("constructor",), Promis
 class Await:
     """What an async generator yields to wait for a promise."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, value):
-        self.value = value
+    __slots__, __init__ = attributes("value")
 
 
 class InnerResult:
     """What `yield*` yields: an iterator result object that is handed on as it is."""
 
-    __slots__ = ("result",)
-
-    def __init__(self, result):
-        self.result = result
+    __slots__, __init__ = attributes("result")
 
 
 class JSGenerator(JSObject):
     """A generator object; `state` is "start", "suspended" (or running) or "done". A loop over it may have
     run the body to its end behind its back."""
 
-    __slots__ = ("body", "state")
+    __slots__, __init__ = object_attributes("body; state='start'")
     class_name = "Generator"
-
-    def __init__(self, proto, body):
-        JSObject.__init__(self, proto)
-        self.body = body
-        self.state = "start"
 
     def begin(self):
         """The generator goes on: it must not be running."""
@@ -19707,11 +19600,7 @@ for _kind in ("next", "return", "throw"):
 class JSAsyncFromSyncIterator(JSObject):
     """A sync iterator dressed as an async one (27.1.4)."""
 
-    __slots__ = ("record",)
-
-    def __init__(self, proto, record):
-        JSObject.__init__(self, proto)
-        self.record = record
+    __slots__, __init__ = object_attributes("record")
 
 
 ASYNC_FROM_SYNC = BuiltinClass("AsyncFromSyncIterator", parent="AsyncIteratorPrototype",
@@ -19975,12 +19864,8 @@ def async_dispose(realm, resources, failure, wrap):
 class JSDisposableStack(JSObject):
     """A DisposableStack; `resources` is None once it was disposed of."""
 
-    __slots__ = ("resources",)
+    __slots__, __init__ = object_attributes("; resources=[]")
     class_name = "DisposableStack"
-
-    def __init__(self, proto):
-        JSObject.__init__(self, proto)
-        self.resources = []
 
 
 class JSAsyncDisposableStack(JSObject):
@@ -20626,10 +20511,7 @@ def plain_opener(realm):
 class PlaceToPause:
     """A value of a long list in a wrapper that the encoder does not know, so that it asks for it."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, value):
-        self.value = value
+    __slots__, __init__ = attributes("value")
 
 
 def with_pauses(items):
@@ -25543,12 +25425,7 @@ def available_locale(tag):
 class JSIntlObject(JSObject):
     """A formatter. `settings` is the options object of its class, `bound` its format function."""
 
-    __slots__ = ("settings", "bound")
-
-    def __init__(self, proto, settings):
-        JSObject.__init__(self, proto)
-        self.settings = settings
-        self.bound = None
+    __slots__, __init__ = object_attributes("settings; bound=None")
 
 
 def intl_options(realm, options):
@@ -27028,13 +26905,7 @@ class InspectedShape:
     """How one object is shown: `base` before the `opening` bracket, `fill` giving its entries,
     and the `keys` of the properties that follow. `whole`: the base alone will do without keys."""
 
-    def __init__(self, opening="{", closing="}", base="", fill=None, whole=False):
-        self.opening = opening
-        self.closing = closing
-        self.base = base
-        self.fill = fill
-        self.whole = whole
-        self.keys = []
+    __init__ = constructor("opening='{' closing='}' base='' fill=None whole=False; keys=[]")
 
 
 class Inspector:
@@ -27710,10 +27581,7 @@ GLOBAL_NAMES["console"] = "Console"
 class ConsoleState:
     """What a realm's console remembers."""
 
-    def __init__(self):
-        self.groups = 0
-        self.counts = {}
-        self.started = {}
+    __init__ = constructor("; groups=0 counts={} started={}")
 
 
 def console_state(realm):
@@ -27935,13 +27803,8 @@ class URLRecord:
     """A URL record (4.1). `path` is a list of segments, or a str where the path is opaque; `host`
     is serialised text, or None; `port`, `query` and `fragment` are None when absent."""
 
-    __slots__ = ("scheme", "username", "password", "host", "port", "path", "query", "fragment")
-
-    def __init__(self, scheme):
-        self.scheme = scheme
-        self.username = self.password = ""
-        self.host = self.port = self.query = self.fragment = None
-        self.path = []
+    __slots__, __init__ = attributes(
+        "scheme; username='' password='' host=None port=None query=None fragment=None path=[]")
 
     @property
     def special(self):
@@ -28259,13 +28122,8 @@ WEB_GETTER_ATTRS = ENUMERABLE | CONFIGURABLE
 class JSURL(JSObject):
     """A URL object: its record, and its URLSearchParams once somebody asked for them."""
 
-    __slots__ = ("record", "params")
+    __slots__, __init__ = object_attributes("record; params=None")
     class_name = "URL"
-
-    def __init__(self, proto, record):
-        JSObject.__init__(self, proto)
-        self.record = record
-        self.params = None
 
     def query_changed(self):
         """Brings the searchParams in line with the record."""
@@ -28522,13 +28380,8 @@ def encode_urlencoded(text):
 class JSURLSearchParams(JSObject):
     """`pairs` is a list of [name, value]; `url` the JSURL they belong to, or None."""
 
-    __slots__ = ("pairs", "url")
+    __slots__, __init__ = object_attributes("pairs url=None")
     class_name = "URLSearchParams"
-
-    def __init__(self, proto, pairs, url=None):
-        JSObject.__init__(self, proto)
-        self.pairs = pairs
-        self.url = url
 
     def text(self):
         return "&".join([f"{encode_urlencoded(name)}={encode_urlencoded(value)}"
@@ -28690,14 +28543,8 @@ def pairs_from_sequence(realm, sequence):
 class JSURLSearchParamsIterator(JSObject):
     """An iterator over `source`, live; `kind` is "keys", "values" or "entries"."""
 
-    __slots__ = ("source", "kind", "position")
+    __slots__, __init__ = object_attributes("source kind; position=0")
     class_name = "URLSearchParams Iterator"
-
-    def __init__(self, proto, source, kind):
-        JSObject.__init__(self, proto)
-        self.source = source
-        self.kind = kind
-        self.position = 0
 
 
 URL_SEARCH_PARAMS_ITERATOR = BuiltinClass(
@@ -29499,11 +29346,7 @@ def run_static(klass, code):
 class ListDestructuring:
     """An array pattern over an array or string whose iteration is untouched."""
 
-    __slots__ = ("values", "new_array")
-
-    def __init__(self, values, new_array):
-        self.values = values
-        self.new_array = new_array
+    __slots__, __init__ = attributes("values new_array")
 
     def step(self):
         return next(self.values, undefined)
@@ -31131,9 +30974,7 @@ class CollectorPauses:
     #: Seconds of a collection after which that is worth it.
     LONG = 0.1
 
-    def __init__(self):
-        self.began = 0.0
-        self.has_kept = self.is_stale = False
+    __init__ = constructor("; began=0.0 has_kept=False is_stale=False")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -31726,11 +31567,7 @@ class Outcome:
     """Something that is not over yet: `done` says when it is, and then the listeners are called, each
     once, by the thread that ends it or, later, by the one that adds the listener."""
 
-    __slots__ = ("done", "_listeners")
-
-    def __init__(self):
-        self.done = False
-        self._listeners = None
+    __slots__, __init__ = attributes("; done=False _listeners=None")
 
     def then(self, listener):
         """Adds a listener; one thread at a time may do so."""
@@ -35002,13 +34839,7 @@ class Delivery:
     `dropped`. `waiting` counts those of the queued that still have earlier messages to read.
     `sequence` is the message's number in its stream, 0 when there is none."""
 
-    __slots__ = ("matched", "dropped", "waiting", "sequence")
-
-    def __init__(self, matched=0, dropped=0, waiting=0, sequence=0):
-        self.matched = matched
-        self.dropped = dropped
-        self.waiting = waiting
-        self.sequence = sequence
+    __slots__, __init__ = attributes("matched=0 dropped=0 waiting=0 sequence=0")
 
     queued = delivered = property(lambda self: self.matched - self.dropped)
     failed = property(lambda self: self.dropped)
@@ -35109,12 +34940,7 @@ class Expected:
     """What is sent on a stream while an onConnect handler decides about a client: `messages`, the newest up
     to MAX_HISTORY_BYTES, and whether they are `complete`."""
 
-    __slots__ = ("messages", "bytes", "complete")
-
-    def __init__(self):
-        self.messages = collections.deque()
-        self.bytes = 0
-        self.complete = True
+    __slots__, __init__ = attributes("; messages=collections.deque() bytes=0 complete=True")
 
     def add(self, message):
         self.messages.append(message)
@@ -37301,20 +37127,13 @@ class GraphQLInput:
 class GraphQLEnumValue:
     """One value of an enum type."""
 
-    __slots__ = ("name", "description", "deprecated")
-
-    def __init__(self, name, description=None, deprecated=None):
-        self.name, self.description, self.deprecated = name, description, deprecated
+    __slots__, __init__ = attributes("name description=None deprecated=None")
 
 
 class GraphQLDirective:
     """A directive definition; `locations` is a list of names."""
 
-    __slots__ = ("name", "description", "arguments", "repeatable", "locations", "builtin")
-
-    def __init__(self, name, description, arguments, repeatable, locations, builtin=False):
-        self.name, self.description, self.arguments = name, description, arguments
-        self.repeatable, self.locations, self.builtin = repeatable, locations, builtin
+    __slots__, __init__ = attributes("name description arguments repeatable locations builtin=False")
 
 
 # -- GraphQL scalars ---------------------------------------------------------------------
@@ -39223,10 +39042,7 @@ class _FieldMap:
     `fields` maps a response name to a list of (parent type, node, field definition).
     """
 
-    __slots__ = ("fields", "spreads")
-
-    def __init__(self):
-        self.fields, self.spreads = {}, []
+    __slots__, __init__ = attributes("; fields={} spreads=[]")
 
 
 class _OverlapFinder:
@@ -39448,13 +39264,8 @@ class _OperationRun:
     """One execution: what completion functions share. `errors` holds GraphQLErrors in the order they
     occurred, `left` is how many values more the result may have."""
 
-    __slots__ = ("schema", "source", "operation", "variables", "context", "errors", "absent", "left")
-
-    def __init__(self, schema, source, operation, variables, context, absent):
-        self.schema, self.source, self.operation = schema, source, operation
-        self.variables, self.context, self.absent = variables, context, absent
-        self.errors = []
-        self.left = MAX_GRAPHQL_VALUES
+    __slots__, __init__ = attributes(
+        "schema source operation variables context absent; errors=[] left=MAX_GRAPHQL_VALUES")
 
     def located(self, error, plan, path, key):
         """The error with the place where it happened, as LocatedError of graphql-js."""
@@ -39717,10 +39528,7 @@ class GraphQLPlanner:
 class _LazyObject:
     """An object executor that is compiled when a value of its type is first met."""
 
-    __slots__ = ("planner", "type", "selections", "execute")
-
-    def __init__(self, planner, type_, selections):
-        self.planner, self.type, self.selections, self.execute = planner, type_, selections, None
+    __slots__, __init__ = attributes("planner type selections; execute=None")
 
     def get(self):
         if self.execute is None:
@@ -40062,10 +39870,7 @@ class TextsOfAnswer:
     """Writes the strings of an answer, and lets other threads run meanwhile. Raises _ResultTooLarge: one
     string may stand in a great many places."""
 
-    __slots__ = ("left",)
-
-    def __init__(self):
-        self.left = MAX_GRAPHQL_CHARACTERS
+    __slots__, __init__ = attributes("; left=MAX_GRAPHQL_CHARACTERS")
 
     def __call__(self, text):
         self.left -= len(text)
@@ -40292,11 +40097,7 @@ class _Channel:
     messages have the ids that they have on the plain stream of the subscription, so what is not kept
     here can be made from what is kept there."""
 
-    __slots__ = ("subscription", "name", "event", "stream", "idle_since")
-
-    def __init__(self, subscription, name, event, stream):
-        self.subscription, self.name, self.event, self.stream = subscription, name, event, stream
-        self.idle_since = time.monotonic()
+    __slots__, __init__ = attributes("subscription name event stream; idle_since=time.monotonic()")
 
     def idle(self):
         """For how many seconds nobody has been listening."""
@@ -40539,12 +40340,8 @@ class GraphQLSseAnswer:
     is a sentence for the log, or None.
     """
 
-    __slots__ = ("response", "stream", "metadata", "first", "last_event_id", "advice", "name")
-
-    def __init__(self, response=None, stream=None, metadata=None, first=b"", last_event_id=None, advice=None,
-                 name=None):
-        self.response, self.stream, self.metadata = response, stream, metadata
-        self.first, self.last_event_id, self.advice, self.name = first, last_event_id, advice, name
+    __slots__, __init__ = attributes(
+        "response=None stream=None metadata=None first=b'' last_event_id=None advice=None name=None")
 
 
 def _sse_refusal(status, message, headers=()):
@@ -41408,14 +41205,7 @@ class HostFunction:
     """One function of the host API: dotted `name`, `parameters` and `returns` as TypeScript writes
     them, `doc`, and the Python `function(host, *arguments)` behind it."""
 
-    __slots__ = ("name", "parameters", "returns", "doc", "function")
-
-    def __init__(self, name, parameters, returns, doc, function):
-        self.name = name
-        self.parameters = parameters
-        self.returns = returns
-        self.doc = doc
-        self.function = function
+    __slots__, __init__ = attributes("name parameters returns doc function")
 
 
 def host_function(name, parameters, returns, doc):
@@ -42368,9 +42158,7 @@ def stored_filter(text):
 class StoredInFile:
     """The strings of one script in a StorageFile. Its table's row numbers keep the order of keys."""
 
-    def __init__(self, file, script):
-        self.file = file
-        self.script = script
+    __init__ = constructor("file script")
 
     def _run(self, function, statement, *values):
         try:
@@ -44266,10 +44054,7 @@ class Pace:
     """How long the work of one kind took lately: the longest time, fading with each further one. What was
     never done is not known to be quick."""
 
-    __slots__ = ("longest", "quick")
-
-    def __init__(self):
-        self.longest, self.quick = 0.0, False
+    __slots__, __init__ = attributes("; longest=0.0 quick=False")
 
     def note(self, seconds):
         faded = self.longest * PACE_FADING
@@ -46853,12 +46638,7 @@ CHAOS_SETTINGS = {"latency": _read_duration, "jitter": _read_duration, "drop": _
 class ChaosRule:
     """Settings for a path and what is below it, for all paths that begin so (`/path*`), or for all ("")."""
 
-    __slots__ = ("path", "settings", "hits")
-
-    def __init__(self, path, settings):
-        self.path = path
-        self.settings = settings
-        self.hits = 0
+    __slots__, __init__ = attributes("path settings; hits=0")
 
     def matches(self, path):
         own = self.path
@@ -50341,14 +50121,7 @@ class Viewer:
     """What one open dashboard was told: the JSON text of each part, the last request, the last line of
     the log, the second up to which messages were counted. `query` is what it looks at."""
 
-    __slots__ = ("query", "told", "request", "line", "second")
-
-    def __init__(self, query):
-        self.query = query
-        self.told = {}
-        self.request = 0
-        self.line = None
-        self.second = 0
+    __slots__, __init__ = attributes("query; told={} request=0 line=None second=0")
 
     @property
     def view(self):
@@ -54078,10 +53851,7 @@ class OutlineEntry:
     """A place in this file: its first `line`, number of `lines`, `depth` (0: a section, 1: a subsection, 2: a
     class or function, 3: a mark in a class, 4: a method, …) and `text`; a section also has its `number`."""
 
-    __slots__ = ("line", "lines", "depth", "text", "number")
-
-    def __init__(self, line, depth, text, number=None):
-        self.line, self.depth, self.text, self.number, self.lines = line, depth, text, number, 0
+    __slots__, __init__ = attributes("line depth text number=None; lines=0")
 
 
 def outline(source, word=None):
@@ -54095,8 +53865,10 @@ def outline(source, word=None):
         found += [(match.start(), 2 + len(match[1]) // 2, f"{match[2]} {match[3]}", None)
                   for match in _DEFINITION.finditer(source)]
     entries, ends, end = [], {}, source.count("\n")
+    line, before = 1, 0
     for place, depth, text, number in sorted(found, key=lambda item: item[:2]):
-        entries.append(OutlineEntry(source.count("\n", 0, place) + 1, depth, text, number))
+        line, before = line + source.count("\n", before, place), place
+        entries.append(OutlineEntry(line, depth, text, number))
     for entry in reversed(entries):
         entry.lines = min((ends[depth] for depth in range(entry.depth + 1) if depth in ends),
                           default=end + 1) - entry.line

@@ -5,11 +5,13 @@
     python test_aiwebengine.py --jobs 2        in two processes; without it one for each core, at most four
     python test_aiwebengine.py LexerTest       one class, or LexerTest.test_cases, in this process
     python test_aiwebengine.py -k chat         tests whose name contains a word
+    python test_aiwebengine.py --durations 30  closes with the classes and tests that took longest
     python test_aiwebengine.py --poll          the tests of streams, HTTP and limits, as on a system that has little
     python test_aiwebengine.py --select        more than poll (macOS) or select; other tests where they are named
     python test_aiwebengine.py --contents      makes the table of contents of aiwebengine.py anew
     python test_aiwebengine.py --bench         measurements instead of tests
     python test_aiwebengine.py --fuzz N [--seed S]           N random programs, compared with node
+    python test_aiwebengine.py --mutate N [--seed S]         tries N random changes of aiwebengine.py: are they noticed?
     python test_aiwebengine.py --bench soak [memory] [storage] [redis] [--seconds N]
                                                ten minutes each of mixed traffic and kills, in which nothing may be lost
 
@@ -23,6 +25,7 @@ import ast
 import base64
 import contextlib
 import ctypes
+import difflib
 import dis
 import errno
 import faulthandler
@@ -7581,7 +7584,7 @@ class LongestPause(threading.Thread):
         return watcher.longest
 
 
-def longest_pause(setup, call, seconds=0.4):
+def longest_pause(setup, call, seconds):
     """(pause, how it ended, overtime) of a built-in call that is repeated until the time limit."""
     gc.collect()                # what the call before has left counts as memory in use
     realm = aiwebengine.Realm(console=lambda level, text: None)
@@ -7601,8 +7604,7 @@ def longest_pause(setup, call, seconds=0.4):
 class PauseTest(unittest.TestCase):
     """No built-in call keeps the other threads from running for long, or its script beyond the time limit."""
 
-    takes = 120
-    alone = True
+    takes = 60
 
     #: Seconds: some tens of milliseconds are the rule; the division of the largest BigInts takes 0.65 on Python 3.10,
     #: whose division is quadratic, and slow machines need room.
@@ -7661,25 +7663,38 @@ class PauseTest(unittest.TestCase):
             try:
                 for call in calls:
                     with self.subTest(call):
-                        pause, took = min(self.worst_of(realm, call, made, pauses) for _ in range(2))
+                        for _ in range(2):          # what comes once may be the machine's; what comes again is ours
+                            pause, took = self.worst_of(realm, call, made, pauses)
+                            if pause < self.LONGEST and took < 0.05 + self.LONGEST:
+                                break
                         self.assertLess(pause, self.LONGEST)
                         self.assertLess(took, 0.05 + self.LONGEST)
             finally:
                 pauses.done = True
                 pauses.join()
+                gc.unfreeze()
+
+    #: Values that calls may change, and an expression that shows whether one did.
+    CHANGED = {**dict.fromkeys("A H M ST AA S".split(), "Object({0}).length ?? {0}.size"), **dict.fromkeys(
+        ("O", "IX"), "[Object.keys({0}).length, Object.isExtensible({0}), Object.isFrozen({0}), {0}.__proto__ === "
+                     "Object.prototype, {0}.k1].join()")}
 
     def worst_of(self, realm, call, made, pauses):
         """(longest pause, seconds) of a call with a time limit of 50 ms."""
         name, this, arguments = call
 
-        def ensure(text):
+        def needed(text):
             for value in re.findall(r"\b[A-Z][A-Z0-9]*\b", re.sub(r"'[^']*'", "", text)):
-                if value in LARGEST_VALUES and value not in made:
-                    ensure(LARGEST_VALUES[value])
-                    realm.evaluate(f"var {value} = {LARGEST_VALUES[value]}; 0", timeout=10 * STUCK)
-                    made[value] = realm.evaluate(f"Object({value}).length ?? {value}.size", timeout=STUCK)
-        ensure(f"{this} {arguments}")
+                if value in LARGEST_VALUES:
+                    yield from needed(LARGEST_VALUES[value])
+                    yield value
+        values = list(dict.fromkeys(needed(f"{this} {arguments}")))
+        for value in values:
+            if value not in made:
+                realm.evaluate(f"var {value} = {LARGEST_VALUES[value]}; 0", timeout=10 * STUCK)
+                made[value] = realm.evaluate(self.CHANGED.get(value, "0").format(value), timeout=STUCK)
         gc.collect()
+        gc.freeze()                     # or each collection would look at all the values again
         code = f"Reflect.construct(fns[{json.dumps(name)}], [{arguments}])" if this == "new" else \
             f"Reflect.apply(fns[{json.dumps(name)}], {this}, [{arguments}])"
         pauses.longest, before = 0.0, time.thread_time()
@@ -7689,9 +7704,10 @@ class PauseTest(unittest.TestCase):
             self.assertNotIn("Internal error", error.message)
         took = time.thread_time() - before
         time.sleep(0.003)
-        if this in ("A", "H", "M", "ST", "AA", "S", "O", "IX"):     # some calls empty it
-            if realm.evaluate(f"Object({this}).length ?? {this}.size", timeout=STUCK) != made[this] or this in ("O", "IX"):
-                del made[this]
+        for value in values:
+            if value in self.CHANGED:
+                if realm.evaluate(self.CHANGED[value].format(value), timeout=STUCK) != made[value]:
+                    del made[value]
         return pauses.longest, took
 
     def test_what_survives_long_collections_is_given_back_after_its_realm_is_closed(self):
@@ -7716,11 +7732,11 @@ class PauseTest(unittest.TestCase):
         for name, (setup, call) in LARGEST_CALLS.items():
             with self.subTest(name):
                 for attempt in range(3):        # what comes once may be the machine's; what comes again is ours
-                    pause, end, took = longest_pause(setup, call)
-                    if pause < self.LONGEST and took < 0.4 + self.LONGEST:
+                    pause, end, took = longest_pause(setup, call, 0.15)
+                    if pause < self.LONGEST and took < 0.15 + self.LONGEST:
                         break
                 self.assertLess(pause, self.LONGEST)
-                self.assertLess(took, 0.4 + self.LONGEST)
+                self.assertLess(took, 0.15 + self.LONGEST)
                 self.assertIn(end, ("TimeoutError", "RangeError", "OutOfMemoryError"))
 
 
@@ -23260,8 +23276,12 @@ for here, reason, tests in IMPOSSIBLE:
 
 # -- Several processes -------------------------------------------------------------------
 
+#: The environment variable that has the processes of a run note the lines of aiwebengine.py that they run, there.
+REACH = "AIWEBENGINE_REACH"
+#: Lines that this process has run since the test began: see --mutate.
+REACHED = getattr(sys.modules.get("sitecustomize"), "reached", set())
 #: Seconds without any news after which a child shows what its threads do and ends.
-NO_NEWS = 600
+NO_NEWS = float(os.environ.get("AIWEBENGINE_NO_NEWS", 600))
 
 
 class ToldResult(PlainResult):
@@ -23275,11 +23295,17 @@ class ToldResult(PlainResult):
         sys.stdout.flush()
         faulthandler.dump_traceback_later(NO_NEWS, exit=True)
         self.tell("start", test.id(), os.fstat(2).st_size)
+        self.before = time.monotonic(), sum(os.times()[:4])
+        REACHED.clear()
+        if REACH in os.environ:
+            sys.monitoring.restart_events()
         super().startTest(test)
 
     def stopTest(self, test):
         super().stopTest(test)
-        self.tell("stop", test.id(), "")
+        if REACH in os.environ:
+            self.tell("reached", test.id(), sorted(REACHED | reached_by_processes()))
+        self.tell("stop", test.id(), [time.monotonic() - self.before[0], sum(os.times()[:4]) - self.before[1]])
 
     def told_of(self, kind, test, text=""):
         sys.stdout.flush()
@@ -23334,10 +23360,11 @@ def run_as_child():
     for line in orders:
         kind, names = json.loads(line)
         result = ToldResult(tell)
+        before = sum(os.times()[:4])
         unittest.TestSuite(map(globals()[kind], names)).run(result)
         result.stopTestRun()
         faulthandler.cancel_dump_traceback_later()
-        tell("class", kind, "")
+        tell("class", kind, sum(os.times()[:4]) - before)
     return 0
 
 
@@ -23345,11 +23372,12 @@ class Child(threading.Thread):
     """Takes classes from `orders` and has a process run them; what happens is put into the queue `told` as
     (child, class, event, test, text)."""
 
-    def __init__(self, folder, number, orders, told):
+    def __init__(self, folder, number, orders, told, script=__file__, **env):
         super().__init__(daemon=True)
+        self.script = script
         self.output = Path(folder) / f"output{number}"
         self.env = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder),
-                    "PYTHONPYCACHEPREFIX": str(Path(folder, "compiled"))}   # or each of a thousand processes compiles anew
+                    "PYTHONPYCACHEPREFIX": str(Path(folder, "compiled")), **env}    # or a thousand processes compile anew
         self.env.pop("PYTHONDONTWRITEBYTECODE", None)
         self.orders, self.told = orders, told
         self.process = None
@@ -23360,10 +23388,10 @@ class Child(threading.Thread):
     def run(self):
         while self.orders and not self.ended:
             kind, names = self.orders.pop(0)
-            start = time.monotonic()
+            start, self.computed = time.monotonic(), 0.0
             while names and not self.ended:
                 names = self.run_class(kind, names)
-            self.told.put((self, kind, "class", kind, f"{time.monotonic() - start:.1f} s"))
+            self.told.put((self, kind, "class", kind, (time.monotonic() - start, self.computed)))
         self.end(10)
         self.told.put((self, "", "end", "", ""))
 
@@ -23375,7 +23403,7 @@ class Child(threading.Thread):
             if self.ended:
                 return False
             self.at = output.tell()
-            self.process = subprocess.Popen([sys.executable, *flags, __file__, "--child"], stdin=subprocess.PIPE,
+            self.process = subprocess.Popen([sys.executable, *flags, self.script, "--child"], stdin=subprocess.PIPE,
                                             stdout=subprocess.PIPE, stderr=output, env=self.env, encoding="utf-8", **apart)
             return True
 
@@ -23390,6 +23418,7 @@ class Child(threading.Thread):
         for line in self.process.stdout:
             what, test, text = json.loads(line)
             if what == "class":
+                self.computed += text
                 return []
             if what == "start":
                 running, self.at = test, text
@@ -23403,7 +23432,7 @@ class Child(threading.Thread):
         left = names[names.index(running.rpartition(".")[2]) + 1:] if running else []
         self.told.put((self, kind, "failed", running or kind, f"{running or kind}\nthe process of the tests ended (exit code "
                        f"{self.code})\n{self.printed()}"))
-        self.told.put((self, kind, "stop", running or kind, ""))
+        self.told.put((self, kind, "stop", running or kind, (0.0, 0.0)))
         return left
 
     def printed(self):
@@ -23520,6 +23549,7 @@ class Runner(unittest.TextTestRunner):
     def __init__(self, **options):
         super().__init__(**{**options, "stream": sys.stdout, "resultclass": PlainResult, "warnings": None})
         self.passed, self.broken, self.skipped = 0, set(), []
+        self.took = {}                      # {test or class: (seconds, seconds of processor time)}
 
     def run(self, suite):
         classes = {}
@@ -23584,6 +23614,8 @@ class Runner(unittest.TextTestRunner):
                 child.end()
 
     def hear(self, child, kind, what, test, text):
+        if what in ("class", "stop"):
+            self.took[test] = text
         if what == "class":
             self.progress.class_done(child, kind)
         elif what == "stop":
@@ -23597,18 +23629,36 @@ class Runner(unittest.TextTestRunner):
             self.progress.test_failed(kind, test)
             self.progress.say(f"{'=' * 70}\nFAIL: {text.rstrip()}\n{'-' * 70}")
         if self.verbosity > 1 and what not in ("stop", "end"):
-            self.progress.say(f"{test} took {text}" if what == "class" else f"{test} ... {what}")
+            self.progress.say(f"{test} took {text[0]:.1f} s" if what == "class" else f"{test} ... {what}")
+
+
+def take_number(argv, option, least=1):
+    """Takes an option with a number, `--jobs N` or `--jobs=N`, out of the arguments; None where it is not there."""
+    for at, word in enumerate(argv):
+        name, equals, text = word.partition("=")
+        if name == option:
+            text = text if equals else "".join(argv[at + 1:at + 2])
+            if not text.isdecimal() or int(text) < least:
+                sys.exit(f"{option} takes a number from {least} up, not {text!r}")
+            del argv[at:at + (1 if equals else 2)]
+            return int(text)
+    return None
+
+
+def print_durations(took, count):
+    """Prints the classes and the tests that took longest."""
+    for title, kinds in (("class", True), ("test", False)):
+        longest = sorted(((entry, name) for name, entry in took.items() if ("." not in name) == kinds), reverse=True)
+        print(f"\n  seconds  computed  {title}")
+        for (seconds, computed), name in longest[:count]:
+            print(f"{seconds:9.1f} {computed:9.1f}  {name.removeprefix('__main__.')}")
 
 
 def number_of_jobs(argv):
     """Takes `--jobs N` out of the arguments; without it, one process for each core, at most four."""
-    for at, word in enumerate(argv):
-        if word == "--jobs" or word.startswith("--jobs="):
-            text = word[7:] or "".join(argv[at + 1:at + 2])
-            if not text.isdecimal() or not int(text):
-                sys.exit(f"--jobs takes a number from 1 up, not {text!r}")
-            del argv[at:at + (1 if word[7:] else 2)]
-            return int(text)
+    given = take_number(argv, "--jobs")
+    if given:
+        return given
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(4, cores)
 
@@ -23666,6 +23716,320 @@ def run_with_less(selector, argv):
             **os.environ, "AIWEBENGINE_SELECTOR": selector, "PYTHONPATH": folder + os.pathsep + os.environ["PYTHONPATH"]})
 
 
+# -- Mutations ---------------------------------------------------------------------------
+#
+# How much do the tests notice? Single changes of aiwebengine.py, picked at random, are each tried with the tests that
+# run the changed lines.
+
+#: What every process of a run does first in which lines are noted.
+REACH_LINES = """
+import atexit, os, sys
+monitoring, reached = sys.monitoring, set()
+
+def at_line(code, line):
+    if os.path.basename(code.co_filename) == "aiwebengine.py":
+        reached.add(line)
+    return monitoring.DISABLE
+monitoring.use_tool_id(4, "reach")
+monitoring.register_callback(4, monitoring.events.LINE, at_line)
+monitoring.set_events(4, monitoring.events.LINE)
+
+@atexit.register
+def note():
+    if reached:
+        with open(os.path.join(os.environ["AIWEBENGINE_REACH"], f"{os.getpid()}.lines"), "w") as file:
+            print(*reached, file=file)
+"""
+
+
+def reached_by_processes():
+    """The lines that processes which have ended by now ran."""
+    lines = set()
+    for file in Path(os.environ[REACH]).glob("*.lines"):
+        lines.update(map(int, file.read_text().split()))
+        file.unlink()
+    return lines
+
+
+class Mutations(ast.NodeVisitor):
+    """Finds what can be changed in a source: `found` maps kinds to lists of (node, what takes its place, the lines
+    of which one must run). Texts, apart from those that are compared, and what a `raise` says are left alone."""
+
+    OTHER = {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
+             ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And,
+             ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.FloorDiv: ast.Mult, ast.Div: ast.Mult,
+             ast.Mod: ast.Mult, ast.LShift: ast.RShift, ast.RShift: ast.LShift, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd}
+
+    def __init__(self, tree):
+        self.found = {}
+        self.lines = range(0)
+        self.visit(tree)
+
+    def add(self, kind, node, **changed):
+        """Notes a change of these fields of a node."""
+        self.replace(kind, node, type(node)(**{**{name: getattr(node, name) for name in node._fields}, **changed}))
+
+    def replace(self, kind, node, other):
+        self.found.setdefault(kind, []).append((node, other, self.lines))
+
+    def visit(self, node):
+        before = self.lines
+        if isinstance(node, ast.stmt):
+            inner = getattr(node, "body", None) or getattr(node, "cases", None)
+            end = getattr(inner[0], "lineno", node.lineno + 1) - 1 if inner else node.end_lineno
+            self.lines = range(node.lineno, max(end, node.lineno) + 1)
+        elif isinstance(node, ast.Lambda):
+            self.lines = range(node.body.lineno, node.body.end_lineno + 1)
+        if isinstance(node, (ast.If, ast.While, ast.IfExp)):
+            self.replace("condition", node.test, ast.UnaryOp(ast.Not(), node.test))
+        super().visit(node)
+        self.lines = before
+
+    def visit_Compare(self, node):
+        for at, operator in enumerate(node.ops):
+            self.add("comparison", node, ops=[*node.ops[:at], self.OTHER[type(operator)](), *node.ops[at + 1:]])
+        for part in (node.left, *node.comparators):
+            for text in (part, *getattr(part, "elts", ())):
+                if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                    self.add("constant", text, value=text.value + "_")
+        self.generic_visit(node)
+
+    def visit_BoolOp(self, node):
+        self.add("and, or", node, op=self.OTHER[type(node.op)]())
+        for at in range(len(node.values)):
+            left = node.values[:at] + node.values[at + 1:]
+            self.replace("operand", node, left[0] if len(left) == 1 else ast.BoolOp(node.op, left))
+        self.generic_visit(node)
+
+    def visit_UnaryOp(self, node):
+        if isinstance(node.op, (ast.Not, ast.USub)):
+            self.replace("not, minus", node, node.operand)
+        self.generic_visit(node)
+
+    def visit_BinOp(self, node):
+        if type(node.op) in self.OTHER and not isinstance(getattr(node.left, "value", None), str):
+            self.add("arithmetic", node, op=self.OTHER[type(node.op)]())
+        self.generic_visit(node)
+
+    def visit_Constant(self, node):
+        if isinstance(node.value, bool):
+            self.add("constant", node, value=not node.value)
+        elif isinstance(node.value, (int, float)):
+            self.add("constant", node, value=node.value + 1)
+
+    def visit_Return(self, node):
+        if node.value and not (isinstance(node.value, ast.Constant) and node.value.value is None):
+            self.add("result", node, value=ast.Constant(None))
+        self.generic_visit(node)
+
+    def visit_Raise(self, node):
+        self.replace("statement", node, ast.Pass())
+
+    def visit_Expr(self, node):
+        if isinstance(node.value, ast.Call):
+            self.replace("statement", node, ast.Pass())
+        self.generic_visit(node)
+
+    def visit_Assign(self, node):
+        if all(isinstance(target, (ast.Attribute, ast.Subscript)) for target in node.targets):
+            self.replace("statement", node, ast.Pass())
+        self.generic_visit(node)
+
+    visit_Continue = visit_Break = visit_Raise
+
+    def visit_AugAssign(self, node):
+        self.replace("statement", node, ast.Pass())
+        self.generic_visit(node)
+
+    def visit_JoinedStr(self, node):
+        pass                            # mostly messages
+
+    def visit_AnnAssign(self, node):
+        pass
+
+
+def changed_source(lines, node, other):
+    """The lines of a source, which are bytes, with another node in the place of one; line numbers stay."""
+    text = ast.unparse(other)
+    room = "\n" * (node.end_lineno - node.lineno)
+    text = text + room if isinstance(node, ast.stmt) else f"({text}{room})"
+    return [*lines[:node.lineno - 1], lines[node.lineno - 1][:node.col_offset] + text.encode()
+            + lines[node.end_lineno - 1][node.end_col_offset:], *lines[node.end_lineno:]]
+
+
+class MutationRun:
+    """Tries mutations; `outcomes` counts how they ended."""
+
+    #: Seconds without news after which a mutation counts as noticed, because the program hangs.
+    PATIENCE = "90"
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.source = MODULE.read_bytes()
+        self.lines = self.source.splitlines(keepends=True)
+        self.outcomes = {}
+        self.tests = {}                     # {test: (lines that it runs, seconds)}
+        self.printing = threading.Lock()
+
+    def measure(self, jobs):
+        """Runs all tests once to learn which lines each of them runs; those that fail are left out."""
+        orders = [(name, unittest.defaultTestLoader.getTestCaseNames(kind)) for name, kind in globals().items()
+                  if isinstance(kind, type) and issubclass(kind, unittest.TestCase)
+                  and kind is not StructureTest and not getattr(kind, "alone", False)]
+        orders = [(name, tests) for name, tests in orders if tests]
+        orders.sort(key=lambda entry: -seconds_of(globals()[entry[0]], entry[1]))
+        place = self.folder / "reach"
+        place.mkdir()
+        (place / "sitecustomize.py").write_text(REACH_LINES, "utf-8")
+        reached, broken = {}, set()
+        for kind, what, test, text in self.events(
+                place, orders, jobs, **{REACH: str(place), "PYTHONPATH": f"{place}{os.pathsep}{os.environ['PYTHONPATH']}"}):
+            if what == "reached":
+                reached[test] = set(text)
+            elif what == "stop":
+                self.tests[test] = reached.get(test, set()), text[0]
+            elif what == "failed":
+                broken.add(test)
+                print("left out, for it fails as it is:", test, flush=True)
+        for test in broken:
+            self.tests.pop(test, None)
+
+    @staticmethod
+    def events(folder, orders, jobs=1, **options):
+        """Runs tests in children and yields what happens; ends them when the caller has heard enough."""
+        told, orders = queue.SimpleQueue(), list(orders)
+        children = [Child(folder, number, orders, told, **options) for number in range(jobs)]
+        try:
+            for child in children:
+                child.start()
+            while children:
+                child, kind, what, test, text = told.get()
+                if what == "end":
+                    children.remove(child)
+                else:
+                    yield kind, what, test, text
+        finally:
+            for child in children:
+                with child.starting:
+                    child.ended = True
+                child.end()
+
+    def tests_for(self, lines):
+        """[class, tests] of those that run one of these lines, the quickest classes first."""
+        chosen = {}
+        for test, (reached, seconds) in self.tests.items():
+            if not reached.isdisjoint(lines):
+                _, kind, name = test.rsplit(".", 2)
+                chosen.setdefault(kind, []).append((seconds, name))
+        costs = sorted((sum(seconds for seconds, _ in tests), kind) for kind, tests in chosen.items())
+        return [(kind, [name for _, name in sorted(chosen[kind])]) for _, kind in costs]
+
+    @staticmethod
+    def lines_of(tree, lines):
+        """The lines of which a test must run one to notice a mutation of these. What runs at the import alone shows
+        where its name is used."""
+        functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.Lambda))]
+        for node in functions:
+            header = isinstance(node, ast.FunctionDef) and node.lineno < node.end_lineno
+            if node.lineno + header <= lines[0] and lines[-1] <= node.end_lineno:
+                return set(lines)
+        holders = [node for node in ast.walk(tree) if isinstance(node, (ast.Assign, ast.ClassDef, ast.FunctionDef))
+                   and node.lineno <= lines[0] <= node.end_lineno]
+        if not holders:
+            return set()
+        holder = holders[-1]            # the innermost
+        names = {holder.name} if hasattr(holder, "name") else {getattr(each, "id", "") for each in ast.walk(holder)}
+        users = [node for node in functions if node is holder or any(
+            getattr(each, "id", None) in names or getattr(each, "attr", None) in names for each in ast.walk(node))]
+        return {line for node in users for line in range(
+            node.body[0].lineno if isinstance(node.body, list) else node.lineno, node.end_lineno + 1)}
+
+    def failing_test(self, place, orders):
+        """The first test that fails, twice, in a folder with a changed program; None if all pass."""
+        options = {"script": str(place / "test_aiwebengine.py"), "AIWEBENGINE_NO_NEWS": self.PATIENCE, "PYTHONPATH": str(place)}
+        while orders:
+            done, failed = set(), None
+            for kind, what, test, _ in self.events(place, orders, **options):
+                if what == "failed":
+                    failed = kind, test.rpartition(".")[2].partition(" ")[0]
+                    break
+                done.add(tuple(test.split(".")[-2:]))
+            if not failed:
+                return None
+            kind, name = failed
+            names = dict(orders)[kind]
+            again = [name] if name in names else names              # all, if setUpClass failed
+            if any(what == "failed" for _, what, _, _ in self.events(place, [(kind, again)], **options)):
+                return ".".join(failed)
+            done.update((kind, each) for each in again)
+            orders = [(kind, [name for name in names if (kind, name) not in done]) for kind, names in orders]
+            orders = [(kind, names) for kind, names in orders if names]
+        return None
+
+    def try_one(self, number, tree, kind, node, other, lines):
+        """Tries one mutation and prints what became of it."""
+        changed = changed_source(self.lines, node, other)
+        source = b"".join(changed)
+        try:
+            same = compile(source, "a", "exec") == compile(self.source, "a", "exec")
+        except SyntaxError as error:
+            return self.say(number, "not Python", kind, node, str(error))
+        if same:
+            return self.say(number, "same", kind, node, "")
+        orders = self.tests_for(self.lines_of(tree, lines))
+        if not orders:
+            return self.say(number, "NOT REACHED", kind, node, self.difference(changed))
+        place = self.folder / f"mutation{number}"
+        shutil.copytree(HERE, place, ignore=shutil.ignore_patterns(".git", "__pycache__"))
+        (place / "aiwebengine.py").write_bytes(source)
+        start = time.monotonic()
+        failed = self.failing_test(place, orders)
+        shutil.rmtree(place, ignore_errors=True)
+        took = f"{time.monotonic() - start:.0f} s, {sum(len(tests) for _, tests in orders)} tests"
+        if failed:
+            return self.say(number, "noticed", kind, node, f"by {failed} ({took})")
+        self.say(number, "UNNOTICED", kind, node, f"({took})\n" + self.difference(changed))
+
+    def say(self, number, outcome, kind, node, text):
+        with self.printing:
+            self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+            print(f"{number:4} {outcome}: line {node.lineno}, {kind}: {text}", flush=True)
+
+    def difference(self, changed):
+        before, after = ([line.decode() for line in lines] for lines in (self.lines, b"".join(changed).splitlines(True)))
+        return "".join(difflib.unified_diff(before, after, "aiwebengine.py", "changed", n=4))
+
+
+def run_mutations(count, seed, jobs):
+    """--mutate N --seed S: tries N mutations and prints which of them the tests did not notice, for a person to decide
+    whether they count. Returns 1 if there are such."""
+    if sys.version_info < (3, 12):
+        sys.exit("--mutate needs Python 3.12 or newer")
+    tree = ast.parse(MODULE.read_bytes())
+    found = Mutations(tree).found
+    chance = random.Random(seed)
+    picked = queue.SimpleQueue()
+    for number in range(count):
+        kind = chance.choice(sorted(found))
+        picked.put((number, tree, kind, *chance.choice(found[kind])))
+    with tempfile.TemporaryDirectory(prefix="aiw", ignore_cleanup_errors=True) as folder:
+        run = MutationRun(folder)
+        run.measure(jobs)
+
+        def work():
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    run.try_one(*picked.get_nowait())
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(jobs)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.5)
+    print(f"{count} mutations from seed {seed}: " + ", ".join(f"{n} {outcome}" for outcome, n in sorted(run.outcomes.items())))
+    return 1 if {"UNNOTICED", "NOT REACHED"} & set(run.outcomes) else 0
+
+
 def main(argv):
     """Runs the tests or the benchmarks; returns the exit code."""
     if "--contents" in argv:
@@ -23680,7 +24044,11 @@ def main(argv):
         return run_fuzzer(int(argv[argv.index("--fuzz") + 1]), seed)
     if argv == ["--child"]:
         return run_as_child()
+    mutations, seed = take_number(argv, "--mutate"), take_number(argv, "--seed", 0)
+    if mutations:
+        return run_mutations(mutations, random.randrange(10 ** 9) if seed is None else seed, number_of_jobs(argv))
     Runner.jobs = number_of_jobs(argv)
+    durations = take_number(argv, "--durations")
     for name in ("SIGTERM", "SIGHUP"):          # the children are ended then
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, frame: sys.exit(128 + number))
@@ -23690,6 +24058,8 @@ def main(argv):
     except KeyboardInterrupt:
         print("\ninterrupted")
         return 130
+    if durations:
+        print_durations(result.took, durations)
     for test, reason in result.skipped:
         print(f"skipped: {test}: {reason}")
     print(f"{result.passed} passed, {len(result.broken)} failed, {len(result.skipped)} skipped", flush=True)
