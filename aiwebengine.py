@@ -38,39 +38,39 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               184
           Parser: modules                                                                217
           Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,358
+     7  Scope analysis                                                                 1,352
           Variables and scopes                                                           174
           Resolving names                                                                833
-          Types of variables                                                             340
-     8  Values and objects                                                             1,240
+          Types of variables                                                             334
+     8  Values and objects                                                             1,242
           Property descriptors                                                           202
           Ordinary objects                                                               422
           Functions                                                                      137
           Arrays                                                                         314
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,054
+     9  Conversions and operators                                                      1,055
           Numbers and text                                                               124
           Type conversion                                                                252
           Objects                                                                        156
           Equality and order                                                              86
           Arithmetic                                                                     248
           Iteration                                                                      159
-    10  Code generator                                                                 4,132
+    10  Code generator                                                                 4,183
           Nodes of Python                                                                200
-          Functions and their variables                                                  474
+          Functions and their variables                                                  480
           Statements                                                                     214
           Loops, jumps and try                                                           452
           Destructuring                                                                  177
           Expressions                                                                    247
           Classes                                                                        182
-          Operators                                                                      422
-          Assignments                                                                    333
-          Members and calls                                                              456
+          Operators                                                                      429
+          Assignments                                                                    340
+          Members and calls                                                              487
           Members as targets                                                             100
           Questions about nodes                                                          181
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,254
+    11  Built-ins of the language                                                      9,255
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -169,10 +169,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,995
+    15  Realm, jobs and timers                                                         4,005
           Helpers of generated code: any realm                                           355
-          Helpers of generated code: one realm                                           245
-          Helpers of generated code: shortcuts                                           663
+          Helpers of generated code: one realm                                           267
+          Helpers of generated code: shortcuts                                           654
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        418
@@ -181,7 +181,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       55
           Threads for scripts                                                            156
           Outcomes of calls                                                               94
-          Realm: objects, errors, jobs                                                   433
+          Realm: objects, errors, jobs                                                   430
           Realm: running code, values in and out                                         419
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
@@ -4152,7 +4152,7 @@ class Variable:
         self.references = []
         self.region = None
         self.dominates = False
-        self.counts = self.starts = self.type = None
+        self.counts = self.type = None
 
 
 class Scope:
@@ -5226,26 +5226,14 @@ def is_own_step(variable, source):
 
 
 def is_counter(variable):
-    """Whether a variable is only ever set to small literals or counted up or down."""
+    """Whether the only steps of a variable count it up or down by small literals."""
     if variable.counts is None:
-        variable.counts = only_counts(variable)
-        starts = [s.value for s in variable.sources if isinstance(s, NumericLiteral)]
-        fine = all(type(v) is int and abs(v) < 2 ** 40 for v in starts)
-        variable.starts = (min(starts, default=0), max(starts, default=0)) if fine else (None, None)
+        variable.counts = all(
+            isinstance(source, UpdateExpression)
+            or source.operator in ("+=", "-=") and isinstance(source.right, NumericLiteral)
+            and type(source.right.value) is int and source.right.value < 2 ** 16
+            for source in variable.sources if is_own_step(variable, source))
     return variable.counts
-
-
-def only_counts(variable):
-    for source in variable.sources:
-        if isinstance(source, NumericLiteral):
-            continue
-        if not is_own_step(variable, source):
-            return False
-        if not isinstance(source, UpdateExpression) and not (
-                source.operator in ("+=", "-=") and isinstance(source.right, NumericLiteral)
-                and type(source.right.value) is int and source.right.value < 2 ** 16):
-            return False
-    return True
 
 
 class LoopBound:
@@ -5289,13 +5277,19 @@ def note_loop_bound(node):
 
 
 def counter_range(variable, step):
-    """The range of a counter; for other variables `x++` is an addition like any other."""
+    """The range of a counter, which starts where its other sources set it; for other variables `x++` is an
+    addition like any other."""
     current = variable.type
     if is_counter(variable):
-        low, high = variable.starts
-        if low is not None:
-            return (low, COUNTER_BOUND) if step > 0 else (-COUNTER_BOUND, high)
-        return "num"
+        start = BOTTOM
+        for source in variable.sources:
+            if not is_own_step(variable, source):
+                start = join_types(start, source if type(source) is str else infer(source))
+        if type(start) is tuple:
+            low, high = start
+            return safe_range(*((low, max(high, 0) + COUNTER_BOUND) if step > 0
+                                else (min(low, 0) - COUNTER_BOUND, high)))
+        return start if start == BOTTOM else "num" if is_numeric(start) else None
     if current == BOTTOM:
         return BOTTOM
     return add_range(current, (step, step))
@@ -5506,6 +5500,8 @@ NAN = float("nan")
 INFINITY = float("inf")
 #: Number.MAX_SAFE_INTEGER. A number is an `int` only within ± this, and never for -0.
 MAX_SAFE = 2 ** 53 - 1
+#: The largest int of one digit in CPython, which compares such ints much faster than others.
+MAX_DIGIT = 2 ** 30 - 1
 
 
 class JSBigInt(int):
@@ -5708,7 +5704,7 @@ class ProtectedAttrs(dict):
             for name in self.relied_on.get(key, ()):
                 setattr(self.realm, name, False)
                 if name in self.realm.runtime:      # generated code asks, too
-                    self.realm.runtime[name] = False
+                    self.realm.runtime[name] = None
 
     def __setitem__(self, key, flags):
         dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int
@@ -6713,7 +6709,8 @@ RUNTIME = {
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text)}}
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text, abs,
+        math.sqrt, math.floor)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -8477,9 +8474,15 @@ class FunctionEmitter(NodeMaker):
         name = obj.id + ".props"
         if not place.test.value:
             place.test = self.const(True)
-            place.body = [self.node(ast.Assign, [self.store(name)], self.either(
-                self.type_is(obj, "JSObject"), self.attribute(obj, "props"), self.name("no_props")))]
+            props = self.attribute(obj, "props")
+            if not self.is_new(obj):
+                props = self.either(self.type_is(obj, "JSObject"), props, self.name("no_props"))
+            place.body = [self.node(ast.Assign, [self.store(name)], props)]
         return self.name(name)
+
+    def is_new(self, obj):
+        """Whether a value is the ordinary object that a constructor is making."""
+        return self.constructor == "base" and isinstance(obj, ast.Name) and obj.id == "this"
 
     def assign_value(self, variable, value, declares=False):
         """variable = value, as an expression."""
@@ -9497,9 +9500,9 @@ class ExpressionEmitter(DestructuringEmitter):
         """A Python condition for the truth of a value: Python takes NaN for true."""
         if kind == "bool" or kind == "str" or type(kind) is tuple:
             return value
-        if isinstance(value, ast.Name):
-            return self.python("{value} and {value} == {value}", value=value)
-        return self.python("({temp} := {value}) and {temp} == {temp}", temp=self.temporary(), value=value)
+        # Most conditions that are not known to be are booleans, too.
+        value, first = self.reusable(value)
+        return self.python("{first} is True or {value} and {value} == {value}", first=first, value=value)
 
     def test(self, node):
         """A condition, as a Python expression that is true or false for Python."""
@@ -9582,7 +9585,7 @@ class ExpressionEmitter(DestructuringEmitter):
     def visit_ArrayExpression(self, node):
         if any(element is None for element in node.elements):
             return self.python("array_with_holes([*{values}])", values=self.operands(node.elements))
-        return self.python("JSArray(ArrayPrototype, [*{values}])", values=self.operands(node.elements))
+        return self.python("array_of([*{values}])", values=self.operands(node.elements))
 
     # -- objects ----
 
@@ -9617,7 +9620,7 @@ class ExpressionEmitter(DestructuringEmitter):
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
-        return self.python("JSObject(ObjectPrototype, {table})", table=self.node(ast.Dict, keys, values))
+        return self.python("object_of({table})", table=self.node(ast.Dict, keys, values))
 
     def property_value(self, prop, name):
         if isinstance(prop.value, FunctionExpression) and prop.method:
@@ -9988,9 +9991,8 @@ class OperatorEmitter(ClassEmitter):
         temp = self.temporary()
         if operator in ("+", "-"):
             value = self.walrus(temp, self.operate(left, operator, right))
-            return self.either(self.unless_float(value, temp, lambda value: self.chain(
-                self.const(-MAX_SAFE), (ast.LtE(), value), (ast.LtE(), self.const(MAX_SAFE)))),
-                self.name(temp), self.call("fix_number", self.name(temp)))
+            return self.either(self.unless_float(value, temp, lambda value: self.safe_sum(temp, value)),
+                               self.name(temp), self.call("fix_number", self.name(temp)))
         if operator == "*":
             a, left, b, right = self.pair(left, right)
             value = self.walrus(temp, self.operate(left, "*", right))
@@ -10090,12 +10092,14 @@ class OperatorEmitter(ClassEmitter):
                                          (ast.Lt(), self.const(2 ** 31))))
             return self.both(*checks), self.operate(a, operator, b)
         if operator == "*":
-            limit = self.safe_product(temp, self.operate(a, "*", b))
+            limit = self.safe_product(temp, inside)
         elif type(right_kind) is tuple and right_kind[0] >= 0:
-            limit = self.python("{inside} <= {most!r}" if operator == "+" else "{inside} >= {most!r}",
-                                inside=inside, most=MAX_SAFE if operator == "+" else -MAX_SAFE)
+            limit = self.python("{inside} <= {digit!r} or {temp} <= {most!r}", inside=inside, temp=temp,
+                                digit=MAX_DIGIT, most=MAX_SAFE) if operator == "+" else \
+                self.python("{inside} >= {digit!r} or {temp} >= {most!r}", inside=inside, temp=temp,
+                            digit=-MAX_DIGIT, most=-MAX_SAFE)
         else:
-            limit = self.chain(self.const(-MAX_SAFE), (ast.LtE(), inside), (ast.LtE(), self.const(MAX_SAFE)))
+            limit = self.safe_sum(temp, inside)
         return self.both(check, limit), self.name(temp)
 
     def number_tests(self, left, right):
@@ -10128,10 +10132,16 @@ class OperatorEmitter(ClassEmitter):
             return checks[0] if len(checks) == 1 else self.both(*checks)
         return tests
 
-    def safe_product(self, temp, product):
+    def safe_sum(self, temp, value):
+        """Tests that a sum or difference, kept in `temp`, is exact."""
+        return self.python("{least_digit!r} <= {value} <= {digit!r} or {least!r} <= {temp} <= {most!r}",
+                           value=value, temp=temp, digit=MAX_DIGIT, least_digit=-MAX_DIGIT, most=MAX_SAFE,
+                           least=-MAX_SAFE)
+
+    def safe_product(self, temp, value):
         """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
-        return self.python("0 < ({temp} := {product}) <= {most!r} or {least!r} <= {temp} < 0",
-                           temp=temp, product=product, most=MAX_SAFE, least=-MAX_SAFE)
+        return self.python("0 < {value} <= {digit!r} or {least!r} <= {temp} <= {most!r} and {temp}",
+                           value=value, temp=temp, digit=MAX_DIGIT, least=-MAX_SAFE, most=MAX_SAFE)
 
     def relation(self, operator, left, left_kind, right, right_kind):
         compare = _COMPARE_OPS[operator]
@@ -10148,8 +10158,8 @@ class OperatorEmitter(ClassEmitter):
         a, first, b, second = self.pair(left, right)
         # Python compares ints with floats as JavaScript does.
         tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
-        order = ("float", "int") if self.expects_floats else ("int", "float") if self.unit.fractions \
-            else ("int",)
+        order = ("float", "int") if self.expects_floats and tuple not in (type(left_kind), type(right_kind)) \
+            else ("int", "float") if self.unit.fractions else ("int",)
         checks = [tests(kind) for kind in order]
         return self.either(checks[0] if len(checks) == 1 else self.any_of(*checks),
                            self.compare(a, compare, b),
@@ -10381,8 +10391,12 @@ class AssignmentEmitter(OperatorEmitter):
         def assign():
             for target, value in zip(left.elements, values):
                 self.at(target)
-                self.assign_one(target, value)
-        array = self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
+                if isinstance(target, MemberExpression) and target.computed and self.is_direct(target):
+                    obj, key = self.fixed(target.object, target), self.fixed(target.property, target)
+                    self.put_into_list(obj, key, infer(target.property), value)
+                else:
+                    self.assign_one(target, value)
+        array = self.call("array_of", self.node(ast.List, values, _LOAD))
         self.emit_if(self.name("array_iteration_untouched"), self.collect(assign),
                      self.collect(lambda: self.assign_target(left, array)))
 
@@ -10440,8 +10454,11 @@ class AssignmentEmitter(OperatorEmitter):
             key = self.const(target.property.name)
             has, free = self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))
             plain = self.compare(self.attribute(obj, "attrs"), _IS, self.const(None))
-            check = self.both(self.any_of(has, self.both(*is_ordinary, free)), plain) if found is props else \
-                self.both(*is_ordinary, plain, self.any_of(has, free))
+            if found is not props:
+                check = self.both(*is_ordinary, plain, self.any_of(has, free))
+            else:
+                check = self.both(self.any_of(free, has) if self.is_new(obj) else
+                                  self.any_of(has, self.both(*is_ordinary, free)), plain)
             helper = "put" if self.scope.strict else "put_sloppy"
         place = self.node(ast.Subscript, props, key, _STORE)
         self.emit_if(check, [self.node(ast.Assign, [place], value)],
@@ -10580,8 +10597,8 @@ class AssignmentEmitter(OperatorEmitter):
         slow = self.call(helper, self.call("to_numeric", value))
         if isinstance(value, ast.Attribute):
             return slow
-        limit = (self.compare(value, ast.Lt(), self.const(MAX_SAFE)) if sign == "+" else
-                 self.compare(value, ast.Gt(), self.const(-MAX_SAFE)))
+        limit = (self.compare(value, ast.Lt(), self.const(MAX_DIGIT)) if sign == "+" else
+                 self.compare(value, ast.Gt(), self.const(-MAX_DIGIT)))
         return self.either(self.both(self.type_is(first, "int"), limit),
                            self.operate(value, sign, self.const(1)), slow)
 
@@ -10867,7 +10884,38 @@ class CallEmitter(AssignmentEmitter):
         values = [self.expression(a) for a in arguments]
         self.guards = guards
         self.line, self.column = callee.property.line, callee.property.column
-        return self.call(helper, obj, self.const(self.text(callee)), *values)
+        text = self.const(self.text(callee))
+        if table is MATH_SHORTCUTS and self.runs_often() and isinstance(obj, ast.Name):
+            return self.math_inline(helper, obj, text, [*zip(values, map(infer, arguments))])
+        return self.call(helper, obj, text, *values)
+
+    def math_inline(self, helper, obj, text, arguments):
+        """A function of Math by Python's own, for Numbers with which these agree; `arguments` are pairs of
+        code and type."""
+        names, checks = [], []
+        for value, kind in arguments:
+            again, first = self.reusable(value)
+            names.append(again)
+            if helper in ("quick_floor", "quick_sqrt") and kind != "float":
+                checks.append(self.type_is(first, "float"))
+            elif not is_numeric(kind):
+                checks.append(self.python("(type({first}) is float or type({again}) is int)",
+                                          first=first, again=again))
+            elif first is not again:
+                checks.append(self.compare(first, _IS_NOT, self.const(None)))
+        slow = self.call(helper, obj, text, *names)
+        check = self.both(*checks, self.compare(obj, _IS, self.name("plain_math")))
+        a, b = names[0], names[-1]
+        if helper == "quick_abs":
+            return self.python("abs({a}) if {check} else {slow}", a=a, check=check, slow=slow)
+        if helper == "quick_sqrt":
+            return self.python("sqrt({a}) if {check} and {a} >= 0.0 else {slow}", a=a, check=check, slow=slow)
+        if helper == "quick_floor":
+            return self.python("floor({a}) if {check} and 0.0 < {a} < 9e15 else {slow}", a=a, check=check,
+                               slow=slow)
+        low, high = (b, a) if helper == "quick_max" else (a, b)     # the helper knows NaN, and -0 from 0
+        return self.python("({a} if {low} < {high} else {b} if {high} < {low} else {slow}) if {check} "
+                           "else {slow}", a=a, b=b, low=low, high=high, check=check, slow=slow)
 
     def arguments(self, nodes, function, this):
         """The arguments; where one needs statements, the callee is saved first."""
@@ -12036,6 +12084,7 @@ class Namespace(BuiltinTable):
         namespace = JSObject(realm.ObjectPrototype)
         setattr(realm, self.name, namespace)
         self.fill(realm, namespace)
+        protect(realm, self.name)
 
 
 class BuiltinClass(BuiltinTable):
@@ -29311,11 +29360,6 @@ class ListDestructuring:
 
 # -- Helpers of generated code: one realm ------------------------------------------------
 
-#: What tells the functions of Math that have helpers from any others.
-MATH_INFOS = frozenset(entry[3] for entry in MATH.entries if entry[0] == "method" and entry[1] in (
-    "abs", "floor", "max", "min", "sqrt"))
-
-
 @runtime_helper
 def caught(realm):
     """The value of the exception that a catch clause handles."""
@@ -29419,6 +29463,31 @@ def calling_helpers(realm, helpers):
     return method, element_method
 
 
+def literal_helpers(realm, helpers):
+    """Objects and arrays: what JSObject() and JSArray() do, without the call of their __init__."""
+    object_proto, array_proto, allocate = realm.ObjectPrototype, realm.ArrayPrototype, object.__new__
+
+    def object_of(props):
+        """The value of an object literal; takes the dict over."""
+        this = allocate(JSObject)
+        this.proto = object_proto
+        this.props = props
+        this.attrs = None
+        return this
+
+    def array_of(items):
+        """The value of an array literal; takes the list over."""
+        this = allocate(JSArray)
+        this.proto = array_proto
+        this.props = {}
+        this.attrs = None
+        this.items = items
+        return this
+
+    realm.new_array = array_of
+    return object_of, array_of
+
+
 def constructing_helpers(realm, helpers):
     """Instances of functions and classes."""
     object_proto, allocate = realm.ObjectPrototype, object.__new__
@@ -29441,7 +29510,6 @@ def constructing_helpers(realm, helpers):
         proto = callee.props.get("prototype")
         if proto is None:
             proto = callee.get("prototype")
-        # What JSObject() does, without the call of its __init__.
         this = allocate(JSObject)
         this.proto = proto if isinstance(proto, JSObject) else object_proto
         this.props = {}
@@ -29451,9 +29519,12 @@ def constructing_helpers(realm, helpers):
 
     def new_instance(new_target, klass):
         """OrdinaryCreateFromConstructor for a base class, with its fields."""
-        proto = new_target.props.get("prototype")
-        if not isinstance(proto, JSObject):
-            proto = prototype_for(new_target, realm.object_prototype)
+        if new_target is klass:         # no script can change this property
+            proto = klass.props["prototype"]
+        else:
+            proto = new_target.props.get("prototype")
+            if not isinstance(proto, JSObject):
+                proto = prototype_for(new_target, realm.object_prototype)
         this = allocate(JSObject)
         this.proto = proto
         this.props = {}
@@ -29563,6 +29634,7 @@ protector("set_methods_untouched", SetPrototype=("add", "has"))
 protector("map_size_untouched", MapPrototype=("size",))
 protector("set_size_untouched", SetPrototype=("size",))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
+protector("plain_math", Math=("abs", "floor", "max", "min", "sqrt"))
 
 
 def shortcuts(realm, helpers):
@@ -29648,55 +29720,45 @@ def shortcuts_of_collections(realm, helpers):
 def shortcuts_of_math(realm, helpers):
     """Functions of Math that are called often."""
     method, square_root, round_down = helpers["method"], math.sqrt, math.floor
-    #: Functions of Math in this realm that nobody has replaced, by name.
-    known = {}
 
-    def knows(obj, key):
-        """Whether obj[key] is the function of that name that Math was made with."""
-        function = obj.props.get(key) if type(obj) is JSObject else None
-        if type(function) is JSFunction and function.info in MATH_INFOS:
-            known[key] = function
+    def is_plain(obj):
+        """Whether a value is Math with the functions it was made with; generated code looks for it then."""
+        if obj is helpers["plain_math"]:
             return True
-        return False
+        if not realm.plain_math or obj is not realm.__dict__.get("Math"):
+            return False
+        helpers["plain_math"] = obj
+        return True
 
     def quick_abs(obj, text, value):
         """Math.abs(value)"""
-        if (type(value) is int or type(value) is float) and type(obj) is JSObject and "abs" in obj.props \
-                and (obj.props["abs"] is known.get("abs") or knows(obj, "abs")):
+        if (type(value) is int or type(value) is float) and is_plain(obj):
             return abs(value)
         return method(obj, "abs", text)(obj, value)
 
     def quick_floor(obj, text, value):
         """Math.floor(value)"""
-        if type(value) is float and type(obj) is JSObject and "floor" in obj.props \
-                and -2147483648.0 < value < 2147483648.0 \
-                and (obj.props["floor"] is known.get("floor") or knows(obj, "floor")):
+        if type(value) is float and -9e15 < value < 9e15 and is_plain(obj):
             return round_down(value) or (0 if value else value)
         return method(obj, "floor", text)(obj, value)
 
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) \
-                and type(obj) is JSObject and "max" in obj.props \
-                and (obj.props["max"] is known.get("max") or knows(obj, "max")):
+                and (x > y or x < y) and is_plain(obj):
             return x if x > y else y
         return method(obj, "max", text)(obj, x, y)
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) \
-                and type(obj) is JSObject and "min" in obj.props \
-                and (obj.props["min"] is known.get("min") or knows(obj, "min")):
+                and (x > y or x < y) and is_plain(obj):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
     def quick_sqrt(obj, text, value):
         """Math.sqrt(value)"""
-        if (type(value) is float or type(value) is int) and value >= 0 and type(obj) is JSObject \
-                and "sqrt" in obj.props \
-                and (obj.props["sqrt"] is known.get("sqrt") or knows(obj, "sqrt")):
+        if (type(value) is float or type(value) is int) and value >= 0 and is_plain(obj):
             return square_root(value)
         return method(obj, "sqrt", text)(obj, value)
 
@@ -29759,11 +29821,11 @@ def iteration_helpers(realm, helpers):
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
-    runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype,
+    runtime = dict(RUNTIME, ArrayPrototype=realm.ArrayPrototype,
                    array_iteration_untouched=realm.array_iteration_untouched,
-                   push_untouched=realm.push_untouched)
+                   push_untouched=realm.push_untouched, plain_math=None)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
-    for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers,
+    for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
                  shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
@@ -31707,9 +31769,6 @@ class RealmBase:
         """An object of which the properties that are LATER in the new dict `props` are
         makers[key](realm, subject) when they are read."""
         return JSLazyObject(self.ObjectPrototype, props, (makers, self, subject))
-
-    def new_array(self, items):
-        return JSArray(self.ArrayPrototype, items)
 
     def bind(self, impl, info):
         """A function object around impl(realm, this, *args)."""
