@@ -4459,6 +4459,8 @@ class ScopeAnalyzer:
         """The var that a function declared in a block of sloppy code is assigned to as well (B.3.2.1), or
         None where a lexical declaration or a parameter stands in the way."""
         name, owner = node.id.name, self.scope.function
+        if name == "arguments" and owner.kind == "function" and not owner.is_arrow:
+            return None
         scope = self.scope.parent
         while scope is not None and scope.kind in ("block", "switch", "loop", "catch", "with"):
             if name in scope.names and scope.kind != "catch":
@@ -24070,7 +24072,9 @@ def regexp_to_string(realm, this, *_):
 
 @REGEXP.method("compile", 2, receiver=JSRegExp)
 def regexp_compile(realm, this, pattern=undefined, flags=undefined, *_):
-    """B.2.4.1."""
+    """B.2.4.1; not on an object of a class that extends RegExp."""
+    if this.proto is not realm.RegExpPrototype:
+        raise JSTypeError("RegExp.prototype.compile cannot be used on an object of a subclass")
     if type(pattern) is JSRegExp:
         if flags is not undefined:
             raise JSTypeError("Invalid flags supplied to RegExp constructor")
@@ -24520,15 +24524,22 @@ def last_match(realm):
 
 
 def declare_legacy_property(names, read, setter=None):
-    """A getter of RegExp itself: read(match) of the last match."""
+    """A getter of RegExp itself, and of no class that extends it: read(match) of the last match."""
     def getter(realm, this, *_):
+        check_legacy_receiver(realm, this)
         match = last_match(realm)
         return "" if match is None else read(match) or ""
     for name in names:
         REGEXP.static.getter(name, setter=setter)(getter)
 
 
-declare_legacy_property(["input", "$_"], lambda match: match.string, lambda realm, this, *_: undefined)
+def check_legacy_receiver(realm, this, *_):
+    if this is not realm.RegExp:
+        raise JSTypeError("The properties of the last match belong to RegExp alone")
+    return undefined
+
+
+declare_legacy_property(["input", "$_"], lambda match: match.string, check_legacy_receiver)
 declare_legacy_property(["lastMatch", "$&"], lambda match: match[0])
 declare_legacy_property(["lastParen", "$+"], lambda match: match.groups("")[-1] if match.groups() else "")
 declare_legacy_property(["leftContext", "$`"], lambda match: match.string[:match.start()])

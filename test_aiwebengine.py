@@ -5302,6 +5302,13 @@ result = r.join("|")
 # they can be removed
 /(x)/.test("x"); result = RegExp.$1 + delete RegExp.$1 + typeof RegExp.$1
 => xtrueundefined
+# they belong to RegExp itself, and so does compile
+class R extends RegExp {} const kind = (f) => { try { f() } catch (e) { return e.name } };
+result = [() => R.$1, () => Reflect.get(RegExp, "input", {}), () => Reflect.set(RegExp, "input", 1, R), () => new R("a").compile("b"), () => new RegExp("a").compile("b")].map(kind).join()
+=> TypeError,TypeError,TypeError,TypeError,
+# a block function named arguments leaves the object alone
+result = (function () { { function arguments() {} } return arguments.length })(1, 2)
+=> 2
 """)
 
 
