@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            401
+     1  This page: contents, imports, version                                            405
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         453
           Long texts                                                                     149
@@ -37,9 +37,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               184
           Parser: modules                                                                217
           Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,366
+     7  Scope analysis                                                                 1,368
           Variables and scopes                                                           178
-          Resolving names                                                                833
+          Resolving names                                                                835
           Types of variables                                                             344
      8  Values and objects                                                             1,266
           Property descriptors                                                           215
@@ -127,7 +127,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,320
+    12  Regular expressions                                                            3,329
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -139,21 +139,25 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      311
           RegExp objects                                                                 130
-          RegExp.prototype                                                               149
+          RegExp.prototype                                                               151
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         58
-          RegExp: legacy properties                                                       33
+          RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,295
+    13  Intl                                                                           2,919
           Intl: the table of locales                                                     819
-          Intl (ECMA-402): locales                                                       301
+          Intl: names of languages and regions                                           158
+          Intl: language tags                                                            135
+          Intl (ECMA-402): locales                                                       282
+          Intl.Locale                                                                    199
           Plural rules                                                                    28
           Intl.NumberFormat                                                              424
           Intl.DateTimeFormat                                                            438
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
+          Intl.Segmenter                                                                 151
           Intl.RelativeTimeFormat                                                         72
     14  Functions of the web                                                           2,228
           Inspection                                                                     605
@@ -25412,18 +25416,303 @@ zones: India Standard Time=भारतीय मानक समय;IST|Greenwi
 """
 
 
+# -- Intl: names of languages and regions ------------------------------------------------
+#
+# Codes that have another name today, and the script and region that a language is likely to have (CLDR,
+# supplemental data): 3-letter codes of languages, those that a script or a region has become, and so on.
+
+LANGUAGE_ALIASES = dict(entry.split("=") for entry in """
+aar=aa abk=ab adp=dz afr=af aka=ak alb=sq als=sq amh=am ara=ar arb=ar arg=an arm=hy asm=as ava=av ave=ae
+aym=ay ayr=ay aze=az azj=az bak=ba bam=bm baq=eu bel=be ben=bn bis=bi bod=bo bos=bs bre=br bul=bg bur=my
+cat=ca ces=cs cha=ch che=ce chi=zh chu=cu chv=cv cls=sa cmn=zh cor=kw cos=co cre=cr cwd=cr cym=cy cze=cs
+dan=da deu=de div=dv drh=mn dut=nl dzo=dz ekk=et ell=el eng=en epo=eo esk=ik est=et eus=eu ewe=ee fao=fo
+fas=fa fat=ak fij=fj fin=fi fra=fr fre=fr fry=fy fuc=ff ful=ff gaz=om geo=ka ger=de gla=gd gle=ga glg=gl
+glv=gv gre=el grn=gn gug=gn guj=gu hat=ht hau=ha heb=he her=hz hin=hi hmo=ho hrv=hr hun=hu hye=hy ibo=ig
+ice=is ido=io iii=ii ike=iu iku=iu ile=ie ina=ia ind=id ipk=ik isl=is ita=it jav=jv jaw=jv jpn=ja kal=kl
+kan=kn kas=ks kat=ka kau=kr kaz=kk khk=mn khm=km kik=ki kin=rw kir=ky kmr=ku knc=kr kng=kg kom=kv kon=kg
+kor=ko kpv=kv kua=kj kur=ku lao=lo lat=la lav=lv lim=li lin=ln lit=lt ltz=lb lub=lu lug=lg lvs=lv mac=mk
+mah=mh mal=ml mao=mi mar=mr may=ms mkd=mk mlg=mg mlt=mt mol=ro mon=mn mri=mi msa=ms mya=my nau=na nav=nv
+nbl=nr nde=nd ndo=ng nep=ne nld=nl nno=nn nob=nb nor=no npi=ne nya=ny oci=oc ojg=oj oji=oj ori=or orm=om
+ory=or oss=os pan=pa pbu=ps per=fa pes=fa pli=pi plt=mg pol=pl por=pt prp=gu pus=ps que=qu quz=qu roh=rm
+ron=ro rum=ro run=rn rus=ru sag=sg san=sa scc=sr scr=hr sin=si slk=sk slo=sk slv=sl sme=se smo=sm sna=sn
+snd=sd som=so sot=st spa=es sqi=sq src=sc srd=sc srp=sr ssw=ss sun=su swa=sw swe=sv swh=sw tah=ty tam=ta
+tat=tt tel=te tgk=tg tha=th tib=bo tir=ti ton=to tsn=tn tso=ts tuk=tk tur=tr twi=ak uig=ug ukr=uk urd=ur
+uzb=uz uzn=uz ven=ve vie=vi vol=vo wel=cy wln=wa wol=wo xho=xh ydd=yi yid=yi yor=yo zha=za zho=zh zsm=ms
+zul=zu zyb=za aam=aas bih=bho bxr=bua cnr=sr-ME dgo=doi diq=zza drw=fa-AF gbo=grb gom=kok hbs=sr-Latn in=id
+iw=he ji=yi jw=jv mhr=chm mo=ro pnb=lah prs=fa-AF sgl=isk sh=sr-Latn swc=sw-CD tgl=fil tl=fil tnf=fa-AF
+ttq=tmh
+""".split())
+
+#: Regions; where one became several, the likely one of them counts for a language, or else the first.
+REGION_ALIASES = dict(entry.split("=") for entry in """
+100=BG 104=MM 108=BI 112=BY 116=KH 120=CM 124=CA 132=CV 136=KY 140=CF 144=LK 148=TD 152=CL 156=CN 158=TW
+162=CX 166=CC 170=CO 172=RU/AM/AZ/BY/EE/GE/KZ/KG/LV/LT/MD/TJ/TM/UA/UZ 174=KM 175=YT 178=CG 180=CD 184=CK
+188=CR 191=HR 192=CU 196=CY 200=CZ/SK 203=CZ 204=BJ 208=DK 212=DM 214=DO 218=EC 222=SV 226=GQ 230=ET 231=ET
+232=ER 233=EE 234=FO 238=FK 239=GS 242=FJ 246=FI 248=AX 249=FR 250=FR 254=GF 258=PF 260=TF 262=DJ 266=GA
+268=GE 270=GM 275=PS 276=DE 278=DE 280=DE 288=GH 292=GI 296=KI 300=GR 304=GL 308=GD 312=GP 316=GU 320=GT
+324=GN 328=GY 332=HT 334=HM 336=VA 340=HN 344=HK 348=HU 352=IS 356=IN 360=ID 364=IR 368=IQ 372=IE 376=IL
+380=IT 384=CI 388=JM 392=JP 398=KZ 400=JO 404=KE 408=KP 410=KR 414=KW 417=KG 418=LA 422=LB 426=LS 428=LV
+430=LR 434=LY 438=LI 440=LT 442=LU 446=MO 450=MG 454=MW 458=MY 462=MV 466=ML 470=MT 474=MQ 478=MR 480=MU
+484=MX 492=MC 496=MN 498=MD 499=ME 500=MS 504=MA 508=MZ 512=OM 516=NA 520=NR 524=NP 528=NL 530=CW/SX/BQ
+531=CW 532=CW/SX/BQ 533=AW 534=SX 535=BQ 536=SA/IQ 540=NC 548=VU 554=NZ 558=NI 562=NE 566=NG 570=NU 574=NF
+578=NO 580=MP 581=UM 582=FM/MH/MP/PW 583=FM 584=MH 585=PW 586=PK 591=PA 598=PG 600=PY 604=PE 608=PH 612=PN
+616=PL 620=PT 624=GW 626=TL 630=PR 634=QA 638=RE 642=RO 643=RU 646=RW 652=BL 654=SH 659=KN 660=AI 662=LC
+663=MF 666=PM 670=VC 674=SM 678=ST 682=SA 686=SN 688=RS 690=SC 694=SL 702=SG 703=SK 704=VN 705=SI 706=SO
+710=ZA 716=ZW 720=YE 724=ES 728=SS 729=SD 732=EH 736=SD 740=SR 744=SJ 748=SZ 752=SE 756=CH 760=SY 762=TJ
+764=TH 768=TG 772=TK 776=TO 780=TT 784=AE 788=TN 792=TR 795=TM 796=TC 798=TV 800=UG 804=UA 807=MK
+810=RU/AM/AZ/BY/EE/GE/KZ/KG/LV/LT/MD/TJ/TM/UA/UZ 818=EG 826=GB 830=JE/GG 831=GG 832=JE 833=IM 834=TZ 840=US
+850=VI 854=BF 858=UY 860=UZ 862=VE 876=WF 882=WS 886=YE 887=YE 890=RS/ME/SI/HR/MK/BA 891=RS/ME 894=ZM 967=EU
+983=XK 999=ZZ AN=CW/SX/BQ BU=MM CS=RS/ME CT=KI DD=DE DY=BJ FQ=AQ FX=FR HV=BF JT=UM MI=UM NH=VU NQ=AQ
+NT=SA/IQ PC=FM/MH/MP/PW PU=UM PZ=PA QU=EU RH=ZW SU=RU/AM/AZ/BY/EE/GE/KZ/KG/LV/LT/MD/TJ/TM/UA/UZ TP=TL UK=GB
+VD=VN WK=UM YD=YE YU=RS/ME ZR=CD 004=AF 008=AL 010=AQ 012=DZ 016=AS 020=AD 024=AO 028=AG 031=AZ 032=AR
+036=AU 040=AT 044=BS 048=BH 050=BD 051=AM 052=BB 056=BE 060=BM 062=034/143 064=BT 068=BO 070=BA 072=BW
+074=BV 076=BR 084=BZ 086=IO 090=SB 092=VG 096=BN
+""".split())
+SIGN_LANGUAGES = dict(entry.split("=") for entry in """
+BR=bzs CO=csn DD=gsg DE=gsg DK=dsl ES=ssp FR=fsl FX=fsl GB=bfi GR=gss IE=isg IT=ise JP=jsl MX=mfs NI=ncs
+NL=dse NO=nsl PT=psr SE=swl UK=bfi US=ase ZA=sfs
+""".split())
+#: Variants that are languages of their own, or another variant, today.
+VARIANT_ALIASES = {"art-lojban": "jbo", "cel-gaulish": "xtg", "zh-guoyu": "zh", "zh-hakka": "hak",
+                   "zh-xiang": "hsn", "hy-arevela": "hy", "hy-arevmda": "hyw", "aa-saaho": "ssy",
+                   "no-bokmal": "nb", "no-nynorsk": "nn"}
+#: Values of keywords, by key-value; those of time zones that are met.
+KEYWORD_ALIASES = dict(entry.split("=") for entry in """
+ca-ethiopic-amete-alem=ethioaa ca-islamicc=islamic-civil ks-primary=level1 ks-tertiary=level3
+ms-imperial=uksystem kb-yes= kc-yes= kh-yes= kk-yes= kn-yes= m0-names=prprname tz-cnckg=cnsha tz-eire=iedub
+tz-est=papty tz-gmt0=gmt tz-uct=utc tz-zulu=utc rg-no23=no50 rg-cn11=cnbj rg-cz10a=cz110 rg-fra=frges
+rg-frg=frges rg-lud=lucl sd-no23=no50 sd-cn11=cnbj sd-cz10a=cz110 sd-fra=frges sd-frg=frges sd-lud=lucl
+""".split())
+
+#: Script: language-region …; the first language is that of the script, and + marks those that are usually
+#: written in another.
+LIKELY_SUBTAGS = """
+Latn: en-US aa-ET aae-IT af-ZA ak-GH an-ES ast-ES ay-BO az-AZ bi-VU bm-ML br-FR bs-BA ca-ES ceb-PH ch-GU
+co-FR cs-CZ csb-PL cy-GB da-DK de-DE dsb-DE ee-GH eo-001 es-ES et-EE eu-ES ff-SN fi-FI fil-PH fj-FJ fo-FO
+fr-FR fur-IT fy-NL ga-IE gaa-GH gd-GB gl-ES gn-PY gsw-CH gv-IM ha-NG haw-US hmn-CN ho-PG hr-HR hsb-DE ht-HT
+hu-HU hz-NA ia-001 id-ID ie-EE ig-NG ik-US ilo-PH io-001 is-IS it-IT jbo-001 jv-ID kg-CD ki-KE kj-NA kl-GL
+kr-NG ksh-DE ku-TR kw-GB la-VA lb-LU lg-UG li-NL ln-CD lt-LT lu-CD lus-IN lv-LV mg-MG mh-MH mi-NZ ms-MY
+mt-MT mus-US mwl-PT na-NR nb-NO nd-ZW nds-DE ng-NA nl-NL nn-NO no-NO nr-ZA nso-ZA nv-US ny-MW oc-FR om-ET
+pap-CW pau-PW pi-GB pl-PL pt-BR qu-PE rm-CH rn-BI ro-RO rup-RO rw-RW sc-IT scn-IT se-NO sg-CF sk-SK sl-SI
+sm-WS smn-FI sn-ZW so-SO sq-AL ss-ZA ssy-ER st-ZA su-ID sv-SE sw-TZ szl-PL tet-TL tk-TM tkl-TK tn-ZA to-TO
+tok-001 tpi-PG tr-TR ts-ZA tvl-TV tw-GH ty-PF uz-UZ ve-ZA vi-VN vo-001 wa-BE wo-SN xh-ZA yo-NG za-CN zu-ZA
++ky-TR Cyrl: ru-RU ab-GE av-RU ba-RU be-BY bg-BG ce-RU cu-RU cv-RU kk-KZ kv-RU ky-KG mk-MK mn-MN os-GE sr-RS
+tg-TJ tt-RU uk-UA +ku-AM +ug-KZ Kana: +ja-JP ain-JP Ethi: am-ET ti-ET Arab: ar-EG ckb-IQ fa-IR ks-IN lrc-IR
+mzn-IR ps-AF sd-PK ug-CN ur-PK +az-IR +kk-CN +ku-IQ +ky-CN +pa-PK +tg-PK +uz-AF Beng: bn-BD as-IN mni-IN
+Deva: hi-IN bh-IN bho-IN brx-IN kok-IN mai-IN mr-IN ne-NP sa-IN +pi-IN +sd-IN Tibt: bo-CN dz-BT Cans: iu-CA
+cr-CA oj-CA Grek: el-GR grc-GR Hans: zh-CN hak-CN hsn-CN nan-CN wuu-CN +yue-CN Hebr: he-IL yi-UA Hant:
++zh-TW lzh-CN yue-HK +hak-TW +nan-TW Mymr: my-MM +pi-MM Sinh: si-LK +pi-LK Thai: th-TH +pi-TH
+Avst: ae-IR Xsux: akk-IQ Armi: arc-IR Cher: chr-US Copt: cop-EG Thaa: dv-MV Goth: got-UA Gujr: gu-IN Armn:
+hy-AM hyw-AM Yiii: ii-CN Jpan: ja-JP Geor: ka-GE Khmr: km-KH Knda: kn-IN Kore: ko-KR Laoo: lo-LA Mlym: ml-IN Orya:
+or-IN Guru: pa-IN Olck: sat-IN Syrc: syr-IQ Taml: ta-IN Telu: te-IN Vaii: vai-LR Tfng: zgh-MA Adlm: +ff-GN
+Aghb: xag-AZ Ahom: aho-IN Bali: ban-ID Bamu: bax-CM Bass: bsq-LR Batk: bbc-ID Bhks: +sa-IN Bopo: +zh-TW
+Brah: pka-IN Brai: +fr-FR Bugi: bug-ID Buhd: bku-PH Cakm: ccp-BD Cari: xcr-TR Cham: cjm-VN Chrs: xco-UZ
+Cprt: ecy-CY Diak: +dv-MV Dogr: doi-IN Dsrt: +en-US Egyp: egy-EG Elba: +sq-AL Elym: +arc-IR Glag: +cu-BG
+Gong: wsg-IN Gonm: esg-IN Gran: +sa-IN Hang: +ko-KR Hani: +zh-CN Hano: hnn-PH Hira: +ja-JP Hluw: hlu-TR
+Hmng: hnj-LA Hmnp: mww-US Hung: +hu-HU Ital: ett-IT Java: +jv-ID Kali: eky-MM Kawi: kaw-ID Khar: pgd-PK
+Khoj: +sd-IN Kits: zkt-CN Kthi: +bho-IN Lana: nod-TH Lepc: lep-IN Limb: lif-IN Lina: lab-GR Linb: gmy-GR
+Lisu: lis-CN Lyci: xlc-TR Lydi: xld-TR Mahj: +hi-IN Mand: myz-IR Mani: xmn-CN Modi: +mr-IN Mong: +mn-CN
+Mroo: mro-BD Mtei: +mni-IN Nagm: unr-IN Nand: +sa-IN Nbat: +arc-JO Newa: new-NP Nkoo: man-GN Nshu: +en-US
+Ogam: sga-IE Orkh: otk-MN Osge: osa-US Osma: +so-SO Palm: +arc-SY Perm: +kv-RU Phag: +lzh-CN Phli: pal-IR
+Phnx: phn-LB Plrd: hmd-CN Prti: xpr-IR Rjng: rej-ID Rohg: rhg-MM Runr: non-SE Samr: smp-IL Sarb: xsa-YE
+Saur: saz-IN Shaw: +en-GB Shrd: +sa-IN Sidd: +sa-IN Sind: +sd-IN Sogd: sog-UZ Sora: srb-IN Soyo: cmg-MN
+Sund: +su-ID Sylo: syl-BD Tagb: tbw-PH Takr: doi-IN Tale: tdd-CN Talu: khb-CN Tang: txg-CN Tavt: blt-VN
+Tglg: +fil-PH Tirh: +mai-IN Ugar: uga-SY Wara: hoc-IN Xpeo: peo-IR Yezi: +ku-GE Zanb: cmg-MN
+"""
+LIKELY_REGIONS = """
+*ab-Cyrl: GE *bg-Cyrl: RO *bho-Deva: MU *fa-Arab: TJ *ha-Arab: NG *kk-Arab: MN *mk-Cyrl: AL GR *ms-Arab: ID
+*ne-Deva: BT *sr-Cyrl: BA XK *ug-Arab: CN *uk-Cyrl: MD SK *ur-Arab: GB IN MU af: NA ak: GH am: ET ar: AE BH
+DZ EG EH IQ JO KM KW LB LY MA MR OM PS QA SA SD SS SY TD TN YE az: AZ az-Arab: IQ IR az-Cyrl: RU bg: BG bi:
+VU bm: ML bn: BD bs: BA ca: AD cs: CZ da: DK de: AT CH DE LI dv: MV dz: BT el: CY GR es: 419 AR BO CL CO CR
+CU DO EA EC ES GQ GT HN IC MX NI PA PE PR SV UY VE et: EE fa: AF IR fi: FI fil: PH fo: FO fr: BF BJ BL CD CG
+CI CM DJ FR GA GF GN GP LU MC MF MQ MU NC PF PM RE SC TF TG WF YT gn: PY ha: NE ha-Arab: CM SD hak-Hant: TW
+he: IL hi: IN hr: HR ht: HT hu: HU hy: AM id: ID is: IS it: IT SM VA ja: JP ka: GE kk-Arab: AF CN IR MN kl:
+GL km: KH ko: KP KR ku-Arab: IQ IR LB ku-Cyrl: AM AZ GE TM ky: KG ky-Arab: CN ky-Latn: TR lo: LA lt: LT lv:
+LV mg: MG mk: MK mn: MN mn-Mong: CN ms: BN CC MY ms-Arab: CC mt: MT my: MM nan-Hant: MO TW nb: NO SJ ne: NP
+nl: AW BE NL SR no: BV pa-Arab: PK pap: BQ CW pau: PW pi-Deva: IN pi-Mymr: MM pi-Sinh: LK pi-Thai: TH pl: PL
+pt: AO BR CV GW MZ PT ST TL rn: BI ro: MD RO ru: BY KZ RU rw: RW sd-Deva: IN sg: CF si: LK sk: SK sl: SI sm:
+AS WS sn: ZW so: SO sq: AL XK sr: ME RS sr-Latn: ME RO TR st: LS sv: AX SE sw: KE TZ UG tg: TJ tg-Arab: PK
+th: TH ti: ER tk: TM tkl: TK to: TO tpi: PG tr: TR tvl: TV ug-Cyrl: KZ MN uk: UA ur: PK uz: UZ uz-Arab: AF
+uz-Cyrl: CN vi: VN wo: SN yue-Hans: CN zh: CN HK MO TW zh-Hant: AU BN GB GF HK ID MO PA PF PH SR TH TW US VN
+"""
+
+
+@functools.cache
+def likely_subtags():
+    """{(language, script, region): (language, script, region)}, "" for what is not given."""
+    likely, own = {}, {"en": "Latn"}
+    script = ""
+    for word in LIKELY_SUBTAGS.split():
+        if word[-1] == ":":
+            script, first = word[:-1], True
+            continue
+        language, _, region = word.lstrip("+").partition("-")
+        full = language, script, region
+        if word[0] != "+":
+            own[language] = script
+            likely[language, "", ""] = full
+        likely[language, script, ""] = full
+        if first:
+            likely["und", script, ""] = full
+        first = False
+    likely["und", "", ""] = likely["en", "", ""]
+    for word in LIKELY_REGIONS.split():
+        if word[-1] == ":":
+            language, _, script = word[:-1].partition("-")
+        elif language[0] == "*":
+            likely["und", script, word] = language[1:], script, word
+        elif script:
+            likely[language, "", word] = language, script, word
+        else:
+            likely["und", "", word] = language, "", word
+    for key, full in list(likely.items()):
+        if full[1] == "":
+            language, region = full[0], key[2]
+            script = likely.get((language, "", region), (0, own[language]))[1]
+            likely[key] = language, script, region
+            likely.setdefault(("und", script, region), likely[key])
+    return likely
+
+
+# -- Intl: language tags -----------------------------------------------------------------
+
+_LANGUAGE_ID = (r"(?P<language>[a-z]{2,3}|[a-z]{5,8})(?:-(?P<script>[a-z]{4}))?"
+                r"(?:-(?P<region>[a-z]{2}|[0-9]{3}))?(?P<variants>(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*)")
+_LOCALE_ID = re.compile(_LANGUAGE_ID + r"(?P<extensions>(?:-[a-wyz0-9](?:-[a-z0-9]{2,8})+)*)"
+                        r"(?P<private>(?:-x(?:-[a-z0-9]{1,8})+)?)\Z")
+_KEYWORDS = re.compile(r"((?:-[a-z0-9]{3,8})*)((?:-[a-z0-9][a-z](?:-[a-z0-9]{3,8})*)*)\Z")
+_TRANSFORMED = re.compile(f"(?:-(?P<id>{_LANGUAGE_ID}))?" + r"(?P<fields>(?:-[a-z][0-9](?:-[a-z0-9]{3,8})+)*)\Z")
+
+
+class LanguageTag:
+    """A Unicode locale identifier in its canonical form (UTS #35, part 1, 3.2).
+
+    language, script, region   "" where a tag has none
+    variants                   list of texts
+    extensions                 {singleton: its text, with the - before it}, without u
+    attributes, keywords       list and {key: value} of -u-
+    private                    "-x-…", or ""
+    """
+
+    def __init__(self, text):
+        match = _LOCALE_ID.match(text.lower()) if text.isascii() else None
+        found = re.findall(r"-([a-wyz0-9])((?:-[a-z0-9]{2,8})+)", match["extensions"]) if match else []
+        self.extensions = dict(found)
+        keywords = _KEYWORDS.match(self.extensions.pop("u", ""))
+        transformed = _TRANSFORMED.match(self.extensions.get("t", ""))
+        if not match or len({kind for kind, _ in found}) < len(found) or not keywords or not transformed:
+            raise_bad_tag(text)
+        self.read_id(match)
+        self.attributes = sorted(set(keywords[1].split("-")[1:]))
+        self.keywords = {}
+        for keyword in re.split(r"-(?=[a-z0-9][a-z](?:-|\Z))", keywords[2])[1:]:
+            self.keywords.setdefault(keyword[:2], canonical_value(keyword[:2], keyword[3:]))
+        if "t" in self.extensions:
+            self.extensions["t"] = self.canonical_transform(transformed)
+        self.private = match["private"]
+
+    def read_id(self, match):
+        """Takes over language, script, region and variants of a match."""
+        self.language, self.script = match["language"], (match["script"] or "").title()
+        self.region, self.variants = (match["region"] or "").upper(), match["variants"].split("-")[1:]
+        if len({*self.variants}) < len(self.variants):
+            raise_bad_tag(match[0])
+        self.canonicalize_id()
+
+    def canonicalize_id(self):
+        self.variants.sort()
+        if "heploc" in self.variants:
+            self.variants = sorted({*self.variants, "alalc97"} - {"heploc", "hepburn"})
+        if "polytoni" in self.variants:
+            self.variants = sorted({*self.variants, "polyton"} - {"polytoni"})
+        for variant in self.variants:
+            alias = VARIANT_ALIASES.get(f"{self.language}-{variant}")
+            if alias:
+                self.language = alias
+                self.variants.remove(variant)
+                break
+        if self.language == "sgn" and self.region in SIGN_LANGUAGES:
+            self.language, self.region = SIGN_LANGUAGES[self.region], ""
+        alias = LANGUAGE_ALIASES.get(self.language)
+        if alias:
+            self.language, _, more = alias.partition("-")
+            if len(more) == 4:
+                self.script = self.script or more
+            elif more:
+                self.region = self.region or more
+        regions = REGION_ALIASES.get(self.region, "").split("/")
+        if len(regions) > 1:
+            likely = likely_subtags()
+            full = likely.get((self.language, self.script, "")) or likely.get((self.language, "", ""))
+            self.region = full[2] if full and full[2] in regions else regions[0]
+        else:
+            self.region = regions[0] or self.region
+
+    def canonical_transform(self, match):
+        """The -t- extension, its tag in lower case."""
+        source = ""
+        if match["id"]:
+            tag = LanguageTag.__new__(LanguageTag)
+            tag.read_id(match)
+            source = "-" + tag.base.lower()
+        fields = re.split(r"-(?=[a-z][0-9](?:-|\Z))", match["fields"])[1:]
+        fields = [f"-{field[:2]}-{canonical_value(field[:2], field[3:])}" for field in fields]
+        return source + "".join(sorted(fields))
+
+    @property
+    def base(self):
+        """Language, script, region and variants."""
+        return "-".join([part for part in (self.language, self.script, self.region, *self.variants) if part])
+
+    def __str__(self):
+        extensions = dict(self.extensions)
+        keywords = [f"-{key}" + f"-{value}" * bool(value) for key, value in sorted(self.keywords.items())]
+        if self.attributes or keywords:
+            extensions["u"] = "".join([f"-{word}" for word in self.attributes] + keywords)
+        return self.base + "".join([f"-{kind}{extensions[kind]}" for kind in sorted(extensions)]) + self.private
+
+    def maximized(self):
+        """(language, script, region) with the likely ones for those that are missing (UTS #35, part 1, 4.3)."""
+        language, script, region = self.language, self.script, self.region
+        likely = likely_subtags()
+        if language != "und" and script and region:
+            return language, script, region
+        for key in ((language, script, region), (language, script, ""), (language, "", region),
+                    (language, "", "")):
+            if key in likely:
+                full = likely[key]
+                return full[0] if language == "und" else language, script or full[1], region or full[2]
+        return language, script, region
+
+    def minimized(self):
+        """The shortest (language, script, region) that is the same when it is maximized."""
+        language, script, region = full = self.maximized()
+        for trial in ((language, "", ""), (language, "", region), (language, script, "")):
+            if language_tag(*trial).maximized() == full:
+                return trial
+        return full
+
+
+def language_tag(language, script="", region=""):
+    tag = LanguageTag("und")
+    tag.language, tag.script, tag.region = language, script, region
+    return tag
+
+
+def raise_bad_tag(text):
+    raise JSRangeError(f'Incorrect locale information provided: "{text[:100]}" is not a language tag')
+
+
+def canonical_value(key, value):
+    """The value of a keyword under its name of today, "" for "true"."""
+    value = KEYWORD_ALIASES.get(f"{key}-{value}", value)
+    return "" if value == "true" and key[1].isalpha() else value
+
+
 # -- Intl (ECMA-402): locales ------------------------------------------------------------
 
 INTL = Namespace("Intl", tag="Intl")
 
-_LOCALE_ID = re.compile(
-    r"(?P<language>[a-z]{2,3}|[a-z]{5,8})(?:-(?P<script>[a-z]{4}))?(?:-(?P<region>[a-z]{2}|[0-9]{3}))?"
-    r"(?P<variants>(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*)"
-    r"(?P<extensions>(?:-[a-wyz0-9](?:-[a-z0-9]{2,8})+)*)(?P<private>(?:-x(?:-[a-z0-9]{1,8})+)?)\Z")
-#: Codes that have another name today (CLDR, supplementalMetadata; the ones that are met).
-_OLD_CODES = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro", "sh": "sr-latn", "tl": "fil",
-              "aam": "aas", "cmn": "zh", "DD": "DE", "BU": "MM", "UK": "GB", "SU": "RU",
-              "YD": "YE", "FX": "FR"}
 #: More locales than this nobody asks for.
 MAX_LOCALES = 1000
 NO_BREAK_SPACE = "\u00a0"
@@ -25513,6 +25802,12 @@ class JSIntlObject(JSObject):
         self.bound = None
 
 
+class JSLocale(JSObject):
+    """`tag` is its LanguageTag."""
+
+    __slots__ = ("tag",)
+
+
 def intl_options(realm, options):
     """CoerceOptionsToObject (9.2.10)."""
     return JSObject(None) if options is undefined else to_object(realm, options)
@@ -25578,6 +25873,8 @@ def locale_list(realm, locales):
         return []
     if type(locales) is str:
         return [canonical_tag(locales)]
+    if type(locales) is JSLocale:
+        return [str(locales.tag)]
     obj = to_object(realm, locales)
     result = []
     for index in range(min(length_of_array_like(obj), MAX_LOCALES)):
@@ -25586,7 +25883,7 @@ def locale_list(realm, locales):
         tag = obj.get(str(index))
         if type(tag) is not str and not isinstance(tag, JSObject):
             raise JSTypeError("Incorrect locale information provided")
-        tag = canonical_tag(to_string(tag))
+        tag = str(tag.tag) if type(tag) is JSLocale else canonical_tag(to_string(tag))
         if tag not in result:
             result.append(tag)
     return result
@@ -25595,29 +25892,7 @@ def locale_list(realm, locales):
 def canonical_tag(tag):
     """CanonicalizeUnicodeLocaleId (6.2.3) of a text: en-US, zh-Hant-TW, de-u-co-phonebk; RangeError for
     others."""
-    match = _LOCALE_ID.match(tag.lower()) if tag.isascii() else None
-    variants = match["variants"].split("-")[1:] if match else []
-    extensions = re.findall(r"-([a-wyz0-9])((?:-[a-z0-9]{2,8})+)", match["extensions"]) if match else []
-    kinds = [kind for kind, _ in extensions]
-    if not match or len({*variants}) < len(variants) or len({*kinds}) < len(kinds):
-        raise JSRangeError(f"Incorrect locale information provided: {tag[:100]!r} is not a language tag"
-                           .replace("'", '"'))
-    language, region = match["language"], (match["region"] or "").upper()
-    language, _, script = _OLD_CODES.get(language, language).partition("-")
-    parts = [language, (match["script"] or script).title(), _OLD_CODES.get(region, region), *sorted(variants)]
-    for kind, text in sorted(extensions):
-        parts.append(kind + (canonical_keywords(text) if kind == "u" else text))
-    return "-".join([part for part in parts if part]) + match["private"]
-
-
-def canonical_keywords(text):
-    """The -u- extension with its keywords in order, each once, without "true"."""
-    attributes, *rest = re.split(r"-(?=[a-z0-9][a-z](?:-|\Z))", text)
-    keywords = {}
-    for keyword in rest:
-        keywords.setdefault(keyword[:2], re.sub(r"-(true|yes)\Z", "", keyword))
-    words = sorted(attributes.split("-")[1:])
-    return "".join(["-" + word for word in words + [keywords[key] for key in sorted(keywords)]])
+    return tag if tag in locale_headers() else str(LanguageTag(tag))
 
 
 def split_extension(tag):
@@ -25661,7 +25936,10 @@ def locale_matcher(option):
 def keyword_option(option, name):
     """An option whose value is a type of a Unicode extension, such as "latn" and "gregory"; None without
     it."""
-    value = option(name, None, None)
+    return keyword_text(name, option(name, None, None))
+
+
+def keyword_text(name, value):
     if value is not None and not re.fullmatch("[a-zA-Z0-9]{3,8}(-[a-zA-Z0-9]{3,8})*", value):
         raise JSRangeError(f"Invalid {name} : {value}")
     return value and value.lower()
@@ -25711,6 +25989,205 @@ def intl_supported_values_of(realm, this, key=undefined, *_):
     if values is None:
         raise JSRangeError(f"Invalid key : {key}")
     return realm.new_array(values)
+
+
+# -- Intl.Locale -------------------------------------------------------------------------
+
+LOCALE = BuiltinClass("Locale", JSLocale, tag="Intl.Locale", is_global=False)
+LOCALE.target = "Intl.Locale.prototype"
+INTL.value("Locale", lambda realm: realm.Locale)
+
+#: The options that are keywords, in the order in which they are read, and what they may say.
+LOCALE_KEYWORDS = {"calendar": ("ca", None), "collation": ("co", None), "firstDayOfWeek": ("fw", None),
+                   "hourCycle": ("hc", ("h11", "h12", "h23", "h24")),
+                   "caseFirst": ("kf", ("upper", "lower", "false")), "numeric": ("kn", None),
+                   "numberingSystem": ("nu", None)}
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+#: The parts of a tag that are options.
+_TAG_OPTIONS = {"language": "[a-z]{2,3}|[a-z]{5,8}", "script": "[a-z]{4}", "region": "[a-z]{2}|[0-9]{3}",
+                "variants": "(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3})(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*"}
+
+
+@LOCALE.constructor(1)
+def locale_constructor(realm, new_target, tag=undefined, options=undefined, *_):
+    """Intl.Locale (ECMA-402, 14.1.1)."""
+    result = JSLocale(proto_from(realm, new_target, "LocalePrototype"))
+    if type(tag) is not str and not isinstance(tag, JSObject):
+        raise JSTypeError("First argument to Intl.Locale constructor can't be empty or missing")
+    text = str(tag.tag) if type(tag) is JSLocale else to_string(tag)
+    options = intl_options(realm, options)
+    result.tag = LanguageTag(text)
+    option = option_reader(options)
+    apply_tag_options(result.tag, option)
+    for name, (key, allowed) in LOCALE_KEYWORDS.items():
+        if name == "numeric":
+            value = options.get(name)
+            value = None if value is undefined else str(to_boolean(value)).lower()
+        elif allowed:
+            value = option(name, allowed, None)
+        elif name == "firstDayOfWeek":
+            value = option(name, None, None)
+            value = WEEKDAYS[int(value)] if value is not None and re.fullmatch("[0-7]", value) else value
+            value = keyword_text(name, value)
+        else:
+            value = keyword_option(option, name)
+        if value is not None:
+            result.tag.keywords[key] = canonical_value(key, value)
+    return result
+
+
+def apply_tag_options(tag, option):
+    """UpdateLanguageId (14.1.2)."""
+    for name, form in _TAG_OPTIONS.items():
+        value = option(name, None, None)
+        if value is None:
+            continue
+        value = value.lower() if value.isascii() else ""
+        if not re.fullmatch(form, value):
+            raise JSRangeError(f"Incorrect locale information provided: {name} cannot be that text")
+        value = {"script": value.title(), "region": value.upper(), "variants": value.split("-")}.get(name, value)
+        if name == "variants" and len({*value}) < len(value):
+            raise JSRangeError("Incorrect locale information provided: a variant stands there twice")
+        setattr(tag, name, value)
+    tag.canonicalize_id()
+
+
+def locale_keyword(name):
+    key = LOCALE_KEYWORDS[name][0]
+
+    def read(realm, this, *_):
+        value = this.tag.keywords.get(key, undefined)
+        return value in ("", "true") if name == "numeric" else value
+    return read
+
+
+for _name in LOCALE_KEYWORDS:
+    LOCALE.getter(_name)(locale_keyword(_name))
+for _name in ("language", "script", "region"):
+    LOCALE.getter(_name)(lambda realm, this, *_, name=_name: getattr(this.tag, name) or undefined)
+LOCALE.getter("baseName")(lambda realm, this, *_: this.tag.base)
+LOCALE.getter("variants")(lambda realm, this, *_: "-".join(this.tag.variants) or undefined)
+
+
+def with_subtags(realm, this, subtags):
+    """A new Intl.Locale like `this` with another (language, script, region)."""
+    result = JSLocale(realm.LocalePrototype)
+    result.tag = LanguageTag(str(this.tag))
+    result.tag.language, result.tag.script, result.tag.region = subtags
+    return result
+
+
+def region_of_preferences(tag):
+    """The region whose customs count: that of -u-rg-, of the tag, of -u-sd-, or the likely one."""
+    for key in ("rg", "region", "sd"):
+        region = tag.region if key == "region" else tag.keywords.get(key, "")[:2].upper()
+        if region:
+            return region
+    return tag.maximized()[2] or "001"
+
+
+#: Regions by the first day of their week, 1 to 7 (1 in all others), and by their weekend (6 and 7 in others).
+FIRST_DAYS = {6: "AF BH DJ DZ EG IQ IR JO KW LY OM QA SD SY", 5: "MV", 7: (
+    "AG AS BD BR BS BT BW BZ CA CO DM DO ET GT GU HK HN ID IL IN IS JM JP KE KH KR LA MH MM MO MT MX MZ NI NP PA"
+    " PE PH PK PR PT PY SA SG SV TH TT TW UM US VE VI WS YE ZA ZW")}
+WEEKENDS = {(4, 5): "AF", (5, 6): "BH DZ EG IQ IL JO KW LY OM QA SA SD SY YE", (5,): "IR", (7,): "IN UG"}
+#: Calendars beside gregory, which comes first except in two; where clocks of 12 hours are usual.
+CALENDARS_OF_REGIONS = {
+    "islamic-umalqura": "AE BH KW QA SA", "persian": "AF IR", "coptic": "EG", "hebrew": "IL", "roc": "TW",
+    "ethiopic": "ET", "indian": "IN", "japanese": "JP", "dangi": "KR", "buddhist": "TH",
+    "chinese": "CN CX HK MO SG TW",
+    "islamic-civil islamic-tbla": (
+        "AE AF AL AZ BD BH DJ DZ EG EH ER ID IL IQ IR JO KM KW LB LY MA MR MV MY NE OM PK PS QA SD SY TD TJ TM TN"
+        " TR UZ XK YE")}
+TWELVE_HOURS = (
+    "AE AG AL AR AS AU BB BD BH BM BN BO BS CA CL CO CR CU CY DJ DM DO DZ EC EG EH ER ET FJ FM GD GH GM GR GT GU"
+    " GY HK HN IN IQ JM JO KH KI KN KP KR KW KY LB LC LR LS LY MH MO MP MR MW MX MY NA NI NZ OM PA PE PG PH PK PR"
+    " PS PW PY QA SA SB SD SG SL SO SS SV SY SZ TC TD TN TO TT TW UM US UY VC VE VG VI VU WS YE ZM").split()
+#: Languages that keep their clock wherever they are spoken.
+HOURS_OF_LANGUAGES = {"fr-CA": "h23", "en-001": "h12", "ar-001": "h12", "en-GB": "h23"}
+COLLATIONS_OF_LANGUAGES = {
+    "ar": "compat", "bn": "trad", "de": "phonebk", "es": "trad", "fi": "trad", "ja": "unihan", "kn": "trad",
+    "ko": "searchjl unihan", "ln": "phonetic", "si": "dict", "sv": "trad", "vi": "trad",
+    "zh": "pinyin stroke unihan zhuyin"}
+NUMBERS_OF_LANGUAGES = {"as": "beng", "bn": "beng", "mni": "beng", "mr": "deva", "ne": "deva", "sa": "deva",
+                        "bho": "deva", "dz": "tibt", "fa": "arabext", "ks": "arabext", "ps": "arabext",
+                        "my": "mymr", "sd": "arab", "ckb": "arab", "sat": "olck"}
+RIGHT_TO_LEFT = ("Adlm Arab Armi Avst Chrs Cprt Elym Hatr Hebr Hung Khar Lydi Mand Mani Mend Nbat Nkoo Orkh Palm"
+                 " Phli Phnx Prti Rohg Samr Sarb Sogd Syrc Thaa Yezi").split()
+
+
+def entries_with(table, region):
+    """The keys of a table of regions that name this one."""
+    return [key for key, regions in table.items() if region in regions.split()]
+
+
+def locale_list_method(name, key, find):
+    """A method get<name>s() of the values in common use, the one of the keyword `key` alone where it stands."""
+    @LOCALE.method(name, 0)
+    def method(realm, this, *_):
+        value = this.tag.keywords.get(key)
+        return realm.new_array([value] if value else find(this.tag))
+
+
+def usual_calendars(tag):
+    found = [name for names in entries_with(CALENDARS_OF_REGIONS, region_of_preferences(tag))
+             for name in names.split()]
+    return found + ["gregory"] if found[:1] in (["persian"], ["buddhist"]) else ["gregory"] + found
+
+
+def usual_hours(tag):
+    region = region_of_preferences(tag)
+    return [HOURS_OF_LANGUAGES.get(f"{tag.language}-{region}", "h12" if region in TWELVE_HOURS else "h23")]
+
+
+locale_list_method("getCalendars", "ca", usual_calendars)
+locale_list_method("getCollations", "co", lambda tag: sorted(
+    ["emoji", "eor", *COLLATIONS_OF_LANGUAGES.get(tag.language, "").split()]))
+locale_list_method("getHourCycles", "hc", usual_hours)
+locale_list_method("getNumberingSystems", "nu", lambda tag: [NUMBERS_OF_LANGUAGES.get(tag.language, "latn")])
+
+
+@functools.cache
+def zones_by_region():
+    """{region: names of time zones}, from the zone.tab of the system; empty where there is none."""
+    zones = {}
+    for folder in zoneinfo.TZPATH:
+        try:
+            with open(os.path.join(folder, "zone.tab"), encoding="utf-8") as file:
+                rows = [line.split("\t") for line in file if line[0] != "#"]
+        except OSError:
+            continue
+        for row in rows:
+            zones.setdefault(row[0], []).append(row[2].strip())
+        break
+    return zones
+
+
+@LOCALE.method("getTimeZones", 0)
+def locale_time_zones(realm, this, *_):
+    region = this.tag.region
+    return realm.new_array(sorted(zones_by_region().get(region, []))) if region else undefined
+
+
+@LOCALE.method("getTextInfo", 0)
+def locale_text_info(realm, this, *_):
+    script = this.tag.maximized()[1]
+    return realm.new_object({"direction": "rtl" if script in RIGHT_TO_LEFT else "ltr"})
+
+
+@LOCALE.method("getWeekInfo", 0)
+def locale_week_info(realm, this, *_):
+    region = region_of_preferences(this.tag)
+    first = this.tag.keywords.get("fw")
+    day = (WEEKDAYS.index(first) or 7) if first in WEEKDAYS else (entries_with(FIRST_DAYS, region) or [1])[0]
+    weekend = (entries_with(WEEKENDS, region) or [(6, 7)])[0]
+    return realm.new_object({"firstDay": day, "weekend": realm.new_array([*weekend])})
+
+
+LOCALE.methods(
+    maximize=lambda realm, this, *_: with_subtags(realm, this, this.tag.maximized()),
+    minimize=lambda realm, this, *_: with_subtags(realm, this, this.tag.minimized()),
+    toString=lambda realm, this, *_: str(this.tag))
 
 
 # -- Plural rules ------------------------------------------------------------------------
@@ -26806,6 +27283,157 @@ LIST_FORMAT.methods(
         join_parts(list_parts(string_list(realm, items), this.settings)),
     formatToParts=lambda realm, this, items=undefined, *_:
         parts_to_array(realm, list_parts(string_list(realm, items), this.settings)))
+
+
+# -- Intl.Segmenter ----------------------------------------------------------------------
+#
+# The rules of UAX #29 as patterns for our own matcher. There is no dictionary: an ideograph and a letter of
+# Hiragana are words of their own, and what Thai, Lao, Khmer or Burmese write without spaces is one word.
+
+def segment_patterns():
+    """{granularity: source of a pattern that matches one segment}, under the flag v."""
+    extend = r"\p{Gr_Ext}\p{EMod}"
+    prepend = (r"\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u0d4e\u{110bd}\u{110cd}\u{111c2}\u{111c3}"
+               r"\u{1193f}\u{11941}\u{11a3a}\u{11a84}-\u{11a89}\u{11d46}\u{11f02}")
+    marks = (rf"[[{extend}\u200d\p{{Mc}}\u0e33\u0eb3]--[\u102b\u102c\u1038\u1062-\u1064\u1067-\u106d\u1083"
+             r"\u1087-\u108c\u108f\u109a-\u109c\u1a61\u1a63\u1a64\uaa7b\uaa7d\u{11720}\u{11721}]]*")
+    control = rf"\p{{Cc}}\p{{Cs}}\p{{Zl}}\p{{Zp}}[\p{{Cf}}--[\u200d{extend}{prepend}]]"
+    syllables = "".join([chr(code) for code in range(0xAC00, 0xD7A4, 28)])
+    hangul = (rf"[\u1100-\u115f\ua960-\ua97c]*(?:(?:[{syllables}]|[\u1160-\u11a7\ud7b0-\ud7c6])"
+              r"[\u1160-\u11a7\ud7b0-\ud7c6]*|[\uac00-\ud7a3])[\u11a8-\u11ff\ud7cb-\ud7fb]*"
+              r"|[\u1100-\u115f\ua960-\ua97c]+|[\u11a8-\u11ff\ud7cb-\ud7fb]+")
+    consonant = (r"[\u0915-\u0939\u0958-\u095f\u0978-\u097f\u0995-\u09a8\u09aa-\u09b0\u09b2\u09b6-\u09b9"
+                 r"\u09dc\u09dd\u09df\u09f0\u09f1\u0a95-\u0aa8\u0aaa-\u0ab0\u0ab2\u0ab3\u0ab5-\u0ab9\u0af9"
+                 r"\u0b15-\u0b28\u0b2a-\u0b30\u0b32\u0b33\u0b35-\u0b39\u0b5c\u0b5d\u0b5f\u0b71"
+                 r"\u0c15-\u0c28\u0c2a-\u0c39\u0c58-\u0c5a\u0d15-\u0d3a]")
+    conjunct = rf"{consonant}(?:[\p{{Gr_Ext}}\u200d]*?[\u094d\u09cd\u0acd\u0b4d\u0c4d\u0d4d]" \
+               rf"[\p{{Gr_Ext}}\u200d]*{consonant})+"
+    emoji = rf"\p{{ExtPict}}(?:[{extend}]*\u200d\p{{ExtPict}})*"
+    grapheme = (rf"\r\n|[{control}]|[{prepend}]*(?:\p{{RI}}\p{{RI}}|{hangul}|{emoji}|{conjunct}|[^{control}])"
+                rf"{marks}|[{prepend}]+|[^]")
+    follow = rf"[[{extend}\p{{Mc}}\p{{Cf}}]--[\u200b]]*"
+    complex_scripts = r"[[\p{sc=Thai}\p{sc=Laoo}\p{sc=Khmr}\p{sc=Mymr}]&&[\p{L}\p{M}]]"
+    letter = rf"[[\p{{Alphabetic}}]--[\p{{Ideo}}\p{{sc=Hira}}\p{{sc=Kana}}{extend}\p{{Mc}}{complex_scripts}]]"
+    inside = rf"[:\u00b7\u0387\u05f4\u2027\ufe13\ufe55.\u2018\u2019\u2024\ufe52\uff07\uff0e']{follow}"
+    points = rf"[,;\u037e\u0589\u060c\u060d\u066c\u07f8\u2044\ufe10\ufe14.\u2018\u2019\u2024\ufe52\uff0e']{follow}"
+    kana = r"[\p{sc=Kana}\u3031-\u3035\u309b\u309c\u30a0\u30fc\uff70]"
+    word = (rf"(?:{letter}{follow}(?:{inside}(?={letter}))?|\p{{Nd}}{follow}(?:{points}(?=\p{{Nd}}))?"
+            rf"|\p{{Pc}}{follow})+|(?:(?:{kana}|\p{{Pc}}){follow})+|{complex_scripts}+")
+    space = r"[ \u1680\u2000-\u2006\u2008-\u200a\u205f\u3000]"
+    words = (rf"\r\n|[\n\v\f\r\x85\u2028\u2029]|{word}|{space}+{follow}|\p{{RI}}{follow}\p{{RI}}{follow}"
+             rf"|\p{{ExtPict}}{follow}(?:(?<=\u200d)\p{{ExtPict}}{follow})*|[^]{follow}")
+    close, stop = r"[\p{Ps}\p{Pe}\p{Pi}\p{Pf}'\u0022]*[\p{Zs}\t]*", r"[.\u2024\ufe52\uff0e]"
+    end = r"[\n\r\x85\u2028\u2029]"
+    goes_on = rf"(?:[^\p{{L}}\p{{STerm}}\n\r\x85\u2028\u2029]*\p{{Ll}}|[,\-:;\u3001\p{{STerm}}])"
+    sentence = (rf"(?:[^\p{{STerm}}{stop}\n\r\x85\u2028\u2029]|[\p{{STerm}}--{stop}](?={close}[,\-:;\u3001\p{{STerm}}])"
+                rf"|{stop}(?:(?=\p{{Nd}})|(?<=\p{{Lu}}{stop})(?=\p{{Lu}})|(?={close}{goes_on})))*"
+                rf"(?:[{stop}\p{{STerm}}]{close}(?:\r\n|{end})?|\r\n|{end})?")
+    return {"grapheme": grapheme, "word": words, "sentence": sentence}
+
+
+@functools.cache
+def segment_pattern(granularity):
+    return CompiledPattern(segment_patterns()[granularity], "v")
+
+
+#: What is decided without the long patterns.
+PLAIN_SEGMENTS = {
+    "grapheme": re.compile(r"[ -~](?=[ -~]|\Z)"), "sentence": re.compile("(?!)"),
+    "word": re.compile(r"[A-Za-z0-9]+(?=[ !?()\n]|\Z)| +(?=[!-~]|\Z)|[!?()](?=[ -~]|\Z)")}
+
+
+class SegmenterSettings(IntlSettings):
+    """The options of Intl.Segmenter."""
+
+    CHOICES = {"granularity": (("grapheme", "word", "sentence"), "grapheme")}
+    SHOWN = ("locale", "granularity")
+    coerce = staticmethod(object_options)
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        self.locale, _, _ = resolve_locale(locales)
+        self.choose(option, "granularity")
+
+
+SEGMENTER = intl_class("Segmenter", SegmenterSettings)
+
+
+class JSSegments(JSObject):
+    """What segment() returns. `ends` are the ends of the segments so far, the first one 0; `judged` and
+    `viewed` are those of a JSRegExp."""
+
+    __slots__ = ("granularity", "text", "ends", "judged", "viewed")
+
+    def __init__(self, proto, granularity, text):
+        JSObject.__init__(self, proto)
+        self.granularity, self.text, self.ends = granularity, text, [0]
+        self.judged = self.viewed = None
+
+    def end_after(self, realm, index):
+        """The end of the segment that begins at an index."""
+        plain = PLAIN_SEGMENTS[self.granularity].match(self.text, index)
+        if plain:
+            return plain.end()
+        pattern = segment_pattern(self.granularity)
+        return pattern.find(realm, self, self.text, index, True).end()
+
+    def around(self, realm, index):
+        """(start, end) of the segment with the code unit at an index."""
+        while self.ends[-1] <= index:
+            self.ends.append(self.end_after(realm, self.ends[-1]))
+            if not len(self.ends) & 255:
+                realm.poll()
+        place = bisect.bisect_right(self.ends, index)
+        return self.ends[place - 1], self.ends[place]
+
+    def data(self, realm, start, end):
+        """CreateSegmentDataObject (18.7.1)."""
+        segment = self.text[start:end]
+        values = {"segment": segment, "index": start, "input": self.text}
+        if self.granularity == "word":
+            values["isWordLike"] = any(map(str.isalnum, python_text(segment)))
+        return realm.new_object(values)
+
+
+SEGMENTS = BuiltinClass("Segments", JSSegments, is_global=False)
+
+
+class JSSegmentIterator(JSObject):
+    __slots__ = ("segments", "index")
+
+
+SEGMENT_ITERATOR = BuiltinClass("SegmentIterator", JSSegmentIterator, parent="IteratorPrototype",
+                                tag="Segmenter String Iterator", is_global=False)
+
+
+@SEGMENTER.method("segment", 1)
+def segmenter_segment(realm, this, text=undefined, *_):
+    return JSSegments(realm.SegmentsPrototype, this.settings.granularity, to_string(text))
+
+
+@SEGMENTS.method("containing", 1)
+def segments_containing(realm, this, index=undefined, *_):
+    index = to_integer_or_infinity(index)
+    if not 0 <= index < len(this.text):
+        return undefined
+    return this.data(realm, *this.around(realm, index))
+
+
+@SEGMENTS.method(SYM_ITERATOR, 0)
+def segments_iterator(realm, this, *_):
+    result = JSSegmentIterator(realm.SegmentIteratorPrototype)
+    result.segments, result.index = this, 0
+    return result
+
+
+@SEGMENT_ITERATOR.method("next", 0)
+def segment_iterator_next(realm, this, *_):
+    start, segments = this.index, this.segments
+    if start >= len(segments.text):
+        return realm.iter_result(undefined, True)
+    this.index = segments.end_after(realm, start)
+    return realm.iter_result(segments.data(realm, start, this.index), False)
 
 
 # -- Intl.RelativeTimeFormat -------------------------------------------------------------
