@@ -37,9 +37,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               184
           Parser: modules                                                                217
           Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,368
+     7  Scope analysis                                                                 1,366
           Variables and scopes                                                           178
-          Resolving names                                                                835
+          Resolving names                                                                833
           Types of variables                                                             344
      8  Values and objects                                                             1,266
           Property descriptors                                                           215
@@ -145,19 +145,19 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,919
+    13  Intl                                                                           2,927
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
-          Intl: language tags                                                            135
+          Intl: language tags                                                            137
           Intl (ECMA-402): locales                                                       282
-          Intl.Locale                                                                    199
+          Intl.Locale                                                                    203
           Plural rules                                                                    28
           Intl.NumberFormat                                                              424
           Intl.DateTimeFormat                                                            438
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
-          Intl.Segmenter                                                                 151
+          Intl.Segmenter                                                                 153
           Intl.RelativeTimeFormat                                                         72
     14  Functions of the web                                                           2,228
           Inspection                                                                     605
@@ -4463,8 +4463,6 @@ class ScopeAnalyzer:
         """The var that a function declared in a block of sloppy code is assigned to as well (B.3.2.1), or
         None where a lexical declaration or a parameter stands in the way."""
         name, owner = node.id.name, self.scope.function
-        if name == "arguments" and owner.kind == "function" and not owner.is_arrow:
-            return None
         scope = self.scope.parent
         while scope is not None and scope.kind in ("block", "switch", "loop", "catch", "with"):
             if name in scope.names and scope.kind != "catch":
@@ -25503,9 +25501,9 @@ Deva: hi-IN bh-IN bho-IN brx-IN kok-IN mai-IN mr-IN ne-NP sa-IN +pi-IN +sd-IN Ti
 cr-CA oj-CA Grek: el-GR grc-GR Hans: zh-CN hak-CN hsn-CN nan-CN wuu-CN +yue-CN Hebr: he-IL yi-UA Hant:
 +zh-TW lzh-CN yue-HK +hak-TW +nan-TW Mymr: my-MM +pi-MM Sinh: si-LK +pi-LK Thai: th-TH +pi-TH
 Avst: ae-IR Xsux: akk-IQ Armi: arc-IR Cher: chr-US Copt: cop-EG Thaa: dv-MV Goth: got-UA Gujr: gu-IN Armn:
-hy-AM hyw-AM Yiii: ii-CN Jpan: ja-JP Geor: ka-GE Khmr: km-KH Knda: kn-IN Kore: ko-KR Laoo: lo-LA Mlym: ml-IN Orya:
-or-IN Guru: pa-IN Olck: sat-IN Syrc: syr-IQ Taml: ta-IN Telu: te-IN Vaii: vai-LR Tfng: zgh-MA Adlm: +ff-GN
-Aghb: xag-AZ Ahom: aho-IN Bali: ban-ID Bamu: bax-CM Bass: bsq-LR Batk: bbc-ID Bhks: +sa-IN Bopo: +zh-TW
+hy-AM hyw-AM Yiii: ii-CN Jpan: ja-JP Geor: ka-GE Khmr: km-KH Knda: kn-IN Kore: ko-KR Laoo: lo-LA Mlym: ml-IN
+Orya: or-IN Guru: pa-IN Olck: sat-IN Syrc: syr-IQ Taml: ta-IN Telu: te-IN Vaii: vai-LR Tfng: zgh-MA
+Adlm: +ff-GN Aghb: xag-AZ Ahom: aho-IN Bali: ban-ID Bamu: bax-CM Bass: bsq-LR Batk: bbc-ID Bhks: +sa-IN Bopo: +zh-TW
 Brah: pka-IN Brai: +fr-FR Bugi: bug-ID Buhd: bku-PH Cakm: ccp-BD Cari: xcr-TR Cham: cjm-VN Chrs: xco-UZ
 Cprt: ecy-CY Diak: +dv-MV Dogr: doi-IN Dsrt: +en-US Egyp: egy-EG Elba: +sq-AL Elym: +arc-IR Glag: +cu-BG
 Gong: wsg-IN Gonm: esg-IN Gran: +sa-IN Hang: +ko-KR Hani: +zh-CN Hano: hnn-PH Hira: +ja-JP Hluw: hlu-TR
@@ -25581,7 +25579,8 @@ _LANGUAGE_ID = (r"(?P<language>[a-z]{2,3}|[a-z]{5,8})(?:-(?P<script>[a-z]{4}))?"
 _LOCALE_ID = re.compile(_LANGUAGE_ID + r"(?P<extensions>(?:-[a-wyz0-9](?:-[a-z0-9]{2,8})+)*)"
                         r"(?P<private>(?:-x(?:-[a-z0-9]{1,8})+)?)\Z")
 _KEYWORDS = re.compile(r"((?:-[a-z0-9]{3,8})*)((?:-[a-z0-9][a-z](?:-[a-z0-9]{3,8})*)*)\Z")
-_TRANSFORMED = re.compile(f"(?:-(?P<id>{_LANGUAGE_ID}))?" + r"(?P<fields>(?:-[a-z][0-9](?:-[a-z0-9]{3,8})+)*)\Z")
+_TRANSFORMED = re.compile(f"(?:-(?P<id>{_LANGUAGE_ID}))?"
+                          r"(?P<fields>(?:-[a-z][0-9](?:-[a-z0-9]{3,8})+)*)\Z")
 
 
 class LanguageTag:
@@ -25669,10 +25668,11 @@ class LanguageTag:
         keywords = [f"-{key}" + f"-{value}" * bool(value) for key, value in sorted(self.keywords.items())]
         if self.attributes or keywords:
             extensions["u"] = "".join([f"-{word}" for word in self.attributes] + keywords)
-        return self.base + "".join([f"-{kind}{extensions[kind]}" for kind in sorted(extensions)]) + self.private
+        kinds = "".join([f"-{kind}{extensions[kind]}" for kind in sorted(extensions)])
+        return self.base + kinds + self.private
 
     def maximized(self):
-        """(language, script, region) with the likely ones for those that are missing (UTS #35, part 1, 4.3)."""
+        """(language, script, region) the likely ones where they are missing (UTS #35, part 1, 4.3)."""
         language, script, region = self.language, self.script, self.region
         likely = likely_subtags()
         if language != "und" and script and region:
@@ -26045,7 +26045,8 @@ def apply_tag_options(tag, option):
         value = value.lower() if value.isascii() else ""
         if not re.fullmatch(form, value):
             raise JSRangeError(f"Incorrect locale information provided: {name} cannot be that text")
-        value = {"script": value.title(), "region": value.upper(), "variants": value.split("-")}.get(name, value)
+        value = {"script": value.title(), "region": value.upper(),
+                 "variants": value.split("-")}.get(name, value)
         if name == "variants" and len({*value}) < len(value):
             raise JSRangeError("Incorrect locale information provided: a variant stands there twice")
         setattr(tag, name, value)
@@ -26088,8 +26089,8 @@ def region_of_preferences(tag):
 
 #: Regions by the first day of their week, 1 to 7 (1 in all others), and by their weekend (6 and 7 in others).
 FIRST_DAYS = {6: "AF BH DJ DZ EG IQ IR JO KW LY OM QA SD SY", 5: "MV", 7: (
-    "AG AS BD BR BS BT BW BZ CA CO DM DO ET GT GU HK HN ID IL IN IS JM JP KE KH KR LA MH MM MO MT MX MZ NI NP PA"
-    " PE PH PK PR PT PY SA SG SV TH TT TW UM US VE VI WS YE ZA ZW")}
+    "AG AS BD BR BS BT BW BZ CA CO DM DO ET GT GU HK HN ID IL IN IS JM JP KE KH KR LA MH MM MO MT MX MZ "
+    "NI NP PA PE PH PK PR PT PY SA SG SV TH TT TW UM US VE VI WS YE ZA ZW")}
 WEEKENDS = {(4, 5): "AF", (5, 6): "BH DZ EG IQ IL JO KW LY OM QA SA SD SY YE", (5,): "IR", (7,): "IN UG"}
 #: Calendars beside gregory, which comes first except in two; where clocks of 12 hours are usual.
 CALENDARS_OF_REGIONS = {
@@ -26097,12 +26098,13 @@ CALENDARS_OF_REGIONS = {
     "ethiopic": "ET", "indian": "IN", "japanese": "JP", "dangi": "KR", "buddhist": "TH",
     "chinese": "CN CX HK MO SG TW",
     "islamic-civil islamic-tbla": (
-        "AE AF AL AZ BD BH DJ DZ EG EH ER ID IL IQ IR JO KM KW LB LY MA MR MV MY NE OM PK PS QA SD SY TD TJ TM TN"
-        " TR UZ XK YE")}
+        "AE AF AL AZ BD BH DJ DZ EG EH ER ID IL IQ IR JO KM KW LB LY MA MR MV MY NE OM PK PS QA SD SY TD TJ "
+        "TM TN TR UZ XK YE")}
 TWELVE_HOURS = (
-    "AE AG AL AR AS AU BB BD BH BM BN BO BS CA CL CO CR CU CY DJ DM DO DZ EC EG EH ER ET FJ FM GD GH GM GR GT GU"
-    " GY HK HN IN IQ JM JO KH KI KN KP KR KW KY LB LC LR LS LY MH MO MP MR MW MX MY NA NI NZ OM PA PE PG PH PK PR"
-    " PS PW PY QA SA SB SD SG SL SO SS SV SY SZ TC TD TN TO TT TW UM US UY VC VE VG VI VU WS YE ZM").split()
+    "AE AG AL AR AS AU BB BD BH BM BN BO BS CA CL CO CR CU CY DJ DM DO DZ EC EG EH ER ET FJ FM GD GH GM "
+    "GR GT GU GY HK HN IN IQ JM JO KH KI KN KP KR KW KY LB LC LR LS LY MH MO MP MR MW MX MY NA NI NZ OM "
+    "PA PE PG PH PK PR PS PW PY QA SA SB SD SG SL SO SS SV SY SZ TC TD TN TO TT TW UM US UY VC VE VG VI "
+    "VU WS YE ZM").split()
 #: Languages that keep their clock wherever they are spoken.
 HOURS_OF_LANGUAGES = {"fr-CA": "h23", "en-001": "h12", "ar-001": "h12", "en-GB": "h23"}
 COLLATIONS_OF_LANGUAGES = {
@@ -26112,8 +26114,9 @@ COLLATIONS_OF_LANGUAGES = {
 NUMBERS_OF_LANGUAGES = {"as": "beng", "bn": "beng", "mni": "beng", "mr": "deva", "ne": "deva", "sa": "deva",
                         "bho": "deva", "dz": "tibt", "fa": "arabext", "ks": "arabext", "ps": "arabext",
                         "my": "mymr", "sd": "arab", "ckb": "arab", "sat": "olck"}
-RIGHT_TO_LEFT = ("Adlm Arab Armi Avst Chrs Cprt Elym Hatr Hebr Hung Khar Lydi Mand Mani Mend Nbat Nkoo Orkh Palm"
-                 " Phli Phnx Prti Rohg Samr Sarb Sogd Syrc Thaa Yezi").split()
+RIGHT_TO_LEFT = (
+    "Adlm Arab Armi Avst Chrs Cprt Elym Hatr Hebr Hung Khar Lydi Mand Mani Mend Nbat Nkoo Orkh Palm Phli "
+    "Phnx Prti Rohg Samr Sarb Sogd Syrc Thaa Yezi").split()
 
 
 def entries_with(table, region):
@@ -26122,7 +26125,7 @@ def entries_with(table, region):
 
 
 def locale_list_method(name, key, find):
-    """A method get<name>s() of the values in common use, the one of the keyword `key` alone where it stands."""
+    """A method get<name>s() of the values in common use, that of the keyword `key` alone where it stands."""
     @LOCALE.method(name, 0)
     def method(realm, this, *_):
         value = this.tag.keywords.get(key)
@@ -26132,7 +26135,8 @@ def locale_list_method(name, key, find):
 def usual_calendars(tag):
     found = [name for names in entries_with(CALENDARS_OF_REGIONS, region_of_preferences(tag))
              for name in names.split()]
-    return found + ["gregory"] if found[:1] in (["persian"], ["buddhist"]) else ["gregory"] + found
+    found.insert(found[:1] in (["persian"], ["buddhist"]), "gregory")
+    return found
 
 
 def usual_hours(tag):
@@ -27315,7 +27319,8 @@ def segment_patterns():
     complex_scripts = r"[[\p{sc=Thai}\p{sc=Laoo}\p{sc=Khmr}\p{sc=Mymr}]&&[\p{L}\p{M}]]"
     letter = rf"[[\p{{Alphabetic}}]--[\p{{Ideo}}\p{{sc=Hira}}\p{{sc=Kana}}{extend}\p{{Mc}}{complex_scripts}]]"
     inside = rf"[:\u00b7\u0387\u05f4\u2027\ufe13\ufe55.\u2018\u2019\u2024\ufe52\uff07\uff0e']{follow}"
-    points = rf"[,;\u037e\u0589\u060c\u060d\u066c\u07f8\u2044\ufe10\ufe14.\u2018\u2019\u2024\ufe52\uff0e']{follow}"
+    points = (r"[,;\u037e\u0589\u060c\u060d\u066c\u07f8\u2044\ufe10\ufe14.\u2018\u2019\u2024\ufe52\uff0e']"
+              + follow)
     kana = r"[\p{sc=Kana}\u3031-\u3035\u309b\u309c\u30a0\u30fc\uff70]"
     word = (rf"(?:{letter}{follow}(?:{inside}(?={letter}))?|\p{{Nd}}{follow}(?:{points}(?=\p{{Nd}}))?"
             rf"|\p{{Pc}}{follow})+|(?:(?:{kana}|\p{{Pc}}){follow})+|{complex_scripts}+")
@@ -27325,7 +27330,8 @@ def segment_patterns():
     close, stop = r"[\p{Ps}\p{Pe}\p{Pi}\p{Pf}'\u0022]*[\p{Zs}\t]*", r"[.\u2024\ufe52\uff0e]"
     end = r"[\n\r\x85\u2028\u2029]"
     goes_on = rf"(?:[^\p{{L}}\p{{STerm}}\n\r\x85\u2028\u2029]*\p{{Ll}}|[,\-:;\u3001\p{{STerm}}])"
-    sentence = (rf"(?:[^\p{{STerm}}{stop}\n\r\x85\u2028\u2029]|[\p{{STerm}}--{stop}](?={close}[,\-:;\u3001\p{{STerm}}])"
+    sentence = (rf"(?:[^\p{{STerm}}{stop}\n\r\x85\u2028\u2029]"
+                rf"|[\p{{STerm}}--{stop}](?={close}[,\-:;\u3001\p{{STerm}}])"
                 rf"|{stop}(?:(?=\p{{Nd}})|(?<=\p{{Lu}}{stop})(?=\p{{Lu}})|(?={close}{goes_on})))*"
                 rf"(?:[{stop}\p{{STerm}}]{close}(?:\r\n|{end})?|\r\n|{end})?")
     return {"grapheme": grapheme, "word": words, "sentence": sentence}
