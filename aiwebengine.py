@@ -41967,7 +41967,7 @@ def response_no_content(host, options=undefined):
 
 
 class SharedStorage:
-    """The strings of one script, in memory. The other storages below have the same five methods; all may
+    """The strings of one script, in memory. The other storages below have the same methods; all may
     be called from any thread, and raise HostError for what cannot be kept."""
 
     def __init__(self):
@@ -41980,6 +41980,12 @@ class SharedStorage:
 
     def get(self, key):
         return self.items.get(key)
+
+    def peek(self, keys, limit):
+        """(start, size) of the values of keys that are there, by key: their first `limit` characters, and how
+        many these are in all; in a file and in Redis, bytes."""
+        return {key: (value[:limit], len(value)) for key in keys
+                if (value := self.items.get(key)) is not None}
 
     def set(self, key, value):
         with self.lock:
@@ -42325,6 +42331,15 @@ class StoredInFile:
                          to_sql(key))
         return self._text("getItem", rows[0][0], MAX_STORAGE_VALUE) if rows else None
 
+    def peek(self, keys, limit):
+        found = {}
+        for key in keys:
+            for start, size in self._run(
+                    "getItem", "SELECT substr(CAST(value AS BLOB), 1, ?2), length(CAST(value AS BLOB)) "
+                    "FROM items WHERE script = ?1 AND key = ?3", 4 * limit, to_sql(key)):
+                found[key] = (start or b"").decode("utf-8", "ignore")[:limit], size or 0
+        return found
+
     def set(self, key, value):
         self._run("setItem", "INSERT INTO items VALUES (?, ?, ?) "
                              "ON CONFLICT (script, key) DO UPDATE SET value = excluded.value",
@@ -42650,6 +42665,18 @@ def packed_command(command):
     return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
 
 
+#: Of each key: its value's first bytes, and how many there are, or -1.
+_REDIS_PEEK = """
+local found = {}
+for place = 2, #ARGV do
+  local value = redis.call('HGET', KEYS[1], ARGV[place])
+  found[#found + 1] = value and string.sub(value, 1, ARGV[1]) or ''
+  found[#found + 1] = value and #value or -1
+end
+return found
+"""
+
+
 class StoredInRedis:
     """The strings of one script as a Redis hash."""
 
@@ -42667,6 +42694,15 @@ class StoredInRedis:
     def get(self, key):
         value = self._run("getItem", "HGET", key)
         return None if value is None else value.decode("utf-8", "surrogatepass")
+
+    def peek(self, keys, limit):
+        names = [key.encode("utf-8", "surrogatepass") for key in keys]
+        try:
+            found = self.link.call("EVAL", _REDIS_PEEK, 1, self.key, 4 * limit, *names)
+        except RedisTrouble as error:
+            raise HostError(f"sharedStorage.getItem: {error}") from None
+        return {key: (start.decode("utf-8", "ignore")[:limit], size)
+                for key, start, size in zip(keys, found[::2], found[1::2]) if size >= 0}
 
     def set(self, key, value):
         self._run("setItem", "HSET", key, value)
@@ -44221,15 +44257,15 @@ class Pace:
 class Task(Outcome):
     """Work that another thread may do. `value()` returns what it returned, or raises what it raised."""
 
-    __slots__ = ("work", "pace", "result", "error")
+    __slots__ = ("work", "pace", "result", "error", "began")
 
     def __init__(self, work, pace):
         super().__init__()
         self.work, self.pace = work, pace
-        self.result = self.error = None
+        self.result = self.error = self.began = None
 
     def run(self):
-        started = time.perf_counter()
+        started = self.began = time.perf_counter()
         try:
             self.result = self.work()
         except BaseException as error:
@@ -44247,21 +44283,23 @@ class Call(Outcome):
     """One call of a script's handler, from the wait for its turn to its outcome. `make_context()` gives the
     argument, `convert(value)` what value() returns, which raises JSError, MissingHandler or ScriptBusy.
 
-    No thread waits for a promise: the call goes on when it is settled, or ends when its time is up.
+    No thread waits for a promise: the call goes on when it is settled, or ends when its time is up. It
+    `began` at a time of time.perf_counter(), or at once.
     """
 
     __slots__ = ("host", "handler", "what", "make_context", "convert", "pace", "pending", "result", "error",
-                 "__weakref__")
+                 "began", "__weakref__")
 
     def __init__(self, host, pace, handler, what, make_context, convert=None):
         self.done = False
         self.host, self.pace, self.handler, self.what = host, pace, handler, what
         self.make_context, self.convert = make_context, convert
-        self._listeners = self.pending = self.result = self.error = None
+        self._listeners = self.pending = self.result = self.error = self.began = None
 
     def run(self):
         """Calls the handler. Its turn has come."""
         host, started = self.host, time.perf_counter()
+        self.began = started
         try:
             outcome = host.realm.start(host.resolve(self.handler, self.what), self.make_context(),
                                        timeout=host.app.handler_timeout, convert=self.convert)
@@ -45823,9 +45861,13 @@ HEADS_REMEMBERED = 256
 RETRY_AFTER_SECONDS = 5
 _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-#: Requests that are remembered, and the largest body that is kept for sending one again.
+#: Requests that are remembered, the largest body that is kept for sending one again, what is kept of an
+#: answer's body, and what its header may take of that.
 REQUESTS_KEPT = 200
 MAX_KEPT_BODY = 16 * 1024
+MAX_KEPT_ANSWER = MAX_KEPT_BODY + 4 * 1024
+#: Who answered a request, where it was no script.
+FROM_FILE, FROM_GRAPHQL, FROM_SERVER = "public/", "GraphQL", "server"
 
 #: name -> function, filled by the section on pages: "error", "notice", "missing" make the Response with a
 #: page; a path makes the Response to a GET of that path.
@@ -46702,8 +46744,11 @@ class Key:
 
 
 class LoggedRequest(collections.namedtuple(
-        "LoggedRequest", "number head body size status seconds address time")):
-    """A request that was answered; `body` is None when it was too large to keep."""
+        "LoggedRequest", "number head body size status seconds address time source answer waited sending")):
+    """A request that was answered; `body` is None when it was too large to keep. `source` is the script that
+    answered, or FROM_…; `answer` the bytes of the answer, with the start of its body. Of the `seconds` until the
+    answer was there it `waited` for its script; after them, `sending` took so long: 0 when the system took
+    the answer at once, None while it has not taken all of it."""
 
     __slots__ = ()
 
@@ -46712,22 +46757,34 @@ class RequestLog:
     """The last requests, without those for the server's own pages."""
 
     def __init__(self):
-        self.entries = collections.deque(maxlen=REQUESTS_KEPT)
+        self.kept = collections.deque(maxlen=REQUESTS_KEPT)     # lists of what a LoggedRequest has
         self.total = 0
         self.lock = threading.Lock()
 
-    def add(self, head, body, status, seconds, address):
+    @property
+    def entries(self):
+        return list(map(LoggedRequest._make, list(self.kept)))
+
+    def add(self, head, body, status, seconds, address, source, answer, waited):
+        """Notes an answer; returns what a LoggedRequest is made from, whose last item may be set later, or
+        None for one that is not noted."""
         path = head.path
         if path.startswith("/engine") and (path == "/engine" or path[7] == "/"):
-            return
-        size, now = len(body), time.time()
-        kept = body if size <= MAX_KEPT_BODY else None
+            return None
+        size = len(body)
+        if size > MAX_KEPT_BODY:
+            body = None
+        if len(answer) > MAX_KEPT_ANSWER:
+            answer = answer[:MAX_KEPT_ANSWER]
         with self.lock:
             self.total += 1
-            self.entries.append(LoggedRequest(self.total, head, kept, size, status, seconds, address, now))
+            noted = [self.total, head, body, size, status, seconds, address, time.time(), source, answer,
+                     waited, 0.0]
+            self.kept.append(noted)
+        return noted
 
     def find(self, number):
-        return next((entry for entry in list(self.entries) if entry.number == number), None)
+        return next((entry for entry in self.entries if entry.number == number), None)
 
 
 # -- Fault injection ---------------------------------------------------------------------
@@ -47430,6 +47487,9 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         self.half_closed = False        # the client has said its last word
         self.served = False             # has a whole request come?
         self.forget_expected = None     # what to do when it goes while onConnect decides about it
+        self.source = FROM_SERVER       # who answers the request
+        self.began = None               # when that began, if another thread does it
+        self.noted = None               # the request in the log, while its answer is being sent
 
     # -- reading ----
 
@@ -47600,6 +47660,7 @@ class RequestAnswerer(RequestReader):
     def respond(self, body):
         """Answers the request in `self.head`."""
         head, self.started, self.body, self.served = self.head, time.perf_counter(), body, True
+        self.source, self.began = FROM_SERVER, None
         self.command, self.path = head.method, head.target
         self.address = head.client or self.peer
         self.closing = not head.keep_alive or self.server.stopping
@@ -47625,6 +47686,7 @@ class RequestAnswerer(RequestReader):
         else:
             awaited, then, self.awaited, self.then = self.awaited, self.then, None, None
             self.state = READING
+            self.began = self.began or awaited.began
             self.go_on_with(then, awaited)
         if self.state is READING:
             self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
@@ -47663,6 +47725,7 @@ class RequestAnswerer(RequestReader):
     def when_done(self, outcome, then):
         """then(outcome) once it is done: at once, or when the leader finds time."""
         if outcome.done:
+            self.began = self.began or outcome.began
             then(outcome)
             return
         self.awaited, self.then = outcome, then
@@ -47841,6 +47904,7 @@ class RequestAnswerer(RequestReader):
         path = self.find_static(head)
         if path is None:
             return None
+        self.source = FROM_FILE
         if path.endswith(os.sep):
             query = head.target.partition("?")[2]
             place = urllib.parse.quote(head.path) + "/" + ("?" + query if query else "")
@@ -47888,7 +47952,7 @@ class ScriptCaller(RequestAnswerer):
 
     def graphql(self, head, body):
         """Answers a request to an endpoint of GraphQL; False when the path is none."""
-        service, path = self.app.graphql, head.path
+        service, path, self.source = self.app.graphql, head.path, FROM_GRAPHQL
         if path == "/graphql":
             if wants_graphql_explorer(head.method, head.fields) and "explorer" in PAGES:
                 self.reply(PAGES["explorer"](self.server, head))
@@ -47907,6 +47971,7 @@ class ScriptCaller(RequestAnswerer):
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
             return self.graphql_plain(head, path[len(GRAPHQL_SUBSCRIPTION_PATH):])
         else:
+            self.source = FROM_SERVER
             return False
         return True
 
@@ -48013,6 +48078,7 @@ class ScriptCaller(RequestAnswerer):
     def call_route(self, route, head, params, body):
         """Runs a handler and sends what it returns."""
         host, what = route.host, f"route {route.method} {route.path}"
+        self.source = host.name
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
         address, requests = self.address, []
@@ -48132,6 +48198,7 @@ class StreamOpener(ScriptCaller):
 
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
+        self.source = route.host.name
         self.check_room()
         metadata = self.query_metadata(head)
         if route.on_connect is None:
@@ -48224,7 +48291,7 @@ class StreamOpener(ScriptCaller):
             self.server.chaos.end_later(connection, fate.rules, fate.kill)
         self.state = TAKEN
         self.received = b""
-        self.note(200)
+        self.note(200, (_STREAM_HEAD + extra).encode("latin-1"))
 
     def ask_script(self, head, route, metadata):
         """Calls onConnect, and lets the client in or refuses it. What is sent meanwhile is for the client
@@ -48305,17 +48372,21 @@ class RequestHandler(StreamOpener):
             self.file = response.file
         elif response.file is not None:
             response.file.close()
-        self.note(status)
+        self.note(status, data)
         self.write(data)
 
-    def note(self, status):
+    def note(self, status, answer=b""):
         """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
         if head is not None and not head.path.startswith(LIVE_PATH):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
-            self.server.requests.add(head, self.body, status, seconds, self.address)
+            self.noted = self.server.requests.add(
+                head, self.body, status, seconds, self.address, self.source, answer,
+                self.began - self.started if self.began is not None else 0.0)
+        else:
+            self.noted = None
 
     def write(self, data):
         try:
@@ -48328,6 +48399,8 @@ class RequestHandler(StreamOpener):
         if done < len(data) or self.file is not None:
             self.unsent = memoryview(data)[done:]
             self.state = WRITING
+            if self.noted is not None:
+                self.noted[-1] = None
             self.deadline = self.server.clock + RESPONSE_SECONDS
             if len(self.unsent) > RECEIVE_BYTES:
                 self.server.later(0, self.server.shed_unsent)
@@ -48350,6 +48423,9 @@ class RequestHandler(StreamOpener):
         except (BlockingIOError, InterruptedError):
             return False
         self.unsent = b""
+        if self.noted is not None:
+            entry = LoggedRequest._make(self.noted)
+            self.noted[-1], self.noted = time.perf_counter() - self.started - entry.seconds, None
         if self.closing:
             self.finish()
             return False
@@ -49597,7 +49673,12 @@ MAX_SHOWN_FRAMES = 30
 MAX_SHOWN_PATHS = 200
 MAX_SHOWN_BODY = 2000
 #: Header fields whose values no page shows.
-SECRET_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
+SECRET_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization", "set-cookie"))
+
+
+def shown_fields(pairs):
+    """Header fields as pages show them: without secrets."""
+    return [[name, "(not shown)" if name.lower() in SECRET_FIELDS else value] for name, value in pairs]
 
 
 #: A marked word that is beyond the edge of its box comes into view, when the box is seen first.
@@ -49704,9 +49785,8 @@ def render_request(head, body):
             shown = "(not text)"
         parts.append(f'<details class="more" open><summary>Body, {len(body):,} bytes</summary>'
                      f"{render_lines(shown)}</details>")
-    fields = [(name, "(not shown)" if name in SECRET_FIELDS else value)
-              for name, value in head.fields.items()]
-    parts.append('<details class="more"><summary>Headers</summary>' + render_facts(fields) + "</details>")
+    parts.append('<details class="more"><summary>Headers</summary>'
+                 + render_facts(shown_fields(head.fields.items())) + "</details>")
     return "\n".join(parts)
 
 
@@ -50134,7 +50214,8 @@ def request_facts(entry):
     head = entry.head
     return {"number": entry.number, "time": entry.time, "method": head.method,
             "target": clip(head.target, MAX_PREVIEW), "status": entry.status,
-            "ms": milliseconds(entry.seconds), "address": entry.address, "size": entry.size}
+            "ms": milliseconds(entry.seconds), "address": entry.address, "size": entry.size,
+            "source": entry.source}
 
 
 def script_view(app, name):
@@ -50145,6 +50226,32 @@ def script_view(app, name):
     return {"name": name, "known": known or name == "server" or name in app.log.kept,
             "state": script_state(app, name) if known else None,
             "error": None if trouble is None else error_facts(trouble), "loads": failure is None}
+
+
+def storage_view(app, query):
+    """The sharedStorage of a script: the keys that contain all the words of `q`, and the starts of their
+    values. Keys are JSON texts, for they may have half characters, which no other way keeps."""
+    name, words = query.get("name", ""), query.get("q", "").lower().split()
+    name = name or min((*app.hosts, *app.failures), default="")
+    if name not in app.hosts and name not in app.failures:
+        return {"name": name, "known": False}
+    view = {"name": name, "known": True, "where": storage_place(app), "trouble": "", "items": []}
+    try:
+        storage = app.storage_of(name)
+        keys = storage.keys()
+        wanted = [key for key in keys if all(word in key.lower() for word in words)]
+        found = storage.peek(wanted[:MAX_SHOWN_ROWS], MAX_PREVIEW)
+        view["items"] = [{"key": json.dumps(key), "start": start, "size": size}
+                         for key, (start, size) in found.items()]
+    except HostError as error:
+        return {**view, "trouble": str(error)}
+    return {**view, "count": len(keys), "wanted": len(wanted)}
+
+
+def storage_place(app):
+    if app.storage is None:
+        return "in memory, until the server ends"
+    return f"in the file {app.storage.path}" if isinstance(app.storage, StorageFile) else "in Redis"
 
 
 def connection_key(connection):
@@ -50271,7 +50378,7 @@ DASHBOARD_SECONDS = 0.5
 #: Dashboards that may be open at the same time.
 MAX_DASHBOARDS = 32
 #: What a dashboard may look at.
-VIEWS = ("overview", "stream", "script", "requests")
+VIEWS = ("overview", "stream", "script", "requests", "storage")
 #: Looks without anybody there before the dashboard's thread ends: a page may be changing its view.
 IDLE_LOOKS = 4
 #: A dashboard that reads slowly gets no news while so many bytes wait for it.
@@ -50368,6 +50475,8 @@ class Dashboard:
             parts["view"] = json_text(stream_view(self.app, viewer.query, self.shown))
         elif viewer.view == "script":
             parts["view"] = json_text(script_view(self.app, viewer.query.get("name", "")))
+        elif viewer.view == "storage":
+            parts["view"] = json_text(storage_view(self.app, viewer.query))
         changed = {name: text for name, text in parts.items() if viewer.told.get(name) != text}
         viewer.told.update(changed)
         self.add_counts(viewer, changed, first)
@@ -50429,6 +50538,8 @@ def dashboard_events(handler, head, body):
     view = head.query.get("view", VIEWS[0])
     if view not in VIEWS:
         raise Refusal(400, f"There is no view {clip(view, 60)}; the views are {', '.join(VIEWS)}")
+    if view == "storage":               # the token is not enough
+        check_local(head, handler.address)
     if head.method == "HEAD":
         return Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")])
     server = handler.server
@@ -50461,8 +50572,8 @@ WHOLE_NUMBER, SOME_OBJECT, ANYTHING = (str, int), (str, dict), object
 _WISHES = {str: "a string", WHOLE_NUMBER: "a string or a whole number", SOME_OBJECT: "a string or an object"}
 
 
-def asked(head, body, **kinds):
-    """What a request's JSON body has by these names, as texts; raises Refusal when one is missing."""
+def asked_object(head, body, kinds):
+    """A request's JSON body, which has these names; raises Refusal when one is missing."""
     if head.content_type != "application/json":
         raise Refusal(415, "Send a JSON object, with Content-Type: application/json")
     try:
@@ -50476,6 +50587,12 @@ def asked(head, body, **kinds):
             raise Refusal(400, f"The JSON object must have {', '.join(kinds)}; {name} is missing")
         if not isinstance(wish[name], kind) or isinstance(wish[name], bool) and kind is not ANYTHING:
             raise Refusal(400, f"{name} must be {_WISHES[kind]}")
+    return wish
+
+
+def asked(head, body, **kinds):
+    """What a request's JSON body has by these names, as texts."""
+    wish = asked_object(head, body, kinds)
     return [wish[name] if isinstance(wish[name], str) else json_text(wish[name]) for name in kinds]
 
 
@@ -50541,11 +50658,74 @@ def logged_request(handler, head, body):
     """A request of the log (`?number=`) with its headers and body. With `--workers` every process has a
     log; `worker` says whose is meant."""
     entry = find_request(handler, head.query.get("number", ""), head.query.get("worker", ""))
-    headers = [[name, "(not shown)" if name in SECRET_FIELDS else value]
-               for name, value in entry.head.fields.items()]
     text = None if entry.body is None else clip(entry.body.decode("utf-8", "replace"), MAX_DETAIL)
-    return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers,
-                        "body": text})
+    scripted = entry.source not in (FROM_FILE, FROM_SERVER)
+    return json_answer({**request_facts(entry), "target": entry.head.target,
+                        "headers": shown_fields(entry.head.fields.items()), "body": text,
+                        "waited": milliseconds(entry.waited) if scripted else None,
+                        "handled": milliseconds(entry.seconds - entry.waited) if scripted else None,
+                        "sending": milliseconds(entry.sending), "answer": answer_facts(entry),
+                        "curl": curl_command(handler.server, entry)})
+
+
+def answer_facts(entry):
+    """An answer of the log: its header, the `size` of its body, and the body's start as text, or None where
+    there is nothing that could be shown (why is in `note`)."""
+    header, _, body = entry.answer.partition(b"\r\n\r\n")
+    lines = header.decode("latin-1").split("\r\n")
+    fields = [line.partition(": ")[::2] for line in lines[1:] if line]
+    of = {name.lower(): value for name, value in fields}
+    size = int(of.get("content-length", len(body)))
+    facts = {"line": lines[0], "headers": shown_fields(fields), "size": size, "body": None, "note": ""}
+    if of.get("content-type", "").startswith("text/event-stream"):
+        return {**facts, "note": "an event stream; the dashboard shows its messages under its path"}
+    if entry.head.method == "HEAD" or not size:
+        return {**facts, "note": "no body"}
+    kept = body[:MAX_KEPT_BODY]
+    try:
+        if "content-encoding" in of or b"\0" in kept:
+            raise ValueError
+        text = kept.decode("utf-8", "strict" if len(kept) == size else "ignore")
+    except ValueError:
+        return {**facts, "note": f"{size:,} bytes that are not text"}
+    if not kept:
+        return {**facts, "note": f"{size:,} bytes of a file, which are not kept"}
+    return {**facts, "body": text, "note": "" if len(kept) == size
+            else f"the first {len(kept):,} of {size:,} bytes"}
+
+
+#: Header fields that curl sends by itself, or that belong to the connection.
+_NOT_FOR_CURL = frozenset(("host", "content-length", "transfer-encoding", "connection", "keep-alive", "expect",
+                           "accept-encoding"))
+
+
+def curl_command(server, entry):
+    """The command for a POSIX shell that makes a request of the log again, without its secrets, or None when
+    no command line can hold its body."""
+    head, body = entry.head, entry.body
+    if body is None or b"\0" in body:
+        return None
+    try:
+        text = body.decode()
+        fields = [(name, value.encode("latin-1").decode("utf-8")) for name, value in head.fields.items()
+                  if name not in _NOT_FOR_CURL and name not in SECRET_FIELDS]
+    except UnicodeDecodeError:
+        return None
+    plain = head.target.startswith("/")
+    url = f"http://{head.host or urllib.parse.urlsplit(server.url).netloc}{head.target if plain else '/'}"
+    parts = [[shlex.quote(url)]]
+    parts += [["--globoff"]] if re.search(r"[][{}]", url) else []
+    parts += [["--path-as-is"]] if re.search(r"/\.\.?(?:[/?]|$)", url) else []
+    parts += [] if plain else [["--request-target", shlex.quote(head.target)]]
+    if head.method == "HEAD":
+        parts.append(["--head"])
+    elif head.method != ("POST" if body else "GET"):
+        parts.append(["--request", head.method])
+    given = [f"{name}: {value}" if value else f"{name};" for name, value in fields]
+    given += ["content-type:"] if body and "content-type" not in head.fields else []
+    parts += [["--header", shlex.quote(line)] for line in given]
+    parts += [["--data-raw", shlex.quote(text)]] if body else []
+    return " \\\n  ".join(" ".join(part) for part in [["curl", *parts[0]], *parts[1:]])
 
 
 def find_request(handler, number, worker=""):
@@ -50591,12 +50771,39 @@ def send_again(server, entry):
         answer = connection.getresponse()
         stream = answer.getheader("content-type", "").startswith("text/event-stream")
         data = b"" if stream else answer.read(MAX_REPLAY_BYTES)
-        return {"status": answer.status, "reason": answer.reason, "headers": answer.getheaders(),
+        return {"status": answer.status, "reason": answer.reason,
+                "headers": shown_fields(answer.getheaders()),
                 "ms": milliseconds(time.perf_counter() - started),
                 "body": "(an event stream; open it in a page of its own)" if stream
                 else data.decode("utf-8", "replace")}
     finally:
         connection.close()
+
+
+@local_page("POST", "/engine/storage")
+def script_storage(handler, head, body):
+    """An item of a script's sharedStorage: `script`, `key`, and the `value` that it is to have; null removes
+    it, and without one nothing changes. Answers with the value that it has now, or null."""
+    wish = asked_object(head, body, {"script": str, "key": str})
+    app, name, key = handler.app, wish["script"], wish["key"]
+    if name not in app.hosts and name not in app.failures:
+        raise Refusal(404, f"There is no script {name}")
+    value = wish.get("value")
+    if value is not None and not isinstance(value, str):
+        raise Refusal(400, "value must be a string, or null to remove the item")
+    for what, text, limit in (("key", key, MAX_STORAGE_KEY), ("value", value or "", MAX_STORAGE_VALUE)):
+        if len(text) > limit:
+            raise Refusal(400, f"The {what} can have {limit:,} characters, but has {len(text):,}")
+    storage = app.storage_of(name)
+    try:
+        if value is not None:
+            storage.set(key, value)
+        elif "value" in wish:
+            storage.remove(key)
+        text = json.dumps({"value": storage.get(key)})      # in ASCII, so that half characters stay
+        return Response(200, JSON_TYPE, text.encode(), [("Cache-Control", "no-store")])
+    except HostError as error:
+        raise Refusal(503, str(error)) from None
 
 
 @local_page("POST", "/engine/evaluate")
