@@ -220,52 +220,52 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                118
           GraphQL service                                                                725
-    19  Host API                                                                       2,299
+    19  Host API                                                                       2,335
           Arguments                                                                      166
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
           ResponseBuilder                                                                144
-          sharedStorage                                                                   87
-          Storage in a file                                                              311
+          sharedStorage                                                                   93
+          Storage in a file                                                              320
           Relays                                                                          44
-          Redis                                                                          774
+          Redis                                                                          795
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,159
+    20  Scripts: loading and hot reload                                                2,161
           Log                                                                            198
           Causes of errors                                                               249
           Errors of scripts                                                               80
-          Calls                                                                          217
+          Calls                                                                          219
           Routes                                                                         167
           Imported files                                                                  62
           One script                                                                     381
           All scripts                                                                    618
           Live pages                                                                     123
-    21  HTTP server                                                                    3,396
+    21  HTTP server                                                                    3,434
           Request heads                                                                  200
           Request bodies                                                                 248
           Responses of handlers                                                          158
           Who may ask                                                                    219
-          The last requests                                                               32
+          The last requests                                                               47
           Fault injection                                                                336
           Live pages                                                                      46
           Static files                                                                   264
-          One connection: reading                                                        216
-          One connection: answering                                                      289
-          One connection: GraphQL and routes of scripts                                  244
-          One connection: streams                                                        130
-          One connection: writing                                                        135
+          One connection: reading                                                        219
+          One connection: answering                                                      293
+          One connection: GraphQL and routes of scripts                                  246
+          One connection: streams                                                        131
+          One connection: writing                                                        144
           Requests as scripts see them                                                   180
           The server                                                                     590
-    22  Pages                                                                          3,968
-          Page kit                                                                       124
+    22  Pages                                                                          4,300
+          Page kit                                                                       134
           Live pages                                                                     209
-          Errors                                                                         300
+          Errors                                                                         304
           For monitors                                                                   120
-          Dashboard: facts                                                               313
-          Dashboard: the live channel                                                    175
-          Dashboard: actions                                                             231
-          Dashboard: the look                                                            315
-          Dashboard: the script                                                          773
+          Dashboard: facts                                                               340
+          Dashboard: the live channel                                                    179
+          Dashboard: actions                                                             327
+          Dashboard: the look                                                            361
+          Dashboard: the script                                                          918
           QR codes                                                                       153
           For other devices                                                               38
           Fault injection                                                                 25
@@ -49290,6 +49290,7 @@ PALETTE = """
   --accent: light-dark(#0b62c4, #77b2f5); --on-accent: light-dark(#ffffff, #0b1c2e);
   --ok: light-dark(#227a3d, #6cc58a); --warn: light-dark(#8a5a00, #e3b341);
   --bad: light-dark(#b3261e, #ff8a80); --mark: light-dark(#fdecea, #45211f);
+  --shade: light-dark(rgb(0 0 0 / .14), rgb(0 0 0 / .6));
   --sans: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
 """
@@ -49319,7 +49320,7 @@ header .name { font-size: 15px; font-weight: 650; letter-spacing: -.01em; color:
 header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
 .dot { display: inline-block; flex: none; width: .55rem; height: .55rem; border-radius: 50%;
        background: var(--faint); margin-right: .45rem; vertical-align: .02rem; }
-button, input { font: inherit; color: inherit; }
+button, input, select { font: inherit; color: inherit; }
 button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
          cursor: pointer; }
 button:hover { background: var(--hover); }
@@ -49331,6 +49332,15 @@ button.link:hover { text-decoration: underline; }
 input:is([type=text], [type=search]), textarea { width: 100%; padding: .35rem .6rem; color: inherit;
        border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
 textarea, input.code { font: 13px/1.5 var(--mono); }
+select { padding: .2rem .4rem; border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
+/* What scrolls shows a shade at the edges behind which there is more. */
+.scroll { overflow: auto; background: no-repeat var(--paper); background-image:
+  linear-gradient(to right, var(--paper), transparent), linear-gradient(to left, var(--paper), transparent),
+  linear-gradient(to top, var(--paper), transparent), linear-gradient(to right, var(--shade), transparent),
+  linear-gradient(to left, var(--shade), transparent), linear-gradient(to top, var(--shade), transparent);
+  background-size: 2.5rem 100%, 2.5rem 100%, 100% 2.5rem, .7rem 100%, .7rem 100%, 100% .7rem;
+  background-position: left, right, bottom, left, right, bottom;
+  background-attachment: local, local, local, scroll, scroll, scroll; }
 """
 
 #: What the scripts of pages begin with.
@@ -50885,7 +50895,7 @@ html { scrollbar-gutter: stable; }
 /* Frame of the page */
 header { position: sticky; top: 0; z-index: 2; gap: .1rem 1.25rem; }
 nav { display: flex; gap: .25rem; }
-nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); }
+nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); white-space: nowrap; }
 nav a:hover { background: var(--hover); text-decoration: none; }
 nav a[aria-current] { background: var(--chosen); color: var(--ink); }
 #live { margin-left: auto; color: var(--soft); font-size: .85rem; }
@@ -50897,9 +50907,10 @@ nav a[aria-current] { background: var(--chosen); color: var(--ink); }
   border-bottom: 1px solid var(--line); }
 main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
 h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
+h3 { font-size: .85rem; font-weight: 620; margin: 0; }
 .top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
 .top .back { font-size: .9rem; }
-.top .actions { margin-left: auto; display: flex; gap: .5rem; }
+.top .actions { margin-left: auto; display: flex; gap: .5rem; align-items: baseline; }
 
 /* Tiles and panels */
 .tiles { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: .75rem; margin: 0 0 1rem; }
@@ -50915,8 +50926,7 @@ h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left:
 .panel > .head h2 { margin-right: auto; }
 .panel > .body { padding: 0 1rem 1rem; }
 .panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
-.scroll { contain: content; overflow: auto; max-height: 28rem; overscroll-behavior: contain;
-  border-radius: 0 0 10px 10px; }
+.scroll { contain: content; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
 .scroll.tall { max-height: 36rem; }
 .scroll.full { max-height: none; }
 .two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
@@ -50948,6 +50958,7 @@ tr.pick { cursor: pointer; }
         padding: 0 .4rem; margin: 0 .25rem .15rem 0; font: 12px/1.55 var(--mono); overflow-wrap: anywhere; }
 .rate { display: flex; align-items: center; gap: .75rem; }
 .rate b { font-weight: 400; min-width: 2.5rem; }
+.state { display: flex; align-items: baseline; }
 .why { display: flex; gap: .4rem; }
 .why span { overflow-wrap: anywhere; }
 svg.spark { display: block; width: 7.5rem; height: 1.5rem; }
@@ -50961,6 +50972,7 @@ input[type=search] { width: 13rem; max-width: 100%; }
 textarea { display: block; resize: vertical; }
 label { display: block; font-size: .8rem; color: var(--soft); }
 label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; margin-right: .7rem; }
+.head label.flag { margin-right: 0; }
 .send { display: grid; grid-template-columns: 2fr 1fr auto; gap: .6rem; align-items: end; }
 .send.faults { grid-template-columns: 1fr auto auto; }
 .send textarea, .send input, .send button { height: 2.4rem; }
@@ -50975,6 +50987,10 @@ pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
          padding: .6rem 0; margin: .6rem 0; }
 .frame.tall { max-height: 32rem; overflow: auto; }
 pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
+#request pre.frame { max-height: 24rem; margin: .3rem 0 .6rem; min-height: 2.8rem; }
+dialog { max-width: 30rem; border: 1px solid var(--line); border-radius: 10px; background: var(--paper);
+  color: var(--ink); overflow-wrap: anywhere; }
+dialog::backdrop { background: rgb(0 0 0 / .35); }
 .frame div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
 .frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
 .frame i { display: inline-block; width: 3.2em; color: var(--faint); font-style: normal; user-select: none; }
@@ -51002,6 +51018,7 @@ pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
 @media (max-width: 60rem) { .two, .two.uneven { grid-template-columns: minmax(0, 1fr); } }
 @media (max-width: 40rem) {
   header { padding: .5rem .9rem; }
+  header nav { order: 1; width: 100%; margin: 0 -.65rem; flex-wrap: wrap; gap: 0; }
   main { padding: .9rem .7rem 3rem; }
   .tiles { gap: .5rem; }
   .tile { padding: .45rem .65rem .5rem; }
@@ -51036,7 +51053,9 @@ DASHBOARD_BODY = r"""
   <nav aria-label="Views">
     <a href="#/" id="nav-overview">Overview</a>
     <a href="#/requests" id="nav-requests">Requests</a>
+    <a href="#/storage" id="nav-storage">Storage</a>
     <a href="#/script/server" id="nav-log">Server log</a>
+    <a href="graphql">GraphQL</a>
     <a href="engine/docs">Docs</a>
   </nav>
   <span id="live" role="status" data-state="wait"><span class="dot"></span><span id="live-text">connecting</span></span>
@@ -51044,29 +51063,38 @@ DASHBOARD_BODY = r"""
 <div id="faults" role="status" hidden></div>
 <main>
 <noscript><p>The dashboard needs JavaScript. <a href="engine/metrics">The figures</a> do not.</p></noscript>
+<div class="top">
+  <a class="back" id="back" href="#/">Overview</a><h1 id="title">Overview</h1><span class="soft" id="facts"></span>
+  <span id="other-logs"></span>
+  <span class="actions" id="script-actions">
+    <a href="#/" id="to-storage">Storage</a>
+    <button id="open-source" aria-expanded="false">Open source</button>
+    <button id="reload" class="main">Reload</button>
+  </span>
+</div>
 
 <div id="view-overview" hidden>
   <div class="tiles" id="tiles"></div>
   <section class="panel">
     <div class="head"><h2>Scripts<small id="n-scripts"></small></h2></div>
-    <div class="scroll"><table id="scripts"></table></div>
+    <div class="scroll" tabindex="0"><table id="scripts"></table></div>
   </section>
   <section class="panel">
     <div class="head"><h2>Streams<small id="n-streams"></small></h2></div>
-    <div class="scroll"><table id="streams"></table></div>
+    <div class="scroll" tabindex="0"><table id="streams"></table></div>
   </section>
   <section class="panel">
     <div class="head"><h2>Routes<small id="n-routes"></small></h2></div>
-    <div class="scroll"><table id="routes"></table></div>
+    <div class="scroll" tabindex="0"><table id="routes"></table></div>
   </section>
   <div class="two">
     <section class="panel">
       <div class="head"><h2>Latest requests</h2><a class="small" href="#/requests">All requests</a></div>
-      <div class="scroll"><table id="latest"></table></div>
+      <div class="scroll" tabindex="0"><table id="latest"></table></div>
     </section>
     <section class="panel">
       <div class="head"><h2>GraphQL<small id="n-graphql"></small></h2><a class="small" href="graphql">Explorer</a></div>
-      <div class="scroll"><table id="graphql"></table></div>
+      <div class="scroll" tabindex="0"><table id="graphql"></table></div>
     </section>
   </div>
   <section class="panel" id="chaos" hidden>
@@ -51084,9 +51112,6 @@ DASHBOARD_BODY = r"""
 </div>
 
 <div id="view-stream" hidden>
-  <div class="top">
-    <a class="back" href="#/">Overview</a><h1 id="stream-path"></h1><span class="soft" id="stream-facts"></span>
-  </div>
   <p class="bad" id="stream-gone" hidden>No script registers this stream at the moment.</p>
   <div id="stream-parts" hidden>
   <section class="panel">
@@ -51112,7 +51137,7 @@ DASHBOARD_BODY = r"""
     <section class="panel">
       <div class="head"><h2>Messages<small id="n-messages"></small></h2>
         <button id="hold" aria-pressed="false">Hold</button></div>
-      <div class="scroll tall"><table id="messages"></table></div>
+      <div class="scroll tall" tabindex="0"><table id="messages"></table></div>
     </section>
     <div>
       <section class="panel" id="chosen" aria-live="polite" hidden>
@@ -51126,7 +51151,7 @@ DASHBOARD_BODY = r"""
       <section class="panel">
         <div class="head"><h2>Connections<small id="n-connections"></small></h2>
           <input type="search" id="q" placeholder="room=general" aria-label="Search metadata and addresses"></div>
-        <div class="scroll tall"><table id="connections"></table></div>
+        <div class="scroll tall" tabindex="0"><table id="connections"></table></div>
       </section>
     </div>
   </div>
@@ -51134,14 +51159,6 @@ DASHBOARD_BODY = r"""
 </div>
 
 <div id="view-script" hidden>
-  <div class="top">
-    <a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
-    <span id="other-logs"></span>
-    <span class="actions">
-      <button id="open-source" aria-expanded="false">Open source</button>
-      <button id="reload" class="main">Reload</button>
-    </span>
-  </div>
   <p class="answer" id="script-answer" role="status"></p>
   <section class="panel" id="trouble" hidden>
     <div class="head"><h2 id="trouble-headline" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
@@ -51175,20 +51192,59 @@ DASHBOARD_BODY = r"""
 <div id="view-requests" hidden>
   <section class="panel" id="request" hidden>
     <div class="head"><h2 id="request-line" class="mono"></h2>
+      <button id="copy-curl">Copy as curl</button>
       <button id="replay" class="main">Send again</button><button id="request-close">Close</button></div>
-    <div class="body two">
-      <div><p class="small soft" id="request-facts"></p><pre id="request-text"></pre></div>
-      <div><p class="small soft" id="replay-facts" role="status"></p><pre id="replay-text"></pre></div>
+    <div class="body">
+      <p class="small soft" id="request-facts"></p>
+      <div class="two">
+        <div><h3>Request</h3><pre class="frame" id="request-text" tabindex="0"></pre></div>
+        <div><h3>Answer</h3><p class="small soft" id="answer-note" hidden></p>
+          <pre class="frame" id="answer-text" tabindex="0"></pre></div>
+      </div>
+      <div id="replayed" hidden><h3 id="replay-facts" role="status"></h3>
+        <pre class="frame" id="replay-text" tabindex="0"></pre></div>
     </div>
   </section>
   <section class="panel">
     <div class="head"><h2>Requests<small id="n-requests"></small></h2>
-      <label class="flag"><input type="checkbox" id="only-errors"> errors only</label>
+      <label class="flag"><input type="checkbox" id="hide-files" checked> hide files</label>
+      <label class="flag">from <select id="by-source"><option value="">all scripts</option></select></label>
+      <label class="flag">method <select id="by-method"><option value="">all</option></select></label>
+      <label class="flag">status <select id="by-status"><option value="">all</option>
+        <option value="2">2xx</option><option value="3">3xx</option><option value="4">4xx</option>
+        <option value="5">5xx</option><option value="e">errors</option></select></label>
       <input type="search" id="request-q" placeholder="Search path or method" aria-label="Search requests"></div>
     <div class="scroll full"><table id="requests"></table></div>
   </section>
 </div>
+
+<div id="view-storage" hidden>
+  <section class="panel" id="item" hidden>
+    <form id="item-form">
+      <div class="head"><h2 id="item-title">New item</h2>
+        <button class="main">Save</button><button type="button" id="item-remove">Delete</button>
+        <button type="button" id="item-close">Close</button></div>
+      <div class="body">
+        <label id="item-key-label">Key <input class="code" type="text" id="item-key" spellcheck="false"
+          autocomplete="off"></label>
+        <label>Value, always a string <textarea id="item-value" rows="8" spellcheck="false"></textarea></label>
+        <p class="answer" id="item-answer" role="status"></p>
+      </div>
+    </form>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>sharedStorage<small id="n-items"></small></h2>
+      <label class="flag">of <select id="storage-script"></select></label>
+      <input type="search" id="item-q" placeholder="Search keys" aria-label="Search keys">
+      <button id="item-new">New item</button></div>
+    <div class="scroll full"><table id="items"></table></div>
+  </section>
+</div>
 </main>
+<dialog id="ask" aria-labelledby="ask-text"><form method="dialog">
+  <p id="ask-text"></p>
+  <button class="main" id="ask-yes" value="yes"></button> <button value="no">Cancel</button>
+</form></dialog>
 """
 
 
@@ -51257,7 +51313,7 @@ function makeCell(cell) {
   if (cell.href) return [el("a", { href: cell.href, class: cell.kind }, ...content)];
   if (cell.verdict) return [why(cell.verdict)];
   if (cell.lines) return cell.lines.flatMap(makeCell);
-  if (cell.dot) return [el("span", { class: "dot " + cell.dot }), cell.text];
+  if (cell.dot) return [el("span", { class: "state" }, el("span", { class: "dot " + cell.dot }), cell.text)];
   if (cell.button) return [el("button", { class: "link time", text: cell.button, title: cell.title })];
   return [el("span", { class: cell.kind }, ...content)];
 }
@@ -51384,7 +51440,8 @@ function connect() {
   if (chosen) query.set("message", chosen);
   if (focus) query.set("connection", focus);
   if (held || paused) query.set("hold", heldAt);
-  if (at.view === "stream" && $("q").value.trim()) query.set("q", $("q").value.trim());
+  const words = { stream: $("q"), storage: $("item-q") }[at.view]?.value.trim();
+  if (words) query.set("q", words);
   let first = true;
   events = new EventSource("engine/events?" + query);
   events.onopen = () => { first = true; status("live", "live"); };
@@ -51429,13 +51486,15 @@ async function ask(path, wish) {
 // -- views --
 
 const VIEWS = { overview: renderOverview, stream: renderStream, script: renderScript,
-  requests: renderRequests };
+  requests: renderRequests, storage: renderStorage };
+const TITLES = { overview: "Overview", requests: "Requests", storage: "Storage" };
 
 function placeOf(hash) {
   const [, view = "", part = ""] = hash.split("/");
   let name = "";
   try { name = decodeURIComponent(part); } catch { /* a broken link shows the overview */ }
   if (view === "requests") return { view, name: "" };
+  if (view === "storage") return { view, name };
   return (view === "stream" || view === "script") && name ? { view, name } : { view: "overview", name: "" };
 }
 function go() {
@@ -51445,8 +51504,14 @@ function go() {
   for (const view of Object.keys(VIEWS)) $("view-" + view).hidden = view !== at.view;
   mark("overview", at.view === "overview");
   mark("requests", at.view === "requests");
+  mark("storage", at.view === "storage");
   mark("log", at.view === "script" && at.name === "server");
-  document.title = (at.name || (at.view === "requests" ? "Requests" : "Dashboard")) + " – aiwebengine";
+  const isLog = at.view === "script" && at.name === "server";
+  const title = isLog ? "Server log" : TITLES[at.view] ?? at.name;
+  setText($("title"), title);
+  document.title = (at.view === "overview" ? "Dashboard" : title) + " – aiwebengine";
+  $("back").hidden = at.view in TITLES || isLog;
+  $("script-actions").hidden = true;
   connect();
   render();
 }
@@ -51461,13 +51526,16 @@ function leave() {
   request = null;
   state.view = null;
   state.lines = [];
-  $("q").value = "";
-  for (const id of ["send-answer", "script-answer"]) answer(id, "");
-  for (const id of ["stream-facts", "script-facts"]) setText($(id), "");
+  $("q").value = $("item-q").value = "";
+  for (const id of ["send-answer", "script-answer", "item-answer"]) answer(id, "");
+  setText($("facts"), "");
+  $("other-logs").replaceChildren();
+  $("other-logs").shown = "";
+  item = null;
   for (const id of ["console-lines", "lines", "messages", "connections"]) $(id).replaceChildren();
   for (const id of ["messages", "connections"]) $(id).shape = null;
-  for (const id of ["request", "chosen", "trouble", "stream-gone", "stream-parts",
-    "log"]) $(id).hidden = true;
+  for (const id of ["request", "chosen", "trouble", "stream-gone", "stream-parts", "log", "item"])
+    $(id).hidden = true;
   scrollTo(0, 0);
 }
 let pending = false;
@@ -51495,6 +51563,7 @@ const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 40
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
+  setText($("facts"), server.folder);
   renderTiles(server, streams);
   for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
     number(list.length));
@@ -51576,16 +51645,15 @@ $("chaos-off").addEventListener("click", () => setChaos(""));
 
 function renderStream() {
   const view = state.view;
-  setText($("stream-path"), at.name);
   if (!view || view.path !== at.name) return;
   $("stream-gone").hidden = view.known;
   $("stream-parts").hidden = !view.known;
   if (!view.known) {
-    setText($("stream-facts"), "");
+    setText($("facts"), "");
     return;
   }
   const { facts } = view, samples = samplesOf(at.name), chart = spark(at.name, "big");
-  setText($("stream-facts"), [number(facts.connections) + " connected", number(facts.messages)
+  setText($("facts"), [number(facts.connections) + " connected", number(facts.messages)
     + " messages sent",
     number(facts.dropped) + " dropped", "keeps " + number(facts.depth), facts.script].join(" · "));
   setText($("stream-rate"), rateText(perSecond(samples)) + " / s now, " + number(Math.max(...samples))
@@ -51716,15 +51784,15 @@ $("q").addEventListener("input", () => {
 
 function renderScript() {
   const view = state.view, isScript = Boolean(view?.state);
-  setText($("script-name"), at.name === "server" ? "Server log" : at.name);
   $("console").hidden = !isScript || view.state === "failed";
-  $("reload").hidden = $("open-source").hidden = !isScript;
+  $("reload").hidden = $("open-source").hidden = $("script-actions").hidden = !isScript;
+  $("to-storage").href = "#/storage/" + encodeURIComponent(at.name);
   $("log").hidden = $("other-logs").hidden = !view?.known;
   if (!view || view.name !== at.name) return;
   renderOtherLogs(isScript);
   const summary = state.scripts.find((script) => script.name === at.name)?.summary;
   const facts = isScript ? STATES[view.state][1] + (summary ? " · " + summary : "") : "";
-  setText($("script-facts"), view.known ? facts : "There is no script of this name.");
+  setText($("facts"), view.known ? facts : "There is no script of this name.");
   renderTrouble(view.error, view.loads);
   renderLines();
 }
@@ -51863,57 +51931,110 @@ async function evaluate(code) {
 
 // -- requests --
 
+const FILES = "public/";
+function isWanted({ method, target, status, source }) {
+  const by = $("by-status").value;
+  return !($("hide-files").checked && source === FILES)
+    && (!by || (by === "e" ? status >= 400 : String(status)[0] === by))
+    && (!$("by-source").value || source === $("by-source").value)
+    && (!$("by-method").value || method === $("by-method").value)
+    && (method + " " + target).toLowerCase().includes($("request-q").value.toLowerCase());
+}
+// What can be chosen; the choice stays, though there may be none of the kind at the moment.
+function setChoices(select, values, names = {}) {
+  const first = select.options[0], chosen = select.value;
+  const shown = [...new Set([...values, ...(chosen ? [chosen] : [])])].sort();
+  if (select.shown === shown.join("\n")) return;
+  select.shown = shown.join("\n");
+  select.replaceChildren(first, ...shown.map((value) => el("option", { value, text: names[value] ?? value })));
+  select.value = chosen;
+}
 function renderRequests() {
-  const words = $("request-q").value.toLowerCase(), errors = $("only-errors").checked,
-    all = state.server.requests;
-  const shown = state.requests.filter((entry) =>
-    (!errors || entry.status >= 400) && (entry.method + " " + entry.target).toLowerCase().includes(words));
+  const all = state.server.requests, kept = state.requests, shown = kept.filter(isWanted);
+  setChoices($("by-source"), kept.map(({ source }) => source), { [FILES]: "files of public/" });
+  setChoices($("by-method"), kept.map(({ method }) => method));
   setText($("n-requests"), number(shown.length) + (all > shown.length ? " of " + number(all) : ""));
-  fill($("requests"), ["time", "request", "#status", "#ms", "~#body", "~address"], shown.map((entry) => ({
-    key: entry.number,
-    cells: [{ button: clock(entry.time, true) }, path(entry.method + " " + entry.target), statusCell(entry),
-      ms(entry.ms), entry.size ? bytes(entry.size) : "", entry.address],
-  })), { pick: openRequest, chosen: request?.number });
+  fill($("requests"), ["time", "request", "#status", "#ms", "~from", "~#body", "~address"],
+    shown.map((entry) => ({
+      key: entry.number,
+      cells: [{ button: clock(entry.time, true) }, path(entry.method + " " + entry.target), statusCell(entry),
+        ms(entry.ms), { kind: "soft", text: entry.source }, entry.size ? bytes(entry.size) : "", entry.address],
+    })), { none: kept.length ? "No request is of this kind. Choose something else above."
+      : "No requests yet. Open a page of a script, and they appear here.", pick: openRequest, chosen: request?.number });
   const wanted = Number(location.hash.split("/")[2]);
   if (wanted && request?.wanted !== wanted) openRequest(wanted);
 }
+function timesOf({ source, waited, handled, sending, ms: all }) {
+  const sent = sending === null ? "not all of it is sent yet" : sending ? ms(sending) + " ms sending"
+    : "sent at once";
+  return handled === null ? [ms(all) + " ms", sent]
+    : [ms(waited) + " ms in the queue", ms(handled) + " ms in " + source, sent];
+}
 async function openRequest(key) {
   request = { number: key, wanted: Number(location.hash.split("/")[2]) };
-  let text = "", facts = "", line = "", body = null;
+  let entry = null, line;
   try {
-    const entry = await ask("engine/request?number=" + key + "&worker=" + state.server.worker);
-    body = entry.body;
+    entry = await ask("engine/request?number=" + key + "&worker=" + state.server.worker);
     line = entry.method + " " + entry.target;
-    facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from "
-      + entry.address].join(" · ");
-    text = headerText(entry.headers) + "\n\n" + (body ?? "(a body of " + bytes(entry.size)
-      + " that was not kept)");
   } catch (error) {
     line = error.message;
   }
-  $("request-line").textContent = line;
-  $("request-facts").textContent = facts;
-  $("request-text").textContent = text;
-  $("replay-facts").textContent = $("replay-text").textContent = "";
-  $("replay").disabled = body === null;
+  if (request?.number !== key) return;
+  Object.assign(request, entry);
+  setText($("request-line"), line);
+  setText($("request-facts"), !entry ? ""
+    : [clock(entry.time, true), entry.status, ...timesOf(entry), "from " + entry.address].join(" · "));
+  setText($("request-text"), !entry ? "" : headerText(entry.headers) + "\n\n"
+    + (entry.body ?? "(a body of " + bytes(entry.size) + " that was not kept)"));
+  const { line: first, headers = [], body, note } = entry?.answer ?? {};
+  setText($("answer-note"), note ?? "");
+  $("answer-note").hidden = !note;
+  setText($("answer-text"), first ? [first, headerText(headers)].join("\n") + "\n\n" + (body ?? "") : "");
+  $("replayed").hidden = true;
+  $("replay").disabled = entry?.body == null;
+  $("copy-curl").disabled = !entry?.curl;
   $("request").hidden = false;
   scrollTo(0, 0);
   render();
 }
-$("replay").addEventListener("click", async () => {
-  $("replay").disabled = true;
-  let facts = "", text = "";
-  setText($("replay-facts"), "waiting for the answer");
+$("copy-curl").addEventListener("click", async () => {
   try {
-    const wish = { number: String(request.number), worker: String(state.server.worker) };
-    const reply = await ask("engine/replay", wish);
-    facts = "Answer: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
+    await navigator.clipboard.writeText(request.curl);
+    setText($("copy-curl"), "Copied");
+    setTimeout(() => setText($("copy-curl"), "Copy as curl"), 1500);
+  } catch {                 // no clipboard without https on another machine: it can be copied by hand
+    $("replayed").hidden = false;
+    setText($("replay-facts"), "The command");
+    setText($("replay-text"), request.curl);
+  }
+});
+// Asks before something that cannot be taken back; a promise of the answer.
+function askFirst(text, verb) {
+  setText($("ask-text"), text);
+  setText($("ask-yes"), verb);
+  $("ask").returnValue = "no";
+  $("ask").showModal();
+  return new Promise((done) => {
+    $("ask").addEventListener("close", () => done($("ask").returnValue === "yes"), { once: true });
+  });
+}
+$("replay").addEventListener("click", async () => {
+  const { number: key, method, target } = request;
+  if (!["GET", "HEAD"].includes(method) && !await askFirst("Send " + method + " " + target
+    + " once more? What it does happens again.", "Send " + method + " again")) return;
+  $("replay").disabled = true;
+  $("replayed").hidden = false;
+  let facts = "", text = "";
+  setText($("replay-facts"), "Waiting for the answer");
+  try {
+    const reply = await ask("engine/replay", { number: String(key), worker: String(state.server.worker) });
+    facts = "Sent again: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
     text = headerText(reply.headers) + "\n\n" + reply.body;
   } catch (error) {
     facts = error.message;
   }
-  $("replay-facts").textContent = facts;
-  $("replay-text").textContent = text;
+  setText($("replay-facts"), facts);
+  setText($("replay-text"), text);
   $("replay").disabled = false;
 });
 $("request-close").addEventListener("click", () => {
@@ -51922,15 +52043,95 @@ $("request-close").addEventListener("click", () => {
   history.replaceState(null, "", "#/requests");
   render();
 });
-for (const id of ["request-q", "only-errors"]) $(id).addEventListener("input", render);
+for (const id of ["request-q", "hide-files", "by-source", "by-method", "by-status"])
+  $(id).addEventListener("input", render);
+
+// -- storage: keys are JSON texts, for no other text can have half characters --
+
+let item = null;            // { key, script }: what is open, the key null for a new one
+function renderStorage() {
+  const view = state.view, names = state.scripts.map(({ name }) => name);
+  if (!names.length) return sayNone($("items").parentNode, 0, "No scripts yet, and so no storage.");
+  if (!view) return;
+  const select = $("storage-script");
+  if (select.shown !== names.join("\n")) {
+    select.shown = names.join("\n");
+    select.replaceChildren(...names.map((name) => el("option", { text: name })));
+  }
+  if (document.activeElement !== select) select.value = view.name;
+  if (!view.known) return sayNone($("items").parentNode, 0, "There is no script of this name.");
+  setText($("facts"), "kept " + view.where);
+  setText($("n-items"), view.trouble ? "" : view.items.length < view.count
+    ? number(view.items.length) + " of " + number(view.count) : number(view.count));
+  fill($("items"), ["key", "!value", "#size"], view.items.map(({ key, start, size }) => ({
+    key,
+    cells: [{ button: shownKey(JSON.parse(key)) }, mono(start), number(size)],
+  })), { none: view.trouble || (view.count ? "No key has that."
+    : "Nothing is kept. A script keeps a string with sharedStorage.setItem(key, value)."),
+    pick: openItem, chosen: item?.key });
+}
+const shownKey = (key) => key === "" ? "(empty)" : /[\x00-\x1f\x7f]/.test(key) ? JSON.stringify(key) : key;
+async function openItem(key) {
+  item = { key, script: state.view.name };
+  const name = key === null ? "" : JSON.parse(key);
+  setText($("item-title"), key === null ? "New item" : shownKey(name));
+  $("item-key").value = name;
+  $("item-key-label").hidden = key !== null;
+  $("item-remove").hidden = key === null;
+  $("item-value").value = "";
+  answer("item-answer", "");
+  $("item").hidden = false;
+  scrollTo(0, 0);
+  if (key !== null) await changeItem({});
+  $(key === null ? "item-key" : "item-value").focus();
+  render();
+}
+async function changeItem(change, said = "") {
+  const opened = item, key = opened.key === null ? $("item-key").value : JSON.parse(opened.key);
+  try {
+    const { value } = await ask("engine/storage", { script: opened.script, key, ...change });
+    if (item !== opened) return;
+    if (value === null) return closeItem();
+    if ($("item-value").value !== value) $("item-value").value = value;
+    item.key = JSON.stringify(key);
+    setText($("item-title"), shownKey(key));
+    $("item-key-label").hidden = true;
+    $("item-remove").hidden = false;
+    answer("item-answer", said);
+  } catch (error) {
+    answer("item-answer", error.message, false);
+  }
+}
+function closeItem() {
+  item = null;
+  $("item").hidden = true;
+  render();
+}
+$("item-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  changeItem({ value: $("item-value").value }, "Saved at " + clock(now()) + ".");
+});
+$("item-remove").addEventListener("click", async () => {
+  if (await askFirst("Delete " + shownKey(JSON.parse(item.key)) + " from the storage of " + item.script + "?", "Delete"))
+    changeItem({ value: null });
+});
+$("item-close").addEventListener("click", closeItem);
+$("item-new").addEventListener("click", () => openItem(null));
+$("storage-script").addEventListener("change", () => {
+  location.hash = "#/storage/" + encodeURIComponent($("storage-script").value);
+});
+$("item-q").addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(connect, 250);
+});
 
 // -- start --
 
 addEventListener("hashchange", go);
 addEventListener("keydown", (event) => {
   if (event.key === "Escape" && at.view === "stream" && (chosen || focus)) choose("");
-  if (event.key !== "/" || /INPUT|TEXTAREA/.test(event.target.tagName)) return;
-  const field = { stream: "q", script: "log-q", requests: "request-q" }[at.view];
+  if (event.key !== "/" || /INPUT|TEXTAREA|SELECT/.test(event.target.tagName)) return;
+  const field = { stream: "q", script: "log-q", requests: "request-q", storage: "item-q" }[at.view];
   if (!field) return;
   event.preventDefault();
   $(field).focus();
