@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            401
+     1  This page: contents, imports, version                                            402
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         453
           Long texts                                                                     149
@@ -256,7 +256,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        144
           Requests as scripts see them                                                   180
           The server                                                                     590
-    22  Pages                                                                          4,300
+    22  Pages                                                                          4,306
           Page kit                                                                       134
           Live pages                                                                     209
           Errors                                                                         304
@@ -265,7 +265,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: the live channel                                                    179
           Dashboard: actions                                                             327
           Dashboard: the look                                                            361
-          Dashboard: the script                                                          918
+          Dashboard: the script                                                          684
+          Dashboard: requests and storage                                                240
           QR codes                                                                       153
           For other devices                                                               38
           Fault injection                                                                 25
@@ -46746,8 +46747,8 @@ class Key:
 class LoggedRequest(collections.namedtuple(
         "LoggedRequest", "number head body size status seconds address time source answer waited sending")):
     """A request that was answered; `body` is None when it was too large to keep. `source` is the script that
-    answered, or FROM_…; `answer` the bytes of the answer, with the start of its body. Of the `seconds` until the
-    answer was there it `waited` for its script; after them, `sending` took so long: 0 when the system took
+    answered, or FROM_…; `answer` the bytes of the answer, with the start of its body. Of the `seconds` until
+    that was there it `waited` for its script; after them, `sending` took so long: 0 when the system took
     the answer at once, None while it has not taken all of it."""
 
     __slots__ = ()
@@ -50705,8 +50706,8 @@ def answer_facts(entry):
 
 
 #: Header fields that curl sends by itself, or that belong to the connection.
-_NOT_FOR_CURL = frozenset(("host", "content-length", "transfer-encoding", "connection", "keep-alive", "expect",
-                           "accept-encoding"))
+_NOT_FOR_CURL = frozenset(("host", "content-length", "transfer-encoding", "connection", "keep-alive",
+                           "expect", "accept-encoding"))
 
 
 def curl_command(server, entry):
@@ -51929,8 +51930,12 @@ async function evaluate(code) {
   }
 }
 
-// -- requests --
+"""
 
+
+# -- Dashboard: requests and storage -----------------------------------------------------
+
+DASHBOARD_REQUESTS = r"""
 const FILES = "public/";
 function isWanted({ method, target, status, source }) {
   const by = $("by-status").value;
@@ -52008,20 +52013,21 @@ $("copy-curl").addEventListener("click", async () => {
     setText($("replay-text"), request.curl);
   }
 });
-// Asks before something that cannot be taken back; a promise of the answer.
-function askFirst(text, verb) {
+// Asks before something that cannot be taken back; `act` follows if the answer is yes.
+function askFirst(text, verb, act) {
   setText($("ask-text"), text);
   setText($("ask-yes"), verb);
-  $("ask").returnValue = "no";
+  $("ask-yes").onclick = act;
   $("ask").showModal();
-  return new Promise((done) => {
-    $("ask").addEventListener("close", () => done($("ask").returnValue === "yes"), { once: true });
-  });
 }
-$("replay").addEventListener("click", async () => {
-  const { number: key, method, target } = request;
-  if (!["GET", "HEAD"].includes(method) && !await askFirst("Send " + method + " " + target
-    + " once more? What it does happens again.", "Send " + method + " again")) return;
+$("replay").addEventListener("click", () => {
+  const { method, target } = request;
+  if (["GET", "HEAD"].includes(method)) return sendAgain();
+  askFirst("Send " + method + " " + target + " once more? What it does happens again.",
+    "Send " + method + " again", sendAgain);
+});
+async function sendAgain() {
+  const { number: key } = request;
   $("replay").disabled = true;
   $("replayed").hidden = false;
   let facts = "", text = "";
@@ -52036,7 +52042,7 @@ $("replay").addEventListener("click", async () => {
   setText($("replay-facts"), facts);
   setText($("replay-text"), text);
   $("replay").disabled = false;
-});
+}
 $("request-close").addEventListener("click", () => {
   request = null;
   $("request").hidden = true;
@@ -52111,9 +52117,9 @@ $("item-form").addEventListener("submit", (event) => {
   event.preventDefault();
   changeItem({ value: $("item-value").value }, "Saved at " + clock(now()) + ".");
 });
-$("item-remove").addEventListener("click", async () => {
-  if (await askFirst("Delete " + shownKey(JSON.parse(item.key)) + " from the storage of " + item.script + "?", "Delete"))
-    changeItem({ value: null });
+$("item-remove").addEventListener("click", () => {
+  const what = shownKey(JSON.parse(item.key)) + " from the storage of " + item.script;
+  askFirst("Delete " + what + "?", "Delete", () => changeItem({ value: null }));
 });
 $("item-close").addEventListener("click", closeItem);
 $("item-new").addEventListener("click", () => openItem(null));
@@ -52152,7 +52158,8 @@ go();
 """
 
 DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
-    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE, DASHBOARD_BODY, DASHBOARD_SCRIPT)
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE, DASHBOARD_BODY,
+    DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
 
 
 @local_page("GET", "/engine")
