@@ -13,22 +13,23 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            402
+     1  This page: contents, imports, version                                            403
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         453
+     3  ERRORS, TEXT AND NUMBERS                                                         480
+          Attributes of classes                                                           27
           Long texts                                                                     149
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      355
+     5  Syntax tree                                                                      354
           Program and statements                                                          77
           Functions and classes                                                           31
           Literals and names                                                              36
           Expressions                                                                     75
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,388
-          Parser: names and scopes                                                       252
+     6  Parser                                                                         2,378
+          Parser: names and scopes                                                       242
           Parser: statements                                                             512
           Parser: functions                                                              173
           Parser: classes                                                                200
@@ -37,39 +38,39 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               184
           Parser: modules                                                                217
           Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,366
-          Variables and scopes                                                           178
+     7  Scope analysis                                                                 1,352
+          Variables and scopes                                                           174
           Resolving names                                                                833
-          Types of variables                                                             344
-     8  Values and objects                                                             1,266
-          Property descriptors                                                           215
-          Ordinary objects                                                               417
+          Types of variables                                                             334
+     8  Values and objects                                                             1,242
+          Property descriptors                                                           202
+          Ordinary objects                                                               422
           Functions                                                                      137
-          Arrays                                                                         320
-          Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,059
+          Arrays                                                                         314
+          Wrappers of primitives                                                          63
+     9  Conversions and operators                                                      1,055
           Numbers and text                                                               124
           Type conversion                                                                252
           Objects                                                                        156
           Equality and order                                                              86
           Arithmetic                                                                     248
-          Iteration                                                                      164
-    10  Code generator                                                                 4,136
+          Iteration                                                                      159
+    10  Code generator                                                                 4,183
           Nodes of Python                                                                200
-          Functions and their variables                                                  474
+          Functions and their variables                                                  480
           Statements                                                                     214
           Loops, jumps and try                                                           452
           Destructuring                                                                  177
           Expressions                                                                    247
           Classes                                                                        182
-          Operators                                                                      422
-          Assignments                                                                    333
-          Members and calls                                                              456
-          Members as targets                                                             104
+          Operators                                                                      429
+          Assignments                                                                    340
+          Members and calls                                                              487
+          Members as targets                                                             100
           Questions about nodes                                                          181
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,346
+    11  Built-ins of the language                                                      9,255
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -80,7 +81,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Number                                                                         314
           BigInt                                                                          50
           Math                                                                           170
-          Date                                                                            46
+          Date                                                                            42
           Date: arithmetic                                                                78
           Date: local time                                                               151
           Date: text                                                                      33
@@ -94,7 +95,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: patterns                                                               145
           String: order of text                                                          139
           String: HTML methods                                                            22
-          String: iterator                                                                33
+          String: iterator                                                                28
           String: constructor                                                             51
           Iterator prototypes                                                             10
           Array                                                                          144
@@ -103,27 +104,27 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: prototype methods                                                       553
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
-          Array iterators                                                                 44
-          Map and Set                                                                    434
+          Array iterators                                                                 38
+          Map and Set                                                                    424
           Iterators of Map and Set                                                       141
-          WeakMap and WeakSet                                                            113
-          WeakRef and FinalizationRegistry                                               113
-          ArrayBuffer                                                                    163
+          WeakMap and WeakSet                                                            109
+          WeakRef and FinalizationRegistry                                               107
+          ArrayBuffer                                                                    157
           Element types                                                                  104
           Typed arrays                                                                   604
           Constructors of the element types                                               95
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
-          Promise                                                                        456
-          Generators and async functions                                                 208
+          Promise                                                                        430
+          Generators and async functions                                                 197
           Iterator helpers                                                               468
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                162
+          Async iteration                                                                158
           Array.fromAsync                                                                 42
-          Disposal of resources                                                          162
+          Disposal of resources                                                          158
           JSON: parsing                                                                  438
-          JSON: writing                                                                  360
+          JSON: writing                                                                  357
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     92
@@ -145,9 +146,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,295
+    13  Intl                                                                           2,290
           Intl: the table of locales                                                     819
-          Intl (ECMA-402): locales                                                       301
+          Intl (ECMA-402): locales                                                       296
           Plural rules                                                                    28
           Intl.NumberFormat                                                              424
           Intl.DateTimeFormat                                                            438
@@ -155,13 +156,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
           Intl.RelativeTimeFormat                                                         72
-    14  Functions of the web                                                           2,228
-          Inspection                                                                     605
+    14  Functions of the web                                                           2,198
+          Inspection                                                                     599
           console: formatting                                                             85
           console: tables                                                                 78
-          console                                                                        191
-          URL                                                                            597
-          URLSearchParams                                                                234
+          console                                                                        188
+          URL                                                                            587
+          URLSearchParams                                                                223
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    128
           Base64                                                                          32
@@ -169,18 +170,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           crypto and performance                                                          36
           Timers and microtasks                                                           47
     15  Realm, jobs and timers                                                         4,005
-          Helpers of generated code: any realm                                           359
-          Helpers of generated code: one realm                                           245
-          Helpers of generated code: shortcuts                                           663
+          Helpers of generated code: any realm                                           355
+          Helpers of generated code: one realm                                           267
+          Helpers of generated code: shortcuts                                           654
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        418
-          Deadlines                                                                      348
+          Deadlines                                                                      346
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            156
-          Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   433
+          Outcomes of calls                                                               94
+          Realm: objects, errors, jobs                                                   430
           Realm: running code, values in and out                                         419
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
@@ -193,60 +194,60 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               254
           js2py: realm                                                                   629
           Engines                                                                         32
-    17  Streams: registry, connections, broadcaster                                    1,421
-          Messages of streams                                                            117
+    17  Streams: registry, connections, broadcaster                                    1,410
+          Messages of streams                                                            111
           Connections                                                                     72
-          Streams                                                                        396
+          Streams                                                                        391
           Runs of deliveries                                                             120
           Registry of streams                                                             67
           Sockets                                                                        144
           Broadcaster                                                                    449
-    18  GraphQL                                                                        5,086
+    18  GraphQL                                                                        5,057
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            102
           GraphQL parser                                                                 384
-          GraphQL types                                                                  148
+          GraphQL types                                                                  141
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             167
           GraphQL: what every schema contains                                            117
           GraphQL registrations, and their SDL in one                                    239
           GraphQL schema                                                                 620
           GraphQL limits                                                                  91
-          GraphQL validation                                                             683
-          GraphQL plans                                                                  528
-          GraphQL documents                                                              168
-          GraphQL subscriptions                                                          230
+          GraphQL validation                                                             680
+          GraphQL plans                                                                  520
+          GraphQL documents                                                              165
+          GraphQL subscriptions                                                          226
           GraphQL over HTTP                                                              190
-          GraphQL over Server-Sent Events                                                118
+          GraphQL over Server-Sent Events                                                114
           GraphQL service                                                                725
-    19  Host API                                                                       2,335
+    19  Host API                                                                       2,326
           Arguments                                                                      166
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
           ResponseBuilder                                                                144
           sharedStorage                                                                   93
-          Storage in a file                                                              320
+          Storage in a file                                                              318
           Relays                                                                          44
           Redis                                                                          795
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,161
+    20  Scripts: loading and hot reload                                                2,158
           Log                                                                            198
           Causes of errors                                                               249
           Errors of scripts                                                               80
-          Calls                                                                          219
+          Calls                                                                          216
           Routes                                                                         167
           Imported files                                                                  62
           One script                                                                     381
           All scripts                                                                    618
           Live pages                                                                     123
-    21  HTTP server                                                                    3,434
+    21  HTTP server                                                                    3,429
           Request heads                                                                  200
           Request bodies                                                                 248
           Responses of handlers                                                          158
           Who may ask                                                                    219
           The last requests                                                               47
-          Fault injection                                                                336
+          Fault injection                                                                331
           Live pages                                                                      46
           Static files                                                                   264
           One connection: reading                                                        219
@@ -256,13 +257,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        144
           Requests as scripts see them                                                   180
           The server                                                                     590
-    22  Pages                                                                          4,306
+    22  Pages                                                                          4,299
           Page kit                                                                       134
           Live pages                                                                     209
           Errors                                                                         304
           For monitors                                                                   120
           Dashboard: facts                                                               340
-          Dashboard: the live channel                                                    179
+          Dashboard: the live channel                                                    172
           Dashboard: actions                                                             327
           Dashboard: the look                                                            361
           Dashboard: the script                                                          684
@@ -274,11 +275,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,184
+    23  Command line                                                                   3,183
           Options                                                                        232
           Documentation                                                                  338
           The program                                                                    153
-          The map of this file                                                            60
+          The map of this file                                                            59
           Serving                                                                        177
           Script tests                                                                   412
           Script tests: requests and streams                                             181
@@ -638,6 +639,33 @@ class GeneratorReturn(BaseException):
     def __init__(self, value):
         super().__init__()
         self.value = value
+
+
+# -- Attributes of classes ---------------------------------------------------------------
+
+def constructor(text, first="", slots=None):
+    """An `__init__` that does nothing but set attributes: those before the semicolon of "limit loop=None;
+    depth=0" are its parameters, in this order; the others have the value that stands there, or none yet.
+    `first` is put before both parts; to `slots` the names are added."""
+    given, _, others = text.partition(";")
+    first_given, _, first_others = first.partition(";")
+    parameters = f"{first_given} {given}".split()
+    names = [parameter.partition("=")[0] for parameter in parameters]
+    stores = [f"self.{name} = {name}" for name in names]
+    stores += [f"self.{other}" for other in f"{first_others} {others}".split() if "=" in other]
+    if slots is not None:
+        slots += [word.partition("=")[0] for word in f"{given} {others}".split()]
+    made = {}
+    exec(f"def __init__({', '.join(['self', *parameters])}): {'; '.join(stores) or 'pass'}", globals(), made)
+    return made["__init__"]
+
+
+def attributes(text, first=""):
+    """`__slots__, __init__ = attributes("limit loop; depth=0")` for a class of which this is all that it
+    needs to be made: see constructor()."""
+    slots = []
+    made = constructor(text, first, slots)
+    return tuple(slots), made
 
 
 # -- Long texts --------------------------------------------------------------------------
@@ -1354,12 +1382,11 @@ class NodeClass(type):
 
     def __new__(cls, name, bases, space, fields=""):
         own = tuple(fields.split()) if isinstance(fields, str) else fields
-        taken = bases[0].taken + own if bases else own
-        stores = [f"self.{field} = {field}" for field in taken] + (bases[0].presets if bases else [])
-        parameters, made = "".join(f", {field}=None" for field in taken), {}
-        exec(f"def __init__(self{parameters}): {'; '.join(stores) or 'pass'}", made)
+        taken = (bases[0].taken if bases else ()) + own
+        presets = bases[0].presets if bases else ""
+        made = constructor(f"{' '.join(field + '=None' for field in taken)}; {presets}")
         return super().__new__(cls, name, bases, {"__slots__": own, "fields": own, "taken": taken,
-                                                  "presets": [], **made, **space})
+                                                  "presets": "", "__init__": made, **space})
 
     def __init__(cls, name, bases, space, fields=""):
         super().__init__(name, bases, space)
@@ -1379,8 +1406,8 @@ class Node(metaclass=NodeClass):
 
     __slots__ = ("start", "end", "line", "column", "end_line", "end_column", "parenthesized", "scope")
 
-    #: What each constructor does besides.
-    presets = ["self.parenthesized = False"]
+    #: What each constructor sets besides.
+    presets = "parenthesized=False"
 
     def at(self, other):
         """Take over the position of another node; return self."""
@@ -1807,23 +1834,13 @@ class _FunctionContext:
 class _Declarations:
     """The names declared in one scope; is_function is True where `var` declarations come to rest."""
 
-    __slots__ = ("names", "outer", "is_function")
-
-    def __init__(self, outer, is_function=False):
-        self.names = {}
-        self.outer = outer
-        self.is_function = is_function
+    __slots__, __init__ = attributes("outer is_function=False; names={}")
 
 
 class _PrivateNames:
     """Private names of one class body: declared maps a name to its kind, used lists (name, offset)."""
 
-    __slots__ = ("declared", "used", "outer")
-
-    def __init__(self, outer):
-        self.declared = {}
-        self.used = []
-        self.outer = outer
+    __slots__, __init__ = attributes("outer; declared={} used=[]")
 
 
 class NameParser(JSLexer):
@@ -4136,7 +4153,7 @@ class Variable:
         self.references = []
         self.region = None
         self.dominates = False
-        self.counts = self.starts = self.type = None
+        self.counts = self.type = None
 
 
 class Scope:
@@ -4205,11 +4222,7 @@ class DynamicName:
     the `holders` that has it, else the Variable (None: a global). Only names inside a `with`, or in a
     function with a direct eval, are such."""
 
-    __slots__ = ("holders", "variable")
-
-    def __init__(self, holders, variable):
-        self.holders = holders
-        self.variable = variable
+    __slots__, __init__ = attributes("holders variable")
 
 
 class EvalSite:
@@ -5214,37 +5227,21 @@ def is_own_step(variable, source):
 
 
 def is_counter(variable):
-    """Whether a variable is only ever set to small literals or counted up or down."""
+    """Whether the only steps of a variable count it up or down by small literals."""
     if variable.counts is None:
-        variable.counts = only_counts(variable)
-        starts = [s.value for s in variable.sources if isinstance(s, NumericLiteral)]
-        fine = all(type(v) is int and abs(v) < 2 ** 40 for v in starts)
-        variable.starts = (min(starts, default=0), max(starts, default=0)) if fine else (None, None)
+        variable.counts = all(
+            isinstance(source, UpdateExpression)
+            or source.operator in ("+=", "-=") and isinstance(source.right, NumericLiteral)
+            and type(source.right.value) is int and source.right.value < 2 ** 16
+            for source in variable.sources if is_own_step(variable, source))
     return variable.counts
-
-
-def only_counts(variable):
-    for source in variable.sources:
-        if isinstance(source, NumericLiteral):
-            continue
-        if not is_own_step(variable, source):
-            return False
-        if not isinstance(source, UpdateExpression) and not (
-                source.operator in ("+=", "-=") and isinstance(source.right, NumericLiteral)
-                and type(source.right.value) is int and source.right.value < 2 ** 16):
-            return False
-    return True
 
 
 class LoopBound:
     """What is known where a for loop steps its variable: that the loop's test held for it. Left on the
     step expression by note_loop_bound()."""
 
-    __slots__ = ("limit", "loop")
-
-    def __init__(self, limit, loop):
-        self.limit = limit
-        self.loop = loop
+    __slots__, __init__ = attributes("limit loop")
 
     def range_of(self, variable, source):
         """The range after the step, or None if anything between the test and the step may have changed
@@ -5281,13 +5278,19 @@ def note_loop_bound(node):
 
 
 def counter_range(variable, step):
-    """The range of a counter; for other variables `x++` is an addition like any other."""
+    """The range of a counter, which starts where its other sources set it; for other variables `x++` is an
+    addition like any other."""
     current = variable.type
     if is_counter(variable):
-        low, high = variable.starts
-        if low is not None:
-            return (low, COUNTER_BOUND) if step > 0 else (-COUNTER_BOUND, high)
-        return "num"
+        start = BOTTOM
+        for source in variable.sources:
+            if not is_own_step(variable, source):
+                start = join_types(start, source if type(source) is str else infer(source))
+        if type(start) is tuple:
+            low, high = start
+            return safe_range(*((low, max(high, 0) + COUNTER_BOUND) if step > 0
+                                else (min(low, 0) - COUNTER_BOUND, high)))
+        return start if start == BOTTOM else "num" if is_numeric(start) else None
     if current == BOTTOM:
         return BOTTOM
     return add_range(current, (step, step))
@@ -5498,6 +5501,8 @@ NAN = float("nan")
 INFINITY = float("inf")
 #: Number.MAX_SAFE_INTEGER. A number is an `int` only within ± this, and never for -0.
 MAX_SAFE = 2 ** 53 - 1
+#: The largest int of one digit in CPython, which compares such ints much faster than others.
+MAX_DIGIT = 2 ** 30 - 1
 
 
 class JSBigInt(int):
@@ -5517,10 +5522,7 @@ class JSBigInt(int):
 class JSSymbol:
     """A Symbol; `description` is a str or undefined."""
 
-    __slots__ = ("description",)
-
-    def __init__(self, description=undefined):
-        self.description = description
+    __slots__, __init__ = attributes("description=undefined")
 
     def __repr__(self):
         return f"Symbol({'' if self.description is undefined else self.description})"
@@ -5550,12 +5552,7 @@ class PrivateKey:
     hold functions, and an object's own entry is only the brand.
     """
 
-    __slots__ = ("name", "kind", "getter", "setter", "method")
-
-    def __init__(self, name, kind="field"):
-        self.name = name
-        self.kind = kind
-        self.getter = self.setter = self.method = None
+    __slots__, __init__ = attributes("name kind='field'; getter=None setter=None method=None")
 
 
 # -- Property descriptors ----------------------------------------------------------------
@@ -5582,27 +5579,14 @@ ABSENT = Absent()
 class Accessor:
     """A getter and setter pair (each a function or undefined) and the attribute bits."""
 
-    __slots__ = ("getter", "setter", "flags")
-
-    def __init__(self, getter, setter, flags):
-        self.getter = getter
-        self.setter = setter
-        self.flags = flags
+    __slots__, __init__ = attributes("getter setter flags")
 
 
 class PropertyDescriptor:
     """ECMA-262, 6.2.6. Fields that are not there are ABSENT."""
 
-    __slots__ = ("value", "writable", "get", "set", "enumerable", "configurable")
-
-    def __init__(self, value=ABSENT, writable=ABSENT, get=ABSENT, set=ABSENT,
-                 enumerable=ABSENT, configurable=ABSENT):
-        self.value = value
-        self.writable = writable
-        self.get = get
-        self.set = set
-        self.enumerable = enumerable
-        self.configurable = configurable
+    __slots__, __init__ = attributes(
+        "value=ABSENT writable=ABSENT get=ABSENT set=ABSENT enumerable=ABSENT configurable=ABSENT")
 
     def is_accessor(self):
         return self.get is not ABSENT or self.set is not ABSENT
@@ -5721,7 +5705,7 @@ class ProtectedAttrs(dict):
             for name in self.relied_on.get(key, ()):
                 setattr(self.realm, name, False)
                 if name in self.realm.runtime:      # generated code asks, too
-                    self.realm.runtime[name] = False
+                    self.realm.runtime[name] = None
 
     def __setitem__(self, key, flags):
         dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int
@@ -6014,6 +5998,11 @@ class JSObject:
     def delete_or_throw(self, key):
         if not self.delete(key):
             raise JSTypeError(f"Cannot delete property '{key_text(key)}' of {object_text(self)}")
+
+
+def object_attributes(text):
+    """attributes() for a class of objects: its constructor takes their prototype first."""
+    return attributes(text, "proto; props={} attrs=None")
 
 
 #: In the place of a property that is made when it is read.
@@ -6350,17 +6339,11 @@ class JSArray(JSObject):
     list that gets holes is a new list, so that a loop over the old one never meets a HOLE.
     """
 
-    __slots__ = ("items", "extent")
+    __slots__, __init__ = object_attributes("items; extent")
     class_name = "Array"
     exotic = True
     #: (value) -> the number to set `length` to; the section on conversions puts its function here.
     to_array_length = staticmethod(lambda value: value)
-
-    def __init__(self, proto, items):
-        self.proto = proto
-        self.props = {}
-        self.attrs = None
-        self.items = items
 
     def length(self):
         return len(self.items)
@@ -6652,11 +6635,7 @@ def ordinary_set(obj, key, value, receiver):
 class JSPrimitiveObject(JSObject):
     """A Boolean, Number, BigInt or Symbol object; `value` is the primitive."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, proto, value):
-        JSObject.__init__(self, proto)
-        self.value = value
+    __slots__, __init__ = object_attributes("value")
 
     @property
     def class_name(self):
@@ -6731,7 +6710,8 @@ RUNTIME = {
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text)}}
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text, abs,
+        math.sqrt, math.floor)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -7617,12 +7597,7 @@ class IteratorRecord:
     `done` becomes True when it ended or threw: then close() has nothing to do.
     """
 
-    __slots__ = ("iterator", "next_method", "done")
-
-    def __init__(self, iterator, next_method):
-        self.iterator = iterator
-        self.next_method = next_method
-        self.done = False
+    __slots__, __init__ = attributes("iterator next_method; done=False")
 
     def __iter__(self):
         return self
@@ -8500,9 +8475,15 @@ class FunctionEmitter(NodeMaker):
         name = obj.id + ".props"
         if not place.test.value:
             place.test = self.const(True)
-            place.body = [self.node(ast.Assign, [self.store(name)], self.either(
-                self.type_is(obj, "JSObject"), self.attribute(obj, "props"), self.name("no_props")))]
+            props = self.attribute(obj, "props")
+            if not self.is_new(obj):
+                props = self.either(self.type_is(obj, "JSObject"), props, self.name("no_props"))
+            place.body = [self.node(ast.Assign, [self.store(name)], props)]
         return self.name(name)
+
+    def is_new(self, obj):
+        """Whether a value is the ordinary object that a constructor is making."""
+        return self.constructor == "base" and isinstance(obj, ast.Name) and obj.id == "this"
 
     def assign_value(self, variable, value, declares=False):
         """variable = value, as an expression."""
@@ -9520,9 +9501,9 @@ class ExpressionEmitter(DestructuringEmitter):
         """A Python condition for the truth of a value: Python takes NaN for true."""
         if kind == "bool" or kind == "str" or type(kind) is tuple:
             return value
-        if isinstance(value, ast.Name):
-            return self.python("{value} and {value} == {value}", value=value)
-        return self.python("({temp} := {value}) and {temp} == {temp}", temp=self.temporary(), value=value)
+        # Most conditions that are not known to be are booleans, too.
+        value, first = self.reusable(value)
+        return self.python("{first} is True or {value} and {value} == {value}", first=first, value=value)
 
     def test(self, node):
         """A condition, as a Python expression that is true or false for Python."""
@@ -9605,7 +9586,7 @@ class ExpressionEmitter(DestructuringEmitter):
     def visit_ArrayExpression(self, node):
         if any(element is None for element in node.elements):
             return self.python("array_with_holes([*{values}])", values=self.operands(node.elements))
-        return self.python("JSArray(ArrayPrototype, [*{values}])", values=self.operands(node.elements))
+        return self.python("array_of([*{values}])", values=self.operands(node.elements))
 
     # -- objects ----
 
@@ -9640,7 +9621,7 @@ class ExpressionEmitter(DestructuringEmitter):
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
-        return self.python("JSObject(ObjectPrototype, {table})", table=self.node(ast.Dict, keys, values))
+        return self.python("object_of({table})", table=self.node(ast.Dict, keys, values))
 
     def property_value(self, prop, name):
         if isinstance(prop.value, FunctionExpression) and prop.method:
@@ -10011,9 +9992,8 @@ class OperatorEmitter(ClassEmitter):
         temp = self.temporary()
         if operator in ("+", "-"):
             value = self.walrus(temp, self.operate(left, operator, right))
-            return self.either(self.unless_float(value, temp, lambda value: self.chain(
-                self.const(-MAX_SAFE), (ast.LtE(), value), (ast.LtE(), self.const(MAX_SAFE)))),
-                self.name(temp), self.call("fix_number", self.name(temp)))
+            return self.either(self.unless_float(value, temp, lambda value: self.safe_sum(temp, value)),
+                               self.name(temp), self.call("fix_number", self.name(temp)))
         if operator == "*":
             a, left, b, right = self.pair(left, right)
             value = self.walrus(temp, self.operate(left, "*", right))
@@ -10113,12 +10093,14 @@ class OperatorEmitter(ClassEmitter):
                                          (ast.Lt(), self.const(2 ** 31))))
             return self.both(*checks), self.operate(a, operator, b)
         if operator == "*":
-            limit = self.safe_product(temp, self.operate(a, "*", b))
+            limit = self.safe_product(temp, inside)
         elif type(right_kind) is tuple and right_kind[0] >= 0:
-            limit = self.python("{inside} <= {most!r}" if operator == "+" else "{inside} >= {most!r}",
-                                inside=inside, most=MAX_SAFE if operator == "+" else -MAX_SAFE)
+            limit = self.python("{inside} <= {digit!r} or {temp} <= {most!r}", inside=inside, temp=temp,
+                                digit=MAX_DIGIT, most=MAX_SAFE) if operator == "+" else \
+                self.python("{inside} >= {digit!r} or {temp} >= {most!r}", inside=inside, temp=temp,
+                            digit=-MAX_DIGIT, most=-MAX_SAFE)
         else:
-            limit = self.chain(self.const(-MAX_SAFE), (ast.LtE(), inside), (ast.LtE(), self.const(MAX_SAFE)))
+            limit = self.safe_sum(temp, inside)
         return self.both(check, limit), self.name(temp)
 
     def number_tests(self, left, right):
@@ -10151,10 +10133,16 @@ class OperatorEmitter(ClassEmitter):
             return checks[0] if len(checks) == 1 else self.both(*checks)
         return tests
 
-    def safe_product(self, temp, product):
+    def safe_sum(self, temp, value):
+        """Tests that a sum or difference, kept in `temp`, is exact."""
+        return self.python("{least_digit!r} <= {value} <= {digit!r} or {least!r} <= {temp} <= {most!r}",
+                           value=value, temp=temp, digit=MAX_DIGIT, least_digit=-MAX_DIGIT, most=MAX_SAFE,
+                           least=-MAX_SAFE)
+
+    def safe_product(self, temp, value):
         """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
-        return self.python("0 < ({temp} := {product}) <= {most!r} or {least!r} <= {temp} < 0",
-                           temp=temp, product=product, most=MAX_SAFE, least=-MAX_SAFE)
+        return self.python("0 < {value} <= {digit!r} or {least!r} <= {temp} <= {most!r} and {temp}",
+                           value=value, temp=temp, digit=MAX_DIGIT, least=-MAX_SAFE, most=MAX_SAFE)
 
     def relation(self, operator, left, left_kind, right, right_kind):
         compare = _COMPARE_OPS[operator]
@@ -10171,8 +10159,8 @@ class OperatorEmitter(ClassEmitter):
         a, first, b, second = self.pair(left, right)
         # Python compares ints with floats as JavaScript does.
         tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
-        order = ("float", "int") if self.expects_floats else ("int", "float") if self.unit.fractions \
-            else ("int",)
+        order = ("float", "int") if self.expects_floats and tuple not in (type(left_kind), type(right_kind)) \
+            else ("int", "float") if self.unit.fractions else ("int",)
         checks = [tests(kind) for kind in order]
         return self.either(checks[0] if len(checks) == 1 else self.any_of(*checks),
                            self.compare(a, compare, b),
@@ -10404,8 +10392,12 @@ class AssignmentEmitter(OperatorEmitter):
         def assign():
             for target, value in zip(left.elements, values):
                 self.at(target)
-                self.assign_one(target, value)
-        array = self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
+                if isinstance(target, MemberExpression) and target.computed and self.is_direct(target):
+                    obj, key = self.fixed(target.object, target), self.fixed(target.property, target)
+                    self.put_into_list(obj, key, infer(target.property), value)
+                else:
+                    self.assign_one(target, value)
+        array = self.call("array_of", self.node(ast.List, values, _LOAD))
         self.emit_if(self.name("array_iteration_untouched"), self.collect(assign),
                      self.collect(lambda: self.assign_target(left, array)))
 
@@ -10463,8 +10455,11 @@ class AssignmentEmitter(OperatorEmitter):
             key = self.const(target.property.name)
             has, free = self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))
             plain = self.compare(self.attribute(obj, "attrs"), _IS, self.const(None))
-            check = self.both(self.any_of(has, self.both(*is_ordinary, free)), plain) if found is props else \
-                self.both(*is_ordinary, plain, self.any_of(has, free))
+            if found is not props:
+                check = self.both(*is_ordinary, plain, self.any_of(has, free))
+            else:
+                check = self.both(self.any_of(free, has) if self.is_new(obj) else
+                                  self.any_of(has, self.both(*is_ordinary, free)), plain)
             helper = "put" if self.scope.strict else "put_sloppy"
         place = self.node(ast.Subscript, props, key, _STORE)
         self.emit_if(check, [self.node(ast.Assign, [place], value)],
@@ -10603,8 +10598,8 @@ class AssignmentEmitter(OperatorEmitter):
         slow = self.call(helper, self.call("to_numeric", value))
         if isinstance(value, ast.Attribute):
             return slow
-        limit = (self.compare(value, ast.Lt(), self.const(MAX_SAFE)) if sign == "+" else
-                 self.compare(value, ast.Gt(), self.const(-MAX_SAFE)))
+        limit = (self.compare(value, ast.Lt(), self.const(MAX_DIGIT)) if sign == "+" else
+                 self.compare(value, ast.Gt(), self.const(-MAX_DIGIT)))
         return self.either(self.both(self.type_is(first, "int"), limit),
                            self.operate(value, sign, self.const(1)), slow)
 
@@ -10890,7 +10885,38 @@ class CallEmitter(AssignmentEmitter):
         values = [self.expression(a) for a in arguments]
         self.guards = guards
         self.line, self.column = callee.property.line, callee.property.column
-        return self.call(helper, obj, self.const(self.text(callee)), *values)
+        text = self.const(self.text(callee))
+        if table is MATH_SHORTCUTS and self.runs_often() and isinstance(obj, ast.Name):
+            return self.math_inline(helper, obj, text, [*zip(values, map(infer, arguments))])
+        return self.call(helper, obj, text, *values)
+
+    def math_inline(self, helper, obj, text, arguments):
+        """A function of Math by Python's own, for Numbers with which these agree; `arguments` are pairs of
+        code and type."""
+        names, checks = [], []
+        for value, kind in arguments:
+            again, first = self.reusable(value)
+            names.append(again)
+            if helper in ("quick_floor", "quick_sqrt") and kind != "float":
+                checks.append(self.type_is(first, "float"))
+            elif not is_numeric(kind):
+                checks.append(self.python("(type({first}) is float or type({again}) is int)",
+                                          first=first, again=again))
+            elif first is not again:
+                checks.append(self.compare(first, _IS_NOT, self.const(None)))
+        slow = self.call(helper, obj, text, *names)
+        check = self.both(*checks, self.compare(obj, _IS, self.name("plain_math")))
+        a, b = names[0], names[-1]
+        if helper == "quick_abs":
+            return self.python("abs({a}) if {check} else {slow}", a=a, check=check, slow=slow)
+        if helper == "quick_sqrt":
+            return self.python("sqrt({a}) if {check} and {a} >= 0.0 else {slow}", a=a, check=check, slow=slow)
+        if helper == "quick_floor":
+            return self.python("floor({a}) if {check} and 0.0 < {a} < 9e15 else {slow}", a=a, check=check,
+                               slow=slow)
+        low, high = (b, a) if helper == "quick_max" else (a, b)     # the helper knows NaN, and -0 from 0
+        return self.python("({a} if {low} < {high} else {b} if {high} < {low} else {slow}) if {check} "
+                           "else {slow}", a=a, b=b, low=low, high=high, check=check, slow=slow)
 
     def arguments(self, nodes, function, this):
         """The arguments; where one needs statements, the callee is saved first."""
@@ -11162,11 +11188,7 @@ class Evaluated(Node, fields="name"):
 class TemplateSite:
     """One tagged template in a source text; each realm makes one template object of it."""
 
-    __slots__ = ("cooked", "raw", "__weakref__")
-
-    def __init__(self, cooked, raw):
-        self.cooked = cooked
-        self.raw = raw
+    __slots__, __init__ = attributes("cooked raw; __weakref__")
 
 
 # -- Questions about nodes ---------------------------------------------------------------
@@ -11970,10 +11992,7 @@ def any_arguments(impl):
 class BuiltinTable:
     """The built-in functions and values of one object. `target` is its name in messages."""
 
-    def __init__(self, target, receiver=None):
-        self.target = target
-        self.receiver = receiver
-        self.entries = []
+    __init__ = constructor("target receiver=None; entries=[]")
 
     def method(self, key, length=0, receiver=None, flags=HIDDEN_ATTRS, name=None):
         """Declares impl(realm, this, *args). `receiver`: a class that `this` must be an instance
@@ -12066,6 +12085,7 @@ class Namespace(BuiltinTable):
         namespace = JSObject(realm.ObjectPrototype)
         setattr(realm, self.name, namespace)
         self.fill(realm, namespace)
+        protect(realm, self.name)
 
 
 class BuiltinClass(BuiltinTable):
@@ -13668,12 +13688,8 @@ def math_sum_precise(realm, this, items=undefined, *_):
 class JSDate(JSObject):
     """A Date object; `value` is its time value: integral milliseconds since 1970 UTC, or NaN."""
 
-    __slots__ = ("value",)
+    __slots__, __init__ = object_attributes("value")
     class_name = "Date"
-
-    def __init__(self, proto, value):
-        JSObject.__init__(self, proto)
-        self.value = value
 
 
 DATE = BuiltinClass("Date", JSDate)
@@ -15085,12 +15101,7 @@ for _arguments in (("anchor", "a", "name"), ("big", "big"), ("blink", "blink"), 
 class JSStringIterator(JSObject):
     """Walks the code points of `text` from `position`."""
 
-    __slots__ = ("text", "position")
-
-    def __init__(self, proto, text):
-        JSObject.__init__(self, proto)
-        self.text = text
-        self.position = 0
+    __slots__, __init__ = object_attributes("text; position=0")
 
 
 STRING_ITERATOR = BuiltinClass("StringIterator", JSStringIterator, parent="IteratorPrototype",
@@ -16296,14 +16307,8 @@ class JSArrayIterator(JSObject):
     """An Array Iterator (23.1.5). `target` is None when it is finished; `kind` is "keys",
     "values" or "entries"."""
 
-    __slots__ = ("target", "index", "kind")
+    __slots__, __init__ = object_attributes("target kind; index=0")
     class_name = "Array Iterator"
-
-    def __init__(self, proto, target, kind):
-        JSObject.__init__(self, proto)
-        self.target = target
-        self.index = 0
-        self.kind = kind
 
 
 ARRAY_ITERATOR = BuiltinClass("ArrayIterator", JSArrayIterator, parent="IteratorPrototype",
@@ -16357,24 +16362,14 @@ class CollectionEra:
     """The time between two rewritings of a collection's lists. Afterwards, `removed` holds the
     positions that went, ascending (None: all of them), and `following` the next era."""
 
-    __slots__ = ("removed", "following")
-
-    def __init__(self):
-        self.removed = self.following = None
+    __slots__, __init__ = attributes("; removed=None following=None")
 
 
 class JSCollection(JSObject):
     """What Map and Set share. `index` finds the position of a key in `keys` (by collection_key);
     `first` is the position of the first entry, or the lists' length."""
 
-    __slots__ = ("index", "keys", "first", "era")
-
-    def __init__(self, proto):
-        JSObject.__init__(self, proto)
-        self.index = {}
-        self.keys = []
-        self.first = 0
-        self.era = CollectionEra()
+    __slots__, __init__ = object_attributes("; index={} keys=[] first=0 era=CollectionEra()")
 
     def has_key(self, key):
         return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in self.index
@@ -16911,11 +16906,7 @@ def fast_iterator(realm, value):
 class JSWeakCollection(JSObject):
     """`entries`: id of a key -> [weak reference to the key, value]. Symbols are held strongly."""
 
-    __slots__ = ("entries",)
-
-    def __init__(self, proto):
-        JSObject.__init__(self, proto)
-        self.entries = {}
+    __slots__, __init__ = object_attributes("; entries={}")
 
     def set_value(self, key, value):
         identity = id(key)
@@ -17065,14 +17056,8 @@ class JSFinalizationRegistry(JSObject):
     """A FinalizationRegistry (26.2). `cells` is a dict: a number of its own -> (reference to the
     target, reference to the unregister token or None)."""
 
-    __slots__ = ("cleanup", "cells", "serial")
+    __slots__, __init__ = object_attributes("cleanup; cells={} serial=0")
     class_name = "FinalizationRegistry"
-
-    def __init__(self, proto, cleanup):
-        JSObject.__init__(self, proto)
-        self.cleanup = cleanup
-        self.cells = {}
-        self.serial = 0
 
     def register(self, realm, target, held, token):
         cells, cleanup = self.cells, self.cleanup
@@ -17140,14 +17125,8 @@ class JSArrayBuffer(JSObject):
     """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the views of it that
     look at it anew when it changes; `most` the bytes that it may be resized to, or None."""
 
-    __slots__ = ("data", "views", "most")
+    __slots__, __init__ = object_attributes("data most=None; views=weakref.WeakSet()")
     class_name = "ArrayBuffer"
-
-    def __init__(self, proto, data, most=None):
-        JSObject.__init__(self, proto)
-        self.data = data
-        self.views = weakref.WeakSet()
-        self.most = most
 
     def change(self, data):
         """Puts other bytes, or None, in the place of those that it has."""
@@ -18389,17 +18368,8 @@ class JSPromise(JSObject):
     """A promise. `state` is "pending", "fulfilled" or "rejected"; `value` the result or reason;
     `reactions` the pairs that wait while pending; `handled` whether a reaction ever came."""
 
-    __slots__ = ("state", "value", "reactions", "handled")
+    __slots__, __init__ = object_attributes("; state='pending' value=undefined reactions=[] handled=False")
     class_name = "Promise"
-
-    def __init__(self, proto):
-        self.proto = proto
-        self.props = {}
-        self.attrs = None
-        self.state = "pending"
-        self.value = undefined
-        self.reactions = []
-        self.handled = False
 
 
 #: What the functions that settle promises have in common.
@@ -18410,13 +18380,7 @@ class PromiseCapability:
     """A PromiseCapability Record (27.2.1.1). Its functions are None for a promise of the
     engine's own, which is then settled directly."""
 
-    __slots__ = ("realm", "promise", "resolve_function", "reject_function")
-
-    def __init__(self, realm, promise, resolve_function=None, reject_function=None):
-        self.realm = realm
-        self.promise = promise
-        self.resolve_function = resolve_function
-        self.reject_function = reject_function
+    __slots__, __init__ = attributes("realm promise resolve_function=None reject_function=None")
 
     def resolve(self, value):
         if self.resolve_function is None:
@@ -18434,12 +18398,7 @@ class PromiseCapability:
 class PromiseReaction:
     """The handlers of one `then` (functions or None) and the capability they settle."""
 
-    __slots__ = ("capability", "on_fulfilled", "on_rejected")
-
-    def __init__(self, capability, on_fulfilled, on_rejected):
-        self.capability = capability
-        self.on_fulfilled = on_fulfilled
-        self.on_rejected = on_rejected
+    __slots__, __init__ = attributes("capability on_fulfilled on_rejected")
 
     def fulfil(self, value):
         if self.on_fulfilled is None:
@@ -18677,13 +18636,7 @@ class PromiseGathering:
     """The shared state of one Promise.all, allSettled or any: the outcomes by position, how
     many are still missing, and what to do with the list when none is."""
 
-    __slots__ = ("realm", "values", "missing", "complete")
-
-    def __init__(self, realm, complete):
-        self.realm = realm
-        self.values = []
-        self.missing = 1
-        self.complete = complete
+    __slots__, __init__ = attributes("realm complete; values=[] missing=1")
 
     def place(self):
         """Opens the next position; returns its index."""
@@ -18845,32 +18798,21 @@ protector("promise_species_untouched", PromisePrototype=("constructor",), Promis
 class Await:
     """What an async generator yields to wait for a promise."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, value):
-        self.value = value
+    __slots__, __init__ = attributes("value")
 
 
 class InnerResult:
     """What `yield*` yields: an iterator result object that is handed on as it is."""
 
-    __slots__ = ("result",)
-
-    def __init__(self, result):
-        self.result = result
+    __slots__, __init__ = attributes("result")
 
 
 class JSGenerator(JSObject):
     """A generator object; `state` is "start", "suspended" (or running) or "done". A loop over it may have
     run the body to its end behind its back."""
 
-    __slots__ = ("body", "state")
+    __slots__, __init__ = object_attributes("body; state='start'")
     class_name = "Generator"
-
-    def __init__(self, proto, body):
-        JSObject.__init__(self, proto)
-        self.body = body
-        self.state = "start"
 
     def begin(self):
         """The generator goes on: it must not be running."""
@@ -19659,11 +19601,7 @@ for _kind in ("next", "return", "throw"):
 class JSAsyncFromSyncIterator(JSObject):
     """A sync iterator dressed as an async one (27.1.4)."""
 
-    __slots__ = ("record",)
-
-    def __init__(self, proto, record):
-        JSObject.__init__(self, proto)
-        self.record = record
+    __slots__, __init__ = object_attributes("record")
 
 
 ASYNC_FROM_SYNC = BuiltinClass("AsyncFromSyncIterator", parent="AsyncIteratorPrototype",
@@ -19927,12 +19865,8 @@ def async_dispose(realm, resources, failure, wrap):
 class JSDisposableStack(JSObject):
     """A DisposableStack; `resources` is None once it was disposed of."""
 
-    __slots__ = ("resources",)
+    __slots__, __init__ = object_attributes("; resources=[]")
     class_name = "DisposableStack"
-
-    def __init__(self, proto):
-        JSObject.__init__(self, proto)
-        self.resources = []
 
 
 class JSAsyncDisposableStack(JSObject):
@@ -20578,10 +20512,7 @@ def plain_opener(realm):
 class PlaceToPause:
     """A value of a long list in a wrapper that the encoder does not know, so that it asks for it."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, value):
-        self.value = value
+    __slots__, __init__ = attributes("value")
 
 
 def with_pauses(items):
@@ -25495,12 +25426,7 @@ def available_locale(tag):
 class JSIntlObject(JSObject):
     """A formatter. `settings` is the options object of its class, `bound` its format function."""
 
-    __slots__ = ("settings", "bound")
-
-    def __init__(self, proto, settings):
-        JSObject.__init__(self, proto)
-        self.settings = settings
-        self.bound = None
+    __slots__, __init__ = object_attributes("settings; bound=None")
 
 
 def intl_options(realm, options):
@@ -26980,13 +26906,7 @@ class InspectedShape:
     """How one object is shown: `base` before the `opening` bracket, `fill` giving its entries,
     and the `keys` of the properties that follow. `whole`: the base alone will do without keys."""
 
-    def __init__(self, opening="{", closing="}", base="", fill=None, whole=False):
-        self.opening = opening
-        self.closing = closing
-        self.base = base
-        self.fill = fill
-        self.whole = whole
-        self.keys = []
+    __init__ = constructor("opening='{' closing='}' base='' fill=None whole=False; keys=[]")
 
 
 class Inspector:
@@ -27662,10 +27582,7 @@ GLOBAL_NAMES["console"] = "Console"
 class ConsoleState:
     """What a realm's console remembers."""
 
-    def __init__(self):
-        self.groups = 0
-        self.counts = {}
-        self.started = {}
+    __init__ = constructor("; groups=0 counts={} started={}")
 
 
 def console_state(realm):
@@ -27887,13 +27804,8 @@ class URLRecord:
     """A URL record (4.1). `path` is a list of segments, or a str where the path is opaque; `host`
     is serialised text, or None; `port`, `query` and `fragment` are None when absent."""
 
-    __slots__ = ("scheme", "username", "password", "host", "port", "path", "query", "fragment")
-
-    def __init__(self, scheme):
-        self.scheme = scheme
-        self.username = self.password = ""
-        self.host = self.port = self.query = self.fragment = None
-        self.path = []
+    __slots__, __init__ = attributes(
+        "scheme; username='' password='' host=None port=None query=None fragment=None path=[]")
 
     @property
     def special(self):
@@ -28211,13 +28123,8 @@ WEB_GETTER_ATTRS = ENUMERABLE | CONFIGURABLE
 class JSURL(JSObject):
     """A URL object: its record, and its URLSearchParams once somebody asked for them."""
 
-    __slots__ = ("record", "params")
+    __slots__, __init__ = object_attributes("record; params=None")
     class_name = "URL"
-
-    def __init__(self, proto, record):
-        JSObject.__init__(self, proto)
-        self.record = record
-        self.params = None
 
     def query_changed(self):
         """Brings the searchParams in line with the record."""
@@ -28474,13 +28381,8 @@ def encode_urlencoded(text):
 class JSURLSearchParams(JSObject):
     """`pairs` is a list of [name, value]; `url` the JSURL they belong to, or None."""
 
-    __slots__ = ("pairs", "url")
+    __slots__, __init__ = object_attributes("pairs url=None")
     class_name = "URLSearchParams"
-
-    def __init__(self, proto, pairs, url=None):
-        JSObject.__init__(self, proto)
-        self.pairs = pairs
-        self.url = url
 
     def text(self):
         return "&".join([f"{encode_urlencoded(name)}={encode_urlencoded(value)}"
@@ -28642,14 +28544,8 @@ def pairs_from_sequence(realm, sequence):
 class JSURLSearchParamsIterator(JSObject):
     """An iterator over `source`, live; `kind` is "keys", "values" or "entries"."""
 
-    __slots__ = ("source", "kind", "position")
+    __slots__, __init__ = object_attributes("source kind; position=0")
     class_name = "URLSearchParams Iterator"
-
-    def __init__(self, proto, source, kind):
-        JSObject.__init__(self, proto)
-        self.source = source
-        self.kind = kind
-        self.position = 0
 
 
 URL_SEARCH_PARAMS_ITERATOR = BuiltinClass(
@@ -29451,11 +29347,7 @@ def run_static(klass, code):
 class ListDestructuring:
     """An array pattern over an array or string whose iteration is untouched."""
 
-    __slots__ = ("values", "new_array")
-
-    def __init__(self, values, new_array):
-        self.values = values
-        self.new_array = new_array
+    __slots__, __init__ = attributes("values new_array")
 
     def step(self):
         return next(self.values, undefined)
@@ -29468,11 +29360,6 @@ class ListDestructuring:
 
 
 # -- Helpers of generated code: one realm ------------------------------------------------
-
-#: What tells the functions of Math that have helpers from any others.
-MATH_INFOS = frozenset(entry[3] for entry in MATH.entries if entry[0] == "method" and entry[1] in (
-    "abs", "floor", "max", "min", "sqrt"))
-
 
 @runtime_helper
 def caught(realm):
@@ -29577,6 +29464,31 @@ def calling_helpers(realm, helpers):
     return method, element_method
 
 
+def literal_helpers(realm, helpers):
+    """Objects and arrays: what JSObject() and JSArray() do, without the call of their __init__."""
+    object_proto, array_proto, allocate = realm.ObjectPrototype, realm.ArrayPrototype, object.__new__
+
+    def object_of(props):
+        """The value of an object literal; takes the dict over."""
+        this = allocate(JSObject)
+        this.proto = object_proto
+        this.props = props
+        this.attrs = None
+        return this
+
+    def array_of(items):
+        """The value of an array literal; takes the list over."""
+        this = allocate(JSArray)
+        this.proto = array_proto
+        this.props = {}
+        this.attrs = None
+        this.items = items
+        return this
+
+    realm.new_array = array_of
+    return object_of, array_of
+
+
 def constructing_helpers(realm, helpers):
     """Instances of functions and classes."""
     object_proto, allocate = realm.ObjectPrototype, object.__new__
@@ -29599,7 +29511,6 @@ def constructing_helpers(realm, helpers):
         proto = callee.props.get("prototype")
         if proto is None:
             proto = callee.get("prototype")
-        # What JSObject() does, without the call of its __init__.
         this = allocate(JSObject)
         this.proto = proto if isinstance(proto, JSObject) else object_proto
         this.props = {}
@@ -29609,9 +29520,12 @@ def constructing_helpers(realm, helpers):
 
     def new_instance(new_target, klass):
         """OrdinaryCreateFromConstructor for a base class, with its fields."""
-        proto = new_target.props.get("prototype")
-        if not isinstance(proto, JSObject):
-            proto = prototype_for(new_target, realm.object_prototype)
+        if new_target is klass:         # no script can change this property
+            proto = klass.props["prototype"]
+        else:
+            proto = new_target.props.get("prototype")
+            if not isinstance(proto, JSObject):
+                proto = prototype_for(new_target, realm.object_prototype)
         this = allocate(JSObject)
         this.proto = proto
         this.props = {}
@@ -29721,6 +29635,7 @@ protector("set_methods_untouched", SetPrototype=("add", "has"))
 protector("map_size_untouched", MapPrototype=("size",))
 protector("set_size_untouched", SetPrototype=("size",))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
+protector("plain_math", Math=("abs", "floor", "max", "min", "sqrt"))
 
 
 def shortcuts(realm, helpers):
@@ -29806,55 +29721,45 @@ def shortcuts_of_collections(realm, helpers):
 def shortcuts_of_math(realm, helpers):
     """Functions of Math that are called often."""
     method, square_root, round_down = helpers["method"], math.sqrt, math.floor
-    #: Functions of Math in this realm that nobody has replaced, by name.
-    known = {}
 
-    def knows(obj, key):
-        """Whether obj[key] is the function of that name that Math was made with."""
-        function = obj.props.get(key) if type(obj) is JSObject else None
-        if type(function) is JSFunction and function.info in MATH_INFOS:
-            known[key] = function
+    def is_plain(obj):
+        """Whether a value is Math with the functions it was made with; generated code looks for it then."""
+        if obj is helpers["plain_math"]:
             return True
-        return False
+        if not realm.plain_math or obj is not realm.__dict__.get("Math"):
+            return False
+        helpers["plain_math"] = obj
+        return True
 
     def quick_abs(obj, text, value):
         """Math.abs(value)"""
-        if (type(value) is int or type(value) is float) and type(obj) is JSObject and "abs" in obj.props \
-                and (obj.props["abs"] is known.get("abs") or knows(obj, "abs")):
+        if (type(value) is int or type(value) is float) and is_plain(obj):
             return abs(value)
         return method(obj, "abs", text)(obj, value)
 
     def quick_floor(obj, text, value):
         """Math.floor(value)"""
-        if type(value) is float and type(obj) is JSObject and "floor" in obj.props \
-                and -2147483648.0 < value < 2147483648.0 \
-                and (obj.props["floor"] is known.get("floor") or knows(obj, "floor")):
+        if type(value) is float and -9e15 < value < 9e15 and is_plain(obj):
             return round_down(value) or (0 if value else value)
         return method(obj, "floor", text)(obj, value)
 
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) \
-                and type(obj) is JSObject and "max" in obj.props \
-                and (obj.props["max"] is known.get("max") or knows(obj, "max")):
+                and (x > y or x < y) and is_plain(obj):
             return x if x > y else y
         return method(obj, "max", text)(obj, x, y)
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) \
-                and type(obj) is JSObject and "min" in obj.props \
-                and (obj.props["min"] is known.get("min") or knows(obj, "min")):
+                and (x > y or x < y) and is_plain(obj):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
     def quick_sqrt(obj, text, value):
         """Math.sqrt(value)"""
-        if (type(value) is float or type(value) is int) and value >= 0 and type(obj) is JSObject \
-                and "sqrt" in obj.props \
-                and (obj.props["sqrt"] is known.get("sqrt") or knows(obj, "sqrt")):
+        if (type(value) is float or type(value) is int) and value >= 0 and is_plain(obj):
             return square_root(value)
         return method(obj, "sqrt", text)(obj, value)
 
@@ -29917,11 +29822,11 @@ def iteration_helpers(realm, helpers):
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
-    runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype,
+    runtime = dict(RUNTIME, ArrayPrototype=realm.ArrayPrototype,
                    array_iteration_untouched=realm.array_iteration_untouched,
-                   push_untouched=realm.push_untouched)
+                   push_untouched=realm.push_untouched, plain_math=None)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
-    for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers,
+    for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
                  shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
@@ -31070,9 +30975,7 @@ class CollectorPauses:
     #: Seconds of a collection after which that is worth it.
     LONG = 0.1
 
-    def __init__(self):
-        self.began = 0.0
-        self.has_kept = self.is_stale = False
+    __init__ = constructor("; began=0.0 has_kept=False is_stale=False")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -31665,11 +31568,7 @@ class Outcome:
     """Something that is not over yet: `done` says when it is, and then the listeners are called, each
     once, by the thread that ends it or, later, by the one that adds the listener."""
 
-    __slots__ = ("done", "_listeners")
-
-    def __init__(self):
-        self.done = False
-        self._listeners = None
+    __slots__, __init__ = attributes("; done=False _listeners=None")
 
     def then(self, listener):
         """Adds a listener; one thread at a time may do so."""
@@ -31871,9 +31770,6 @@ class RealmBase:
         """An object of which the properties that are LATER in the new dict `props` are
         makers[key](realm, subject) when they are read."""
         return JSLazyObject(self.ObjectPrototype, props, (makers, self, subject))
-
-    def new_array(self, items):
-        return JSArray(self.ArrayPrototype, items)
 
     def bind(self, impl, info):
         """A function object around impl(realm, this, *args)."""
@@ -34944,13 +34840,7 @@ class Delivery:
     `dropped`. `waiting` counts those of the queued that still have earlier messages to read.
     `sequence` is the message's number in its stream, 0 when there is none."""
 
-    __slots__ = ("matched", "dropped", "waiting", "sequence")
-
-    def __init__(self, matched=0, dropped=0, waiting=0, sequence=0):
-        self.matched = matched
-        self.dropped = dropped
-        self.waiting = waiting
-        self.sequence = sequence
+    __slots__, __init__ = attributes("matched=0 dropped=0 waiting=0 sequence=0")
 
     queued = delivered = property(lambda self: self.matched - self.dropped)
     failed = property(lambda self: self.dropped)
@@ -35051,12 +34941,7 @@ class Expected:
     """What is sent on a stream while an onConnect handler decides about a client: `messages`, the newest up
     to MAX_HISTORY_BYTES, and whether they are `complete`."""
 
-    __slots__ = ("messages", "bytes", "complete")
-
-    def __init__(self):
-        self.messages = collections.deque()
-        self.bytes = 0
-        self.complete = True
+    __slots__, __init__ = attributes("; messages=collections.deque() bytes=0 complete=True")
 
     def add(self, message):
         self.messages.append(message)
@@ -37243,20 +37128,13 @@ class GraphQLInput:
 class GraphQLEnumValue:
     """One value of an enum type."""
 
-    __slots__ = ("name", "description", "deprecated")
-
-    def __init__(self, name, description=None, deprecated=None):
-        self.name, self.description, self.deprecated = name, description, deprecated
+    __slots__, __init__ = attributes("name description=None deprecated=None")
 
 
 class GraphQLDirective:
     """A directive definition; `locations` is a list of names."""
 
-    __slots__ = ("name", "description", "arguments", "repeatable", "locations", "builtin")
-
-    def __init__(self, name, description, arguments, repeatable, locations, builtin=False):
-        self.name, self.description, self.arguments = name, description, arguments
-        self.repeatable, self.locations, self.builtin = repeatable, locations, builtin
+    __slots__, __init__ = attributes("name description arguments repeatable locations builtin=False")
 
 
 # -- GraphQL scalars ---------------------------------------------------------------------
@@ -39165,10 +39043,7 @@ class _FieldMap:
     `fields` maps a response name to a list of (parent type, node, field definition).
     """
 
-    __slots__ = ("fields", "spreads")
-
-    def __init__(self):
-        self.fields, self.spreads = {}, []
+    __slots__, __init__ = attributes("; fields={} spreads=[]")
 
 
 class _OverlapFinder:
@@ -39390,13 +39265,8 @@ class _OperationRun:
     """One execution: what completion functions share. `errors` holds GraphQLErrors in the order they
     occurred, `left` is how many values more the result may have."""
 
-    __slots__ = ("schema", "source", "operation", "variables", "context", "errors", "absent", "left")
-
-    def __init__(self, schema, source, operation, variables, context, absent):
-        self.schema, self.source, self.operation = schema, source, operation
-        self.variables, self.context, self.absent = variables, context, absent
-        self.errors = []
-        self.left = MAX_GRAPHQL_VALUES
+    __slots__, __init__ = attributes(
+        "schema source operation variables context absent; errors=[] left=MAX_GRAPHQL_VALUES")
 
     def located(self, error, plan, path, key):
         """The error with the place where it happened, as LocatedError of graphql-js."""
@@ -39659,10 +39529,7 @@ class GraphQLPlanner:
 class _LazyObject:
     """An object executor that is compiled when a value of its type is first met."""
 
-    __slots__ = ("planner", "type", "selections", "execute")
-
-    def __init__(self, planner, type_, selections):
-        self.planner, self.type, self.selections, self.execute = planner, type_, selections, None
+    __slots__, __init__ = attributes("planner type selections; execute=None")
 
     def get(self):
         if self.execute is None:
@@ -40004,10 +39871,7 @@ class TextsOfAnswer:
     """Writes the strings of an answer, and lets other threads run meanwhile. Raises _ResultTooLarge: one
     string may stand in a great many places."""
 
-    __slots__ = ("left",)
-
-    def __init__(self):
-        self.left = MAX_GRAPHQL_CHARACTERS
+    __slots__, __init__ = attributes("; left=MAX_GRAPHQL_CHARACTERS")
 
     def __call__(self, text):
         self.left -= len(text)
@@ -40234,11 +40098,7 @@ class _Channel:
     messages have the ids that they have on the plain stream of the subscription, so what is not kept
     here can be made from what is kept there."""
 
-    __slots__ = ("subscription", "name", "event", "stream", "idle_since")
-
-    def __init__(self, subscription, name, event, stream):
-        self.subscription, self.name, self.event, self.stream = subscription, name, event, stream
-        self.idle_since = time.monotonic()
+    __slots__, __init__ = attributes("subscription name event stream; idle_since=time.monotonic()")
 
     def idle(self):
         """For how many seconds nobody has been listening."""
@@ -40481,12 +40341,8 @@ class GraphQLSseAnswer:
     is a sentence for the log, or None.
     """
 
-    __slots__ = ("response", "stream", "metadata", "first", "last_event_id", "advice", "name")
-
-    def __init__(self, response=None, stream=None, metadata=None, first=b"", last_event_id=None, advice=None,
-                 name=None):
-        self.response, self.stream, self.metadata = response, stream, metadata
-        self.first, self.last_event_id, self.advice, self.name = first, last_event_id, advice, name
+    __slots__, __init__ = attributes(
+        "response=None stream=None metadata=None first=b'' last_event_id=None advice=None name=None")
 
 
 def _sse_refusal(status, message, headers=()):
@@ -41350,14 +41206,7 @@ class HostFunction:
     """One function of the host API: dotted `name`, `parameters` and `returns` as TypeScript writes
     them, `doc`, and the Python `function(host, *arguments)` behind it."""
 
-    __slots__ = ("name", "parameters", "returns", "doc", "function")
-
-    def __init__(self, name, parameters, returns, doc, function):
-        self.name = name
-        self.parameters = parameters
-        self.returns = returns
-        self.doc = doc
-        self.function = function
+    __slots__, __init__ = attributes("name parameters returns doc function")
 
 
 def host_function(name, parameters, returns, doc):
@@ -42316,9 +42165,7 @@ def stored_filter(text):
 class StoredInFile:
     """The strings of one script in a StorageFile. Its table's row numbers keep the order of keys."""
 
-    def __init__(self, file, script):
-        self.file = file
-        self.script = script
+    __init__ = constructor("file script")
 
     def _run(self, function, statement, *values):
         try:
@@ -44244,10 +44091,7 @@ class Pace:
     """How long the work of one kind took lately: the longest time, fading with each further one. What was
     never done is not known to be quick."""
 
-    __slots__ = ("longest", "quick")
-
-    def __init__(self):
-        self.longest, self.quick = 0.0, False
+    __slots__, __init__ = attributes("; longest=0.0 quick=False")
 
     def note(self, seconds):
         faded = self.longest * PACE_FADING
@@ -46852,12 +46696,7 @@ CHAOS_SETTINGS = {"latency": _read_duration, "jitter": _read_duration, "drop": _
 class ChaosRule:
     """Settings for a path and what is below it, for all paths that begin so (`/path*`), or for all ("")."""
 
-    __slots__ = ("path", "settings", "hits")
-
-    def __init__(self, path, settings):
-        self.path = path
-        self.settings = settings
-        self.hits = 0
+    __slots__, __init__ = attributes("path settings; hits=0")
 
     def matches(self, path):
         own = self.path
@@ -50400,14 +50239,7 @@ class Viewer:
     """What one open dashboard was told: the JSON text of each part, the last request, the last line of
     the log, the second up to which messages were counted. `query` is what it looks at."""
 
-    __slots__ = ("query", "told", "request", "line", "second")
-
-    def __init__(self, query):
-        self.query = query
-        self.told = {}
-        self.request = 0
-        self.line = None
-        self.second = 0
+    __slots__, __init__ = attributes("query; told={} request=0 line=None second=0")
 
     @property
     def view(self):
@@ -54434,10 +54266,7 @@ class OutlineEntry:
     """A place in this file: its first `line`, number of `lines`, `depth` (0: a section, 1: a subsection, 2: a
     class or function, 3: a mark in a class, 4: a method, …) and `text`; a section also has its `number`."""
 
-    __slots__ = ("line", "lines", "depth", "text", "number")
-
-    def __init__(self, line, depth, text, number=None):
-        self.line, self.depth, self.text, self.number, self.lines = line, depth, text, number, 0
+    __slots__, __init__ = attributes("line depth text number=None; lines=0")
 
 
 def outline(source, word=None):
@@ -54451,8 +54280,10 @@ def outline(source, word=None):
         found += [(match.start(), 2 + len(match[1]) // 2, f"{match[2]} {match[3]}", None)
                   for match in _DEFINITION.finditer(source)]
     entries, ends, end = [], {}, source.count("\n")
+    line, before = 1, 0
     for place, depth, text, number in sorted(found, key=lambda item: item[:2]):
-        entries.append(OutlineEntry(source.count("\n", 0, place) + 1, depth, text, number))
+        line, before = line + source.count("\n", before, place), place
+        entries.append(OutlineEntry(line, depth, text, number))
     for entry in reversed(entries):
         entry.lines = min((ends[depth] for depth in range(entry.depth + 1) if depth in ends),
                           default=end + 1) - entry.line
