@@ -13,22 +13,23 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            405
+     1  This page: contents, imports, version                                            407
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         453
+     3  ERRORS, TEXT AND NUMBERS                                                         480
+          Attributes of classes                                                           27
           Long texts                                                                     149
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      355
+     5  Syntax tree                                                                      354
           Program and statements                                                          77
           Functions and classes                                                           31
           Literals and names                                                              36
           Expressions                                                                     75
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,388
-          Parser: names and scopes                                                       252
+     6  Parser                                                                         2,378
+          Parser: names and scopes                                                       242
           Parser: statements                                                             512
           Parser: functions                                                              173
           Parser: classes                                                                200
@@ -37,39 +38,39 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               184
           Parser: modules                                                                217
           Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,366
-          Variables and scopes                                                           178
+     7  Scope analysis                                                                 1,352
+          Variables and scopes                                                           174
           Resolving names                                                                833
-          Types of variables                                                             344
-     8  Values and objects                                                             1,266
-          Property descriptors                                                           215
-          Ordinary objects                                                               417
+          Types of variables                                                             334
+     8  Values and objects                                                             1,242
+          Property descriptors                                                           202
+          Ordinary objects                                                               422
           Functions                                                                      137
-          Arrays                                                                         320
-          Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,059
+          Arrays                                                                         314
+          Wrappers of primitives                                                          63
+     9  Conversions and operators                                                      1,055
           Numbers and text                                                               124
           Type conversion                                                                252
           Objects                                                                        156
           Equality and order                                                              86
           Arithmetic                                                                     248
-          Iteration                                                                      164
-    10  Code generator                                                                 4,136
+          Iteration                                                                      159
+    10  Code generator                                                                 4,183
           Nodes of Python                                                                200
-          Functions and their variables                                                  474
+          Functions and their variables                                                  480
           Statements                                                                     214
           Loops, jumps and try                                                           452
           Destructuring                                                                  177
           Expressions                                                                    247
           Classes                                                                        182
-          Operators                                                                      422
-          Assignments                                                                    333
-          Members and calls                                                              456
-          Members as targets                                                             104
+          Operators                                                                      429
+          Assignments                                                                    340
+          Members and calls                                                              487
+          Members as targets                                                             100
           Questions about nodes                                                          181
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,346
+    11  Built-ins of the language                                                      9,255
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -80,7 +81,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Number                                                                         314
           BigInt                                                                          50
           Math                                                                           170
-          Date                                                                            46
+          Date                                                                            42
           Date: arithmetic                                                                78
           Date: local time                                                               151
           Date: text                                                                      33
@@ -94,7 +95,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           String: patterns                                                               145
           String: order of text                                                          139
           String: HTML methods                                                            22
-          String: iterator                                                                33
+          String: iterator                                                                28
           String: constructor                                                             51
           Iterator prototypes                                                             10
           Array                                                                          144
@@ -103,27 +104,27 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: prototype methods                                                       553
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
-          Array iterators                                                                 44
-          Map and Set                                                                    434
+          Array iterators                                                                 38
+          Map and Set                                                                    424
           Iterators of Map and Set                                                       141
-          WeakMap and WeakSet                                                            113
-          WeakRef and FinalizationRegistry                                               113
-          ArrayBuffer                                                                    163
+          WeakMap and WeakSet                                                            109
+          WeakRef and FinalizationRegistry                                               107
+          ArrayBuffer                                                                    157
           Element types                                                                  104
           Typed arrays                                                                   604
           Constructors of the element types                                               95
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
-          Promise                                                                        456
-          Generators and async functions                                                 208
+          Promise                                                                        430
+          Generators and async functions                                                 197
           Iterator helpers                                                               468
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                162
+          Async iteration                                                                158
           Array.fromAsync                                                                 42
-          Disposal of resources                                                          162
+          Disposal of resources                                                          158
           JSON: parsing                                                                  438
-          JSON: writing                                                                  360
+          JSON: writing                                                                  357
           Reflect                                                                         73
           Proxy                                                                          272
           Global functions and values                                                     92
@@ -145,27 +146,27 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,927
+    13  Intl                                                                           2,914
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       282
-          Intl.Locale                                                                    203
+          Intl (ECMA-402): locales                                                       277
+          Intl.Locale                                                                    202
           Plural rules                                                                    28
           Intl.NumberFormat                                                              424
           Intl.DateTimeFormat                                                            438
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
-          Intl.Segmenter                                                                 153
+          Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         72
-    14  Functions of the web                                                           2,228
-          Inspection                                                                     605
+    14  Functions of the web                                                           2,198
+          Inspection                                                                     599
           console: formatting                                                             85
           console: tables                                                                 78
-          console                                                                        191
-          URL                                                                            597
-          URLSearchParams                                                                234
+          console                                                                        188
+          URL                                                                            587
+          URLSearchParams                                                                223
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    128
           Base64                                                                          32
@@ -173,18 +174,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           crypto and performance                                                          36
           Timers and microtasks                                                           47
     15  Realm, jobs and timers                                                         4,005
-          Helpers of generated code: any realm                                           359
-          Helpers of generated code: one realm                                           245
-          Helpers of generated code: shortcuts                                           663
+          Helpers of generated code: any realm                                           355
+          Helpers of generated code: one realm                                           267
+          Helpers of generated code: shortcuts                                           654
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        418
-          Deadlines                                                                      348
+          Deadlines                                                                      346
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            156
-          Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   433
+          Outcomes of calls                                                               94
+          Realm: objects, errors, jobs                                                   430
           Realm: running code, values in and out                                         419
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
@@ -197,79 +198,80 @@ A reader meets, from top to bottom, each part using only what stands above it:
           js2py: hardening                                                               254
           js2py: realm                                                                   629
           Engines                                                                         32
-    17  Streams: registry, connections, broadcaster                                    1,421
-          Messages of streams                                                            117
+    17  Streams: registry, connections, broadcaster                                    1,410
+          Messages of streams                                                            111
           Connections                                                                     72
-          Streams                                                                        396
+          Streams                                                                        391
           Runs of deliveries                                                             120
           Registry of streams                                                             67
           Sockets                                                                        144
           Broadcaster                                                                    449
-    18  GraphQL                                                                        5,086
+    18  GraphQL                                                                        5,057
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
           GraphQL syntax tree                                                            102
           GraphQL parser                                                                 384
-          GraphQL types                                                                  148
+          GraphQL types                                                                  141
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             167
           GraphQL: what every schema contains                                            117
           GraphQL registrations, and their SDL in one                                    239
           GraphQL schema                                                                 620
           GraphQL limits                                                                  91
-          GraphQL validation                                                             683
-          GraphQL plans                                                                  528
-          GraphQL documents                                                              168
-          GraphQL subscriptions                                                          230
+          GraphQL validation                                                             680
+          GraphQL plans                                                                  520
+          GraphQL documents                                                              165
+          GraphQL subscriptions                                                          226
           GraphQL over HTTP                                                              190
-          GraphQL over Server-Sent Events                                                118
+          GraphQL over Server-Sent Events                                                114
           GraphQL service                                                                725
-    19  Host API                                                                       2,299
+    19  Host API                                                                       2,326
           Arguments                                                                      166
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
           ResponseBuilder                                                                144
-          sharedStorage                                                                   87
-          Storage in a file                                                              311
+          sharedStorage                                                                   93
+          Storage in a file                                                              318
           Relays                                                                          44
-          Redis                                                                          774
+          Redis                                                                          795
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,159
+    20  Scripts: loading and hot reload                                                2,158
           Log                                                                            198
           Causes of errors                                                               249
           Errors of scripts                                                               80
-          Calls                                                                          217
+          Calls                                                                          216
           Routes                                                                         167
           Imported files                                                                  62
           One script                                                                     381
           All scripts                                                                    618
           Live pages                                                                     123
-    21  HTTP server                                                                    3,396
+    21  HTTP server                                                                    3,429
           Request heads                                                                  200
           Request bodies                                                                 248
           Responses of handlers                                                          158
           Who may ask                                                                    219
-          The last requests                                                               32
-          Fault injection                                                                336
+          The last requests                                                               47
+          Fault injection                                                                331
           Live pages                                                                      46
           Static files                                                                   264
-          One connection: reading                                                        216
-          One connection: answering                                                      289
-          One connection: GraphQL and routes of scripts                                  244
-          One connection: streams                                                        130
-          One connection: writing                                                        135
+          One connection: reading                                                        219
+          One connection: answering                                                      293
+          One connection: GraphQL and routes of scripts                                  246
+          One connection: streams                                                        131
+          One connection: writing                                                        144
           Requests as scripts see them                                                   180
           The server                                                                     590
-    22  Pages                                                                          3,968
-          Page kit                                                                       124
+    22  Pages                                                                          4,299
+          Page kit                                                                       134
           Live pages                                                                     209
-          Errors                                                                         300
+          Errors                                                                         304
           For monitors                                                                   120
-          Dashboard: facts                                                               313
-          Dashboard: the live channel                                                    175
-          Dashboard: actions                                                             231
-          Dashboard: the look                                                            315
-          Dashboard: the script                                                          773
+          Dashboard: facts                                                               340
+          Dashboard: the live channel                                                    172
+          Dashboard: actions                                                             327
+          Dashboard: the look                                                            361
+          Dashboard: the script                                                          684
+          Dashboard: requests and storage                                                240
           QR codes                                                                       153
           For other devices                                                               38
           Fault injection                                                                 25
@@ -277,11 +279,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,184
+    23  Command line                                                                   3,183
           Options                                                                        232
           Documentation                                                                  338
           The program                                                                    153
-          The map of this file                                                            60
+          The map of this file                                                            59
           Serving                                                                        177
           Script tests                                                                   412
           Script tests: requests and streams                                             181
@@ -641,6 +643,33 @@ class GeneratorReturn(BaseException):
     def __init__(self, value):
         super().__init__()
         self.value = value
+
+
+# -- Attributes of classes ---------------------------------------------------------------
+
+def constructor(text, first="", slots=None):
+    """An `__init__` that does nothing but set attributes: those before the semicolon of "limit loop=None;
+    depth=0" are its parameters, in this order; the others have the value that stands there, or none yet.
+    `first` is put before both parts; to `slots` the names are added."""
+    given, _, others = text.partition(";")
+    first_given, _, first_others = first.partition(";")
+    parameters = f"{first_given} {given}".split()
+    names = [parameter.partition("=")[0] for parameter in parameters]
+    stores = [f"self.{name} = {name}" for name in names]
+    stores += [f"self.{other}" for other in f"{first_others} {others}".split() if "=" in other]
+    if slots is not None:
+        slots += [word.partition("=")[0] for word in f"{given} {others}".split()]
+    made = {}
+    exec(f"def __init__({', '.join(['self', *parameters])}): {'; '.join(stores) or 'pass'}", globals(), made)
+    return made["__init__"]
+
+
+def attributes(text, first=""):
+    """`__slots__, __init__ = attributes("limit loop; depth=0")` for a class of which this is all that it
+    needs to be made: see constructor()."""
+    slots = []
+    made = constructor(text, first, slots)
+    return tuple(slots), made
 
 
 # -- Long texts --------------------------------------------------------------------------
@@ -1357,12 +1386,11 @@ class NodeClass(type):
 
     def __new__(cls, name, bases, space, fields=""):
         own = tuple(fields.split()) if isinstance(fields, str) else fields
-        taken = bases[0].taken + own if bases else own
-        stores = [f"self.{field} = {field}" for field in taken] + (bases[0].presets if bases else [])
-        parameters, made = "".join(f", {field}=None" for field in taken), {}
-        exec(f"def __init__(self{parameters}): {'; '.join(stores) or 'pass'}", made)
+        taken = (bases[0].taken if bases else ()) + own
+        presets = bases[0].presets if bases else ""
+        made = constructor(f"{' '.join(field + '=None' for field in taken)}; {presets}")
         return super().__new__(cls, name, bases, {"__slots__": own, "fields": own, "taken": taken,
-                                                  "presets": [], **made, **space})
+                                                  "presets": "", "__init__": made, **space})
 
     def __init__(cls, name, bases, space, fields=""):
         super().__init__(name, bases, space)
@@ -1382,8 +1410,8 @@ class Node(metaclass=NodeClass):
 
     __slots__ = ("start", "end", "line", "column", "end_line", "end_column", "parenthesized", "scope")
 
-    #: What each constructor does besides.
-    presets = ["self.parenthesized = False"]
+    #: What each constructor sets besides.
+    presets = "parenthesized=False"
 
     def at(self, other):
         """Take over the position of another node; return self."""
@@ -1810,23 +1838,13 @@ class _FunctionContext:
 class _Declarations:
     """The names declared in one scope; is_function is True where `var` declarations come to rest."""
 
-    __slots__ = ("names", "outer", "is_function")
-
-    def __init__(self, outer, is_function=False):
-        self.names = {}
-        self.outer = outer
-        self.is_function = is_function
+    __slots__, __init__ = attributes("outer is_function=False; names={}")
 
 
 class _PrivateNames:
     """Private names of one class body: declared maps a name to its kind, used lists (name, offset)."""
 
-    __slots__ = ("declared", "used", "outer")
-
-    def __init__(self, outer):
-        self.declared = {}
-        self.used = []
-        self.outer = outer
+    __slots__, __init__ = attributes("outer; declared={} used=[]")
 
 
 class NameParser(JSLexer):
@@ -4139,7 +4157,7 @@ class Variable:
         self.references = []
         self.region = None
         self.dominates = False
-        self.counts = self.starts = self.type = None
+        self.counts = self.type = None
 
 
 class Scope:
@@ -4208,11 +4226,7 @@ class DynamicName:
     the `holders` that has it, else the Variable (None: a global). Only names inside a `with`, or in a
     function with a direct eval, are such."""
 
-    __slots__ = ("holders", "variable")
-
-    def __init__(self, holders, variable):
-        self.holders = holders
-        self.variable = variable
+    __slots__, __init__ = attributes("holders variable")
 
 
 class EvalSite:
@@ -5217,37 +5231,21 @@ def is_own_step(variable, source):
 
 
 def is_counter(variable):
-    """Whether a variable is only ever set to small literals or counted up or down."""
+    """Whether the only steps of a variable count it up or down by small literals."""
     if variable.counts is None:
-        variable.counts = only_counts(variable)
-        starts = [s.value for s in variable.sources if isinstance(s, NumericLiteral)]
-        fine = all(type(v) is int and abs(v) < 2 ** 40 for v in starts)
-        variable.starts = (min(starts, default=0), max(starts, default=0)) if fine else (None, None)
+        variable.counts = all(
+            isinstance(source, UpdateExpression)
+            or source.operator in ("+=", "-=") and isinstance(source.right, NumericLiteral)
+            and type(source.right.value) is int and source.right.value < 2 ** 16
+            for source in variable.sources if is_own_step(variable, source))
     return variable.counts
-
-
-def only_counts(variable):
-    for source in variable.sources:
-        if isinstance(source, NumericLiteral):
-            continue
-        if not is_own_step(variable, source):
-            return False
-        if not isinstance(source, UpdateExpression) and not (
-                source.operator in ("+=", "-=") and isinstance(source.right, NumericLiteral)
-                and type(source.right.value) is int and source.right.value < 2 ** 16):
-            return False
-    return True
 
 
 class LoopBound:
     """What is known where a for loop steps its variable: that the loop's test held for it. Left on the
     step expression by note_loop_bound()."""
 
-    __slots__ = ("limit", "loop")
-
-    def __init__(self, limit, loop):
-        self.limit = limit
-        self.loop = loop
+    __slots__, __init__ = attributes("limit loop")
 
     def range_of(self, variable, source):
         """The range after the step, or None if anything between the test and the step may have changed
@@ -5284,13 +5282,19 @@ def note_loop_bound(node):
 
 
 def counter_range(variable, step):
-    """The range of a counter; for other variables `x++` is an addition like any other."""
+    """The range of a counter, which starts where its other sources set it; for other variables `x++` is an
+    addition like any other."""
     current = variable.type
     if is_counter(variable):
-        low, high = variable.starts
-        if low is not None:
-            return (low, COUNTER_BOUND) if step > 0 else (-COUNTER_BOUND, high)
-        return "num"
+        start = BOTTOM
+        for source in variable.sources:
+            if not is_own_step(variable, source):
+                start = join_types(start, source if type(source) is str else infer(source))
+        if type(start) is tuple:
+            low, high = start
+            return safe_range(*((low, max(high, 0) + COUNTER_BOUND) if step > 0
+                                else (min(low, 0) - COUNTER_BOUND, high)))
+        return start if start == BOTTOM else "num" if is_numeric(start) else None
     if current == BOTTOM:
         return BOTTOM
     return add_range(current, (step, step))
@@ -5501,6 +5505,8 @@ NAN = float("nan")
 INFINITY = float("inf")
 #: Number.MAX_SAFE_INTEGER. A number is an `int` only within ± this, and never for -0.
 MAX_SAFE = 2 ** 53 - 1
+#: The largest int of one digit in CPython, which compares such ints much faster than others.
+MAX_DIGIT = 2 ** 30 - 1
 
 
 class JSBigInt(int):
@@ -5520,10 +5526,7 @@ class JSBigInt(int):
 class JSSymbol:
     """A Symbol; `description` is a str or undefined."""
 
-    __slots__ = ("description",)
-
-    def __init__(self, description=undefined):
-        self.description = description
+    __slots__, __init__ = attributes("description=undefined")
 
     def __repr__(self):
         return f"Symbol({'' if self.description is undefined else self.description})"
@@ -5553,12 +5556,7 @@ class PrivateKey:
     hold functions, and an object's own entry is only the brand.
     """
 
-    __slots__ = ("name", "kind", "getter", "setter", "method")
-
-    def __init__(self, name, kind="field"):
-        self.name = name
-        self.kind = kind
-        self.getter = self.setter = self.method = None
+    __slots__, __init__ = attributes("name kind='field'; getter=None setter=None method=None")
 
 
 # -- Property descriptors ----------------------------------------------------------------
@@ -5585,27 +5583,14 @@ ABSENT = Absent()
 class Accessor:
     """A getter and setter pair (each a function or undefined) and the attribute bits."""
 
-    __slots__ = ("getter", "setter", "flags")
-
-    def __init__(self, getter, setter, flags):
-        self.getter = getter
-        self.setter = setter
-        self.flags = flags
+    __slots__, __init__ = attributes("getter setter flags")
 
 
 class PropertyDescriptor:
     """ECMA-262, 6.2.6. Fields that are not there are ABSENT."""
 
-    __slots__ = ("value", "writable", "get", "set", "enumerable", "configurable")
-
-    def __init__(self, value=ABSENT, writable=ABSENT, get=ABSENT, set=ABSENT,
-                 enumerable=ABSENT, configurable=ABSENT):
-        self.value = value
-        self.writable = writable
-        self.get = get
-        self.set = set
-        self.enumerable = enumerable
-        self.configurable = configurable
+    __slots__, __init__ = attributes(
+        "value=ABSENT writable=ABSENT get=ABSENT set=ABSENT enumerable=ABSENT configurable=ABSENT")
 
     def is_accessor(self):
         return self.get is not ABSENT or self.set is not ABSENT
@@ -5724,7 +5709,7 @@ class ProtectedAttrs(dict):
             for name in self.relied_on.get(key, ()):
                 setattr(self.realm, name, False)
                 if name in self.realm.runtime:      # generated code asks, too
-                    self.realm.runtime[name] = False
+                    self.realm.runtime[name] = None
 
     def __setitem__(self, key, flags):
         dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int
@@ -6017,6 +6002,11 @@ class JSObject:
     def delete_or_throw(self, key):
         if not self.delete(key):
             raise JSTypeError(f"Cannot delete property '{key_text(key)}' of {object_text(self)}")
+
+
+def object_attributes(text):
+    """attributes() for a class of objects: its constructor takes their prototype first."""
+    return attributes(text, "proto; props={} attrs=None")
 
 
 #: In the place of a property that is made when it is read.
@@ -6353,17 +6343,11 @@ class JSArray(JSObject):
     list that gets holes is a new list, so that a loop over the old one never meets a HOLE.
     """
 
-    __slots__ = ("items", "extent")
+    __slots__, __init__ = object_attributes("items; extent")
     class_name = "Array"
     exotic = True
     #: (value) -> the number to set `length` to; the section on conversions puts its function here.
     to_array_length = staticmethod(lambda value: value)
-
-    def __init__(self, proto, items):
-        self.proto = proto
-        self.props = {}
-        self.attrs = None
-        self.items = items
 
     def length(self):
         return len(self.items)
@@ -6655,11 +6639,7 @@ def ordinary_set(obj, key, value, receiver):
 class JSPrimitiveObject(JSObject):
     """A Boolean, Number, BigInt or Symbol object; `value` is the primitive."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, proto, value):
-        JSObject.__init__(self, proto)
-        self.value = value
+    __slots__, __init__ = object_attributes("value")
 
     @property
     def class_name(self):
@@ -6734,7 +6714,8 @@ RUNTIME = {
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text)}}
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text, abs,
+        math.sqrt, math.floor)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -7620,12 +7601,7 @@ class IteratorRecord:
     `done` becomes True when it ended or threw: then close() has nothing to do.
     """
 
-    __slots__ = ("iterator", "next_method", "done")
-
-    def __init__(self, iterator, next_method):
-        self.iterator = iterator
-        self.next_method = next_method
-        self.done = False
+    __slots__, __init__ = attributes("iterator next_method; done=False")
 
     def __iter__(self):
         return self
@@ -8503,9 +8479,15 @@ class FunctionEmitter(NodeMaker):
         name = obj.id + ".props"
         if not place.test.value:
             place.test = self.const(True)
-            place.body = [self.node(ast.Assign, [self.store(name)], self.either(
-                self.type_is(obj, "JSObject"), self.attribute(obj, "props"), self.name("no_props")))]
+            props = self.attribute(obj, "props")
+            if not self.is_new(obj):
+                props = self.either(self.type_is(obj, "JSObject"), props, self.name("no_props"))
+            place.body = [self.node(ast.Assign, [self.store(name)], props)]
         return self.name(name)
+
+    def is_new(self, obj):
+        """Whether a value is the ordinary object that a constructor is making."""
+        return self.constructor == "base" and isinstance(obj, ast.Name) and obj.id == "this"
 
     def assign_value(self, variable, value, declares=False):
         """variable = value, as an expression."""
@@ -9523,9 +9505,9 @@ class ExpressionEmitter(DestructuringEmitter):
         """A Python condition for the truth of a value: Python takes NaN for true."""
         if kind == "bool" or kind == "str" or type(kind) is tuple:
             return value
-        if isinstance(value, ast.Name):
-            return self.python("{value} and {value} == {value}", value=value)
-        return self.python("({temp} := {value}) and {temp} == {temp}", temp=self.temporary(), value=value)
+        # Most conditions that are not known to be are booleans, too.
+        value, first = self.reusable(value)
+        return self.python("{first} is True or {value} and {value} == {value}", first=first, value=value)
 
     def test(self, node):
         """A condition, as a Python expression that is true or false for Python."""
@@ -9608,7 +9590,7 @@ class ExpressionEmitter(DestructuringEmitter):
     def visit_ArrayExpression(self, node):
         if any(element is None for element in node.elements):
             return self.python("array_with_holes([*{values}])", values=self.operands(node.elements))
-        return self.python("JSArray(ArrayPrototype, [*{values}])", values=self.operands(node.elements))
+        return self.python("array_of([*{values}])", values=self.operands(node.elements))
 
     # -- objects ----
 
@@ -9643,7 +9625,7 @@ class ExpressionEmitter(DestructuringEmitter):
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
-        return self.python("JSObject(ObjectPrototype, {table})", table=self.node(ast.Dict, keys, values))
+        return self.python("object_of({table})", table=self.node(ast.Dict, keys, values))
 
     def property_value(self, prop, name):
         if isinstance(prop.value, FunctionExpression) and prop.method:
@@ -10014,9 +9996,8 @@ class OperatorEmitter(ClassEmitter):
         temp = self.temporary()
         if operator in ("+", "-"):
             value = self.walrus(temp, self.operate(left, operator, right))
-            return self.either(self.unless_float(value, temp, lambda value: self.chain(
-                self.const(-MAX_SAFE), (ast.LtE(), value), (ast.LtE(), self.const(MAX_SAFE)))),
-                self.name(temp), self.call("fix_number", self.name(temp)))
+            return self.either(self.unless_float(value, temp, lambda value: self.safe_sum(temp, value)),
+                               self.name(temp), self.call("fix_number", self.name(temp)))
         if operator == "*":
             a, left, b, right = self.pair(left, right)
             value = self.walrus(temp, self.operate(left, "*", right))
@@ -10116,12 +10097,14 @@ class OperatorEmitter(ClassEmitter):
                                          (ast.Lt(), self.const(2 ** 31))))
             return self.both(*checks), self.operate(a, operator, b)
         if operator == "*":
-            limit = self.safe_product(temp, self.operate(a, "*", b))
+            limit = self.safe_product(temp, inside)
         elif type(right_kind) is tuple and right_kind[0] >= 0:
-            limit = self.python("{inside} <= {most!r}" if operator == "+" else "{inside} >= {most!r}",
-                                inside=inside, most=MAX_SAFE if operator == "+" else -MAX_SAFE)
+            limit = self.python("{inside} <= {digit!r} or {temp} <= {most!r}", inside=inside, temp=temp,
+                                digit=MAX_DIGIT, most=MAX_SAFE) if operator == "+" else \
+                self.python("{inside} >= {digit!r} or {temp} >= {most!r}", inside=inside, temp=temp,
+                            digit=-MAX_DIGIT, most=-MAX_SAFE)
         else:
-            limit = self.chain(self.const(-MAX_SAFE), (ast.LtE(), inside), (ast.LtE(), self.const(MAX_SAFE)))
+            limit = self.safe_sum(temp, inside)
         return self.both(check, limit), self.name(temp)
 
     def number_tests(self, left, right):
@@ -10154,10 +10137,16 @@ class OperatorEmitter(ClassEmitter):
             return checks[0] if len(checks) == 1 else self.both(*checks)
         return tests
 
-    def safe_product(self, temp, product):
+    def safe_sum(self, temp, value):
+        """Tests that a sum or difference, kept in `temp`, is exact."""
+        return self.python("{least_digit!r} <= {value} <= {digit!r} or {least!r} <= {temp} <= {most!r}",
+                           value=value, temp=temp, digit=MAX_DIGIT, least_digit=-MAX_DIGIT, most=MAX_SAFE,
+                           least=-MAX_SAFE)
+
+    def safe_product(self, temp, value):
         """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
-        return self.python("0 < ({temp} := {product}) <= {most!r} or {least!r} <= {temp} < 0",
-                           temp=temp, product=product, most=MAX_SAFE, least=-MAX_SAFE)
+        return self.python("0 < {value} <= {digit!r} or {least!r} <= {temp} <= {most!r} and {temp}",
+                           value=value, temp=temp, digit=MAX_DIGIT, least=-MAX_SAFE, most=MAX_SAFE)
 
     def relation(self, operator, left, left_kind, right, right_kind):
         compare = _COMPARE_OPS[operator]
@@ -10174,8 +10163,8 @@ class OperatorEmitter(ClassEmitter):
         a, first, b, second = self.pair(left, right)
         # Python compares ints with floats as JavaScript does.
         tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
-        order = ("float", "int") if self.expects_floats else ("int", "float") if self.unit.fractions \
-            else ("int",)
+        order = ("float", "int") if self.expects_floats and tuple not in (type(left_kind), type(right_kind)) \
+            else ("int", "float") if self.unit.fractions else ("int",)
         checks = [tests(kind) for kind in order]
         return self.either(checks[0] if len(checks) == 1 else self.any_of(*checks),
                            self.compare(a, compare, b),
@@ -10407,8 +10396,12 @@ class AssignmentEmitter(OperatorEmitter):
         def assign():
             for target, value in zip(left.elements, values):
                 self.at(target)
-                self.assign_one(target, value)
-        array = self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
+                if isinstance(target, MemberExpression) and target.computed and self.is_direct(target):
+                    obj, key = self.fixed(target.object, target), self.fixed(target.property, target)
+                    self.put_into_list(obj, key, infer(target.property), value)
+                else:
+                    self.assign_one(target, value)
+        array = self.call("array_of", self.node(ast.List, values, _LOAD))
         self.emit_if(self.name("array_iteration_untouched"), self.collect(assign),
                      self.collect(lambda: self.assign_target(left, array)))
 
@@ -10466,8 +10459,11 @@ class AssignmentEmitter(OperatorEmitter):
             key = self.const(target.property.name)
             has, free = self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))
             plain = self.compare(self.attribute(obj, "attrs"), _IS, self.const(None))
-            check = self.both(self.any_of(has, self.both(*is_ordinary, free)), plain) if found is props else \
-                self.both(*is_ordinary, plain, self.any_of(has, free))
+            if found is not props:
+                check = self.both(*is_ordinary, plain, self.any_of(has, free))
+            else:
+                check = self.both(self.any_of(free, has) if self.is_new(obj) else
+                                  self.any_of(has, self.both(*is_ordinary, free)), plain)
             helper = "put" if self.scope.strict else "put_sloppy"
         place = self.node(ast.Subscript, props, key, _STORE)
         self.emit_if(check, [self.node(ast.Assign, [place], value)],
@@ -10606,8 +10602,8 @@ class AssignmentEmitter(OperatorEmitter):
         slow = self.call(helper, self.call("to_numeric", value))
         if isinstance(value, ast.Attribute):
             return slow
-        limit = (self.compare(value, ast.Lt(), self.const(MAX_SAFE)) if sign == "+" else
-                 self.compare(value, ast.Gt(), self.const(-MAX_SAFE)))
+        limit = (self.compare(value, ast.Lt(), self.const(MAX_DIGIT)) if sign == "+" else
+                 self.compare(value, ast.Gt(), self.const(-MAX_DIGIT)))
         return self.either(self.both(self.type_is(first, "int"), limit),
                            self.operate(value, sign, self.const(1)), slow)
 
@@ -10893,7 +10889,38 @@ class CallEmitter(AssignmentEmitter):
         values = [self.expression(a) for a in arguments]
         self.guards = guards
         self.line, self.column = callee.property.line, callee.property.column
-        return self.call(helper, obj, self.const(self.text(callee)), *values)
+        text = self.const(self.text(callee))
+        if table is MATH_SHORTCUTS and self.runs_often() and isinstance(obj, ast.Name):
+            return self.math_inline(helper, obj, text, [*zip(values, map(infer, arguments))])
+        return self.call(helper, obj, text, *values)
+
+    def math_inline(self, helper, obj, text, arguments):
+        """A function of Math by Python's own, for Numbers with which these agree; `arguments` are pairs of
+        code and type."""
+        names, checks = [], []
+        for value, kind in arguments:
+            again, first = self.reusable(value)
+            names.append(again)
+            if helper in ("quick_floor", "quick_sqrt") and kind != "float":
+                checks.append(self.type_is(first, "float"))
+            elif not is_numeric(kind):
+                checks.append(self.python("(type({first}) is float or type({again}) is int)",
+                                          first=first, again=again))
+            elif first is not again:
+                checks.append(self.compare(first, _IS_NOT, self.const(None)))
+        slow = self.call(helper, obj, text, *names)
+        check = self.both(*checks, self.compare(obj, _IS, self.name("plain_math")))
+        a, b = names[0], names[-1]
+        if helper == "quick_abs":
+            return self.python("abs({a}) if {check} else {slow}", a=a, check=check, slow=slow)
+        if helper == "quick_sqrt":
+            return self.python("sqrt({a}) if {check} and {a} >= 0.0 else {slow}", a=a, check=check, slow=slow)
+        if helper == "quick_floor":
+            return self.python("floor({a}) if {check} and 0.0 < {a} < 9e15 else {slow}", a=a, check=check,
+                               slow=slow)
+        low, high = (b, a) if helper == "quick_max" else (a, b)     # the helper knows NaN, and -0 from 0
+        return self.python("({a} if {low} < {high} else {b} if {high} < {low} else {slow}) if {check} "
+                           "else {slow}", a=a, b=b, low=low, high=high, check=check, slow=slow)
 
     def arguments(self, nodes, function, this):
         """The arguments; where one needs statements, the callee is saved first."""
@@ -11165,11 +11192,7 @@ class Evaluated(Node, fields="name"):
 class TemplateSite:
     """One tagged template in a source text; each realm makes one template object of it."""
 
-    __slots__ = ("cooked", "raw", "__weakref__")
-
-    def __init__(self, cooked, raw):
-        self.cooked = cooked
-        self.raw = raw
+    __slots__, __init__ = attributes("cooked raw; __weakref__")
 
 
 # -- Questions about nodes ---------------------------------------------------------------
@@ -11973,10 +11996,7 @@ def any_arguments(impl):
 class BuiltinTable:
     """The built-in functions and values of one object. `target` is its name in messages."""
 
-    def __init__(self, target, receiver=None):
-        self.target = target
-        self.receiver = receiver
-        self.entries = []
+    __init__ = constructor("target receiver=None; entries=[]")
 
     def method(self, key, length=0, receiver=None, flags=HIDDEN_ATTRS, name=None):
         """Declares impl(realm, this, *args). `receiver`: a class that `this` must be an instance
@@ -12069,6 +12089,7 @@ class Namespace(BuiltinTable):
         namespace = JSObject(realm.ObjectPrototype)
         setattr(realm, self.name, namespace)
         self.fill(realm, namespace)
+        protect(realm, self.name)
 
 
 class BuiltinClass(BuiltinTable):
@@ -13671,12 +13692,8 @@ def math_sum_precise(realm, this, items=undefined, *_):
 class JSDate(JSObject):
     """A Date object; `value` is its time value: integral milliseconds since 1970 UTC, or NaN."""
 
-    __slots__ = ("value",)
+    __slots__, __init__ = object_attributes("value")
     class_name = "Date"
-
-    def __init__(self, proto, value):
-        JSObject.__init__(self, proto)
-        self.value = value
 
 
 DATE = BuiltinClass("Date", JSDate)
@@ -15088,12 +15105,7 @@ for _arguments in (("anchor", "a", "name"), ("big", "big"), ("blink", "blink"), 
 class JSStringIterator(JSObject):
     """Walks the code points of `text` from `position`."""
 
-    __slots__ = ("text", "position")
-
-    def __init__(self, proto, text):
-        JSObject.__init__(self, proto)
-        self.text = text
-        self.position = 0
+    __slots__, __init__ = object_attributes("text; position=0")
 
 
 STRING_ITERATOR = BuiltinClass("StringIterator", JSStringIterator, parent="IteratorPrototype",
@@ -16299,14 +16311,8 @@ class JSArrayIterator(JSObject):
     """An Array Iterator (23.1.5). `target` is None when it is finished; `kind` is "keys",
     "values" or "entries"."""
 
-    __slots__ = ("target", "index", "kind")
+    __slots__, __init__ = object_attributes("target kind; index=0")
     class_name = "Array Iterator"
-
-    def __init__(self, proto, target, kind):
-        JSObject.__init__(self, proto)
-        self.target = target
-        self.index = 0
-        self.kind = kind
 
 
 ARRAY_ITERATOR = BuiltinClass("ArrayIterator", JSArrayIterator, parent="IteratorPrototype",
@@ -16360,24 +16366,14 @@ class CollectionEra:
     """The time between two rewritings of a collection's lists. Afterwards, `removed` holds the
     positions that went, ascending (None: all of them), and `following` the next era."""
 
-    __slots__ = ("removed", "following")
-
-    def __init__(self):
-        self.removed = self.following = None
+    __slots__, __init__ = attributes("; removed=None following=None")
 
 
 class JSCollection(JSObject):
     """What Map and Set share. `index` finds the position of a key in `keys` (by collection_key);
     `first` is the position of the first entry, or the lists' length."""
 
-    __slots__ = ("index", "keys", "first", "era")
-
-    def __init__(self, proto):
-        JSObject.__init__(self, proto)
-        self.index = {}
-        self.keys = []
-        self.first = 0
-        self.era = CollectionEra()
+    __slots__, __init__ = object_attributes("; index={} keys=[] first=0 era=CollectionEra()")
 
     def has_key(self, key):
         return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in self.index
@@ -16914,11 +16910,7 @@ def fast_iterator(realm, value):
 class JSWeakCollection(JSObject):
     """`entries`: id of a key -> [weak reference to the key, value]. Symbols are held strongly."""
 
-    __slots__ = ("entries",)
-
-    def __init__(self, proto):
-        JSObject.__init__(self, proto)
-        self.entries = {}
+    __slots__, __init__ = object_attributes("; entries={}")
 
     def set_value(self, key, value):
         identity = id(key)
@@ -17068,14 +17060,8 @@ class JSFinalizationRegistry(JSObject):
     """A FinalizationRegistry (26.2). `cells` is a dict: a number of its own -> (reference to the
     target, reference to the unregister token or None)."""
 
-    __slots__ = ("cleanup", "cells", "serial")
+    __slots__, __init__ = object_attributes("cleanup; cells={} serial=0")
     class_name = "FinalizationRegistry"
-
-    def __init__(self, proto, cleanup):
-        JSObject.__init__(self, proto)
-        self.cleanup = cleanup
-        self.cells = {}
-        self.serial = 0
 
     def register(self, realm, target, held, token):
         cells, cleanup = self.cells, self.cleanup
@@ -17143,14 +17129,8 @@ class JSArrayBuffer(JSObject):
     """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the views of it that
     look at it anew when it changes; `most` the bytes that it may be resized to, or None."""
 
-    __slots__ = ("data", "views", "most")
+    __slots__, __init__ = object_attributes("data most=None; views=weakref.WeakSet()")
     class_name = "ArrayBuffer"
-
-    def __init__(self, proto, data, most=None):
-        JSObject.__init__(self, proto)
-        self.data = data
-        self.views = weakref.WeakSet()
-        self.most = most
 
     def change(self, data):
         """Puts other bytes, or None, in the place of those that it has."""
@@ -18392,17 +18372,8 @@ class JSPromise(JSObject):
     """A promise. `state` is "pending", "fulfilled" or "rejected"; `value` the result or reason;
     `reactions` the pairs that wait while pending; `handled` whether a reaction ever came."""
 
-    __slots__ = ("state", "value", "reactions", "handled")
+    __slots__, __init__ = object_attributes("; state='pending' value=undefined reactions=[] handled=False")
     class_name = "Promise"
-
-    def __init__(self, proto):
-        self.proto = proto
-        self.props = {}
-        self.attrs = None
-        self.state = "pending"
-        self.value = undefined
-        self.reactions = []
-        self.handled = False
 
 
 #: What the functions that settle promises have in common.
@@ -18413,13 +18384,7 @@ class PromiseCapability:
     """A PromiseCapability Record (27.2.1.1). Its functions are None for a promise of the
     engine's own, which is then settled directly."""
 
-    __slots__ = ("realm", "promise", "resolve_function", "reject_function")
-
-    def __init__(self, realm, promise, resolve_function=None, reject_function=None):
-        self.realm = realm
-        self.promise = promise
-        self.resolve_function = resolve_function
-        self.reject_function = reject_function
+    __slots__, __init__ = attributes("realm promise resolve_function=None reject_function=None")
 
     def resolve(self, value):
         if self.resolve_function is None:
@@ -18437,12 +18402,7 @@ class PromiseCapability:
 class PromiseReaction:
     """The handlers of one `then` (functions or None) and the capability they settle."""
 
-    __slots__ = ("capability", "on_fulfilled", "on_rejected")
-
-    def __init__(self, capability, on_fulfilled, on_rejected):
-        self.capability = capability
-        self.on_fulfilled = on_fulfilled
-        self.on_rejected = on_rejected
+    __slots__, __init__ = attributes("capability on_fulfilled on_rejected")
 
     def fulfil(self, value):
         if self.on_fulfilled is None:
@@ -18680,13 +18640,7 @@ class PromiseGathering:
     """The shared state of one Promise.all, allSettled or any: the outcomes by position, how
     many are still missing, and what to do with the list when none is."""
 
-    __slots__ = ("realm", "values", "missing", "complete")
-
-    def __init__(self, realm, complete):
-        self.realm = realm
-        self.values = []
-        self.missing = 1
-        self.complete = complete
+    __slots__, __init__ = attributes("realm complete; values=[] missing=1")
 
     def place(self):
         """Opens the next position; returns its index."""
@@ -18848,32 +18802,21 @@ protector("promise_species_untouched", PromisePrototype=("constructor",), Promis
 class Await:
     """What an async generator yields to wait for a promise."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, value):
-        self.value = value
+    __slots__, __init__ = attributes("value")
 
 
 class InnerResult:
     """What `yield*` yields: an iterator result object that is handed on as it is."""
 
-    __slots__ = ("result",)
-
-    def __init__(self, result):
-        self.result = result
+    __slots__, __init__ = attributes("result")
 
 
 class JSGenerator(JSObject):
     """A generator object; `state` is "start", "suspended" (or running) or "done". A loop over it may have
     run the body to its end behind its back."""
 
-    __slots__ = ("body", "state")
+    __slots__, __init__ = object_attributes("body; state='start'")
     class_name = "Generator"
-
-    def __init__(self, proto, body):
-        JSObject.__init__(self, proto)
-        self.body = body
-        self.state = "start"
 
     def begin(self):
         """The generator goes on: it must not be running."""
@@ -19662,11 +19605,7 @@ for _kind in ("next", "return", "throw"):
 class JSAsyncFromSyncIterator(JSObject):
     """A sync iterator dressed as an async one (27.1.4)."""
 
-    __slots__ = ("record",)
-
-    def __init__(self, proto, record):
-        JSObject.__init__(self, proto)
-        self.record = record
+    __slots__, __init__ = object_attributes("record")
 
 
 ASYNC_FROM_SYNC = BuiltinClass("AsyncFromSyncIterator", parent="AsyncIteratorPrototype",
@@ -19930,12 +19869,8 @@ def async_dispose(realm, resources, failure, wrap):
 class JSDisposableStack(JSObject):
     """A DisposableStack; `resources` is None once it was disposed of."""
 
-    __slots__ = ("resources",)
+    __slots__, __init__ = object_attributes("; resources=[]")
     class_name = "DisposableStack"
-
-    def __init__(self, proto):
-        JSObject.__init__(self, proto)
-        self.resources = []
 
 
 class JSAsyncDisposableStack(JSObject):
@@ -20581,10 +20516,7 @@ def plain_opener(realm):
 class PlaceToPause:
     """A value of a long list in a wrapper that the encoder does not know, so that it asks for it."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, value):
-        self.value = value
+    __slots__, __init__ = attributes("value")
 
 
 def with_pauses(items):
@@ -25794,18 +25726,13 @@ def available_locale(tag):
 class JSIntlObject(JSObject):
     """A formatter. `settings` is the options object of its class, `bound` its format function."""
 
-    __slots__ = ("settings", "bound")
-
-    def __init__(self, proto, settings):
-        JSObject.__init__(self, proto)
-        self.settings = settings
-        self.bound = None
+    __slots__, __init__ = object_attributes("settings; bound=None")
 
 
 class JSLocale(JSObject):
     """`tag` is its LanguageTag."""
 
-    __slots__ = ("tag",)
+    __slots__, __init__ = object_attributes("tag")
 
 
 def intl_options(realm, options):
@@ -26011,14 +25938,14 @@ _TAG_OPTIONS = {"language": "[a-z]{2,3}|[a-z]{5,8}", "script": "[a-z]{4}", "regi
 @LOCALE.constructor(1)
 def locale_constructor(realm, new_target, tag=undefined, options=undefined, *_):
     """Intl.Locale (ECMA-402, 14.1.1)."""
-    result = JSLocale(proto_from(realm, new_target, "LocalePrototype"))
+    proto = proto_from(realm, new_target, "LocalePrototype")
     if type(tag) is not str and not isinstance(tag, JSObject):
         raise JSTypeError("First argument to Intl.Locale constructor can't be empty or missing")
     text = str(tag.tag) if type(tag) is JSLocale else to_string(tag)
     options = intl_options(realm, options)
-    result.tag = LanguageTag(text)
+    tag = LanguageTag(text)
     option = option_reader(options)
-    apply_tag_options(result.tag, option)
+    apply_tag_options(tag, option)
     for name, (key, allowed) in LOCALE_KEYWORDS.items():
         if name == "numeric":
             value = options.get(name)
@@ -26032,8 +25959,8 @@ def locale_constructor(realm, new_target, tag=undefined, options=undefined, *_):
         else:
             value = keyword_option(option, name)
         if value is not None:
-            result.tag.keywords[key] = canonical_value(key, value)
-    return result
+            tag.keywords[key] = canonical_value(key, value)
+    return JSLocale(proto, tag)
 
 
 def apply_tag_options(tag, option):
@@ -26072,10 +25999,9 @@ LOCALE.getter("variants")(lambda realm, this, *_: "-".join(this.tag.variants) or
 
 def with_subtags(realm, this, subtags):
     """A new Intl.Locale like `this` with another (language, script, region)."""
-    result = JSLocale(realm.LocalePrototype)
-    result.tag = LanguageTag(str(this.tag))
-    result.tag.language, result.tag.script, result.tag.region = subtags
-    return result
+    tag = LanguageTag(str(this.tag))
+    tag.language, tag.script, tag.region = subtags
+    return JSLocale(realm.LocalePrototype, tag)
 
 
 def region_of_preferences(tag):
@@ -27369,12 +27295,7 @@ class JSSegments(JSObject):
     """What segment() returns. `ends` are the ends of the segments so far, the first one 0; `judged` and
     `viewed` are those of a JSRegExp."""
 
-    __slots__ = ("granularity", "text", "ends", "judged", "viewed")
-
-    def __init__(self, proto, granularity, text):
-        JSObject.__init__(self, proto)
-        self.granularity, self.text, self.ends = granularity, text, [0]
-        self.judged = self.viewed = None
+    __slots__, __init__ = object_attributes("granularity text; ends=[0] judged=None viewed=None")
 
     def end_after(self, realm, index):
         """The end of the segment that begins at an index."""
@@ -27406,7 +27327,7 @@ SEGMENTS = BuiltinClass("Segments", JSSegments, is_global=False)
 
 
 class JSSegmentIterator(JSObject):
-    __slots__ = ("segments", "index")
+    __slots__, __init__ = object_attributes("segments; index=0")
 
 
 SEGMENT_ITERATOR = BuiltinClass("SegmentIterator", JSSegmentIterator, parent="IteratorPrototype",
@@ -27428,9 +27349,7 @@ def segments_containing(realm, this, index=undefined, *_):
 
 @SEGMENTS.method(SYM_ITERATOR, 0)
 def segments_iterator(realm, this, *_):
-    result = JSSegmentIterator(realm.SegmentIteratorPrototype)
-    result.segments, result.index = this, 0
-    return result
+    return JSSegmentIterator(realm.SegmentIteratorPrototype, this)
 
 
 @SEGMENT_ITERATOR.method("next", 0)
@@ -27624,13 +27543,7 @@ class InspectedShape:
     """How one object is shown: `base` before the `opening` bracket, `fill` giving its entries,
     and the `keys` of the properties that follow. `whole`: the base alone will do without keys."""
 
-    def __init__(self, opening="{", closing="}", base="", fill=None, whole=False):
-        self.opening = opening
-        self.closing = closing
-        self.base = base
-        self.fill = fill
-        self.whole = whole
-        self.keys = []
+    __init__ = constructor("opening='{' closing='}' base='' fill=None whole=False; keys=[]")
 
 
 class Inspector:
@@ -28306,10 +28219,7 @@ GLOBAL_NAMES["console"] = "Console"
 class ConsoleState:
     """What a realm's console remembers."""
 
-    def __init__(self):
-        self.groups = 0
-        self.counts = {}
-        self.started = {}
+    __init__ = constructor("; groups=0 counts={} started={}")
 
 
 def console_state(realm):
@@ -28531,13 +28441,8 @@ class URLRecord:
     """A URL record (4.1). `path` is a list of segments, or a str where the path is opaque; `host`
     is serialised text, or None; `port`, `query` and `fragment` are None when absent."""
 
-    __slots__ = ("scheme", "username", "password", "host", "port", "path", "query", "fragment")
-
-    def __init__(self, scheme):
-        self.scheme = scheme
-        self.username = self.password = ""
-        self.host = self.port = self.query = self.fragment = None
-        self.path = []
+    __slots__, __init__ = attributes(
+        "scheme; username='' password='' host=None port=None query=None fragment=None path=[]")
 
     @property
     def special(self):
@@ -28855,13 +28760,8 @@ WEB_GETTER_ATTRS = ENUMERABLE | CONFIGURABLE
 class JSURL(JSObject):
     """A URL object: its record, and its URLSearchParams once somebody asked for them."""
 
-    __slots__ = ("record", "params")
+    __slots__, __init__ = object_attributes("record; params=None")
     class_name = "URL"
-
-    def __init__(self, proto, record):
-        JSObject.__init__(self, proto)
-        self.record = record
-        self.params = None
 
     def query_changed(self):
         """Brings the searchParams in line with the record."""
@@ -29118,13 +29018,8 @@ def encode_urlencoded(text):
 class JSURLSearchParams(JSObject):
     """`pairs` is a list of [name, value]; `url` the JSURL they belong to, or None."""
 
-    __slots__ = ("pairs", "url")
+    __slots__, __init__ = object_attributes("pairs url=None")
     class_name = "URLSearchParams"
-
-    def __init__(self, proto, pairs, url=None):
-        JSObject.__init__(self, proto)
-        self.pairs = pairs
-        self.url = url
 
     def text(self):
         return "&".join([f"{encode_urlencoded(name)}={encode_urlencoded(value)}"
@@ -29286,14 +29181,8 @@ def pairs_from_sequence(realm, sequence):
 class JSURLSearchParamsIterator(JSObject):
     """An iterator over `source`, live; `kind` is "keys", "values" or "entries"."""
 
-    __slots__ = ("source", "kind", "position")
+    __slots__, __init__ = object_attributes("source kind; position=0")
     class_name = "URLSearchParams Iterator"
-
-    def __init__(self, proto, source, kind):
-        JSObject.__init__(self, proto)
-        self.source = source
-        self.kind = kind
-        self.position = 0
 
 
 URL_SEARCH_PARAMS_ITERATOR = BuiltinClass(
@@ -30095,11 +29984,7 @@ def run_static(klass, code):
 class ListDestructuring:
     """An array pattern over an array or string whose iteration is untouched."""
 
-    __slots__ = ("values", "new_array")
-
-    def __init__(self, values, new_array):
-        self.values = values
-        self.new_array = new_array
+    __slots__, __init__ = attributes("values new_array")
 
     def step(self):
         return next(self.values, undefined)
@@ -30112,11 +29997,6 @@ class ListDestructuring:
 
 
 # -- Helpers of generated code: one realm ------------------------------------------------
-
-#: What tells the functions of Math that have helpers from any others.
-MATH_INFOS = frozenset(entry[3] for entry in MATH.entries if entry[0] == "method" and entry[1] in (
-    "abs", "floor", "max", "min", "sqrt"))
-
 
 @runtime_helper
 def caught(realm):
@@ -30221,6 +30101,31 @@ def calling_helpers(realm, helpers):
     return method, element_method
 
 
+def literal_helpers(realm, helpers):
+    """Objects and arrays: what JSObject() and JSArray() do, without the call of their __init__."""
+    object_proto, array_proto, allocate = realm.ObjectPrototype, realm.ArrayPrototype, object.__new__
+
+    def object_of(props):
+        """The value of an object literal; takes the dict over."""
+        this = allocate(JSObject)
+        this.proto = object_proto
+        this.props = props
+        this.attrs = None
+        return this
+
+    def array_of(items):
+        """The value of an array literal; takes the list over."""
+        this = allocate(JSArray)
+        this.proto = array_proto
+        this.props = {}
+        this.attrs = None
+        this.items = items
+        return this
+
+    realm.new_array = array_of
+    return object_of, array_of
+
+
 def constructing_helpers(realm, helpers):
     """Instances of functions and classes."""
     object_proto, allocate = realm.ObjectPrototype, object.__new__
@@ -30243,7 +30148,6 @@ def constructing_helpers(realm, helpers):
         proto = callee.props.get("prototype")
         if proto is None:
             proto = callee.get("prototype")
-        # What JSObject() does, without the call of its __init__.
         this = allocate(JSObject)
         this.proto = proto if isinstance(proto, JSObject) else object_proto
         this.props = {}
@@ -30253,9 +30157,12 @@ def constructing_helpers(realm, helpers):
 
     def new_instance(new_target, klass):
         """OrdinaryCreateFromConstructor for a base class, with its fields."""
-        proto = new_target.props.get("prototype")
-        if not isinstance(proto, JSObject):
-            proto = prototype_for(new_target, realm.object_prototype)
+        if new_target is klass:         # no script can change this property
+            proto = klass.props["prototype"]
+        else:
+            proto = new_target.props.get("prototype")
+            if not isinstance(proto, JSObject):
+                proto = prototype_for(new_target, realm.object_prototype)
         this = allocate(JSObject)
         this.proto = proto
         this.props = {}
@@ -30365,6 +30272,7 @@ protector("set_methods_untouched", SetPrototype=("add", "has"))
 protector("map_size_untouched", MapPrototype=("size",))
 protector("set_size_untouched", SetPrototype=("size",))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
+protector("plain_math", Math=("abs", "floor", "max", "min", "sqrt"))
 
 
 def shortcuts(realm, helpers):
@@ -30450,55 +30358,45 @@ def shortcuts_of_collections(realm, helpers):
 def shortcuts_of_math(realm, helpers):
     """Functions of Math that are called often."""
     method, square_root, round_down = helpers["method"], math.sqrt, math.floor
-    #: Functions of Math in this realm that nobody has replaced, by name.
-    known = {}
 
-    def knows(obj, key):
-        """Whether obj[key] is the function of that name that Math was made with."""
-        function = obj.props.get(key) if type(obj) is JSObject else None
-        if type(function) is JSFunction and function.info in MATH_INFOS:
-            known[key] = function
+    def is_plain(obj):
+        """Whether a value is Math with the functions it was made with; generated code looks for it then."""
+        if obj is helpers["plain_math"]:
             return True
-        return False
+        if not realm.plain_math or obj is not realm.__dict__.get("Math"):
+            return False
+        helpers["plain_math"] = obj
+        return True
 
     def quick_abs(obj, text, value):
         """Math.abs(value)"""
-        if (type(value) is int or type(value) is float) and type(obj) is JSObject and "abs" in obj.props \
-                and (obj.props["abs"] is known.get("abs") or knows(obj, "abs")):
+        if (type(value) is int or type(value) is float) and is_plain(obj):
             return abs(value)
         return method(obj, "abs", text)(obj, value)
 
     def quick_floor(obj, text, value):
         """Math.floor(value)"""
-        if type(value) is float and type(obj) is JSObject and "floor" in obj.props \
-                and -2147483648.0 < value < 2147483648.0 \
-                and (obj.props["floor"] is known.get("floor") or knows(obj, "floor")):
+        if type(value) is float and -9e15 < value < 9e15 and is_plain(obj):
             return round_down(value) or (0 if value else value)
         return method(obj, "floor", text)(obj, value)
 
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) \
-                and type(obj) is JSObject and "max" in obj.props \
-                and (obj.props["max"] is known.get("max") or knows(obj, "max")):
+                and (x > y or x < y) and is_plain(obj):
             return x if x > y else y
         return method(obj, "max", text)(obj, x, y)
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) \
-                and type(obj) is JSObject and "min" in obj.props \
-                and (obj.props["min"] is known.get("min") or knows(obj, "min")):
+                and (x > y or x < y) and is_plain(obj):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
     def quick_sqrt(obj, text, value):
         """Math.sqrt(value)"""
-        if (type(value) is float or type(value) is int) and value >= 0 and type(obj) is JSObject \
-                and "sqrt" in obj.props \
-                and (obj.props["sqrt"] is known.get("sqrt") or knows(obj, "sqrt")):
+        if (type(value) is float or type(value) is int) and value >= 0 and is_plain(obj):
             return square_root(value)
         return method(obj, "sqrt", text)(obj, value)
 
@@ -30561,11 +30459,11 @@ def iteration_helpers(realm, helpers):
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
-    runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype,
+    runtime = dict(RUNTIME, ArrayPrototype=realm.ArrayPrototype,
                    array_iteration_untouched=realm.array_iteration_untouched,
-                   push_untouched=realm.push_untouched)
+                   push_untouched=realm.push_untouched, plain_math=None)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
-    for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers,
+    for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
                  shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
@@ -31714,9 +31612,7 @@ class CollectorPauses:
     #: Seconds of a collection after which that is worth it.
     LONG = 0.1
 
-    def __init__(self):
-        self.began = 0.0
-        self.has_kept = self.is_stale = False
+    __init__ = constructor("; began=0.0 has_kept=False is_stale=False")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -32309,11 +32205,7 @@ class Outcome:
     """Something that is not over yet: `done` says when it is, and then the listeners are called, each
     once, by the thread that ends it or, later, by the one that adds the listener."""
 
-    __slots__ = ("done", "_listeners")
-
-    def __init__(self):
-        self.done = False
-        self._listeners = None
+    __slots__, __init__ = attributes("; done=False _listeners=None")
 
     def then(self, listener):
         """Adds a listener; one thread at a time may do so."""
@@ -32515,9 +32407,6 @@ class RealmBase:
         """An object of which the properties that are LATER in the new dict `props` are
         makers[key](realm, subject) when they are read."""
         return JSLazyObject(self.ObjectPrototype, props, (makers, self, subject))
-
-    def new_array(self, items):
-        return JSArray(self.ArrayPrototype, items)
 
     def bind(self, impl, info):
         """A function object around impl(realm, this, *args)."""
@@ -35588,13 +35477,7 @@ class Delivery:
     `dropped`. `waiting` counts those of the queued that still have earlier messages to read.
     `sequence` is the message's number in its stream, 0 when there is none."""
 
-    __slots__ = ("matched", "dropped", "waiting", "sequence")
-
-    def __init__(self, matched=0, dropped=0, waiting=0, sequence=0):
-        self.matched = matched
-        self.dropped = dropped
-        self.waiting = waiting
-        self.sequence = sequence
+    __slots__, __init__ = attributes("matched=0 dropped=0 waiting=0 sequence=0")
 
     queued = delivered = property(lambda self: self.matched - self.dropped)
     failed = property(lambda self: self.dropped)
@@ -35695,12 +35578,7 @@ class Expected:
     """What is sent on a stream while an onConnect handler decides about a client: `messages`, the newest up
     to MAX_HISTORY_BYTES, and whether they are `complete`."""
 
-    __slots__ = ("messages", "bytes", "complete")
-
-    def __init__(self):
-        self.messages = collections.deque()
-        self.bytes = 0
-        self.complete = True
+    __slots__, __init__ = attributes("; messages=collections.deque() bytes=0 complete=True")
 
     def add(self, message):
         self.messages.append(message)
@@ -37887,20 +37765,13 @@ class GraphQLInput:
 class GraphQLEnumValue:
     """One value of an enum type."""
 
-    __slots__ = ("name", "description", "deprecated")
-
-    def __init__(self, name, description=None, deprecated=None):
-        self.name, self.description, self.deprecated = name, description, deprecated
+    __slots__, __init__ = attributes("name description=None deprecated=None")
 
 
 class GraphQLDirective:
     """A directive definition; `locations` is a list of names."""
 
-    __slots__ = ("name", "description", "arguments", "repeatable", "locations", "builtin")
-
-    def __init__(self, name, description, arguments, repeatable, locations, builtin=False):
-        self.name, self.description, self.arguments = name, description, arguments
-        self.repeatable, self.locations, self.builtin = repeatable, locations, builtin
+    __slots__, __init__ = attributes("name description arguments repeatable locations builtin=False")
 
 
 # -- GraphQL scalars ---------------------------------------------------------------------
@@ -39809,10 +39680,7 @@ class _FieldMap:
     `fields` maps a response name to a list of (parent type, node, field definition).
     """
 
-    __slots__ = ("fields", "spreads")
-
-    def __init__(self):
-        self.fields, self.spreads = {}, []
+    __slots__, __init__ = attributes("; fields={} spreads=[]")
 
 
 class _OverlapFinder:
@@ -40034,13 +39902,8 @@ class _OperationRun:
     """One execution: what completion functions share. `errors` holds GraphQLErrors in the order they
     occurred, `left` is how many values more the result may have."""
 
-    __slots__ = ("schema", "source", "operation", "variables", "context", "errors", "absent", "left")
-
-    def __init__(self, schema, source, operation, variables, context, absent):
-        self.schema, self.source, self.operation = schema, source, operation
-        self.variables, self.context, self.absent = variables, context, absent
-        self.errors = []
-        self.left = MAX_GRAPHQL_VALUES
+    __slots__, __init__ = attributes(
+        "schema source operation variables context absent; errors=[] left=MAX_GRAPHQL_VALUES")
 
     def located(self, error, plan, path, key):
         """The error with the place where it happened, as LocatedError of graphql-js."""
@@ -40303,10 +40166,7 @@ class GraphQLPlanner:
 class _LazyObject:
     """An object executor that is compiled when a value of its type is first met."""
 
-    __slots__ = ("planner", "type", "selections", "execute")
-
-    def __init__(self, planner, type_, selections):
-        self.planner, self.type, self.selections, self.execute = planner, type_, selections, None
+    __slots__, __init__ = attributes("planner type selections; execute=None")
 
     def get(self):
         if self.execute is None:
@@ -40648,10 +40508,7 @@ class TextsOfAnswer:
     """Writes the strings of an answer, and lets other threads run meanwhile. Raises _ResultTooLarge: one
     string may stand in a great many places."""
 
-    __slots__ = ("left",)
-
-    def __init__(self):
-        self.left = MAX_GRAPHQL_CHARACTERS
+    __slots__, __init__ = attributes("; left=MAX_GRAPHQL_CHARACTERS")
 
     def __call__(self, text):
         self.left -= len(text)
@@ -40878,11 +40735,7 @@ class _Channel:
     messages have the ids that they have on the plain stream of the subscription, so what is not kept
     here can be made from what is kept there."""
 
-    __slots__ = ("subscription", "name", "event", "stream", "idle_since")
-
-    def __init__(self, subscription, name, event, stream):
-        self.subscription, self.name, self.event, self.stream = subscription, name, event, stream
-        self.idle_since = time.monotonic()
+    __slots__, __init__ = attributes("subscription name event stream; idle_since=time.monotonic()")
 
     def idle(self):
         """For how many seconds nobody has been listening."""
@@ -41125,12 +40978,8 @@ class GraphQLSseAnswer:
     is a sentence for the log, or None.
     """
 
-    __slots__ = ("response", "stream", "metadata", "first", "last_event_id", "advice", "name")
-
-    def __init__(self, response=None, stream=None, metadata=None, first=b"", last_event_id=None, advice=None,
-                 name=None):
-        self.response, self.stream, self.metadata = response, stream, metadata
-        self.first, self.last_event_id, self.advice, self.name = first, last_event_id, advice, name
+    __slots__, __init__ = attributes(
+        "response=None stream=None metadata=None first=b'' last_event_id=None advice=None name=None")
 
 
 def _sse_refusal(status, message, headers=()):
@@ -41994,14 +41843,7 @@ class HostFunction:
     """One function of the host API: dotted `name`, `parameters` and `returns` as TypeScript writes
     them, `doc`, and the Python `function(host, *arguments)` behind it."""
 
-    __slots__ = ("name", "parameters", "returns", "doc", "function")
-
-    def __init__(self, name, parameters, returns, doc, function):
-        self.name = name
-        self.parameters = parameters
-        self.returns = returns
-        self.doc = doc
-        self.function = function
+    __slots__, __init__ = attributes("name parameters returns doc function")
 
 
 def host_function(name, parameters, returns, doc):
@@ -42612,7 +42454,7 @@ def response_no_content(host, options=undefined):
 
 
 class SharedStorage:
-    """The strings of one script, in memory. The other storages below have the same five methods; all may
+    """The strings of one script, in memory. The other storages below have the same methods; all may
     be called from any thread, and raise HostError for what cannot be kept."""
 
     def __init__(self):
@@ -42625,6 +42467,12 @@ class SharedStorage:
 
     def get(self, key):
         return self.items.get(key)
+
+    def peek(self, keys, limit):
+        """(start, size) of the values of keys that are there, by key: their first `limit` characters, and how
+        many these are in all; in a file and in Redis, bytes."""
+        return {key: (value[:limit], len(value)) for key in keys
+                if (value := self.items.get(key)) is not None}
 
     def set(self, key, value):
         with self.lock:
@@ -42954,9 +42802,7 @@ def stored_filter(text):
 class StoredInFile:
     """The strings of one script in a StorageFile. Its table's row numbers keep the order of keys."""
 
-    def __init__(self, file, script):
-        self.file = file
-        self.script = script
+    __init__ = constructor("file script")
 
     def _run(self, function, statement, *values):
         try:
@@ -42969,6 +42815,15 @@ class StoredInFile:
                                     "items WHERE script = ?1 AND key = ?3", 4 * MAX_STORAGE_VALUE,
                          to_sql(key))
         return self._text("getItem", rows[0][0], MAX_STORAGE_VALUE) if rows else None
+
+    def peek(self, keys, limit):
+        found = {}
+        for key in keys:
+            for start, size in self._run(
+                    "getItem", "SELECT substr(CAST(value AS BLOB), 1, ?2), length(CAST(value AS BLOB)) "
+                    "FROM items WHERE script = ?1 AND key = ?3", 4 * limit, to_sql(key)):
+                found[key] = (start or b"").decode("utf-8", "ignore")[:limit], size or 0
+        return found
 
     def set(self, key, value):
         self._run("setItem", "INSERT INTO items VALUES (?, ?, ?) "
@@ -43295,6 +43150,18 @@ def packed_command(command):
     return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
 
 
+#: Of each key: its value's first bytes, and how many there are, or -1.
+_REDIS_PEEK = """
+local found = {}
+for place = 2, #ARGV do
+  local value = redis.call('HGET', KEYS[1], ARGV[place])
+  found[#found + 1] = value and string.sub(value, 1, ARGV[1]) or ''
+  found[#found + 1] = value and #value or -1
+end
+return found
+"""
+
+
 class StoredInRedis:
     """The strings of one script as a Redis hash."""
 
@@ -43312,6 +43179,15 @@ class StoredInRedis:
     def get(self, key):
         value = self._run("getItem", "HGET", key)
         return None if value is None else value.decode("utf-8", "surrogatepass")
+
+    def peek(self, keys, limit):
+        names = [key.encode("utf-8", "surrogatepass") for key in keys]
+        try:
+            found = self.link.call("EVAL", _REDIS_PEEK, 1, self.key, 4 * limit, *names)
+        except RedisTrouble as error:
+            raise HostError(f"sharedStorage.getItem: {error}") from None
+        return {key: (start.decode("utf-8", "ignore")[:limit], size)
+                for key, start, size in zip(keys, found[::2], found[1::2]) if size >= 0}
 
     def set(self, key, value):
         self._run("setItem", "HSET", key, value)
@@ -44852,10 +44728,7 @@ class Pace:
     """How long the work of one kind took lately: the longest time, fading with each further one. What was
     never done is not known to be quick."""
 
-    __slots__ = ("longest", "quick")
-
-    def __init__(self):
-        self.longest, self.quick = 0.0, False
+    __slots__, __init__ = attributes("; longest=0.0 quick=False")
 
     def note(self, seconds):
         faded = self.longest * PACE_FADING
@@ -44866,15 +44739,15 @@ class Pace:
 class Task(Outcome):
     """Work that another thread may do. `value()` returns what it returned, or raises what it raised."""
 
-    __slots__ = ("work", "pace", "result", "error")
+    __slots__ = ("work", "pace", "result", "error", "began")
 
     def __init__(self, work, pace):
         super().__init__()
         self.work, self.pace = work, pace
-        self.result = self.error = None
+        self.result = self.error = self.began = None
 
     def run(self):
-        started = time.perf_counter()
+        started = self.began = time.perf_counter()
         try:
             self.result = self.work()
         except BaseException as error:
@@ -44892,21 +44765,23 @@ class Call(Outcome):
     """One call of a script's handler, from the wait for its turn to its outcome. `make_context()` gives the
     argument, `convert(value)` what value() returns, which raises JSError, MissingHandler or ScriptBusy.
 
-    No thread waits for a promise: the call goes on when it is settled, or ends when its time is up.
+    No thread waits for a promise: the call goes on when it is settled, or ends when its time is up. It
+    `began` at a time of time.perf_counter(), or at once.
     """
 
     __slots__ = ("host", "handler", "what", "make_context", "convert", "pace", "pending", "result", "error",
-                 "__weakref__")
+                 "began", "__weakref__")
 
     def __init__(self, host, pace, handler, what, make_context, convert=None):
         self.done = False
         self.host, self.pace, self.handler, self.what = host, pace, handler, what
         self.make_context, self.convert = make_context, convert
-        self._listeners = self.pending = self.result = self.error = None
+        self._listeners = self.pending = self.result = self.error = self.began = None
 
     def run(self):
         """Calls the handler. Its turn has come."""
         host, started = self.host, time.perf_counter()
+        self.began = started
         try:
             outcome = host.realm.start(host.resolve(self.handler, self.what), self.make_context(),
                                        timeout=host.app.handler_timeout, convert=self.convert)
@@ -46468,9 +46343,13 @@ HEADS_REMEMBERED = 256
 RETRY_AFTER_SECONDS = 5
 _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-#: Requests that are remembered, and the largest body that is kept for sending one again.
+#: Requests that are remembered, the largest body that is kept for sending one again, what is kept of an
+#: answer's body, and what its header may take of that.
 REQUESTS_KEPT = 200
 MAX_KEPT_BODY = 16 * 1024
+MAX_KEPT_ANSWER = MAX_KEPT_BODY + 4 * 1024
+#: Who answered a request, where it was no script.
+FROM_FILE, FROM_GRAPHQL, FROM_SERVER = "public/", "GraphQL", "server"
 
 #: name -> function, filled by the section on pages: "error", "notice", "missing" make the Response with a
 #: page; a path makes the Response to a GET of that path.
@@ -47347,8 +47226,11 @@ class Key:
 
 
 class LoggedRequest(collections.namedtuple(
-        "LoggedRequest", "number head body size status seconds address time")):
-    """A request that was answered; `body` is None when it was too large to keep."""
+        "LoggedRequest", "number head body size status seconds address time source answer waited sending")):
+    """A request that was answered; `body` is None when it was too large to keep. `source` is the script that
+    answered, or FROM_…; `answer` the bytes of the answer, with the start of its body. Of the `seconds` until
+    that was there it `waited` for its script; after them, `sending` took so long: 0 when the system took
+    the answer at once, None while it has not taken all of it."""
 
     __slots__ = ()
 
@@ -47357,22 +47239,34 @@ class RequestLog:
     """The last requests, without those for the server's own pages."""
 
     def __init__(self):
-        self.entries = collections.deque(maxlen=REQUESTS_KEPT)
+        self.kept = collections.deque(maxlen=REQUESTS_KEPT)     # lists of what a LoggedRequest has
         self.total = 0
         self.lock = threading.Lock()
 
-    def add(self, head, body, status, seconds, address):
+    @property
+    def entries(self):
+        return list(map(LoggedRequest._make, list(self.kept)))
+
+    def add(self, head, body, status, seconds, address, source, answer, waited):
+        """Notes an answer; returns what a LoggedRequest is made from, whose last item may be set later, or
+        None for one that is not noted."""
         path = head.path
         if path.startswith("/engine") and (path == "/engine" or path[7] == "/"):
-            return
-        size, now = len(body), time.time()
-        kept = body if size <= MAX_KEPT_BODY else None
+            return None
+        size = len(body)
+        if size > MAX_KEPT_BODY:
+            body = None
+        if len(answer) > MAX_KEPT_ANSWER:
+            answer = answer[:MAX_KEPT_ANSWER]
         with self.lock:
             self.total += 1
-            self.entries.append(LoggedRequest(self.total, head, kept, size, status, seconds, address, now))
+            noted = [self.total, head, body, size, status, seconds, address, time.time(), source, answer,
+                     waited, 0.0]
+            self.kept.append(noted)
+        return noted
 
     def find(self, number):
-        return next((entry for entry in list(self.entries) if entry.number == number), None)
+        return next((entry for entry in self.entries if entry.number == number), None)
 
 
 # -- Fault injection ---------------------------------------------------------------------
@@ -47439,12 +47333,7 @@ CHAOS_SETTINGS = {"latency": _read_duration, "jitter": _read_duration, "drop": _
 class ChaosRule:
     """Settings for a path and what is below it, for all paths that begin so (`/path*`), or for all ("")."""
 
-    __slots__ = ("path", "settings", "hits")
-
-    def __init__(self, path, settings):
-        self.path = path
-        self.settings = settings
-        self.hits = 0
+    __slots__, __init__ = attributes("path settings; hits=0")
 
     def matches(self, path):
         own = self.path
@@ -48075,6 +47964,9 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         self.half_closed = False        # the client has said its last word
         self.served = False             # has a whole request come?
         self.forget_expected = None     # what to do when it goes while onConnect decides about it
+        self.source = FROM_SERVER       # who answers the request
+        self.began = None               # when that began, if another thread does it
+        self.noted = None               # the request in the log, while its answer is being sent
 
     # -- reading ----
 
@@ -48245,6 +48137,7 @@ class RequestAnswerer(RequestReader):
     def respond(self, body):
         """Answers the request in `self.head`."""
         head, self.started, self.body, self.served = self.head, time.perf_counter(), body, True
+        self.source, self.began = FROM_SERVER, None
         self.command, self.path = head.method, head.target
         self.address = head.client or self.peer
         self.closing = not head.keep_alive or self.server.stopping
@@ -48270,6 +48163,7 @@ class RequestAnswerer(RequestReader):
         else:
             awaited, then, self.awaited, self.then = self.awaited, self.then, None, None
             self.state = READING
+            self.began = self.began or awaited.began
             self.go_on_with(then, awaited)
         if self.state is READING:
             self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
@@ -48308,6 +48202,7 @@ class RequestAnswerer(RequestReader):
     def when_done(self, outcome, then):
         """then(outcome) once it is done: at once, or when the leader finds time."""
         if outcome.done:
+            self.began = self.began or outcome.began
             then(outcome)
             return
         self.awaited, self.then = outcome, then
@@ -48486,6 +48381,7 @@ class RequestAnswerer(RequestReader):
         path = self.find_static(head)
         if path is None:
             return None
+        self.source = FROM_FILE
         if path.endswith(os.sep):
             query = head.target.partition("?")[2]
             place = urllib.parse.quote(head.path) + "/" + ("?" + query if query else "")
@@ -48533,7 +48429,7 @@ class ScriptCaller(RequestAnswerer):
 
     def graphql(self, head, body):
         """Answers a request to an endpoint of GraphQL; False when the path is none."""
-        service, path = self.app.graphql, head.path
+        service, path, self.source = self.app.graphql, head.path, FROM_GRAPHQL
         if path == "/graphql":
             if wants_graphql_explorer(head.method, head.fields) and "explorer" in PAGES:
                 self.reply(PAGES["explorer"](self.server, head))
@@ -48552,6 +48448,7 @@ class ScriptCaller(RequestAnswerer):
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
             return self.graphql_plain(head, path[len(GRAPHQL_SUBSCRIPTION_PATH):])
         else:
+            self.source = FROM_SERVER
             return False
         return True
 
@@ -48658,6 +48555,7 @@ class ScriptCaller(RequestAnswerer):
     def call_route(self, route, head, params, body):
         """Runs a handler and sends what it returns."""
         host, what = route.host, f"route {route.method} {route.path}"
+        self.source = host.name
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
         address, requests = self.address, []
@@ -48777,6 +48675,7 @@ class StreamOpener(ScriptCaller):
 
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
+        self.source = route.host.name
         self.check_room()
         metadata = self.query_metadata(head)
         if route.on_connect is None:
@@ -48869,7 +48768,7 @@ class StreamOpener(ScriptCaller):
             self.server.chaos.end_later(connection, fate.rules, fate.kill)
         self.state = TAKEN
         self.received = b""
-        self.note(200)
+        self.note(200, (_STREAM_HEAD + extra).encode("latin-1"))
 
     def ask_script(self, head, route, metadata):
         """Calls onConnect, and lets the client in or refuses it. What is sent meanwhile is for the client
@@ -48950,17 +48849,21 @@ class RequestHandler(StreamOpener):
             self.file = response.file
         elif response.file is not None:
             response.file.close()
-        self.note(status)
+        self.note(status, data)
         self.write(data)
 
-    def note(self, status):
+    def note(self, status, answer=b""):
         """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
         if head is not None and not head.path.startswith(LIVE_PATH):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
-            self.server.requests.add(head, self.body, status, seconds, self.address)
+            self.noted = self.server.requests.add(
+                head, self.body, status, seconds, self.address, self.source, answer,
+                self.began - self.started if self.began is not None else 0.0)
+        else:
+            self.noted = None
 
     def write(self, data):
         try:
@@ -48973,6 +48876,8 @@ class RequestHandler(StreamOpener):
         if done < len(data) or self.file is not None:
             self.unsent = memoryview(data)[done:]
             self.state = WRITING
+            if self.noted is not None:
+                self.noted[-1] = None
             self.deadline = self.server.clock + RESPONSE_SECONDS
             if len(self.unsent) > RECEIVE_BYTES:
                 self.server.later(0, self.server.shed_unsent)
@@ -48995,6 +48900,9 @@ class RequestHandler(StreamOpener):
         except (BlockingIOError, InterruptedError):
             return False
         self.unsent = b""
+        if self.noted is not None:
+            entry = LoggedRequest._make(self.noted)
+            self.noted[-1], self.noted = time.perf_counter() - self.started - entry.seconds, None
         if self.closing:
             self.finish()
             return False
@@ -49859,6 +49767,7 @@ PALETTE = """
   --accent: light-dark(#0b62c4, #77b2f5); --on-accent: light-dark(#ffffff, #0b1c2e);
   --ok: light-dark(#227a3d, #6cc58a); --warn: light-dark(#8a5a00, #e3b341);
   --bad: light-dark(#b3261e, #ff8a80); --mark: light-dark(#fdecea, #45211f);
+  --shade: light-dark(rgb(0 0 0 / .14), rgb(0 0 0 / .6));
   --sans: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
 """
@@ -49888,7 +49797,7 @@ header .name { font-size: 15px; font-weight: 650; letter-spacing: -.01em; color:
 header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
 .dot { display: inline-block; flex: none; width: .55rem; height: .55rem; border-radius: 50%;
        background: var(--faint); margin-right: .45rem; vertical-align: .02rem; }
-button, input { font: inherit; color: inherit; }
+button, input, select { font: inherit; color: inherit; }
 button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
          cursor: pointer; }
 button:hover { background: var(--hover); }
@@ -49900,6 +49809,15 @@ button.link:hover { text-decoration: underline; }
 input:is([type=text], [type=search]), textarea { width: 100%; padding: .35rem .6rem; color: inherit;
        border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
 textarea, input.code { font: 13px/1.5 var(--mono); }
+select { padding: .2rem .4rem; border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
+/* What scrolls shows a shade at the edges behind which there is more. */
+.scroll { overflow: auto; background: no-repeat var(--paper); background-image:
+  linear-gradient(to right, var(--paper), transparent), linear-gradient(to left, var(--paper), transparent),
+  linear-gradient(to top, var(--paper), transparent), linear-gradient(to right, var(--shade), transparent),
+  linear-gradient(to left, var(--shade), transparent), linear-gradient(to top, var(--shade), transparent);
+  background-size: 2.5rem 100%, 2.5rem 100%, 100% 2.5rem, .7rem 100%, .7rem 100%, 100% .7rem;
+  background-position: left, right, bottom, left, right, bottom;
+  background-attachment: local, local, local, scroll, scroll, scroll; }
 """
 
 #: What the scripts of pages begin with.
@@ -50242,7 +50160,12 @@ MAX_SHOWN_FRAMES = 30
 MAX_SHOWN_PATHS = 200
 MAX_SHOWN_BODY = 2000
 #: Header fields whose values no page shows.
-SECRET_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
+SECRET_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization", "set-cookie"))
+
+
+def shown_fields(pairs):
+    """Header fields as pages show them: without secrets."""
+    return [[name, "(not shown)" if name.lower() in SECRET_FIELDS else value] for name, value in pairs]
 
 
 #: A marked word that is beyond the edge of its box comes into view, when the box is seen first.
@@ -50349,9 +50272,8 @@ def render_request(head, body):
             shown = "(not text)"
         parts.append(f'<details class="more" open><summary>Body, {len(body):,} bytes</summary>'
                      f"{render_lines(shown)}</details>")
-    fields = [(name, "(not shown)" if name in SECRET_FIELDS else value)
-              for name, value in head.fields.items()]
-    parts.append('<details class="more"><summary>Headers</summary>' + render_facts(fields) + "</details>")
+    parts.append('<details class="more"><summary>Headers</summary>'
+                 + render_facts(shown_fields(head.fields.items())) + "</details>")
     return "\n".join(parts)
 
 
@@ -50779,7 +50701,8 @@ def request_facts(entry):
     head = entry.head
     return {"number": entry.number, "time": entry.time, "method": head.method,
             "target": clip(head.target, MAX_PREVIEW), "status": entry.status,
-            "ms": milliseconds(entry.seconds), "address": entry.address, "size": entry.size}
+            "ms": milliseconds(entry.seconds), "address": entry.address, "size": entry.size,
+            "source": entry.source}
 
 
 def script_view(app, name):
@@ -50790,6 +50713,32 @@ def script_view(app, name):
     return {"name": name, "known": known or name == "server" or name in app.log.kept,
             "state": script_state(app, name) if known else None,
             "error": None if trouble is None else error_facts(trouble), "loads": failure is None}
+
+
+def storage_view(app, query):
+    """The sharedStorage of a script: the keys that contain all the words of `q`, and the starts of their
+    values. Keys are JSON texts, for they may have half characters, which no other way keeps."""
+    name, words = query.get("name", ""), query.get("q", "").lower().split()
+    name = name or min((*app.hosts, *app.failures), default="")
+    if name not in app.hosts and name not in app.failures:
+        return {"name": name, "known": False}
+    view = {"name": name, "known": True, "where": storage_place(app), "trouble": "", "items": []}
+    try:
+        storage = app.storage_of(name)
+        keys = storage.keys()
+        wanted = [key for key in keys if all(word in key.lower() for word in words)]
+        found = storage.peek(wanted[:MAX_SHOWN_ROWS], MAX_PREVIEW)
+        view["items"] = [{"key": json.dumps(key), "start": start, "size": size}
+                         for key, (start, size) in found.items()]
+    except HostError as error:
+        return {**view, "trouble": str(error)}
+    return {**view, "count": len(keys), "wanted": len(wanted)}
+
+
+def storage_place(app):
+    if app.storage is None:
+        return "in memory, until the server ends"
+    return f"in the file {app.storage.path}" if isinstance(app.storage, StorageFile) else "in Redis"
 
 
 def connection_key(connection):
@@ -50916,7 +50865,7 @@ DASHBOARD_SECONDS = 0.5
 #: Dashboards that may be open at the same time.
 MAX_DASHBOARDS = 32
 #: What a dashboard may look at.
-VIEWS = ("overview", "stream", "script", "requests")
+VIEWS = ("overview", "stream", "script", "requests", "storage")
 #: Looks without anybody there before the dashboard's thread ends: a page may be changing its view.
 IDLE_LOOKS = 4
 #: A dashboard that reads slowly gets no news while so many bytes wait for it.
@@ -50927,14 +50876,7 @@ class Viewer:
     """What one open dashboard was told: the JSON text of each part, the last request, the last line of
     the log, the second up to which messages were counted. `query` is what it looks at."""
 
-    __slots__ = ("query", "told", "request", "line", "second")
-
-    def __init__(self, query):
-        self.query = query
-        self.told = {}
-        self.request = 0
-        self.line = None
-        self.second = 0
+    __slots__, __init__ = attributes("query; told={} request=0 line=None second=0")
 
     @property
     def view(self):
@@ -51013,6 +50955,8 @@ class Dashboard:
             parts["view"] = json_text(stream_view(self.app, viewer.query, self.shown))
         elif viewer.view == "script":
             parts["view"] = json_text(script_view(self.app, viewer.query.get("name", "")))
+        elif viewer.view == "storage":
+            parts["view"] = json_text(storage_view(self.app, viewer.query))
         changed = {name: text for name, text in parts.items() if viewer.told.get(name) != text}
         viewer.told.update(changed)
         self.add_counts(viewer, changed, first)
@@ -51074,6 +51018,8 @@ def dashboard_events(handler, head, body):
     view = head.query.get("view", VIEWS[0])
     if view not in VIEWS:
         raise Refusal(400, f"There is no view {clip(view, 60)}; the views are {', '.join(VIEWS)}")
+    if view == "storage":               # the token is not enough
+        check_local(head, handler.address)
     if head.method == "HEAD":
         return Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")])
     server = handler.server
@@ -51106,8 +51052,8 @@ WHOLE_NUMBER, SOME_OBJECT, ANYTHING = (str, int), (str, dict), object
 _WISHES = {str: "a string", WHOLE_NUMBER: "a string or a whole number", SOME_OBJECT: "a string or an object"}
 
 
-def asked(head, body, **kinds):
-    """What a request's JSON body has by these names, as texts; raises Refusal when one is missing."""
+def asked_object(head, body, kinds):
+    """A request's JSON body, which has these names; raises Refusal when one is missing."""
     if head.content_type != "application/json":
         raise Refusal(415, "Send a JSON object, with Content-Type: application/json")
     try:
@@ -51121,6 +51067,12 @@ def asked(head, body, **kinds):
             raise Refusal(400, f"The JSON object must have {', '.join(kinds)}; {name} is missing")
         if not isinstance(wish[name], kind) or isinstance(wish[name], bool) and kind is not ANYTHING:
             raise Refusal(400, f"{name} must be {_WISHES[kind]}")
+    return wish
+
+
+def asked(head, body, **kinds):
+    """What a request's JSON body has by these names, as texts."""
+    wish = asked_object(head, body, kinds)
     return [wish[name] if isinstance(wish[name], str) else json_text(wish[name]) for name in kinds]
 
 
@@ -51186,11 +51138,74 @@ def logged_request(handler, head, body):
     """A request of the log (`?number=`) with its headers and body. With `--workers` every process has a
     log; `worker` says whose is meant."""
     entry = find_request(handler, head.query.get("number", ""), head.query.get("worker", ""))
-    headers = [[name, "(not shown)" if name in SECRET_FIELDS else value]
-               for name, value in entry.head.fields.items()]
     text = None if entry.body is None else clip(entry.body.decode("utf-8", "replace"), MAX_DETAIL)
-    return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers,
-                        "body": text})
+    scripted = entry.source not in (FROM_FILE, FROM_SERVER)
+    return json_answer({**request_facts(entry), "target": entry.head.target,
+                        "headers": shown_fields(entry.head.fields.items()), "body": text,
+                        "waited": milliseconds(entry.waited) if scripted else None,
+                        "handled": milliseconds(entry.seconds - entry.waited) if scripted else None,
+                        "sending": milliseconds(entry.sending), "answer": answer_facts(entry),
+                        "curl": curl_command(handler.server, entry)})
+
+
+def answer_facts(entry):
+    """An answer of the log: its header, the `size` of its body, and the body's start as text, or None where
+    there is nothing that could be shown (why is in `note`)."""
+    header, _, body = entry.answer.partition(b"\r\n\r\n")
+    lines = header.decode("latin-1").split("\r\n")
+    fields = [line.partition(": ")[::2] for line in lines[1:] if line]
+    of = {name.lower(): value for name, value in fields}
+    size = int(of.get("content-length", len(body)))
+    facts = {"line": lines[0], "headers": shown_fields(fields), "size": size, "body": None, "note": ""}
+    if of.get("content-type", "").startswith("text/event-stream"):
+        return {**facts, "note": "an event stream; the dashboard shows its messages under its path"}
+    if entry.head.method == "HEAD" or not size:
+        return {**facts, "note": "no body"}
+    kept = body[:MAX_KEPT_BODY]
+    try:
+        if "content-encoding" in of or b"\0" in kept:
+            raise ValueError
+        text = kept.decode("utf-8", "strict" if len(kept) == size else "ignore")
+    except ValueError:
+        return {**facts, "note": f"{size:,} bytes that are not text"}
+    if not kept:
+        return {**facts, "note": f"{size:,} bytes of a file, which are not kept"}
+    return {**facts, "body": text, "note": "" if len(kept) == size
+            else f"the first {len(kept):,} of {size:,} bytes"}
+
+
+#: Header fields that curl sends by itself, or that belong to the connection.
+_NOT_FOR_CURL = frozenset(("host", "content-length", "transfer-encoding", "connection", "keep-alive",
+                           "expect", "accept-encoding"))
+
+
+def curl_command(server, entry):
+    """The command for a POSIX shell that makes a request of the log again, without its secrets, or None when
+    no command line can hold its body."""
+    head, body = entry.head, entry.body
+    if body is None or b"\0" in body:
+        return None
+    try:
+        text = body.decode()
+        fields = [(name, value.encode("latin-1").decode("utf-8")) for name, value in head.fields.items()
+                  if name not in _NOT_FOR_CURL and name not in SECRET_FIELDS]
+    except UnicodeDecodeError:
+        return None
+    plain = head.target.startswith("/")
+    url = f"http://{head.host or urllib.parse.urlsplit(server.url).netloc}{head.target if plain else '/'}"
+    parts = [[shlex.quote(url)]]
+    parts += [["--globoff"]] if re.search(r"[][{}]", url) else []
+    parts += [["--path-as-is"]] if re.search(r"/\.\.?(?:[/?]|$)", url) else []
+    parts += [] if plain else [["--request-target", shlex.quote(head.target)]]
+    if head.method == "HEAD":
+        parts.append(["--head"])
+    elif head.method != ("POST" if body else "GET"):
+        parts.append(["--request", head.method])
+    given = [f"{name}: {value}" if value else f"{name};" for name, value in fields]
+    given += ["content-type:"] if body and "content-type" not in head.fields else []
+    parts += [["--header", shlex.quote(line)] for line in given]
+    parts += [["--data-raw", shlex.quote(text)]] if body else []
+    return " \\\n  ".join(" ".join(part) for part in [["curl", *parts[0]], *parts[1:]])
 
 
 def find_request(handler, number, worker=""):
@@ -51236,12 +51251,39 @@ def send_again(server, entry):
         answer = connection.getresponse()
         stream = answer.getheader("content-type", "").startswith("text/event-stream")
         data = b"" if stream else answer.read(MAX_REPLAY_BYTES)
-        return {"status": answer.status, "reason": answer.reason, "headers": answer.getheaders(),
+        return {"status": answer.status, "reason": answer.reason,
+                "headers": shown_fields(answer.getheaders()),
                 "ms": milliseconds(time.perf_counter() - started),
                 "body": "(an event stream; open it in a page of its own)" if stream
                 else data.decode("utf-8", "replace")}
     finally:
         connection.close()
+
+
+@local_page("POST", "/engine/storage")
+def script_storage(handler, head, body):
+    """An item of a script's sharedStorage: `script`, `key`, and the `value` that it is to have; null removes
+    it, and without one nothing changes. Answers with the value that it has now, or null."""
+    wish = asked_object(head, body, {"script": str, "key": str})
+    app, name, key = handler.app, wish["script"], wish["key"]
+    if name not in app.hosts and name not in app.failures:
+        raise Refusal(404, f"There is no script {name}")
+    value = wish.get("value")
+    if value is not None and not isinstance(value, str):
+        raise Refusal(400, "value must be a string, or null to remove the item")
+    for what, text, limit in (("key", key, MAX_STORAGE_KEY), ("value", value or "", MAX_STORAGE_VALUE)):
+        if len(text) > limit:
+            raise Refusal(400, f"The {what} can have {limit:,} characters, but has {len(text):,}")
+    storage = app.storage_of(name)
+    try:
+        if value is not None:
+            storage.set(key, value)
+        elif "value" in wish:
+            storage.remove(key)
+        text = json.dumps({"value": storage.get(key)})      # in ASCII, so that half characters stay
+        return Response(200, JSON_TYPE, text.encode(), [("Cache-Control", "no-store")])
+    except HostError as error:
+        raise Refusal(503, str(error)) from None
 
 
 @local_page("POST", "/engine/evaluate")
@@ -51323,7 +51365,7 @@ html { scrollbar-gutter: stable; }
 /* Frame of the page */
 header { position: sticky; top: 0; z-index: 2; gap: .1rem 1.25rem; }
 nav { display: flex; gap: .25rem; }
-nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); }
+nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); white-space: nowrap; }
 nav a:hover { background: var(--hover); text-decoration: none; }
 nav a[aria-current] { background: var(--chosen); color: var(--ink); }
 #live { margin-left: auto; color: var(--soft); font-size: .85rem; }
@@ -51335,9 +51377,10 @@ nav a[aria-current] { background: var(--chosen); color: var(--ink); }
   border-bottom: 1px solid var(--line); }
 main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
 h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
+h3 { font-size: .85rem; font-weight: 620; margin: 0; }
 .top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
 .top .back { font-size: .9rem; }
-.top .actions { margin-left: auto; display: flex; gap: .5rem; }
+.top .actions { margin-left: auto; display: flex; gap: .5rem; align-items: baseline; }
 
 /* Tiles and panels */
 .tiles { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: .75rem; margin: 0 0 1rem; }
@@ -51353,8 +51396,7 @@ h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left:
 .panel > .head h2 { margin-right: auto; }
 .panel > .body { padding: 0 1rem 1rem; }
 .panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
-.scroll { contain: content; overflow: auto; max-height: 28rem; overscroll-behavior: contain;
-  border-radius: 0 0 10px 10px; }
+.scroll { contain: content; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
 .scroll.tall { max-height: 36rem; }
 .scroll.full { max-height: none; }
 .two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
@@ -51386,6 +51428,7 @@ tr.pick { cursor: pointer; }
         padding: 0 .4rem; margin: 0 .25rem .15rem 0; font: 12px/1.55 var(--mono); overflow-wrap: anywhere; }
 .rate { display: flex; align-items: center; gap: .75rem; }
 .rate b { font-weight: 400; min-width: 2.5rem; }
+.state { display: flex; align-items: baseline; }
 .why { display: flex; gap: .4rem; }
 .why span { overflow-wrap: anywhere; }
 svg.spark { display: block; width: 7.5rem; height: 1.5rem; }
@@ -51399,6 +51442,7 @@ input[type=search] { width: 13rem; max-width: 100%; }
 textarea { display: block; resize: vertical; }
 label { display: block; font-size: .8rem; color: var(--soft); }
 label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; margin-right: .7rem; }
+.head label.flag { margin-right: 0; }
 .send { display: grid; grid-template-columns: 2fr 1fr auto; gap: .6rem; align-items: end; }
 .send.faults { grid-template-columns: 1fr auto auto; }
 .send textarea, .send input, .send button { height: 2.4rem; }
@@ -51413,6 +51457,10 @@ pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
          padding: .6rem 0; margin: .6rem 0; }
 .frame.tall { max-height: 32rem; overflow: auto; }
 pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
+#request pre.frame { max-height: 24rem; margin: .3rem 0 .6rem; min-height: 2.8rem; }
+dialog { max-width: 30rem; border: 1px solid var(--line); border-radius: 10px; background: var(--paper);
+  color: var(--ink); overflow-wrap: anywhere; }
+dialog::backdrop { background: rgb(0 0 0 / .35); }
 .frame div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
 .frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
 .frame i { display: inline-block; width: 3.2em; color: var(--faint); font-style: normal; user-select: none; }
@@ -51440,6 +51488,7 @@ pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
 @media (max-width: 60rem) { .two, .two.uneven { grid-template-columns: minmax(0, 1fr); } }
 @media (max-width: 40rem) {
   header { padding: .5rem .9rem; }
+  header nav { order: 1; width: 100%; margin: 0 -.65rem; flex-wrap: wrap; gap: 0; }
   main { padding: .9rem .7rem 3rem; }
   .tiles { gap: .5rem; }
   .tile { padding: .45rem .65rem .5rem; }
@@ -51474,7 +51523,9 @@ DASHBOARD_BODY = r"""
   <nav aria-label="Views">
     <a href="#/" id="nav-overview">Overview</a>
     <a href="#/requests" id="nav-requests">Requests</a>
+    <a href="#/storage" id="nav-storage">Storage</a>
     <a href="#/script/server" id="nav-log">Server log</a>
+    <a href="graphql">GraphQL</a>
     <a href="engine/docs">Docs</a>
   </nav>
   <span id="live" role="status" data-state="wait"><span class="dot"></span><span id="live-text">connecting</span></span>
@@ -51482,29 +51533,38 @@ DASHBOARD_BODY = r"""
 <div id="faults" role="status" hidden></div>
 <main>
 <noscript><p>The dashboard needs JavaScript. <a href="engine/metrics">The figures</a> do not.</p></noscript>
+<div class="top">
+  <a class="back" id="back" href="#/">Overview</a><h1 id="title">Overview</h1><span class="soft" id="facts"></span>
+  <span id="other-logs"></span>
+  <span class="actions" id="script-actions">
+    <a href="#/" id="to-storage">Storage</a>
+    <button id="open-source" aria-expanded="false">Open source</button>
+    <button id="reload" class="main">Reload</button>
+  </span>
+</div>
 
 <div id="view-overview" hidden>
   <div class="tiles" id="tiles"></div>
   <section class="panel">
     <div class="head"><h2>Scripts<small id="n-scripts"></small></h2></div>
-    <div class="scroll"><table id="scripts"></table></div>
+    <div class="scroll" tabindex="0"><table id="scripts"></table></div>
   </section>
   <section class="panel">
     <div class="head"><h2>Streams<small id="n-streams"></small></h2></div>
-    <div class="scroll"><table id="streams"></table></div>
+    <div class="scroll" tabindex="0"><table id="streams"></table></div>
   </section>
   <section class="panel">
     <div class="head"><h2>Routes<small id="n-routes"></small></h2></div>
-    <div class="scroll"><table id="routes"></table></div>
+    <div class="scroll" tabindex="0"><table id="routes"></table></div>
   </section>
   <div class="two">
     <section class="panel">
       <div class="head"><h2>Latest requests</h2><a class="small" href="#/requests">All requests</a></div>
-      <div class="scroll"><table id="latest"></table></div>
+      <div class="scroll" tabindex="0"><table id="latest"></table></div>
     </section>
     <section class="panel">
       <div class="head"><h2>GraphQL<small id="n-graphql"></small></h2><a class="small" href="graphql">Explorer</a></div>
-      <div class="scroll"><table id="graphql"></table></div>
+      <div class="scroll" tabindex="0"><table id="graphql"></table></div>
     </section>
   </div>
   <section class="panel" id="chaos" hidden>
@@ -51522,9 +51582,6 @@ DASHBOARD_BODY = r"""
 </div>
 
 <div id="view-stream" hidden>
-  <div class="top">
-    <a class="back" href="#/">Overview</a><h1 id="stream-path"></h1><span class="soft" id="stream-facts"></span>
-  </div>
   <p class="bad" id="stream-gone" hidden>No script registers this stream at the moment.</p>
   <div id="stream-parts" hidden>
   <section class="panel">
@@ -51550,7 +51607,7 @@ DASHBOARD_BODY = r"""
     <section class="panel">
       <div class="head"><h2>Messages<small id="n-messages"></small></h2>
         <button id="hold" aria-pressed="false">Hold</button></div>
-      <div class="scroll tall"><table id="messages"></table></div>
+      <div class="scroll tall" tabindex="0"><table id="messages"></table></div>
     </section>
     <div>
       <section class="panel" id="chosen" aria-live="polite" hidden>
@@ -51564,7 +51621,7 @@ DASHBOARD_BODY = r"""
       <section class="panel">
         <div class="head"><h2>Connections<small id="n-connections"></small></h2>
           <input type="search" id="q" placeholder="room=general" aria-label="Search metadata and addresses"></div>
-        <div class="scroll tall"><table id="connections"></table></div>
+        <div class="scroll tall" tabindex="0"><table id="connections"></table></div>
       </section>
     </div>
   </div>
@@ -51572,14 +51629,6 @@ DASHBOARD_BODY = r"""
 </div>
 
 <div id="view-script" hidden>
-  <div class="top">
-    <a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
-    <span id="other-logs"></span>
-    <span class="actions">
-      <button id="open-source" aria-expanded="false">Open source</button>
-      <button id="reload" class="main">Reload</button>
-    </span>
-  </div>
   <p class="answer" id="script-answer" role="status"></p>
   <section class="panel" id="trouble" hidden>
     <div class="head"><h2 id="trouble-headline" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
@@ -51613,20 +51662,59 @@ DASHBOARD_BODY = r"""
 <div id="view-requests" hidden>
   <section class="panel" id="request" hidden>
     <div class="head"><h2 id="request-line" class="mono"></h2>
+      <button id="copy-curl">Copy as curl</button>
       <button id="replay" class="main">Send again</button><button id="request-close">Close</button></div>
-    <div class="body two">
-      <div><p class="small soft" id="request-facts"></p><pre id="request-text"></pre></div>
-      <div><p class="small soft" id="replay-facts" role="status"></p><pre id="replay-text"></pre></div>
+    <div class="body">
+      <p class="small soft" id="request-facts"></p>
+      <div class="two">
+        <div><h3>Request</h3><pre class="frame" id="request-text" tabindex="0"></pre></div>
+        <div><h3>Answer</h3><p class="small soft" id="answer-note" hidden></p>
+          <pre class="frame" id="answer-text" tabindex="0"></pre></div>
+      </div>
+      <div id="replayed" hidden><h3 id="replay-facts" role="status"></h3>
+        <pre class="frame" id="replay-text" tabindex="0"></pre></div>
     </div>
   </section>
   <section class="panel">
     <div class="head"><h2>Requests<small id="n-requests"></small></h2>
-      <label class="flag"><input type="checkbox" id="only-errors"> errors only</label>
+      <label class="flag"><input type="checkbox" id="hide-files" checked> hide files</label>
+      <label class="flag">from <select id="by-source"><option value="">all scripts</option></select></label>
+      <label class="flag">method <select id="by-method"><option value="">all</option></select></label>
+      <label class="flag">status <select id="by-status"><option value="">all</option>
+        <option value="2">2xx</option><option value="3">3xx</option><option value="4">4xx</option>
+        <option value="5">5xx</option><option value="e">errors</option></select></label>
       <input type="search" id="request-q" placeholder="Search path or method" aria-label="Search requests"></div>
     <div class="scroll full"><table id="requests"></table></div>
   </section>
 </div>
+
+<div id="view-storage" hidden>
+  <section class="panel" id="item" hidden>
+    <form id="item-form">
+      <div class="head"><h2 id="item-title">New item</h2>
+        <button class="main">Save</button><button type="button" id="item-remove">Delete</button>
+        <button type="button" id="item-close">Close</button></div>
+      <div class="body">
+        <label id="item-key-label">Key <input class="code" type="text" id="item-key" spellcheck="false"
+          autocomplete="off"></label>
+        <label>Value, always a string <textarea id="item-value" rows="8" spellcheck="false"></textarea></label>
+        <p class="answer" id="item-answer" role="status"></p>
+      </div>
+    </form>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>sharedStorage<small id="n-items"></small></h2>
+      <label class="flag">of <select id="storage-script"></select></label>
+      <input type="search" id="item-q" placeholder="Search keys" aria-label="Search keys">
+      <button id="item-new">New item</button></div>
+    <div class="scroll full"><table id="items"></table></div>
+  </section>
+</div>
 </main>
+<dialog id="ask" aria-labelledby="ask-text"><form method="dialog">
+  <p id="ask-text"></p>
+  <button class="main" id="ask-yes" value="yes"></button> <button value="no">Cancel</button>
+</form></dialog>
 """
 
 
@@ -51695,7 +51783,7 @@ function makeCell(cell) {
   if (cell.href) return [el("a", { href: cell.href, class: cell.kind }, ...content)];
   if (cell.verdict) return [why(cell.verdict)];
   if (cell.lines) return cell.lines.flatMap(makeCell);
-  if (cell.dot) return [el("span", { class: "dot " + cell.dot }), cell.text];
+  if (cell.dot) return [el("span", { class: "state" }, el("span", { class: "dot " + cell.dot }), cell.text)];
   if (cell.button) return [el("button", { class: "link time", text: cell.button, title: cell.title })];
   return [el("span", { class: cell.kind }, ...content)];
 }
@@ -51822,7 +51910,8 @@ function connect() {
   if (chosen) query.set("message", chosen);
   if (focus) query.set("connection", focus);
   if (held || paused) query.set("hold", heldAt);
-  if (at.view === "stream" && $("q").value.trim()) query.set("q", $("q").value.trim());
+  const words = { stream: $("q"), storage: $("item-q") }[at.view]?.value.trim();
+  if (words) query.set("q", words);
   let first = true;
   events = new EventSource("engine/events?" + query);
   events.onopen = () => { first = true; status("live", "live"); };
@@ -51867,13 +51956,15 @@ async function ask(path, wish) {
 // -- views --
 
 const VIEWS = { overview: renderOverview, stream: renderStream, script: renderScript,
-  requests: renderRequests };
+  requests: renderRequests, storage: renderStorage };
+const TITLES = { overview: "Overview", requests: "Requests", storage: "Storage" };
 
 function placeOf(hash) {
   const [, view = "", part = ""] = hash.split("/");
   let name = "";
   try { name = decodeURIComponent(part); } catch { /* a broken link shows the overview */ }
   if (view === "requests") return { view, name: "" };
+  if (view === "storage") return { view, name };
   return (view === "stream" || view === "script") && name ? { view, name } : { view: "overview", name: "" };
 }
 function go() {
@@ -51883,8 +51974,14 @@ function go() {
   for (const view of Object.keys(VIEWS)) $("view-" + view).hidden = view !== at.view;
   mark("overview", at.view === "overview");
   mark("requests", at.view === "requests");
+  mark("storage", at.view === "storage");
   mark("log", at.view === "script" && at.name === "server");
-  document.title = (at.name || (at.view === "requests" ? "Requests" : "Dashboard")) + " – aiwebengine";
+  const isLog = at.view === "script" && at.name === "server";
+  const title = isLog ? "Server log" : TITLES[at.view] ?? at.name;
+  setText($("title"), title);
+  document.title = (at.view === "overview" ? "Dashboard" : title) + " – aiwebengine";
+  $("back").hidden = at.view in TITLES || isLog;
+  $("script-actions").hidden = true;
   connect();
   render();
 }
@@ -51899,13 +51996,16 @@ function leave() {
   request = null;
   state.view = null;
   state.lines = [];
-  $("q").value = "";
-  for (const id of ["send-answer", "script-answer"]) answer(id, "");
-  for (const id of ["stream-facts", "script-facts"]) setText($(id), "");
+  $("q").value = $("item-q").value = "";
+  for (const id of ["send-answer", "script-answer", "item-answer"]) answer(id, "");
+  setText($("facts"), "");
+  $("other-logs").replaceChildren();
+  $("other-logs").shown = "";
+  item = null;
   for (const id of ["console-lines", "lines", "messages", "connections"]) $(id).replaceChildren();
   for (const id of ["messages", "connections"]) $(id).shape = null;
-  for (const id of ["request", "chosen", "trouble", "stream-gone", "stream-parts",
-    "log"]) $(id).hidden = true;
+  for (const id of ["request", "chosen", "trouble", "stream-gone", "stream-parts", "log", "item"])
+    $(id).hidden = true;
   scrollTo(0, 0);
 }
 let pending = false;
@@ -51933,6 +52033,7 @@ const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 40
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
+  setText($("facts"), server.folder);
   renderTiles(server, streams);
   for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
     number(list.length));
@@ -52014,16 +52115,15 @@ $("chaos-off").addEventListener("click", () => setChaos(""));
 
 function renderStream() {
   const view = state.view;
-  setText($("stream-path"), at.name);
   if (!view || view.path !== at.name) return;
   $("stream-gone").hidden = view.known;
   $("stream-parts").hidden = !view.known;
   if (!view.known) {
-    setText($("stream-facts"), "");
+    setText($("facts"), "");
     return;
   }
   const { facts } = view, samples = samplesOf(at.name), chart = spark(at.name, "big");
-  setText($("stream-facts"), [number(facts.connections) + " connected", number(facts.messages)
+  setText($("facts"), [number(facts.connections) + " connected", number(facts.messages)
     + " messages sent",
     number(facts.dropped) + " dropped", "keeps " + number(facts.depth), facts.script].join(" · "));
   setText($("stream-rate"), rateText(perSecond(samples)) + " / s now, " + number(Math.max(...samples))
@@ -52154,15 +52254,15 @@ $("q").addEventListener("input", () => {
 
 function renderScript() {
   const view = state.view, isScript = Boolean(view?.state);
-  setText($("script-name"), at.name === "server" ? "Server log" : at.name);
   $("console").hidden = !isScript || view.state === "failed";
-  $("reload").hidden = $("open-source").hidden = !isScript;
+  $("reload").hidden = $("open-source").hidden = $("script-actions").hidden = !isScript;
+  $("to-storage").href = "#/storage/" + encodeURIComponent(at.name);
   $("log").hidden = $("other-logs").hidden = !view?.known;
   if (!view || view.name !== at.name) return;
   renderOtherLogs(isScript);
   const summary = state.scripts.find((script) => script.name === at.name)?.summary;
   const facts = isScript ? STATES[view.state][1] + (summary ? " · " + summary : "") : "";
-  setText($("script-facts"), view.known ? facts : "There is no script of this name.");
+  setText($("facts"), view.known ? facts : "There is no script of this name.");
   renderTrouble(view.error, view.loads);
   renderLines();
 }
@@ -52299,76 +52399,214 @@ async function evaluate(code) {
   }
 }
 
-// -- requests --
+"""
 
+
+# -- Dashboard: requests and storage -----------------------------------------------------
+
+DASHBOARD_REQUESTS = r"""
+const FILES = "public/";
+function isWanted({ method, target, status, source }) {
+  const by = $("by-status").value;
+  return !($("hide-files").checked && source === FILES)
+    && (!by || (by === "e" ? status >= 400 : String(status)[0] === by))
+    && (!$("by-source").value || source === $("by-source").value)
+    && (!$("by-method").value || method === $("by-method").value)
+    && (method + " " + target).toLowerCase().includes($("request-q").value.toLowerCase());
+}
+// What can be chosen; the choice stays, though there may be none of the kind at the moment.
+function setChoices(select, values, names = {}) {
+  const first = select.options[0], chosen = select.value;
+  const shown = [...new Set([...values, ...(chosen ? [chosen] : [])])].sort();
+  if (select.shown === shown.join("\n")) return;
+  select.shown = shown.join("\n");
+  select.replaceChildren(first, ...shown.map((value) => el("option", { value, text: names[value] ?? value })));
+  select.value = chosen;
+}
 function renderRequests() {
-  const words = $("request-q").value.toLowerCase(), errors = $("only-errors").checked,
-    all = state.server.requests;
-  const shown = state.requests.filter((entry) =>
-    (!errors || entry.status >= 400) && (entry.method + " " + entry.target).toLowerCase().includes(words));
+  const all = state.server.requests, kept = state.requests, shown = kept.filter(isWanted);
+  setChoices($("by-source"), kept.map(({ source }) => source), { [FILES]: "files of public/" });
+  setChoices($("by-method"), kept.map(({ method }) => method));
   setText($("n-requests"), number(shown.length) + (all > shown.length ? " of " + number(all) : ""));
-  fill($("requests"), ["time", "request", "#status", "#ms", "~#body", "~address"], shown.map((entry) => ({
-    key: entry.number,
-    cells: [{ button: clock(entry.time, true) }, path(entry.method + " " + entry.target), statusCell(entry),
-      ms(entry.ms), entry.size ? bytes(entry.size) : "", entry.address],
-  })), { pick: openRequest, chosen: request?.number });
+  fill($("requests"), ["time", "request", "#status", "#ms", "~from", "~#body", "~address"],
+    shown.map((entry) => ({
+      key: entry.number,
+      cells: [{ button: clock(entry.time, true) }, path(entry.method + " " + entry.target), statusCell(entry),
+        ms(entry.ms), { kind: "soft", text: entry.source }, entry.size ? bytes(entry.size) : "", entry.address],
+    })), { none: kept.length ? "No request is of this kind. Choose something else above."
+      : "No requests yet. Open a page of a script, and they appear here.", pick: openRequest, chosen: request?.number });
   const wanted = Number(location.hash.split("/")[2]);
   if (wanted && request?.wanted !== wanted) openRequest(wanted);
 }
+function timesOf({ source, waited, handled, sending, ms: all }) {
+  const sent = sending === null ? "not all of it is sent yet" : sending ? ms(sending) + " ms sending"
+    : "sent at once";
+  return handled === null ? [ms(all) + " ms", sent]
+    : [ms(waited) + " ms in the queue", ms(handled) + " ms in " + source, sent];
+}
 async function openRequest(key) {
   request = { number: key, wanted: Number(location.hash.split("/")[2]) };
-  let text = "", facts = "", line = "", body = null;
+  let entry = null, line;
   try {
-    const entry = await ask("engine/request?number=" + key + "&worker=" + state.server.worker);
-    body = entry.body;
+    entry = await ask("engine/request?number=" + key + "&worker=" + state.server.worker);
     line = entry.method + " " + entry.target;
-    facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from "
-      + entry.address].join(" · ");
-    text = headerText(entry.headers) + "\n\n" + (body ?? "(a body of " + bytes(entry.size)
-      + " that was not kept)");
   } catch (error) {
     line = error.message;
   }
-  $("request-line").textContent = line;
-  $("request-facts").textContent = facts;
-  $("request-text").textContent = text;
-  $("replay-facts").textContent = $("replay-text").textContent = "";
-  $("replay").disabled = body === null;
+  if (request?.number !== key) return;
+  Object.assign(request, entry);
+  setText($("request-line"), line);
+  setText($("request-facts"), !entry ? ""
+    : [clock(entry.time, true), entry.status, ...timesOf(entry), "from " + entry.address].join(" · "));
+  setText($("request-text"), !entry ? "" : headerText(entry.headers) + "\n\n"
+    + (entry.body ?? "(a body of " + bytes(entry.size) + " that was not kept)"));
+  const { line: first, headers = [], body, note } = entry?.answer ?? {};
+  setText($("answer-note"), note ?? "");
+  $("answer-note").hidden = !note;
+  setText($("answer-text"), first ? [first, headerText(headers)].join("\n") + "\n\n" + (body ?? "") : "");
+  $("replayed").hidden = true;
+  $("replay").disabled = entry?.body == null;
+  $("copy-curl").disabled = !entry?.curl;
   $("request").hidden = false;
   scrollTo(0, 0);
   render();
 }
-$("replay").addEventListener("click", async () => {
-  $("replay").disabled = true;
-  let facts = "", text = "";
-  setText($("replay-facts"), "waiting for the answer");
+$("copy-curl").addEventListener("click", async () => {
   try {
-    const wish = { number: String(request.number), worker: String(state.server.worker) };
-    const reply = await ask("engine/replay", wish);
-    facts = "Answer: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
+    await navigator.clipboard.writeText(request.curl);
+    setText($("copy-curl"), "Copied");
+    setTimeout(() => setText($("copy-curl"), "Copy as curl"), 1500);
+  } catch {                 // no clipboard without https on another machine: it can be copied by hand
+    $("replayed").hidden = false;
+    setText($("replay-facts"), "The command");
+    setText($("replay-text"), request.curl);
+  }
+});
+// Asks before something that cannot be taken back; `act` follows if the answer is yes.
+function askFirst(text, verb, act) {
+  setText($("ask-text"), text);
+  setText($("ask-yes"), verb);
+  $("ask-yes").onclick = act;
+  $("ask").showModal();
+}
+$("replay").addEventListener("click", () => {
+  const { method, target } = request;
+  if (["GET", "HEAD"].includes(method)) return sendAgain();
+  askFirst("Send " + method + " " + target + " once more? What it does happens again.",
+    "Send " + method + " again", sendAgain);
+});
+async function sendAgain() {
+  const { number: key } = request;
+  $("replay").disabled = true;
+  $("replayed").hidden = false;
+  let facts = "", text = "";
+  setText($("replay-facts"), "Waiting for the answer");
+  try {
+    const reply = await ask("engine/replay", { number: String(key), worker: String(state.server.worker) });
+    facts = "Sent again: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
     text = headerText(reply.headers) + "\n\n" + reply.body;
   } catch (error) {
     facts = error.message;
   }
-  $("replay-facts").textContent = facts;
-  $("replay-text").textContent = text;
+  setText($("replay-facts"), facts);
+  setText($("replay-text"), text);
   $("replay").disabled = false;
-});
+}
 $("request-close").addEventListener("click", () => {
   request = null;
   $("request").hidden = true;
   history.replaceState(null, "", "#/requests");
   render();
 });
-for (const id of ["request-q", "only-errors"]) $(id).addEventListener("input", render);
+for (const id of ["request-q", "hide-files", "by-source", "by-method", "by-status"])
+  $(id).addEventListener("input", render);
+
+// -- storage: keys are JSON texts, for no other text can have half characters --
+
+let item = null;            // { key, script }: what is open, the key null for a new one
+function renderStorage() {
+  const view = state.view, names = state.scripts.map(({ name }) => name);
+  if (!names.length) return sayNone($("items").parentNode, 0, "No scripts yet, and so no storage.");
+  if (!view) return;
+  const select = $("storage-script");
+  if (select.shown !== names.join("\n")) {
+    select.shown = names.join("\n");
+    select.replaceChildren(...names.map((name) => el("option", { text: name })));
+  }
+  if (document.activeElement !== select) select.value = view.name;
+  if (!view.known) return sayNone($("items").parentNode, 0, "There is no script of this name.");
+  setText($("facts"), "kept " + view.where);
+  setText($("n-items"), view.trouble ? "" : view.items.length < view.count
+    ? number(view.items.length) + " of " + number(view.count) : number(view.count));
+  fill($("items"), ["key", "!value", "#size"], view.items.map(({ key, start, size }) => ({
+    key,
+    cells: [{ button: shownKey(JSON.parse(key)) }, mono(start), number(size)],
+  })), { none: view.trouble || (view.count ? "No key has that."
+    : "Nothing is kept. A script keeps a string with sharedStorage.setItem(key, value)."),
+    pick: openItem, chosen: item?.key });
+}
+const shownKey = (key) => key === "" ? "(empty)" : /[\x00-\x1f\x7f]/.test(key) ? JSON.stringify(key) : key;
+async function openItem(key) {
+  item = { key, script: state.view.name };
+  const name = key === null ? "" : JSON.parse(key);
+  setText($("item-title"), key === null ? "New item" : shownKey(name));
+  $("item-key").value = name;
+  $("item-key-label").hidden = key !== null;
+  $("item-remove").hidden = key === null;
+  $("item-value").value = "";
+  answer("item-answer", "");
+  $("item").hidden = false;
+  scrollTo(0, 0);
+  if (key !== null) await changeItem({});
+  $(key === null ? "item-key" : "item-value").focus();
+  render();
+}
+async function changeItem(change, said = "") {
+  const opened = item, key = opened.key === null ? $("item-key").value : JSON.parse(opened.key);
+  try {
+    const { value } = await ask("engine/storage", { script: opened.script, key, ...change });
+    if (item !== opened) return;
+    if (value === null) return closeItem();
+    if ($("item-value").value !== value) $("item-value").value = value;
+    item.key = JSON.stringify(key);
+    setText($("item-title"), shownKey(key));
+    $("item-key-label").hidden = true;
+    $("item-remove").hidden = false;
+    answer("item-answer", said);
+  } catch (error) {
+    answer("item-answer", error.message, false);
+  }
+}
+function closeItem() {
+  item = null;
+  $("item").hidden = true;
+  render();
+}
+$("item-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  changeItem({ value: $("item-value").value }, "Saved at " + clock(now()) + ".");
+});
+$("item-remove").addEventListener("click", () => {
+  const what = shownKey(JSON.parse(item.key)) + " from the storage of " + item.script;
+  askFirst("Delete " + what + "?", "Delete", () => changeItem({ value: null }));
+});
+$("item-close").addEventListener("click", closeItem);
+$("item-new").addEventListener("click", () => openItem(null));
+$("storage-script").addEventListener("change", () => {
+  location.hash = "#/storage/" + encodeURIComponent($("storage-script").value);
+});
+$("item-q").addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(connect, 250);
+});
 
 // -- start --
 
 addEventListener("hashchange", go);
 addEventListener("keydown", (event) => {
   if (event.key === "Escape" && at.view === "stream" && (chosen || focus)) choose("");
-  if (event.key !== "/" || /INPUT|TEXTAREA/.test(event.target.tagName)) return;
-  const field = { stream: "q", script: "log-q", requests: "request-q" }[at.view];
+  if (event.key !== "/" || /INPUT|TEXTAREA|SELECT/.test(event.target.tagName)) return;
+  const field = { stream: "q", script: "log-q", requests: "request-q", storage: "item-q" }[at.view];
   if (!field) return;
   event.preventDefault();
   $(field).focus();
@@ -52389,7 +52627,8 @@ go();
 """
 
 DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
-    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE, DASHBOARD_BODY, DASHBOARD_SCRIPT)
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE, DASHBOARD_BODY,
+    DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
 
 
 @local_page("GET", "/engine")
@@ -54664,10 +54903,7 @@ class OutlineEntry:
     """A place in this file: its first `line`, number of `lines`, `depth` (0: a section, 1: a subsection, 2: a
     class or function, 3: a mark in a class, 4: a method, …) and `text`; a section also has its `number`."""
 
-    __slots__ = ("line", "lines", "depth", "text", "number")
-
-    def __init__(self, line, depth, text, number=None):
-        self.line, self.depth, self.text, self.number, self.lines = line, depth, text, number, 0
+    __slots__, __init__ = attributes("line depth text number=None; lines=0")
 
 
 def outline(source, word=None):
@@ -54681,8 +54917,10 @@ def outline(source, word=None):
         found += [(match.start(), 2 + len(match[1]) // 2, f"{match[2]} {match[3]}", None)
                   for match in _DEFINITION.finditer(source)]
     entries, ends, end = [], {}, source.count("\n")
+    line, before = 1, 0
     for place, depth, text, number in sorted(found, key=lambda item: item[:2]):
-        entries.append(OutlineEntry(source.count("\n", 0, place) + 1, depth, text, number))
+        line, before = line + source.count("\n", before, place), place
+        entries.append(OutlineEntry(line, depth, text, number))
     for entry in reversed(entries):
         entry.lines = min((ends[depth] for depth in range(entry.depth + 1) if depth in ends),
                           default=end + 1) - entry.line
