@@ -28,15 +28,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     75
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,378
-          Parser: names and scopes                                                       242
-          Parser: statements                                                             512
-          Parser: functions                                                              173
-          Parser: classes                                                                200
-          Parser: expressions                                                            457
-          Parser: literals                                                               218
-          Parser: patterns                                                               184
-          Parser: modules                                                                217
+     6  Parser                                                                         2,275
+          Parser: names and scopes                                                       258
+          Parser: statements                                                             497
+          Parser: functions                                                              154
+          Parser: classes                                                                188
+          Parser: expressions                                                            444
+          Parser: literals                                                               192
+          Parser: patterns                                                               167
+          Parser: modules                                                                200
           Parsing a source text                                                          113
      7  Scope analysis                                                                 1,358
           Variables and scopes                                                           174
@@ -1884,15 +1884,23 @@ class NameParser(JSLexer):
         node.end_column = end - self.last_line_start
         return node
 
-    def finish_token(self, node):
-        """Give a node the position of the current token, which must stand on one line."""
+    def take(self, node):
+        """Give a node the position of the current token, which must stand on one line, and go on behind it."""
         node.start = start = self.start
         node.end = end = self.pos
         node.line = node.end_line = self.line
         line_start = self.line_start
         node.column = start - line_start
         node.end_column = end - line_start
+        self.advance()
         return node
+
+    def accept(self, type):
+        """Go on behind the current token if it is of this type; return whether it was."""
+        found = self.type == type
+        if found:
+            self.advance()
+        return found
 
     def expect(self, type):
         if self.type != type:
@@ -1948,6 +1956,16 @@ class NameParser(JSLexer):
             "escaped": "Keyword must not contain escaped characters",
             "private": f"Unexpected identifier '#{self.value}'"}.get(type, f"Unexpected token '{type}'"))
 
+    def parse_list(self, close, parse_one):
+        """Read `one, two }` up to the token `close`, and that. Return a list of what parse_one() gives."""
+        parts = []
+        while self.type != close:
+            parts.append(parse_one())
+            if self.type != close:
+                self.expect(",")
+        self.advance()
+        return parts
+
     def check_covers(self):
         """Raise the first error that only a pattern would have excused."""
         if self.covers:
@@ -1979,9 +1997,7 @@ class NameParser(JSLexer):
         name = self.value
         if name in _SPECIAL_NAMES:
             self.check_name(name, self.start, binding=True)
-        node = self.finish_token(Identifier(name))
-        self.advance()
-        return node
+        return self.take(Identifier(name))
 
     def already_declared(self, identifier):
         return self.error(f"Identifier '{identifier.name}' has already been declared", identifier.start)
@@ -2126,10 +2142,9 @@ class StatementParser(NameParser):
             return self.check_labelled_function(self.parse_substatement())
         if self.peek()[0] == "*":
             raise self.error("Generators can only be declared at the top level or inside a block.")
-        outer = self.declarations
-        self.declarations = _Declarations(outer)
+        self.declarations = _Declarations(self.declarations)
         node = self.parse_statement()
-        self.declarations = outer
+        self.declarations = self.declarations.outer
         return node
 
     # -- statements ----
@@ -2176,8 +2191,7 @@ class StatementParser(NameParser):
                 break
             if self.value in _SPECIAL_NAMES:
                 self.check_name(self.value, self.start)
-            identifier = self.finish_token(Identifier(self.value))
-            self.advance()
+            identifier = self.take(Identifier(self.value))
         if self.type in _LOOPS:
             for identifier in mine:
                 labels[identifier.name] = True
@@ -2194,10 +2208,9 @@ class StatementParser(NameParser):
 
     def parse_block(self):
         """Read a block with a scope of its own."""
-        outer = self.declarations
-        self.declarations = _Declarations(outer)
+        self.declarations = _Declarations(self.declarations)
         node = self.parse_bare_block()
-        self.declarations = outer
+        self.declarations = self.declarations.outer
         return node
 
     def parse_bare_block(self):
@@ -2210,9 +2223,7 @@ class StatementParser(NameParser):
         return self.finish(BlockStatement(body), start, line, column)
 
     def parse_empty(self):
-        node = self.finish_token(EmptyStatement())
-        self.advance()
-        return node
+        return self.take(EmptyStatement())
 
     def parse_debugger(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2265,8 +2276,7 @@ class StatementParser(NameParser):
                 for identifier in names:
                     self.declare(kind, identifier)
             init = None
-            if self.type == "=":
-                self.advance()
+            if self.accept("="):
                 init = self.parse_assignment(in_for)
             elif not (in_for and (self.type == "in" or self.is_name("of"))):
                 if target.__class__ is not Identifier:
@@ -2274,9 +2284,8 @@ class StatementParser(NameParser):
                 if kind == "const" or kind in USING:
                     raise self.error(f"Missing initializer in {kind} declaration")
             declarations.append(self.finish(VariableDeclarator(target, init), start, line, column))
-            if self.type != ",":
+            if not self.accept(","):
                 return declarations
-            self.advance()
 
     def parse_if(self):
         """Read an if statement; a chain of `else if` without recursion."""
@@ -2287,9 +2296,8 @@ class StatementParser(NameParser):
             self.advance()
             test = self.parse_parenthesized()
             branches.append((test, self.parse_if_body(), start, line, column))
-            if self.type != "else":
+            if not self.accept("else"):
                 break
-            self.advance()
             if self.type != "if":
                 alternate = self.parse_if_body()
                 break
@@ -2326,26 +2334,23 @@ class StatementParser(NameParser):
         body = self.parse_loop_body()
         self.expect("while")
         test = self.parse_parenthesized()
-        if self.type == ";":
-            self.advance()
+        self.accept(";")
         return self.finish(DoWhileStatement(body, test), start, line, column)
 
     def parse_for(self):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        is_await = False
-        if self.is_name("await") and self.function.is_async:
-            is_await = True
+        is_await = self.is_name("await")
+        if is_await:
+            if not self.function.is_async:
+                raise self.error("Unexpected reserved word")
             self.advance()
-        elif self.is_name("await"):
-            raise self.error("Unexpected reserved word")
         self.expect("(")
-        outer = self.declarations
-        self.declarations = _Declarations(outer)
+        self.declarations = _Declarations(self.declarations)
         node = self.parse_for_head(is_await)
         self.expect(")")
         node.body = self.parse_loop_body()
-        self.declarations = outer
+        self.declarations = self.declarations.outer
         return self.finish(node, start, line, column)
 
     def parse_for_head(self, is_await):
@@ -2466,8 +2471,8 @@ class StatementParser(NameParser):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
         discriminant = self.parse_parenthesized()
-        outer, function = self.declarations, self.function
-        self.declarations = _Declarations(outer)
+        function = self.function
+        self.declarations = _Declarations(self.declarations)
         function.breakable += 1
         self.expect("{")
         cases, has_default = [], False
@@ -2479,14 +2484,13 @@ class StatementParser(NameParser):
             cases.append(self.parse_case())
         self.advance()
         function.breakable -= 1
-        self.declarations = outer
+        self.declarations = self.declarations.outer
         return self.finish(SwitchStatement(discriminant, cases), start, line, column)
 
     def parse_case(self):
         start, line, column = self.start, self.line, self.start - self.line_start
         test = None
-        if self.type == "case":
-            self.advance()
+        if self.accept("case"):
             test = self.parse_expression()
         else:
             self.expect("default")
@@ -2508,8 +2512,7 @@ class StatementParser(NameParser):
         handler = finalizer = None
         if self.type == "catch":
             handler = self.parse_catch()
-        if self.type == "finally":
-            self.advance()
+        if self.accept("finally"):
             finalizer = self.parse_block()
         if handler is None and finalizer is None:
             raise self.error("Missing catch or finally after try")
@@ -2518,11 +2521,9 @@ class StatementParser(NameParser):
     def parse_catch(self):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        outer = self.declarations
-        self.declarations = _Declarations(outer)
+        self.declarations = _Declarations(self.declarations)
         param = None
-        if self.type == "(":
-            self.advance()
+        if self.accept("("):
             names = []
             param = self.parse_binding_target(names)
             known = self.declarations.names
@@ -2532,7 +2533,7 @@ class StatementParser(NameParser):
                 known[identifier.name] = _CATCH if param is identifier else _LEXICAL
             self.expect(")")
         body = self.parse_bare_block()
-        self.declarations = outer
+        self.declarations = self.declarations.outer
         return self.finish(CatchClause(param, body), start, line, column)
 
 
@@ -2557,14 +2558,9 @@ class FunctionParser(StatementParser):
 
     def parse_function_start(self):
         """Read `async function *`. Return (is_async, is_generator)."""
-        is_async = self.type == "name"
-        if is_async:
-            self.advance()
+        is_async = self.accept("name")
         self.advance()
-        is_generator = self.type == "*"
-        if is_generator:
-            self.advance()
-        return is_async, is_generator
+        return is_async, self.accept("*")
 
     def parse_function_expression(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2621,22 +2617,8 @@ class FunctionParser(StatementParser):
     def parse_parameters(self, names):
         """Read `(a, b = 1, ...c)`. Appends the declared identifiers to names; return (params, simple)."""
         self.expect("(")
-        params, simple = [], True
-        while self.type != ")":
-            if self.type == "...":
-                simple = False
-                params.append(self.parse_rest(names, "Rest parameter may not have a default initializer"))
-                if self.type != ")":
-                    raise self.error("Rest parameter must be last formal parameter")
-                break
-            param = self.parse_binding_element(names)
-            if param.__class__ is not Identifier:
-                simple = False
-            params.append(param)
-            if self.type != ")":
-                self.expect(",")
-        self.advance()
-        return params, simple
+        params = self.parse_list(")", lambda: self.parse_binding_element(names, ")"))
+        return params, all([param.__class__ is Identifier for param in params])
 
     def parse_function_body(self, name, names, simple, unique):
         """Read `{ … }`; check the function's name and parameters by the mode its directives set."""
@@ -2733,15 +2715,13 @@ class ClassParser(FunctionParser):
                 self.declare("class", name)
         elif not may_be_nameless:
             self.unexpected()
-        if self.type == "extends":
-            self.advance()
+        if self.accept("extends"):
             superclass = self.parse_left_hand_side()
         self.expect("{")
         private_names = self.private_names = _PrivateNames(self.private_names)
         body, has_constructor = [], False
         while self.type != "}":
-            if self.type == ";":
-                self.advance()
+            if self.accept(";"):
                 continue
             member = self.parse_class_member(superclass is not None)
             if member.__class__ is MethodDefinition and member.kind == "constructor":
@@ -2771,16 +2751,13 @@ class ClassParser(FunctionParser):
         if self.private_names is None:
             raise self.undeclared_private(self.value, self.start)
         self.private_names.used.append((self.value, self.start))
-        node = self.finish_token(PrivateName(self.value))
-        self.advance()
-        return node
+        return self.take(PrivateName(self.value))
 
     def parse_class_member(self, is_derived):
         start, line, column = self.start, self.line, self.start - self.line_start
         static, key = False, None
         if self.is_name("static"):
-            word = self.finish_token(Identifier("static"))
-            self.advance()
+            word = self.take(Identifier("static"))
             if self.type == "{":
                 return self.parse_static_block(start, line, column)
             if self.type in ("(", "=", ";", "}"):
@@ -2808,8 +2785,7 @@ class ClassParser(FunctionParser):
         """
         kind, is_async = "method", False
         if self.type == "name" and self.value in ("get", "set", "async") and self.escaped_at != self.start:
-            word = self.finish_token(Identifier(self.value))
-            self.advance()
+            word = self.take(Identifier(self.value))
             if word.name == "async":
                 if self.newline or self.type not in _PROPERTY_KEYS and self.type != "*":
                     return kind, False, False, word
@@ -2818,10 +2794,7 @@ class ClassParser(FunctionParser):
                 return kind, False, False, word
             else:
                 return word.name, False, False, None
-        is_generator = self.type == "*"
-        if is_generator:
-            self.advance()
-        return kind, is_async, is_generator, None
+        return kind, is_async, self.accept("*"), None
 
     def parse_property_key(self, in_class=False):
         """Read a property name. Return (node, computed)."""
@@ -2832,8 +2805,7 @@ class ClassParser(FunctionParser):
             self.expect("]")
             return key, True
         if type in _IDENTIFIER_NAMES:
-            key = self.finish_token(Identifier(self.value))
-            self.advance()
+            key = self.take(Identifier(self.value))
         elif type == "string":
             key = self.parse_string()
         elif type == "number":
@@ -2843,8 +2815,7 @@ class ClassParser(FunctionParser):
         elif type == "private" and in_class:
             if self.value == "constructor":
                 raise self.error("Classes may not have a private field named '#constructor'")
-            key = self.finish_token(PrivateName(self.value))
-            self.advance()
+            key = self.take(PrivateName(self.value))
         else:
             self.unexpected()
         return key, False
@@ -2888,8 +2859,7 @@ class ClassParser(FunctionParser):
                 raise self.error(_STATIC_PROTOTYPE if name == "prototype" else
                                  "Classes may not have a field named 'constructor'", key.start)
         value = None
-        if self.type == "=":
-            self.advance()
+        if self.accept("="):
             saved = self.enter_function(_FunctionContext(
                 returns=False, super_property=True, forbids_arguments=True))
             value = self.parse_assignment()
@@ -2922,8 +2892,7 @@ class ExpressionParser(ClassParser):
         if self.type != ",":
             return expression
         expressions = [expression]
-        while self.type == ",":
-            self.advance()
+        while self.accept(","):
             expressions.append(self.parse_assignment(no_in))
         return self.finish_from(SequenceExpression(expressions), expression)
 
@@ -3032,10 +3001,8 @@ class ExpressionParser(ClassParser):
                 expression = self.parse_special_name()
                 self.depth -= 1
             else:
-                expression = Identifier(name)
                 start = self.start
-                self.finish_token(expression)
-                self.advance()
+                expression = self.take(Identifier(name))
                 if self.type == "=>" and self.arrow_at == start and not self.newline:
                     return self.parse_arrow([expression], start, expression.line, expression.column, False,
                                             self.no_in)
@@ -3123,9 +3090,7 @@ class ExpressionParser(ClassParser):
         if self.type == "name":
             if self.value in _SPECIAL_NAMES:
                 return self.parse_special_name(await_allowed=False)
-            node = self.finish_token(Identifier(self.value))
-            self.advance()
-            return node
+            return self.take(Identifier(self.value))
         handler = _OPERANDS.get(self.type)
         if handler is None or self.type in _UNARY_OPERATORS:
             self.unexpected()
@@ -3149,8 +3114,7 @@ class ExpressionParser(ClassParser):
             if type == ".":
                 self.advance()
                 if self.type == "name":
-                    member = self.finish_token(Identifier(self.value))
-                    self.advance()
+                    member = self.take(Identifier(self.value))
                 else:
                     member = self.parse_member_name(expression)
                 node = MemberExpression(expression, member, False, False)
@@ -3183,9 +3147,7 @@ class ExpressionParser(ClassParser):
     def parse_member_name(self, expression):
         """Read the property behind a dot."""
         if self.type in _IDENTIFIER_NAMES:
-            node = self.finish_token(Identifier(self.value))
-            self.advance()
-            return node
+            return self.take(Identifier(self.value))
         if self.type != "private":
             self.unexpected()
         if expression.__class__ is Super:
@@ -3197,8 +3159,7 @@ class ExpressionParser(ClassParser):
         self.advance()
         if self.type == "(":
             return CallExpression(expression, self.parse_arguments(), True)
-        if self.type == "[":
-            self.advance()
+        if self.accept("["):
             member = self.parse_expression()
             self.expect("]")
             return MemberExpression(expression, member, True, True)
@@ -3211,13 +3172,7 @@ class ExpressionParser(ClassParser):
         self.advance()
         arguments = []
         while self.type != ")":
-            if self.type == "...":
-                argument = self.parse_spread()
-                if self.type == ",":
-                    self.rest_commas.add(argument.start)
-            else:
-                argument = self.parse_assignment()
-            arguments.append(argument)
+            arguments.append(self.parse_argument())
             if self.type == ",":
                 self.advance()
             elif self.type != ")":
@@ -3227,6 +3182,15 @@ class ExpressionParser(ClassParser):
         self.advance()
         return arguments
 
+    def parse_argument(self):
+        """Read `a` or `...a`."""
+        if self.type != "...":
+            return self.parse_assignment()
+        argument = self.parse_spread()
+        if self.type == ",":
+            self.rest_commas.add(argument.start)
+        return argument
+
     def parse_spread(self):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
@@ -3235,8 +3199,7 @@ class ExpressionParser(ClassParser):
     def parse_new(self):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        if self.type == ".":
-            self.advance()
+        if self.accept("."):
             if not self.is_name("target"):
                 self.unexpected()
             if not self.function.new_target:
@@ -3255,8 +3218,7 @@ class ExpressionParser(ClassParser):
         return self.finish(NewExpression(callee, arguments), start, line, column)
 
     def parse_super(self):
-        node = self.finish_token(Super())
-        self.advance()
+        node = self.take(Super())
         if self.type == "(":
             allowed = self.function.super_call
         else:
@@ -3269,8 +3231,7 @@ class ExpressionParser(ClassParser):
         """Read import(…) or import.meta."""
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        if self.type == ".":
-            self.advance()
+        if self.accept("."):
             if not self.is_name("meta"):
                 self.unexpected()
             self.note_module_syntax("Cannot use 'import.meta' outside a module", start, True)
@@ -3283,12 +3244,10 @@ class ExpressionParser(ClassParser):
         self.advance()
         source = self.parse_assignment()
         options = None
-        if self.type == ",":
-            self.advance()
+        if self.accept(","):
             if self.type != ")":
                 options = self.parse_assignment()
-                if self.type == ",":
-                    self.advance()
+                self.accept(",")
         self.expect(")")
         return self.finish(ImportExpression(source, options), start, line, column)
 
@@ -3306,8 +3265,7 @@ class ExpressionParser(ClassParser):
         if name == "await" and not escaped and function.is_async and await_allowed:
             return self.parse_await()
         self.check_name(name, start)
-        node = self.finish_token(Identifier(name))
-        self.advance()
+        node = self.take(Identifier(name))
         if self.type == "=>" and self.arrow_at == start and not self.newline:
             return self.parse_arrow([node], start, node.line, node.column, False, self.no_in)
         return node
@@ -3319,8 +3277,7 @@ class ExpressionParser(ClassParser):
         following, value, newline = self.peek()
         if following == "function" and not newline:
             return self.parse_function_expression()
-        word = self.finish_token(Identifier("async"))
-        self.advance()
+        word = self.take(Identifier("async"))
         if self.type == "=>" and may_be_arrow and not self.newline:
             return self.parse_arrow([word], start, line, column, False, no_in)
         if not may_be_arrow or self.newline:
@@ -3374,36 +3331,24 @@ class LiteralParser(ExpressionParser):
     __slots__ = ()
 
     def parse_this(self):
-        node = self.finish_token(ThisExpression())
-        self.advance()
-        return node
+        return self.take(ThisExpression())
 
     def parse_null(self):
-        node = self.finish_token(NullLiteral())
-        self.advance()
-        return node
+        return self.take(NullLiteral())
 
     def parse_true(self):
-        node = self.finish_token(BooleanLiteral(True))
-        self.advance()
-        return node
+        return self.take(BooleanLiteral(True))
 
     def parse_false(self):
-        node = self.finish_token(BooleanLiteral(False))
-        self.advance()
-        return node
+        return self.take(BooleanLiteral(False))
 
     def parse_number(self):
         if self.octal_at == self.start and self.strict:
             raise self.error(self.octal_message)
-        node = self.finish_token(NumericLiteral(self.value))
-        self.advance()
-        return node
+        return self.take(NumericLiteral(self.value))
 
     def parse_bigint(self):
-        node = self.finish_token(BigIntLiteral(self.value))
-        self.advance()
-        return node
+        return self.take(BigIntLiteral(self.value))
 
     def parse_string(self):
         if self.octal_at == self.start and self.strict:
@@ -3456,14 +3401,11 @@ class LiteralParser(ExpressionParser):
         while self.type != ")":
             if self.type == "...":
                 arrow_only, wrong_at = True, self.start
-                elements.append(self.parse_rest([], "Rest parameter may not have a default initializer"))
-                if self.type == ",":
-                    raise self.error("Rest parameter must be last formal parameter")
+                elements.append(self.parse_rest([], ")"))
                 break
             elements.append(self.parse_assignment())
-            if self.type != ",":
+            if not self.accept(","):
                 break
-            self.advance()
             if self.type == ")":
                 arrow_only, wrong_at = True, self.start
         self.expect(")")
@@ -3488,17 +3430,7 @@ class LiteralParser(ExpressionParser):
         self.advance()
         elements = []
         while self.type != "]":
-            if self.type == ",":
-                self.advance()
-                elements.append(None)
-                continue
-            if self.type == "...":
-                element = self.parse_spread()
-                if self.type == ",":
-                    self.rest_commas.add(element.start)
-            else:
-                element = self.parse_assignment()
-            elements.append(element)
+            elements.append(None if self.type == "," else self.parse_argument())
             if self.type != "]":
                 self.expect(",")
         self.advance()
@@ -3547,8 +3479,7 @@ class LiteralParser(ExpressionParser):
                 if key is not None and self.type in (",", "}", "="):
                     return self.parse_shorthand(key)
             else:
-                key = self.finish_token(Identifier(self.value))
-                self.advance()
+                key = self.take(Identifier(self.value))
                 if self.type in (",", "}", "="):
                     return self.parse_shorthand(key)
         elif first == "*":
@@ -3605,70 +3536,54 @@ class DestructuringParser(LiteralParser):
         self.depth -= 1
         return node
 
-    def parse_binding_element(self, names):
-        """Read a target with an optional default value."""
+    def parse_binding_element(self, names, close):
+        """Read a target with an optional default value, or `...target`; the list goes on until `close`."""
+        if self.type == "...":
+            return self.parse_rest(names, close)
         target = self.parse_binding_target(names)
-        if self.type != "=":
+        if not self.accept("="):
             return target
-        self.advance()
         return self.finish_from(AssignmentPattern(target, self.parse_assignment()), target)
 
-    def parse_rest(self, names, default_message):
-        """Read `...target`."""
+    def parse_rest(self, names, close):
+        """Read `...target`, the last part of a list that ends with `close`: of parameters, or of a pattern."""
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
         node = self.finish(RestElement(self.parse_binding_target(names)), start, line, column)
         if self.type == "=":
-            raise self.error(default_message)
+            raise self.error("Rest parameter may not have a default initializer" if close == ")"
+                             else _BAD_TARGET)
+        if close == "}" and node.argument.__class__ is not Identifier:
+            raise self.error("`...` must be followed by an identifier in declaration contexts",
+                             node.argument.start)
+        if self.type == ",":
+            raise self.error("Rest parameter must be last formal parameter" if close == ")"
+                             else "Rest element must be last element")
         return node
 
     def parse_array_binding(self, names):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        elements = []
-        while self.type != "]":
-            if self.type == ",":
-                self.advance()
-                elements.append(None)
-                continue
-            if self.type == "...":
-                elements.append(self.parse_rest(names, _BAD_TARGET))
-                if self.type != "]":
-                    raise self.error("Rest element must be last element")
-                break
-            elements.append(self.parse_binding_element(names))
-            if self.type != "]":
-                self.expect(",")
-        self.advance()
+        elements = self.parse_list(
+            "]", lambda: None if self.type == "," else self.parse_binding_element(names, "]"))
         return self.finish(ArrayPattern(elements), start, line, column)
 
     def parse_object_binding(self, names):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        properties = []
-        while self.type != "}":
-            if self.type == "...":
-                rest = self.parse_rest(names, _BAD_TARGET)
-                if rest.argument.__class__ is not Identifier:
-                    raise self.error("`...` must be followed by an identifier in declaration contexts",
-                                     rest.argument.start)
-                properties.append(rest)
-                if self.type != "}":
-                    raise self.error("Rest element must be last element")
-                break
-            properties.append(self.parse_binding_property(names))
-            if self.type != "}":
-                self.expect(",")
-        self.advance()
+        properties = self.parse_list("}", lambda: self.parse_binding_property(names))
         return self.finish(ObjectPattern(properties), start, line, column)
 
     def parse_binding_property(self, names):
+        if self.type == "...":
+            return self.parse_rest(names, "}")
         start, line, column = self.start, self.line, self.start - self.line_start
         is_name = self.type == "name"
         key, computed = self.parse_property_key()
-        if self.type == ":":
-            self.advance()
-            value = self.parse_binding_element(names)
+        if self.accept(":"):
+            if self.type == "...":
+                self.unexpected()
+            value = self.parse_binding_element(names, "}")
             return self.finish(Property(key, value, "init", computed, False, False), start, line, column)
         if not is_name:
             self.unexpected()
@@ -3676,8 +3591,7 @@ class DestructuringParser(LiteralParser):
             self.check_name(key.name, start, binding=True)
         names.append(key)
         value = key
-        if self.type == "=":
-            self.advance()
+        if self.accept("="):
             value = self.finish_from(AssignmentPattern(key, self.parse_assignment()), key)
         return self.finish_from(Property(key, value, "init", False, True, False), key)
 
@@ -3787,14 +3701,14 @@ class JSParser(DestructuringParser):
             if self.type == "name":
                 local = self.parse_imported_binding()
                 specifiers.append(self.finish_from(ImportDefaultSpecifier(local), local))
-                if self.type == ",":
-                    self.advance()
+                if self.accept(","):
                     if self.type not in ("*", "{"):
                         self.unexpected()
             if self.type == "*":
                 specifiers.append(self.parse_namespace_import())
             elif self.type == "{":
-                self.parse_specifiers(specifiers, self.parse_import_specifier)
+                self.advance()
+                specifiers += self.parse_list("}", self.parse_import_specifier)
             elif not specifiers:
                 self.unexpected()
             self.expect_word("from")
@@ -3826,15 +3740,6 @@ class JSParser(DestructuringParser):
         self.expect_word("as")
         return self.finish(ImportNamespaceSpecifier(self.parse_imported_binding()), start, line, column)
 
-    def parse_specifiers(self, specifiers, parse_one):
-        """Read `{ one, two }` into specifiers."""
-        self.expect("{")
-        while self.type != "}":
-            specifiers.append(parse_one())
-            if self.type != "}":
-                self.expect(",")
-        self.advance()
-
     def parse_module_name(self):
         """Read a ModuleExportName: an identifier name, or a string of well-formed Unicode."""
         if self.type == "string":
@@ -3845,9 +3750,7 @@ class JSParser(DestructuringParser):
             return node
         if self.type not in _IDENTIFIER_NAMES:
             self.unexpected()
-        node = self.finish_token(Identifier(self.value))
-        self.advance()
-        return node
+        return self.take(Identifier(self.value))
 
     def parse_import_specifier(self):
         is_binding = self.type == "name"
@@ -3870,19 +3773,14 @@ class JSParser(DestructuringParser):
             self.unexpected()
         source = self.parse_string()
         attributes, seen = [], set()
-        if self.type == "with":
-            self.advance()
+        if self.accept("with"):
             self.expect("{")
-            while self.type != "}":
-                attribute = self.parse_import_attribute()
-                name = attribute.key.name if attribute.key.__class__ is Identifier else attribute.key.value
-                if name in seen:
-                    raise self.error(f"Import attributes has a duplicate key '{name}'", attribute.start)
-                seen.add(name)
-                attributes.append(attribute)
-                if self.type != "}":
-                    self.expect(",")
-            self.advance()
+            attributes = self.parse_list("}", self.parse_import_attribute)
+        for attribute in attributes:
+            name = attribute.key.name if attribute.key.__class__ is Identifier else attribute.key.value
+            if name in seen:
+                raise self.error(f"Import attributes has a duplicate key '{name}'", attribute.start)
+            seen.add(name)
         self.consume_semicolon()
         return source, attributes
 
@@ -3917,8 +3815,7 @@ class JSParser(DestructuringParser):
         return self.finish(node, start, line, column)
 
     def parse_export_default(self):
-        self.export_name(self.finish_token(Identifier("default")))
-        self.advance()
+        self.export_name(self.take(Identifier("default")))
         following, _, newline = self.peek() if self.is_name("async") else (None, None, None)
         if self.type == "function" or following == "function" and not newline:
             return ExportDefaultDeclaration(self.parse_function_declaration(True))
@@ -3940,9 +3837,9 @@ class JSParser(DestructuringParser):
         return ExportAllDeclaration(exported, source, attributes)
 
     def parse_export_list(self):
-        specifiers = []
         locals_read = []
-        self.parse_specifiers(specifiers, lambda: self.parse_export_specifier(locals_read))
+        self.advance()
+        specifiers = self.parse_list("}", lambda: self.parse_export_specifier(locals_read))
         if self.is_name("from"):
             self.advance()
             source, attributes = self.parse_module_source()
