@@ -27995,10 +27995,8 @@ def url_attribute(name, read, write=None):
         return utf16(read(this.record))
 
     def setter(realm, this, value=undefined, *_):
-        try:
+        with contextlib.suppress(InvalidURL):
             write(this.record, web_text(value))
-        except InvalidURL:
-            pass
         if name == "search":
             this.query_changed()
         return undefined
@@ -35356,10 +35354,8 @@ def set_user_timeout(sock):
     """Asks the kernel to give up a connection whose other end does not acknowledge, if it can."""
     option = getattr(socket, "TCP_USER_TIMEOUT", None)
     if option is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        try:
+        with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, option, STALLED_SECONDS * 1000)
-        except OSError:
-            pass
 
 
 def gathered(outbox):
@@ -35698,10 +35694,8 @@ class Broadcaster:
             self.report("error", text)
 
     def _rest(self):
-        try:
+        with contextlib.suppress(OSError):
             self._pulse.recv(4096)
-        except OSError:
-            pass
         self._woken = False
 
     def _work(self):
@@ -35896,14 +35890,10 @@ class Broadcaster:
             self.count_of[connection.address] -= 1
             if not self.count_of[connection.address]:
                 del self.count_of[connection.address]
-        try:
+        with contextlib.suppress(KeyError, ValueError, OSError):
             self.selector.unregister(connection.sock)
-        except (KeyError, ValueError, OSError):
-            pass
-        try:
+        with contextlib.suppress(OSError):
             connection.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
         connection.sock.close()
         if stream.on_close is not None:
             stream.on_close(connection)
@@ -38413,10 +38403,8 @@ class GraphQLValidator:
 
     def validate(self):
         """Returns the list of errors; empty when the document is valid."""
-        try:
+        with contextlib.suppress(_ValidationAborted):
             self.visit_document()
-        except _ValidationAborted:
-            pass
         return self.errors
 
     def report(self, message, *offsets):
@@ -46706,10 +46694,8 @@ class Lane:
 
     def end(self):
         self.far.close()
-        try:
+        with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
         self.sock.close()
 
 
@@ -48048,12 +48034,10 @@ class RequestHandler(StreamOpener):
             self.end()
 
     def drain(self):
-        try:
+        with contextlib.suppress(BlockingIOError, InterruptedError):
             while self.connection.recv(RECEIVE_BYTES):
                 pass
             self.end()
-        except (BlockingIOError, InterruptedError):
-            pass
 
     def end(self):
         """The connection is over; the leader closes the socket."""
@@ -48573,10 +48557,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.log.write("error", f"internal error with a connection of {handler.peer}\n"
                                 + "".join(traceback.format_exception(error)))
         handler.end()
-        try:
+        with contextlib.suppress(KeyError, ValueError, OSError):
             self._unwatch(handler)
-        except (KeyError, ValueError, OSError):
-            pass
         self.handlers.pop(handler, None)
         handler.connection.close()
 
@@ -48618,10 +48600,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self._woken:
             return
         self._woken = True
-        try:
+        with contextlib.suppress(OSError):
             self._waker.send(b"\0")
-        except OSError:
-            pass
 
     def went_on(self, handler):
         """What a connection waited for is over."""
@@ -48630,10 +48610,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def _take_back(self):
         """Connections whose requests were finished by threads that no longer lead, or that can go on."""
-        try:
+        with contextlib.suppress(OSError):
             self._pulse.recv(4096)
-        except OSError:
-            pass
         self._woken = False             # before looking: whoever comes later wakes us again
         while self._returned:
             handler = self._returned.popleft()
@@ -48666,10 +48644,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def process_request(self, request, client_address):
         """A new connection: its request has often arrived already, so it is looked at once."""
         request.setblocking(False)
-        try:
+        with contextlib.suppress(OSError):
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        except OSError:
-            pass
         handler = self.RequestHandlerClass(request, client_address, self)
         mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.peer) else MAX_OPEN_OF_ADDRESS
         full = len(self.handlers) >= MAX_OPEN_REQUESTS \
@@ -48712,10 +48688,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             request.close()
         except OSError:
             time.sleep(SUPERVISOR_INTERVAL)     # another thread took the descriptor; not at full speed
-        try:
+        with contextlib.suppress(OSError):
             self._reserve = open(os.devnull, "rb")
-        except OSError:
-            pass
         self._warn("out of file descriptors: connections are refused (raise `ulimit -n`)")
 
     def _settle(self, handler):
@@ -55937,13 +55911,11 @@ class History:
             return
         length = readline.get_current_history_length()
         added, self.length = length - self.length, length
-        try:
+        with contextlib.suppress(OSError):
             if added and hasattr(readline, "append_history_file"):
                 readline.append_history_file(added, self.path)
             elif added:
                 readline.write_history_file(self.path)
-        except OSError:
-            pass
 
 
 # -- The file as a program ---------------------------------------------------------------
