@@ -15,82 +15,82 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            402
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         480
-          Attributes of classes                                                           27
-          Long texts                                                                     149
+     3  ERRORS, TEXT AND NUMBERS                                                         475
+          Attributes of classes                                                           26
+          Long texts                                                                     148
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      354
-          Program and statements                                                          77
-          Functions and classes                                                           31
+     5  Syntax tree                                                                      348
+          Program and statements                                                          75
+          Functions and classes                                                           30
           Literals and names                                                              36
-          Expressions                                                                     75
+          Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,275
-          Parser: names and scopes                                                       258
+     6  Parser                                                                         2,272
+          Parser: names and scopes                                                       257
           Parser: statements                                                             497
           Parser: functions                                                              154
           Parser: classes                                                                188
-          Parser: expressions                                                            444
+          Parser: expressions                                                            443
           Parser: literals                                                               192
           Parser: patterns                                                               167
           Parser: modules                                                                200
-          Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,358
-          Variables and scopes                                                           174
-          Resolving names                                                                833
-          Types of variables                                                             340
-     8  Values and objects                                                             1,240
-          Property descriptors                                                           202
+          Parsing a source text                                                          112
+     7  Scope analysis                                                                 1,352
+          Variables and scopes                                                           173
+          Resolving names                                                                831
+          Types of variables                                                             337
+     8  Values and objects                                                             1,238
+          Property descriptors                                                           201
           Ordinary objects                                                               422
-          Functions                                                                      137
+          Functions                                                                      136
           Arrays                                                                         314
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,054
+     9  Conversions and operators                                                      1,052
           Numbers and text                                                               124
           Type conversion                                                                252
           Objects                                                                        156
-          Equality and order                                                              86
+          Equality and order                                                              85
           Arithmetic                                                                     248
-          Iteration                                                                      159
-    10  Code generator                                                                 4,132
-          Nodes of Python                                                                200
-          Functions and their variables                                                  474
-          Statements                                                                     214
+          Iteration                                                                      158
+    10  Code generator                                                                 4,117
+          Nodes of Python                                                                199
+          Functions and their variables                                                  473
+          Statements                                                                     212
           Loops, jumps and try                                                           452
-          Destructuring                                                                  177
+          Destructuring                                                                  176
           Expressions                                                                    247
           Classes                                                                        182
-          Operators                                                                      422
-          Assignments                                                                    333
-          Members and calls                                                              456
+          Operators                                                                      421
+          Assignments                                                                    332
+          Members and calls                                                              451
           Members as targets                                                             100
-          Questions about nodes                                                          181
+          Questions about nodes                                                          178
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,254
-          Helpers shared by the built-ins                                                 95
-          Object                                                                         344
-          Function                                                                       153
+    11  Built-ins of the language                                                      9,218
+          Helpers shared by the built-ins                                                 94
+          Object                                                                         343
+          Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     69
-          Error                                                                          264
-          Number                                                                         314
+          Error                                                                          263
+          Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
           Date                                                                            42
           Date: arithmetic                                                                78
-          Date: local time                                                               151
+          Date: local time                                                               150
           Date: text                                                                      33
-          Date: parsing                                                                  171
+          Date: parsing                                                                  170
           Date: getters and setters                                                       92
           Date: methods that make text                                                    55
           Date: constructor                                                               28
           String                                                                         114
-          String: access, search, parts                                                  142
+          String: access, search, parts                                                  141
           String: changed copies                                                         201
           String: patterns                                                               145
           String: order of text                                                          139
@@ -100,45 +100,45 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterator prototypes                                                             10
           Array                                                                          144
           Array: callbacks                                                               111
-          Array: order                                                                   126
-          Array: prototype methods                                                       553
+          Array: order                                                                   124
+          Array: prototype methods                                                       552
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
-          Array iterators                                                                 38
-          Map and Set                                                                    424
-          Iterators of Map and Set                                                       141
-          WeakMap and WeakSet                                                            109
+          Array iterators                                                                 37
+          Map and Set                                                                    423
+          Iterators of Map and Set                                                       139
+          WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               107
-          ArrayBuffer                                                                    157
-          Element types                                                                  104
-          Typed arrays                                                                   604
-          Constructors of the element types                                               95
+          ArrayBuffer                                                                    156
+          Element types                                                                  103
+          Typed arrays                                                                   602
+          Constructors of the element types                                               94
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
-          Promise                                                                        430
-          Generators and async functions                                                 197
-          Iterator helpers                                                               468
+          Promise                                                                        428
+          Generators and async functions                                                 196
+          Iterator helpers                                                               467
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                158
+          Async iteration                                                                157
           Array.fromAsync                                                                 42
-          Disposal of resources                                                          158
-          JSON: parsing                                                                  438
-          JSON: writing                                                                  357
+          Disposal of resources                                                          157
+          JSON: parsing                                                                  435
+          JSON: writing                                                                  356
           Reflect                                                                         73
-          Proxy                                                                          272
+          Proxy                                                                          270
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,320
+    12  Regular expressions                                                            3,317
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
-          RegExp: the tree of a pattern                                                  110
+          RegExp: the tree of a pattern                                                  109
           RegExp: equivalent trees that either machine likes better                       37
           RegExp: the parser of patterns                                                 551
           RegExp: patterns for Python's `re`                                             141
-          RegExp: how many steps a pattern can take                                      460
+          RegExp: how many steps a pattern can take                                      459
           RegExp: the threaded matcher                                                   522
-          RegExp: compiled patterns                                                      311
+          RegExp: compiled patterns                                                      310
           RegExp objects                                                                 130
           RegExp.prototype                                                               149
           RegExp.prototype: replace                                                      196
@@ -146,148 +146,148 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       33
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,290
+    13  Intl                                                                           2,287
           Intl: the table of locales                                                     819
-          Intl (ECMA-402): locales                                                       296
+          Intl (ECMA-402): locales                                                       294
           Plural rules                                                                    28
           Intl.NumberFormat                                                              424
-          Intl.DateTimeFormat                                                            438
+          Intl.DateTimeFormat                                                            437
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
           Intl.RelativeTimeFormat                                                         72
-    14  Functions of the web                                                           2,198
+    14  Functions of the web                                                           2,194
           Inspection                                                                     599
-          console: formatting                                                             85
+          console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        188
-          URL                                                                            587
+          URL                                                                            585
           URLSearchParams                                                                223
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    128
+          TextEncoder and TextDecoder                                                    127
           Base64                                                                          32
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,995
-          Helpers of generated code: any realm                                           355
+    15  Realm, jobs and timers                                                         3,968
+          Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           245
-          Helpers of generated code: shortcuts                                           663
+          Helpers of generated code: shortcuts                                           660
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        418
-          Deadlines                                                                      346
+          Modules                                                                        414
+          Deadlines                                                                      343
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
-          Threads for scripts                                                            156
+          Threads for scripts                                                            153
           Outcomes of calls                                                               94
-          Realm: objects, errors, jobs                                                   433
-          Realm: running code, values in and out                                         419
+          Realm: objects, errors, jobs                                                   429
+          Realm: running code, values in and out                                         412
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         18
-          Realms of a terminal                                                            93
+          Realms of a terminal                                                            92
           The prompt                                                                     137
-    16  js2py, and the choice of an engine                                             1,697
-          js2py: the private copy                                                        306
-          js2py: from JavaScript to Python                                               467
-          js2py: hardening                                                               254
-          js2py: realm                                                                   629
-          Engines                                                                         32
-    17  Streams: registry, connections, broadcaster                                    1,410
+    16  js2py, and the choice of an engine                                             1,688
+          js2py: the private copy                                                        303
+          js2py: from JavaScript to Python                                               465
+          js2py: hardening                                                               252
+          js2py: realm                                                                   628
+          Engines                                                                         31
+    17  Streams: registry, connections, broadcaster                                    1,397
           Messages of streams                                                            111
-          Connections                                                                     72
-          Streams                                                                        391
-          Runs of deliveries                                                             120
-          Registry of streams                                                             67
-          Sockets                                                                        144
-          Broadcaster                                                                    449
-    18  GraphQL                                                                        5,057
+          Connections                                                                     71
+          Streams                                                                        390
+          Runs of deliveries                                                             119
+          Registry of streams                                                             66
+          Sockets                                                                        142
+          Broadcaster                                                                    442
+    18  GraphQL                                                                        5,036
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
-          GraphQL syntax tree                                                            102
+          GraphQL syntax tree                                                            101
           GraphQL parser                                                                 384
           GraphQL types                                                                  141
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             167
           GraphQL: what every schema contains                                            117
           GraphQL registrations, and their SDL in one                                    239
-          GraphQL schema                                                                 620
+          GraphQL schema                                                                 619
           GraphQL limits                                                                  91
-          GraphQL validation                                                             680
-          GraphQL plans                                                                  520
-          GraphQL documents                                                              165
-          GraphQL subscriptions                                                          226
+          GraphQL validation                                                             677
+          GraphQL plans                                                                  513
+          GraphQL documents                                                              164
+          GraphQL subscriptions                                                          224
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                114
-          GraphQL service                                                                725
-    19  Host API                                                                       2,290
-          Arguments                                                                      166
+          GraphQL service                                                                719
+    19  Host API                                                                       2,282
+          Arguments                                                                      165
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
-          ResponseBuilder                                                                144
+          ResponseBuilder                                                                143
           sharedStorage                                                                   87
           Storage in a file                                                              309
           Relays                                                                          44
-          Redis                                                                          774
+          Redis                                                                          768
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,156
-          Log                                                                            198
+    20  Scripts: loading and hot reload                                                2,138
+          Log                                                                            194
           Causes of errors                                                               249
-          Errors of scripts                                                               80
-          Calls                                                                          214
-          Routes                                                                         167
-          Imported files                                                                  62
-          One script                                                                     381
-          All scripts                                                                    618
-          Live pages                                                                     123
-    21  HTTP server                                                                    3,391
+          Errors of scripts                                                               79
+          Calls                                                                          212
+          Routes                                                                         165
+          Imported files                                                                  61
+          One script                                                                     379
+          All scripts                                                                    613
+          Live pages                                                                     122
+    21  HTTP server                                                                    3,364
           Request heads                                                                  200
           Request bodies                                                                 248
           Responses of handlers                                                          158
-          Who may ask                                                                    219
+          Who may ask                                                                    216
           The last requests                                                               32
-          Fault injection                                                                331
-          Live pages                                                                      46
+          Fault injection                                                                328
+          Live pages                                                                      45
           Static files                                                                   264
-          One connection: reading                                                        216
-          One connection: answering                                                      289
-          One connection: GraphQL and routes of scripts                                  244
-          One connection: streams                                                        130
-          One connection: writing                                                        135
-          Requests as scripts see them                                                   180
-          The server                                                                     590
-    22  Pages                                                                          3,961
+          One connection: reading                                                        215
+          One connection: answering                                                      288
+          One connection: GraphQL and routes of scripts                                  243
+          One connection: streams                                                        128
+          One connection: writing                                                        133
+          Requests as scripts see them                                                   179
+          The server                                                                     578
+    22  Pages                                                                          3,950
           Page kit                                                                       124
-          Live pages                                                                     209
-          Errors                                                                         300
+          Live pages                                                                     208
+          Errors                                                                         298
           For monitors                                                                   120
-          Dashboard: facts                                                               313
-          Dashboard: the live channel                                                    168
-          Dashboard: actions                                                             231
+          Dashboard: facts                                                               312
+          Dashboard: the live channel                                                    167
+          Dashboard: actions                                                             229
           Dashboard: the look                                                            315
           Dashboard: the script                                                          773
-          QR codes                                                                       153
-          For other devices                                                               38
+          QR codes                                                                       150
+          For other devices                                                               37
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     185
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,181
+    23  Command line                                                                   3,170
           Options                                                                        232
-          Documentation                                                                  338
+          Documentation                                                                  336
           The program                                                                    153
-          The map of this file                                                            57
-          Serving                                                                        177
+          The map of this file                                                            56
+          Serving                                                                        175
           Script tests                                                                   412
           Script tests: requests and streams                                             181
           Script tests: one file                                                         422
           Reports of tests                                                               247
-          Several processes                                                              276
+          Several processes                                                              275
           A starter                                                                      197
           JavaScript without a server                                                    121
-          The prompt's terminal                                                          179
+          The prompt's terminal                                                          175
           The file as a program                                                           33
 """
 
@@ -498,8 +498,7 @@ class JSURIError(JSNativeError):
 
 
 class JSSyntaxError(JSNativeError):
-    """A source text that is not JavaScript. `line` and `column` count from 1, or are None;
-    `filename` is filled in by whoever knows it."""
+    """A source text that is not JavaScript. `line` and `column` count from 1, or are None."""
 
     kind = "SyntaxError"
     #: Whether the text was only too deep for the stack that was left.
@@ -565,8 +564,7 @@ class JSError(Exception):
 
 
 class ScriptTimeout(JSError):
-    """A script was stopped because its time was up, or because it took too much memory (then `name`
-    is "OutOfMemoryError")."""
+    """A script was stopped: its time was up, or it took too much memory (`name` is "OutOfMemoryError")."""
 
     name = "TimeoutError"
     filename = line = column = None
@@ -623,8 +621,7 @@ class EngineUnavailable(Exception):
 
 
 class FinallyLeft(BaseException):
-    """On its way from a `return`, `break` or `continue` in a finally block to the end of its try
-    statement."""
+    """On its way from a `return`, `break` or `continue` in a finally block to the end of the statement."""
 
     def __init__(self, left, value):
         super().__init__()
@@ -660,8 +657,7 @@ def constructor(text, first="", slots=None):
 
 
 def attributes(text, first=""):
-    """`__slots__, __init__ = attributes("limit loop; depth=0")` for a class of which this is all that it
-    needs to be made: see constructor()."""
+    """`__slots__, __init__ = attributes("limit loop; depth=0")`: see constructor()."""
     slots = []
     made = constructor(text, first, slots)
     return tuple(slots), made
@@ -724,8 +720,7 @@ CUT_LENGTH = 16
 
 
 def matches_in_slices(pattern, text):
-    """pattern.finditer(text) for replace_in_slices(): one search through a long text in which little matches
-    would hold up all threads."""
+    """pattern.finditer(text) that lets other threads run, for patterns with few matches."""
     at, length = 0, len(text)
     while at < length:
         poll_interrupt()
@@ -1444,8 +1439,7 @@ class Program(Node, fields="body source_type strict"):
     """A whole script or module: body is a list of statements, source_type "script" or "module"."""
 
 class ExpressionStatement(Node, fields="expression directive"):
-    """expression;   directive: for a directive such as "use strict" the raw text between the quotes, else
-    None"""
+    """expression;   directive: the raw text of a directive such as "use strict", else None"""
 
 class BlockStatement(Node, fields="body"):
     """{ body }   also the body of functions and static blocks"""
@@ -1481,8 +1475,7 @@ class ThrowStatement(Node, fields="argument"):
     """throw argument;"""
 
 class TryStatement(Node, fields="block handler finalizer"):
-    """try block handler finally finalizer   handler (a CatchClause) or finalizer (a BlockStatement) may be
-    None"""
+    """try block handler finally finalizer   handler (CatchClause) or finalizer (a block) may be None"""
 
 class CatchClause(Node, fields="param body"):
     """catch (param) body   param: Identifier, pattern or None"""
@@ -1536,8 +1529,7 @@ class ClassExpression(Node, fields=ClassDeclaration.fields):
     """class id extends superclass { body } as an expression; body: list of the three below"""
 
 class MethodDefinition(Node, fields="key value kind computed static"):
-    """key value   kind: "constructor", "method", "get" or "set"; key: Identifier, literal or PrivateName, or
-    any expression when computed"""
+    """key value   kind: "constructor", "method", "get" or "set"; key: any expression when computed"""
 
 class PropertyDefinition(Node, fields="key value computed static"):
     """key = value;   a class field; value may be None"""
@@ -1591,8 +1583,7 @@ class ObjectExpression(Node, fields="properties"):
     """{properties}   a list of Property and SpreadElement"""
 
 class Property(Node, fields="key value kind computed shorthand method"):
-    """key: value   kind: "init", "get" or "set"; in an ObjectPattern value is a target or an
-    AssignmentPattern"""
+    """key: value   kind: "init", "get" or "set"; value in an ObjectPattern: a target or AssignmentPattern"""
 
 class SpreadElement(Node, fields="argument"):
     """...argument in an array, object or call"""
@@ -1625,15 +1616,13 @@ class CallExpression(Node, fields="callee arguments optional"):
     """callee(arguments)   optional: True for callee?.(arguments)"""
 
 class InvalidTarget(Node, fields="call"):
-    """A call that sloppy code assigns to: stands for the object of a member, and throws when it was run
-    (B.3.6 and 13.15.1: web-compat)"""
+    """A call that sloppy code assigns to, as the object of a member: throws after it (13.15.1, web-compat)"""
 
 class NewExpression(Node, fields="callee arguments"):
     """new callee(arguments)"""
 
 class MemberExpression(Node, fields="object property computed optional"):
-    """object.property or object[property]   property: Identifier or PrivateName unless computed;
-    optional: True for ?."""
+    """object.property, object[property] (computed), or with ?. (optional)"""
 
 class ChainExpression(Node, fields="expression"):
     """A whole optional chain: a link with optional=True that finds undefined or null ends all of it"""
@@ -1843,8 +1832,7 @@ class _PrivateNames:
 
 
 class NameParser(JSLexer):
-    """What every part of the parser needs: the state, tokens, positions of nodes, and names with their
-    scopes."""
+    """What all parts of the parser need: the state, tokens, positions of nodes, names and their scopes."""
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
@@ -3068,8 +3056,7 @@ class ExpressionParser(ClassParser):
         return node
 
     def call_target(self, node, message):
-        """A call as a target, which is an error when sloppy code runs; any other expression is one at
-        once."""
+        """A call as a target: an error when sloppy code runs it; any other expression is one at once."""
         if self.strict or node.__class__ is not CallExpression:
             raise self.error(message, node.start)
         return MemberExpression(InvalidTarget(node).at(node), Identifier("call").at(node), False,
@@ -3944,8 +3931,7 @@ def parse_eval(source, strict, private_names, **allowed):
 
 
 def parse_lone_expression(source, may_await=False):
-    """Parse a text that is one expression, such as `{a: 1}` at a prompt, as a script of one statement.
-    Return its Program; raise JSSyntaxError."""
+    """Parse one expression, such as `{a: 1}`, as a script of one statement; raise JSSyntaxError."""
     parser = JSParser(python_text(source))
     parser.function.is_async = may_await
 
@@ -4148,8 +4134,7 @@ class EvalSite:
         return function
 
     def conflict(self, name):
-        """Whether a `var` of its text may not have that name, for a lexical one between it and its
-        function."""
+        """Whether a lexical name between its text and its function forbids a `var` of that name."""
         scope, last = self.scope, self.var_scope
         while scope is not None:
             kind = getattr(scope.names.get(name), "kind", None)
@@ -4322,8 +4307,7 @@ class ScopeAnalyzer:
         return top
 
     def analyze_eval(self, program, site):
-        """The text of a direct eval (19.2.1.3). Its `var` and functions belong to the function around, unless
-        it is strict."""
+        """The text of a direct eval (19.2.1.3). Its `var` belong to the function around unless strict."""
         self.counts, self.is_dynamic = dict(site.counts), True
         top = self.scope = program.scope = FunctionScope(site.scope, program, "function")
         top.is_arrow, top.site = True, site
@@ -4877,8 +4861,7 @@ class ScopeAnalyzer:
         return found
 
     def show_to_eval(self, node, scope, region):
-        """Every variable that a direct eval can see lives in a Cell, and so does what it must know by
-        itself."""
+        """Puts every variable that a direct eval can see into a Cell, and what else it must know."""
         if scope.function.kind != "module":
             self.resolve("arguments", scope)
         place, seen = scope, set()
@@ -5111,8 +5094,7 @@ def source_type(variable, source):
 
 
 def is_own_step(variable, source):
-    """Whether a source is `v++`, `v += step` or the like of the variable itself, not of another one whose
-    new value it takes over."""
+    """Whether a source is `v++`, `v += step` or the like of the variable itself."""
     if isinstance(source, UpdateExpression):
         target = source.argument
     elif isinstance(source, AssignmentExpression) and source.operator != "=":
@@ -5146,14 +5128,12 @@ def only_counts(variable):
 
 
 class LoopBound:
-    """What is known where a for loop steps its variable: that the loop's test held for it. Left on the
-    step expression by note_loop_bound()."""
+    """What a for loop's test says where the loop steps its variable: see note_loop_bound()."""
 
     __slots__, __init__ = attributes("limit loop")
 
     def range_of(self, variable, source):
-        """The range after the step, or None if anything between the test and the step may have changed
-        the variable."""
+        """The range after the step; None if the variable may change between the test and the step."""
         first, last = self.loop.test.start, self.loop.end
         if variable.remote:
             return None
@@ -5547,8 +5527,7 @@ def guard_key(key):
 
 
 class Guard:
-    """What assignments consult. keys: GUARDED_KEYS, or everything; index: whether an array index is
-    among them."""
+    """What assignments consult: `keys` (GUARDED_KEYS or everything), `index` (are indices among them?)."""
 
     keys = GUARDED_KEYS
     index = False
@@ -6129,8 +6108,7 @@ def argument_range(function):
 
 
 def fitted_arguments(args, least, most):
-    """A script's arguments for a Python function that takes so many: those past the last are dropped,
-    missing ones are undefined."""
+    """Arguments for a Python function that takes so many: extra ones dropped, missing ones undefined."""
     return args[:most] + (undefined,) * (least - len(args))
 
 
@@ -7158,8 +7136,7 @@ def species_constructor(obj, default):
 
 @runtime_helper
 def strict_equal(x, y):
-    """IsStrictlyEqual (7.2.15). Python's == is right except that it takes True for 1, and for a float on the
-    left 2.0 for 2n."""
+    """IsStrictlyEqual (7.2.15). Python's == is right except that True equals 1, and 2.0 equals 2n."""
     return x == y and (type(x) is type(y) or type(x) in NUMBER_TYPES and type(y) in NUMBER_TYPES)
 
 
@@ -7529,8 +7506,7 @@ class IteratorRecord:
             raise JSTypeError(f"{display(result)} is not an object")
 
     def abandon(self, error):
-        """IteratorClose with a throw completion: errors of `return` are lost; nothing is run when
-        the script is being stopped."""
+        """IteratorClose with a throw completion: errors of `return` are lost."""
         if self.done or isinstance(error, (Interrupted, GeneratorExit)):
             return
         if isinstance(error, GeneratorReturn):
@@ -7837,8 +7813,7 @@ def template_item(node):
 
 
 class NodeMaker:
-    """The state of the generator for one function, and constructors of `ast` nodes, which get the place in
-    the script that is being translated."""
+    """The generator's state for one function, and constructors of `ast` nodes with their positions."""
 
     def __init__(self, unit, scope, outer=None):
         self.unit = unit
@@ -8015,8 +7990,7 @@ class FunctionEmitter(NodeMaker):
         return self.often or bool(self.jumps)
 
     def knows_itself(self, scope):
-        """Whether a function may be asked for `arguments.callee`: then it gets itself as a keyword
-        argument."""
+        """Whether `arguments.callee` may be asked for: the function gets itself as a keyword argument."""
         return scope.uses_arguments and not scope.strict and scope.node.simple_params \
             and "callee" in self.unit.source
 
@@ -8543,8 +8517,7 @@ class StatementEmitter(FunctionEmitter):
             self.emit_store(node.scope.var_copy, self.load(node.id), True)
 
     def store_for_eval(self, scope, name, *value):
-        """Declares a `var` of a direct eval in the function around, as an expression; with a value, sets
-        it."""
+        """Declares a `var` of a direct eval in the function around; with a value, sets it."""
         outer = scope.site.var_scope
         if outer is None:
             return self.call("put_global", self.const(name), *value, self.const(False)) if value \
@@ -8619,8 +8592,7 @@ class StatementEmitter(FunctionEmitter):
         return self.node(ast.If, test, then, orelse)
 
     def long_if(self, chain):
-        """A chain of `else if` in steps, since CPython limits how deep they nest: a flag says whether
-        one of them applied already."""
+        """A chain of `else if` in steps, since CPython limits nesting: a flag tells whether one applied."""
         open_ = self.temporary()
         self.emit_assign(open_, self.const(True))
 
@@ -9276,8 +9248,7 @@ class DestructuringEmitter(LoopEmitter):
                 self.name(untouched))
 
     def is_unseen(self, element, assigned):
-        """Whether an element of a pattern is a variable that only this function sees, and whose store cannot
-        fail."""
+        """Whether an element of a pattern is a variable that only this function sees, and cannot fail."""
         variable = element.scope if isinstance(element, Identifier) else None
         return type(variable) is Variable and not variable.captured and not variable.is_global \
             and not (assigned and (variable.early or self.is_constant(variable)))
@@ -9928,8 +9899,7 @@ class OperatorEmitter(ClassEmitter):
     stable_left = False
 
     def pair(self, left, right):
-        """-> (left again, left first, right again, right first): a variable on the left is read before
-        the right side can change it."""
+        """-> (left again, left first, right again, right first): the left is read before the right runs."""
         simple = isinstance(right, (ast.Name, ast.Constant))
         if isinstance(left, ast.Name) and not simple and not self.stable_left:
             temp = self.temporary()
@@ -10259,8 +10229,7 @@ class AssignmentEmitter(OperatorEmitter):
             self.put_into_list(obj, key, infer(target.property), value)
 
     def is_exchange(self, node):
-        """Whether `[a, b] = [b, a]` and the like can do without an array: its parts have nothing in them that
-        may not be translated twice."""
+        """Whether `[a, b] = [b, a]` or the like needs no array: all its parts can be translated twice."""
         left, right = node.left, node.right
         return len(left.elements) <= len(right.elements) <= 8 \
             and all(isinstance(part, (Identifier, MemberExpression)) for part in left.elements) \
@@ -10508,8 +10477,7 @@ class CallEmitter(AssignmentEmitter):
         return self.member(obj, node)
 
     def member(self, obj, node, key=None):
-        """Reads a property of the value `obj`; `key` is the code of a computed key, where there is one
-        already."""
+        """Reads a property of the value `obj`; `key`: the code of a computed key that is there already."""
         prop = node.property
         if isinstance(prop, PrivateName):
             self.line, self.column = prop.line, prop.column
@@ -10572,15 +10540,13 @@ class CallEmitter(AssignmentEmitter):
                            "else len({a}) if type({a}) is str else get_length({a})", a=a, first=first)
 
     def element(self, obj, key):
-        """obj[key] for a variable or constant that is a non-negative int: straight into the list of an
-        array."""
+        """obj[key] for a variable or constant that is a non-negative int, straight from an array's list."""
         a, first = self.reusable(obj)
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
 
     def computed_element(self, obj, key, kind, is_stable):
-        """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`, a
-        variable."""
+        """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`."""
         before = []
         if not is_stable:
             temp = self.temporary()
@@ -10709,8 +10675,7 @@ class CallEmitter(AssignmentEmitter):
                      [self.node(ast.Expr, slow)])
 
     def direct_eval(self, node):
-        """eval(…): its text gets the Cells of all that is around it. `this` may not be there yet in a
-        constructor."""
+        """eval(…): its text gets all Cells around it. In a constructor `this` may be missing still."""
         site = node.scope
         function = site.this_function()
         if function.kind != "script":
@@ -10794,8 +10759,7 @@ class CallEmitter(AssignmentEmitter):
         return self.call("callee", function, self.const(self.text(callee))), self.name(this)
 
     def plain_callee(self, callee, optional):
-        """The Python function of a callee that is not a member. Leaves the temporary of a DynamicName in
-        `found`."""
+        """The Python function of a callee that is no member. Puts a DynamicName's temporary in `found`."""
         if type(callee.scope if isinstance(callee, Identifier) else None) is DynamicName:
             self.found = self.temporary()
             found = self.found
@@ -11104,8 +11068,7 @@ def is_call_of_math(node):
 
 
 def may_change_arrays(body):
-    """Whether a loop's body calls something, or writes to properties: an array that is iterated may get
-    holes."""
+    """Whether a loop's body calls something or writes to properties: arrays may get holes then."""
     return any(
         isinstance(node, (CallExpression, NewExpression, TaggedTemplateExpression, YieldExpression,
                           AwaitExpression,
@@ -11121,8 +11084,7 @@ def in_int32(kind):
 
 
 def chain_length(node):
-    """How deep a chain of operators, members and calls goes down its left side; counted up to just
-    over MAX_EXPRESSION_DEPTH."""
+    """How deep operators, members and calls nest on the left, up to just over MAX_EXPRESSION_DEPTH."""
     depth = 0
     while True:
         if isinstance(node, (BinaryExpression, LogicalExpression)):
@@ -11181,8 +11143,7 @@ def jumps_out(body):
 
 
 def grouped_cases(cases):
-    """The cases of a switch in groups that share their statements, if none falls through into the next one,
-    and `default` comes last; else None."""
+    """A switch's cases in groups that share statements; None if one falls through or follows `default`."""
     groups, current = [], []
     for index, case in enumerate(cases):
         current.append(case)
@@ -11826,8 +11787,7 @@ def protect(realm, *intrinsics):
 
 
 def any_arguments(impl):
-    """impl(realm, this, ...) for any list of arguments: nearly all take one already, and are returned as
-    they are."""
+    """impl(realm, this, ...) for any list of arguments: impl itself if it takes any."""
     least, most = argument_range(impl)
     if least <= 2 and most == sys.maxsize:
         return impl
@@ -11843,8 +11803,7 @@ class BuiltinTable:
     __init__ = constructor("target receiver=None; entries=[]")
 
     def method(self, key, length=0, receiver=None, flags=HIDDEN_ATTRS, name=None):
-        """Declares impl(realm, this, *args). `receiver`: a class that `this` must be an instance
-        of (default: the table's own; False for none)."""
+        """Declares impl(realm, this, *args). `receiver`: class of `this` (False: any; None: table's)."""
         def declare(impl):
             if name is not None:
                 label = name
@@ -11869,8 +11828,7 @@ class BuiltinTable:
         return declare
 
     def methods(self, **impls):
-        """Declares functions that are one expression each: name=lambda realm, this, …. The length is the
-        number of named arguments."""
+        """Declares one-expression functions: name=lambda realm, this, …. Named arguments make the length."""
         for key, impl in impls.items():
             self.method(key, impl.__code__.co_argcount - 2)(impl)
 
@@ -12020,8 +11978,7 @@ def proto_from(realm, new_target, intrinsic):
 
 
 def peek(obj, key, hidden=undefined):
-    """The value of a data property, own or inherited, without running any script: `hidden`
-    where there is an accessor or a Proxy."""
+    """The value of a data property, own or inherited, without running any script; else `hidden`."""
     while obj is not None and not isinstance(obj, JSProxyBase):
         own = obj.get_own(key)
         if own is not None:
@@ -12311,8 +12268,7 @@ def object_define_property(realm, this, obj=undefined, key=undefined, attributes
 
 
 def enumerable_own(realm, value, pick):
-    """EnumerableOwnProperties (7.3.24): [pick(key, value)] over an object's string keys; `pick`
-    None gives the keys alone."""
+    """EnumerableOwnProperties (7.3.24): [pick(key, value)] by string keys; `pick` None: the keys."""
     obj = to_object(realm, value)
     if is_plain(obj):
         keys = [key for key in order_keys(obj.props) if type(key) is str]
@@ -12575,8 +12531,7 @@ FUNCTION.constructor(1, call=True)(compile_dynamic("normal", "FunctionPrototype"
 
 
 def declare_function_class(name, kind, instances):
-    """GeneratorFunction and its like (27.3, 27.4, 27.7); `instances` names the intrinsic that is
-    the `prototype` of their prototype, or is None."""
+    """GeneratorFunction and its like (27.3, 27.4, 27.7); `instances`: intrinsic of their prototype."""
     table = BuiltinClass(name, parent="FunctionPrototype", base="Function", tag=name,
                          is_global=False)
     table.constructor(1, call=True)(compile_dynamic(kind, name + "Prototype"))
@@ -12800,8 +12755,7 @@ class JSErrorObject(JSObject):
 
 
 class LazyStackAccess:
-    """Stands as getter or setter of `stack` until that is an ordinary property: what a walk along
-    prototypes meets."""
+    """Stands as getter or setter of `stack`, for walks along prototypes, until that is a plain property."""
 
     def __init__(self, fn):
         self.fn = fn
@@ -13138,8 +13092,7 @@ def number_in_radix(value, radix):
 
 
 def large_in_radix(value, radix):
-    """A Number of 2^53 or more: digits beyond its precision are zeros. In floating point, as V8
-    does it, so that the last digits agree."""
+    """A Number from 2^53 up; digits past its precision are zeros. In floating point, as in V8."""
     value, digits = float(value), []
     while value / radix >= 2 ** 53:
         value /= radix
@@ -13740,8 +13693,7 @@ def local_zone_name():
 
 @functools.cache
 def windows_zone():
-    """The zone of the machine where the system's own functions know neither the past nor the time after
-    2038, which is Windows; or None."""
+    """The machine's zone on Windows, whose own functions do not know the past; elsewhere None."""
     return load_zone(local_zone_name()) if winreg is not None else None
 
 
@@ -13848,8 +13800,7 @@ _MONTH_PREFIXES = [name[:3].lower() for name in MONTH_NAMES]
 
 
 def parse_date(text):
-    """Date.parse: a time value, or NaN. ISO dates, what toString() and toUTCString() write, and
-    the loose forms that V8 takes."""
+    """Date.parse: a time value, or NaN. ISO dates, toString(), toUTCString(), and V8's loose forms."""
     match = _ISO_DATE.match(text)
     if match is not None and match["year"] != "-000000":
         return parse_iso_date(match)
@@ -14389,8 +14340,7 @@ def string_last_index_of(realm, this, search=undefined, position=undefined, *_):
 
 
 def last_position(text, search, end):
-    """text.rfind(search, 0, end), which CPython does in quadratic time: long texts are searched backwards as
-    str.find() does it, piece by piece."""
+    """text.rfind(search, 0, end) in linear time: long texts are searched backwards piece by piece."""
     if len(search) * end <= SLICE_LENGTH << 8:
         return text.rfind(search, 0, end)
     turned, step = search[::-1], max(SLICE_LENGTH, 4 * len(search))
@@ -15303,8 +15253,7 @@ MIN_SORTED_BY_KEYS = 8
 
 
 def subtracting_terms(comparator):
-    """[(property, sign)] of a comparator that only subtracts properties of its arguments (or, with
-    the property None, the arguments), else None."""
+    """[(property or None, sign)] of a comparator that only subtracts its arguments' properties, else None."""
     info = comparator.info if type(comparator) is JSFunction else None
     if info is None or info.text is None:
         return None
@@ -15325,8 +15274,7 @@ def subtracting_terms(comparator):
 
 
 def sort_keys(values, name, sign):
-    """sign × the number at the property `name` of each value; None unless all are finite numbers
-    that can be read without running any script."""
+    """sign × the number at the property `name` of each value; None unless all can be read without scripts."""
     if name is None:
         numbers = values
     elif type(name) is str:
@@ -15871,8 +15819,7 @@ def splice_in_place(realm, obj, length, start, deleted, items):
 
 
 def copied_items(realm, obj, length):
-    """All elements of an array-like as a Python list, holes as undefined; for the methods that
-    return a changed copy."""
+    """The elements of an array-like as a list, holes as undefined; for methods that return a changed copy."""
     check_array_length(length)
     if is_dense(obj) and len(obj.items) == length:
         return copied_list(obj.items)
@@ -16151,8 +16098,7 @@ ITERATED_LENGTHS = {}
 
 
 class JSArrayIterator(JSObject):
-    """An Array Iterator (23.1.5). `target` is None when it is finished; `kind` is "keys",
-    "values" or "entries"."""
+    """An Array Iterator (23.1.5); `target` is None at the end; `kind` is "keys", "values" or "entries"."""
 
     __slots__, __init__ = object_attributes("target kind; index=0")
     class_name = "Array Iterator"
@@ -16198,8 +16144,7 @@ WRAPPED_KEY_TYPES = frozenset((bool, float, JSBigInt))
 
 
 def collection_key(value):
-    """A value of WRAPPED_KEY_TYPES as a dict key that is equal where SameValueZero is: True is
-    not 1, 1n is not 1, and there is one NaN."""
+    """A value of WRAPPED_KEY_TYPES as a dict key with the equality of SameValueZero."""
     if type(value) is float:
         return value if value == value else NAN
     return type(value), value
@@ -16608,8 +16553,7 @@ def set_union(realm, this, other=undefined, *_):
 # -- Iterators of Map and Set ------------------------------------------------------------
 
 class JSCollectionIterator(JSObject):
-    """An iterator over `source`, a JSCollection, or None when it has come to the end; `kind` is
-    "keys", "values" or "entries"."""
+    """An iterator; `source` is a JSCollection, None at the end; `kind` is "keys", "values" or "entries"."""
 
     __slots__ = ("source", "kind", "position", "era")
 
@@ -16730,8 +16674,7 @@ iteration_protector("set_iteration_untouched", "SetIteratorPrototype", SetProtot
 
 
 def fast_iterator(realm, value):
-    """A Python iterator over a Map or a Set, or over an iterator of one, where no script can
-    tell; else None."""
+    """A Python iterator over a Map, a Set or an iterator of one, where no script can tell; else None."""
     kind = type(value)
     if kind not in COLLECTION_TYPES or value.attrs is not None or SYM_ITERATOR in value.props:
         return None
@@ -16815,8 +16758,7 @@ declare_weak_collection(WEAK_MAP, "set", weak_map_set, True)
 
 
 def declare_insertion(table, has, get):
-    """getOrInsert and getOrInsertComputed of Map or WeakMap: the value of a key, which is inserted if it is
-    new."""
+    """getOrInsert and getOrInsertComputed of Map or WeakMap: insert a value where the key is new."""
     def check(realm, key):
         if table is WEAK_MAP and not can_be_held_weakly(realm, key):
             raise JSTypeError("Invalid value used as weak map key")
@@ -17007,8 +16949,7 @@ def detach_buffer(buffer):
 
 
 def bytes_of(value):
-    """The bytes of an ArrayBuffer or of a view of one, as a writable memoryview; else None. What
-    is detached has none."""
+    """The bytes of an ArrayBuffer or of a view as a writable memoryview; else, or detached, None."""
     if isinstance(value, JSArrayBuffer):
         return memoryview(b"" if value.data is None else value.data)
     if isinstance(value, (JSTypedArray, JSDataView)):
@@ -17211,8 +17152,7 @@ NO_ELEMENT = sys.maxsize
 
 
 def element_index(key):
-    """CanonicalNumericIndexString (7.1.21): -1 for keys that are ordinary, else an index, which
-    may lie outside of the array."""
+    """CanonicalNumericIndexString (7.1.21): -1 for ordinary keys, else an index, perhaps out of range."""
     if type(key) is not str or not key or key[0] not in "0123456789-IN":
         return -1
     index = array_index(key)
@@ -17653,8 +17593,7 @@ def sorted_elements(realm, this, comparator):
 
 
 def sort_numbers(view, is_float):
-    """Sorts a view of numbers in place: by value, with -0 below +0 and NaN last. Few of them are ever Python
-    objects at the same time."""
+    """Sorts a view of numbers in place, -0 below +0 and NaN last, with few Python objects at a time."""
     runs, count, negative = [], 0, 0
     for piece in sliced(view):
         values = piece.tolist()
@@ -17791,8 +17730,7 @@ class ArrayLikeValues:
 
 
 def values_of_source(realm, source):
-    """What `from` and the constructors take: the list of an iterable's values, or the elements of
-    an array-like, lazily."""
+    """What `from` and the constructors take: an iterable's values, or an array-like's elements."""
     method = get_method(realm, source, SYM_ITERATOR)
     if method is not undefined:
         if type(source) is JSArray and not source.props and source.attrs is None \
@@ -17905,8 +17843,7 @@ protector("typed_array_iteration_untouched", TypedArrayPrototype=(SYM_ITERATOR,)
 
 
 def iterate_typed_array(realm, array):
-    """A Python iterator over a typed array's elements, or None where a script could tell that
-    its Symbol.iterator method is not called."""
+    """A Python iterator over a typed array, or None where a script could tell the difference."""
     if array.props or array.attrs is not None or not realm.array_iteration_untouched \
             or array.proto is not getattr(realm, array.kind.name + "Prototype") \
             or not realm.typed_array_iteration_untouched:
@@ -18224,8 +18161,7 @@ SETTLING_INFO = FunctionInfo("", 1)
 
 
 class PromiseCapability:
-    """A PromiseCapability Record (27.2.1.1). Its functions are None for a promise of the
-    engine's own, which is then settled directly."""
+    """A PromiseCapability Record (27.2.1.1); without functions for a promise of the engine's own."""
 
     __slots__, __init__ = attributes("realm promise resolve_function=None reject_function=None")
 
@@ -18492,8 +18428,7 @@ class PromiseGathering:
         return len(self.values) - 1
 
     def element(self, index, wrap=None, called=None):
-        """The function that stores the outcome at `index`, once. Functions that get the same
-        list `called` count as one."""
+        """The function that stores the outcome at `index`. Of those with one list `called`, one runs."""
         called = [] if called is None else called
 
         def store(this, value=undefined, *_):
@@ -18782,8 +18717,7 @@ def yield_delegate(realm, iterable):
 
 
 def delegation(realm, record, is_async, resume=None):
-    """`yield*` (15.5.5, step 5); in an async generator it awaits what it gets. `resume` does without result
-    objects what `next` does."""
+    """`yield*` (15.5.5, step 5); awaits in an async generator. `resume` makes no result objects."""
     iterator, received, mode = record.iterator, undefined, "next"
     while True:
         if mode == "next" and resume is not None:
@@ -18853,8 +18787,7 @@ class JSWrappedIterator(JSObject):
 
 
 def close_all(records, error=None):
-    """IteratorCloseAll: those that are not done, the last first. Raises the first error of `return`, unless
-    `error` is one already."""
+    """IteratorCloseAll, the last first. Raises the first error of `return` unless `error` is one."""
     for record in reversed(records):
         try:
             if error is None or isinstance(error, GeneratorReturn):
@@ -19567,8 +19500,7 @@ def async_step(record, result):
 
 @runtime_helper
 def async_close(record, wrap):
-    """AsyncIteratorClose with a normal completion (7.4.11); a Python generator to yield from.
-    `wrap`: the caller is an async generator."""
+    """AsyncIteratorClose with a normal completion (7.4.11). `wrap`: for an async generator."""
     if record.done:
         return
     record.done = True
@@ -19647,8 +19579,7 @@ def async_from_array_like(realm, ctor, source, mapper, receiver):
 
 @runtime_helper
 def use_resource(realm, resources, value, is_async):
-    """AddDisposableResource: notes (value, whether its disposal is awaited, function or None); gives the
-    value."""
+    """AddDisposableResource: notes (value, is its disposal awaited, function or None); gives the value."""
     if value is undefined or value is null:
         if is_async:
             resources.append((value, True, None))
@@ -19904,8 +19835,7 @@ def object_maker(realm, mend, has_null, has_escapes):
 
 
 def json_parse(realm, text):
-    """The value that a JSON text (a str, of code units) stands for, without a reviver; raises
-    JSSyntaxError."""
+    """The value of a JSON text (a str of code units), without a reviver; raises JSSyntaxError."""
     parser = JSONParser(realm, text)
     start = _JSON_SPACE.match(text).end()
     large = len(text) > MIN_JSON_VALUES_IN_PARTS \
@@ -20188,8 +20118,7 @@ _JSON_PIECE = re.compile(rf"""[\s,:]*({_JSON_TEXT}|[][{{}}]|[^][\s,:{{}}"]+)""")
 
 
 def json_sources(text):
-    """What a valid JSON text is made of: a list of what is in an array, a dict of what is in an object, or
-    the source text of another value."""
+    """A valid JSON text in parts: a list for an array, a dict for an object, else the value's own text."""
     result = []
     stack, key = [result], None
     for piece in map(operator.itemgetter(1), _JSON_PIECE.finditer(text)):
@@ -20210,8 +20139,7 @@ def json_sources(text):
 
 
 def internalize(realm, holder, name, reviver, source):
-    """InternalizeJSONProperty (25.5.1.1). `source`: see json_sources(); None where a reviver put something
-    else."""
+    """InternalizeJSONProperty (25.5.1.1). `source`: see json_sources(); None for what a reviver put in."""
     value = holder.get(name)
     context = {}
     if isinstance(value, JSObject):
@@ -20443,8 +20371,7 @@ class JSONWriter:
         self.out = []
 
     def write_property(self, holder, key, value, before):
-        """SerializeJSONProperty (25.5.2.2) for a value already read: writes its text behind the text
-        `before`; False for undefined."""
+        """SerializeJSONProperty (25.5.2.2) of a value: its text behind `before`; False for undefined."""
         if isinstance(value, JSObject) or type(value) is JSBigInt:
             to_json = get_v(self.realm, value, "toJSON")
             if is_callable(to_json):
@@ -20672,8 +20599,7 @@ def reflect_set_prototype_of(realm, this, target=undefined, proto=undefined, *_)
 # -- Proxy -------------------------------------------------------------------------------
 
 class JSProxy(JSProxyBase):
-    """A Proxy (10.5). `target` and `handler` are None once it is revoked. `fn` and `ctor` are set
-    when the target can be called or constructed."""
+    """A Proxy (10.5). `target` and `handler` are None once revoked; `fn` and `ctor` are the target's."""
 
     __slots__ = ("realm", "target", "handler", "fn", "ctor")
 
@@ -20692,8 +20618,7 @@ class JSProxy(JSProxyBase):
         return "Object" if self.fn is None else "Function"
 
     def trap(self, name):
-        """The target, and the handler's function of that name as a Python callable, or None: then
-        the target is asked itself."""
+        """The target, and the handler's function of that name, or None: the target is asked itself."""
         self.realm.poll()       # a Proxy may stand in a cycle of prototypes: walks come by here
         target, handler = self.target, self.handler
         if handler is None:
@@ -21560,8 +21485,7 @@ class Capture(Composite, fields="body index"):
 
 
 class Loop(Composite, fields="body minimum maximum greedy captures"):
-    """A quantified atom; `maximum` None means no limit. `captures` is the range of the numbers of
-    the groups in the body."""
+    """A quantified atom; `maximum` None: no limit. `captures`: the range of the numbers of groups inside."""
 
 
 class Border(RegExpNode, fields="kind lines words"):
@@ -22601,8 +22525,7 @@ class Growth:
         self.safe_length = min(self.safe_length, self.limit)
 
     def steps(self, node, rest, rest_first):
-        """The products for `node` followed by what takes `rest` and begins with `rest_first`
-        (None if it may be empty)."""
+        """The products for `node` followed by `rest`, which begins with `rest_first` (None: may be empty)."""
         kind = type(node)
         if kind is Sequence:
             for item in reversed(node.items):
@@ -23479,8 +23402,7 @@ class CompiledPattern:
         return known[1]
 
     def judge(self, text):
-        """The machine for a long subject: an object with the methods `match` and `search` of
-        `re` patterns, or None for ThreadedMatcher."""
+        """The machine for a long subject: has `match` and `search`, or is None for ThreadedMatcher."""
         if self.growth.affordable(text):
             return self.native
         if self.growth.guards and self.growth.affordable(text, True):
@@ -25356,8 +25278,7 @@ def locale_list(realm, locales):
 
 
 def canonical_tag(tag):
-    """CanonicalizeUnicodeLocaleId (6.2.3) of a text: en-US, zh-Hant-TW, de-u-co-phonebk; RangeError for
-    others."""
+    """CanonicalizeUnicodeLocaleId (6.2.3): en-US, zh-Hant-TW, de-u-co-phonebk; RangeError for others."""
     match = _LOCALE_ID.match(tag.lower()) if tag.isascii() else None
     variants = match["variants"].split("-")[1:] if match else []
     extensions = re.findall(r"-([a-wyz0-9])((?:-[a-z0-9]{2,8})+)", match["extensions"]) if match else []
@@ -25422,8 +25343,7 @@ def locale_matcher(option):
 
 
 def keyword_option(option, name):
-    """An option whose value is a type of a Unicode extension, such as "latn" and "gregory"; None without
-    it."""
+    """An option whose value is a type of a Unicode extension, such as "latn" or "gregory", or None."""
     value = option(name, None, None)
     if value is not None and not re.fullmatch("[a-zA-Z0-9]{3,8}(-[a-zA-Z0-9]{3,8})*", value):
         raise JSRangeError(f"Invalid {name} : {value}")
@@ -26312,8 +26232,7 @@ def token_parts(settings, tokens, local, offset, zone):
 
 
 def formatted_date(value, settings):
-    """What format() returns. As in browsers, narrow spaces are wide ones there: many programs split at
-    them."""
+    """What format() returns: with plain spaces for narrow ones, as in browsers; programs split at them."""
     return join_parts(format_date_parts(value, settings)).replace("\u202f", " ")
 
 
@@ -27257,8 +27176,7 @@ _FORMAT = re.compile("%[sdifjoOc%]")
 
 
 def format_log(realm, values):
-    """The text of console.log(...values): printf-style directives in a first string, the rest
-    separated by spaces."""
+    """The text of console.log(...values): printf-style directives in the first, the rest with spaces."""
     values, parts = collections.deque(values), []
     if len(values) > 1 and type(values[0]) is str:
         template = values.popleft()
@@ -28509,8 +28427,7 @@ def text_encoder_construct(realm, new_target, *_):
 
 
 class JSTextDecoder(JSObject):
-    """`decoder` is the codec's state in the middle of a stream, else None; `started` says whether
-    the byte order mark has been passed."""
+    """`decoder`: the codec's state within a stream, or None; `started`: the byte order mark was passed."""
 
     __slots__ = ("encoding", "fatal", "ignore_bom", "decoder", "started")
     class_name = "TextDecoder"
@@ -28973,8 +28890,7 @@ _METHOD_NAME = re.compile(r"(?:\.|\[[\"'])([\w$]+)(?:[\"']\])?$")
 
 
 def meant_method(realm, this, text):
-    """`. Did you mean X?` when `this` has a method whose name is almost the one in `text`, else "".
-    Runs no script."""
+    """`. Did you mean X?` for a method of `this` with nearly the name in `text`, else ""."""
     name = _METHOD_NAME.search(text)
     if name is None or realm is None or this is undefined or this is null:
         return ""
@@ -28988,8 +28904,7 @@ def meant_method(realm, this, text):
 
 
 def method_names(obj):
-    """Names of the functions that an object has or inherits, as far as they can be seen without running
-    script code."""
+    """Names of an object's functions, own and inherited, as far as no script has to run."""
     names = {}
     while obj is not None and not isinstance(obj, JSProxyBase):
         if len(obj.props) <= MAX_MEANT_NAMES:
@@ -29930,8 +29845,7 @@ class JSArguments(JSObject):
 
 
 class JSMappedArguments(JSArguments):
-    """An arguments object (10.4.4) whose elements are the parameters: `cells` has the Cell of each key
-    that still is one."""
+    """An arguments object (10.4.4) that follows the parameters: `cells` has the Cells of their keys."""
 
     __slots__ = ()
     exotic = True
@@ -29982,8 +29896,7 @@ def map_arguments(obj, *cells):
 
 @runtime_helper
 def make_arguments(realm, args, strict, callee=None):
-    """CreateUnmappedArgumentsObject (10.4.4.6), or of a sloppy function with its `callee` where it is
-    given."""
+    """CreateUnmappedArgumentsObject (10.4.4.6); with `callee` the one of a sloppy function."""
     obj = JSArguments(realm.ObjectPrototype, {str(i): value for i, value in enumerate(args)})
     obj.put("length", len(args), HIDDEN_ATTRS)
     obj.put(SYM_ITERATOR, realm.ArrayPrototype.get("values"), HIDDEN_ATTRS)
@@ -30062,8 +29975,7 @@ def default_constructor(realm, klass, derived):
 
 @runtime_helper
 def import_module(realm, specifier, referrer, options=undefined):
-    """import(…) (13.3.10): a promise of the module's namespace object. The module runs in a job of its
-    own."""
+    """import(…) (13.3.10): a promise of the module's namespace. The module runs in a job of its own."""
     promise = new_promise(realm)
 
     def evaluate(module):
@@ -30498,8 +30410,7 @@ class Module:
         self.state = "linked"
 
     def waiting_parents(self, found):
-        """GatherAvailableAncestors (16.2.1.5.3.3): adds to `found` the modules that only waited for this
-        one."""
+        """GatherAvailableAncestors (16.2.1.5.3.3): adds to `found` modules that only waited for this one."""
         for module in self.parents:
             if module not in found and module.root.failure is None:
                 module.pending -= 1
@@ -30542,8 +30453,7 @@ class ModuleMap:
         return self.linked(lambda fresh: self.parse(name, source, fresh))
 
     def linked(self, work):
-        """work(fresh), which loads a graph of modules and lists them; all of them are linked, or none
-        stays."""
+        """work(fresh), which loads a graph of modules; all of them get linked, or none stays."""
         fresh = []
         try:
             module = work(fresh)
@@ -30612,8 +30522,7 @@ class ModuleMap:
         return module.promise
 
     def evaluate_inner(self, module, stack, index):
-        """InnerModuleEvaluation (16.2.1.5.3.1); returns the next index. A cycle is on `stack` until its root
-        is through."""
+        """InnerModuleEvaluation (16.2.1.5.3.1); returns the next index. `stack` holds open cycles."""
         if module.state in ("waiting", "done"):
             if module.failure is not None:
                 raise JSError(module.failure[0])
@@ -30718,8 +30627,7 @@ _MODULE_WORDS = re.compile(r"\b(?:import|export)\b")
 
 
 def is_module(source):
-    """Whether a source text is a module: no script, but it has an import or export declaration, or
-    import.meta."""
+    """Whether a source is no script but a module: has import or export declarations or import.meta."""
     if not _MODULE_WORDS.search(source):
         return False
     try:
@@ -30937,8 +30845,7 @@ class Watchdog:
             self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
 
     def run(self):
-        """Looks at the entries every MEMORY_CHECK_SECONDS; sleeps when there have been none for a
-        while, so that short entries need not wake it."""
+        """Looks at the entries every MEMORY_CHECK_SECONDS; sleeps when there are none for a while."""
         idle, due = 0, time.monotonic()
         with self.condition:
             while True:
@@ -31043,8 +30950,7 @@ class Watchdog:
         self.stopping_until = now + STOPPING_SECONDS
 
     def collect(self):
-        """Collects garbage and gives what is free back to the system; the bytes by which the process
-        shrank."""
+        """Collects garbage and gives free memory back; returns by how many bytes the process shrank."""
         before = memory_used()
         COLLECTOR_PAUSES.collect_all()
         give_back_memory()
@@ -31054,8 +30960,7 @@ class Watchdog:
         return before - self.memory
 
     def settle(self, realm):
-        """After a stop for want of memory, in the thread that was stopped: a realm that still keeps too much
-        is told so."""
+        """After a stop for want of memory, in the stopped thread: a realm that keeps too much is told."""
         freed = self.collect()
         with self.condition:
             self.stopping_until = 0.0
@@ -31265,8 +31170,7 @@ class StackHeadroom:
             self.settle()
 
     def settle(self):
-        """Takes the room back when nobody uses it; at the very end of the stack that has to wait until
-        the script is left."""
+        """Takes the room back when nobody uses it, at the end of the stack as soon as the script is left."""
         if self.raised and not self.users:
             try:
                 sys.setrecursionlimit(self.limit)
@@ -31345,8 +31249,7 @@ def start_script_thread(function, *arguments, name=None):
 
 
 def on_script_thread(function, *arguments, on_interrupt=None):
-    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
-    Ctrl-C calls that and goes on waiting."""
+    """Runs a function on such a thread and returns or raises what it did. Ctrl-C calls on_interrupt."""
     outcome = []
     done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
 
@@ -31372,8 +31275,7 @@ def on_script_thread(function, *arguments, on_interrupt=None):
 
 
 def needs_deep_stack(method):
-    """Lets a method run on a thread for scripts when its caller's is not one and such a thread is
-    required."""
+    """Lets a method run on a thread for scripts if its caller's is not one and that is required."""
     @functools.wraps(method)
     def on_deep_stack(*arguments, **named):
         if not ScriptThread.required or isinstance(threading.current_thread(), ScriptThread):
@@ -31599,8 +31501,7 @@ class RealmBase:
         return JSObject(self.ObjectPrototype, props)
 
     def lazy_object(self, props, makers, subject=None):
-        """An object of which the properties that are LATER in the new dict `props` are
-        makers[key](realm, subject) when they are read."""
+        """An object whose LATER properties in the dict `props` are made by makers[key](realm, subject)."""
         return JSLazyObject(self.ObjectPrototype, props, (makers, self, subject))
 
     def new_array(self, items):
@@ -31682,8 +31583,7 @@ class RealmBase:
     # -- entering ----
 
     def interrupt_run(self, reason):
-        """Called by the watchdog: the entry that is running shall end, for want of "time" or "memory", or
-        (None) let others run for a moment."""
+        """Ends the running entry for want of "time" or "memory", or (None) lets others run for a moment."""
         if reason is not None:
             self.stop_reason = reason
             self.interruption = Interrupted()
@@ -31708,8 +31608,7 @@ class RealmBase:
 
     @needs_deep_stack
     def enter(self, work, timeout=None):
-        """Runs work() under the lock and the deadline and then the microtasks; returns its result.
-        Raises JSError or ScriptTimeout."""
+        """Runs work() under lock and deadline, then microtasks; raises JSError or ScriptTimeout."""
         seconds = timeout if timeout is not None else self.timeout
         if not self.lock.acquire(False) and not self.take_lock():
             return self.enter_lent(work)
@@ -31836,8 +31735,7 @@ class RealmBase:
         self.jobs.append(job)
 
     def run_jobs(self, at_end=True):
-        """Runs microtasks until none is left (9.5), then, at the end of an entry, reports rejections nobody
-        handled."""
+        """Runs microtasks until none is left (9.5); at the end of an entry reports unhandled rejections."""
         jobs = self.jobs
         while True:
             while jobs:
@@ -32018,8 +31916,7 @@ class Realm(RealmBase):
 
     @staticmethod
     def with_room_to_parse(work):
-        """work(), which parses; where a script's calls have used up the stack, it is their depth and not
-        the text that is at fault."""
+        """work(), which parses; a stack that was used up before is reported as the depth of calls."""
         try:
             with HEADROOM:
                 return work()
@@ -32042,8 +31939,7 @@ class Realm(RealmBase):
         return function
 
     def call(self, function, *args):
-        """Calls a function, given as such or by its global name, like run() with no time limit of
-        its own."""
+        """Calls a function, given as such or by its global name, like run() without a time limit."""
         if type(function) is str:
             value = self.lookup(function)
             if value is None:
@@ -32077,8 +31973,7 @@ class Realm(RealmBase):
         return awaited(self.begin(start, timeout, convert))
 
     def begin(self, start, timeout, convert):
-        """Runs start() as an entry; its result through `convert`, or a Pending for a promise that is not
-        settled yet."""
+        """Runs start() as an entry; its result through `convert`, or a Pending for an unsettled promise."""
         started = self.clock.elapsed()
 
         def work():
@@ -32101,8 +31996,7 @@ class Realm(RealmBase):
             raise unsettled_error(seconds)
 
     def lookup(self, name):
-        """The function value of a global function, or of a top-level variable of the script or module
-        that holds one, or None."""
+        """The function that a global or a top-level variable of script or module holds, or None."""
         held = self.lock.acquire(False) or self.take_lock()
         try:
             value = self.globals.get(global_name(name))
@@ -32143,8 +32037,7 @@ class Realm(RealmBase):
         return self.host_value(function, name, True)
 
     def host_function(self, function, name, raw):
-        """fn(this, *args) around a Python function: whatever the arguments are, scripts see no error of
-        Python's."""
+        """fn(this, *args) around a Python function: takes any arguments, shows no error of Python's."""
         least, most = argument_range(function)
 
         def host_call(this, *args):
@@ -32164,8 +32057,7 @@ class Realm(RealmBase):
         return host_call
 
     def is_expected(self, error):
-        """Is this an exception that scripts may see as it is: one of theirs, or one that the engine turns
-        into a JavaScript error?"""
+        """Whether scripts may see this exception as it is: theirs, or one that becomes a JavaScript error."""
         if isinstance(error, (NameError, AttributeError)):
             trace = error.__traceback__
             while trace.tb_next is not None:
@@ -32265,8 +32157,7 @@ class Realm(RealmBase):
         return [*map(obj.get, keys)]
 
     def peek(self, value, key, hidden=undefined):
-        """A property's value without running a script: `hidden` for a getter, undefined of what is no
-        object."""
+        """A property's value without running a script; `hidden` for a getter, undefined if there is none."""
         return peek(value, utf16(key), hidden) if isinstance(value, JSObject) else undefined
 
     def keys(self, obj):
@@ -32636,8 +32527,7 @@ class ForegroundRealm(Realm):
                         raise ScriptTimeout("waits for a promise that nothing is left to settle")
 
     def run_awaiting(self, compiled, convert):
-        """Runs a script compiled with may_await to the end of its awaits; its completion value, through
-        convert."""
+        """Runs a script compiled with may_await to its end; the completion value through convert."""
         def start():
             if self.stopped:
                 raise ScriptTimeout("interrupted")
@@ -32952,8 +32842,7 @@ _JS_PARAMETERS = ("this", "arguments")
 
 
 def add_js_parameters(tree):
-    """Gives the functions of a module that mention `this` or `arguments`, but nobody passes it to them, both
-    as their last parameters."""
+    """Gives functions that mention `this` or `arguments` both as their last parameters."""
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef):
             known = assigned_names(function.body) | {arg.arg for arg in function.args.args}
@@ -32979,8 +32868,7 @@ def with_js_parameters(function):
 
 @functools.cache
 def js_twin_maker(names):
-    """A function that makes twins of functions with these parameters, which leave out `this` and
-    `arguments`."""
+    """A function that makes twins of functions with these parameters, without `this` and `arguments`."""
     own = ", ".join(names)
     return eval(f"lambda function: lambda {', '.join((*names, *_JS_PARAMETERS))}: function({own})", {})
 
@@ -33133,8 +33021,7 @@ class Js2PyCopy:
         return "while 1:\n" + self.nodes.indent(body + test)
 
     def translate(self, source):
-        """(Python text, words): what js2py's translator makes of a script, and what its words stand for.
-        Raises JSSyntaxError."""
+        """(Python text, words) that js2py's translator makes of a script; raises JSSyntaxError."""
         program = es5_program(source)
         label_continues(program)
         words = {}
@@ -33231,8 +33118,7 @@ _ES5_LOOPS = (ForStatement, ForInStatement, WhileStatement, DoWhileStatement)
 
 
 def label_continues(program):
-    """Gives each `continue` within a switch a label, and its loop too: js2py makes a loop of the switch,
-    and would go on with that."""
+    """Gives each `continue` within a switch, which js2py makes a loop, the label of its loop."""
     work = [(program, None, False)]
     while work:
         node, loop, in_switch = work.pop()
@@ -33295,8 +33181,7 @@ def estree(node, words, outside):
 
 
 def unburdened(labelled):
-    """A labelled statement that js2py can translate: not a `for` that begins with two variables. Those then
-    stand before it."""
+    """A labelled statement for js2py: variables that begin its `for` stand before it."""
     loop = labelled.body
     if not (isinstance(loop, ForStatement) and isinstance(loop.init, VariableDeclaration)):
         return labelled
@@ -33707,8 +33592,7 @@ def js2py_keys(base):
 
 
 def js2py_remainder(base):
-    """PyJs.__mod__(). js2py's own changes the value of numbers that it keeps for all: after -5 % 3,
-    the number 1 is -2."""
+    """PyJs.__mod__(). js2py's own changes numbers that are shared: after -5 % 3, the number 1 is -2."""
     def __mod__(self, other):
         value, divisor = self.to_number().value, other.to_number().value
         if math.isinf(value) or not divisor:
@@ -33718,8 +33602,7 @@ def js2py_remainder(base):
 
 
 def replace_js2py(owner, name, function):
-    """Gives a method of js2py another Python function, called with its declared parameters, `this` and
-    the arguments object."""
+    """Gives a js2py method another Python function: (declared parameters, `this`, arguments)."""
     owner.own[name]["value"].code = function
 
 
@@ -34033,8 +33916,7 @@ class Js2PyRealm:
     call = Realm.call
 
     def poll(self):
-        """Raises Interrupted in the thread that runs the script, when that shall end. Others may make
-        values meanwhile."""
+        """Raises Interrupted in a script's thread when that must end. Others may make values meanwhile."""
         if self.interrupt and threading.get_ident() == self.thread:
             Realm.poll(self)
 
@@ -34522,8 +34404,7 @@ ENGINES = {"builtin": Realm, "js2py": Js2PyRealm}
 
 
 def check_engine(name):
-    """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
-    engine is not installed or does not work."""
+    """The class of an engine; ValueError for an unknown name, EngineUnavailable if it does not work."""
     if name not in ENGINES:
         raise ValueError(f"there is no engine {name!r}; the engines are {', '.join(ENGINES)}")
     if name == "js2py":
@@ -34743,8 +34624,7 @@ class Connection:
         return True
 
     def why_not(self, filter):
-        """Why a filter does not choose this connection, pair by pair, or "" when it does:
-        "room is `general`, filter wants `ops`"."""
+        """Why a filter does not choose this connection, or "": "room is `general`, filter wants `ops`"."""
         reasons = []
         for key, wanted in filter.items():
             if self.matches({key: wanted}):
@@ -34854,8 +34734,7 @@ class Stream:
         return delivery
 
     def _take_in(self, message, filter):
-        """Finds and counts those a message is for, and leaves it to the broadcaster. Returns the Delivery,
-        and whether much is waiting there."""
+        """Gives a message to the broadcaster; returns the Delivery, and whether much is waiting there."""
         with self.lock:
             self.sequence = message.sequence
             self._count_one()
@@ -35251,8 +35130,7 @@ class DeliveryRun:
         return batch
 
     def _next_lap(self):
-        """The hand came round: what everyone had when it started is not needed any more, and
-        connections that went are taken out."""
+        """A new lap: what everyone had when the last one began is dropped, and connections that went."""
         self.hand = 0
         if self.left and self.shared and self.shared[0].sequence <= self.lap_end:
             self.shared = [message for message in self.shared if message.sequence > self.lap_end]
@@ -35327,8 +35205,7 @@ class StreamRegistry:
         return self.streams.get(path)
 
     def create(self, path, history=DEFAULT_HISTORY_MESSAGES, lasting=True):
-        """A stream that nobody can find until it is added. One that is not lasting has nothing to do with
-        what others sent on the same path."""
+        """A stream that nobody can find until it is added; one that is not lasting has no past."""
         stream = self.kind(path, self.broadcaster, history)
         if lasting and self.keeper is not None:
             self.keeper(stream)
@@ -35613,8 +35490,7 @@ class Broadcaster:
         self._post(self._end_stream, stream)
 
     def flush(self):
-        """Returns when what was sent so far is in the sockets, or in the outboxes of clients that do not
-        read."""
+        """Returns when what was sent so far is in sockets, or in outboxes of clients that do not read."""
         busy = True
         while busy and self._thread is not None and self._thread.is_alive():
             for _ in range(2):          # the second is seen after all the work of the first turn
@@ -36385,8 +36261,7 @@ class GqlVariable(GraphQLNode, fields="name"):
 
 
 class GqlScalar(GraphQLNode, fields="kind value"):
-    """A literal; `kind` is Int, Float, String, BlockString, Boolean, Null or Enum; `value` its text or
-    value."""
+    """A literal; `kind`: Int, Float, String, BlockString, Boolean, Null or Enum; `value`: text or value."""
 
 
 class GqlList(GraphQLNode, fields="items"):
@@ -38038,8 +37913,7 @@ class GraphQLSchema:
                 check(item, registration)
 
     def _check_input_cycles(self, types):
-        """An input type that needs itself through non-null fields can never be given (spec 3.10). No other
-        types than these refer to these."""
+        """An input type that needs itself through non-null fields can never be given (spec 3.10)."""
         state = {}
 
         def visit(type_, trail):
@@ -38776,8 +38650,7 @@ class GraphQLValidator:
         self.visit_selections(node.selections, type_, node)
 
     def introspects_too_deep(self, selections, lists, visited):
-        """Whether lists of types nest too deep; `visited` maps fragments to the deepest level they were seen
-        at."""
+        """Whether lists of types nest too deep; `visited`: fragment -> deepest level it was seen at."""
         for node in selections:
             depth, inner = lists, None
             if isinstance(node, GqlSpread):
@@ -39082,8 +38955,7 @@ def _path_list(path, key):
 
 
 class _ResultTooLarge(BaseException):
-    """A result has more values or text than the limits allow: on its way through the handlers of errors to
-    the one that answers."""
+    """A result has more values or text than the limits allow; passes all handlers of errors."""
 
 
 class _OperationRun:
@@ -39111,8 +38983,7 @@ class _OperationRun:
         return GraphQLError(message, offsets, source, _path_list(path, key), original, extensions)
 
     def failed(self, error, plan, path, key, nullable):
-        """Records the error of a nullable position; carries that of a non-null one further up (section
-        6.4.4)."""
+        """Records the error of a nullable position; passes that of a non-null one on (spec 6.4.4)."""
         located = self.located(error, plan, path, key)
         if not nullable:
             raise _NullBubble(located) from None
@@ -39234,8 +39105,7 @@ class GraphQLPlanner:
         return True
 
     def collect(self, selections, type_, groups, seen):
-        """CollectFields (spec 6.3.2): fills `groups`, response key -> field nodes. Any type fits when
-        `type_` is None (see untyped_object)."""
+        """CollectFields (spec 6.3.2): fills `groups`, response key -> nodes. `type_` None: any type fits."""
         for node in selections:
             if node.directives and not self.included(node.directives):
                 continue
@@ -39490,8 +39360,7 @@ def _list_completer(item_complete, plan, item_type):
 
 
 def _value_of_text(text, plan):
-    """What the JSON text that a resolver gave stands for; None where it is no JSON. Raises GraphQLError when
-    it holds too much."""
+    """The value of a resolver's JSON text, None if it is not JSON; GraphQLError when it is too large."""
     if has_too_many_values(text):
         raise GraphQLError(f'The JSON text for field "{plan.parent}.{plan.name}" has more than '
                            f"{MAX_JSON_VALUES:,} values; give what it stands for instead.")
@@ -39502,8 +39371,7 @@ def _value_of_text(text, plan):
 
 
 def _meant(value, run, plan, path):
-    """What stands for a list or object: (value as a resolver gave it, what is in it if it is JSON text). None
-    where there is none."""
+    """(a resolver's value for a list or object, what its JSON text holds or itself), or None."""
     if callable(value):
         value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
         if value is None or value is run.absent:
@@ -39512,8 +39380,7 @@ def _meant(value, run, plan, path):
 
 
 def _list_source(value, run, plan, path):
-    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
-    there is none."""
+    """The list that a resolver meant: a tuple, a function's result, or JSON text; None if none."""
     meant_list = _meant(value, run, plan, path)
     if meant_list is None or isinstance(meant_list[1], (list, tuple)):
         return meant_list and meant_list[1]
@@ -39533,8 +39400,7 @@ def _object_completer(lazy, plan, type_):
 
 
 def _object_source(value, run, plan, type_, path):
-    """The dict that a resolver meant: a function's result, or JSON text of an object. None where there is
-    none."""
+    """The dict that a resolver meant: a function's result, or JSON text; None if none."""
     meant_object = _meant(value, run, plan, path)
     if meant_object is None or isinstance(meant_object[1], dict):
         return meant_object and meant_object[1]
@@ -39571,8 +39437,7 @@ def _concrete_type(value, type_, plan, run, path):
 # -- GraphQL documents -------------------------------------------------------------------
 
 class GraphQLDocument:
-    """A parsed document as one schema sees it: `errors` (syntax, limits, validation), `operations`, and
-    plans."""
+    """A parsed document as one schema sees it: `errors` of all kinds, `operations`, and plans."""
 
     def __init__(self, schema, source):
         self.schema, self.source = schema, source
@@ -39780,8 +39645,7 @@ def _plain_value(payload, field):
 
 
 class _Projection:
-    """The last message as one shape of selection sees it, made once for all subscribers that share the
-    shape."""
+    """The last message as one shape of selection sees it, shared by all subscribers with that shape."""
 
     __slots__ = ("lock", "memo", "count", "__weakref__")
 
@@ -39891,8 +39755,7 @@ class GraphQLSubscription:
         return graphql_json(result), bool(errors)
 
     def call_resolver(self, plain=False):
-        """What the subscription's resolver returns, as `plain` data if that is said, or None. What it raises
-        comes out as GraphQLError."""
+        """What the subscription's resolver returns, perhaps as `plain` data, or None; raises GraphQLError."""
         resolver = self.field.resolver
         if resolver is None:
             return None
@@ -40551,8 +40414,7 @@ class GraphQLService:
         return items
 
     def view(self, visibility="external", owner=None):
-        """The schema as HTTP (`external`), other scripts (`engine`) or the owner itself (`internal`) see
-        it."""
+        """The schema that HTTP (`external`), other scripts (`engine`) or the owner (`internal`) sees."""
         key = (visibility, owner if visibility == "internal" else None)
         schema = self.views.get(key)
         if schema is None:
@@ -40564,8 +40426,7 @@ class GraphQLService:
     # -- executing ----
 
     def execute(self, query, variables=None, operation_name=None, context=None, view=None):
-        """Executes a query or mutation against a view (None: what HTTP sees); returns the response as a dict
-        with `data` and, if any, `errors`."""
+        """Executes a query or mutation in a view (None: that of HTTP); returns {"data", "errors"}."""
         document = _document_of(view or self.view(), query)
         errors = document.errors
         if not errors:
@@ -40614,8 +40475,7 @@ class GraphQLService:
         return GraphQLSubscription(self, query, operation_name, variables or {}, metadata, context)
 
     def sse(self, method, headers, query, body, context=None):
-        """Decides about a request to `/graphql/sse`; returns a GraphQLSseAnswer. The resolver is called in
-        here."""
+        """Answers a request to `/graphql/sse` with a GraphQLSseAnswer; calls the resolver."""
         self.sweep()
         token = headers.get(_SSE_TOKEN_HEADER) or (query.get("token")
                                                    if _SSE_TOKEN.match(query.get("token", "")) else None)
@@ -40900,8 +40760,7 @@ class GraphQLService:
                 return
 
     def guests(self, name):
-        """(connection, metadata) of the clients of GRAPHQL_SSE_PATH that subscribed to this: they count as
-        connections of its plain stream."""
+        """(connection, metadata) of clients of GRAPHQL_SSE_PATH that subscribed to this."""
         item = self.subscriptions().get(name)
         if item is None:
             return []
@@ -40913,8 +40772,7 @@ class GraphQLService:
                 for connection in tuple(stream.connections)]
 
     def streams_of(self, name):
-        """The streams that carry a subscription: the plain one, then those of its selections and of clients
-        that subscribed to everything."""
+        """The streams of a subscription: the plain one, its selections', and those for everything."""
         plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
         if plain is None:
             return []
@@ -40929,8 +40787,7 @@ class GraphQLService:
             return channels + [reservation.stream for reservation in self.reservations.values()]
 
     def update_streams(self):
-        """After a change: plain streams for new subscriptions; those that are gone end, with their
-        clients'."""
+        """Makes plain streams for new subscriptions; ends those that are gone, with their clients'."""
         if self.registry is None:
             return
         names = set(self.subscriptions())
@@ -41181,8 +41038,7 @@ _NOT_JSON = {
 
 
 def emptied_by_json(realm, value):
-    """What is wrong with a value that JSON would show as {}, though it has contents, and what to do; or
-    ""."""
+    """What is wrong with a value that has contents but that JSON shows as {}; "" if nothing."""
     kind = realm.class_of(value) if realm.is_object(value) else None
     if kind not in _NOT_JSON or realm.peek(value, "toJSON") is not undefined:
         return ""
@@ -41501,8 +41357,7 @@ _RESPONSE_OPTIONS = "options?: number | ResponseOptions"
 
 
 def header_items(realm, headers):
-    """[(name, value)] of an object of headers or an array of pairs; values may be anything yet. Raises
-    ValueError with what is wrong."""
+    """[(name, value)] of an object of headers or an array of pairs; raises ValueError."""
     if headers is undefined or headers is null:
         return []
     is_list = realm.is_object(headers) and realm.is_array(headers)
@@ -42174,8 +42029,7 @@ class RedisTrouble(Exception):
 
 
 class RedisLink:
-    """The connections of this process to Redis. While it is `down`, commands fail at once; the thread of
-    RedisRelay finds out when it is back."""
+    """This process's connections to Redis. While it is `down`, commands fail at once; RedisRelay retries."""
 
     def __init__(self, url):
         self.url = url
@@ -42194,8 +42048,7 @@ class RedisLink:
 
     @staticmethod
     def _open(url):
-        """(classes of errors, client). Nothing is tried again behind our back: a repeated XADD would be a
-        second message."""
+        """(classes of errors, client). Nothing is retried: a repeated XADD would be a second message."""
         try:
             import redis
             import redis.backoff
@@ -42392,8 +42245,7 @@ class RedisStream(Stream):
 
 
 class RelayedDelivery(Delivery):
-    """What is known of a message when Redis has it: whom it will reach here, and how many other
-    processes there are."""
+    """What is known once Redis has a message: whom it will reach here, and the number of other processes."""
 
     __slots__ = ("others",)
 
@@ -42480,8 +42332,7 @@ class RedisRelay:
         return int(now + REDIS_CLOCK_TOLERANCE_MS) << _REDIS_SEQUENCE_BITS
 
     def _seen(self, epoch, answer):
-        """What Redis tells every now and then: another process may have begun an epoch, or somebody emptied
-        Redis."""
+        """What Redis tells from time to time: a new epoch of another process, or that it was emptied."""
         self._note_time(answer)
         if epoch != self.epoch.encode():
             self._meet()
@@ -42663,8 +42514,7 @@ class RedisRelay:
             self._ask_at = time.monotonic() + REDIS_RETRY_MOST
 
     def _take(self, connection, woken, block):
-        """Reads once and delivers it; the Redis id by which the reader was woken last, or "" if nothing
-        came."""
+        """Reads once and delivers it; returns the Redis id that woke the reader last, or "" for none."""
         taken = ""
         for key, entries in self._read(connection, woken, block):
             taken = taken or woken
@@ -42732,8 +42582,7 @@ class RedisRelay:
 
 
 def key_of_stream(epoch, path):
-    """The Redis key for a path. All subscriptions share one: some clients listen to all of them, and need
-    ids that are in one order."""
+    """The Redis key for a path. All subscriptions share one, for clients that listen to all of them."""
     shared = path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
     return f"{REDIS_PREFIX}{epoch}:graphql" if shared else f"{REDIS_PREFIX}{epoch}:stream:{path}"
 
@@ -43458,8 +43307,7 @@ class Log:
         self.emit("\n".join([first] + ["          " + line for line in lines[1:]]), level)
 
     def request(self, method, target, status, seconds, chaos=""):
-        """A request line; in a busy second only the first ones, then their number. `chaos` is what fault
-        injection did."""
+        """A request line; in a busy second only the first ones, then a count. `chaos`: what was injected."""
         if self.threshold > 1:
             return
         now = int(time.time())
@@ -43494,8 +43342,7 @@ class Log:
 
 
 def write_log_line(stream, text):
-    """write_line() that keeps no lock of the stream while it waits for whoever reads the log: the end of the
-    program would need it."""
+    """write_line() without the stream's lock, which the end of the program needs."""
     number = file_number(stream)
     if number is None or os.name == "nt" and os.isatty(number):     # a console of Windows takes text
         write_line(stream, text)
@@ -43513,8 +43360,7 @@ _REPORT_COLOURS = ((re.compile(r" *> +\d+ \|"), "1"), (re.compile(r" +\d+ \|| +a
 
 
 def paint(line, level):
-    """A line in its colour: in a report of an error the marked line of the source stands out, the lines
-    around it and the stack stand back."""
+    """A line in its colour; in an error's report all but the marked source line stands back."""
     if level == "error":
         for pattern, colour in _REPORT_COLOURS:
             if pattern.match(line):
@@ -43529,8 +43375,7 @@ def wants_colour(stream):
 
 
 def console_takes_escapes(stream):
-    """Whether a console of Windows understands escape sequences; it is asked to (SetConsoleMode with
-    ENABLE_VIRTUAL_TERMINAL_PROCESSING)."""
+    """Turns escape sequences on in a console of Windows; returns whether it understands them."""
     try:
         handle, mode = ctypes.c_void_p(msvcrt.get_osfhandle(stream.fileno())), ctypes.c_uint32()
         kernel = ctypes.windll.kernel32
@@ -43820,8 +43665,7 @@ def error_report(error, sources, served=True):
 
 
 def explained(error, sources):
-    """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an
-    error."""
+    """(headline, place (line, column) of what is not closed or None, [what to write instead]) of an error."""
     if error.explained is not None:
         return error.explained
     name, message = error.name, error.message
@@ -43877,8 +43721,7 @@ NOT_NOW = object()
 
 
 class Pace:
-    """How long the work of one kind took lately: the longest time, fading with each further one. What was
-    never done is not known to be quick."""
+    """How long this kind of work took lately: the longest time, fading. `quick` once it was fast."""
 
     __slots__, __init__ = attributes("; longest=0.0 quick=False")
 
@@ -44004,8 +43847,7 @@ class Suspended(BaseException):
 
 
 class ResolverCall:
-    """A call of a GraphQL field's resolver, or at a `place` further down in its value, which may still be
-    running."""
+    """A call of a GraphQL field's resolver, or at a `place` further down in its value."""
 
     __slots__ = ("host", "resolver", "handler", "args", "request", "convert", "place", "started", "call",
                  "result", "error")
@@ -44218,8 +44060,7 @@ _PATTERN_PART = re.compile(r":(?!\d)([\w$]+)|\*")
 
 
 def route_place(path):
-    """What two paths have in common that answer the same requests: the key, of a pattern without its
-    names."""
+    """What paths that answer the same requests have in common: a pattern without its names."""
     return _PATTERN_PART.sub(lambda found: ":" if found[1] else "*", path_key(path))
 
 
@@ -44242,8 +44083,7 @@ def percent_decoded(text):
 
 
 def path_key(path):
-    """What routes are found by: the decoded path, in which an encoded slash is NUL. `path` may be written
-    with percent escapes or without."""
+    """What routes are found by: the decoded path, in which an encoded slash is NUL."""
     if "%" not in path and path.isascii():
         return path
     raw = re.sub("%2f", "%00", path, flags=re.IGNORECASE)
@@ -44267,8 +44107,7 @@ def is_spelled_so(folder, parts):
 
 
 def find_import(folder, specifier, referrer):
-    """(path, name) of an imported file: relative to the importing file, inside the folder. Raises
-    HostError."""
+    """(path, name) of an imported file, relative to the importing one; HostError outside the folder."""
     if not specifier.startswith(("./", "../")):
         raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
                         "./ or ../ (packages are not supported)")
@@ -44358,8 +44197,7 @@ class ScriptHost:
     # -- modules ----
 
     def load_module(self, specifier, referrer, kind):
-        """(name, text) of an imported file: a path relative to the importing file, inside the scripts
-        folder. Raises HostError."""
+        """(name, text) of an imported file inside the scripts folder; raises HostError."""
         path, name = find_import(self.app.folder, specifier, referrer)
         self.imports[path] = file_stamp(path)
         text = self.sources[name] = read_import(path, specifier, referrer)
@@ -44462,8 +44300,7 @@ class ScriptHost:
         return function
 
     def run(self, handler, what, context, convert=None):
-        """Calls a handler within the time limit and waits for it; raises JSError, ScriptTimeout,
-        MissingHandler or ScriptBusy."""
+        """Calls a handler and waits; raises JSError, ScriptTimeout, MissingHandler or ScriptBusy."""
         function = self.resolve(handler, what)
         with self._lock:
             self._count_call()
@@ -44756,8 +44593,7 @@ class Application:
     # -- files ----
 
     def script_files(self):
-        """The server scripts by name: those of the folder in name order, or the one given.
-        Raises OSError when the folder cannot be read."""
+        """Server scripts by name, in name order, or the one given; OSError for an unreadable folder."""
         if not self.path.is_dir():
             return {self.path.name: self.path} if self.path.exists() else {}
         names = sorted(entry.name for entry in os.scandir(self.path) if is_script(entry))
@@ -44872,8 +44708,7 @@ class Application:
         return loaded
 
     def _stage(self, name, path):
-        """Runs a script apart from those that serve, and keeps it among the staged; or returns the
-        LoadFailure."""
+        """Runs a script apart from those that serve and stages it, or returns the LoadFailure."""
         host = None
         try:
             host = ScriptHost(self, name, read_script(path))
@@ -45000,8 +44835,7 @@ class Application:
                 host.graphql.register(kind, name, sdl, resolver, visibility, resolver_name))
 
     def _resolver_stack(self, error, request):
-        """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine,
-        else what it is called in the log."""
+        """The stack of a resolver that threw, for clients on this machine; else its name in the log."""
         here = request is None or request.made_here()
         if isinstance(error, MissingHandler) and not here:
             return {"message": "The resolver failed", "id": trouble_mark(error)}
@@ -45123,8 +44957,7 @@ class Application:
             task()
 
     def report_error(self, host, error, what, mark=""):
-        """Logs an error of a handler with its place in the source. `mark` is what its client got to know it
-        by."""
+        """Logs a handler's error with its place in the source; `mark` is what its client was told."""
         if mark:
             what += f" (error {mark})"
         self.keep_error(host, error, f"{what}\n{error_report(error, self.sources())}")
@@ -45221,8 +45054,7 @@ class Application:
         return now - self._absent.setdefault(name, now) >= patience
 
     def reload(self, name):
-        """Loads a script again, changed or not; True when it runs now. Raises KeyError when there is no
-        such file."""
+        """Loads a script again, changed or not; True when it runs now. KeyError for an unknown file."""
         return name in self._take({name: self.script_files()[name]}, [])
 
     def _changed_import(self, name):
@@ -45341,8 +45173,7 @@ class LiveChannel:
         return f"{self.boot}.{self.version}.{self.tries}"
 
     def state(self, here, styles=()):
-        """What pages get to know, as JSON; sources only `here`, on this machine. `styles` are paths of style
-        sheets, if nothing else changed."""
+        """What pages get to know, as JSON; sources only `here`. `styles`: what changed, if only styles."""
         trouble = [{"name": name, "serving": name in self.app.hosts,
                     "text": failure.text[:MAX_TROUBLE_CHARACTERS] if here else failure.headline}
                    for name, failure in sorted(self.app.failures.items())]
@@ -46190,8 +46021,7 @@ def own_names():
 
 
 def own_addresses(version_6=False):
-    """The addresses under which others may reach this machine, the one that leads to the rest of the world
-    first."""
+    """Addresses under which others may reach this machine, that of the default route first."""
     family = socket.AF_INET6 if version_6 else socket.AF_INET
     found = []
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -46210,8 +46040,7 @@ def own_addresses(version_6=False):
 
 
 class Gate:
-    """Decides which requests are let in: by Host, against names that other sites point here; by Origin,
-    against pages of other sites; by rate."""
+    """Decides which requests are let in: by Host, by Origin (pages of other sites), and by rate."""
 
     def __init__(self, host="", allowed_hosts=(), cors=(), rate=None):
         self.host = host
@@ -46332,8 +46161,7 @@ def check_local(head, address):
 
 
 class Key:
-    """The token that opens the dashboard from other devices, to look only. It is asked for once, in the URL;
-    after that a cookie tells."""
+    """The token that lets other devices look at the dashboard: once in the URL, then in a cookie."""
 
     def __init__(self):
         self.token = os.environ.get("AIWEBENGINE_TOKEN") \
@@ -46562,8 +46390,7 @@ class Chaos:
         self._dice = random.Random()
 
     def set(self, text):
-        """Puts rules, as CHAOS_SYNTAX describes them, in the place of those before; "" turns fault injection
-        off. Raises ChaosMistake."""
+        """Replaces the rules with those of a text (CHAOS_SYNTAX), "" for none; raises ChaosMistake."""
         text = " ".join(text.split())
         rules, self._seed = parse_chaos(text)
         self._dice = random.Random(self._seed)
@@ -46743,8 +46570,7 @@ _LIVE_VARY = ("Vary", "Accept, Sec-Fetch-Dest")
 
 
 def live_tag(live, head):
-    """The tag that connects a page to LIVE_PATH, or b"" for clients other than a browser that shows a
-    page."""
+    """The tag that connects a page to LIVE_PATH; b"" unless a browser is going to show the page."""
     if live is None or not head.browser or \
             head.fields.get("sec-fetch-dest", "document") not in ("document", "iframe", "frame"):
         return b""
@@ -47230,8 +47056,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         return b"".join(self.pieces)
 
     def hold(self, size):
-        """Counts bytes of a body that does not arrive at once; raises Refusal when all together are too
-        many."""
+        """Counts bytes of a body that arrives in parts; raises Refusal when all together are too many."""
         server = self.server
         with server.buffer_lock:
             if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES:
@@ -47333,8 +47158,7 @@ class RequestAnswerer(RequestReader):
         outcome.then(functools.partial(self.server.went_on, self))
 
     def call(self, host, pace, handler, what, make_context, answer, body, then):
-        """Calls a handler, and then then(what it returned, through `answer`, or the exception it ended
-        with)."""
+        """Calls a handler, and then then(its value, through `answer`, or the exception it ended with)."""
         convert = converter(host.realm, answer)
         try:
             outcome = NOT_NOW
@@ -47586,8 +47410,7 @@ class ScriptCaller(RequestAnswerer):
         return request
 
     def ask_resolvers(self, context, body, work, then):
-        """then(work()), where work() calls resolvers and is begun anew whenever one of them was waited
-        for."""
+        """then(work()), where work() calls resolvers and begins anew once one of them was waited for."""
         def attempt():
             context.position = 0
             try:
@@ -47857,8 +47680,7 @@ class StreamOpener(ScriptCaller):
 
     def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=(), expected=None,
                   greeting=b""):
-        """Gives the socket to the broadcaster as a connection of a stream. To HEAD it answers what GET would
-        have begun with."""
+        """Gives the socket to the broadcaster as a stream's connection; HEAD gets only the head."""
         if head.method == "HEAD":
             self.reply(Response(200, "text/event-stream", b"",
                                 [("Cache-Control", "no-store"), *headers], size=-1))
@@ -47890,8 +47712,7 @@ class StreamOpener(ScriptCaller):
         self.note(200)
 
     def ask_script(self, head, route, metadata):
-        """Calls onConnect, and lets the client in or refuses it. What is sent meanwhile is for the client
-        too."""
+        """Calls onConnect; lets the client in, with what was sent meanwhile, or refuses it."""
         host, what, address = route.host, f"stream {route.stream.path} (onConnect)", self.address
         expected, greeting = route.stream.expect(), Greeting(route)
 
@@ -48103,8 +47924,7 @@ class Request:
         return made_here(self.head, self.address)
 
     def object(self, realm):
-        """`context.request`, made new for every call because scripts may change it; its parts when they are
-        read."""
+        """`context.request`: a new object for every call; its parts are made when they are read."""
         head, parts = self.head, dict(_REQUEST_PARTS)
         parts["method"], parts["ip"] = head.method, self.address
         if self.bytes is not None:
@@ -48243,8 +48063,7 @@ PORT_ATTEMPTS = 20
 
 
 def addresses_of(host):
-    """[(family, address)] to listen on. `localhost` is this machine by IPv4 and by IPv6: browsers try
-    both."""
+    """[(family, address)] to listen on; IPv4 and IPv6 for `localhost`: browsers try both."""
     if host.lower() == "localhost":
         return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
     return [(socket.AF_INET6 if ":" in host else socket.AF_INET, host)]
@@ -48293,8 +48112,7 @@ def bound_socket(family, address, port, shared):
 
 
 def is_answered(family, address, port):
-    """Does a program listen there already? Some systems let another one bind its address all the same, when
-    the first listens on all addresses."""
+    """Whether a program listens there: some systems let another one bind its address all the same."""
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.settimeout(0.2)
         return probe.connect_ex(({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), port)) == 0
@@ -49166,8 +48984,7 @@ _LIVE_VERSION = sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
 @page("live tag")
 def live_script_tag(live, head, more=""):
-    """The tag that connects a page to the live channel. A page that answers a form is marked, for
-    reloading would send the form again."""
+    """The tag for the live channel. An answer to a form is marked: reloading would send it again."""
     if head.method not in ("GET", "HEAD"):
         more += " data-sent"
     return (f'<script src="{live.app.base_path}/engine/live.js?{_LIVE_VERSION}" '
@@ -49266,8 +49083,7 @@ for (const box of document.querySelectorAll("pre:has(mark)")) {
 
 
 def trouble_response(server, head, status, title, parts, headers=()):
-    """A page about something that went wrong. While files are watched it renews itself with every attempt
-    to load a script."""
+    """A page about something that went wrong. While files are watched it renews itself."""
     live = server.app.live
     body = "\n".join(parts)
     script = live_script_tag(live, head, " data-own").decode() if live is not None else ""
@@ -49402,8 +49218,7 @@ def notice_page(server, head, refusal):
 
 @page("missing")
 def missing_page(server, head, message):
-    """A path that does not exist, and those that do, the nearest first; scripts that did not load, since
-    the path may be in one of them."""
+    """A page for an unknown path: known paths, the nearest first, and scripts that did not load."""
     app = server.app
     shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
     parts = [f'<p class="eyebrow">404 {esc(STATUS_TEXT[404])}</p>',
@@ -49836,8 +49651,7 @@ def is_wanted(connection, words):
 
 
 class ShownMessages:
-    """Messages that dashboards were shown lately. A busy stream forgets a message within a second or two,
-    before anybody could ask about it."""
+    """Messages that dashboards showed lately; a busy stream forgets its own within seconds."""
 
     def __init__(self):
         self.messages = collections.OrderedDict()       # (epoch, sequence) -> Message
@@ -50022,8 +49836,7 @@ class Dashboard:
         return "{" + ",".join(f'"{name}":{text}' for name, text in changed.items()) + "}" if changed else ""
 
     def add_counts(self, viewer, changed, first):
-        """Messages of the seconds that are over, as path -> [[second, messages]], and what time it is
-        here."""
+        """Adds messages of past seconds, as path -> [[second, messages]], and what time it is here."""
         moment = time.time()
         start, viewer.second = viewer.second, int(moment)
         counts = {}
@@ -50182,8 +49995,7 @@ def script_source(handler, head, body):
 
 @local_page("GET", "/engine/request")
 def logged_request(handler, head, body):
-    """A request of the log (`?number=`) with its headers and body. With `--workers` every process has a
-    log; `worker` says whose is meant."""
+    """A logged request (`?number=`) with headers and body; `worker`: the process that logged it."""
     entry = find_request(handler, head.query.get("number", ""), head.query.get("worker", ""))
     headers = [[name, "(not shown)" if name in SECRET_FIELDS else value]
                for name, value in entry.head.fields.items()]
@@ -50204,8 +50016,7 @@ def find_request(handler, number, worker=""):
 
 @local_page("POST", "/engine/replay")
 def replay_request(handler, head, body):
-    """Sends a request of the log to this server again: `number`, `worker` ("" for any). Answers with what
-    came back."""
+    """Sends a logged request (`number`, `worker` or "") to this server again; answers the result."""
     number, worker = asked(head, body, number=WHOLE_NUMBER, worker=WHOLE_NUMBER)
     entry = find_request(handler, number, worker)
     if entry.body is None:
@@ -51448,8 +51259,7 @@ def bch_bits(value, bits, generator):
 
 
 def qr_code(text):
-    """The modules of a QR code as rows of 0 and 1 (dark), without the light zone around it. Raises ValueError
-    for a text of more than 106 bytes."""
+    """The modules of a QR code as rows of 0 and 1 (dark), without margin; ValueError over 106 bytes."""
     data = utf8(text)
     version = next((number for number, (size, _, blocks) in enumerate(QR_VERSIONS, 1)
                     if len(data) + 2 <= size * blocks), None)
@@ -51496,8 +51306,7 @@ def qr_format_places(width):
 
 
 def qr_fill(grid, bits):
-    """Puts data where nothing is yet: in columns of two from the right, up and down in turn. They are texts
-    there, so that the mask knows them."""
+    """Puts data in free modules: two columns at a time from the right, up and down, as texts for the mask."""
     width, stream = len(grid), iter(bits)
     columns = [x for x in range(width - 1, 0, -2) if x > 6] + [5, 3, 1]
     for number, right in enumerate(columns):
@@ -51520,8 +51329,7 @@ def qr_masked(grid, mask):
 
 
 def qr_penalty(rows):
-    """How hard a code is to read (7.8.3.1): runs, blocks, what looks like a corner, and too much of one
-    kind."""
+    """How hard a code is to read (7.8.3.1): runs, blocks, shapes like corners, too much of one kind."""
     width, penalty = len(rows), 0
     for line in ["".join(map(str, row)) for row in (*rows, *zip(*rows))]:
         penalty += sum(len(run) - 2 for run in re.findall("0{5,}|1{5,}", line))
@@ -51567,8 +51375,7 @@ h1 { font-size: clamp(1.1rem, 3vw, 1.8rem); font-weight: 500; }
 
 
 def share_addresses(server):
-    """URLs under which other devices find a server, the likeliest first; none when it listens to this machine
-    only."""
+    """URLs for other devices, the likeliest first; none when only this machine is listened to."""
     host = server.gate.host
     if is_own_name(f"[{host}]" if ":" in host else host):
         return []
@@ -52855,8 +52662,7 @@ class Server:
         return self._http.chaos
 
     def start(self, hold_log=False):
-        """Serves from now on. With `hold_log` the log keeps its lines about that back until
-        app.log.release()."""
+        """Serves from now on; with `hold_log` the log keeps lines about that until app.log.release()."""
         raise_file_limit()
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         if not memory_used():
@@ -53321,8 +53127,7 @@ def host_api_markdown():
 
 
 def members_markdown(code, owner):
-    """The members of an interface. Those of an object have headings of their own, where something is said of
-    them."""
+    """The members of an interface; those of objects that are described have their own headings."""
     parts, lines = [], []
     for match in _MEMBER.finditer(code.partition("{\n")[2]):
         member, doc = " ".join(
@@ -53403,8 +53208,7 @@ def inline_html(text):
 
 
 def markdown_html(text):
-    """Markdown as HTML, as far as the pages of --docs use it: headings, paragraphs, lists, code. Each heading
-    begins a section."""
+    """The Markdown of --docs as HTML: headings (each opens a section), paragraphs, lists, code."""
     parts, opened, known = [], False, set()
     for block in re.findall(r"^```.*?^```$|[^\n](?:(?!\n\n).)*", text, re.S | re.M):
         heading = re.match(r"(#+) (.*)", block)
@@ -53667,8 +53471,7 @@ class OutlineEntry:
 
 
 def outline(source, word=None):
-    """The OutlineEntry objects of a source text in its order: its sections and subsections; with a word also
-    what else has it in its name."""
+    """The OutlineEntry objects of a source: sections and subsections; and whatever has `word` in its name."""
     found = [(0, 0, "THIS PAGE: CONTENTS, IMPORTS, VERSION", 1)]
     found += [(match.start(), 0, match[2], int(match[1])) for match in _BANNER.finditer(source)]
     found += [(match.start(), 1, match[1], None) for match in _SUBSECTION.finditer(source)]
@@ -53747,8 +53550,7 @@ def serve(scripts, options):
 
 
 def open_browser(server):
-    """--open: shows the first page that there is, where there is a screen: a browser in the terminal would
-    take it away from the log."""
+    """--open: shows the first page there is, if there is a screen; not in a terminal's browser."""
     if not (os.name == "nt" or sys.platform == "darwin"
             or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))):
         server.app.log.write("warn", "--open: no browser can be shown here")
@@ -53859,8 +53661,7 @@ def registrations(app):
 
 
 def lines_of(items, width):
-    """Texts, with commas between them, in lines that are no longer than width where that can be. No text is
-    torn apart."""
+    """Texts, with commas between them, in lines of at most `width` where possible; none is torn."""
     lines = [""]
     for number, item in enumerate(items, 1):
         item += "," if number < len(items) else ""
@@ -55266,8 +55067,7 @@ class Workers:
             os._exit(code)
 
     def _wait(self, seconds):
-        """Waits, deals out connections, and takes in what the children tell: the files that their scripts
-        import."""
+        """Waits, deals out connections, and notes the files that the children's scripts import."""
         channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
         end = time.monotonic() + seconds
         ready = self.ports
@@ -55755,8 +55555,7 @@ Tab completes names, _ is the last value, _error the last error."""
 
 
 class Prompt:
-    """--repl: reads JavaScript from the terminal, or from a pipe, and shows what it gives. A line that
-    is not complete yet goes on in the next."""
+    """--repl: reads JavaScript, in one line or several, from a terminal or pipe, and shows results."""
 
     def __init__(self):
         self.terminal = sys.stdin.isatty()
@@ -55870,8 +55669,7 @@ class Prompt:
 
 
 class History:
-    """The lines typed at the prompt, kept in a file of the user's, and completion by the Tab key. Does
-    nothing where Python has no readline."""
+    """The prompt's history in a file of the user's, and completion by Tab, if Python has readline."""
 
     def __init__(self):
         self.path = os.path.expanduser(HISTORY_FILE)
