@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            402
+     1  This page: contents, imports, version                                            403
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         475
           Attributes of classes                                                           26
@@ -38,39 +38,39 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parser: patterns                                                               167
           Parser: modules                                                                200
           Parsing a source text                                                          112
-     7  Scope analysis                                                                 1,352
+     7  Scope analysis                                                                 1,346
           Variables and scopes                                                           173
           Resolving names                                                                831
-          Types of variables                                                             337
-     8  Values and objects                                                             1,238
+          Types of variables                                                             331
+     8  Values and objects                                                             1,240
           Property descriptors                                                           201
           Ordinary objects                                                               422
           Functions                                                                      136
           Arrays                                                                         314
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,052
+     9  Conversions and operators                                                      1,053
           Numbers and text                                                               124
           Type conversion                                                                252
           Objects                                                                        156
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      158
-    10  Code generator                                                                 4,117
+    10  Code generator                                                                 4,168
           Nodes of Python                                                                199
-          Functions and their variables                                                  473
+          Functions and their variables                                                  479
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  176
           Expressions                                                                    247
           Classes                                                                        182
-          Operators                                                                      421
-          Assignments                                                                    332
-          Members and calls                                                              451
+          Operators                                                                      428
+          Assignments                                                                    339
+          Members and calls                                                              482
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,218
+    11  Built-ins of the language                                                      9,219
           Helpers shared by the built-ins                                                 94
           Object                                                                         343
           Function                                                                       152
@@ -169,10 +169,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,968
+    15  Realm, jobs and timers                                                         3,978
           Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           245
-          Helpers of generated code: shortcuts                                           660
+          Helpers of generated code: one realm                                           267
+          Helpers of generated code: shortcuts                                           651
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        414
@@ -181,7 +181,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Output and compiled texts                                                       55
           Threads for scripts                                                            153
           Outcomes of calls                                                               94
-          Realm: objects, errors, jobs                                                   429
+          Realm: objects, errors, jobs                                                   426
           Realm: running code, values in and out                                         412
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
@@ -221,52 +221,53 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                114
           GraphQL service                                                                719
-    19  Host API                                                                       2,282
+    19  Host API                                                                       2,318
           Arguments                                                                      165
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
           ResponseBuilder                                                                143
-          sharedStorage                                                                   87
-          Storage in a file                                                              309
+          sharedStorage                                                                   93
+          Storage in a file                                                              318
           Relays                                                                          44
-          Redis                                                                          768
+          Redis                                                                          789
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,138
+    20  Scripts: loading and hot reload                                                2,140
           Log                                                                            194
           Causes of errors                                                               249
           Errors of scripts                                                               79
-          Calls                                                                          212
+          Calls                                                                          214
           Routes                                                                         165
           Imported files                                                                  61
           One script                                                                     379
           All scripts                                                                    613
           Live pages                                                                     122
-    21  HTTP server                                                                    3,364
+    21  HTTP server                                                                    3,402
           Request heads                                                                  200
           Request bodies                                                                 248
           Responses of handlers                                                          158
           Who may ask                                                                    216
-          The last requests                                                               32
+          The last requests                                                               47
           Fault injection                                                                328
           Live pages                                                                      45
           Static files                                                                   264
-          One connection: reading                                                        215
-          One connection: answering                                                      288
-          One connection: GraphQL and routes of scripts                                  243
-          One connection: streams                                                        128
-          One connection: writing                                                        133
+          One connection: reading                                                        218
+          One connection: answering                                                      292
+          One connection: GraphQL and routes of scripts                                  245
+          One connection: streams                                                        129
+          One connection: writing                                                        142
           Requests as scripts see them                                                   179
           The server                                                                     578
-    22  Pages                                                                          3,950
-          Page kit                                                                       124
+    22  Pages                                                                          4,288
+          Page kit                                                                       134
           Live pages                                                                     208
-          Errors                                                                         298
+          Errors                                                                         302
           For monitors                                                                   120
-          Dashboard: facts                                                               312
-          Dashboard: the live channel                                                    167
-          Dashboard: actions                                                             229
-          Dashboard: the look                                                            315
-          Dashboard: the script                                                          773
+          Dashboard: facts                                                               339
+          Dashboard: the live channel                                                    171
+          Dashboard: actions                                                             325
+          Dashboard: the look                                                            361
+          Dashboard: the script                                                          684
+          Dashboard: requests and storage                                                240
           QR codes                                                                       150
           For other devices                                                               37
           Fault injection                                                                 25
@@ -274,11 +275,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,170
+    23  Command line                                                                   3,172
           Options                                                                        232
           Documentation                                                                  336
           The program                                                                    153
-          The map of this file                                                            56
+          The map of this file                                                            58
           Serving                                                                        175
           Script tests                                                                   412
           Script tests: requests and streams                                             181
@@ -4035,7 +4036,7 @@ class Variable:
         self.references = []
         self.region = None
         self.dominates = False
-        self.counts = self.starts = self.type = None
+        self.counts = self.type = None
 
 
 class Scope:
@@ -5105,26 +5106,14 @@ def is_own_step(variable, source):
 
 
 def is_counter(variable):
-    """Whether a variable is only ever set to small literals or counted up or down."""
+    """Whether the only steps of a variable count it up or down by small literals."""
     if variable.counts is None:
-        variable.counts = only_counts(variable)
-        starts = [s.value for s in variable.sources if isinstance(s, NumericLiteral)]
-        fine = all(type(v) is int and abs(v) < 2 ** 40 for v in starts)
-        variable.starts = (min(starts, default=0), max(starts, default=0)) if fine else (None, None)
+        variable.counts = all(
+            isinstance(source, UpdateExpression)
+            or source.operator in ("+=", "-=") and isinstance(source.right, NumericLiteral)
+            and type(source.right.value) is int and source.right.value < 2 ** 16
+            for source in variable.sources if is_own_step(variable, source))
     return variable.counts
-
-
-def only_counts(variable):
-    for source in variable.sources:
-        if isinstance(source, NumericLiteral):
-            continue
-        if not is_own_step(variable, source):
-            return False
-        if not isinstance(source, UpdateExpression) and not (
-                source.operator in ("+=", "-=") and isinstance(source.right, NumericLiteral)
-                and type(source.right.value) is int and source.right.value < 2 ** 16):
-            return False
-    return True
 
 
 class LoopBound:
@@ -5166,13 +5155,19 @@ def note_loop_bound(node):
 
 
 def counter_range(variable, step):
-    """The range of a counter; for other variables `x++` is an addition like any other."""
+    """The range of a counter, which starts where its other sources set it; for other variables `x++` is an
+    addition like any other."""
     current = variable.type
     if is_counter(variable):
-        low, high = variable.starts
-        if low is not None:
-            return (low, COUNTER_BOUND) if step > 0 else (-COUNTER_BOUND, high)
-        return "num"
+        start = BOTTOM
+        for source in variable.sources:
+            if not is_own_step(variable, source):
+                start = join_types(start, source if type(source) is str else infer(source))
+        if type(start) is tuple:
+            low, high = start
+            return safe_range(*((low, max(high, 0) + COUNTER_BOUND) if step > 0
+                                else (min(low, 0) - COUNTER_BOUND, high)))
+        return start if start == BOTTOM else "num" if is_numeric(start) else None
     if current == BOTTOM:
         return BOTTOM
     return add_range(current, (step, step))
@@ -5383,6 +5378,8 @@ NAN = float("nan")
 INFINITY = float("inf")
 #: Number.MAX_SAFE_INTEGER. A number is an `int` only within ± this, and never for -0.
 MAX_SAFE = 2 ** 53 - 1
+#: The largest int of one digit in CPython, which compares such ints much faster than others.
+MAX_DIGIT = 2 ** 30 - 1
 
 
 class JSBigInt(int):
@@ -5584,7 +5581,7 @@ class ProtectedAttrs(dict):
             for name in self.relied_on.get(key, ()):
                 setattr(self.realm, name, False)
                 if name in self.realm.runtime:      # generated code asks, too
-                    self.realm.runtime[name] = False
+                    self.realm.runtime[name] = None
 
     def __setitem__(self, key, flags):
         dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int
@@ -6588,7 +6585,8 @@ RUNTIME = {
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text)}}
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text, abs,
+        math.sqrt, math.floor)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -8348,9 +8346,15 @@ class FunctionEmitter(NodeMaker):
         name = obj.id + ".props"
         if not place.test.value:
             place.test = self.const(True)
-            place.body = [self.node(ast.Assign, [self.store(name)], self.either(
-                self.type_is(obj, "JSObject"), self.attribute(obj, "props"), self.name("no_props")))]
+            props = self.attribute(obj, "props")
+            if not self.is_new(obj):
+                props = self.either(self.type_is(obj, "JSObject"), props, self.name("no_props"))
+            place.body = [self.node(ast.Assign, [self.store(name)], props)]
         return self.name(name)
+
+    def is_new(self, obj):
+        """Whether a value is the ordinary object that a constructor is making."""
+        return self.constructor == "base" and isinstance(obj, ast.Name) and obj.id == "this"
 
     def assign_value(self, variable, value, declares=False):
         """variable = value, as an expression."""
@@ -9365,9 +9369,9 @@ class ExpressionEmitter(DestructuringEmitter):
         """A Python condition for the truth of a value: Python takes NaN for true."""
         if kind == "bool" or kind == "str" or type(kind) is tuple:
             return value
-        if isinstance(value, ast.Name):
-            return self.python("{value} and {value} == {value}", value=value)
-        return self.python("({temp} := {value}) and {temp} == {temp}", temp=self.temporary(), value=value)
+        # Most conditions that are not known to be are booleans, too.
+        value, first = self.reusable(value)
+        return self.python("{first} is True or {value} and {value} == {value}", first=first, value=value)
 
     def test(self, node):
         """A condition, as a Python expression that is true or false for Python."""
@@ -9450,7 +9454,7 @@ class ExpressionEmitter(DestructuringEmitter):
     def visit_ArrayExpression(self, node):
         if any(element is None for element in node.elements):
             return self.python("array_with_holes([*{values}])", values=self.operands(node.elements))
-        return self.python("JSArray(ArrayPrototype, [*{values}])", values=self.operands(node.elements))
+        return self.python("array_of([*{values}])", values=self.operands(node.elements))
 
     # -- objects ----
 
@@ -9485,7 +9489,7 @@ class ExpressionEmitter(DestructuringEmitter):
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
-        return self.python("JSObject(ObjectPrototype, {table})", table=self.node(ast.Dict, keys, values))
+        return self.python("object_of({table})", table=self.node(ast.Dict, keys, values))
 
     def property_value(self, prop, name):
         if isinstance(prop.value, FunctionExpression) and prop.method:
@@ -9856,9 +9860,8 @@ class OperatorEmitter(ClassEmitter):
         temp = self.temporary()
         if operator in ("+", "-"):
             value = self.walrus(temp, self.operate(left, operator, right))
-            return self.either(self.unless_float(value, temp, lambda value: self.chain(
-                self.const(-MAX_SAFE), (ast.LtE(), value), (ast.LtE(), self.const(MAX_SAFE)))),
-                self.name(temp), self.call("fix_number", self.name(temp)))
+            return self.either(self.unless_float(value, temp, lambda value: self.safe_sum(temp, value)),
+                               self.name(temp), self.call("fix_number", self.name(temp)))
         if operator == "*":
             a, left, b, right = self.pair(left, right)
             value = self.walrus(temp, self.operate(left, "*", right))
@@ -9957,12 +9960,14 @@ class OperatorEmitter(ClassEmitter):
                                          (ast.Lt(), self.const(2 ** 31))))
             return self.both(*checks), self.operate(a, operator, b)
         if operator == "*":
-            limit = self.safe_product(temp, self.operate(a, "*", b))
+            limit = self.safe_product(temp, inside)
         elif type(right_kind) is tuple and right_kind[0] >= 0:
-            limit = self.python("{inside} <= {most!r}" if operator == "+" else "{inside} >= {most!r}",
-                                inside=inside, most=MAX_SAFE if operator == "+" else -MAX_SAFE)
+            limit = self.python("{inside} <= {digit!r} or {temp} <= {most!r}", inside=inside, temp=temp,
+                                digit=MAX_DIGIT, most=MAX_SAFE) if operator == "+" else \
+                self.python("{inside} >= {digit!r} or {temp} >= {most!r}", inside=inside, temp=temp,
+                            digit=-MAX_DIGIT, most=-MAX_SAFE)
         else:
-            limit = self.chain(self.const(-MAX_SAFE), (ast.LtE(), inside), (ast.LtE(), self.const(MAX_SAFE)))
+            limit = self.safe_sum(temp, inside)
         return self.both(check, limit), self.name(temp)
 
     def number_tests(self, left, right):
@@ -9995,10 +10000,16 @@ class OperatorEmitter(ClassEmitter):
             return checks[0] if len(checks) == 1 else self.both(*checks)
         return tests
 
-    def safe_product(self, temp, product):
+    def safe_sum(self, temp, value):
+        """Tests that a sum or difference, kept in `temp`, is exact."""
+        return self.python("{least_digit!r} <= {value} <= {digit!r} or {least!r} <= {temp} <= {most!r}",
+                           value=value, temp=temp, digit=MAX_DIGIT, least_digit=-MAX_DIGIT, most=MAX_SAFE,
+                           least=-MAX_SAFE)
+
+    def safe_product(self, temp, value):
         """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
-        return self.python("0 < ({temp} := {product}) <= {most!r} or {least!r} <= {temp} < 0",
-                           temp=temp, product=product, most=MAX_SAFE, least=-MAX_SAFE)
+        return self.python("0 < {value} <= {digit!r} or {least!r} <= {temp} <= {most!r} and {temp}",
+                           value=value, temp=temp, digit=MAX_DIGIT, least=-MAX_SAFE, most=MAX_SAFE)
 
     def relation(self, operator, left, left_kind, right, right_kind):
         compare = _COMPARE_OPS[operator]
@@ -10015,8 +10026,8 @@ class OperatorEmitter(ClassEmitter):
         a, first, b, second = self.pair(left, right)
         # Python compares ints with floats as JavaScript does.
         tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
-        order = ("float", "int") if self.expects_floats else ("int", "float") if self.unit.fractions \
-            else ("int",)
+        order = ("float", "int") if self.expects_floats and tuple not in (type(left_kind), type(right_kind)) \
+            else ("int", "float") if self.unit.fractions else ("int",)
         checks = [tests(kind) for kind in order]
         return self.either(checks[0] if len(checks) == 1 else self.any_of(*checks),
                            self.compare(a, compare, b),
@@ -10247,8 +10258,12 @@ class AssignmentEmitter(OperatorEmitter):
         def assign():
             for target, value in zip(left.elements, values):
                 self.at(target)
-                self.assign_one(target, value)
-        array = self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
+                if isinstance(target, MemberExpression) and target.computed and self.is_direct(target):
+                    obj, key = self.fixed(target.object, target), self.fixed(target.property, target)
+                    self.put_into_list(obj, key, infer(target.property), value)
+                else:
+                    self.assign_one(target, value)
+        array = self.call("array_of", self.node(ast.List, values, _LOAD))
         self.emit_if(self.name("array_iteration_untouched"), self.collect(assign),
                      self.collect(lambda: self.assign_target(left, array)))
 
@@ -10306,8 +10321,11 @@ class AssignmentEmitter(OperatorEmitter):
             key = self.const(target.property.name)
             has, free = self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))
             plain = self.compare(self.attribute(obj, "attrs"), _IS, self.const(None))
-            check = self.both(self.any_of(has, self.both(*is_ordinary, free)), plain) if found is props else \
-                self.both(*is_ordinary, plain, self.any_of(has, free))
+            if found is not props:
+                check = self.both(*is_ordinary, plain, self.any_of(has, free))
+            else:
+                check = self.both(self.any_of(free, has) if self.is_new(obj) else
+                                  self.any_of(has, self.both(*is_ordinary, free)), plain)
             helper = "put" if self.scope.strict else "put_sloppy"
         place = self.node(ast.Subscript, props, key, _STORE)
         self.emit_if(check, [self.node(ast.Assign, [place], value)],
@@ -10446,8 +10464,8 @@ class AssignmentEmitter(OperatorEmitter):
         slow = self.call(helper, self.call("to_numeric", value))
         if isinstance(value, ast.Attribute):
             return slow
-        limit = (self.compare(value, ast.Lt(), self.const(MAX_SAFE)) if sign == "+" else
-                 self.compare(value, ast.Gt(), self.const(-MAX_SAFE)))
+        limit = (self.compare(value, ast.Lt(), self.const(MAX_DIGIT)) if sign == "+" else
+                 self.compare(value, ast.Gt(), self.const(-MAX_DIGIT)))
         return self.either(self.both(self.type_is(first, "int"), limit),
                            self.operate(value, sign, self.const(1)), slow)
 
@@ -10729,7 +10747,38 @@ class CallEmitter(AssignmentEmitter):
         values = [self.expression(a) for a in arguments]
         self.guards = guards
         self.line, self.column = callee.property.line, callee.property.column
-        return self.call(helper, obj, self.const(self.text(callee)), *values)
+        text = self.const(self.text(callee))
+        if table is MATH_SHORTCUTS and self.runs_often() and isinstance(obj, ast.Name):
+            return self.math_inline(helper, obj, text, [*zip(values, map(infer, arguments))])
+        return self.call(helper, obj, text, *values)
+
+    def math_inline(self, helper, obj, text, arguments):
+        """A function of Math by Python's own, for Numbers with which these agree; `arguments` are pairs of
+        code and type."""
+        names, checks = [], []
+        for value, kind in arguments:
+            again, first = self.reusable(value)
+            names.append(again)
+            if helper in ("quick_floor", "quick_sqrt") and kind != "float":
+                checks.append(self.type_is(first, "float"))
+            elif not is_numeric(kind):
+                checks.append(self.python("(type({first}) is float or type({again}) is int)",
+                                          first=first, again=again))
+            elif first is not again:
+                checks.append(self.compare(first, _IS_NOT, self.const(None)))
+        slow = self.call(helper, obj, text, *names)
+        check = self.both(*checks, self.compare(obj, _IS, self.name("plain_math")))
+        a, b = names[0], names[-1]
+        if helper == "quick_abs":
+            return self.python("abs({a}) if {check} else {slow}", a=a, check=check, slow=slow)
+        if helper == "quick_sqrt":
+            return self.python("sqrt({a}) if {check} and {a} >= 0.0 else {slow}", a=a, check=check, slow=slow)
+        if helper == "quick_floor":
+            return self.python("floor({a}) if {check} and 0.0 < {a} < 9e15 else {slow}", a=a, check=check,
+                               slow=slow)
+        low, high = (b, a) if helper == "quick_max" else (a, b)     # the helper knows NaN, and -0 from 0
+        return self.python("({a} if {low} < {high} else {b} if {high} < {low} else {slow}) if {check} "
+                           "else {slow}", a=a, b=b, low=low, high=high, check=check, slow=slow)
 
     def arguments(self, nodes, function, this):
         """The arguments; where one needs statements, the callee is saved first."""
@@ -11891,6 +11940,7 @@ class Namespace(BuiltinTable):
         namespace = JSObject(realm.ObjectPrototype)
         setattr(realm, self.name, namespace)
         self.fill(realm, namespace)
+        protect(realm, self.name)
 
 
 class BuiltinClass(BuiltinTable):
@@ -29121,11 +29171,6 @@ class ListDestructuring:
 
 # -- Helpers of generated code: one realm ------------------------------------------------
 
-#: What tells the functions of Math that have helpers from any others.
-MATH_INFOS = frozenset(entry[3] for entry in MATH.entries if entry[0] == "method" and entry[1] in (
-    "abs", "floor", "max", "min", "sqrt"))
-
-
 @runtime_helper
 def caught(realm):
     """The value of the exception that a catch clause handles."""
@@ -29229,6 +29274,31 @@ def calling_helpers(realm, helpers):
     return method, element_method
 
 
+def literal_helpers(realm, helpers):
+    """Objects and arrays: what JSObject() and JSArray() do, without the call of their __init__."""
+    object_proto, array_proto, allocate = realm.ObjectPrototype, realm.ArrayPrototype, object.__new__
+
+    def object_of(props):
+        """The value of an object literal; takes the dict over."""
+        this = allocate(JSObject)
+        this.proto = object_proto
+        this.props = props
+        this.attrs = None
+        return this
+
+    def array_of(items):
+        """The value of an array literal; takes the list over."""
+        this = allocate(JSArray)
+        this.proto = array_proto
+        this.props = {}
+        this.attrs = None
+        this.items = items
+        return this
+
+    realm.new_array = array_of
+    return object_of, array_of
+
+
 def constructing_helpers(realm, helpers):
     """Instances of functions and classes."""
     object_proto, allocate = realm.ObjectPrototype, object.__new__
@@ -29251,7 +29321,6 @@ def constructing_helpers(realm, helpers):
         proto = callee.props.get("prototype")
         if proto is None:
             proto = callee.get("prototype")
-        # What JSObject() does, without the call of its __init__.
         this = allocate(JSObject)
         this.proto = proto if isinstance(proto, JSObject) else object_proto
         this.props = {}
@@ -29261,9 +29330,12 @@ def constructing_helpers(realm, helpers):
 
     def new_instance(new_target, klass):
         """OrdinaryCreateFromConstructor for a base class, with its fields."""
-        proto = new_target.props.get("prototype")
-        if not isinstance(proto, JSObject):
-            proto = prototype_for(new_target, realm.object_prototype)
+        if new_target is klass:         # no script can change this property
+            proto = klass.props["prototype"]
+        else:
+            proto = new_target.props.get("prototype")
+            if not isinstance(proto, JSObject):
+                proto = prototype_for(new_target, realm.object_prototype)
         this = allocate(JSObject)
         this.proto = proto
         this.props = {}
@@ -29373,6 +29445,7 @@ protector("set_methods_untouched", SetPrototype=("add", "has"))
 protector("map_size_untouched", MapPrototype=("size",))
 protector("set_size_untouched", SetPrototype=("size",))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
+protector("plain_math", Math=("abs", "floor", "max", "min", "sqrt"))
 
 
 def shortcuts(realm, helpers):
@@ -29458,55 +29531,45 @@ def shortcuts_of_collections(realm, helpers):
 def shortcuts_of_math(realm, helpers):
     """Functions of Math that are called often."""
     method, square_root, round_down = helpers["method"], math.sqrt, math.floor
-    #: Functions of Math in this realm that nobody has replaced, by name.
-    known = {}
 
-    def knows(obj, key):
-        """Whether obj[key] is the function of that name that Math was made with."""
-        function = obj.props.get(key) if type(obj) is JSObject else None
-        if type(function) is JSFunction and function.info in MATH_INFOS:
-            known[key] = function
+    def is_plain(obj):
+        """Whether a value is Math with the functions it was made with; generated code looks for it then."""
+        if obj is helpers["plain_math"]:
             return True
-        return False
+        if not realm.plain_math or obj is not realm.__dict__.get("Math"):
+            return False
+        helpers["plain_math"] = obj
+        return True
 
     def quick_abs(obj, text, value):
         """Math.abs(value)"""
-        if (type(value) is int or type(value) is float) and type(obj) is JSObject and "abs" in obj.props \
-                and (obj.props["abs"] is known.get("abs") or knows(obj, "abs")):
+        if (type(value) is int or type(value) is float) and is_plain(obj):
             return abs(value)
         return method(obj, "abs", text)(obj, value)
 
     def quick_floor(obj, text, value):
         """Math.floor(value)"""
-        if type(value) is float and type(obj) is JSObject and "floor" in obj.props \
-                and -2147483648.0 < value < 2147483648.0 \
-                and (obj.props["floor"] is known.get("floor") or knows(obj, "floor")):
+        if type(value) is float and -9e15 < value < 9e15 and is_plain(obj):
             return round_down(value) or (0 if value else value)
         return method(obj, "floor", text)(obj, value)
 
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) \
-                and type(obj) is JSObject and "max" in obj.props \
-                and (obj.props["max"] is known.get("max") or knows(obj, "max")):
+                and (x > y or x < y) and is_plain(obj):
             return x if x > y else y
         return method(obj, "max", text)(obj, x, y)
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) \
-                and type(obj) is JSObject and "min" in obj.props \
-                and (obj.props["min"] is known.get("min") or knows(obj, "min")):
+                and (x > y or x < y) and is_plain(obj):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
     def quick_sqrt(obj, text, value):
         """Math.sqrt(value)"""
-        if (type(value) is float or type(value) is int) and value >= 0 and type(obj) is JSObject \
-                and "sqrt" in obj.props \
-                and (obj.props["sqrt"] is known.get("sqrt") or knows(obj, "sqrt")):
+        if (type(value) is float or type(value) is int) and value >= 0 and is_plain(obj):
             return square_root(value)
         return method(obj, "sqrt", text)(obj, value)
 
@@ -29569,11 +29632,11 @@ def iteration_helpers(realm, helpers):
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
-    runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype,
+    runtime = dict(RUNTIME, ArrayPrototype=realm.ArrayPrototype,
                    array_iteration_untouched=realm.array_iteration_untouched,
-                   push_untouched=realm.push_untouched)
+                   push_untouched=realm.push_untouched, plain_math=None)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
-    for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers,
+    for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
                  shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
@@ -31503,9 +31566,6 @@ class RealmBase:
     def lazy_object(self, props, makers, subject=None):
         """An object whose LATER properties in the dict `props` are made by makers[key](realm, subject)."""
         return JSLazyObject(self.ObjectPrototype, props, (makers, self, subject))
-
-    def new_array(self, items):
-        return JSArray(self.ArrayPrototype, items)
 
     def bind(self, impl, info):
         """A function object around impl(realm, this, *args)."""
@@ -41497,7 +41557,7 @@ def response_no_content(host, options=undefined):
 
 
 class SharedStorage:
-    """The strings of one script, in memory. The other storages below have the same five methods; all may
+    """The strings of one script, in memory. The other storages below have the same methods; all may
     be called from any thread, and raise HostError for what cannot be kept."""
 
     def __init__(self):
@@ -41510,6 +41570,12 @@ class SharedStorage:
 
     def get(self, key):
         return self.items.get(key)
+
+    def peek(self, keys, limit):
+        """(start, size) of the values of keys that are there, by key: their first `limit` characters, and how
+        many these are in all; in a file and in Redis, bytes."""
+        return {key: (value[:limit], len(value)) for key in keys
+                if (value := self.items.get(key)) is not None}
 
     def set(self, key, value):
         with self.lock:
@@ -41853,6 +41919,15 @@ class StoredInFile:
                          to_sql(key))
         return self._text("getItem", rows[0][0], MAX_STORAGE_VALUE) if rows else None
 
+    def peek(self, keys, limit):
+        found = {}
+        for key in keys:
+            for start, size in self._run(
+                    "getItem", "SELECT substr(CAST(value AS BLOB), 1, ?2), length(CAST(value AS BLOB)) "
+                    "FROM items WHERE script = ?1 AND key = ?3", 4 * limit, to_sql(key)):
+                found[key] = (start or b"").decode("utf-8", "ignore")[:limit], size or 0
+        return found
+
     def set(self, key, value):
         self._run("setItem", "INSERT INTO items VALUES (?, ?, ?) "
                              "ON CONFLICT (script, key) DO UPDATE SET value = excluded.value",
@@ -42176,6 +42251,18 @@ def packed_command(command):
     return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
 
 
+#: Of each key: its value's first bytes, and how many there are, or -1.
+_REDIS_PEEK = """
+local found = {}
+for place = 2, #ARGV do
+  local value = redis.call('HGET', KEYS[1], ARGV[place])
+  found[#found + 1] = value and string.sub(value, 1, ARGV[1]) or ''
+  found[#found + 1] = value and #value or -1
+end
+return found
+"""
+
+
 class StoredInRedis:
     """The strings of one script as a Redis hash."""
 
@@ -42193,6 +42280,15 @@ class StoredInRedis:
     def get(self, key):
         value = self._run("getItem", "HGET", key)
         return None if value is None else value.decode("utf-8", "surrogatepass")
+
+    def peek(self, keys, limit):
+        names = [key.encode("utf-8", "surrogatepass") for key in keys]
+        try:
+            found = self.link.call("EVAL", _REDIS_PEEK, 1, self.key, 4 * limit, *names)
+        except RedisTrouble as error:
+            raise HostError(f"sharedStorage.getItem: {error}") from None
+        return {key: (start.decode("utf-8", "ignore")[:limit], size)
+                for key, start, size in zip(keys, found[::2], found[1::2]) if size >= 0}
 
     def set(self, key, value):
         self._run("setItem", "HSET", key, value)
@@ -43734,15 +43830,15 @@ class Pace:
 class Task(Outcome):
     """Work that another thread may do. `value()` returns what it returned, or raises what it raised."""
 
-    __slots__ = ("work", "pace", "result", "error")
+    __slots__ = ("work", "pace", "result", "error", "began")
 
     def __init__(self, work, pace):
         super().__init__()
         self.work, self.pace = work, pace
-        self.result = self.error = None
+        self.result = self.error = self.began = None
 
     def run(self):
-        started = time.perf_counter()
+        started = self.began = time.perf_counter()
         try:
             self.result = self.work()
         except BaseException as error:
@@ -43760,21 +43856,23 @@ class Call(Outcome):
     """One call of a script's handler, from the wait for its turn to its outcome. `make_context()` gives the
     argument, `convert(value)` what value() returns, which raises JSError, MissingHandler or ScriptBusy.
 
-    No thread waits for a promise: the call goes on when it is settled, or ends when its time is up.
+    No thread waits for a promise: the call goes on when it is settled, or ends when its time is up. It
+    `began` at a time of time.perf_counter(), or at once.
     """
 
     __slots__ = ("host", "handler", "what", "make_context", "convert", "pace", "pending", "result", "error",
-                 "__weakref__")
+                 "began", "__weakref__")
 
     def __init__(self, host, pace, handler, what, make_context, convert=None):
         self.done = False
         self.host, self.pace, self.handler, self.what = host, pace, handler, what
         self.make_context, self.convert = make_context, convert
-        self._listeners = self.pending = self.result = self.error = None
+        self._listeners = self.pending = self.result = self.error = self.began = None
 
     def run(self):
         """Calls the handler. Its turn has come."""
         host, started = self.host, time.perf_counter()
+        self.began = started
         try:
             outcome = host.realm.start(host.resolve(self.handler, self.what), self.make_context(),
                                        timeout=host.app.handler_timeout, convert=self.convert)
@@ -45324,9 +45422,13 @@ HEADS_REMEMBERED = 256
 RETRY_AFTER_SECONDS = 5
 _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-#: Requests that are remembered, and the largest body that is kept for sending one again.
+#: Requests that are remembered, the largest body that is kept for sending one again, what is kept of an
+#: answer's body, and what its header may take of that.
 REQUESTS_KEPT = 200
 MAX_KEPT_BODY = 16 * 1024
+MAX_KEPT_ANSWER = MAX_KEPT_BODY + 4 * 1024
+#: Who answered a request, where it was no script.
+FROM_FILE, FROM_GRAPHQL, FROM_SERVER = "public/", "GraphQL", "server"
 
 #: name -> function, filled by the section on pages: "error", "notice", "missing" make the Response with a
 #: page; a path makes the Response to a GET of that path.
@@ -46200,8 +46302,11 @@ class Key:
 
 
 class LoggedRequest(collections.namedtuple(
-        "LoggedRequest", "number head body size status seconds address time")):
-    """A request that was answered; `body` is None when it was too large to keep."""
+        "LoggedRequest", "number head body size status seconds address time source answer waited sending")):
+    """A request that was answered; `body` is None when it was too large to keep. `source` is the script that
+    answered, or FROM_…; `answer` the bytes of the answer, with the start of its body. Of the `seconds` until
+    that was there it `waited` for its script; after them, `sending` took so long: 0 when the system took
+    the answer at once, None while it has not taken all of it."""
 
     __slots__ = ()
 
@@ -46210,22 +46315,34 @@ class RequestLog:
     """The last requests, without those for the server's own pages."""
 
     def __init__(self):
-        self.entries = collections.deque(maxlen=REQUESTS_KEPT)
+        self.kept = collections.deque(maxlen=REQUESTS_KEPT)     # lists of what a LoggedRequest has
         self.total = 0
         self.lock = threading.Lock()
 
-    def add(self, head, body, status, seconds, address):
+    @property
+    def entries(self):
+        return list(map(LoggedRequest._make, list(self.kept)))
+
+    def add(self, head, body, status, seconds, address, source, answer, waited):
+        """Notes an answer; returns what a LoggedRequest is made from, whose last item may be set later, or
+        None for one that is not noted."""
         path = head.path
         if path.startswith("/engine") and (path == "/engine" or path[7] == "/"):
-            return
-        size, now = len(body), time.time()
-        kept = body if size <= MAX_KEPT_BODY else None
+            return None
+        size = len(body)
+        if size > MAX_KEPT_BODY:
+            body = None
+        if len(answer) > MAX_KEPT_ANSWER:
+            answer = answer[:MAX_KEPT_ANSWER]
         with self.lock:
             self.total += 1
-            self.entries.append(LoggedRequest(self.total, head, kept, size, status, seconds, address, now))
+            noted = [self.total, head, body, size, status, seconds, address, time.time(), source, answer,
+                     waited, 0.0]
+            self.kept.append(noted)
+        return noted
 
     def find(self, number):
-        return next((entry for entry in list(self.entries) if entry.number == number), None)
+        return next((entry for entry in self.entries if entry.number == number), None)
 
 
 # -- Fault injection ---------------------------------------------------------------------
@@ -46919,6 +47036,9 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         self.half_closed = False        # the client has said its last word
         self.served = False             # has a whole request come?
         self.forget_expected = None     # what to do when it goes while onConnect decides about it
+        self.source = FROM_SERVER       # who answers the request
+        self.began = None               # when that began, if another thread does it
+        self.noted = None               # the request in the log, while its answer is being sent
 
     # -- reading ----
 
@@ -47088,6 +47208,7 @@ class RequestAnswerer(RequestReader):
     def respond(self, body):
         """Answers the request in `self.head`."""
         head, self.started, self.body, self.served = self.head, time.perf_counter(), body, True
+        self.source, self.began = FROM_SERVER, None
         self.command, self.path = head.method, head.target
         self.address = head.client or self.peer
         self.closing = not head.keep_alive or self.server.stopping
@@ -47113,6 +47234,7 @@ class RequestAnswerer(RequestReader):
         else:
             awaited, then, self.awaited, self.then = self.awaited, self.then, None, None
             self.state = READING
+            self.began = self.began or awaited.began
             self.go_on_with(then, awaited)
         if self.state is READING:
             self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
@@ -47151,6 +47273,7 @@ class RequestAnswerer(RequestReader):
     def when_done(self, outcome, then):
         """then(outcome) once it is done: at once, or when the leader finds time."""
         if outcome.done:
+            self.began = self.began or outcome.began
             then(outcome)
             return
         self.awaited, self.then = outcome, then
@@ -47328,6 +47451,7 @@ class RequestAnswerer(RequestReader):
         path = self.find_static(head)
         if path is None:
             return None
+        self.source = FROM_FILE
         if path.endswith(os.sep):
             query = head.target.partition("?")[2]
             place = urllib.parse.quote(head.path) + "/" + ("?" + query if query else "")
@@ -47375,7 +47499,7 @@ class ScriptCaller(RequestAnswerer):
 
     def graphql(self, head, body):
         """Answers a request to an endpoint of GraphQL; False when the path is none."""
-        service, path = self.app.graphql, head.path
+        service, path, self.source = self.app.graphql, head.path, FROM_GRAPHQL
         if path == "/graphql":
             if wants_graphql_explorer(head.method, head.fields) and "explorer" in PAGES:
                 self.reply(PAGES["explorer"](self.server, head))
@@ -47394,6 +47518,7 @@ class ScriptCaller(RequestAnswerer):
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
             return self.graphql_plain(head, path[len(GRAPHQL_SUBSCRIPTION_PATH):])
         else:
+            self.source = FROM_SERVER
             return False
         return True
 
@@ -47499,6 +47624,7 @@ class ScriptCaller(RequestAnswerer):
     def call_route(self, route, head, params, body):
         """Runs a handler and sends what it returns."""
         host, what = route.host, f"route {route.method} {route.path}"
+        self.source = host.name
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
         address, requests = self.address, []
@@ -47618,6 +47744,7 @@ class StreamOpener(ScriptCaller):
 
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
+        self.source = route.host.name
         self.check_room()
         metadata = self.query_metadata(head)
         if route.on_connect is None:
@@ -47709,7 +47836,7 @@ class StreamOpener(ScriptCaller):
             self.server.chaos.end_later(connection, fate.rules, fate.kill)
         self.state = TAKEN
         self.received = b""
-        self.note(200)
+        self.note(200, (_STREAM_HEAD + extra).encode("latin-1"))
 
     def ask_script(self, head, route, metadata):
         """Calls onConnect; lets the client in, with what was sent meanwhile, or refuses it."""
@@ -47789,17 +47916,21 @@ class RequestHandler(StreamOpener):
             self.file = response.file
         elif response.file is not None:
             response.file.close()
-        self.note(status)
+        self.note(status, data)
         self.write(data)
 
-    def note(self, status):
+    def note(self, status, answer=b""):
         """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
         if head is not None and not head.path.startswith(LIVE_PATH):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
-            self.server.requests.add(head, self.body, status, seconds, self.address)
+            self.noted = self.server.requests.add(
+                head, self.body, status, seconds, self.address, self.source, answer,
+                self.began - self.started if self.began is not None else 0.0)
+        else:
+            self.noted = None
 
     def write(self, data):
         try:
@@ -47812,6 +47943,8 @@ class RequestHandler(StreamOpener):
         if done < len(data) or self.file is not None:
             self.unsent = memoryview(data)[done:]
             self.state = WRITING
+            if self.noted is not None:
+                self.noted[-1] = None
             self.deadline = self.server.clock + RESPONSE_SECONDS
             if len(self.unsent) > RECEIVE_BYTES:
                 self.server.later(0, self.server.shed_unsent)
@@ -47834,6 +47967,9 @@ class RequestHandler(StreamOpener):
         except (BlockingIOError, InterruptedError):
             return False
         self.unsent = b""
+        if self.noted is not None:
+            entry = LoggedRequest._make(self.noted)
+            self.noted[-1], self.noted = time.perf_counter() - self.started - entry.seconds, None
         if self.closing:
             self.finish()
             return False
@@ -48683,6 +48819,7 @@ PALETTE = """
   --accent: light-dark(#0b62c4, #77b2f5); --on-accent: light-dark(#ffffff, #0b1c2e);
   --ok: light-dark(#227a3d, #6cc58a); --warn: light-dark(#8a5a00, #e3b341);
   --bad: light-dark(#b3261e, #ff8a80); --mark: light-dark(#fdecea, #45211f);
+  --shade: light-dark(rgb(0 0 0 / .14), rgb(0 0 0 / .6));
   --sans: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
 """
@@ -48712,7 +48849,7 @@ header .name { font-size: 15px; font-weight: 650; letter-spacing: -.01em; color:
 header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
 .dot { display: inline-block; flex: none; width: .55rem; height: .55rem; border-radius: 50%;
        background: var(--faint); margin-right: .45rem; vertical-align: .02rem; }
-button, input { font: inherit; color: inherit; }
+button, input, select { font: inherit; color: inherit; }
 button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
          cursor: pointer; }
 button:hover { background: var(--hover); }
@@ -48724,6 +48861,15 @@ button.link:hover { text-decoration: underline; }
 input:is([type=text], [type=search]), textarea { width: 100%; padding: .35rem .6rem; color: inherit;
        border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
 textarea, input.code { font: 13px/1.5 var(--mono); }
+select { padding: .2rem .4rem; border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
+/* What scrolls shows a shade at the edges behind which there is more. */
+.scroll { overflow: auto; background: no-repeat var(--paper); background-image:
+  linear-gradient(to right, var(--paper), transparent), linear-gradient(to left, var(--paper), transparent),
+  linear-gradient(to top, var(--paper), transparent), linear-gradient(to right, var(--shade), transparent),
+  linear-gradient(to left, var(--shade), transparent), linear-gradient(to top, var(--shade), transparent);
+  background-size: 2.5rem 100%, 2.5rem 100%, 100% 2.5rem, .7rem 100%, .7rem 100%, 100% .7rem;
+  background-position: left, right, bottom, left, right, bottom;
+  background-attachment: local, local, local, scroll, scroll, scroll; }
 """
 
 #: What the scripts of pages begin with.
@@ -49065,7 +49211,12 @@ MAX_SHOWN_FRAMES = 30
 MAX_SHOWN_PATHS = 200
 MAX_SHOWN_BODY = 2000
 #: Header fields whose values no page shows.
-SECRET_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
+SECRET_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization", "set-cookie"))
+
+
+def shown_fields(pairs):
+    """Header fields as pages show them: without secrets."""
+    return [[name, "(not shown)" if name.lower() in SECRET_FIELDS else value] for name, value in pairs]
 
 
 #: A marked word that is beyond the edge of its box comes into view, when the box is seen first.
@@ -49171,9 +49322,8 @@ def render_request(head, body):
             shown = "(not text)"
         parts.append(f'<details class="more" open><summary>Body, {len(body):,} bytes</summary>'
                      f"{render_lines(shown)}</details>")
-    fields = [(name, "(not shown)" if name in SECRET_FIELDS else value)
-              for name, value in head.fields.items()]
-    parts.append('<details class="more"><summary>Headers</summary>' + render_facts(fields) + "</details>")
+    parts.append('<details class="more"><summary>Headers</summary>'
+                 + render_facts(shown_fields(head.fields.items())) + "</details>")
     return "\n".join(parts)
 
 
@@ -49600,7 +49750,8 @@ def request_facts(entry):
     head = entry.head
     return {"number": entry.number, "time": entry.time, "method": head.method,
             "target": clip(head.target, MAX_PREVIEW), "status": entry.status,
-            "ms": milliseconds(entry.seconds), "address": entry.address, "size": entry.size}
+            "ms": milliseconds(entry.seconds), "address": entry.address, "size": entry.size,
+            "source": entry.source}
 
 
 def script_view(app, name):
@@ -49611,6 +49762,32 @@ def script_view(app, name):
     return {"name": name, "known": known or name == "server" or name in app.log.kept,
             "state": script_state(app, name) if known else None,
             "error": None if trouble is None else error_facts(trouble), "loads": failure is None}
+
+
+def storage_view(app, query):
+    """The sharedStorage of a script: the keys that contain all the words of `q`, and the starts of their
+    values. Keys are JSON texts, for they may have half characters, which no other way keeps."""
+    name, words = query.get("name", ""), query.get("q", "").lower().split()
+    name = name or min((*app.hosts, *app.failures), default="")
+    if name not in app.hosts and name not in app.failures:
+        return {"name": name, "known": False}
+    view = {"name": name, "known": True, "where": storage_place(app), "trouble": "", "items": []}
+    try:
+        storage = app.storage_of(name)
+        keys = storage.keys()
+        wanted = [key for key in keys if all(word in key.lower() for word in words)]
+        found = storage.peek(wanted[:MAX_SHOWN_ROWS], MAX_PREVIEW)
+        view["items"] = [{"key": json.dumps(key), "start": start, "size": size}
+                         for key, (start, size) in found.items()]
+    except HostError as error:
+        return {**view, "trouble": str(error)}
+    return {**view, "count": len(keys), "wanted": len(wanted)}
+
+
+def storage_place(app):
+    if app.storage is None:
+        return "in memory, until the server ends"
+    return f"in the file {app.storage.path}" if isinstance(app.storage, StorageFile) else "in Redis"
 
 
 def connection_key(connection):
@@ -49736,7 +49913,7 @@ DASHBOARD_SECONDS = 0.5
 #: Dashboards that may be open at the same time.
 MAX_DASHBOARDS = 32
 #: What a dashboard may look at.
-VIEWS = ("overview", "stream", "script", "requests")
+VIEWS = ("overview", "stream", "script", "requests", "storage")
 #: Looks without anybody there before the dashboard's thread ends: a page may be changing its view.
 IDLE_LOOKS = 4
 #: A dashboard that reads slowly gets no news while so many bytes wait for it.
@@ -49826,6 +50003,8 @@ class Dashboard:
             parts["view"] = json_text(stream_view(self.app, viewer.query, self.shown))
         elif viewer.view == "script":
             parts["view"] = json_text(script_view(self.app, viewer.query.get("name", "")))
+        elif viewer.view == "storage":
+            parts["view"] = json_text(storage_view(self.app, viewer.query))
         changed = {name: text for name, text in parts.items() if viewer.told.get(name) != text}
         viewer.told.update(changed)
         self.add_counts(viewer, changed, first)
@@ -49886,6 +50065,8 @@ def dashboard_events(handler, head, body):
     view = head.query.get("view", VIEWS[0])
     if view not in VIEWS:
         raise Refusal(400, f"There is no view {clip(view, 60)}; the views are {', '.join(VIEWS)}")
+    if view == "storage":               # the token is not enough
+        check_local(head, handler.address)
     if head.method == "HEAD":
         return Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")])
     server = handler.server
@@ -49918,8 +50099,8 @@ WHOLE_NUMBER, SOME_OBJECT, ANYTHING = (str, int), (str, dict), object
 _WISHES = {str: "a string", WHOLE_NUMBER: "a string or a whole number", SOME_OBJECT: "a string or an object"}
 
 
-def asked(head, body, **kinds):
-    """What a request's JSON body has by these names, as texts; raises Refusal when one is missing."""
+def asked_object(head, body, kinds):
+    """A request's JSON body, which has these names; raises Refusal when one is missing."""
     if head.content_type != "application/json":
         raise Refusal(415, "Send a JSON object, with Content-Type: application/json")
     try:
@@ -49933,6 +50114,12 @@ def asked(head, body, **kinds):
             raise Refusal(400, f"The JSON object must have {', '.join(kinds)}; {name} is missing")
         if not isinstance(wish[name], kind) or isinstance(wish[name], bool) and kind is not ANYTHING:
             raise Refusal(400, f"{name} must be {_WISHES[kind]}")
+    return wish
+
+
+def asked(head, body, **kinds):
+    """What a request's JSON body has by these names, as texts."""
+    wish = asked_object(head, body, kinds)
     return [wish[name] if isinstance(wish[name], str) else json_text(wish[name]) for name in kinds]
 
 
@@ -49997,11 +50184,74 @@ def script_source(handler, head, body):
 def logged_request(handler, head, body):
     """A logged request (`?number=`) with headers and body; `worker`: the process that logged it."""
     entry = find_request(handler, head.query.get("number", ""), head.query.get("worker", ""))
-    headers = [[name, "(not shown)" if name in SECRET_FIELDS else value]
-               for name, value in entry.head.fields.items()]
     text = None if entry.body is None else clip(entry.body.decode("utf-8", "replace"), MAX_DETAIL)
-    return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers,
-                        "body": text})
+    scripted = entry.source not in (FROM_FILE, FROM_SERVER)
+    return json_answer({**request_facts(entry), "target": entry.head.target,
+                        "headers": shown_fields(entry.head.fields.items()), "body": text,
+                        "waited": milliseconds(entry.waited) if scripted else None,
+                        "handled": milliseconds(entry.seconds - entry.waited) if scripted else None,
+                        "sending": milliseconds(entry.sending), "answer": answer_facts(entry),
+                        "curl": curl_command(handler.server, entry)})
+
+
+def answer_facts(entry):
+    """An answer of the log: its header, the `size` of its body, and the body's start as text, or None where
+    there is nothing that could be shown (why is in `note`)."""
+    header, _, body = entry.answer.partition(b"\r\n\r\n")
+    lines = header.decode("latin-1").split("\r\n")
+    fields = [line.partition(": ")[::2] for line in lines[1:] if line]
+    of = {name.lower(): value for name, value in fields}
+    size = int(of.get("content-length", len(body)))
+    facts = {"line": lines[0], "headers": shown_fields(fields), "size": size, "body": None, "note": ""}
+    if of.get("content-type", "").startswith("text/event-stream"):
+        return {**facts, "note": "an event stream; the dashboard shows its messages under its path"}
+    if entry.head.method == "HEAD" or not size:
+        return {**facts, "note": "no body"}
+    kept = body[:MAX_KEPT_BODY]
+    try:
+        if "content-encoding" in of or b"\0" in kept:
+            raise ValueError
+        text = kept.decode("utf-8", "strict" if len(kept) == size else "ignore")
+    except ValueError:
+        return {**facts, "note": f"{size:,} bytes that are not text"}
+    if not kept:
+        return {**facts, "note": f"{size:,} bytes of a file, which are not kept"}
+    return {**facts, "body": text, "note": "" if len(kept) == size
+            else f"the first {len(kept):,} of {size:,} bytes"}
+
+
+#: Header fields that curl sends by itself, or that belong to the connection.
+_NOT_FOR_CURL = frozenset(("host", "content-length", "transfer-encoding", "connection", "keep-alive",
+                           "expect", "accept-encoding"))
+
+
+def curl_command(server, entry):
+    """The command for a POSIX shell that makes a request of the log again, without its secrets, or None when
+    no command line can hold its body."""
+    head, body = entry.head, entry.body
+    if body is None or b"\0" in body:
+        return None
+    try:
+        text = body.decode()
+        fields = [(name, value.encode("latin-1").decode("utf-8")) for name, value in head.fields.items()
+                  if name not in _NOT_FOR_CURL and name not in SECRET_FIELDS]
+    except UnicodeDecodeError:
+        return None
+    plain = head.target.startswith("/")
+    url = f"http://{head.host or urllib.parse.urlsplit(server.url).netloc}{head.target if plain else '/'}"
+    parts = [[shlex.quote(url)]]
+    parts += [["--globoff"]] if re.search(r"[][{}]", url) else []
+    parts += [["--path-as-is"]] if re.search(r"/\.\.?(?:[/?]|$)", url) else []
+    parts += [] if plain else [["--request-target", shlex.quote(head.target)]]
+    if head.method == "HEAD":
+        parts.append(["--head"])
+    elif head.method != ("POST" if body else "GET"):
+        parts.append(["--request", head.method])
+    given = [f"{name}: {value}" if value else f"{name};" for name, value in fields]
+    given += ["content-type:"] if body and "content-type" not in head.fields else []
+    parts += [["--header", shlex.quote(line)] for line in given]
+    parts += [["--data-raw", shlex.quote(text)]] if body else []
+    return " \\\n  ".join(" ".join(part) for part in [["curl", *parts[0]], *parts[1:]])
 
 
 def find_request(handler, number, worker=""):
@@ -50046,12 +50296,39 @@ def send_again(server, entry):
         answer = connection.getresponse()
         stream = answer.getheader("content-type", "").startswith("text/event-stream")
         data = b"" if stream else answer.read(MAX_REPLAY_BYTES)
-        return {"status": answer.status, "reason": answer.reason, "headers": answer.getheaders(),
+        return {"status": answer.status, "reason": answer.reason,
+                "headers": shown_fields(answer.getheaders()),
                 "ms": milliseconds(time.perf_counter() - started),
                 "body": "(an event stream; open it in a page of its own)" if stream
                 else data.decode("utf-8", "replace")}
     finally:
         connection.close()
+
+
+@local_page("POST", "/engine/storage")
+def script_storage(handler, head, body):
+    """An item of a script's sharedStorage: `script`, `key`, and the `value` that it is to have; null removes
+    it, and without one nothing changes. Answers with the value that it has now, or null."""
+    wish = asked_object(head, body, {"script": str, "key": str})
+    app, name, key = handler.app, wish["script"], wish["key"]
+    if name not in app.hosts and name not in app.failures:
+        raise Refusal(404, f"There is no script {name}")
+    value = wish.get("value")
+    if value is not None and not isinstance(value, str):
+        raise Refusal(400, "value must be a string, or null to remove the item")
+    for what, text, limit in (("key", key, MAX_STORAGE_KEY), ("value", value or "", MAX_STORAGE_VALUE)):
+        if len(text) > limit:
+            raise Refusal(400, f"The {what} can have {limit:,} characters, but has {len(text):,}")
+    storage = app.storage_of(name)
+    try:
+        if value is not None:
+            storage.set(key, value)
+        elif "value" in wish:
+            storage.remove(key)
+        text = json.dumps({"value": storage.get(key)})      # in ASCII, so that half characters stay
+        return Response(200, JSON_TYPE, text.encode(), [("Cache-Control", "no-store")])
+    except HostError as error:
+        raise Refusal(503, str(error)) from None
 
 
 @local_page("POST", "/engine/evaluate")
@@ -50133,7 +50410,7 @@ html { scrollbar-gutter: stable; }
 /* Frame of the page */
 header { position: sticky; top: 0; z-index: 2; gap: .1rem 1.25rem; }
 nav { display: flex; gap: .25rem; }
-nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); }
+nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); white-space: nowrap; }
 nav a:hover { background: var(--hover); text-decoration: none; }
 nav a[aria-current] { background: var(--chosen); color: var(--ink); }
 #live { margin-left: auto; color: var(--soft); font-size: .85rem; }
@@ -50145,9 +50422,10 @@ nav a[aria-current] { background: var(--chosen); color: var(--ink); }
   border-bottom: 1px solid var(--line); }
 main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
 h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
+h3 { font-size: .85rem; font-weight: 620; margin: 0; }
 .top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
 .top .back { font-size: .9rem; }
-.top .actions { margin-left: auto; display: flex; gap: .5rem; }
+.top .actions { margin-left: auto; display: flex; gap: .5rem; align-items: baseline; }
 
 /* Tiles and panels */
 .tiles { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: .75rem; margin: 0 0 1rem; }
@@ -50163,8 +50441,7 @@ h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left:
 .panel > .head h2 { margin-right: auto; }
 .panel > .body { padding: 0 1rem 1rem; }
 .panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
-.scroll { contain: content; overflow: auto; max-height: 28rem; overscroll-behavior: contain;
-  border-radius: 0 0 10px 10px; }
+.scroll { contain: content; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
 .scroll.tall { max-height: 36rem; }
 .scroll.full { max-height: none; }
 .two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
@@ -50196,6 +50473,7 @@ tr.pick { cursor: pointer; }
         padding: 0 .4rem; margin: 0 .25rem .15rem 0; font: 12px/1.55 var(--mono); overflow-wrap: anywhere; }
 .rate { display: flex; align-items: center; gap: .75rem; }
 .rate b { font-weight: 400; min-width: 2.5rem; }
+.state { display: flex; align-items: baseline; }
 .why { display: flex; gap: .4rem; }
 .why span { overflow-wrap: anywhere; }
 svg.spark { display: block; width: 7.5rem; height: 1.5rem; }
@@ -50209,6 +50487,7 @@ input[type=search] { width: 13rem; max-width: 100%; }
 textarea { display: block; resize: vertical; }
 label { display: block; font-size: .8rem; color: var(--soft); }
 label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; margin-right: .7rem; }
+.head label.flag { margin-right: 0; }
 .send { display: grid; grid-template-columns: 2fr 1fr auto; gap: .6rem; align-items: end; }
 .send.faults { grid-template-columns: 1fr auto auto; }
 .send textarea, .send input, .send button { height: 2.4rem; }
@@ -50223,6 +50502,10 @@ pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
          padding: .6rem 0; margin: .6rem 0; }
 .frame.tall { max-height: 32rem; overflow: auto; }
 pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
+#request pre.frame { max-height: 24rem; margin: .3rem 0 .6rem; min-height: 2.8rem; }
+dialog { max-width: 30rem; border: 1px solid var(--line); border-radius: 10px; background: var(--paper);
+  color: var(--ink); overflow-wrap: anywhere; }
+dialog::backdrop { background: rgb(0 0 0 / .35); }
 .frame div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
 .frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
 .frame i { display: inline-block; width: 3.2em; color: var(--faint); font-style: normal; user-select: none; }
@@ -50250,6 +50533,7 @@ pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
 @media (max-width: 60rem) { .two, .two.uneven { grid-template-columns: minmax(0, 1fr); } }
 @media (max-width: 40rem) {
   header { padding: .5rem .9rem; }
+  header nav { order: 1; width: 100%; margin: 0 -.65rem; flex-wrap: wrap; gap: 0; }
   main { padding: .9rem .7rem 3rem; }
   .tiles { gap: .5rem; }
   .tile { padding: .45rem .65rem .5rem; }
@@ -50284,7 +50568,9 @@ DASHBOARD_BODY = r"""
   <nav aria-label="Views">
     <a href="#/" id="nav-overview">Overview</a>
     <a href="#/requests" id="nav-requests">Requests</a>
+    <a href="#/storage" id="nav-storage">Storage</a>
     <a href="#/script/server" id="nav-log">Server log</a>
+    <a href="graphql">GraphQL</a>
     <a href="engine/docs">Docs</a>
   </nav>
   <span id="live" role="status" data-state="wait"><span class="dot"></span><span id="live-text">connecting</span></span>
@@ -50292,29 +50578,38 @@ DASHBOARD_BODY = r"""
 <div id="faults" role="status" hidden></div>
 <main>
 <noscript><p>The dashboard needs JavaScript. <a href="engine/metrics">The figures</a> do not.</p></noscript>
+<div class="top">
+  <a class="back" id="back" href="#/">Overview</a><h1 id="title">Overview</h1><span class="soft" id="facts"></span>
+  <span id="other-logs"></span>
+  <span class="actions" id="script-actions">
+    <a href="#/" id="to-storage">Storage</a>
+    <button id="open-source" aria-expanded="false">Open source</button>
+    <button id="reload" class="main">Reload</button>
+  </span>
+</div>
 
 <div id="view-overview" hidden>
   <div class="tiles" id="tiles"></div>
   <section class="panel">
     <div class="head"><h2>Scripts<small id="n-scripts"></small></h2></div>
-    <div class="scroll"><table id="scripts"></table></div>
+    <div class="scroll" tabindex="0"><table id="scripts"></table></div>
   </section>
   <section class="panel">
     <div class="head"><h2>Streams<small id="n-streams"></small></h2></div>
-    <div class="scroll"><table id="streams"></table></div>
+    <div class="scroll" tabindex="0"><table id="streams"></table></div>
   </section>
   <section class="panel">
     <div class="head"><h2>Routes<small id="n-routes"></small></h2></div>
-    <div class="scroll"><table id="routes"></table></div>
+    <div class="scroll" tabindex="0"><table id="routes"></table></div>
   </section>
   <div class="two">
     <section class="panel">
       <div class="head"><h2>Latest requests</h2><a class="small" href="#/requests">All requests</a></div>
-      <div class="scroll"><table id="latest"></table></div>
+      <div class="scroll" tabindex="0"><table id="latest"></table></div>
     </section>
     <section class="panel">
       <div class="head"><h2>GraphQL<small id="n-graphql"></small></h2><a class="small" href="graphql">Explorer</a></div>
-      <div class="scroll"><table id="graphql"></table></div>
+      <div class="scroll" tabindex="0"><table id="graphql"></table></div>
     </section>
   </div>
   <section class="panel" id="chaos" hidden>
@@ -50332,9 +50627,6 @@ DASHBOARD_BODY = r"""
 </div>
 
 <div id="view-stream" hidden>
-  <div class="top">
-    <a class="back" href="#/">Overview</a><h1 id="stream-path"></h1><span class="soft" id="stream-facts"></span>
-  </div>
   <p class="bad" id="stream-gone" hidden>No script registers this stream at the moment.</p>
   <div id="stream-parts" hidden>
   <section class="panel">
@@ -50360,7 +50652,7 @@ DASHBOARD_BODY = r"""
     <section class="panel">
       <div class="head"><h2>Messages<small id="n-messages"></small></h2>
         <button id="hold" aria-pressed="false">Hold</button></div>
-      <div class="scroll tall"><table id="messages"></table></div>
+      <div class="scroll tall" tabindex="0"><table id="messages"></table></div>
     </section>
     <div>
       <section class="panel" id="chosen" aria-live="polite" hidden>
@@ -50374,7 +50666,7 @@ DASHBOARD_BODY = r"""
       <section class="panel">
         <div class="head"><h2>Connections<small id="n-connections"></small></h2>
           <input type="search" id="q" placeholder="room=general" aria-label="Search metadata and addresses"></div>
-        <div class="scroll tall"><table id="connections"></table></div>
+        <div class="scroll tall" tabindex="0"><table id="connections"></table></div>
       </section>
     </div>
   </div>
@@ -50382,14 +50674,6 @@ DASHBOARD_BODY = r"""
 </div>
 
 <div id="view-script" hidden>
-  <div class="top">
-    <a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
-    <span id="other-logs"></span>
-    <span class="actions">
-      <button id="open-source" aria-expanded="false">Open source</button>
-      <button id="reload" class="main">Reload</button>
-    </span>
-  </div>
   <p class="answer" id="script-answer" role="status"></p>
   <section class="panel" id="trouble" hidden>
     <div class="head"><h2 id="trouble-headline" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
@@ -50423,20 +50707,59 @@ DASHBOARD_BODY = r"""
 <div id="view-requests" hidden>
   <section class="panel" id="request" hidden>
     <div class="head"><h2 id="request-line" class="mono"></h2>
+      <button id="copy-curl">Copy as curl</button>
       <button id="replay" class="main">Send again</button><button id="request-close">Close</button></div>
-    <div class="body two">
-      <div><p class="small soft" id="request-facts"></p><pre id="request-text"></pre></div>
-      <div><p class="small soft" id="replay-facts" role="status"></p><pre id="replay-text"></pre></div>
+    <div class="body">
+      <p class="small soft" id="request-facts"></p>
+      <div class="two">
+        <div><h3>Request</h3><pre class="frame" id="request-text" tabindex="0"></pre></div>
+        <div><h3>Answer</h3><p class="small soft" id="answer-note" hidden></p>
+          <pre class="frame" id="answer-text" tabindex="0"></pre></div>
+      </div>
+      <div id="replayed" hidden><h3 id="replay-facts" role="status"></h3>
+        <pre class="frame" id="replay-text" tabindex="0"></pre></div>
     </div>
   </section>
   <section class="panel">
     <div class="head"><h2>Requests<small id="n-requests"></small></h2>
-      <label class="flag"><input type="checkbox" id="only-errors"> errors only</label>
+      <label class="flag"><input type="checkbox" id="hide-files" checked> hide files</label>
+      <label class="flag">from <select id="by-source"><option value="">all scripts</option></select></label>
+      <label class="flag">method <select id="by-method"><option value="">all</option></select></label>
+      <label class="flag">status <select id="by-status"><option value="">all</option>
+        <option value="2">2xx</option><option value="3">3xx</option><option value="4">4xx</option>
+        <option value="5">5xx</option><option value="e">errors</option></select></label>
       <input type="search" id="request-q" placeholder="Search path or method" aria-label="Search requests"></div>
     <div class="scroll full"><table id="requests"></table></div>
   </section>
 </div>
+
+<div id="view-storage" hidden>
+  <section class="panel" id="item" hidden>
+    <form id="item-form">
+      <div class="head"><h2 id="item-title">New item</h2>
+        <button class="main">Save</button><button type="button" id="item-remove">Delete</button>
+        <button type="button" id="item-close">Close</button></div>
+      <div class="body">
+        <label id="item-key-label">Key <input class="code" type="text" id="item-key" spellcheck="false"
+          autocomplete="off"></label>
+        <label>Value, always a string <textarea id="item-value" rows="8" spellcheck="false"></textarea></label>
+        <p class="answer" id="item-answer" role="status"></p>
+      </div>
+    </form>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>sharedStorage<small id="n-items"></small></h2>
+      <label class="flag">of <select id="storage-script"></select></label>
+      <input type="search" id="item-q" placeholder="Search keys" aria-label="Search keys">
+      <button id="item-new">New item</button></div>
+    <div class="scroll full"><table id="items"></table></div>
+  </section>
+</div>
 </main>
+<dialog id="ask" aria-labelledby="ask-text"><form method="dialog">
+  <p id="ask-text"></p>
+  <button class="main" id="ask-yes" value="yes"></button> <button value="no">Cancel</button>
+</form></dialog>
 """
 
 
@@ -50505,7 +50828,7 @@ function makeCell(cell) {
   if (cell.href) return [el("a", { href: cell.href, class: cell.kind }, ...content)];
   if (cell.verdict) return [why(cell.verdict)];
   if (cell.lines) return cell.lines.flatMap(makeCell);
-  if (cell.dot) return [el("span", { class: "dot " + cell.dot }), cell.text];
+  if (cell.dot) return [el("span", { class: "state" }, el("span", { class: "dot " + cell.dot }), cell.text)];
   if (cell.button) return [el("button", { class: "link time", text: cell.button, title: cell.title })];
   return [el("span", { class: cell.kind }, ...content)];
 }
@@ -50632,7 +50955,8 @@ function connect() {
   if (chosen) query.set("message", chosen);
   if (focus) query.set("connection", focus);
   if (held || paused) query.set("hold", heldAt);
-  if (at.view === "stream" && $("q").value.trim()) query.set("q", $("q").value.trim());
+  const words = { stream: $("q"), storage: $("item-q") }[at.view]?.value.trim();
+  if (words) query.set("q", words);
   let first = true;
   events = new EventSource("engine/events?" + query);
   events.onopen = () => { first = true; status("live", "live"); };
@@ -50677,13 +51001,15 @@ async function ask(path, wish) {
 // -- views --
 
 const VIEWS = { overview: renderOverview, stream: renderStream, script: renderScript,
-  requests: renderRequests };
+  requests: renderRequests, storage: renderStorage };
+const TITLES = { overview: "Overview", requests: "Requests", storage: "Storage" };
 
 function placeOf(hash) {
   const [, view = "", part = ""] = hash.split("/");
   let name = "";
   try { name = decodeURIComponent(part); } catch { /* a broken link shows the overview */ }
   if (view === "requests") return { view, name: "" };
+  if (view === "storage") return { view, name };
   return (view === "stream" || view === "script") && name ? { view, name } : { view: "overview", name: "" };
 }
 function go() {
@@ -50693,8 +51019,14 @@ function go() {
   for (const view of Object.keys(VIEWS)) $("view-" + view).hidden = view !== at.view;
   mark("overview", at.view === "overview");
   mark("requests", at.view === "requests");
+  mark("storage", at.view === "storage");
   mark("log", at.view === "script" && at.name === "server");
-  document.title = (at.name || (at.view === "requests" ? "Requests" : "Dashboard")) + " – aiwebengine";
+  const isLog = at.view === "script" && at.name === "server";
+  const title = isLog ? "Server log" : TITLES[at.view] ?? at.name;
+  setText($("title"), title);
+  document.title = (at.view === "overview" ? "Dashboard" : title) + " – aiwebengine";
+  $("back").hidden = at.view in TITLES || isLog;
+  $("script-actions").hidden = true;
   connect();
   render();
 }
@@ -50709,13 +51041,16 @@ function leave() {
   request = null;
   state.view = null;
   state.lines = [];
-  $("q").value = "";
-  for (const id of ["send-answer", "script-answer"]) answer(id, "");
-  for (const id of ["stream-facts", "script-facts"]) setText($(id), "");
+  $("q").value = $("item-q").value = "";
+  for (const id of ["send-answer", "script-answer", "item-answer"]) answer(id, "");
+  setText($("facts"), "");
+  $("other-logs").replaceChildren();
+  $("other-logs").shown = "";
+  item = null;
   for (const id of ["console-lines", "lines", "messages", "connections"]) $(id).replaceChildren();
   for (const id of ["messages", "connections"]) $(id).shape = null;
-  for (const id of ["request", "chosen", "trouble", "stream-gone", "stream-parts",
-    "log"]) $(id).hidden = true;
+  for (const id of ["request", "chosen", "trouble", "stream-gone", "stream-parts", "log", "item"])
+    $(id).hidden = true;
   scrollTo(0, 0);
 }
 let pending = false;
@@ -50743,6 +51078,7 @@ const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 40
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
+  setText($("facts"), server.folder);
   renderTiles(server, streams);
   for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
     number(list.length));
@@ -50824,16 +51160,15 @@ $("chaos-off").addEventListener("click", () => setChaos(""));
 
 function renderStream() {
   const view = state.view;
-  setText($("stream-path"), at.name);
   if (!view || view.path !== at.name) return;
   $("stream-gone").hidden = view.known;
   $("stream-parts").hidden = !view.known;
   if (!view.known) {
-    setText($("stream-facts"), "");
+    setText($("facts"), "");
     return;
   }
   const { facts } = view, samples = samplesOf(at.name), chart = spark(at.name, "big");
-  setText($("stream-facts"), [number(facts.connections) + " connected", number(facts.messages)
+  setText($("facts"), [number(facts.connections) + " connected", number(facts.messages)
     + " messages sent",
     number(facts.dropped) + " dropped", "keeps " + number(facts.depth), facts.script].join(" · "));
   setText($("stream-rate"), rateText(perSecond(samples)) + " / s now, " + number(Math.max(...samples))
@@ -50964,15 +51299,15 @@ $("q").addEventListener("input", () => {
 
 function renderScript() {
   const view = state.view, isScript = Boolean(view?.state);
-  setText($("script-name"), at.name === "server" ? "Server log" : at.name);
   $("console").hidden = !isScript || view.state === "failed";
-  $("reload").hidden = $("open-source").hidden = !isScript;
+  $("reload").hidden = $("open-source").hidden = $("script-actions").hidden = !isScript;
+  $("to-storage").href = "#/storage/" + encodeURIComponent(at.name);
   $("log").hidden = $("other-logs").hidden = !view?.known;
   if (!view || view.name !== at.name) return;
   renderOtherLogs(isScript);
   const summary = state.scripts.find((script) => script.name === at.name)?.summary;
   const facts = isScript ? STATES[view.state][1] + (summary ? " · " + summary : "") : "";
-  setText($("script-facts"), view.known ? facts : "There is no script of this name.");
+  setText($("facts"), view.known ? facts : "There is no script of this name.");
   renderTrouble(view.error, view.loads);
   renderLines();
 }
@@ -51109,76 +51444,214 @@ async function evaluate(code) {
   }
 }
 
-// -- requests --
+"""
 
+
+# -- Dashboard: requests and storage -----------------------------------------------------
+
+DASHBOARD_REQUESTS = r"""
+const FILES = "public/";
+function isWanted({ method, target, status, source }) {
+  const by = $("by-status").value;
+  return !($("hide-files").checked && source === FILES)
+    && (!by || (by === "e" ? status >= 400 : String(status)[0] === by))
+    && (!$("by-source").value || source === $("by-source").value)
+    && (!$("by-method").value || method === $("by-method").value)
+    && (method + " " + target).toLowerCase().includes($("request-q").value.toLowerCase());
+}
+// What can be chosen; the choice stays, though there may be none of the kind at the moment.
+function setChoices(select, values, names = {}) {
+  const first = select.options[0], chosen = select.value;
+  const shown = [...new Set([...values, ...(chosen ? [chosen] : [])])].sort();
+  if (select.shown === shown.join("\n")) return;
+  select.shown = shown.join("\n");
+  select.replaceChildren(first, ...shown.map((value) => el("option", { value, text: names[value] ?? value })));
+  select.value = chosen;
+}
 function renderRequests() {
-  const words = $("request-q").value.toLowerCase(), errors = $("only-errors").checked,
-    all = state.server.requests;
-  const shown = state.requests.filter((entry) =>
-    (!errors || entry.status >= 400) && (entry.method + " " + entry.target).toLowerCase().includes(words));
+  const all = state.server.requests, kept = state.requests, shown = kept.filter(isWanted);
+  setChoices($("by-source"), kept.map(({ source }) => source), { [FILES]: "files of public/" });
+  setChoices($("by-method"), kept.map(({ method }) => method));
   setText($("n-requests"), number(shown.length) + (all > shown.length ? " of " + number(all) : ""));
-  fill($("requests"), ["time", "request", "#status", "#ms", "~#body", "~address"], shown.map((entry) => ({
-    key: entry.number,
-    cells: [{ button: clock(entry.time, true) }, path(entry.method + " " + entry.target), statusCell(entry),
-      ms(entry.ms), entry.size ? bytes(entry.size) : "", entry.address],
-  })), { pick: openRequest, chosen: request?.number });
+  fill($("requests"), ["time", "request", "#status", "#ms", "~from", "~#body", "~address"],
+    shown.map((entry) => ({
+      key: entry.number,
+      cells: [{ button: clock(entry.time, true) }, path(entry.method + " " + entry.target), statusCell(entry),
+        ms(entry.ms), { kind: "soft", text: entry.source }, entry.size ? bytes(entry.size) : "", entry.address],
+    })), { none: kept.length ? "No request is of this kind. Choose something else above."
+      : "No requests yet. Open a page of a script, and they appear here.", pick: openRequest, chosen: request?.number });
   const wanted = Number(location.hash.split("/")[2]);
   if (wanted && request?.wanted !== wanted) openRequest(wanted);
 }
+function timesOf({ source, waited, handled, sending, ms: all }) {
+  const sent = sending === null ? "not all of it is sent yet" : sending ? ms(sending) + " ms sending"
+    : "sent at once";
+  return handled === null ? [ms(all) + " ms", sent]
+    : [ms(waited) + " ms in the queue", ms(handled) + " ms in " + source, sent];
+}
 async function openRequest(key) {
   request = { number: key, wanted: Number(location.hash.split("/")[2]) };
-  let text = "", facts = "", line = "", body = null;
+  let entry = null, line;
   try {
-    const entry = await ask("engine/request?number=" + key + "&worker=" + state.server.worker);
-    body = entry.body;
+    entry = await ask("engine/request?number=" + key + "&worker=" + state.server.worker);
     line = entry.method + " " + entry.target;
-    facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from "
-      + entry.address].join(" · ");
-    text = headerText(entry.headers) + "\n\n" + (body ?? "(a body of " + bytes(entry.size)
-      + " that was not kept)");
   } catch (error) {
     line = error.message;
   }
-  $("request-line").textContent = line;
-  $("request-facts").textContent = facts;
-  $("request-text").textContent = text;
-  $("replay-facts").textContent = $("replay-text").textContent = "";
-  $("replay").disabled = body === null;
+  if (request?.number !== key) return;
+  Object.assign(request, entry);
+  setText($("request-line"), line);
+  setText($("request-facts"), !entry ? ""
+    : [clock(entry.time, true), entry.status, ...timesOf(entry), "from " + entry.address].join(" · "));
+  setText($("request-text"), !entry ? "" : headerText(entry.headers) + "\n\n"
+    + (entry.body ?? "(a body of " + bytes(entry.size) + " that was not kept)"));
+  const { line: first, headers = [], body, note } = entry?.answer ?? {};
+  setText($("answer-note"), note ?? "");
+  $("answer-note").hidden = !note;
+  setText($("answer-text"), first ? [first, headerText(headers)].join("\n") + "\n\n" + (body ?? "") : "");
+  $("replayed").hidden = true;
+  $("replay").disabled = entry?.body == null;
+  $("copy-curl").disabled = !entry?.curl;
   $("request").hidden = false;
   scrollTo(0, 0);
   render();
 }
-$("replay").addEventListener("click", async () => {
-  $("replay").disabled = true;
-  let facts = "", text = "";
-  setText($("replay-facts"), "waiting for the answer");
+$("copy-curl").addEventListener("click", async () => {
   try {
-    const wish = { number: String(request.number), worker: String(state.server.worker) };
-    const reply = await ask("engine/replay", wish);
-    facts = "Answer: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
+    await navigator.clipboard.writeText(request.curl);
+    setText($("copy-curl"), "Copied");
+    setTimeout(() => setText($("copy-curl"), "Copy as curl"), 1500);
+  } catch {                 // no clipboard without https on another machine: it can be copied by hand
+    $("replayed").hidden = false;
+    setText($("replay-facts"), "The command");
+    setText($("replay-text"), request.curl);
+  }
+});
+// Asks before something that cannot be taken back; `act` follows if the answer is yes.
+function askFirst(text, verb, act) {
+  setText($("ask-text"), text);
+  setText($("ask-yes"), verb);
+  $("ask-yes").onclick = act;
+  $("ask").showModal();
+}
+$("replay").addEventListener("click", () => {
+  const { method, target } = request;
+  if (["GET", "HEAD"].includes(method)) return sendAgain();
+  askFirst("Send " + method + " " + target + " once more? What it does happens again.",
+    "Send " + method + " again", sendAgain);
+});
+async function sendAgain() {
+  const { number: key } = request;
+  $("replay").disabled = true;
+  $("replayed").hidden = false;
+  let facts = "", text = "";
+  setText($("replay-facts"), "Waiting for the answer");
+  try {
+    const reply = await ask("engine/replay", { number: String(key), worker: String(state.server.worker) });
+    facts = "Sent again: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
     text = headerText(reply.headers) + "\n\n" + reply.body;
   } catch (error) {
     facts = error.message;
   }
-  $("replay-facts").textContent = facts;
-  $("replay-text").textContent = text;
+  setText($("replay-facts"), facts);
+  setText($("replay-text"), text);
   $("replay").disabled = false;
-});
+}
 $("request-close").addEventListener("click", () => {
   request = null;
   $("request").hidden = true;
   history.replaceState(null, "", "#/requests");
   render();
 });
-for (const id of ["request-q", "only-errors"]) $(id).addEventListener("input", render);
+for (const id of ["request-q", "hide-files", "by-source", "by-method", "by-status"])
+  $(id).addEventListener("input", render);
+
+// -- storage: keys are JSON texts, for no other text can have half characters --
+
+let item = null;            // { key, script }: what is open, the key null for a new one
+function renderStorage() {
+  const view = state.view, names = state.scripts.map(({ name }) => name);
+  if (!names.length) return sayNone($("items").parentNode, 0, "No scripts yet, and so no storage.");
+  if (!view) return;
+  const select = $("storage-script");
+  if (select.shown !== names.join("\n")) {
+    select.shown = names.join("\n");
+    select.replaceChildren(...names.map((name) => el("option", { text: name })));
+  }
+  if (document.activeElement !== select) select.value = view.name;
+  if (!view.known) return sayNone($("items").parentNode, 0, "There is no script of this name.");
+  setText($("facts"), "kept " + view.where);
+  setText($("n-items"), view.trouble ? "" : view.items.length < view.count
+    ? number(view.items.length) + " of " + number(view.count) : number(view.count));
+  fill($("items"), ["key", "!value", "#size"], view.items.map(({ key, start, size }) => ({
+    key,
+    cells: [{ button: shownKey(JSON.parse(key)) }, mono(start), number(size)],
+  })), { none: view.trouble || (view.count ? "No key has that."
+    : "Nothing is kept. A script keeps a string with sharedStorage.setItem(key, value)."),
+    pick: openItem, chosen: item?.key });
+}
+const shownKey = (key) => key === "" ? "(empty)" : /[\x00-\x1f\x7f]/.test(key) ? JSON.stringify(key) : key;
+async function openItem(key) {
+  item = { key, script: state.view.name };
+  const name = key === null ? "" : JSON.parse(key);
+  setText($("item-title"), key === null ? "New item" : shownKey(name));
+  $("item-key").value = name;
+  $("item-key-label").hidden = key !== null;
+  $("item-remove").hidden = key === null;
+  $("item-value").value = "";
+  answer("item-answer", "");
+  $("item").hidden = false;
+  scrollTo(0, 0);
+  if (key !== null) await changeItem({});
+  $(key === null ? "item-key" : "item-value").focus();
+  render();
+}
+async function changeItem(change, said = "") {
+  const opened = item, key = opened.key === null ? $("item-key").value : JSON.parse(opened.key);
+  try {
+    const { value } = await ask("engine/storage", { script: opened.script, key, ...change });
+    if (item !== opened) return;
+    if (value === null) return closeItem();
+    if ($("item-value").value !== value) $("item-value").value = value;
+    item.key = JSON.stringify(key);
+    setText($("item-title"), shownKey(key));
+    $("item-key-label").hidden = true;
+    $("item-remove").hidden = false;
+    answer("item-answer", said);
+  } catch (error) {
+    answer("item-answer", error.message, false);
+  }
+}
+function closeItem() {
+  item = null;
+  $("item").hidden = true;
+  render();
+}
+$("item-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  changeItem({ value: $("item-value").value }, "Saved at " + clock(now()) + ".");
+});
+$("item-remove").addEventListener("click", () => {
+  const what = shownKey(JSON.parse(item.key)) + " from the storage of " + item.script;
+  askFirst("Delete " + what + "?", "Delete", () => changeItem({ value: null }));
+});
+$("item-close").addEventListener("click", closeItem);
+$("item-new").addEventListener("click", () => openItem(null));
+$("storage-script").addEventListener("change", () => {
+  location.hash = "#/storage/" + encodeURIComponent($("storage-script").value);
+});
+$("item-q").addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(connect, 250);
+});
 
 // -- start --
 
 addEventListener("hashchange", go);
 addEventListener("keydown", (event) => {
   if (event.key === "Escape" && at.view === "stream" && (chosen || focus)) choose("");
-  if (event.key !== "/" || /INPUT|TEXTAREA/.test(event.target.tagName)) return;
-  const field = { stream: "q", script: "log-q", requests: "request-q" }[at.view];
+  if (event.key !== "/" || /INPUT|TEXTAREA|SELECT/.test(event.target.tagName)) return;
+  const field = { stream: "q", script: "log-q", requests: "request-q", storage: "item-q" }[at.view];
   if (!field) return;
   event.preventDefault();
   $(field).focus();
@@ -51199,7 +51672,8 @@ go();
 """
 
 DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
-    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE, DASHBOARD_BODY, DASHBOARD_SCRIPT)
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE, DASHBOARD_BODY,
+    DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
 
 
 @local_page("GET", "/engine")
@@ -53480,8 +53954,10 @@ def outline(source, word=None):
         found += [(match.start(), 2 + len(match[1]) // 2, f"{match[2]} {match[3]}", None)
                   for match in _DEFINITION.finditer(source)]
     entries, ends, end = [], {}, source.count("\n")
+    line, before = 1, 0
     for place, depth, text, number in sorted(found, key=lambda item: item[:2]):
-        entries.append(OutlineEntry(source.count("\n", 0, place) + 1, depth, text, number))
+        line, before = line + source.count("\n", before, place), place
+        entries.append(OutlineEntry(line, depth, text, number))
     for entry in reversed(entries):
         entry.lines = min((ends[depth] for depth in range(entry.depth + 1) if depth in ends),
                           default=end + 1) - entry.line
