@@ -1874,7 +1874,7 @@ class NameParser(JSLexer):
         return node
 
     def take(self, node):
-        """Give a node the position of the current token, which must stand on one line, and go on behind it."""
+        """Give a node the position of the current token, which stands on one line, and go on."""
         node.start = start = self.start
         node.end = end = self.pos
         node.line = node.end_line = self.line
@@ -3534,7 +3534,7 @@ class DestructuringParser(LiteralParser):
         return self.finish_from(AssignmentPattern(target, self.parse_assignment()), target)
 
     def parse_rest(self, names, close):
-        """Read `...target`, the last part of a list that ends with `close`: of parameters, or of a pattern."""
+        """Read `...target`, the last part of a list of parameters or of a pattern, before `close`."""
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
         node = self.finish(RestElement(self.parse_binding_target(names)), start, line, column)
