@@ -15,82 +15,82 @@ A reader meets, from top to bottom, each part using only what stands above it:
 
      1  This page: contents, imports, version                                            407
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         480
-          Attributes of classes                                                           27
-          Long texts                                                                     149
+     3  ERRORS, TEXT AND NUMBERS                                                         475
+          Attributes of classes                                                           26
+          Long texts                                                                     148
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      354
-          Program and statements                                                          77
-          Functions and classes                                                           31
+     5  Syntax tree                                                                      348
+          Program and statements                                                          75
+          Functions and classes                                                           30
           Literals and names                                                              36
-          Expressions                                                                     75
+          Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,378
-          Parser: names and scopes                                                       242
-          Parser: statements                                                             512
-          Parser: functions                                                              173
-          Parser: classes                                                                200
-          Parser: expressions                                                            457
-          Parser: literals                                                               218
-          Parser: patterns                                                               184
-          Parser: modules                                                                217
-          Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,352
-          Variables and scopes                                                           174
-          Resolving names                                                                833
-          Types of variables                                                             334
-     8  Values and objects                                                             1,242
-          Property descriptors                                                           202
+     6  Parser                                                                         2,272
+          Parser: names and scopes                                                       257
+          Parser: statements                                                             497
+          Parser: functions                                                              154
+          Parser: classes                                                                188
+          Parser: expressions                                                            443
+          Parser: literals                                                               192
+          Parser: patterns                                                               167
+          Parser: modules                                                                200
+          Parsing a source text                                                          112
+     7  Scope analysis                                                                 1,346
+          Variables and scopes                                                           173
+          Resolving names                                                                831
+          Types of variables                                                             331
+     8  Values and objects                                                             1,240
+          Property descriptors                                                           201
           Ordinary objects                                                               422
-          Functions                                                                      137
+          Functions                                                                      136
           Arrays                                                                         314
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,055
+     9  Conversions and operators                                                      1,053
           Numbers and text                                                               124
           Type conversion                                                                252
           Objects                                                                        156
-          Equality and order                                                              86
+          Equality and order                                                              85
           Arithmetic                                                                     248
-          Iteration                                                                      159
-    10  Code generator                                                                 4,183
-          Nodes of Python                                                                200
-          Functions and their variables                                                  480
-          Statements                                                                     214
+          Iteration                                                                      158
+    10  Code generator                                                                 4,168
+          Nodes of Python                                                                199
+          Functions and their variables                                                  479
+          Statements                                                                     212
           Loops, jumps and try                                                           452
-          Destructuring                                                                  177
+          Destructuring                                                                  176
           Expressions                                                                    247
           Classes                                                                        182
-          Operators                                                                      429
-          Assignments                                                                    340
-          Members and calls                                                              487
+          Operators                                                                      428
+          Assignments                                                                    339
+          Members and calls                                                              482
           Members as targets                                                             100
-          Questions about nodes                                                          181
+          Questions about nodes                                                          178
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,255
-          Helpers shared by the built-ins                                                 95
-          Object                                                                         344
-          Function                                                                       153
+    11  Built-ins of the language                                                      9,219
+          Helpers shared by the built-ins                                                 94
+          Object                                                                         343
+          Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     69
-          Error                                                                          264
-          Number                                                                         314
+          Error                                                                          263
+          Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
           Date                                                                            42
           Date: arithmetic                                                                78
-          Date: local time                                                               151
+          Date: local time                                                               150
           Date: text                                                                      33
-          Date: parsing                                                                  171
+          Date: parsing                                                                  170
           Date: getters and setters                                                       92
           Date: methods that make text                                                    55
           Date: constructor                                                               28
           String                                                                         114
-          String: access, search, parts                                                  142
+          String: access, search, parts                                                  141
           String: changed copies                                                         201
           String: patterns                                                               145
           String: order of text                                                          139
@@ -100,45 +100,45 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Iterator prototypes                                                             10
           Array                                                                          144
           Array: callbacks                                                               111
-          Array: order                                                                   126
-          Array: prototype methods                                                       553
+          Array: order                                                                   124
+          Array: prototype methods                                                       552
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
-          Array iterators                                                                 38
-          Map and Set                                                                    424
-          Iterators of Map and Set                                                       141
-          WeakMap and WeakSet                                                            109
+          Array iterators                                                                 37
+          Map and Set                                                                    423
+          Iterators of Map and Set                                                       139
+          WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               107
-          ArrayBuffer                                                                    157
-          Element types                                                                  104
-          Typed arrays                                                                   604
-          Constructors of the element types                                               95
+          ArrayBuffer                                                                    156
+          Element types                                                                  103
+          Typed arrays                                                                   602
+          Constructors of the element types                                               94
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
-          Promise                                                                        430
-          Generators and async functions                                                 197
-          Iterator helpers                                                               468
+          Promise                                                                        428
+          Generators and async functions                                                 196
+          Iterator helpers                                                               467
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                158
+          Async iteration                                                                157
           Array.fromAsync                                                                 42
-          Disposal of resources                                                          158
-          JSON: parsing                                                                  438
-          JSON: writing                                                                  357
+          Disposal of resources                                                          157
+          JSON: parsing                                                                  435
+          JSON: writing                                                                  356
           Reflect                                                                         73
-          Proxy                                                                          272
+          Proxy                                                                          270
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,329
+    12  Regular expressions                                                            3,326
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
-          RegExp: the tree of a pattern                                                  110
+          RegExp: the tree of a pattern                                                  109
           RegExp: equivalent trees that either machine likes better                       37
           RegExp: the parser of patterns                                                 551
           RegExp: patterns for Python's `re`                                             141
-          RegExp: how many steps a pattern can take                                      460
+          RegExp: how many steps a pattern can take                                      459
           RegExp: the threaded matcher                                                   522
-          RegExp: compiled patterns                                                      311
+          RegExp: compiled patterns                                                      310
           RegExp objects                                                                 130
           RegExp.prototype                                                               151
           RegExp.prototype: replace                                                      196
@@ -146,153 +146,153 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,914
+    13  Intl                                                                           2,911
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       277
+          Intl (ECMA-402): locales                                                       275
           Intl.Locale                                                                    202
           Plural rules                                                                    28
           Intl.NumberFormat                                                              424
-          Intl.DateTimeFormat                                                            438
+          Intl.DateTimeFormat                                                            437
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         72
-    14  Functions of the web                                                           2,198
+    14  Functions of the web                                                           2,194
           Inspection                                                                     599
-          console: formatting                                                             85
+          console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        188
-          URL                                                                            587
+          URL                                                                            585
           URLSearchParams                                                                223
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    128
+          TextEncoder and TextDecoder                                                    127
           Base64                                                                          32
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,005
-          Helpers of generated code: any realm                                           355
+    15  Realm, jobs and timers                                                         3,978
+          Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           267
-          Helpers of generated code: shortcuts                                           654
+          Helpers of generated code: shortcuts                                           651
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        418
-          Deadlines                                                                      346
+          Modules                                                                        414
+          Deadlines                                                                      343
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
-          Threads for scripts                                                            156
+          Threads for scripts                                                            153
           Outcomes of calls                                                               94
-          Realm: objects, errors, jobs                                                   430
-          Realm: running code, values in and out                                         419
+          Realm: objects, errors, jobs                                                   426
+          Realm: running code, values in and out                                         412
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         18
-          Realms of a terminal                                                            93
+          Realms of a terminal                                                            92
           The prompt                                                                     137
-    16  js2py, and the choice of an engine                                             1,697
-          js2py: the private copy                                                        306
-          js2py: from JavaScript to Python                                               467
-          js2py: hardening                                                               254
-          js2py: realm                                                                   629
-          Engines                                                                         32
-    17  Streams: registry, connections, broadcaster                                    1,410
+    16  js2py, and the choice of an engine                                             1,688
+          js2py: the private copy                                                        303
+          js2py: from JavaScript to Python                                               465
+          js2py: hardening                                                               252
+          js2py: realm                                                                   628
+          Engines                                                                         31
+    17  Streams: registry, connections, broadcaster                                    1,397
           Messages of streams                                                            111
-          Connections                                                                     72
-          Streams                                                                        391
-          Runs of deliveries                                                             120
-          Registry of streams                                                             67
-          Sockets                                                                        144
-          Broadcaster                                                                    449
-    18  GraphQL                                                                        5,057
+          Connections                                                                     71
+          Streams                                                                        390
+          Runs of deliveries                                                             119
+          Registry of streams                                                             66
+          Sockets                                                                        142
+          Broadcaster                                                                    442
+    18  GraphQL                                                                        5,036
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
-          GraphQL syntax tree                                                            102
+          GraphQL syntax tree                                                            101
           GraphQL parser                                                                 384
           GraphQL types                                                                  141
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             167
           GraphQL: what every schema contains                                            117
           GraphQL registrations, and their SDL in one                                    239
-          GraphQL schema                                                                 620
+          GraphQL schema                                                                 619
           GraphQL limits                                                                  91
-          GraphQL validation                                                             680
-          GraphQL plans                                                                  520
-          GraphQL documents                                                              165
-          GraphQL subscriptions                                                          226
+          GraphQL validation                                                             677
+          GraphQL plans                                                                  513
+          GraphQL documents                                                              164
+          GraphQL subscriptions                                                          224
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                114
-          GraphQL service                                                                725
-    19  Host API                                                                       2,326
-          Arguments                                                                      166
+          GraphQL service                                                                719
+    19  Host API                                                                       2,318
+          Arguments                                                                      165
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
-          ResponseBuilder                                                                144
+          ResponseBuilder                                                                143
           sharedStorage                                                                   93
           Storage in a file                                                              318
           Relays                                                                          44
-          Redis                                                                          795
+          Redis                                                                          789
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,158
-          Log                                                                            198
+    20  Scripts: loading and hot reload                                                2,140
+          Log                                                                            194
           Causes of errors                                                               249
-          Errors of scripts                                                               80
-          Calls                                                                          216
-          Routes                                                                         167
-          Imported files                                                                  62
-          One script                                                                     381
-          All scripts                                                                    618
-          Live pages                                                                     123
-    21  HTTP server                                                                    3,429
+          Errors of scripts                                                               79
+          Calls                                                                          214
+          Routes                                                                         165
+          Imported files                                                                  61
+          One script                                                                     379
+          All scripts                                                                    613
+          Live pages                                                                     122
+    21  HTTP server                                                                    3,402
           Request heads                                                                  200
           Request bodies                                                                 248
           Responses of handlers                                                          158
-          Who may ask                                                                    219
+          Who may ask                                                                    216
           The last requests                                                               47
-          Fault injection                                                                331
-          Live pages                                                                      46
+          Fault injection                                                                328
+          Live pages                                                                      45
           Static files                                                                   264
-          One connection: reading                                                        219
-          One connection: answering                                                      293
-          One connection: GraphQL and routes of scripts                                  246
-          One connection: streams                                                        131
-          One connection: writing                                                        144
-          Requests as scripts see them                                                   180
-          The server                                                                     590
-    22  Pages                                                                          4,299
+          One connection: reading                                                        218
+          One connection: answering                                                      292
+          One connection: GraphQL and routes of scripts                                  245
+          One connection: streams                                                        129
+          One connection: writing                                                        142
+          Requests as scripts see them                                                   179
+          The server                                                                     578
+    22  Pages                                                                          4,288
           Page kit                                                                       134
-          Live pages                                                                     209
-          Errors                                                                         304
+          Live pages                                                                     208
+          Errors                                                                         302
           For monitors                                                                   120
-          Dashboard: facts                                                               340
-          Dashboard: the live channel                                                    172
-          Dashboard: actions                                                             327
+          Dashboard: facts                                                               339
+          Dashboard: the live channel                                                    171
+          Dashboard: actions                                                             325
           Dashboard: the look                                                            361
           Dashboard: the script                                                          684
           Dashboard: requests and storage                                                240
-          QR codes                                                                       153
-          For other devices                                                               38
+          QR codes                                                                       150
+          For other devices                                                               37
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     185
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,183
+    23  Command line                                                                   3,172
           Options                                                                        232
-          Documentation                                                                  338
+          Documentation                                                                  336
           The program                                                                    153
-          The map of this file                                                            59
-          Serving                                                                        177
+          The map of this file                                                            58
+          Serving                                                                        175
           Script tests                                                                   412
           Script tests: requests and streams                                             181
           Script tests: one file                                                         422
           Reports of tests                                                               247
-          Several processes                                                              276
+          Several processes                                                              275
           A starter                                                                      197
           JavaScript without a server                                                    121
-          The prompt's terminal                                                          179
+          The prompt's terminal                                                          175
           The file as a program                                                           33
 """
 
@@ -503,8 +503,7 @@ class JSURIError(JSNativeError):
 
 
 class JSSyntaxError(JSNativeError):
-    """A source text that is not JavaScript. `line` and `column` count from 1, or are None;
-    `filename` is filled in by whoever knows it."""
+    """A source text that is not JavaScript. `line` and `column` count from 1, or are None."""
 
     kind = "SyntaxError"
     #: Whether the text was only too deep for the stack that was left.
@@ -570,8 +569,7 @@ class JSError(Exception):
 
 
 class ScriptTimeout(JSError):
-    """A script was stopped because its time was up, or because it took too much memory (then `name`
-    is "OutOfMemoryError")."""
+    """A script was stopped: its time was up, or it took too much memory (`name` is "OutOfMemoryError")."""
 
     name = "TimeoutError"
     filename = line = column = None
@@ -628,8 +626,7 @@ class EngineUnavailable(Exception):
 
 
 class FinallyLeft(BaseException):
-    """On its way from a `return`, `break` or `continue` in a finally block to the end of its try
-    statement."""
+    """On its way from a `return`, `break` or `continue` in a finally block to the end of the statement."""
 
     def __init__(self, left, value):
         super().__init__()
@@ -665,8 +662,7 @@ def constructor(text, first="", slots=None):
 
 
 def attributes(text, first=""):
-    """`__slots__, __init__ = attributes("limit loop; depth=0")` for a class of which this is all that it
-    needs to be made: see constructor()."""
+    """`__slots__, __init__ = attributes("limit loop; depth=0")`: see constructor()."""
     slots = []
     made = constructor(text, first, slots)
     return tuple(slots), made
@@ -729,8 +725,7 @@ CUT_LENGTH = 16
 
 
 def matches_in_slices(pattern, text):
-    """pattern.finditer(text) for replace_in_slices(): one search through a long text in which little matches
-    would hold up all threads."""
+    """pattern.finditer(text) that lets other threads run, for patterns with few matches."""
     at, length = 0, len(text)
     while at < length:
         poll_interrupt()
@@ -1449,8 +1444,7 @@ class Program(Node, fields="body source_type strict"):
     """A whole script or module: body is a list of statements, source_type "script" or "module"."""
 
 class ExpressionStatement(Node, fields="expression directive"):
-    """expression;   directive: for a directive such as "use strict" the raw text between the quotes, else
-    None"""
+    """expression;   directive: the raw text of a directive such as "use strict", else None"""
 
 class BlockStatement(Node, fields="body"):
     """{ body }   also the body of functions and static blocks"""
@@ -1486,8 +1480,7 @@ class ThrowStatement(Node, fields="argument"):
     """throw argument;"""
 
 class TryStatement(Node, fields="block handler finalizer"):
-    """try block handler finally finalizer   handler (a CatchClause) or finalizer (a BlockStatement) may be
-    None"""
+    """try block handler finally finalizer   handler (CatchClause) or finalizer (a block) may be None"""
 
 class CatchClause(Node, fields="param body"):
     """catch (param) body   param: Identifier, pattern or None"""
@@ -1541,8 +1534,7 @@ class ClassExpression(Node, fields=ClassDeclaration.fields):
     """class id extends superclass { body } as an expression; body: list of the three below"""
 
 class MethodDefinition(Node, fields="key value kind computed static"):
-    """key value   kind: "constructor", "method", "get" or "set"; key: Identifier, literal or PrivateName, or
-    any expression when computed"""
+    """key value   kind: "constructor", "method", "get" or "set"; key: any expression when computed"""
 
 class PropertyDefinition(Node, fields="key value computed static"):
     """key = value;   a class field; value may be None"""
@@ -1596,8 +1588,7 @@ class ObjectExpression(Node, fields="properties"):
     """{properties}   a list of Property and SpreadElement"""
 
 class Property(Node, fields="key value kind computed shorthand method"):
-    """key: value   kind: "init", "get" or "set"; in an ObjectPattern value is a target or an
-    AssignmentPattern"""
+    """key: value   kind: "init", "get" or "set"; value in an ObjectPattern: a target or AssignmentPattern"""
 
 class SpreadElement(Node, fields="argument"):
     """...argument in an array, object or call"""
@@ -1630,15 +1621,13 @@ class CallExpression(Node, fields="callee arguments optional"):
     """callee(arguments)   optional: True for callee?.(arguments)"""
 
 class InvalidTarget(Node, fields="call"):
-    """A call that sloppy code assigns to: stands for the object of a member, and throws when it was run
-    (B.3.6 and 13.15.1: web-compat)"""
+    """A call that sloppy code assigns to, as the object of a member: throws after it (13.15.1, web-compat)"""
 
 class NewExpression(Node, fields="callee arguments"):
     """new callee(arguments)"""
 
 class MemberExpression(Node, fields="object property computed optional"):
-    """object.property or object[property]   property: Identifier or PrivateName unless computed;
-    optional: True for ?."""
+    """object.property, object[property] (computed), or with ?. (optional)"""
 
 class ChainExpression(Node, fields="expression"):
     """A whole optional chain: a link with optional=True that finds undefined or null ends all of it"""
@@ -1848,8 +1837,7 @@ class _PrivateNames:
 
 
 class NameParser(JSLexer):
-    """What every part of the parser needs: the state, tokens, positions of nodes, and names with their
-    scopes."""
+    """What all parts of the parser need: the state, tokens, positions of nodes, names and their scopes."""
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
@@ -1889,15 +1877,23 @@ class NameParser(JSLexer):
         node.end_column = end - self.last_line_start
         return node
 
-    def finish_token(self, node):
-        """Give a node the position of the current token, which must stand on one line."""
+    def take(self, node):
+        """Give a node the position of the current token, which stands on one line, and go on."""
         node.start = start = self.start
         node.end = end = self.pos
         node.line = node.end_line = self.line
         line_start = self.line_start
         node.column = start - line_start
         node.end_column = end - line_start
+        self.advance()
         return node
+
+    def accept(self, type):
+        """Go on behind the current token if it is of this type; return whether it was."""
+        found = self.type == type
+        if found:
+            self.advance()
+        return found
 
     def expect(self, type):
         if self.type != type:
@@ -1953,6 +1949,16 @@ class NameParser(JSLexer):
             "escaped": "Keyword must not contain escaped characters",
             "private": f"Unexpected identifier '#{self.value}'"}.get(type, f"Unexpected token '{type}'"))
 
+    def parse_list(self, close, parse_one):
+        """Read `one, two }` up to the token `close`, and that. Return a list of what parse_one() gives."""
+        parts = []
+        while self.type != close:
+            parts.append(parse_one())
+            if self.type != close:
+                self.expect(",")
+        self.advance()
+        return parts
+
     def check_covers(self):
         """Raise the first error that only a pattern would have excused."""
         if self.covers:
@@ -1984,9 +1990,7 @@ class NameParser(JSLexer):
         name = self.value
         if name in _SPECIAL_NAMES:
             self.check_name(name, self.start, binding=True)
-        node = self.finish_token(Identifier(name))
-        self.advance()
-        return node
+        return self.take(Identifier(name))
 
     def already_declared(self, identifier):
         return self.error(f"Identifier '{identifier.name}' has already been declared", identifier.start)
@@ -2131,10 +2135,9 @@ class StatementParser(NameParser):
             return self.check_labelled_function(self.parse_substatement())
         if self.peek()[0] == "*":
             raise self.error("Generators can only be declared at the top level or inside a block.")
-        outer = self.declarations
-        self.declarations = _Declarations(outer)
+        self.declarations = _Declarations(self.declarations)
         node = self.parse_statement()
-        self.declarations = outer
+        self.declarations = self.declarations.outer
         return node
 
     # -- statements ----
@@ -2181,8 +2184,7 @@ class StatementParser(NameParser):
                 break
             if self.value in _SPECIAL_NAMES:
                 self.check_name(self.value, self.start)
-            identifier = self.finish_token(Identifier(self.value))
-            self.advance()
+            identifier = self.take(Identifier(self.value))
         if self.type in _LOOPS:
             for identifier in mine:
                 labels[identifier.name] = True
@@ -2199,10 +2201,9 @@ class StatementParser(NameParser):
 
     def parse_block(self):
         """Read a block with a scope of its own."""
-        outer = self.declarations
-        self.declarations = _Declarations(outer)
+        self.declarations = _Declarations(self.declarations)
         node = self.parse_bare_block()
-        self.declarations = outer
+        self.declarations = self.declarations.outer
         return node
 
     def parse_bare_block(self):
@@ -2215,9 +2216,7 @@ class StatementParser(NameParser):
         return self.finish(BlockStatement(body), start, line, column)
 
     def parse_empty(self):
-        node = self.finish_token(EmptyStatement())
-        self.advance()
-        return node
+        return self.take(EmptyStatement())
 
     def parse_debugger(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2270,8 +2269,7 @@ class StatementParser(NameParser):
                 for identifier in names:
                     self.declare(kind, identifier)
             init = None
-            if self.type == "=":
-                self.advance()
+            if self.accept("="):
                 init = self.parse_assignment(in_for)
             elif not (in_for and (self.type == "in" or self.is_name("of"))):
                 if target.__class__ is not Identifier:
@@ -2279,9 +2277,8 @@ class StatementParser(NameParser):
                 if kind == "const" or kind in USING:
                     raise self.error(f"Missing initializer in {kind} declaration")
             declarations.append(self.finish(VariableDeclarator(target, init), start, line, column))
-            if self.type != ",":
+            if not self.accept(","):
                 return declarations
-            self.advance()
 
     def parse_if(self):
         """Read an if statement; a chain of `else if` without recursion."""
@@ -2292,9 +2289,8 @@ class StatementParser(NameParser):
             self.advance()
             test = self.parse_parenthesized()
             branches.append((test, self.parse_if_body(), start, line, column))
-            if self.type != "else":
+            if not self.accept("else"):
                 break
-            self.advance()
             if self.type != "if":
                 alternate = self.parse_if_body()
                 break
@@ -2331,26 +2327,23 @@ class StatementParser(NameParser):
         body = self.parse_loop_body()
         self.expect("while")
         test = self.parse_parenthesized()
-        if self.type == ";":
-            self.advance()
+        self.accept(";")
         return self.finish(DoWhileStatement(body, test), start, line, column)
 
     def parse_for(self):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        is_await = False
-        if self.is_name("await") and self.function.is_async:
-            is_await = True
+        is_await = self.is_name("await")
+        if is_await:
+            if not self.function.is_async:
+                raise self.error("Unexpected reserved word")
             self.advance()
-        elif self.is_name("await"):
-            raise self.error("Unexpected reserved word")
         self.expect("(")
-        outer = self.declarations
-        self.declarations = _Declarations(outer)
+        self.declarations = _Declarations(self.declarations)
         node = self.parse_for_head(is_await)
         self.expect(")")
         node.body = self.parse_loop_body()
-        self.declarations = outer
+        self.declarations = self.declarations.outer
         return self.finish(node, start, line, column)
 
     def parse_for_head(self, is_await):
@@ -2471,8 +2464,8 @@ class StatementParser(NameParser):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
         discriminant = self.parse_parenthesized()
-        outer, function = self.declarations, self.function
-        self.declarations = _Declarations(outer)
+        function = self.function
+        self.declarations = _Declarations(self.declarations)
         function.breakable += 1
         self.expect("{")
         cases, has_default = [], False
@@ -2484,14 +2477,13 @@ class StatementParser(NameParser):
             cases.append(self.parse_case())
         self.advance()
         function.breakable -= 1
-        self.declarations = outer
+        self.declarations = self.declarations.outer
         return self.finish(SwitchStatement(discriminant, cases), start, line, column)
 
     def parse_case(self):
         start, line, column = self.start, self.line, self.start - self.line_start
         test = None
-        if self.type == "case":
-            self.advance()
+        if self.accept("case"):
             test = self.parse_expression()
         else:
             self.expect("default")
@@ -2513,8 +2505,7 @@ class StatementParser(NameParser):
         handler = finalizer = None
         if self.type == "catch":
             handler = self.parse_catch()
-        if self.type == "finally":
-            self.advance()
+        if self.accept("finally"):
             finalizer = self.parse_block()
         if handler is None and finalizer is None:
             raise self.error("Missing catch or finally after try")
@@ -2523,11 +2514,9 @@ class StatementParser(NameParser):
     def parse_catch(self):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        outer = self.declarations
-        self.declarations = _Declarations(outer)
+        self.declarations = _Declarations(self.declarations)
         param = None
-        if self.type == "(":
-            self.advance()
+        if self.accept("("):
             names = []
             param = self.parse_binding_target(names)
             known = self.declarations.names
@@ -2537,7 +2526,7 @@ class StatementParser(NameParser):
                 known[identifier.name] = _CATCH if param is identifier else _LEXICAL
             self.expect(")")
         body = self.parse_bare_block()
-        self.declarations = outer
+        self.declarations = self.declarations.outer
         return self.finish(CatchClause(param, body), start, line, column)
 
 
@@ -2562,14 +2551,9 @@ class FunctionParser(StatementParser):
 
     def parse_function_start(self):
         """Read `async function *`. Return (is_async, is_generator)."""
-        is_async = self.type == "name"
-        if is_async:
-            self.advance()
+        is_async = self.accept("name")
         self.advance()
-        is_generator = self.type == "*"
-        if is_generator:
-            self.advance()
-        return is_async, is_generator
+        return is_async, self.accept("*")
 
     def parse_function_expression(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2626,22 +2610,8 @@ class FunctionParser(StatementParser):
     def parse_parameters(self, names):
         """Read `(a, b = 1, ...c)`. Appends the declared identifiers to names; return (params, simple)."""
         self.expect("(")
-        params, simple = [], True
-        while self.type != ")":
-            if self.type == "...":
-                simple = False
-                params.append(self.parse_rest(names, "Rest parameter may not have a default initializer"))
-                if self.type != ")":
-                    raise self.error("Rest parameter must be last formal parameter")
-                break
-            param = self.parse_binding_element(names)
-            if param.__class__ is not Identifier:
-                simple = False
-            params.append(param)
-            if self.type != ")":
-                self.expect(",")
-        self.advance()
-        return params, simple
+        params = self.parse_list(")", lambda: self.parse_binding_element(names, ")"))
+        return params, all([param.__class__ is Identifier for param in params])
 
     def parse_function_body(self, name, names, simple, unique):
         """Read `{ … }`; check the function's name and parameters by the mode its directives set."""
@@ -2738,15 +2708,13 @@ class ClassParser(FunctionParser):
                 self.declare("class", name)
         elif not may_be_nameless:
             self.unexpected()
-        if self.type == "extends":
-            self.advance()
+        if self.accept("extends"):
             superclass = self.parse_left_hand_side()
         self.expect("{")
         private_names = self.private_names = _PrivateNames(self.private_names)
         body, has_constructor = [], False
         while self.type != "}":
-            if self.type == ";":
-                self.advance()
+            if self.accept(";"):
                 continue
             member = self.parse_class_member(superclass is not None)
             if member.__class__ is MethodDefinition and member.kind == "constructor":
@@ -2776,16 +2744,13 @@ class ClassParser(FunctionParser):
         if self.private_names is None:
             raise self.undeclared_private(self.value, self.start)
         self.private_names.used.append((self.value, self.start))
-        node = self.finish_token(PrivateName(self.value))
-        self.advance()
-        return node
+        return self.take(PrivateName(self.value))
 
     def parse_class_member(self, is_derived):
         start, line, column = self.start, self.line, self.start - self.line_start
         static, key = False, None
         if self.is_name("static"):
-            word = self.finish_token(Identifier("static"))
-            self.advance()
+            word = self.take(Identifier("static"))
             if self.type == "{":
                 return self.parse_static_block(start, line, column)
             if self.type in ("(", "=", ";", "}"):
@@ -2813,8 +2778,7 @@ class ClassParser(FunctionParser):
         """
         kind, is_async = "method", False
         if self.type == "name" and self.value in ("get", "set", "async") and self.escaped_at != self.start:
-            word = self.finish_token(Identifier(self.value))
-            self.advance()
+            word = self.take(Identifier(self.value))
             if word.name == "async":
                 if self.newline or self.type not in _PROPERTY_KEYS and self.type != "*":
                     return kind, False, False, word
@@ -2823,10 +2787,7 @@ class ClassParser(FunctionParser):
                 return kind, False, False, word
             else:
                 return word.name, False, False, None
-        is_generator = self.type == "*"
-        if is_generator:
-            self.advance()
-        return kind, is_async, is_generator, None
+        return kind, is_async, self.accept("*"), None
 
     def parse_property_key(self, in_class=False):
         """Read a property name. Return (node, computed)."""
@@ -2837,8 +2798,7 @@ class ClassParser(FunctionParser):
             self.expect("]")
             return key, True
         if type in _IDENTIFIER_NAMES:
-            key = self.finish_token(Identifier(self.value))
-            self.advance()
+            key = self.take(Identifier(self.value))
         elif type == "string":
             key = self.parse_string()
         elif type == "number":
@@ -2848,8 +2808,7 @@ class ClassParser(FunctionParser):
         elif type == "private" and in_class:
             if self.value == "constructor":
                 raise self.error("Classes may not have a private field named '#constructor'")
-            key = self.finish_token(PrivateName(self.value))
-            self.advance()
+            key = self.take(PrivateName(self.value))
         else:
             self.unexpected()
         return key, False
@@ -2893,8 +2852,7 @@ class ClassParser(FunctionParser):
                 raise self.error(_STATIC_PROTOTYPE if name == "prototype" else
                                  "Classes may not have a field named 'constructor'", key.start)
         value = None
-        if self.type == "=":
-            self.advance()
+        if self.accept("="):
             saved = self.enter_function(_FunctionContext(
                 returns=False, super_property=True, forbids_arguments=True))
             value = self.parse_assignment()
@@ -2927,8 +2885,7 @@ class ExpressionParser(ClassParser):
         if self.type != ",":
             return expression
         expressions = [expression]
-        while self.type == ",":
-            self.advance()
+        while self.accept(","):
             expressions.append(self.parse_assignment(no_in))
         return self.finish_from(SequenceExpression(expressions), expression)
 
@@ -3037,10 +2994,8 @@ class ExpressionParser(ClassParser):
                 expression = self.parse_special_name()
                 self.depth -= 1
             else:
-                expression = Identifier(name)
                 start = self.start
-                self.finish_token(expression)
-                self.advance()
+                expression = self.take(Identifier(name))
                 if self.type == "=>" and self.arrow_at == start and not self.newline:
                     return self.parse_arrow([expression], start, expression.line, expression.column, False,
                                             self.no_in)
@@ -3106,8 +3061,7 @@ class ExpressionParser(ClassParser):
         return node
 
     def call_target(self, node, message):
-        """A call as a target, which is an error when sloppy code runs; any other expression is one at
-        once."""
+        """A call as a target: an error when sloppy code runs it; any other expression is one at once."""
         if self.strict or node.__class__ is not CallExpression:
             raise self.error(message, node.start)
         return MemberExpression(InvalidTarget(node).at(node), Identifier("call").at(node), False,
@@ -3128,9 +3082,7 @@ class ExpressionParser(ClassParser):
         if self.type == "name":
             if self.value in _SPECIAL_NAMES:
                 return self.parse_special_name(await_allowed=False)
-            node = self.finish_token(Identifier(self.value))
-            self.advance()
-            return node
+            return self.take(Identifier(self.value))
         handler = _OPERANDS.get(self.type)
         if handler is None or self.type in _UNARY_OPERATORS:
             self.unexpected()
@@ -3154,8 +3106,7 @@ class ExpressionParser(ClassParser):
             if type == ".":
                 self.advance()
                 if self.type == "name":
-                    member = self.finish_token(Identifier(self.value))
-                    self.advance()
+                    member = self.take(Identifier(self.value))
                 else:
                     member = self.parse_member_name(expression)
                 node = MemberExpression(expression, member, False, False)
@@ -3188,9 +3139,7 @@ class ExpressionParser(ClassParser):
     def parse_member_name(self, expression):
         """Read the property behind a dot."""
         if self.type in _IDENTIFIER_NAMES:
-            node = self.finish_token(Identifier(self.value))
-            self.advance()
-            return node
+            return self.take(Identifier(self.value))
         if self.type != "private":
             self.unexpected()
         if expression.__class__ is Super:
@@ -3202,8 +3151,7 @@ class ExpressionParser(ClassParser):
         self.advance()
         if self.type == "(":
             return CallExpression(expression, self.parse_arguments(), True)
-        if self.type == "[":
-            self.advance()
+        if self.accept("["):
             member = self.parse_expression()
             self.expect("]")
             return MemberExpression(expression, member, True, True)
@@ -3216,13 +3164,7 @@ class ExpressionParser(ClassParser):
         self.advance()
         arguments = []
         while self.type != ")":
-            if self.type == "...":
-                argument = self.parse_spread()
-                if self.type == ",":
-                    self.rest_commas.add(argument.start)
-            else:
-                argument = self.parse_assignment()
-            arguments.append(argument)
+            arguments.append(self.parse_argument())
             if self.type == ",":
                 self.advance()
             elif self.type != ")":
@@ -3232,6 +3174,15 @@ class ExpressionParser(ClassParser):
         self.advance()
         return arguments
 
+    def parse_argument(self):
+        """Read `a` or `...a`."""
+        if self.type != "...":
+            return self.parse_assignment()
+        argument = self.parse_spread()
+        if self.type == ",":
+            self.rest_commas.add(argument.start)
+        return argument
+
     def parse_spread(self):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
@@ -3240,8 +3191,7 @@ class ExpressionParser(ClassParser):
     def parse_new(self):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        if self.type == ".":
-            self.advance()
+        if self.accept("."):
             if not self.is_name("target"):
                 self.unexpected()
             if not self.function.new_target:
@@ -3260,8 +3210,7 @@ class ExpressionParser(ClassParser):
         return self.finish(NewExpression(callee, arguments), start, line, column)
 
     def parse_super(self):
-        node = self.finish_token(Super())
-        self.advance()
+        node = self.take(Super())
         if self.type == "(":
             allowed = self.function.super_call
         else:
@@ -3274,8 +3223,7 @@ class ExpressionParser(ClassParser):
         """Read import(…) or import.meta."""
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        if self.type == ".":
-            self.advance()
+        if self.accept("."):
             if not self.is_name("meta"):
                 self.unexpected()
             self.note_module_syntax("Cannot use 'import.meta' outside a module", start, True)
@@ -3288,12 +3236,10 @@ class ExpressionParser(ClassParser):
         self.advance()
         source = self.parse_assignment()
         options = None
-        if self.type == ",":
-            self.advance()
+        if self.accept(","):
             if self.type != ")":
                 options = self.parse_assignment()
-                if self.type == ",":
-                    self.advance()
+                self.accept(",")
         self.expect(")")
         return self.finish(ImportExpression(source, options), start, line, column)
 
@@ -3311,8 +3257,7 @@ class ExpressionParser(ClassParser):
         if name == "await" and not escaped and function.is_async and await_allowed:
             return self.parse_await()
         self.check_name(name, start)
-        node = self.finish_token(Identifier(name))
-        self.advance()
+        node = self.take(Identifier(name))
         if self.type == "=>" and self.arrow_at == start and not self.newline:
             return self.parse_arrow([node], start, node.line, node.column, False, self.no_in)
         return node
@@ -3324,8 +3269,7 @@ class ExpressionParser(ClassParser):
         following, value, newline = self.peek()
         if following == "function" and not newline:
             return self.parse_function_expression()
-        word = self.finish_token(Identifier("async"))
-        self.advance()
+        word = self.take(Identifier("async"))
         if self.type == "=>" and may_be_arrow and not self.newline:
             return self.parse_arrow([word], start, line, column, False, no_in)
         if not may_be_arrow or self.newline:
@@ -3379,36 +3323,24 @@ class LiteralParser(ExpressionParser):
     __slots__ = ()
 
     def parse_this(self):
-        node = self.finish_token(ThisExpression())
-        self.advance()
-        return node
+        return self.take(ThisExpression())
 
     def parse_null(self):
-        node = self.finish_token(NullLiteral())
-        self.advance()
-        return node
+        return self.take(NullLiteral())
 
     def parse_true(self):
-        node = self.finish_token(BooleanLiteral(True))
-        self.advance()
-        return node
+        return self.take(BooleanLiteral(True))
 
     def parse_false(self):
-        node = self.finish_token(BooleanLiteral(False))
-        self.advance()
-        return node
+        return self.take(BooleanLiteral(False))
 
     def parse_number(self):
         if self.octal_at == self.start and self.strict:
             raise self.error(self.octal_message)
-        node = self.finish_token(NumericLiteral(self.value))
-        self.advance()
-        return node
+        return self.take(NumericLiteral(self.value))
 
     def parse_bigint(self):
-        node = self.finish_token(BigIntLiteral(self.value))
-        self.advance()
-        return node
+        return self.take(BigIntLiteral(self.value))
 
     def parse_string(self):
         if self.octal_at == self.start and self.strict:
@@ -3461,14 +3393,11 @@ class LiteralParser(ExpressionParser):
         while self.type != ")":
             if self.type == "...":
                 arrow_only, wrong_at = True, self.start
-                elements.append(self.parse_rest([], "Rest parameter may not have a default initializer"))
-                if self.type == ",":
-                    raise self.error("Rest parameter must be last formal parameter")
+                elements.append(self.parse_rest([], ")"))
                 break
             elements.append(self.parse_assignment())
-            if self.type != ",":
+            if not self.accept(","):
                 break
-            self.advance()
             if self.type == ")":
                 arrow_only, wrong_at = True, self.start
         self.expect(")")
@@ -3493,17 +3422,7 @@ class LiteralParser(ExpressionParser):
         self.advance()
         elements = []
         while self.type != "]":
-            if self.type == ",":
-                self.advance()
-                elements.append(None)
-                continue
-            if self.type == "...":
-                element = self.parse_spread()
-                if self.type == ",":
-                    self.rest_commas.add(element.start)
-            else:
-                element = self.parse_assignment()
-            elements.append(element)
+            elements.append(None if self.type == "," else self.parse_argument())
             if self.type != "]":
                 self.expect(",")
         self.advance()
@@ -3552,8 +3471,7 @@ class LiteralParser(ExpressionParser):
                 if key is not None and self.type in (",", "}", "="):
                     return self.parse_shorthand(key)
             else:
-                key = self.finish_token(Identifier(self.value))
-                self.advance()
+                key = self.take(Identifier(self.value))
                 if self.type in (",", "}", "="):
                     return self.parse_shorthand(key)
         elif first == "*":
@@ -3610,70 +3528,54 @@ class DestructuringParser(LiteralParser):
         self.depth -= 1
         return node
 
-    def parse_binding_element(self, names):
-        """Read a target with an optional default value."""
+    def parse_binding_element(self, names, close):
+        """Read a target with an optional default value, or `...target`; the list goes on until `close`."""
+        if self.type == "...":
+            return self.parse_rest(names, close)
         target = self.parse_binding_target(names)
-        if self.type != "=":
+        if not self.accept("="):
             return target
-        self.advance()
         return self.finish_from(AssignmentPattern(target, self.parse_assignment()), target)
 
-    def parse_rest(self, names, default_message):
-        """Read `...target`."""
+    def parse_rest(self, names, close):
+        """Read `...target`, the last part of a list of parameters or of a pattern, before `close`."""
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
         node = self.finish(RestElement(self.parse_binding_target(names)), start, line, column)
         if self.type == "=":
-            raise self.error(default_message)
+            raise self.error("Rest parameter may not have a default initializer" if close == ")"
+                             else _BAD_TARGET)
+        if close == "}" and node.argument.__class__ is not Identifier:
+            raise self.error("`...` must be followed by an identifier in declaration contexts",
+                             node.argument.start)
+        if self.type == ",":
+            raise self.error("Rest parameter must be last formal parameter" if close == ")"
+                             else "Rest element must be last element")
         return node
 
     def parse_array_binding(self, names):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        elements = []
-        while self.type != "]":
-            if self.type == ",":
-                self.advance()
-                elements.append(None)
-                continue
-            if self.type == "...":
-                elements.append(self.parse_rest(names, _BAD_TARGET))
-                if self.type != "]":
-                    raise self.error("Rest element must be last element")
-                break
-            elements.append(self.parse_binding_element(names))
-            if self.type != "]":
-                self.expect(",")
-        self.advance()
+        elements = self.parse_list(
+            "]", lambda: None if self.type == "," else self.parse_binding_element(names, "]"))
         return self.finish(ArrayPattern(elements), start, line, column)
 
     def parse_object_binding(self, names):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        properties = []
-        while self.type != "}":
-            if self.type == "...":
-                rest = self.parse_rest(names, _BAD_TARGET)
-                if rest.argument.__class__ is not Identifier:
-                    raise self.error("`...` must be followed by an identifier in declaration contexts",
-                                     rest.argument.start)
-                properties.append(rest)
-                if self.type != "}":
-                    raise self.error("Rest element must be last element")
-                break
-            properties.append(self.parse_binding_property(names))
-            if self.type != "}":
-                self.expect(",")
-        self.advance()
+        properties = self.parse_list("}", lambda: self.parse_binding_property(names))
         return self.finish(ObjectPattern(properties), start, line, column)
 
     def parse_binding_property(self, names):
+        if self.type == "...":
+            return self.parse_rest(names, "}")
         start, line, column = self.start, self.line, self.start - self.line_start
         is_name = self.type == "name"
         key, computed = self.parse_property_key()
-        if self.type == ":":
-            self.advance()
-            value = self.parse_binding_element(names)
+        if self.accept(":"):
+            if self.type == "...":
+                self.unexpected()
+            value = self.parse_binding_element(names, "}")
             return self.finish(Property(key, value, "init", computed, False, False), start, line, column)
         if not is_name:
             self.unexpected()
@@ -3681,8 +3583,7 @@ class DestructuringParser(LiteralParser):
             self.check_name(key.name, start, binding=True)
         names.append(key)
         value = key
-        if self.type == "=":
-            self.advance()
+        if self.accept("="):
             value = self.finish_from(AssignmentPattern(key, self.parse_assignment()), key)
         return self.finish_from(Property(key, value, "init", False, True, False), key)
 
@@ -3792,14 +3693,14 @@ class JSParser(DestructuringParser):
             if self.type == "name":
                 local = self.parse_imported_binding()
                 specifiers.append(self.finish_from(ImportDefaultSpecifier(local), local))
-                if self.type == ",":
-                    self.advance()
+                if self.accept(","):
                     if self.type not in ("*", "{"):
                         self.unexpected()
             if self.type == "*":
                 specifiers.append(self.parse_namespace_import())
             elif self.type == "{":
-                self.parse_specifiers(specifiers, self.parse_import_specifier)
+                self.advance()
+                specifiers += self.parse_list("}", self.parse_import_specifier)
             elif not specifiers:
                 self.unexpected()
             self.expect_word("from")
@@ -3831,15 +3732,6 @@ class JSParser(DestructuringParser):
         self.expect_word("as")
         return self.finish(ImportNamespaceSpecifier(self.parse_imported_binding()), start, line, column)
 
-    def parse_specifiers(self, specifiers, parse_one):
-        """Read `{ one, two }` into specifiers."""
-        self.expect("{")
-        while self.type != "}":
-            specifiers.append(parse_one())
-            if self.type != "}":
-                self.expect(",")
-        self.advance()
-
     def parse_module_name(self):
         """Read a ModuleExportName: an identifier name, or a string of well-formed Unicode."""
         if self.type == "string":
@@ -3850,9 +3742,7 @@ class JSParser(DestructuringParser):
             return node
         if self.type not in _IDENTIFIER_NAMES:
             self.unexpected()
-        node = self.finish_token(Identifier(self.value))
-        self.advance()
-        return node
+        return self.take(Identifier(self.value))
 
     def parse_import_specifier(self):
         is_binding = self.type == "name"
@@ -3875,19 +3765,14 @@ class JSParser(DestructuringParser):
             self.unexpected()
         source = self.parse_string()
         attributes, seen = [], set()
-        if self.type == "with":
-            self.advance()
+        if self.accept("with"):
             self.expect("{")
-            while self.type != "}":
-                attribute = self.parse_import_attribute()
-                name = attribute.key.name if attribute.key.__class__ is Identifier else attribute.key.value
-                if name in seen:
-                    raise self.error(f"Import attributes has a duplicate key '{name}'", attribute.start)
-                seen.add(name)
-                attributes.append(attribute)
-                if self.type != "}":
-                    self.expect(",")
-            self.advance()
+            attributes = self.parse_list("}", self.parse_import_attribute)
+        for attribute in attributes:
+            name = attribute.key.name if attribute.key.__class__ is Identifier else attribute.key.value
+            if name in seen:
+                raise self.error(f"Import attributes has a duplicate key '{name}'", attribute.start)
+            seen.add(name)
         self.consume_semicolon()
         return source, attributes
 
@@ -3922,8 +3807,7 @@ class JSParser(DestructuringParser):
         return self.finish(node, start, line, column)
 
     def parse_export_default(self):
-        self.export_name(self.finish_token(Identifier("default")))
-        self.advance()
+        self.export_name(self.take(Identifier("default")))
         following, _, newline = self.peek() if self.is_name("async") else (None, None, None)
         if self.type == "function" or following == "function" and not newline:
             return ExportDefaultDeclaration(self.parse_function_declaration(True))
@@ -3945,9 +3829,9 @@ class JSParser(DestructuringParser):
         return ExportAllDeclaration(exported, source, attributes)
 
     def parse_export_list(self):
-        specifiers = []
         locals_read = []
-        self.parse_specifiers(specifiers, lambda: self.parse_export_specifier(locals_read))
+        self.advance()
+        specifiers = self.parse_list("}", lambda: self.parse_export_specifier(locals_read))
         if self.is_name("from"):
             self.advance()
             source, attributes = self.parse_module_source()
@@ -4052,8 +3936,7 @@ def parse_eval(source, strict, private_names, **allowed):
 
 
 def parse_lone_expression(source, may_await=False):
-    """Parse a text that is one expression, such as `{a: 1}` at a prompt, as a script of one statement.
-    Return its Program; raise JSSyntaxError."""
+    """Parse one expression, such as `{a: 1}`, as a script of one statement; raise JSSyntaxError."""
     parser = JSParser(python_text(source))
     parser.function.is_async = may_await
 
@@ -4256,8 +4139,7 @@ class EvalSite:
         return function
 
     def conflict(self, name):
-        """Whether a `var` of its text may not have that name, for a lexical one between it and its
-        function."""
+        """Whether a lexical name between its text and its function forbids a `var` of that name."""
         scope, last = self.scope, self.var_scope
         while scope is not None:
             kind = getattr(scope.names.get(name), "kind", None)
@@ -4430,8 +4312,7 @@ class ScopeAnalyzer:
         return top
 
     def analyze_eval(self, program, site):
-        """The text of a direct eval (19.2.1.3). Its `var` and functions belong to the function around, unless
-        it is strict."""
+        """The text of a direct eval (19.2.1.3). Its `var` belong to the function around unless strict."""
         self.counts, self.is_dynamic = dict(site.counts), True
         top = self.scope = program.scope = FunctionScope(site.scope, program, "function")
         top.is_arrow, top.site = True, site
@@ -4985,8 +4866,7 @@ class ScopeAnalyzer:
         return found
 
     def show_to_eval(self, node, scope, region):
-        """Every variable that a direct eval can see lives in a Cell, and so does what it must know by
-        itself."""
+        """Puts every variable that a direct eval can see into a Cell, and what else it must know."""
         if scope.function.kind != "module":
             self.resolve("arguments", scope)
         place, seen = scope, set()
@@ -5219,8 +5099,7 @@ def source_type(variable, source):
 
 
 def is_own_step(variable, source):
-    """Whether a source is `v++`, `v += step` or the like of the variable itself, not of another one whose
-    new value it takes over."""
+    """Whether a source is `v++`, `v += step` or the like of the variable itself."""
     if isinstance(source, UpdateExpression):
         target = source.argument
     elif isinstance(source, AssignmentExpression) and source.operator != "=":
@@ -5242,14 +5121,12 @@ def is_counter(variable):
 
 
 class LoopBound:
-    """What is known where a for loop steps its variable: that the loop's test held for it. Left on the
-    step expression by note_loop_bound()."""
+    """What a for loop's test says where the loop steps its variable: see note_loop_bound()."""
 
     __slots__, __init__ = attributes("limit loop")
 
     def range_of(self, variable, source):
-        """The range after the step, or None if anything between the test and the step may have changed
-        the variable."""
+        """The range after the step; None if the variable may change between the test and the step."""
         first, last = self.loop.test.start, self.loop.end
         if variable.remote:
             return None
@@ -5651,8 +5528,7 @@ def guard_key(key):
 
 
 class Guard:
-    """What assignments consult. keys: GUARDED_KEYS, or everything; index: whether an array index is
-    among them."""
+    """What assignments consult: `keys` (GUARDED_KEYS or everything), `index` (are indices among them?)."""
 
     keys = GUARDED_KEYS
     index = False
@@ -6233,8 +6109,7 @@ def argument_range(function):
 
 
 def fitted_arguments(args, least, most):
-    """A script's arguments for a Python function that takes so many: those past the last are dropped,
-    missing ones are undefined."""
+    """Arguments for a Python function that takes so many: extra ones dropped, missing ones undefined."""
     return args[:most] + (undefined,) * (least - len(args))
 
 
@@ -7263,8 +7138,7 @@ def species_constructor(obj, default):
 
 @runtime_helper
 def strict_equal(x, y):
-    """IsStrictlyEqual (7.2.15). Python's == is right except that it takes True for 1, and for a float on the
-    left 2.0 for 2n."""
+    """IsStrictlyEqual (7.2.15). Python's == is right except that True equals 1, and 2.0 equals 2n."""
     return x == y and (type(x) is type(y) or type(x) in NUMBER_TYPES and type(y) in NUMBER_TYPES)
 
 
@@ -7634,8 +7508,7 @@ class IteratorRecord:
             raise JSTypeError(f"{display(result)} is not an object")
 
     def abandon(self, error):
-        """IteratorClose with a throw completion: errors of `return` are lost; nothing is run when
-        the script is being stopped."""
+        """IteratorClose with a throw completion: errors of `return` are lost."""
         if self.done or isinstance(error, (Interrupted, GeneratorExit)):
             return
         if isinstance(error, GeneratorReturn):
@@ -7942,8 +7815,7 @@ def template_item(node):
 
 
 class NodeMaker:
-    """The state of the generator for one function, and constructors of `ast` nodes, which get the place in
-    the script that is being translated."""
+    """The generator's state for one function, and constructors of `ast` nodes with their positions."""
 
     def __init__(self, unit, scope, outer=None):
         self.unit = unit
@@ -8120,8 +7992,7 @@ class FunctionEmitter(NodeMaker):
         return self.often or bool(self.jumps)
 
     def knows_itself(self, scope):
-        """Whether a function may be asked for `arguments.callee`: then it gets itself as a keyword
-        argument."""
+        """Whether `arguments.callee` may be asked for: the function gets itself as a keyword argument."""
         return scope.uses_arguments and not scope.strict and scope.node.simple_params \
             and "callee" in self.unit.source
 
@@ -8654,8 +8525,7 @@ class StatementEmitter(FunctionEmitter):
             self.emit_store(node.scope.var_copy, self.load(node.id), True)
 
     def store_for_eval(self, scope, name, *value):
-        """Declares a `var` of a direct eval in the function around, as an expression; with a value, sets
-        it."""
+        """Declares a `var` of a direct eval in the function around; with a value, sets it."""
         outer = scope.site.var_scope
         if outer is None:
             return self.call("put_global", self.const(name), *value, self.const(False)) if value \
@@ -8730,8 +8600,7 @@ class StatementEmitter(FunctionEmitter):
         return self.node(ast.If, test, then, orelse)
 
     def long_if(self, chain):
-        """A chain of `else if` in steps, since CPython limits how deep they nest: a flag says whether
-        one of them applied already."""
+        """A chain of `else if` in steps, since CPython limits nesting: a flag tells whether one applied."""
         open_ = self.temporary()
         self.emit_assign(open_, self.const(True))
 
@@ -9387,8 +9256,7 @@ class DestructuringEmitter(LoopEmitter):
                 self.name(untouched))
 
     def is_unseen(self, element, assigned):
-        """Whether an element of a pattern is a variable that only this function sees, and whose store cannot
-        fail."""
+        """Whether an element of a pattern is a variable that only this function sees, and cannot fail."""
         variable = element.scope if isinstance(element, Identifier) else None
         return type(variable) is Variable and not variable.captured and not variable.is_global \
             and not (assigned and (variable.early or self.is_constant(variable)))
@@ -10038,8 +9906,7 @@ class OperatorEmitter(ClassEmitter):
     stable_left = False
 
     def pair(self, left, right):
-        """-> (left again, left first, right again, right first): a variable on the left is read before
-        the right side can change it."""
+        """-> (left again, left first, right again, right first): the left is read before the right runs."""
         simple = isinstance(right, (ast.Name, ast.Constant))
         if isinstance(left, ast.Name) and not simple and not self.stable_left:
             temp = self.temporary()
@@ -10377,8 +10244,7 @@ class AssignmentEmitter(OperatorEmitter):
             self.put_into_list(obj, key, infer(target.property), value)
 
     def is_exchange(self, node):
-        """Whether `[a, b] = [b, a]` and the like can do without an array: its parts have nothing in them that
-        may not be translated twice."""
+        """Whether `[a, b] = [b, a]` or the like needs no array: all its parts can be translated twice."""
         left, right = node.left, node.right
         return len(left.elements) <= len(right.elements) <= 8 \
             and all(isinstance(part, (Identifier, MemberExpression)) for part in left.elements) \
@@ -10633,8 +10499,7 @@ class CallEmitter(AssignmentEmitter):
         return self.member(obj, node)
 
     def member(self, obj, node, key=None):
-        """Reads a property of the value `obj`; `key` is the code of a computed key, where there is one
-        already."""
+        """Reads a property of the value `obj`; `key`: the code of a computed key that is there already."""
         prop = node.property
         if isinstance(prop, PrivateName):
             self.line, self.column = prop.line, prop.column
@@ -10697,15 +10562,13 @@ class CallEmitter(AssignmentEmitter):
                            "else len({a}) if type({a}) is str else get_length({a})", a=a, first=first)
 
     def element(self, obj, key):
-        """obj[key] for a variable or constant that is a non-negative int: straight into the list of an
-        array."""
+        """obj[key] for a variable or constant that is a non-negative int, straight from an array's list."""
         a, first = self.reusable(obj)
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
 
     def computed_element(self, obj, key, kind, is_stable):
-        """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`, a
-        variable."""
+        """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`."""
         before = []
         if not is_stable:
             temp = self.temporary()
@@ -10834,8 +10697,7 @@ class CallEmitter(AssignmentEmitter):
                      [self.node(ast.Expr, slow)])
 
     def direct_eval(self, node):
-        """eval(…): its text gets the Cells of all that is around it. `this` may not be there yet in a
-        constructor."""
+        """eval(…): its text gets all Cells around it. In a constructor `this` may be missing still."""
         site = node.scope
         function = site.this_function()
         if function.kind != "script":
@@ -10950,8 +10812,7 @@ class CallEmitter(AssignmentEmitter):
         return self.call("callee", function, self.const(self.text(callee))), self.name(this)
 
     def plain_callee(self, callee, optional):
-        """The Python function of a callee that is not a member. Leaves the temporary of a DynamicName in
-        `found`."""
+        """The Python function of a callee that is no member. Puts a DynamicName's temporary in `found`."""
         if type(callee.scope if isinstance(callee, Identifier) else None) is DynamicName:
             self.found = self.temporary()
             found = self.found
@@ -11260,8 +11121,7 @@ def is_call_of_math(node):
 
 
 def may_change_arrays(body):
-    """Whether a loop's body calls something, or writes to properties: an array that is iterated may get
-    holes."""
+    """Whether a loop's body calls something or writes to properties: arrays may get holes then."""
     return any(
         isinstance(node, (CallExpression, NewExpression, TaggedTemplateExpression, YieldExpression,
                           AwaitExpression,
@@ -11277,8 +11137,7 @@ def in_int32(kind):
 
 
 def chain_length(node):
-    """How deep a chain of operators, members and calls goes down its left side; counted up to just
-    over MAX_EXPRESSION_DEPTH."""
+    """How deep operators, members and calls nest on the left, up to just over MAX_EXPRESSION_DEPTH."""
     depth = 0
     while True:
         if isinstance(node, (BinaryExpression, LogicalExpression)):
@@ -11337,8 +11196,7 @@ def jumps_out(body):
 
 
 def grouped_cases(cases):
-    """The cases of a switch in groups that share their statements, if none falls through into the next one,
-    and `default` comes last; else None."""
+    """A switch's cases in groups that share statements; None if one falls through or follows `default`."""
     groups, current = [], []
     for index, case in enumerate(cases):
         current.append(case)
@@ -11982,8 +11840,7 @@ def protect(realm, *intrinsics):
 
 
 def any_arguments(impl):
-    """impl(realm, this, ...) for any list of arguments: nearly all take one already, and are returned as
-    they are."""
+    """impl(realm, this, ...) for any list of arguments: impl itself if it takes any."""
     least, most = argument_range(impl)
     if least <= 2 and most == sys.maxsize:
         return impl
@@ -11999,8 +11856,7 @@ class BuiltinTable:
     __init__ = constructor("target receiver=None; entries=[]")
 
     def method(self, key, length=0, receiver=None, flags=HIDDEN_ATTRS, name=None):
-        """Declares impl(realm, this, *args). `receiver`: a class that `this` must be an instance
-        of (default: the table's own; False for none)."""
+        """Declares impl(realm, this, *args). `receiver`: class of `this` (False: any; None: table's)."""
         def declare(impl):
             if name is not None:
                 label = name
@@ -12025,8 +11881,7 @@ class BuiltinTable:
         return declare
 
     def methods(self, **impls):
-        """Declares functions that are one expression each: name=lambda realm, this, …. The length is the
-        number of named arguments."""
+        """Declares one-expression functions: name=lambda realm, this, …. Named arguments make the length."""
         for key, impl in impls.items():
             self.method(key, impl.__code__.co_argcount - 2)(impl)
 
@@ -12177,8 +12032,7 @@ def proto_from(realm, new_target, intrinsic):
 
 
 def peek(obj, key, hidden=undefined):
-    """The value of a data property, own or inherited, without running any script: `hidden`
-    where there is an accessor or a Proxy."""
+    """The value of a data property, own or inherited, without running any script; else `hidden`."""
     while obj is not None and not isinstance(obj, JSProxyBase):
         own = obj.get_own(key)
         if own is not None:
@@ -12468,8 +12322,7 @@ def object_define_property(realm, this, obj=undefined, key=undefined, attributes
 
 
 def enumerable_own(realm, value, pick):
-    """EnumerableOwnProperties (7.3.24): [pick(key, value)] over an object's string keys; `pick`
-    None gives the keys alone."""
+    """EnumerableOwnProperties (7.3.24): [pick(key, value)] by string keys; `pick` None: the keys."""
     obj = to_object(realm, value)
     if is_plain(obj):
         keys = [key for key in order_keys(obj.props) if type(key) is str]
@@ -12732,8 +12585,7 @@ FUNCTION.constructor(1, call=True)(compile_dynamic("normal", "FunctionPrototype"
 
 
 def declare_function_class(name, kind, instances):
-    """GeneratorFunction and its like (27.3, 27.4, 27.7); `instances` names the intrinsic that is
-    the `prototype` of their prototype, or is None."""
+    """GeneratorFunction and its like (27.3, 27.4, 27.7); `instances`: intrinsic of their prototype."""
     table = BuiltinClass(name, parent="FunctionPrototype", base="Function", tag=name,
                          is_global=False)
     table.constructor(1, call=True)(compile_dynamic(kind, name + "Prototype"))
@@ -12957,8 +12809,7 @@ class JSErrorObject(JSObject):
 
 
 class LazyStackAccess:
-    """Stands as getter or setter of `stack` until that is an ordinary property: what a walk along
-    prototypes meets."""
+    """Stands as getter or setter of `stack`, for walks along prototypes, until that is a plain property."""
 
     def __init__(self, fn):
         self.fn = fn
@@ -13295,8 +13146,7 @@ def number_in_radix(value, radix):
 
 
 def large_in_radix(value, radix):
-    """A Number of 2^53 or more: digits beyond its precision are zeros. In floating point, as V8
-    does it, so that the last digits agree."""
+    """A Number from 2^53 up; digits past its precision are zeros. In floating point, as in V8."""
     value, digits = float(value), []
     while value / radix >= 2 ** 53:
         value /= radix
@@ -13897,8 +13747,7 @@ def local_zone_name():
 
 @functools.cache
 def windows_zone():
-    """The zone of the machine where the system's own functions know neither the past nor the time after
-    2038, which is Windows; or None."""
+    """The machine's zone on Windows, whose own functions do not know the past; elsewhere None."""
     return load_zone(local_zone_name()) if winreg is not None else None
 
 
@@ -14005,8 +13854,7 @@ _MONTH_PREFIXES = [name[:3].lower() for name in MONTH_NAMES]
 
 
 def parse_date(text):
-    """Date.parse: a time value, or NaN. ISO dates, what toString() and toUTCString() write, and
-    the loose forms that V8 takes."""
+    """Date.parse: a time value, or NaN. ISO dates, toString(), toUTCString(), and V8's loose forms."""
     match = _ISO_DATE.match(text)
     if match is not None and match["year"] != "-000000":
         return parse_iso_date(match)
@@ -14546,8 +14394,7 @@ def string_last_index_of(realm, this, search=undefined, position=undefined, *_):
 
 
 def last_position(text, search, end):
-    """text.rfind(search, 0, end), which CPython does in quadratic time: long texts are searched backwards as
-    str.find() does it, piece by piece."""
+    """text.rfind(search, 0, end) in linear time: long texts are searched backwards piece by piece."""
     if len(search) * end <= SLICE_LENGTH << 8:
         return text.rfind(search, 0, end)
     turned, step = search[::-1], max(SLICE_LENGTH, 4 * len(search))
@@ -15460,8 +15307,7 @@ MIN_SORTED_BY_KEYS = 8
 
 
 def subtracting_terms(comparator):
-    """[(property, sign)] of a comparator that only subtracts properties of its arguments (or, with
-    the property None, the arguments), else None."""
+    """[(property or None, sign)] of a comparator that only subtracts its arguments' properties, else None."""
     info = comparator.info if type(comparator) is JSFunction else None
     if info is None or info.text is None:
         return None
@@ -15482,8 +15328,7 @@ def subtracting_terms(comparator):
 
 
 def sort_keys(values, name, sign):
-    """sign × the number at the property `name` of each value; None unless all are finite numbers
-    that can be read without running any script."""
+    """sign × the number at the property `name` of each value; None unless all can be read without scripts."""
     if name is None:
         numbers = values
     elif type(name) is str:
@@ -16028,8 +15873,7 @@ def splice_in_place(realm, obj, length, start, deleted, items):
 
 
 def copied_items(realm, obj, length):
-    """All elements of an array-like as a Python list, holes as undefined; for the methods that
-    return a changed copy."""
+    """The elements of an array-like as a list, holes as undefined; for methods that return a changed copy."""
     check_array_length(length)
     if is_dense(obj) and len(obj.items) == length:
         return copied_list(obj.items)
@@ -16308,8 +16152,7 @@ ITERATED_LENGTHS = {}
 
 
 class JSArrayIterator(JSObject):
-    """An Array Iterator (23.1.5). `target` is None when it is finished; `kind` is "keys",
-    "values" or "entries"."""
+    """An Array Iterator (23.1.5); `target` is None at the end; `kind` is "keys", "values" or "entries"."""
 
     __slots__, __init__ = object_attributes("target kind; index=0")
     class_name = "Array Iterator"
@@ -16355,8 +16198,7 @@ WRAPPED_KEY_TYPES = frozenset((bool, float, JSBigInt))
 
 
 def collection_key(value):
-    """A value of WRAPPED_KEY_TYPES as a dict key that is equal where SameValueZero is: True is
-    not 1, 1n is not 1, and there is one NaN."""
+    """A value of WRAPPED_KEY_TYPES as a dict key with the equality of SameValueZero."""
     if type(value) is float:
         return value if value == value else NAN
     return type(value), value
@@ -16765,8 +16607,7 @@ def set_union(realm, this, other=undefined, *_):
 # -- Iterators of Map and Set ------------------------------------------------------------
 
 class JSCollectionIterator(JSObject):
-    """An iterator over `source`, a JSCollection, or None when it has come to the end; `kind` is
-    "keys", "values" or "entries"."""
+    """An iterator; `source` is a JSCollection, None at the end; `kind` is "keys", "values" or "entries"."""
 
     __slots__ = ("source", "kind", "position", "era")
 
@@ -16887,8 +16728,7 @@ iteration_protector("set_iteration_untouched", "SetIteratorPrototype", SetProtot
 
 
 def fast_iterator(realm, value):
-    """A Python iterator over a Map or a Set, or over an iterator of one, where no script can
-    tell; else None."""
+    """A Python iterator over a Map, a Set or an iterator of one, where no script can tell; else None."""
     kind = type(value)
     if kind not in COLLECTION_TYPES or value.attrs is not None or SYM_ITERATOR in value.props:
         return None
@@ -16972,8 +16812,7 @@ declare_weak_collection(WEAK_MAP, "set", weak_map_set, True)
 
 
 def declare_insertion(table, has, get):
-    """getOrInsert and getOrInsertComputed of Map or WeakMap: the value of a key, which is inserted if it is
-    new."""
+    """getOrInsert and getOrInsertComputed of Map or WeakMap: insert a value where the key is new."""
     def check(realm, key):
         if table is WEAK_MAP and not can_be_held_weakly(realm, key):
             raise JSTypeError("Invalid value used as weak map key")
@@ -17164,8 +17003,7 @@ def detach_buffer(buffer):
 
 
 def bytes_of(value):
-    """The bytes of an ArrayBuffer or of a view of one, as a writable memoryview; else None. What
-    is detached has none."""
+    """The bytes of an ArrayBuffer or of a view as a writable memoryview; else, or detached, None."""
     if isinstance(value, JSArrayBuffer):
         return memoryview(b"" if value.data is None else value.data)
     if isinstance(value, (JSTypedArray, JSDataView)):
@@ -17368,8 +17206,7 @@ NO_ELEMENT = sys.maxsize
 
 
 def element_index(key):
-    """CanonicalNumericIndexString (7.1.21): -1 for keys that are ordinary, else an index, which
-    may lie outside of the array."""
+    """CanonicalNumericIndexString (7.1.21): -1 for ordinary keys, else an index, perhaps out of range."""
     if type(key) is not str or not key or key[0] not in "0123456789-IN":
         return -1
     index = array_index(key)
@@ -17810,8 +17647,7 @@ def sorted_elements(realm, this, comparator):
 
 
 def sort_numbers(view, is_float):
-    """Sorts a view of numbers in place: by value, with -0 below +0 and NaN last. Few of them are ever Python
-    objects at the same time."""
+    """Sorts a view of numbers in place, -0 below +0 and NaN last, with few Python objects at a time."""
     runs, count, negative = [], 0, 0
     for piece in sliced(view):
         values = piece.tolist()
@@ -17948,8 +17784,7 @@ class ArrayLikeValues:
 
 
 def values_of_source(realm, source):
-    """What `from` and the constructors take: the list of an iterable's values, or the elements of
-    an array-like, lazily."""
+    """What `from` and the constructors take: an iterable's values, or an array-like's elements."""
     method = get_method(realm, source, SYM_ITERATOR)
     if method is not undefined:
         if type(source) is JSArray and not source.props and source.attrs is None \
@@ -18062,8 +17897,7 @@ protector("typed_array_iteration_untouched", TypedArrayPrototype=(SYM_ITERATOR,)
 
 
 def iterate_typed_array(realm, array):
-    """A Python iterator over a typed array's elements, or None where a script could tell that
-    its Symbol.iterator method is not called."""
+    """A Python iterator over a typed array, or None where a script could tell the difference."""
     if array.props or array.attrs is not None or not realm.array_iteration_untouched \
             or array.proto is not getattr(realm, array.kind.name + "Prototype") \
             or not realm.typed_array_iteration_untouched:
@@ -18381,8 +18215,7 @@ SETTLING_INFO = FunctionInfo("", 1)
 
 
 class PromiseCapability:
-    """A PromiseCapability Record (27.2.1.1). Its functions are None for a promise of the
-    engine's own, which is then settled directly."""
+    """A PromiseCapability Record (27.2.1.1); without functions for a promise of the engine's own."""
 
     __slots__, __init__ = attributes("realm promise resolve_function=None reject_function=None")
 
@@ -18649,8 +18482,7 @@ class PromiseGathering:
         return len(self.values) - 1
 
     def element(self, index, wrap=None, called=None):
-        """The function that stores the outcome at `index`, once. Functions that get the same
-        list `called` count as one."""
+        """The function that stores the outcome at `index`. Of those with one list `called`, one runs."""
         called = [] if called is None else called
 
         def store(this, value=undefined, *_):
@@ -18939,8 +18771,7 @@ def yield_delegate(realm, iterable):
 
 
 def delegation(realm, record, is_async, resume=None):
-    """`yield*` (15.5.5, step 5); in an async generator it awaits what it gets. `resume` does without result
-    objects what `next` does."""
+    """`yield*` (15.5.5, step 5); awaits in an async generator. `resume` makes no result objects."""
     iterator, received, mode = record.iterator, undefined, "next"
     while True:
         if mode == "next" and resume is not None:
@@ -19010,8 +18841,7 @@ class JSWrappedIterator(JSObject):
 
 
 def close_all(records, error=None):
-    """IteratorCloseAll: those that are not done, the last first. Raises the first error of `return`, unless
-    `error` is one already."""
+    """IteratorCloseAll, the last first. Raises the first error of `return` unless `error` is one."""
     for record in reversed(records):
         try:
             if error is None or isinstance(error, GeneratorReturn):
@@ -19724,8 +19554,7 @@ def async_step(record, result):
 
 @runtime_helper
 def async_close(record, wrap):
-    """AsyncIteratorClose with a normal completion (7.4.11); a Python generator to yield from.
-    `wrap`: the caller is an async generator."""
+    """AsyncIteratorClose with a normal completion (7.4.11). `wrap`: for an async generator."""
     if record.done:
         return
     record.done = True
@@ -19804,8 +19633,7 @@ def async_from_array_like(realm, ctor, source, mapper, receiver):
 
 @runtime_helper
 def use_resource(realm, resources, value, is_async):
-    """AddDisposableResource: notes (value, whether its disposal is awaited, function or None); gives the
-    value."""
+    """AddDisposableResource: notes (value, is its disposal awaited, function or None); gives the value."""
     if value is undefined or value is null:
         if is_async:
             resources.append((value, True, None))
@@ -20061,8 +19889,7 @@ def object_maker(realm, mend, has_null, has_escapes):
 
 
 def json_parse(realm, text):
-    """The value that a JSON text (a str, of code units) stands for, without a reviver; raises
-    JSSyntaxError."""
+    """The value of a JSON text (a str of code units), without a reviver; raises JSSyntaxError."""
     parser = JSONParser(realm, text)
     start = _JSON_SPACE.match(text).end()
     large = len(text) > MIN_JSON_VALUES_IN_PARTS \
@@ -20345,8 +20172,7 @@ _JSON_PIECE = re.compile(rf"""[\s,:]*({_JSON_TEXT}|[][{{}}]|[^][\s,:{{}}"]+)""")
 
 
 def json_sources(text):
-    """What a valid JSON text is made of: a list of what is in an array, a dict of what is in an object, or
-    the source text of another value."""
+    """A valid JSON text in parts: a list for an array, a dict for an object, else the value's own text."""
     result = []
     stack, key = [result], None
     for piece in map(operator.itemgetter(1), _JSON_PIECE.finditer(text)):
@@ -20367,8 +20193,7 @@ def json_sources(text):
 
 
 def internalize(realm, holder, name, reviver, source):
-    """InternalizeJSONProperty (25.5.1.1). `source`: see json_sources(); None where a reviver put something
-    else."""
+    """InternalizeJSONProperty (25.5.1.1). `source`: see json_sources(); None for what a reviver put in."""
     value = holder.get(name)
     context = {}
     if isinstance(value, JSObject):
@@ -20600,8 +20425,7 @@ class JSONWriter:
         self.out = []
 
     def write_property(self, holder, key, value, before):
-        """SerializeJSONProperty (25.5.2.2) for a value already read: writes its text behind the text
-        `before`; False for undefined."""
+        """SerializeJSONProperty (25.5.2.2) of a value: its text behind `before`; False for undefined."""
         if isinstance(value, JSObject) or type(value) is JSBigInt:
             to_json = get_v(self.realm, value, "toJSON")
             if is_callable(to_json):
@@ -20829,8 +20653,7 @@ def reflect_set_prototype_of(realm, this, target=undefined, proto=undefined, *_)
 # -- Proxy -------------------------------------------------------------------------------
 
 class JSProxy(JSProxyBase):
-    """A Proxy (10.5). `target` and `handler` are None once it is revoked. `fn` and `ctor` are set
-    when the target can be called or constructed."""
+    """A Proxy (10.5). `target` and `handler` are None once revoked; `fn` and `ctor` are the target's."""
 
     __slots__ = ("realm", "target", "handler", "fn", "ctor")
 
@@ -20849,8 +20672,7 @@ class JSProxy(JSProxyBase):
         return "Object" if self.fn is None else "Function"
 
     def trap(self, name):
-        """The target, and the handler's function of that name as a Python callable, or None: then
-        the target is asked itself."""
+        """The target, and the handler's function of that name, or None: the target is asked itself."""
         self.realm.poll()       # a Proxy may stand in a cycle of prototypes: walks come by here
         target, handler = self.target, self.handler
         if handler is None:
@@ -21717,8 +21539,7 @@ class Capture(Composite, fields="body index"):
 
 
 class Loop(Composite, fields="body minimum maximum greedy captures"):
-    """A quantified atom; `maximum` None means no limit. `captures` is the range of the numbers of
-    the groups in the body."""
+    """A quantified atom; `maximum` None: no limit. `captures`: the range of the numbers of groups inside."""
 
 
 class Border(RegExpNode, fields="kind lines words"):
@@ -22758,8 +22579,7 @@ class Growth:
         self.safe_length = min(self.safe_length, self.limit)
 
     def steps(self, node, rest, rest_first):
-        """The products for `node` followed by what takes `rest` and begins with `rest_first`
-        (None if it may be empty)."""
+        """The products for `node` followed by `rest`, which begins with `rest_first` (None: may be empty)."""
         kind = type(node)
         if kind is Sequence:
             for item in reversed(node.items):
@@ -23636,8 +23456,7 @@ class CompiledPattern:
         return known[1]
 
     def judge(self, text):
-        """The machine for a long subject: an object with the methods `match` and `search` of
-        `re` patterns, or None for ThreadedMatcher."""
+        """The machine for a long subject: has `match` and `search`, or is None for ThreadedMatcher."""
         if self.growth.affordable(text):
             return self.native
         if self.growth.guards and self.growth.affordable(text, True):
@@ -25817,8 +25636,7 @@ def locale_list(realm, locales):
 
 
 def canonical_tag(tag):
-    """CanonicalizeUnicodeLocaleId (6.2.3) of a text: en-US, zh-Hant-TW, de-u-co-phonebk; RangeError for
-    others."""
+    """CanonicalizeUnicodeLocaleId (6.2.3): en-US, zh-Hant-TW, de-u-co-phonebk; RangeError for others."""
     return tag if tag in locale_headers() else str(LanguageTag(tag))
 
 
@@ -25861,8 +25679,7 @@ def locale_matcher(option):
 
 
 def keyword_option(option, name):
-    """An option whose value is a type of a Unicode extension, such as "latn" and "gregory"; None without
-    it."""
+    """An option whose value is a type of a Unicode extension, such as "latn" or "gregory", or None."""
     return keyword_text(name, option(name, None, None))
 
 
@@ -26956,8 +26773,7 @@ def token_parts(settings, tokens, local, offset, zone):
 
 
 def formatted_date(value, settings):
-    """What format() returns. As in browsers, narrow spaces are wide ones there: many programs split at
-    them."""
+    """What format() returns: with plain spaces for narrow ones, as in browsers; programs split at them."""
     return join_parts(format_date_parts(value, settings)).replace("\u202f", " ")
 
 
@@ -28047,8 +27863,7 @@ _FORMAT = re.compile("%[sdifjoOc%]")
 
 
 def format_log(realm, values):
-    """The text of console.log(...values): printf-style directives in a first string, the rest
-    separated by spaces."""
+    """The text of console.log(...values): printf-style directives in the first, the rest with spaces."""
     values, parts = collections.deque(values), []
     if len(values) > 1 and type(values[0]) is str:
         template = values.popleft()
@@ -28785,10 +28600,8 @@ def url_attribute(name, read, write=None):
         return utf16(read(this.record))
 
     def setter(realm, this, value=undefined, *_):
-        try:
+        with contextlib.suppress(InvalidURL):
             write(this.record, web_text(value))
-        except InvalidURL:
-            pass
         if name == "search":
             this.query_changed()
         return undefined
@@ -29301,8 +29114,7 @@ def text_encoder_construct(realm, new_target, *_):
 
 
 class JSTextDecoder(JSObject):
-    """`decoder` is the codec's state in the middle of a stream, else None; `started` says whether
-    the byte order mark has been passed."""
+    """`decoder`: the codec's state within a stream, or None; `started`: the byte order mark was passed."""
 
     __slots__ = ("encoding", "fatal", "ignore_bom", "decoder", "started")
     class_name = "TextDecoder"
@@ -29765,8 +29577,7 @@ _METHOD_NAME = re.compile(r"(?:\.|\[[\"'])([\w$]+)(?:[\"']\])?$")
 
 
 def meant_method(realm, this, text):
-    """`. Did you mean X?` when `this` has a method whose name is almost the one in `text`, else "".
-    Runs no script."""
+    """`. Did you mean X?` for a method of `this` with nearly the name in `text`, else ""."""
     name = _METHOD_NAME.search(text)
     if name is None or realm is None or this is undefined or this is null:
         return ""
@@ -29780,8 +29591,7 @@ def meant_method(realm, this, text):
 
 
 def method_names(obj):
-    """Names of the functions that an object has or inherits, as far as they can be seen without running
-    script code."""
+    """Names of an object's functions, own and inherited, as far as no script has to run."""
     names = {}
     while obj is not None and not isinstance(obj, JSProxyBase):
         if len(obj.props) <= MAX_MEANT_NAMES:
@@ -30735,8 +30545,7 @@ class JSArguments(JSObject):
 
 
 class JSMappedArguments(JSArguments):
-    """An arguments object (10.4.4) whose elements are the parameters: `cells` has the Cell of each key
-    that still is one."""
+    """An arguments object (10.4.4) that follows the parameters: `cells` has the Cells of their keys."""
 
     __slots__ = ()
     exotic = True
@@ -30787,8 +30596,7 @@ def map_arguments(obj, *cells):
 
 @runtime_helper
 def make_arguments(realm, args, strict, callee=None):
-    """CreateUnmappedArgumentsObject (10.4.4.6), or of a sloppy function with its `callee` where it is
-    given."""
+    """CreateUnmappedArgumentsObject (10.4.4.6); with `callee` the one of a sloppy function."""
     obj = JSArguments(realm.ObjectPrototype, {str(i): value for i, value in enumerate(args)})
     obj.put("length", len(args), HIDDEN_ATTRS)
     obj.put(SYM_ITERATOR, realm.ArrayPrototype.get("values"), HIDDEN_ATTRS)
@@ -30867,8 +30675,7 @@ def default_constructor(realm, klass, derived):
 
 @runtime_helper
 def import_module(realm, specifier, referrer, options=undefined):
-    """import(…) (13.3.10): a promise of the module's namespace object. The module runs in a job of its
-    own."""
+    """import(…) (13.3.10): a promise of the module's namespace. The module runs in a job of its own."""
     promise = new_promise(realm)
 
     def evaluate(module):
@@ -31303,8 +31110,7 @@ class Module:
         self.state = "linked"
 
     def waiting_parents(self, found):
-        """GatherAvailableAncestors (16.2.1.5.3.3): adds to `found` the modules that only waited for this
-        one."""
+        """GatherAvailableAncestors (16.2.1.5.3.3): adds to `found` modules that only waited for this one."""
         for module in self.parents:
             if module not in found and module.root.failure is None:
                 module.pending -= 1
@@ -31347,8 +31153,7 @@ class ModuleMap:
         return self.linked(lambda fresh: self.parse(name, source, fresh))
 
     def linked(self, work):
-        """work(fresh), which loads a graph of modules and lists them; all of them are linked, or none
-        stays."""
+        """work(fresh), which loads a graph of modules; all of them get linked, or none stays."""
         fresh = []
         try:
             module = work(fresh)
@@ -31417,8 +31222,7 @@ class ModuleMap:
         return module.promise
 
     def evaluate_inner(self, module, stack, index):
-        """InnerModuleEvaluation (16.2.1.5.3.1); returns the next index. A cycle is on `stack` until its root
-        is through."""
+        """InnerModuleEvaluation (16.2.1.5.3.1); returns the next index. `stack` holds open cycles."""
         if module.state in ("waiting", "done"):
             if module.failure is not None:
                 raise JSError(module.failure[0])
@@ -31523,8 +31327,7 @@ _MODULE_WORDS = re.compile(r"\b(?:import|export)\b")
 
 
 def is_module(source):
-    """Whether a source text is a module: no script, but it has an import or export declaration, or
-    import.meta."""
+    """Whether a source is no script but a module: has import or export declarations or import.meta."""
     if not _MODULE_WORDS.search(source):
         return False
     try:
@@ -31742,8 +31545,7 @@ class Watchdog:
             self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
 
     def run(self):
-        """Looks at the entries every MEMORY_CHECK_SECONDS; sleeps when there have been none for a
-        while, so that short entries need not wake it."""
+        """Looks at the entries every MEMORY_CHECK_SECONDS; sleeps when there are none for a while."""
         idle, due = 0, time.monotonic()
         with self.condition:
             while True:
@@ -31848,8 +31650,7 @@ class Watchdog:
         self.stopping_until = now + STOPPING_SECONDS
 
     def collect(self):
-        """Collects garbage and gives what is free back to the system; the bytes by which the process
-        shrank."""
+        """Collects garbage and gives free memory back; returns by how many bytes the process shrank."""
         before = memory_used()
         COLLECTOR_PAUSES.collect_all()
         give_back_memory()
@@ -31859,8 +31660,7 @@ class Watchdog:
         return before - self.memory
 
     def settle(self, realm):
-        """After a stop for want of memory, in the thread that was stopped: a realm that still keeps too much
-        is told so."""
+        """After a stop for want of memory, in the stopped thread: a realm that keeps too much is told."""
         freed = self.collect()
         with self.condition:
             self.stopping_until = 0.0
@@ -32070,8 +31870,7 @@ class StackHeadroom:
             self.settle()
 
     def settle(self):
-        """Takes the room back when nobody uses it; at the very end of the stack that has to wait until
-        the script is left."""
+        """Takes the room back when nobody uses it, at the end of the stack as soon as the script is left."""
         if self.raised and not self.users:
             try:
                 sys.setrecursionlimit(self.limit)
@@ -32150,8 +31949,7 @@ def start_script_thread(function, *arguments, name=None):
 
 
 def on_script_thread(function, *arguments, on_interrupt=None):
-    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
-    Ctrl-C calls that and goes on waiting."""
+    """Runs a function on such a thread and returns or raises what it did. Ctrl-C calls on_interrupt."""
     outcome = []
     done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
 
@@ -32177,8 +31975,7 @@ def on_script_thread(function, *arguments, on_interrupt=None):
 
 
 def needs_deep_stack(method):
-    """Lets a method run on a thread for scripts when its caller's is not one and such a thread is
-    required."""
+    """Lets a method run on a thread for scripts if its caller's is not one and that is required."""
     @functools.wraps(method)
     def on_deep_stack(*arguments, **named):
         if not ScriptThread.required or isinstance(threading.current_thread(), ScriptThread):
@@ -32404,8 +32201,7 @@ class RealmBase:
         return JSObject(self.ObjectPrototype, props)
 
     def lazy_object(self, props, makers, subject=None):
-        """An object of which the properties that are LATER in the new dict `props` are
-        makers[key](realm, subject) when they are read."""
+        """An object whose LATER properties in the dict `props` are made by makers[key](realm, subject)."""
         return JSLazyObject(self.ObjectPrototype, props, (makers, self, subject))
 
     def bind(self, impl, info):
@@ -32484,8 +32280,7 @@ class RealmBase:
     # -- entering ----
 
     def interrupt_run(self, reason):
-        """Called by the watchdog: the entry that is running shall end, for want of "time" or "memory", or
-        (None) let others run for a moment."""
+        """Ends the running entry for want of "time" or "memory", or (None) lets others run for a moment."""
         if reason is not None:
             self.stop_reason = reason
             self.interruption = Interrupted()
@@ -32510,8 +32305,7 @@ class RealmBase:
 
     @needs_deep_stack
     def enter(self, work, timeout=None):
-        """Runs work() under the lock and the deadline and then the microtasks; returns its result.
-        Raises JSError or ScriptTimeout."""
+        """Runs work() under lock and deadline, then microtasks; raises JSError or ScriptTimeout."""
         seconds = timeout if timeout is not None else self.timeout
         if not self.lock.acquire(False) and not self.take_lock():
             return self.enter_lent(work)
@@ -32638,8 +32432,7 @@ class RealmBase:
         self.jobs.append(job)
 
     def run_jobs(self, at_end=True):
-        """Runs microtasks until none is left (9.5), then, at the end of an entry, reports rejections nobody
-        handled."""
+        """Runs microtasks until none is left (9.5); at the end of an entry reports unhandled rejections."""
         jobs = self.jobs
         while True:
             while jobs:
@@ -32820,8 +32613,7 @@ class Realm(RealmBase):
 
     @staticmethod
     def with_room_to_parse(work):
-        """work(), which parses; where a script's calls have used up the stack, it is their depth and not
-        the text that is at fault."""
+        """work(), which parses; a stack that was used up before is reported as the depth of calls."""
         try:
             with HEADROOM:
                 return work()
@@ -32844,8 +32636,7 @@ class Realm(RealmBase):
         return function
 
     def call(self, function, *args):
-        """Calls a function, given as such or by its global name, like run() with no time limit of
-        its own."""
+        """Calls a function, given as such or by its global name, like run() without a time limit."""
         if type(function) is str:
             value = self.lookup(function)
             if value is None:
@@ -32879,8 +32670,7 @@ class Realm(RealmBase):
         return awaited(self.begin(start, timeout, convert))
 
     def begin(self, start, timeout, convert):
-        """Runs start() as an entry; its result through `convert`, or a Pending for a promise that is not
-        settled yet."""
+        """Runs start() as an entry; its result through `convert`, or a Pending for an unsettled promise."""
         started = self.clock.elapsed()
 
         def work():
@@ -32903,8 +32693,7 @@ class Realm(RealmBase):
             raise unsettled_error(seconds)
 
     def lookup(self, name):
-        """The function value of a global function, or of a top-level variable of the script or module
-        that holds one, or None."""
+        """The function that a global or a top-level variable of script or module holds, or None."""
         held = self.lock.acquire(False) or self.take_lock()
         try:
             value = self.globals.get(global_name(name))
@@ -32945,8 +32734,7 @@ class Realm(RealmBase):
         return self.host_value(function, name, True)
 
     def host_function(self, function, name, raw):
-        """fn(this, *args) around a Python function: whatever the arguments are, scripts see no error of
-        Python's."""
+        """fn(this, *args) around a Python function: takes any arguments, shows no error of Python's."""
         least, most = argument_range(function)
 
         def host_call(this, *args):
@@ -32966,8 +32754,7 @@ class Realm(RealmBase):
         return host_call
 
     def is_expected(self, error):
-        """Is this an exception that scripts may see as it is: one of theirs, or one that the engine turns
-        into a JavaScript error?"""
+        """Whether scripts may see this exception as it is: theirs, or one that becomes a JavaScript error."""
         if isinstance(error, (NameError, AttributeError)):
             trace = error.__traceback__
             while trace.tb_next is not None:
@@ -33067,8 +32854,7 @@ class Realm(RealmBase):
         return [*map(obj.get, keys)]
 
     def peek(self, value, key, hidden=undefined):
-        """A property's value without running a script: `hidden` for a getter, undefined of what is no
-        object."""
+        """A property's value without running a script; `hidden` for a getter, undefined if there is none."""
         return peek(value, utf16(key), hidden) if isinstance(value, JSObject) else undefined
 
     def keys(self, obj):
@@ -33438,8 +33224,7 @@ class ForegroundRealm(Realm):
                         raise ScriptTimeout("waits for a promise that nothing is left to settle")
 
     def run_awaiting(self, compiled, convert):
-        """Runs a script compiled with may_await to the end of its awaits; its completion value, through
-        convert."""
+        """Runs a script compiled with may_await to its end; the completion value through convert."""
         def start():
             if self.stopped:
                 raise ScriptTimeout("interrupted")
@@ -33754,8 +33539,7 @@ _JS_PARAMETERS = ("this", "arguments")
 
 
 def add_js_parameters(tree):
-    """Gives the functions of a module that mention `this` or `arguments`, but nobody passes it to them, both
-    as their last parameters."""
+    """Gives functions that mention `this` or `arguments` both as their last parameters."""
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef):
             known = assigned_names(function.body) | {arg.arg for arg in function.args.args}
@@ -33781,8 +33565,7 @@ def with_js_parameters(function):
 
 @functools.cache
 def js_twin_maker(names):
-    """A function that makes twins of functions with these parameters, which leave out `this` and
-    `arguments`."""
+    """A function that makes twins of functions with these parameters, without `this` and `arguments`."""
     own = ", ".join(names)
     return eval(f"lambda function: lambda {', '.join((*names, *_JS_PARAMETERS))}: function({own})", {})
 
@@ -33935,8 +33718,7 @@ class Js2PyCopy:
         return "while 1:\n" + self.nodes.indent(body + test)
 
     def translate(self, source):
-        """(Python text, words): what js2py's translator makes of a script, and what its words stand for.
-        Raises JSSyntaxError."""
+        """(Python text, words) that js2py's translator makes of a script; raises JSSyntaxError."""
         program = es5_program(source)
         label_continues(program)
         words = {}
@@ -34033,8 +33815,7 @@ _ES5_LOOPS = (ForStatement, ForInStatement, WhileStatement, DoWhileStatement)
 
 
 def label_continues(program):
-    """Gives each `continue` within a switch a label, and its loop too: js2py makes a loop of the switch,
-    and would go on with that."""
+    """Gives each `continue` within a switch, which js2py makes a loop, the label of its loop."""
     work = [(program, None, False)]
     while work:
         node, loop, in_switch = work.pop()
@@ -34097,8 +33878,7 @@ def estree(node, words, outside):
 
 
 def unburdened(labelled):
-    """A labelled statement that js2py can translate: not a `for` that begins with two variables. Those then
-    stand before it."""
+    """A labelled statement for js2py: variables that begin its `for` stand before it."""
     loop = labelled.body
     if not (isinstance(loop, ForStatement) and isinstance(loop.init, VariableDeclaration)):
         return labelled
@@ -34509,8 +34289,7 @@ def js2py_keys(base):
 
 
 def js2py_remainder(base):
-    """PyJs.__mod__(). js2py's own changes the value of numbers that it keeps for all: after -5 % 3,
-    the number 1 is -2."""
+    """PyJs.__mod__(). js2py's own changes numbers that are shared: after -5 % 3, the number 1 is -2."""
     def __mod__(self, other):
         value, divisor = self.to_number().value, other.to_number().value
         if math.isinf(value) or not divisor:
@@ -34520,8 +34299,7 @@ def js2py_remainder(base):
 
 
 def replace_js2py(owner, name, function):
-    """Gives a method of js2py another Python function, called with its declared parameters, `this` and
-    the arguments object."""
+    """Gives a js2py method another Python function: (declared parameters, `this`, arguments)."""
     owner.own[name]["value"].code = function
 
 
@@ -34835,8 +34613,7 @@ class Js2PyRealm:
     call = Realm.call
 
     def poll(self):
-        """Raises Interrupted in the thread that runs the script, when that shall end. Others may make
-        values meanwhile."""
+        """Raises Interrupted in a script's thread when that must end. Others may make values meanwhile."""
         if self.interrupt and threading.get_ident() == self.thread:
             Realm.poll(self)
 
@@ -35324,8 +35101,7 @@ ENGINES = {"builtin": Realm, "js2py": Js2PyRealm}
 
 
 def check_engine(name):
-    """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
-    engine is not installed or does not work."""
+    """The class of an engine; ValueError for an unknown name, EngineUnavailable if it does not work."""
     if name not in ENGINES:
         raise ValueError(f"there is no engine {name!r}; the engines are {', '.join(ENGINES)}")
     if name == "js2py":
@@ -35545,8 +35321,7 @@ class Connection:
         return True
 
     def why_not(self, filter):
-        """Why a filter does not choose this connection, pair by pair, or "" when it does:
-        "room is `general`, filter wants `ops`"."""
+        """Why a filter does not choose this connection, or "": "room is `general`, filter wants `ops`"."""
         reasons = []
         for key, wanted in filter.items():
             if self.matches({key: wanted}):
@@ -35656,8 +35431,7 @@ class Stream:
         return delivery
 
     def _take_in(self, message, filter):
-        """Finds and counts those a message is for, and leaves it to the broadcaster. Returns the Delivery,
-        and whether much is waiting there."""
+        """Gives a message to the broadcaster; returns the Delivery, and whether much is waiting there."""
         with self.lock:
             self.sequence = message.sequence
             self._count_one()
@@ -36053,8 +35827,7 @@ class DeliveryRun:
         return batch
 
     def _next_lap(self):
-        """The hand came round: what everyone had when it started is not needed any more, and
-        connections that went are taken out."""
+        """A new lap: what everyone had when the last one began is dropped, and connections that went."""
         self.hand = 0
         if self.left and self.shared and self.shared[0].sequence <= self.lap_end:
             self.shared = [message for message in self.shared if message.sequence > self.lap_end]
@@ -36129,8 +35902,7 @@ class StreamRegistry:
         return self.streams.get(path)
 
     def create(self, path, history=DEFAULT_HISTORY_MESSAGES, lasting=True):
-        """A stream that nobody can find until it is added. One that is not lasting has nothing to do with
-        what others sent on the same path."""
+        """A stream that nobody can find until it is added; one that is not lasting has no past."""
         stream = self.kind(path, self.broadcaster, history)
         if lasting and self.keeper is not None:
             self.keeper(stream)
@@ -36156,10 +35928,8 @@ def set_user_timeout(sock):
     """Asks the kernel to give up a connection whose other end does not acknowledge, if it can."""
     option = getattr(socket, "TCP_USER_TIMEOUT", None)
     if option is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        try:
+        with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, option, STALLED_SECONDS * 1000)
-        except OSError:
-            pass
 
 
 def gathered(outbox):
@@ -36417,8 +36187,7 @@ class Broadcaster:
         self._post(self._end_stream, stream)
 
     def flush(self):
-        """Returns when what was sent so far is in the sockets, or in the outboxes of clients that do not
-        read."""
+        """Returns when what was sent so far is in sockets, or in outboxes of clients that do not read."""
         busy = True
         while busy and self._thread is not None and self._thread.is_alive():
             for _ in range(2):          # the second is seen after all the work of the first turn
@@ -36498,10 +36267,8 @@ class Broadcaster:
             self.report("error", text)
 
     def _rest(self):
-        try:
+        with contextlib.suppress(OSError):
             self._pulse.recv(4096)
-        except OSError:
-            pass
         self._woken = False
 
     def _work(self):
@@ -36696,14 +36463,10 @@ class Broadcaster:
             self.count_of[connection.address] -= 1
             if not self.count_of[connection.address]:
                 del self.count_of[connection.address]
-        try:
+        with contextlib.suppress(KeyError, ValueError, OSError):
             self.selector.unregister(connection.sock)
-        except (KeyError, ValueError, OSError):
-            pass
-        try:
+        with contextlib.suppress(OSError):
             connection.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
         connection.sock.close()
         if stream.on_close is not None:
             stream.on_close(connection)
@@ -37195,8 +36958,7 @@ class GqlVariable(GraphQLNode, fields="name"):
 
 
 class GqlScalar(GraphQLNode, fields="kind value"):
-    """A literal; `kind` is Int, Float, String, BlockString, Boolean, Null or Enum; `value` its text or
-    value."""
+    """A literal; `kind`: Int, Float, String, BlockString, Boolean, Null or Enum; `value`: text or value."""
 
 
 class GqlList(GraphQLNode, fields="items"):
@@ -38848,8 +38610,7 @@ class GraphQLSchema:
                 check(item, registration)
 
     def _check_input_cycles(self, types):
-        """An input type that needs itself through non-null fields can never be given (spec 3.10). No other
-        types than these refer to these."""
+        """An input type that needs itself through non-null fields can never be given (spec 3.10)."""
         state = {}
 
         def visit(type_, trail):
@@ -39213,10 +38974,8 @@ class GraphQLValidator:
 
     def validate(self):
         """Returns the list of errors; empty when the document is valid."""
-        try:
+        with contextlib.suppress(_ValidationAborted):
             self.visit_document()
-        except _ValidationAborted:
-            pass
         return self.errors
 
     def report(self, message, *offsets):
@@ -39588,8 +39347,7 @@ class GraphQLValidator:
         self.visit_selections(node.selections, type_, node)
 
     def introspects_too_deep(self, selections, lists, visited):
-        """Whether lists of types nest too deep; `visited` maps fragments to the deepest level they were seen
-        at."""
+        """Whether lists of types nest too deep; `visited`: fragment -> deepest level it was seen at."""
         for node in selections:
             depth, inner = lists, None
             if isinstance(node, GqlSpread):
@@ -39894,8 +39652,7 @@ def _path_list(path, key):
 
 
 class _ResultTooLarge(BaseException):
-    """A result has more values or text than the limits allow: on its way through the handlers of errors to
-    the one that answers."""
+    """A result has more values or text than the limits allow; passes all handlers of errors."""
 
 
 class _OperationRun:
@@ -39923,8 +39680,7 @@ class _OperationRun:
         return GraphQLError(message, offsets, source, _path_list(path, key), original, extensions)
 
     def failed(self, error, plan, path, key, nullable):
-        """Records the error of a nullable position; carries that of a non-null one further up (section
-        6.4.4)."""
+        """Records the error of a nullable position; passes that of a non-null one on (spec 6.4.4)."""
         located = self.located(error, plan, path, key)
         if not nullable:
             raise _NullBubble(located) from None
@@ -40046,8 +39802,7 @@ class GraphQLPlanner:
         return True
 
     def collect(self, selections, type_, groups, seen):
-        """CollectFields (spec 6.3.2): fills `groups`, response key -> field nodes. Any type fits when
-        `type_` is None (see untyped_object)."""
+        """CollectFields (spec 6.3.2): fills `groups`, response key -> nodes. `type_` None: any type fits."""
         for node in selections:
             if node.directives and not self.included(node.directives):
                 continue
@@ -40302,8 +40057,7 @@ def _list_completer(item_complete, plan, item_type):
 
 
 def _value_of_text(text, plan):
-    """What the JSON text that a resolver gave stands for; None where it is no JSON. Raises GraphQLError when
-    it holds too much."""
+    """The value of a resolver's JSON text, None if it is not JSON; GraphQLError when it is too large."""
     if has_too_many_values(text):
         raise GraphQLError(f'The JSON text for field "{plan.parent}.{plan.name}" has more than '
                            f"{MAX_JSON_VALUES:,} values; give what it stands for instead.")
@@ -40314,8 +40068,7 @@ def _value_of_text(text, plan):
 
 
 def _meant(value, run, plan, path):
-    """What stands for a list or object: (value as a resolver gave it, what is in it if it is JSON text). None
-    where there is none."""
+    """(a resolver's value for a list or object, what its JSON text holds or itself), or None."""
     if callable(value):
         value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
         if value is None or value is run.absent:
@@ -40324,8 +40077,7 @@ def _meant(value, run, plan, path):
 
 
 def _list_source(value, run, plan, path):
-    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
-    there is none."""
+    """The list that a resolver meant: a tuple, a function's result, or JSON text; None if none."""
     meant_list = _meant(value, run, plan, path)
     if meant_list is None or isinstance(meant_list[1], (list, tuple)):
         return meant_list and meant_list[1]
@@ -40345,8 +40097,7 @@ def _object_completer(lazy, plan, type_):
 
 
 def _object_source(value, run, plan, type_, path):
-    """The dict that a resolver meant: a function's result, or JSON text of an object. None where there is
-    none."""
+    """The dict that a resolver meant: a function's result, or JSON text; None if none."""
     meant_object = _meant(value, run, plan, path)
     if meant_object is None or isinstance(meant_object[1], dict):
         return meant_object and meant_object[1]
@@ -40383,8 +40134,7 @@ def _concrete_type(value, type_, plan, run, path):
 # -- GraphQL documents -------------------------------------------------------------------
 
 class GraphQLDocument:
-    """A parsed document as one schema sees it: `errors` (syntax, limits, validation), `operations`, and
-    plans."""
+    """A parsed document as one schema sees it: `errors` of all kinds, `operations`, and plans."""
 
     def __init__(self, schema, source):
         self.schema, self.source = schema, source
@@ -40592,8 +40342,7 @@ def _plain_value(payload, field):
 
 
 class _Projection:
-    """The last message as one shape of selection sees it, made once for all subscribers that share the
-    shape."""
+    """The last message as one shape of selection sees it, shared by all subscribers with that shape."""
 
     __slots__ = ("lock", "memo", "count", "__weakref__")
 
@@ -40703,8 +40452,7 @@ class GraphQLSubscription:
         return graphql_json(result), bool(errors)
 
     def call_resolver(self, plain=False):
-        """What the subscription's resolver returns, as `plain` data if that is said, or None. What it raises
-        comes out as GraphQLError."""
+        """What the subscription's resolver returns, perhaps as `plain` data, or None; raises GraphQLError."""
         resolver = self.field.resolver
         if resolver is None:
             return None
@@ -41363,8 +41111,7 @@ class GraphQLService:
         return items
 
     def view(self, visibility="external", owner=None):
-        """The schema as HTTP (`external`), other scripts (`engine`) or the owner itself (`internal`) see
-        it."""
+        """The schema that HTTP (`external`), other scripts (`engine`) or the owner (`internal`) sees."""
         key = (visibility, owner if visibility == "internal" else None)
         schema = self.views.get(key)
         if schema is None:
@@ -41376,8 +41123,7 @@ class GraphQLService:
     # -- executing ----
 
     def execute(self, query, variables=None, operation_name=None, context=None, view=None):
-        """Executes a query or mutation against a view (None: what HTTP sees); returns the response as a dict
-        with `data` and, if any, `errors`."""
+        """Executes a query or mutation in a view (None: that of HTTP); returns {"data", "errors"}."""
         document = _document_of(view or self.view(), query)
         errors = document.errors
         if not errors:
@@ -41426,8 +41172,7 @@ class GraphQLService:
         return GraphQLSubscription(self, query, operation_name, variables or {}, metadata, context)
 
     def sse(self, method, headers, query, body, context=None):
-        """Decides about a request to `/graphql/sse`; returns a GraphQLSseAnswer. The resolver is called in
-        here."""
+        """Answers a request to `/graphql/sse` with a GraphQLSseAnswer; calls the resolver."""
         self.sweep()
         token = headers.get(_SSE_TOKEN_HEADER) or (query.get("token")
                                                    if _SSE_TOKEN.match(query.get("token", "")) else None)
@@ -41712,8 +41457,7 @@ class GraphQLService:
                 return
 
     def guests(self, name):
-        """(connection, metadata) of the clients of GRAPHQL_SSE_PATH that subscribed to this: they count as
-        connections of its plain stream."""
+        """(connection, metadata) of clients of GRAPHQL_SSE_PATH that subscribed to this."""
         item = self.subscriptions().get(name)
         if item is None:
             return []
@@ -41725,8 +41469,7 @@ class GraphQLService:
                 for connection in tuple(stream.connections)]
 
     def streams_of(self, name):
-        """The streams that carry a subscription: the plain one, then those of its selections and of clients
-        that subscribed to everything."""
+        """The streams of a subscription: the plain one, its selections', and those for everything."""
         plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
         if plain is None:
             return []
@@ -41741,8 +41484,7 @@ class GraphQLService:
             return channels + [reservation.stream for reservation in self.reservations.values()]
 
     def update_streams(self):
-        """After a change: plain streams for new subscriptions; those that are gone end, with their
-        clients'."""
+        """Makes plain streams for new subscriptions; ends those that are gone, with their clients'."""
         if self.registry is None:
             return
         names = set(self.subscriptions())
@@ -41993,8 +41735,7 @@ _NOT_JSON = {
 
 
 def emptied_by_json(realm, value):
-    """What is wrong with a value that JSON would show as {}, though it has contents, and what to do; or
-    ""."""
+    """What is wrong with a value that has contents but that JSON shows as {}; "" if nothing."""
     kind = realm.class_of(value) if realm.is_object(value) else None
     if kind not in _NOT_JSON or realm.peek(value, "toJSON") is not undefined:
         return ""
@@ -42313,8 +42054,7 @@ _RESPONSE_OPTIONS = "options?: number | ResponseOptions"
 
 
 def header_items(realm, headers):
-    """[(name, value)] of an object of headers or an array of pairs; values may be anything yet. Raises
-    ValueError with what is wrong."""
+    """[(name, value)] of an object of headers or an array of pairs; raises ValueError."""
     if headers is undefined or headers is null:
         return []
     is_list = realm.is_object(headers) and realm.is_array(headers)
@@ -43001,8 +42741,7 @@ class RedisTrouble(Exception):
 
 
 class RedisLink:
-    """The connections of this process to Redis. While it is `down`, commands fail at once; the thread of
-    RedisRelay finds out when it is back."""
+    """This process's connections to Redis. While it is `down`, commands fail at once; RedisRelay retries."""
 
     def __init__(self, url):
         self.url = url
@@ -43021,8 +42760,7 @@ class RedisLink:
 
     @staticmethod
     def _open(url):
-        """(classes of errors, client). Nothing is tried again behind our back: a repeated XADD would be a
-        second message."""
+        """(classes of errors, client). Nothing is retried: a repeated XADD would be a second message."""
         try:
             import redis
             import redis.backoff
@@ -43240,8 +42978,7 @@ class RedisStream(Stream):
 
 
 class RelayedDelivery(Delivery):
-    """What is known of a message when Redis has it: whom it will reach here, and how many other
-    processes there are."""
+    """What is known once Redis has a message: whom it will reach here, and the number of other processes."""
 
     __slots__ = ("others",)
 
@@ -43328,8 +43065,7 @@ class RedisRelay:
         return int(now + REDIS_CLOCK_TOLERANCE_MS) << _REDIS_SEQUENCE_BITS
 
     def _seen(self, epoch, answer):
-        """What Redis tells every now and then: another process may have begun an epoch, or somebody emptied
-        Redis."""
+        """What Redis tells from time to time: a new epoch of another process, or that it was emptied."""
         self._note_time(answer)
         if epoch != self.epoch.encode():
             self._meet()
@@ -43511,8 +43247,7 @@ class RedisRelay:
             self._ask_at = time.monotonic() + REDIS_RETRY_MOST
 
     def _take(self, connection, woken, block):
-        """Reads once and delivers it; the Redis id by which the reader was woken last, or "" if nothing
-        came."""
+        """Reads once and delivers it; returns the Redis id that woke the reader last, or "" for none."""
         taken = ""
         for key, entries in self._read(connection, woken, block):
             taken = taken or woken
@@ -43580,8 +43315,7 @@ class RedisRelay:
 
 
 def key_of_stream(epoch, path):
-    """The Redis key for a path. All subscriptions share one: some clients listen to all of them, and need
-    ids that are in one order."""
+    """The Redis key for a path. All subscriptions share one, for clients that listen to all of them."""
     shared = path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
     return f"{REDIS_PREFIX}{epoch}:graphql" if shared else f"{REDIS_PREFIX}{epoch}:stream:{path}"
 
@@ -44306,8 +44040,7 @@ class Log:
         self.emit("\n".join([first] + ["          " + line for line in lines[1:]]), level)
 
     def request(self, method, target, status, seconds, chaos=""):
-        """A request line; in a busy second only the first ones, then their number. `chaos` is what fault
-        injection did."""
+        """A request line; in a busy second only the first ones, then a count. `chaos`: what was injected."""
         if self.threshold > 1:
             return
         now = int(time.time())
@@ -44342,8 +44075,7 @@ class Log:
 
 
 def write_log_line(stream, text):
-    """write_line() that keeps no lock of the stream while it waits for whoever reads the log: the end of the
-    program would need it."""
+    """write_line() without the stream's lock, which the end of the program needs."""
     number = file_number(stream)
     if number is None or os.name == "nt" and os.isatty(number):     # a console of Windows takes text
         write_line(stream, text)
@@ -44361,8 +44093,7 @@ _REPORT_COLOURS = ((re.compile(r" *> +\d+ \|"), "1"), (re.compile(r" +\d+ \|| +a
 
 
 def paint(line, level):
-    """A line in its colour: in a report of an error the marked line of the source stands out, the lines
-    around it and the stack stand back."""
+    """A line in its colour; in an error's report all but the marked source line stands back."""
     if level == "error":
         for pattern, colour in _REPORT_COLOURS:
             if pattern.match(line):
@@ -44377,8 +44108,7 @@ def wants_colour(stream):
 
 
 def console_takes_escapes(stream):
-    """Whether a console of Windows understands escape sequences; it is asked to (SetConsoleMode with
-    ENABLE_VIRTUAL_TERMINAL_PROCESSING)."""
+    """Turns escape sequences on in a console of Windows; returns whether it understands them."""
     try:
         handle, mode = ctypes.c_void_p(msvcrt.get_osfhandle(stream.fileno())), ctypes.c_uint32()
         kernel = ctypes.windll.kernel32
@@ -44668,8 +44398,7 @@ def error_report(error, sources, served=True):
 
 
 def explained(error, sources):
-    """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an
-    error."""
+    """(headline, place (line, column) of what is not closed or None, [what to write instead]) of an error."""
     if error.explained is not None:
         return error.explained
     name, message = error.name, error.message
@@ -44725,8 +44454,7 @@ NOT_NOW = object()
 
 
 class Pace:
-    """How long the work of one kind took lately: the longest time, fading with each further one. What was
-    never done is not known to be quick."""
+    """How long this kind of work took lately: the longest time, fading. `quick` once it was fast."""
 
     __slots__, __init__ = attributes("; longest=0.0 quick=False")
 
@@ -44854,8 +44582,7 @@ class Suspended(BaseException):
 
 
 class ResolverCall:
-    """A call of a GraphQL field's resolver, or at a `place` further down in its value, which may still be
-    running."""
+    """A call of a GraphQL field's resolver, or at a `place` further down in its value."""
 
     __slots__ = ("host", "resolver", "handler", "args", "request", "convert", "place", "started", "call",
                  "result", "error")
@@ -45068,8 +44795,7 @@ _PATTERN_PART = re.compile(r":(?!\d)([\w$]+)|\*")
 
 
 def route_place(path):
-    """What two paths have in common that answer the same requests: the key, of a pattern without its
-    names."""
+    """What paths that answer the same requests have in common: a pattern without its names."""
     return _PATTERN_PART.sub(lambda found: ":" if found[1] else "*", path_key(path))
 
 
@@ -45092,8 +44818,7 @@ def percent_decoded(text):
 
 
 def path_key(path):
-    """What routes are found by: the decoded path, in which an encoded slash is NUL. `path` may be written
-    with percent escapes or without."""
+    """What routes are found by: the decoded path, in which an encoded slash is NUL."""
     if "%" not in path and path.isascii():
         return path
     raw = re.sub("%2f", "%00", path, flags=re.IGNORECASE)
@@ -45117,8 +44842,7 @@ def is_spelled_so(folder, parts):
 
 
 def find_import(folder, specifier, referrer):
-    """(path, name) of an imported file: relative to the importing file, inside the folder. Raises
-    HostError."""
+    """(path, name) of an imported file, relative to the importing one; HostError outside the folder."""
     if not specifier.startswith(("./", "../")):
         raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
                         "./ or ../ (packages are not supported)")
@@ -45208,8 +44932,7 @@ class ScriptHost:
     # -- modules ----
 
     def load_module(self, specifier, referrer, kind):
-        """(name, text) of an imported file: a path relative to the importing file, inside the scripts
-        folder. Raises HostError."""
+        """(name, text) of an imported file inside the scripts folder; raises HostError."""
         path, name = find_import(self.app.folder, specifier, referrer)
         self.imports[path] = file_stamp(path)
         text = self.sources[name] = read_import(path, specifier, referrer)
@@ -45312,8 +45035,7 @@ class ScriptHost:
         return function
 
     def run(self, handler, what, context, convert=None):
-        """Calls a handler within the time limit and waits for it; raises JSError, ScriptTimeout,
-        MissingHandler or ScriptBusy."""
+        """Calls a handler and waits; raises JSError, ScriptTimeout, MissingHandler or ScriptBusy."""
         function = self.resolve(handler, what)
         with self._lock:
             self._count_call()
@@ -45606,8 +45328,7 @@ class Application:
     # -- files ----
 
     def script_files(self):
-        """The server scripts by name: those of the folder in name order, or the one given.
-        Raises OSError when the folder cannot be read."""
+        """Server scripts by name, in name order, or the one given; OSError for an unreadable folder."""
         if not self.path.is_dir():
             return {self.path.name: self.path} if self.path.exists() else {}
         names = sorted(entry.name for entry in os.scandir(self.path) if is_script(entry))
@@ -45722,8 +45443,7 @@ class Application:
         return loaded
 
     def _stage(self, name, path):
-        """Runs a script apart from those that serve, and keeps it among the staged; or returns the
-        LoadFailure."""
+        """Runs a script apart from those that serve and stages it, or returns the LoadFailure."""
         host = None
         try:
             host = ScriptHost(self, name, read_script(path))
@@ -45850,8 +45570,7 @@ class Application:
                 host.graphql.register(kind, name, sdl, resolver, visibility, resolver_name))
 
     def _resolver_stack(self, error, request):
-        """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine,
-        else what it is called in the log."""
+        """The stack of a resolver that threw, for clients on this machine; else its name in the log."""
         here = request is None or request.made_here()
         if isinstance(error, MissingHandler) and not here:
             return {"message": "The resolver failed", "id": trouble_mark(error)}
@@ -45973,8 +45692,7 @@ class Application:
             task()
 
     def report_error(self, host, error, what, mark=""):
-        """Logs an error of a handler with its place in the source. `mark` is what its client got to know it
-        by."""
+        """Logs a handler's error with its place in the source; `mark` is what its client was told."""
         if mark:
             what += f" (error {mark})"
         self.keep_error(host, error, f"{what}\n{error_report(error, self.sources())}")
@@ -46071,8 +45789,7 @@ class Application:
         return now - self._absent.setdefault(name, now) >= patience
 
     def reload(self, name):
-        """Loads a script again, changed or not; True when it runs now. Raises KeyError when there is no
-        such file."""
+        """Loads a script again, changed or not; True when it runs now. KeyError for an unknown file."""
         return name in self._take({name: self.script_files()[name]}, [])
 
     def _changed_import(self, name):
@@ -46191,8 +45908,7 @@ class LiveChannel:
         return f"{self.boot}.{self.version}.{self.tries}"
 
     def state(self, here, styles=()):
-        """What pages get to know, as JSON; sources only `here`, on this machine. `styles` are paths of style
-        sheets, if nothing else changed."""
+        """What pages get to know, as JSON; sources only `here`. `styles`: what changed, if only styles."""
         trouble = [{"name": name, "serving": name in self.app.hosts,
                     "text": failure.text[:MAX_TROUBLE_CHARACTERS] if here else failure.headline}
                    for name, failure in sorted(self.app.failures.items())]
@@ -47044,8 +46760,7 @@ def own_names():
 
 
 def own_addresses(version_6=False):
-    """The addresses under which others may reach this machine, the one that leads to the rest of the world
-    first."""
+    """Addresses under which others may reach this machine, that of the default route first."""
     family = socket.AF_INET6 if version_6 else socket.AF_INET
     found = []
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -47064,8 +46779,7 @@ def own_addresses(version_6=False):
 
 
 class Gate:
-    """Decides which requests are let in: by Host, against names that other sites point here; by Origin,
-    against pages of other sites; by rate."""
+    """Decides which requests are let in: by Host, by Origin (pages of other sites), and by rate."""
 
     def __init__(self, host="", allowed_hosts=(), cors=(), rate=None):
         self.host = host
@@ -47186,8 +46900,7 @@ def check_local(head, address):
 
 
 class Key:
-    """The token that opens the dashboard from other devices, to look only. It is asked for once, in the URL;
-    after that a cookie tells."""
+    """The token that lets other devices look at the dashboard: once in the URL, then in a cookie."""
 
     def __init__(self):
         self.token = os.environ.get("AIWEBENGINE_TOKEN") \
@@ -47431,8 +47144,7 @@ class Chaos:
         self._dice = random.Random()
 
     def set(self, text):
-        """Puts rules, as CHAOS_SYNTAX describes them, in the place of those before; "" turns fault injection
-        off. Raises ChaosMistake."""
+        """Replaces the rules with those of a text (CHAOS_SYNTAX), "" for none; raises ChaosMistake."""
         text = " ".join(text.split())
         rules, self._seed = parse_chaos(text)
         self._dice = random.Random(self._seed)
@@ -47563,10 +47275,8 @@ class Lane:
 
     def end(self):
         self.far.close()
-        try:
+        with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
         self.sock.close()
 
 
@@ -47614,8 +47324,7 @@ _LIVE_VARY = ("Vary", "Accept, Sec-Fetch-Dest")
 
 
 def live_tag(live, head):
-    """The tag that connects a page to LIVE_PATH, or b"" for clients other than a browser that shows a
-    page."""
+    """The tag that connects a page to LIVE_PATH; b"" unless a browser is going to show the page."""
     if live is None or not head.browser or \
             head.fields.get("sec-fetch-dest", "document") not in ("document", "iframe", "frame"):
         return b""
@@ -48104,8 +47813,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         return b"".join(self.pieces)
 
     def hold(self, size):
-        """Counts bytes of a body that does not arrive at once; raises Refusal when all together are too
-        many."""
+        """Counts bytes of a body that arrives in parts; raises Refusal when all together are too many."""
         server = self.server
         with server.buffer_lock:
             if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES:
@@ -48210,8 +47918,7 @@ class RequestAnswerer(RequestReader):
         outcome.then(functools.partial(self.server.went_on, self))
 
     def call(self, host, pace, handler, what, make_context, answer, body, then):
-        """Calls a handler, and then then(what it returned, through `answer`, or the exception it ended
-        with)."""
+        """Calls a handler, and then then(its value, through `answer`, or the exception it ended with)."""
         convert = converter(host.realm, answer)
         try:
             outcome = NOT_NOW
@@ -48465,8 +48172,7 @@ class ScriptCaller(RequestAnswerer):
         return request
 
     def ask_resolvers(self, context, body, work, then):
-        """then(work()), where work() calls resolvers and is begun anew whenever one of them was waited
-        for."""
+        """then(work()), where work() calls resolvers and begins anew once one of them was waited for."""
         def attempt():
             context.position = 0
             try:
@@ -48738,8 +48444,7 @@ class StreamOpener(ScriptCaller):
 
     def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=(), expected=None,
                   greeting=b""):
-        """Gives the socket to the broadcaster as a connection of a stream. To HEAD it answers what GET would
-        have begun with."""
+        """Gives the socket to the broadcaster as a stream's connection; HEAD gets only the head."""
         if head.method == "HEAD":
             self.reply(Response(200, "text/event-stream", b"",
                                 [("Cache-Control", "no-store"), *headers], size=-1))
@@ -48771,8 +48476,7 @@ class StreamOpener(ScriptCaller):
         self.note(200, (_STREAM_HEAD + extra).encode("latin-1"))
 
     def ask_script(self, head, route, metadata):
-        """Calls onConnect, and lets the client in or refuses it. What is sent meanwhile is for the client
-        too."""
+        """Calls onConnect; lets the client in, with what was sent meanwhile, or refuses it."""
         host, what, address = route.host, f"stream {route.stream.path} (onConnect)", self.address
         expected, greeting = route.stream.expect(), Greeting(route)
 
@@ -48924,12 +48628,10 @@ class RequestHandler(StreamOpener):
             self.end()
 
     def drain(self):
-        try:
+        with contextlib.suppress(BlockingIOError, InterruptedError):
             while self.connection.recv(RECEIVE_BYTES):
                 pass
             self.end()
-        except (BlockingIOError, InterruptedError):
-            pass
 
     def end(self):
         """The connection is over; the leader closes the socket."""
@@ -48995,8 +48697,7 @@ class Request:
         return made_here(self.head, self.address)
 
     def object(self, realm):
-        """`context.request`, made new for every call because scripts may change it; its parts when they are
-        read."""
+        """`context.request`: a new object for every call; its parts are made when they are read."""
         head, parts = self.head, dict(_REQUEST_PARTS)
         parts["method"], parts["ip"] = head.method, self.address
         if self.bytes is not None:
@@ -49135,8 +48836,7 @@ PORT_ATTEMPTS = 20
 
 
 def addresses_of(host):
-    """[(family, address)] to listen on. `localhost` is this machine by IPv4 and by IPv6: browsers try
-    both."""
+    """[(family, address)] to listen on; IPv4 and IPv6 for `localhost`: browsers try both."""
     if host.lower() == "localhost":
         return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
     return [(socket.AF_INET6 if ":" in host else socket.AF_INET, host)]
@@ -49185,8 +48885,7 @@ def bound_socket(family, address, port, shared):
 
 
 def is_answered(family, address, port):
-    """Does a program listen there already? Some systems let another one bind its address all the same, when
-    the first listens on all addresses."""
+    """Whether a program listens there: some systems let another one bind its address all the same."""
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.settimeout(0.2)
         return probe.connect_ex(({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), port)) == 0
@@ -49449,10 +49148,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.log.write("error", f"internal error with a connection of {handler.peer}\n"
                                 + "".join(traceback.format_exception(error)))
         handler.end()
-        try:
+        with contextlib.suppress(KeyError, ValueError, OSError):
             self._unwatch(handler)
-        except (KeyError, ValueError, OSError):
-            pass
         self.handlers.pop(handler, None)
         handler.connection.close()
 
@@ -49494,10 +49191,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self._woken:
             return
         self._woken = True
-        try:
+        with contextlib.suppress(OSError):
             self._waker.send(b"\0")
-        except OSError:
-            pass
 
     def went_on(self, handler):
         """What a connection waited for is over."""
@@ -49506,10 +49201,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def _take_back(self):
         """Connections whose requests were finished by threads that no longer lead, or that can go on."""
-        try:
+        with contextlib.suppress(OSError):
             self._pulse.recv(4096)
-        except OSError:
-            pass
         self._woken = False             # before looking: whoever comes later wakes us again
         while self._returned:
             handler = self._returned.popleft()
@@ -49542,10 +49235,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def process_request(self, request, client_address):
         """A new connection: its request has often arrived already, so it is looked at once."""
         request.setblocking(False)
-        try:
+        with contextlib.suppress(OSError):
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        except OSError:
-            pass
         handler = self.RequestHandlerClass(request, client_address, self)
         mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.peer) else MAX_OPEN_OF_ADDRESS
         full = len(self.handlers) >= MAX_OPEN_REQUESTS \
@@ -49588,10 +49279,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             request.close()
         except OSError:
             time.sleep(SUPERVISOR_INTERVAL)     # another thread took the descriptor; not at full speed
-        try:
+        with contextlib.suppress(OSError):
             self._reserve = open(os.devnull, "rb")
-        except OSError:
-            pass
         self._warn("out of file descriptors: connections are refused (raise `ulimit -n`)")
 
     def _settle(self, handler):
@@ -50078,8 +49767,7 @@ _LIVE_VERSION = sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
 @page("live tag")
 def live_script_tag(live, head, more=""):
-    """The tag that connects a page to the live channel. A page that answers a form is marked, for
-    reloading would send the form again."""
+    """The tag for the live channel. An answer to a form is marked: reloading would send it again."""
     if head.method not in ("GET", "HEAD"):
         more += " data-sent"
     return (f'<script src="{live.app.base_path}/engine/live.js?{_LIVE_VERSION}" '
@@ -50183,8 +49871,7 @@ for (const box of document.querySelectorAll("pre:has(mark)")) {
 
 
 def trouble_response(server, head, status, title, parts, headers=()):
-    """A page about something that went wrong. While files are watched it renews itself with every attempt
-    to load a script."""
+    """A page about something that went wrong. While files are watched it renews itself."""
     live = server.app.live
     body = "\n".join(parts)
     script = live_script_tag(live, head, " data-own").decode() if live is not None else ""
@@ -50318,8 +50005,7 @@ def notice_page(server, head, refusal):
 
 @page("missing")
 def missing_page(server, head, message):
-    """A path that does not exist, and those that do, the nearest first; scripts that did not load, since
-    the path may be in one of them."""
+    """A page for an unknown path: known paths, the nearest first, and scripts that did not load."""
     app = server.app
     shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
     parts = [f'<p class="eyebrow">404 {esc(STATUS_TEXT[404])}</p>',
@@ -50779,8 +50465,7 @@ def is_wanted(connection, words):
 
 
 class ShownMessages:
-    """Messages that dashboards were shown lately. A busy stream forgets a message within a second or two,
-    before anybody could ask about it."""
+    """Messages that dashboards showed lately; a busy stream forgets its own within seconds."""
 
     def __init__(self):
         self.messages = collections.OrderedDict()       # (epoch, sequence) -> Message
@@ -50967,8 +50652,7 @@ class Dashboard:
         return "{" + ",".join(f'"{name}":{text}' for name, text in changed.items()) + "}" if changed else ""
 
     def add_counts(self, viewer, changed, first):
-        """Messages of the seconds that are over, as path -> [[second, messages]], and what time it is
-        here."""
+        """Adds messages of past seconds, as path -> [[second, messages]], and what time it is here."""
         moment = time.time()
         start, viewer.second = viewer.second, int(moment)
         counts = {}
@@ -51135,8 +50819,7 @@ def script_source(handler, head, body):
 
 @local_page("GET", "/engine/request")
 def logged_request(handler, head, body):
-    """A request of the log (`?number=`) with its headers and body. With `--workers` every process has a
-    log; `worker` says whose is meant."""
+    """A logged request (`?number=`) with headers and body; `worker`: the process that logged it."""
     entry = find_request(handler, head.query.get("number", ""), head.query.get("worker", ""))
     text = None if entry.body is None else clip(entry.body.decode("utf-8", "replace"), MAX_DETAIL)
     scripted = entry.source not in (FROM_FILE, FROM_SERVER)
@@ -51220,8 +50903,7 @@ def find_request(handler, number, worker=""):
 
 @local_page("POST", "/engine/replay")
 def replay_request(handler, head, body):
-    """Sends a request of the log to this server again: `number`, `worker` ("" for any). Answers with what
-    came back."""
+    """Sends a logged request (`number`, `worker` or "") to this server again; answers the result."""
     number, worker = asked(head, body, number=WHOLE_NUMBER, worker=WHOLE_NUMBER)
     entry = find_request(handler, number, worker)
     if entry.body is None:
@@ -52688,8 +52370,7 @@ def bch_bits(value, bits, generator):
 
 
 def qr_code(text):
-    """The modules of a QR code as rows of 0 and 1 (dark), without the light zone around it. Raises ValueError
-    for a text of more than 106 bytes."""
+    """The modules of a QR code as rows of 0 and 1 (dark), without margin; ValueError over 106 bytes."""
     data = utf8(text)
     version = next((number for number, (size, _, blocks) in enumerate(QR_VERSIONS, 1)
                     if len(data) + 2 <= size * blocks), None)
@@ -52736,8 +52417,7 @@ def qr_format_places(width):
 
 
 def qr_fill(grid, bits):
-    """Puts data where nothing is yet: in columns of two from the right, up and down in turn. They are texts
-    there, so that the mask knows them."""
+    """Puts data in free modules: two columns at a time from the right, up and down, as texts for the mask."""
     width, stream = len(grid), iter(bits)
     columns = [x for x in range(width - 1, 0, -2) if x > 6] + [5, 3, 1]
     for number, right in enumerate(columns):
@@ -52760,8 +52440,7 @@ def qr_masked(grid, mask):
 
 
 def qr_penalty(rows):
-    """How hard a code is to read (7.8.3.1): runs, blocks, what looks like a corner, and too much of one
-    kind."""
+    """How hard a code is to read (7.8.3.1): runs, blocks, shapes like corners, too much of one kind."""
     width, penalty = len(rows), 0
     for line in ["".join(map(str, row)) for row in (*rows, *zip(*rows))]:
         penalty += sum(len(run) - 2 for run in re.findall("0{5,}|1{5,}", line))
@@ -52807,8 +52486,7 @@ h1 { font-size: clamp(1.1rem, 3vw, 1.8rem); font-weight: 500; }
 
 
 def share_addresses(server):
-    """URLs under which other devices find a server, the likeliest first; none when it listens to this machine
-    only."""
+    """URLs for other devices, the likeliest first; none when only this machine is listened to."""
     host = server.gate.host
     if is_own_name(f"[{host}]" if ":" in host else host):
         return []
@@ -54095,8 +53773,7 @@ class Server:
         return self._http.chaos
 
     def start(self, hold_log=False):
-        """Serves from now on. With `hold_log` the log keeps its lines about that back until
-        app.log.release()."""
+        """Serves from now on; with `hold_log` the log keeps lines about that until app.log.release()."""
         raise_file_limit()
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         if not memory_used():
@@ -54561,8 +54238,7 @@ def host_api_markdown():
 
 
 def members_markdown(code, owner):
-    """The members of an interface. Those of an object have headings of their own, where something is said of
-    them."""
+    """The members of an interface; those of objects that are described have their own headings."""
     parts, lines = [], []
     for match in _MEMBER.finditer(code.partition("{\n")[2]):
         member, doc = " ".join(
@@ -54643,8 +54319,7 @@ def inline_html(text):
 
 
 def markdown_html(text):
-    """Markdown as HTML, as far as the pages of --docs use it: headings, paragraphs, lists, code. Each heading
-    begins a section."""
+    """The Markdown of --docs as HTML: headings (each opens a section), paragraphs, lists, code."""
     parts, opened, known = [], False, set()
     for block in re.findall(r"^```.*?^```$|[^\n](?:(?!\n\n).)*", text, re.S | re.M):
         heading = re.match(r"(#+) (.*)", block)
@@ -54907,8 +54582,7 @@ class OutlineEntry:
 
 
 def outline(source, word=None):
-    """The OutlineEntry objects of a source text in its order: its sections and subsections; with a word also
-    what else has it in its name."""
+    """The OutlineEntry objects of a source: sections and subsections; and whatever has `word` in its name."""
     found = [(0, 0, "THIS PAGE: CONTENTS, IMPORTS, VERSION", 1)]
     found += [(match.start(), 0, match[2], int(match[1])) for match in _BANNER.finditer(source)]
     found += [(match.start(), 1, match[1], None) for match in _SUBSECTION.finditer(source)]
@@ -54989,8 +54663,7 @@ def serve(scripts, options):
 
 
 def open_browser(server):
-    """--open: shows the first page that there is, where there is a screen: a browser in the terminal would
-    take it away from the log."""
+    """--open: shows the first page there is, if there is a screen; not in a terminal's browser."""
     if not (os.name == "nt" or sys.platform == "darwin"
             or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))):
         server.app.log.write("warn", "--open: no browser can be shown here")
@@ -55101,8 +54774,7 @@ def registrations(app):
 
 
 def lines_of(items, width):
-    """Texts, with commas between them, in lines that are no longer than width where that can be. No text is
-    torn apart."""
+    """Texts, with commas between them, in lines of at most `width` where possible; none is torn."""
     lines = [""]
     for number, item in enumerate(items, 1):
         item += "," if number < len(items) else ""
@@ -56508,8 +56180,7 @@ class Workers:
             os._exit(code)
 
     def _wait(self, seconds):
-        """Waits, deals out connections, and takes in what the children tell: the files that their scripts
-        import."""
+        """Waits, deals out connections, and notes the files that the children's scripts import."""
         channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
         end = time.monotonic() + seconds
         ready = self.ports
@@ -56997,8 +56668,7 @@ Tab completes names, _ is the last value, _error the last error."""
 
 
 class Prompt:
-    """--repl: reads JavaScript from the terminal, or from a pipe, and shows what it gives. A line that
-    is not complete yet goes on in the next."""
+    """--repl: reads JavaScript, in one line or several, from a terminal or pipe, and shows results."""
 
     def __init__(self):
         self.terminal = sys.stdin.isatty()
@@ -57112,8 +56782,7 @@ class Prompt:
 
 
 class History:
-    """The lines typed at the prompt, kept in a file of the user's, and completion by the Tab key. Does
-    nothing where Python has no readline."""
+    """The prompt's history in a file of the user's, and completion by Tab, if Python has readline."""
 
     def __init__(self):
         self.path = os.path.expanduser(HISTORY_FILE)
@@ -57153,13 +56822,11 @@ class History:
             return
         length = readline.get_current_history_length()
         added, self.length = length - self.length, length
-        try:
+        with contextlib.suppress(OSError):
             if added and hasattr(readline, "append_history_file"):
                 readline.append_history_file(added, self.path)
             elif added:
                 readline.write_history_file(self.path)
-        except OSError:
-            pass
 
 
 # -- The file as a program ---------------------------------------------------------------
