@@ -4805,6 +4805,10 @@ result = r.join("|")
 # they can be removed
 /(x)/.test("x"); result = RegExp.$1 + delete RegExp.$1 + typeof RegExp.$1
 => xtrueundefined
+# they belong to RegExp itself, and so does compile
+class R extends RegExp {} const kind = (f) => { try { f() } catch (e) { return e.name } };
+result = [() => R.$1, () => Reflect.get(RegExp, "input", {}), () => Reflect.set(RegExp, "input", 1, R), () => new R("a").compile("b"), () => new RegExp("a").compile("b")].map(kind).join()
+=> TypeError,TypeError,TypeError,TypeError,
 """)
 
 
@@ -4961,6 +4965,39 @@ class IntlTest(unittest.TestCase):
 
     def test_all_combinations_of_locales_and_options_are_what_is_on_record(self):
         check_record(self, "intl", *self.ask())
+
+    test_locales_and_segments = conformance(r"""
+# tags under their names of today
+result = Intl.getCanonicalLocales(["iw-latn", "cmn-TW", "hy-SU", "art-lojban", "sgn-DE", "en-u-ca-islamicc", "sl-t-iw-m0-names", "EN-x-A"]).join()
+=> he-Latn,zh-TW,hy-AM,jbo,gsg,en-u-ca-islamic-civil,sl-t-he-m0-prprname,en-x-a
+# likely subtags
+const both = (t) => new Intl.Locale(t).maximize() + " " + new Intl.Locale(t).minimize();
+result = ["zh-TW", "uz-AF", "und-Cyrl-BG", "und-419", "sr-ME", "en-Shaw", "de-u-co-phonebk"].map(both).join()
+=> zh-Hant-TW zh-TW,uz-Arab-AF uz-AF,bg-Cyrl-BG bg,es-Latn-419 es-419,sr-Latn-ME sr-ME,en-Shaw-GB en-Shaw,de-Latn-DE-u-co-phonebk de-u-co-phonebk
+# options go over the tag
+const l = new Intl.Locale("de-u-nu-latn", { region: "at", hourCycle: "h12", numeric: true, firstDayOfWeek: 0, variants: "1996" });
+result = [l, l.baseName, l.language, l.region, l.script, l.numeric, l.hourCycle, l.firstDayOfWeek, l.collation].join()
+=> de-AT-1996-u-fw-sun-hc-h12-kn-nu-latn,de-AT-1996,de,AT,,true,h12,sun,
+# customs of a region
+const info = (t) => { const l = new Intl.Locale(t); return [l.getWeekInfo().firstDay, l.getWeekInfo().weekend, l.getCalendars(), l.getHourCycles(), l.getNumberingSystems(), l.getTextInfo().direction].join() };
+result = [info("en-US"), info("fa"), info("en-US-u-rg-thzzzz")].join(" ")
+=> 7,6,7,gregory,h12,latn,ltr 6,5,persian,gregory,islamic-civil,islamic-tbla,h23,arabext,rtl 7,6,7,buddhist,gregory,h23,latn,ltr
+# a Locale is a locale
+result = new Intl.NumberFormat(new Intl.Locale("de")).format(1.5) + Intl.getCanonicalLocales(new Intl.Locale("fr"))
+=> 1,5fr
+# graphemes
+const parts = (t, g) => [...new Intl.Segmenter("en", { granularity: g }).segment(t)].map((s) => s.segment).join("|");
+result = parts("e\u0301\u{1F468}\u200D\u{1F469}\u200D\u{1F467}\u{1F1E9}\u{1F1EA}\u{1F1EB}\u{1F1F7}\r\n\uD55C\u1100\u1161\u11A8\u0915\u094D\u0937") === "e\u0301|\u{1F468}\u200D\u{1F469}\u200D\u{1F467}|\u{1F1E9}\u{1F1EA}|\u{1F1EB}\u{1F1F7}|\r\n|\uD55C|\u1100\u1161\u11A8|\u0915\u094D\u0937"
+=> true
+# words and sentences
+const parts = (t, g) => [...new Intl.Segmenter("en", { granularity: g }).segment(t)].map((s) => s.segment).join("|");
+result = parts("Don't pay 3.50, ok? a_b", "word") + " " + parts("Mr. who? It is 3.5 e.g. here. Yes!", "sentence")
+=> Don't| |pay| |3.50|,| |ok|?| |a_b Mr. who? |It is 3.5 e.g. here. |Yes!
+# the segment around an index
+const s = new Intl.Segmenter("en", { granularity: "word" }).segment("ab cd"), d = s.containing(4);
+result = [d.segment, d.index, d.isWordLike, s.containing(2).isWordLike, s.containing(5)].join()
+=> cd,3,true,false,
+""")
 
     def test_people_outside_the_usa_read_their_own_numbers_and_dates(self):
         for source, expected in {
@@ -16095,6 +16132,132 @@ class DashboardTest(ServerCase):
         self.assertEqual((status, answer["status"]), (200, 200))
         self.assertIn("event stream", answer["body"])
 
+    def shown(self, number):
+        return self.get_json(f"/engine/request?number={number}")
+
+    def test_a_request_is_kept_with_the_start_of_its_answer(self):
+        self.serve({"app.js": """
+            routeRegistry.registerRoute("/text", () => ({ status: 418, body: "é".repeat(9000), headers: { "Set-Cookie": "a=secret" } }));
+            routeRegistry.registerRoute("/bytes", () => ({ bodyBase64: "AAECAw==", contentType: "image/png" }));
+            routeRegistry.registerRoute("/none", () => null);
+            routeRegistry.registerRoute("/events/:x", () => "no stream");
+            routeRegistry.registerStreamRoute("/stream");""", "public/big.txt": "x" * 400_000, "public/small.txt": "a file"})
+        for path in "/text", "/bytes", "/none", "/big.txt", "/small.txt", "/nowhere", "/graphql?query={__typename}":
+            self.get(path)
+        self.connect("/stream")
+        answers = [self.shown(number)["answer"] for number in range(1, 9)]
+        self.assertEqual(answers[0]["line"], "HTTP/1.1 418 I'm a Teapot")
+        self.assertEqual((answers[0]["size"], answers[0]["body"]), (18000, "é" * 8192))
+        self.assertEqual(answers[0]["note"], "the first 16,384 of 18,000 bytes")
+        self.assertIn(["Set-Cookie", "(not shown)"], answers[0]["headers"])
+        self.assertIn(["Content-Length", "18000"], answers[0]["headers"])
+        self.assertEqual([(answer["body"], answer["note"]) for answer in answers[1:5]],
+                         [(None, "4 bytes that are not text"), (None, "no body"),
+                          (None, "400,000 bytes of a file, which are not kept"), ("a file", "")])
+        self.assertIn("Nothing is registered at GET /nowhere", answers[5]["body"])
+        self.assertIn("an event stream", answers[7]["note"])
+        self.assertEqual([self.shown(number)["source"] for number in range(1, 9)],
+                         ["app.js"] * 3 + ["public/"] * 2 + ["server", "GraphQL", "app.js"])
+
+    def test_a_request_tells_how_long_it_waited_ran_and_was_sent(self):
+        self.serve("routeRegistry.registerRoute('/slow', ({ request }) => { for (const end = Date.now() + 300; Date.now() < end;); return 'x'.repeat(20); });"
+                   "routeRegistry.registerRoute('/later', () => new Promise((done) => setTimeout(done, 200, 'x')));"
+                   "routeRegistry.registerRoute('/large', () => 'x'.repeat(9e6));")
+        threads = [threading.Thread(target=self.get, args=("/slow",)) for _ in range(3)]
+        [thread.start() for thread in threads], [thread.join() for thread in threads]
+        slow = [self.shown(number) for number in (1, 2, 3)]
+        self.assertGreater(max(entry["waited"] for entry in slow), 250)
+        self.assertTrue(all(entry["handled"] >= 290 for entry in slow), slow)
+        self.assertTrue(all(abs(entry["waited"] + entry["handled"] - entry["ms"]) < 0.1 for entry in slow), slow)
+        self.get("/later")
+        self.assertGreater(self.shown(4)["handled"], 190)
+        with socket.create_connection(("127.0.0.1", self.server.port)) as client:
+            client.settimeout(WAIT)
+            client.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            self.eventually(lambda: len(self.server._http.requests.entries) == 5)
+            self.assertIsNone(self.shown(5)["sending"], "it is not all sent while nobody reads")
+            received = 0
+            while received < 9e6:
+                received += len(client.recv(1 << 20))
+            self.eventually(lambda: self.shown(5)["sending"] is not None)
+        self.assertGreater(self.shown(5)["sending"], 0)
+        self.assertEqual(self.shown(1)["sending"], 0)
+
+    def test_the_curl_command_makes_the_same_request(self):
+        self.serve("for (const method of ['GET', 'POST', 'PUT']) routeRegistry.registerRoute('/echo/*', ({ request }) =>"
+                   " [request.method, request.url, request.body, Object.entries(request.headers)], method);")
+        for method, target, body, headers in (
+                ("GET", "/echo/a?b=[1]&c={2}&d='e'", None, {"X-It's": "a \"b\" $HOME `id`"}),
+                ("POST", "/echo/x", "it's\nfor $you \\ \"é\"\n", {"Content-Type": "text/plain"}),
+                ("PUT", "/echo/a/../b", "@file", {}), ("POST", "/echo/x", "", {"X-Empty": ""})):
+            self.request(method, target, body.encode() if body else body, headers | {"Cookie": "secret=1"})
+            number = self.server._http.requests.total
+            words = shlex.split(self.shown(number)["curl"].replace("\\\n", " "))
+            self.assertEqual(words[0], "curl")
+            self.assertNotIn("secret", " ".join(words))
+            options = list(zip(words[2:], words[3:]))
+            self.assertEqual(words[1], f"http://localhost:{self.server.port}{target}".replace("localhost", self.host_of(number)))
+            self.assertEqual("--globoff" in words, "[" in target)
+            self.assertEqual("--path-as-is" in words, ".." in target)
+            sent = next((value for name, value in options if name == "--data-raw"), "")
+            self.assertEqual(sent, body or "")
+            named = next((value for name, value in options if name == "--request"), "POST" if sent else "GET")
+            self.assertEqual(named, method)
+            for name, value in headers.items():
+                self.assertIn(("--header", f"{name.lower()}: {value}" if value else f"{name.lower()};"), options)
+        self.post("/echo/x", b"a\0b")
+        self.assertIsNone(self.shown(self.server._http.requests.total)["curl"], "no command line can hold it")
+
+    def host_of(self, number):
+        return dict(self.shown(number)["headers"])["host"].partition(":")[0]
+
+    # -- storage ----
+
+    def test_storage_is_read_set_and_removed(self):
+        self.serve({"app.js": "sharedStorage.setItem('a', '1'); routeRegistry.registerRoute('/all', () =>"
+                              " sharedStorage.keys().map((key) => key + '=' + sharedStorage.getItem(key)));", "bad.js": "("})
+        do = lambda **wish: self.act("/engine/storage", **wish)
+        self.assertEqual(do(script="app.js", key="a"), (200, {"value": "1"}))
+        self.assertEqual(do(script="app.js", key="b"), (200, {"value": None}))
+        self.assertEqual(do(script="app.js", key="\ud800 \n/", value="\udfff"), (200, {"value": "\udfff"}))
+        self.assertEqual(do(script="app.js", key="a", value=None), (200, {"value": None}))
+        self.assertEqual(do(script="app.js", key="null", value="null"), (200, {"value": "null"}))
+        self.assertEqual(len(self.get_json("/all")), 2)
+        self.assertEqual(do(script="bad.js", key="x", value="y")[0], 200, "a script that does not load has a storage")
+        for wish, status, text in (({"script": "none.js", "key": "a"}, 404, "There is no script none.js"),
+                                   ({"script": "app.js"}, 400, "key is missing"),
+                                   ({"script": "app.js", "key": "a", "value": 5}, 400, "value must be a string, or null"),
+                                   ({"script": "app.js", "key": "k" * 1001}, 400, "key can have 1,000 characters, but has 1,001"),
+                                   ({"script": "app.js", "key": "a", "value": "v" * 1_000_001}, 400, "but has 1,000,001")):
+            answer = do(**wish)
+            self.assertEqual(answer[0], status, answer)
+            self.assertIn(text, answer[1]["error"]["message"])
+
+    def test_a_look_at_a_storage_takes_only_the_start_of_what_is_large(self):
+        for place in None, Path(self.enterTemporary(), "kept.db"):
+            with self.subTest(place):
+                self.serve({"app.js": "sharedStorage.setItem('\\0 \\ud800', 'half \\udfff'); sharedStorage.setItem('big', 'é'.repeat(900000));"
+                                      "for (let i = 0; i < 300; i++) sharedStorage.setItem('Row ' + i, '' + i);"},
+                           **({"storage": str(place)} if place else {}))
+                look = lambda **query: aiwebengine.storage_view(self.server.app, {"name": "app.js", **query})
+                view = look()
+                self.assertEqual((view["count"], view["wanted"], len(view["items"])), (302, 302, aiwebengine.MAX_SHOWN_ROWS))
+                self.assertEqual(json.loads(view["items"][0]["key"]), "\0 \ud800")
+                self.assertEqual(view["items"][1]["start"], "é" * aiwebengine.MAX_PREVIEW)
+                self.assertEqual(view["items"][1]["size"], 900_000 if place is None else 1_800_000)
+                self.assertEqual([item["start"] for item in look(q="row 29")["items"]], [str(i) for i in range(300) if "29" in str(i)])
+                self.assertIn("kept.db" if place else "in memory", view["where"])
+                self.assertEqual(look(name="none.js"), {"name": "none.js", "known": False})
+
+    def test_the_token_does_not_open_the_storage(self):
+        self.serve("sharedStorage.setItem('a', '1')")
+        self.assertEqual(self.get("/engine/events?view=storage&name=app.js", **{"X-Forwarded-For": "192.0.2.1"})[0], 403)
+        key = self.server.key
+        with self.elsewhere():
+            cookie = {"Cookie": self.get("/engine?token=" + key.token)[1]["set-cookie"].partition(";")[0]}
+            self.assertEqual(self.request("HEAD", "/engine/events?view=overview", None, cookie)[0], 200)
+            self.assertEqual(self.request("HEAD", "/engine/events?view=storage", None, cookie)[0], 403)
+
     def test_the_request_log_is_bounded_and_without_the_dashboard(self):
         self.serve(self.CHAT)
         for _ in range(aiwebengine.REQUESTS_KEPT + 10):
@@ -16173,12 +16336,13 @@ class DashboardTest(ServerCase):
 
     # -- who may ----
 
-    LOCAL = (("GET", "/engine"), ("GET", "/engine/events"), ("GET", "/engine/chaos"), ("GET", "/engine/source?script=app.js"), ("GET", "/engine/request?number=1"),
-             ("POST", "/engine/send"), ("POST", "/engine/reload"), ("POST", "/engine/replay"), ("POST", "/engine/evaluate"))
+    LOCAL = (("GET", "/engine"), ("GET", "/engine/events"), ("GET", "/engine/chaos"), ("GET", "/engine/source?script=app.js"), ("GET", "/engine/request?number=1"), ("GET", "/engine/events?view=storage"),
+             ("POST", "/engine/send"), ("POST", "/engine/reload"), ("POST", "/engine/replay"), ("POST", "/engine/evaluate"),
+             ("POST", "/engine/storage"))
 
     def refused(self, headers=(), status=403, text="", requests=LOCAL):
         for method, path in requests:
-            wish = json.dumps({"script": "app.js", "code": "hits = 99", "path": "/chat", "data": "x", "filter": "", "number": "1", "worker": ""})
+            wish = json.dumps({"script": "app.js", "code": "hits = 99", "path": "/chat", "data": "x", "filter": "", "number": "1", "worker": "", "key": "a"})
             with self.subTest(path, headers=headers):
                 answer = self.request(method, path, wish if method == "POST" else None,
                                       {"Content-Type": "application/json", **dict(headers)})
@@ -16293,14 +16457,14 @@ class DashboardTest(ServerCase):
     def test_other_sites_are_refused_even_with_cors(self):
         self.serve(self.CHAT, cors=["https://friend.example"])
         self.refused({"Origin": "https://friend.example"}, text="only available to pages of this server")
-        self.refused({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}, requests=self.LOCAL[:5], text="only available to pages of this server")
-        self.refused({"Sec-Fetch-Site": "same-site"}, requests=self.LOCAL[:5], text="only available to pages of this server")
-        self.refused({"Sec-Fetch-Site": "cross-site"}, requests=self.LOCAL[5:])
+        self.refused({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}, requests=self.LOCAL[:6], text="only available to pages of this server")
+        self.refused({"Sec-Fetch-Site": "same-site"}, requests=self.LOCAL[:6], text="only available to pages of this server")
+        self.refused({"Sec-Fetch-Site": "cross-site"}, requests=self.LOCAL[6:])
         self.assertEqual(self.get("/engine", **{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})[0], 200)
 
     def test_forms_and_other_methods_are_refused(self):
         self.serve(self.CHAT)
-        for _, path in self.LOCAL[5:]:
+        for _, path in self.LOCAL[6:]:
             self.assertEqual(self.request("POST", path, "{}", {"Content-Type": "text/plain"})[0], 415, path)
             self.assertEqual(self.request("POST", path, "[", {"Content-Type": "application/json"})[0], 400, path)
             status, headers, _ = self.get(path)
@@ -19773,7 +19937,7 @@ class DashboardInTheBrowser(ServerCase):
         self.see(page, "#script-answer", "Loaded again")
         page.wait_for("document.querySelector('#trouble').hidden")
         self.see(page, "#lines", "mended")
-        self.see(page, "#script-facts", "running")
+        self.see(page, "#facts", "running")
 
     def test_the_log_is_followed_filtered_and_searched(self):
         page = self.open("#/script/chat.js")
@@ -19816,6 +19980,94 @@ class DashboardInTheBrowser(ServerCase):
         self.see(page, "#replay-facts", "200 OK")
         self.see(page, "#replay-text", "Broadcast to '/chat'")
         self.see(page, "#n-requests", "2")
+
+    def test_a_request_is_looked_at_with_its_answer_and_times(self):
+        page = self.open("#/requests")
+        self.get("/say?text=answer")
+        self.see(page, "#requests", "GET /say?text=answer")
+        page.click("#requests tbody tr")
+        self.see(page, "#answer-text", "HTTP/1.1 200 OK\n")
+        self.see(page, "#answer-text", "Content-Type: text/plain")
+        self.see(page, "#answer-text", "Broadcast to '/chat'")
+        self.see(page, "#request-facts", "ms in the queue · ")
+        self.see(page, "#request-facts", "ms in chat.js · sent at once")
+        page.browser.command("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+        page.click("#copy-curl")
+        self.see(page, "#copy-curl", "Copied")
+        self.assertEqual(page.evaluate("navigator.clipboard.readText()").split()[:1], ["curl"])
+
+    def test_requests_are_filtered_by_kind(self):
+        page = self.open("#/requests", {"a.js": "routeRegistry.registerRoute('/a', () => 'a', 'GET');"
+                                                "routeRegistry.registerRoute('/a', () => 'a', 'POST');",
+                                        "b.js": "routeRegistry.registerRoute('/b', () => ({ status: 404 }));",
+                                        "public/page.html": "<title>p</title>"})
+        for method, path in ("GET", "/a"), ("POST", "/a"), ("GET", "/b"), ("GET", "/page.html"):
+            self.request(method, path, "")
+        shown = "[...document.querySelectorAll('#requests tbody tr')].map(row => row.cells[1].innerText).join()"
+        page.wait_for(f"{shown} === 'GET /b,POST /a,GET /a'")
+        for field, value, wanted in (("by-source", "a.js", "POST /a,GET /a"), ("by-method", "POST", "POST /a"),
+                                     ("by-source", "", "POST /a"), ("by-method", "", "GET /b,POST /a,GET /a"),
+                                     ("by-status", "4", "GET /b"), ("by-status", "2", "POST /a,GET /a"), ("by-status", "5", "")):
+            page.type(f"#{field}", value)
+            page.wait_for(f"{shown} === {json.dumps(wanted)}")
+        self.see(page, "#view-requests", "No request is of this kind.")
+        page.type("#by-status", "")
+        page.click("#hide-files")
+        page.wait_for(f"{shown} === 'GET /page.html,GET /b,POST /a,GET /a'")
+
+    def test_only_what_changes_nothing_is_sent_again_without_a_question(self):
+        page = self.open("#/requests", {"a.js": "let n = 0; routeRegistry.registerRoute('/n', () => String(++n), 'POST');"})
+        self.post("/n", "x")
+        self.see(page, "#requests", "POST /n")
+        page.click("#requests tbody tr")
+        self.see(page, "#answer-text", "\n1")
+        for button, sent in ("#ask [value=no]", False), ("#ask-yes", True):
+            page.click("#replay")
+            page.wait_for("document.querySelector('#ask').open")
+            self.assertIn("POST /n once more", page.text("#ask-text"))
+            page.click(button)
+            page.wait_for("!document.querySelector('#ask').open")
+            if sent:
+                self.see(page, "#replay-text", "\n2")
+        self.assertEqual(self.server._http.requests.total, 2)
+
+    def test_storage_is_seen_and_changed(self):
+        nasty = "a/b?<b>&\n\"q\" é"
+        page = self.open("#/storage/s.js", {"s.js": f"sharedStorage.setItem({json.dumps(nasty)}, 'one');"
+                                                    "sharedStorage.setItem('\\ud800', 'half'); sharedStorage.setItem('long', 'x'.repeat(5000));"
+                                                    "routeRegistry.registerRoute('/s', () => sharedStorage.keys().map((key) => [key, sharedStorage.getItem(key)]));"})
+        self.see(page, "#items", json.dumps(nasty, ensure_ascii=False))
+        self.assertLess(len(page.text("#items tbody tr:nth-child(3)")), 300)
+        kept = lambda: dict(json.loads(self.get("/s")[2]))
+        for row, old, new in (1, "one", "two\nlines"), (2, "half", "whole"), (3, "x" * 5000, "short"):
+            page.click(f"#items tbody tr:nth-child({row})")
+            page.wait_for(f"document.querySelector('#item-value').value === {json.dumps(old)}")
+            page.type("#item-value", new)
+            page.click("#item-form button.main")
+            self.see(page, "#item-answer", "Saved")
+        self.assertEqual(kept()[nasty], "two\nlines")
+        self.assertEqual(kept()["long"], "short")
+        self.see(page, "#items", "short")
+        page.click("#item-remove")
+        page.click("#ask-yes")
+        page.wait_for("document.querySelector('#item').hidden && document.querySelectorAll('#items tbody tr').length === 2")
+        page.click("#item-new")
+        page.type("#item-key", "new")
+        page.type("#item-value", "1")
+        page.click("#item-form button.main")
+        self.see(page, "#items", "new")
+        page.type("#item-q", "NEW")
+        page.wait_for("document.querySelectorAll('#items tbody tr').length === 1")
+        self.see(page, "#n-items", "1 of 3")
+        self.assertEqual(kept()["new"], "1")
+        self.assertEqual(page.problems(), [])
+
+    def test_every_view_has_one_heading_that_names_it(self):
+        page = self.open()
+        for view, title in (("#/", "Overview"), ("#/requests", "Requests"), ("#/storage/chat.js", "Storage"), ("#/script/chat.js", "chat.js"),
+                            ("#/stream/%2Fchat", "/chat"), ("#/script/server", "Server log")):
+            page.evaluate(f"location.hash = {json.dumps(view)}")
+            page.wait_for(f"[...document.querySelectorAll('h1')].map(node => node.innerText).join('|') === {json.dumps(title)}")
 
     def test_what_comes_from_outside_stays_text(self):
         nasty = self.NASTY
