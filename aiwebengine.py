@@ -43658,6 +43658,10 @@ SUGGESTED_BESIDE = 0.1
 MAX_LIVE_PAGES = 1000
 MAX_TROUBLE_CHARACTERS = 4000
 LIVE_PATH = "/engine/live"
+#: Connections that a browser opens to one name of a server, and how many an address may have to be one browser.
+BROWSER_CONNECTIONS, MAX_CROWD = 6, 60
+#: A browser on this machine may come by either, and by the one for a page and by the other for its streams.
+LOOPBACK = ("127.0.0.1", "::1")
 #: Files of public/ that are watched; looking at them may take one part in so many of the time.
 MAX_WATCHED_FILES = 10_000
 WATCH_SHARE = 20
@@ -45057,6 +45061,8 @@ class Application:
         self.reloads = 0
         #: A LiveChannel while files are watched, else None.
         self.live = None
+        #: Streams of the server itself, and the sockets of connections that are carried inside another one.
+        self.own_streams, self.carried = [], weakref.WeakSet()
         self.storage = storage or redis     # a StorageFile, a RedisLink, or None: in memory
         self.relay = LocalRelay(self.graphql)
         if storage is not None:
@@ -45470,8 +45476,8 @@ class Application:
 
     @property
     def stream_connections(self):
-        """Open connections to streams, without pages that only listen for changes."""
-        return self.broadcaster.count - (len(self.live.stream.connections) if self.live is not None else 0)
+        """Open connections to streams of scripts."""
+        return self.broadcaster.count - sum(len(stream.connections) for stream in self.own_streams)
 
     # -- finding ----
 
@@ -45633,6 +45639,7 @@ class Watcher:
                 self.app.refresh(ABSENCE_SECONDS)
                 if self.app.live is not None:
                     self.app.live.look_at_files()
+                    self.app.live.look_at_crowds()
                 self._trouble = None
             except Exception as error:  # the folder vanished for a moment, or for good; a fault of ours
                 if str(error) != self._trouble:
@@ -45657,9 +45664,12 @@ class LiveChannel:
         self.boot = random_hex(4)
         self.version = self.tries = 0
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
+        app.own_streams.append(self.stream)
         self.files = public_stamps(app.public)
         #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
         self.notice = ""
+        #: Address -> {path: connections} of browsers that may have no connection left.
+        self.crowds = {}
         #: Pages that gave their place to others, but may still be there.
         self.leaving = set()
         self._lock = threading.Lock()
@@ -45687,11 +45697,29 @@ class LiveChannel:
     def send(self, styles=()):
         """Tells all pages. Their metadata say where they are."""
         for here in (True, False):
-            self.stream.send(self.state(here, styles), self.metadata(here))
+            self.stream.send(self.state(here, styles), {"here": "yes" if here else "no"})
 
     @staticmethod
-    def metadata(here):
-        return {"here": "yes" if here else "no"}
+    def metadata(here, address):
+        return {"here": "yes" if here else "no", "address": LOOPBACK[0] if is_loopback(address) else address}
+
+    def look_at_crowds(self):
+        """Tells the pages of an address when its streams take as many connections as a browser has. Whether a
+        page does wait, it finds out itself."""
+        found, counts = {}, self.app.broadcaster.count_of
+        for address in {page.metadata["address"] for page in tuple(self.stream.connections)}:
+            names = LOOPBACK if address == LOOPBACK[0] else (address,)
+            if BROWSER_CONNECTIONS <= sum(counts[name] for name in names) <= MAX_CROWD:
+                crowd = collections.Counter(
+                    stream.path for stream in self.app.streams for connection in tuple(stream.connections)
+                    if connection.address in names and connection.sock not in self.app.carried)
+                if crowd:
+                    found[address] = dict(crowd)
+        known, self.crowds = self.crowds, found
+        for address in {*known, *found}:
+            if known.get(address) != found.get(address):
+                self.stream.send(json.dumps({"crowd": found.get(address, {})}, ensure_ascii=False),
+                                 {"address": address})
 
     def make_room(self, address):
         """Whether another page of an address may listen. Nobody has more than a share of the places, and when
@@ -47376,6 +47404,129 @@ def byte_range(text, size):
     return (start, end) if start < end else ()
 
 
+# -- One connection for the streams of all tabs ------------------------------------------
+
+#: What a connection is doing: waiting for requests, for room to write, for the client to stop sending
+#: what nobody will read; over; given to the broadcaster; kept waiting by fault injection.
+READING, WRITING, DRAINING, CLOSED, TAKEN = "reading", "writing", "draining", "closed", "taken"
+HELD, WAITING = "held", "waiting"
+
+CARRIER_PATH = "/engine/streams"
+#: Streams that one carrier carries.
+MAX_CARRIED = 200
+#: Header fields that are those of the request to open a stream, not of the stream.
+_NOT_CARRIED = re.compile(r"accept|accept-encoding|cache-control|connection|content-.*|expect|last-event-id|"
+                          r"origin|transfer-encoding")
+
+
+class CarriedStream:
+    """The client's end of an event stream whose other end is served as any connection is; the leader reads
+    it, and passes on what comes."""
+
+    more, awaited = False, None
+
+    def __init__(self, carriers, key, number, sock, peer):
+        self.carriers, self.key, self.number, self.connection, self.peer = carriers, key, number, sock, peer
+        self.state, self.watched = READING, None
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def serve(self):
+        try:
+            data = self.connection.recv(RECEIVE_FIRST)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        text = self.decoder.decode(data, not data)
+        if text:
+            self.carriers.tell(self.key, self.number, text)
+        if not data:
+            self.carriers.tell(self.key, self.number, None)
+            self.carriers.of.get(self.key, {}).pop(self.number, None)
+            self.end()
+
+    def end(self):
+        self.state = CLOSED
+
+
+class Carriers:
+    """Streams inside one: a browser opens six connections to a server, so the script /engine/stream.js has
+    one for all its tabs.
+
+    `GET CARRIER_PATH` is an event stream. It begins with an event `key`; then come `[number, text]`, what the
+    stream of that number says as bytes of HTTP would, and `[number, null]` at its end. `POST
+    CARRIER_PATH?key=KEY&number=N` with the URL of a stream as its body opens it, with the cookies and the
+    address of this request; an empty body closes it.
+    """
+
+    def __init__(self, server):
+        self.server = server
+        self.of = {}                    # key -> {number: CarriedStream}
+        self.stream = Stream(CARRIER_PATH, server.app.broadcaster, 0)
+        self.stream.retry = 1000
+        self.stream.on_close = lambda connection: server.later(0, lambda: self.end(connection.metadata["key"]))
+        server.app.own_streams.append(self.stream)
+
+    def open(self):
+        key = random_hex(16)
+        self.of[key] = {}
+        return key
+
+    def tell(self, key, number, text):
+        self.stream.send(json.dumps([number, text], ensure_ascii=False), {"key": key})
+
+    def change(self, head, peer, body):
+        """The Response to a POST; the leader does what it asks for."""
+        key, number, target = head.query.get("key"), head.query.get("number", ""), body.decode("latin-1")
+        streams = self.of.get(key)
+        if streams is None:
+            raise Refusal(404, "There is no such connection, or it belongs to another process")
+        if not number.isdecimal() or target and not re.fullmatch(r"/[!-~]*", target):
+            raise Refusal(400, "number must be a number, and the body the path of a stream, or empty")
+        if target and len(streams) >= MAX_CARRIED:
+            raise Refusal(503, f"One connection carries {MAX_CARRIED} streams at most",
+                          headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
+        last_id = head.fields.get("last-event-id")
+        lines = [f"GET {target} HTTP/1.1", "Accept: text/event-stream", "Cache-Control: no-cache",
+                 "Connection: close", *([f"Last-Event-ID: {last_id}"] if last_id else []),
+                 *[f"{name}: {value}" for name, value in head.fields.items() if not _NOT_CARRIED.fullmatch(name)]]
+        self.server.later(0, functools.partial(self.carry, key, int(number), peer, target
+                                               and "\r\n".join([*lines, "", ""]).encode("latin-1")))
+        return Response(204)
+
+    def carry(self, key, number, peer, request):
+        """Closes the stream of a number, and opens another one if there is a request for it."""
+        streams = self.of.get(key)
+        if streams is None:
+            return
+        self.close(streams.pop(number, None))
+        if request:
+            try:
+                near, far = socket.socketpair()
+            except OSError:             # no file is left: the client tries again
+                self.tell(key, number, None)
+                return
+            near.setblocking(False)
+            carried = streams[number] = CarriedStream(self, key, number, near, peer)
+            self.server.app.carried.add(far)
+            self.server.watch(carried)
+            self.server.process_request(far, (peer, 0), request)
+
+    def close(self, carried):
+        if carried is not None:
+            carried.end()
+            self.server.forget(carried)
+
+    def end(self, key):
+        """The browser has gone."""
+        for carried in self.of.pop(key, {}).values():
+            self.close(carried)
+
+    def end_all(self):
+        for key in list(self.of):
+            self.end(key)
+
+
 # -- One connection: reading -------------------------------------------------------------
 
 #: The origin in a head that was refused before it was understood.
@@ -47385,10 +47536,6 @@ _REPLACED_HEADERS = frozenset(("server", "date", "x-content-type-options"))
 _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
                 "X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-#: What a connection is doing: waiting for requests, for room to write, for the client to stop sending
-#: what nobody will read; over; given to the broadcaster; kept waiting by fault injection.
-READING, WRITING, DRAINING, CLOSED, TAKEN = "reading", "writing", "draining", "closed", "taken"
-HELD, WAITING = "held", "waiting"
 #: What the log calls a request that fault injection left without an answer.
 DROPPED = 444
 
@@ -47729,6 +47876,9 @@ class RequestAnswerer(RequestReader):
         if head.path == LIVE_PATH and head.method == "GET":
             self.open_live(head)
             return
+        if head.path == CARRIER_PATH and head.method == "GET":
+            self.open_carrier(head)
+            return
         if ("GET", head.path) in LOCAL_PAGES:
             self.local(head, body)
             return
@@ -47750,6 +47900,8 @@ class RequestAnswerer(RequestReader):
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
+        elif head.path == CARRIER_PATH and head.method == "POST":
+            self.reply(self.server.carriers.change(head, self.peer, body))
         elif (head.method, head.path) in LOCAL_PAGES:
             self.local(head, body)
         elif self.allowed(head):
@@ -47796,6 +47948,8 @@ class RequestAnswerer(RequestReader):
         if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES \
                 or head.method not in ("GET", "HEAD") and self.find_static(head):   # they would have found it
             names.add("GET")
+        if head.path == CARRIER_PATH:
+            names.update(("GET", "POST"))
         if head.path.startswith("/engine/"):
             names.update(method for method, path in LOCAL_PAGES if path == head.path)
         if "GET" in names:
@@ -48152,7 +48306,16 @@ class StreamOpener(ScriptCaller):
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
         headers = (("Access-Control-Allow-Origin", head.origin),) if twin else ()
         here = made_here(head, self.address)
-        self.hand_over(head, live.stream, live.metadata(here), None, live.opening(here), headers)
+        self.hand_over(head, live.stream, live.metadata(here, self.address), None, live.opening(here), headers)
+
+    def open_carrier(self, head):
+        """Opens what carries the streams of all tabs of a browser."""
+        if not is_same_origin(head):
+            raise Refusal(403, "Only pages of this server may listen here")
+        self.check_room()
+        key = self.server.carriers.open()
+        self.hand_over(head, self.server.carriers.stream, {"key": key}, None,
+                       encode_data(json.dumps({"key": key}), "key"))
 
     def is_twin(self, head):
         """Does a page of this server ask under the other name of this machine? The live channel does, so as
@@ -48311,7 +48474,7 @@ class RequestHandler(StreamOpener):
     def note(self, status):
         """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
-        if head is not None and not head.path.startswith(LIVE_PATH):
+        if head is not None and not head.path.startswith((LIVE_PATH, CARRIER_PATH)):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
@@ -48688,6 +48851,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.key = Key()
         self.missing_pace = Pace()
         self.requests = RequestLog()
+        self.carriers = Carriers(self)
         self.dashboard = None           # made by the section on pages when somebody looks
         self.stopping = False
         self.clock = time.monotonic()
@@ -48777,6 +48941,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._active.set()
         self._wake()
         self._ended.wait(GRACE_SECONDS + 0.5)
+        self.carriers.end_all()
         self.app.later = None
         for sock in (self._pulse, self._waker):
             sock.close()
@@ -48986,7 +49151,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 return
             self.process_request(request, address)
 
-    def process_request(self, request, client_address):
+    def process_request(self, request, client_address, received=b""):
         """A new connection: its request has often arrived already, so it is looked at once."""
         request.setblocking(False)
         try:
@@ -48994,9 +49159,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         except OSError:
             pass
         handler = self.RequestHandlerClass(request, client_address, self)
+        handler.received = received
         mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.peer) else MAX_OPEN_OF_ADDRESS
         full = len(self.handlers) >= MAX_OPEN_REQUESTS \
-            or len(self.handlers) + self.app.broadcaster.count >= self.max_sockets
+            or len(self.handlers) + self.app.broadcaster.count + len(self.app.carried) >= self.max_sockets
         if self.open_of[handler.peer] >= mine and not self._make_room(handler.peer) \
                 or full and not self._make_room():
             handler.closing = True
@@ -49076,6 +49242,15 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if handler.watched is not None:
             handler.watched = None
             self.selector.unregister(handler.connection)
+
+    def watch(self, carried):
+        """Reads a socket of ours whose other end is a connection."""
+        self.selector.register(carried.connection, selectors.EVENT_READ, carried)
+        carried.watched = selectors.EVENT_READ
+
+    def forget(self, carried):
+        self._unwatch(carried)
+        carried.connection.close()
 
     def release(self, handler):
         """The socket is about to be given away."""
@@ -49353,11 +49528,12 @@ LIVE_SCRIPT = r"""
 
   if (typeof SharedWorkerGlobalScope !== "undefined" && self instanceof SharedWorkerGlobalScope) {
     const pages = new Set();
-    let last = null;
+    let last = null, crowd = null;
     self.onconnect = ({ ports: [page] }) => {
       pages.add(page);
       page.onmessage = () => pages.delete(page);
       if (last) page.postMessage(last);
+      if (crowd) page.postMessage(crowd);
     };
     const channel = new URL("live", location.href).pathname;
     // A browser opens six connections to one name of a server. This one goes to the other name of this
@@ -49365,7 +49541,9 @@ LIVE_SCRIPT = r"""
     const twin = { "localhost": "127.0.0.1", "127.0.0.1": "localhost" }[location.hostname];
     const port = location.port ? ":" + location.port : "";
     listen((state) => {
-      last = state;
+      if (state?.startsWith('{"crowd"')) crowd = state;
+      else last = state;
+      if (!state) crowd = null;
       if (state) for (const page of pages) page.postMessage(state);
     }, ...(twin ? [`${location.protocol}//${twin}${port}${channel}`] : []), channel);
     return;
@@ -49380,6 +49558,7 @@ LIVE_SCRIPT = r"""
   function onState(text) {
     if (!text) return;
     const state = JSON.parse(text);
+    if (state.crowd) return crowded(state.crowd);
     const newer = state.version > version || (own !== undefined && state.tries > tries);
     if (state.boot !== boot || newer) {
       if (state.boot !== boot || !state.styles.length || state.version !== version + 1) return reload(state);
@@ -49387,6 +49566,26 @@ LIVE_SCRIPT = r"""
       state.styles.length && restyle(state.styles);
     }
     if (own === undefined) show(state);
+  }
+
+  // -- Connections: a browser opens six to one server, and then requests wait --
+
+  let state = { trouble: [], notice: "" }, rounds = 0, crowd = "";
+  async function crowded(streams) {
+    if (own !== undefined) return;
+    const round = ++rounds, say = (text) => {
+      if (round !== rounds) return;
+      crowd = text;
+      show(state);
+    };
+    const users = Object.entries(streams).map(([path, count]) => `${path} (${count})`);
+    if (!users.length) return say("");
+    const timer = setTimeout(say, 2000, `This page has to wait: a browser opens six connections to a server, and six `
+      + `connections are in use by ${users.join(", ")}. Close a tab. With SharedEventSource of /engine/stream.js, `
+      + `all tabs share one connection.`);
+    await fetch(new URL("live.js", tag.src), { method: "HEAD", cache: "no-store" }).catch(() => {});
+    clearTimeout(timer);
+    say("");
   }
 
   // -- Reloading --
@@ -49452,13 +49651,15 @@ LIVE_SCRIPT = r"""
   }
 
   let host = null, shown = "", dismissed = "";
-  function show({ trouble, notice }) {
-    const said = JSON.stringify([trouble, notice]);
+  function show(now) {
+    state = now;
+    const { trouble, notice } = now;
+    const said = JSON.stringify([trouble, notice, crowd]);
     if (said === shown) return;
     shown = said;
     host?.remove();
     host = null;
-    if (!trouble.length && !notice || said === dismissed) return;
+    if (!trouble.length && !notice && !crowd || said === dismissed) return;
     host = element("aiwebengine-note");
     const root = host.attachShadow({ mode: "open" });
     const sheet = new CSSStyleSheet();
@@ -49470,7 +49671,7 @@ LIVE_SCRIPT = r"""
       text.append(element("details", "", element("summary", "", element("b", name), what,
         element("span", report.split("\n")[0])), element("pre", report)));
     }
-    if (notice) text.append(element("p", notice));
+    for (const line of [notice, crowd]) if (line) text.append(element("p", line));
     const close = element("button", "\u00d7");
     close.ariaLabel = "Dismiss";
     close.onclick = () => { dismissed = shown; host.remove(); };
@@ -49529,6 +49730,289 @@ def live_script(server, head, _all):
     return Response(200, "text/javascript; charset=utf-8", utf8(LIVE_SCRIPT),
                     [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION)
                       else "no-cache")])
+
+
+# -- Streams of all tabs -----------------------------------------------------------------
+
+#: A module for pages, and once more a shared worker that holds the one connection of all tabs.
+STREAM_SCRIPT = r"""
+// Event streams for any number of tabs. A browser opens six connections to a server, and each EventSource takes
+// one; a SharedEventSource is used like an EventSource, and all of them share one connection.
+//
+//   import { SharedEventSource } from "/engine/stream.js";
+//   const source = new SharedEventSource("/chat/events?name=Ada");
+//   source.onmessage = (event) => console.log(event.data);
+//
+// Where a browser has no shared workers, and for other servers, it is an EventSource of its own.
+
+const CONNECTING = 0, OPEN = 1, CLOSED = 2;
+const sources = new Map();      // of this page, by number
+let worker = null, numbers = 0;
+
+export class SharedEventSource extends EventTarget {
+  #url; #state = CONNECTING; #withCredentials; #plain = null; #types = new Set(["open", "message", "error"]);
+  #number = ++numbers; #lastId = ""; #handlers = {};
+
+  constructor(url, { withCredentials = false } = {}) {
+    super();
+    try {
+      this.#url = new URL(url, document.baseURI).href;
+    } catch {
+      throw new DOMException(`Cannot open an EventSource to '${url}'. The URL is invalid.`, "SyntaxError");
+    }
+    this.#withCredentials = Boolean(withCredentials);
+    sources.set(this.#number, { tell: (message) => this.#tell(...message), begin: () => this.#begin(),
+                                plain: () => this.#goPlain() });
+    if (new URL(this.#url).origin !== location.origin || !connect()) this.#goPlain();
+    else this.#begin();
+  }
+
+  get url() { return this.#url; }
+  get readyState() { return this.#plain ? this.#plain.readyState : this.#state; }
+  get withCredentials() { return this.#withCredentials; }
+
+  addEventListener(type, ...rest) {
+    super.addEventListener(type, ...rest);
+    if (!this.#types.has(type)) {
+      this.#types.add(type);
+      if (this.#plain) this.#forward(type);
+    }
+  }
+
+  close() {
+    if (this.#plain) this.#plain.close();
+    else if (this.#state !== CLOSED) worker.port.postMessage(["close", this.#number]);
+    this.#state = CLOSED;
+    sources.delete(this.#number);
+  }
+
+  #begin() {
+    const { pathname, search } = new URL(this.#url);
+    worker.port.postMessage(["open", this.#number, pathname + search, this.#lastId]);
+  }
+
+  #tell(what, type, data, lastEventId) {
+    if (this.#state === CLOSED || this.#plain) return;
+    if (what === "plain") return this.#goPlain();
+    if (what === "event") {
+      this.#lastId = lastEventId;
+      this.dispatchEvent(new MessageEvent(type, { data, lastEventId, origin: location.origin }));
+      return;
+    }
+    this.#state = { open: OPEN, lost: CONNECTING, refused: CLOSED }[what];
+    if (what === "refused") sources.delete(this.#number);
+    this.dispatchEvent(new Event(what === "open" ? "open" : "error"));
+  }
+
+  // An EventSource of its own does the work.
+  #goPlain() {
+    const url = new URL(this.#url);
+    if (this.#lastId) url.searchParams.set("lastEventId", this.#lastId);
+    this.#plain = new EventSource(url, { withCredentials: this.#withCredentials });
+    this.#types.forEach((type) => this.#forward(type));
+  }
+
+  #forward(type) {
+    this.#plain.addEventListener(type, (event) => this.dispatchEvent(event instanceof MessageEvent
+      ? new MessageEvent(type, { data: event.data, lastEventId: event.lastEventId, origin: event.origin })
+      : new Event(type)));
+  }
+
+  static {
+    for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSED })) {
+      for (const place of [this, this.prototype]) Object.defineProperty(place, name, { value, enumerable: true });
+    }
+    for (const name of ["open", "message", "error"]) {
+      Object.defineProperty(this.prototype, "on" + name, {
+        enumerable: true, configurable: true,
+        get() { return this.#handlers[name] ?? null; },
+        set(handler) {
+          if (!(name in this.#handlers)) this.addEventListener(name, (event) => this.#handlers[name]?.call(this, event));
+          this.#handlers[name] = typeof handler === "function" ? handler : null;
+        },
+      });
+    }
+  }
+}
+
+// -- In a page: the way to the worker --
+
+function connect() {
+  if (worker || typeof SharedWorker === "undefined") return worker;
+  try {
+    worker = new SharedWorker(import.meta.url, { type: "module", name: "aiwebengine streams" });
+  } catch {
+    return null;
+  }
+  worker.onerror = () => {      // it cannot run here
+    worker.onerror = null;
+    for (const source of sources.values()) source.plain();
+  };
+  worker.port.onmessage = ({ data: [number, ...message] }) => sources.get(number)?.tell(message);
+  addEventListener("pagehide", () => worker.port.postMessage(["bye"]));
+  addEventListener("pageshow", (event) => event.persisted && sources.forEach((source) => source.begin()));
+  // A page that crashes says no goodbye; but then it holds this lock no longer.
+  const lock = `aiwebengine page ${Math.random()}`;
+  navigator.locks?.request(lock, () => {
+    worker.port.postMessage(["lock", lock]);
+    return new Promise(() => {});
+  });
+  return worker;
+}
+
+// -- In the worker --
+
+// One stream of a page. The server says what it would say on a connection of its own: a response, then events.
+class Stream {
+  constructor(number, url, lastId, tell) {
+    Object.assign(this, { number, url, lastId, tell, retry: 3000, timer: 0 });
+    this.reset();
+  }
+
+  reset() {
+    clearTimeout(this.timer);
+    Object.assign(this, { rest: "", opened: false, refused: false, type: "", data: "", id: this.lastId });
+  }
+
+  take(text) {
+    this.rest += text;
+    if (!this.opened) {
+      const end = this.rest.indexOf("\r\n\r\n");
+      if (end < 0 || this.refused) return;
+      const head = this.rest.slice(0, end);
+      this.rest = this.rest.slice(end + 4).replace(/^\uFEFF/, "");
+      if (/^HTTP\S+ 3/.test(head)) return this.tell("plain");
+      if (!/^HTTP\S+ 200 /.test(head) || !/^content-type: *text\/event-stream/im.test(head)) {
+        this.refused = true;
+        return this.tell("refused");
+      }
+      this.opened = true;
+      this.tell("open");
+    }
+    const lines = this.rest.split(/\r\n|\n|\r(?!$)/);
+    this.rest = lines.pop();
+    for (const line of lines) this.read(line);
+  }
+
+  read(line) {
+    if (line === "") return this.dispatch();
+    const [, field, value] = /^([^:]*)(?:: ?([^]*))?$/.exec(line);
+    if (field === "data") this.data += `${value ?? ""}\n`;
+    else if (field === "event") this.type = value ?? "";
+    else if (field === "id" && !value?.includes("\0")) this.id = value ?? "";
+    else if (field === "retry" && /^\d+$/.test(value)) this.retry = Number(value);
+  }
+
+  dispatch() {
+    const { type, data } = this;
+    this.lastId = this.id;
+    this.type = this.data = "";
+    if (data) this.tell("event", type || "message", data.slice(0, -1), this.lastId);
+  }
+}
+
+function work() {
+  const HERE = new URL("streams", location.href);
+  const streams = new Map();
+  let carrier = null, key = null, last = 0;
+
+  // Opens a stream, or closes it without a target.
+  async function ask(number, target, lastId) {
+    const query = new URLSearchParams({ key, number });
+    const headers = lastId ? { "Last-Event-ID": unescape(encodeURIComponent(lastId)) } : {};
+    return (await fetch(`${HERE.pathname}?${query}`, { method: "POST", body: target, headers })).status;
+  }
+
+  async function begin(stream) {
+    stream.reset();
+    if (key === null) return;
+    const asked = key;
+    const status = await ask(stream.number, stream.url, stream.lastId).catch(() => 0);
+    if (streams.get(stream.number) !== stream || asked !== key || status === 204) return;
+    if (status === 404) stream.tell("plain");       // several processes: this one knows nothing of the other
+    else again(stream);
+  }
+
+  function again(stream) {
+    stream.reset();
+    stream.tell("lost");
+    stream.timer = setTimeout(begin, stream.retry, stream);
+  }
+
+  function carry() {
+    carrier = new EventSource(HERE);
+    carrier.addEventListener("key", ({ data }) => {
+      key = JSON.parse(data).key;
+      streams.forEach(begin);
+    });
+    carrier.onmessage = ({ data }) => {
+      const [number, text] = JSON.parse(data);
+      const stream = streams.get(number);
+      if (!stream) return;
+      if (text !== null) stream.take(text);
+      else if (stream.refused) streams.delete(number);
+      else again(stream);
+    };
+    carrier.onerror = () => {
+      const cut = key !== null;
+      key = null;
+      for (const stream of streams.values()) {
+        stream.reset();
+        if (carrier.readyState === EventSource.CLOSED) stream.tell("plain");    // the server knows no such thing
+        else if (cut) stream.tell("lost");
+      }
+      if (carrier.readyState === EventSource.CLOSED) carrier = null;
+    };
+  }
+
+  function drop(stream) {
+    clearTimeout(stream.timer);
+    if (!streams.delete(stream.number)) return;
+    if (key !== null) ask(stream.number, "").catch(() => {});
+    setTimeout(() => {          // nobody listens any more
+      if (streams.size || !carrier) return;
+      carrier.close();
+      carrier = key = null;
+    }, 1000);
+  }
+
+  self.onconnect = ({ ports: [page] }) => {
+    const own = new Map();      // the page's numbers -> streams
+    const leave = () => {
+      own.forEach(drop);
+      own.clear();
+    };
+    const orders = {
+      open(number, url, lastId) {
+        if (own.has(number)) drop(own.get(number));
+        const stream = new Stream(++last, url, lastId, (...message) => {
+          page.postMessage([number, ...message]);
+          if (message[0] === "plain") drop(stream);
+        });
+        own.set(number, stream);
+        streams.set(stream.number, stream);
+        if (carrier) begin(stream);
+        else carry();
+      },
+      close(number) {
+        if (own.has(number)) drop(own.get(number));
+        own.delete(number);
+      },
+      bye: leave,
+      lock(name) { navigator.locks.request(name, leave); },
+    };
+    page.onmessage = ({ data: [order, ...rest] }) => orders[order](...rest);
+  };
+}
+
+if (typeof SharedWorkerGlobalScope !== "undefined" && self instanceof SharedWorkerGlobalScope) work();
+else globalThis.SharedEventSource ??= SharedEventSource;
+"""
+
+
+@page("/engine/stream.js")
+def stream_script(server, head, _all):
+    return Response(200, "text/javascript; charset=utf-8", utf8(STREAM_SCRIPT), [("Cache-Control", "no-cache")])
 
 
 # -- Errors ------------------------------------------------------------------------------
