@@ -18067,30 +18067,51 @@ class ScriptTestsTest(ServerCase):
 class StarterTest(ServerCase):
     """--init, and what it writes."""
 
-    def init(self, folder):
+    def init(self, folder, *arguments):
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = aiwebengine.main(["--init", str(folder)])
+            code = aiwebengine.main(["--init", str(folder), *arguments])
         return code, out.getvalue(), err.getvalue()
 
-    def starter(self):
-        folder = pathlib.Path(self.enterTemporary(), "new", "my poll")
-        self.assertEqual(self.init(folder)[0], 0)
+    def starter(self, kind="poll"):
+        folder = pathlib.Path(self.enterTemporary(), "new", f"my {kind}")
+        self.assertEqual(self.init(folder, "--kind", kind)[0], 0)
         return folder
 
+    def starters(self):
+        for kind in aiwebengine.STARTERS:
+            with self.subTest(kind):
+                yield kind, self.starter(kind)
+
+    def test_there_are_five_kinds_and_the_poll_is_the_first(self):
+        self.assertEqual(list(aiwebengine.STARTERS), ["poll", "quiz", "chat", "api", "graphql"])
+        folder = pathlib.Path(self.enterTemporary(), "x")
+        self.init(folder)
+        self.assertTrue((folder / "poll.js").exists())
+
     def test_writes_a_script_a_page_a_test_and_the_types(self):
-        folder = self.starter()
-        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        self.assertEqual(files, ["aiwebengine.d.ts", "jsconfig.json", "poll.js", "poll.test.js", "public/index.html"])
-        self.assertEqual((folder / "aiwebengine.d.ts").read_text(encoding="utf-8"), aiwebengine.type_declarations())
+        for kind, folder in self.starters():
+            files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+            self.assertEqual(files, sorted(["aiwebengine.d.ts", "jsconfig.json", f"{kind}.js", f"{kind}.test.js",
+                                            "public/index.html", "public/style.css"]))
+            self.assertEqual((folder / "aiwebengine.d.ts").read_text(encoding="utf-8"), aiwebengine.type_declarations())
 
     def test_says_what_it_wrote_and_what_to_do_next(self):
-        folder = pathlib.Path(self.enterTemporary(), "my poll")
-        _, told, _ = self.init(folder)
-        for name in ("poll.js", "poll.test.js", "public/index.html", "aiwebengine.d.ts", "jsconfig.json"):
-            self.assertIn(f"  {name} ", told)
-        self.assertRegex(told, rf"--test (['\"]){re.escape(str(folder))}\1")
-        self.assertIn("http://localhost:3000/", told)
+        for kind in aiwebengine.STARTERS:
+            folder = pathlib.Path(self.enterTemporary(), "my starter")
+            _, told, _ = self.init(folder, "--kind", kind)
+            for name in (f"{kind}.js", f"{kind}.test.js", "public/index.html", "aiwebengine.d.ts", "jsconfig.json"):
+                self.assertIn(f"  {name} ", told)
+            self.assertRegex(told, rf"--test (['\"]){re.escape(str(folder))}\1")
+            self.assertIn("http://localhost:3000/", told)
+            others = re.search(r"Other starters: --kind (.*)\.", told)[1].split(", ")
+            self.assertEqual(sorted([kind, *others]), sorted(aiwebengine.STARTERS))
+
+    def test_a_kind_that_does_not_exist_is_one_line(self):
+        code, out, err = run_command("--init", "nowhere", "--kind", "quizz")
+        self.assertEqual((code, out, err.count("\n")), (2, "", 1))
+        self.assertIn("graphql", err)
+        self.assertFalse(os.path.exists("nowhere"))
 
     def test_writes_over_nothing_and_lists_what_is_in_the_way(self):
         folder = pathlib.Path(self.enterTemporary())
@@ -18109,24 +18130,51 @@ class StarterTest(ServerCase):
         self.assertEqual((code, told.count("\n")), (2, 1))
         self.assertIn("cannot be written", told)
 
-    def test_the_starter_passes_its_tests_and_loads_without_a_problem(self):
-        folder = self.starter()
-        for option in ("--test", "--check"):
-            out = io.StringIO()
-            with contextlib.redirect_stdout(out):
-                self.assertEqual(aiwebengine.main([option, str(folder)]), 0, out.getvalue())
-        self.assertIn("0 problems", out.getvalue())
+    def test_every_starter_passes_its_tests_and_loads_without_a_problem(self):
+        for _, folder in self.starters():
+            for option in ("--test", "--check"):
+                out = io.StringIO()
+                with contextlib.redirect_stdout(out):
+                    self.assertEqual(aiwebengine.main([option, str(folder)]), 0, out.getvalue())
+            self.assertIn("0 problems", out.getvalue())
 
-    def test_the_starter_passes_typescript_with_its_own_configuration(self):
+    def tsc(self, folder):
         compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
         if not NODE or not NODE_MODULES or not compiler.exists():
             self.skipTest(MODULES_MISSING or "AIWEBENGINE_NODE_MODULES has no typescript")
-        done = subprocess.run([NODE, compiler, "-p", self.starter() / "jsconfig.json"], capture_output=True, encoding="utf-8")
-        self.assertEqual(done.stdout, "")
+        return subprocess.run([NODE, compiler, "--pretty", "false", "-p", folder / "jsconfig.json"], capture_output=True,
+                              encoding="utf-8").stdout
 
-    def test_the_page_asks_nobody_else_for_anything(self):
-        page = aiwebengine.STARTER["public/index.html"]
-        self.assertEqual(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", page), [])
+    def test_every_starter_passes_typescript_with_its_own_configuration(self):
+        for _, folder in self.starters():
+            self.assertEqual(self.tsc(folder), "")
+
+    def test_typescript_finds_a_mistyped_property_of_the_context_in_the_handlers_of_every_starter(self):
+        mistakes = {"poll": ("request.form", "request.from"), "quiz": ("request.form.name", "request.forms.name"),
+                    "chat": ("request.query.name", "request.querry.name"), "api": ("request.json", "request.jsn"),
+                    "graphql": ("{ args: { author } }", "{ arg: { author } }")}
+        for kind, folder in self.starters():
+            script = folder / f"{kind}.js"
+            text = script.read_text("utf-8")
+            self.assertIn(mistakes[kind][0], text)
+            if kind == "graphql":       # resolvers have their arguments as properties, too, so there anything goes
+                continue
+            self.write(script, text.replace(*mistakes[kind], 1))
+            self.assertRegex(self.tsc(folder), rf"{kind}\.js\(\d+,\d+\): error TS\d+: Property '\w+' does not exist on type 'HttpRequest'")
+
+    def test_the_pages_ask_nobody_else_for_anything(self):
+        for kind in aiwebengine.STARTERS:
+            for name, (text, _) in aiwebengine.starter_files(kind).items():
+                if name.startswith("public/"):
+                    self.assertEqual(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text), [])
+
+    def test_the_quiz_is_that_of_the_examples_and_all_look_like_them(self):
+        files = aiwebengine.STARTERS["quiz"][2]
+        for name, place in (("quiz.js", "quiz.js"), ("quiz.test.js", "quiz.test.js"), ("public/index.html", "public/quiz.html")):
+            self.assertEqual(files[name], (EXAMPLES / place).read_text(encoding="utf-8"), place)
+        self.assertLess(files["quiz.js"].count("\n") + files["public/index.html"].count("\n"), 150)
+        look = (EXAMPLES / "public" / "style.css").read_text(encoding="utf-8").split("\n")
+        self.assertEqual([line for line in aiwebengine.STARTER_STYLE.split("\n")[1:] if line not in look], [])
 
 
 # ======================================================================================
@@ -19226,17 +19274,19 @@ class ExamplesInTheBrowser(unittest.TestCase):
 class StarterInTheBrowser(unittest.TestCase):
     """What --init writes."""
 
+    LIVE = "document.querySelector('#status')?.dataset.state === 'live'"
+
     def test_a_vote_moves_the_bars_of_every_open_page(self):
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             aiwebengine.main(["--init", folder])
             with aiwebengine.Server(folder, port=0, log_level="error") as server, Browser() as browser:
                 ada, ben = [browser.page(server.url) for _ in range(2)]
                 for page in (ada, ben):
-                    page.wait_for("document.querySelector('#status.live') && document.querySelectorAll('button').length === 3")
+                    page.wait_for(f"{self.LIVE} && document.querySelectorAll('button').length === 3")
                 ada.click("button:nth-child(2)")
-                ben.wait_for("document.querySelector('button:nth-child(2) b').textContent === '1'")
-                self.assertEqual(ben.evaluate("[...document.querySelectorAll('button i')].map(bar => bar.style.width)"),
-                                 ["0%", "100%", "0%"])
+                ben.wait_for("document.querySelector('button:nth-child(2)').value === '1'")
+                self.assertEqual(ben.evaluate("[...document.querySelectorAll('button')].map(bar => bar.style.getPropertyValue('--part'))"),
+                                 ["0", "1", "0"])
                 ada.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
                 self.assertLessEqual(ada.evaluate("document.documentElement.scrollWidth - window.innerWidth"), 0)
                 for page in (ada, ben):
@@ -19290,16 +19340,16 @@ class StarterInTheBrowser(unittest.TestCase):
             server = aiwebengine.Server(folder, port=0, log=aiwebengine.Log("info", log, False))
             with server, Browser() as browser:
                 page = browser.page(server.url)
-                page.wait_for("!!document.querySelector('#status.live')")
+                page.wait_for(self.LIVE)
                 change("Salad: 0 }", "Salad: 0, Curry: 0 }")
                 page.wait_for("document.querySelectorAll('button').length === 4")
                 change("votes[choice] += 1;", "votes[choice] += ;")
                 told("poll.js was not loaded (the previous version keeps running)")
                 told("poll.js:26:20  SyntaxError: Unexpected token ';'")
                 page.click("button:nth-child(4)")
-                page.wait_for("document.querySelector('button:nth-child(4) b').textContent === '1'")
+                page.wait_for("document.querySelector('button:nth-child(4)').value === '1'")
                 change("votes[choice] += ;", "vots[choice] += 1;")
-                page.wait_for("document.querySelector('button:nth-child(4) b')?.textContent === '0'")
+                page.wait_for("document.querySelector('button:nth-child(4)')?.value === '0'")
                 page.click("button:nth-child(1)")
                 told("error: route POST /poll/vote: the handler failed")
                 told("poll.js:26:3  ReferenceError: vots is not defined. Did you mean votes?")
