@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            404
+     1  This page: contents, imports, version                                            405
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         453
           Long texts                                                                     149
@@ -240,7 +240,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     381
           All scripts                                                                    621
           Live pages                                                                     144
-    21  HTTP server                                                                    3,543
+    21  HTTP server                                                                    3,545
           Request heads                                                                  200
           Request bodies                                                                 248
           Responses of handlers                                                          158
@@ -249,18 +249,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Fault injection                                                                336
           Live pages                                                                      46
           Static files                                                                   264
-          One connection for the streams of all tabs                                     123
+          One connection for the streams of all tabs                                     124
           One connection: reading                                                        212
           One connection: answering                                                      296
           One connection: GraphQL and routes of scripts                                  244
-          One connection: streams                                                        139
+          One connection: streams                                                        140
           One connection: writing                                                        135
           Requests as scripts see them                                                   180
           The server                                                                     602
-    22  Pages                                                                          4,292
+    22  Pages                                                                          4,293
           Page kit                                                                       124
           Live pages                                                                     235
-          Streams of all tabs                                                            283
+          Streams of all tabs                                                            284
           Errors                                                                         300
           For monitors                                                                   120
           Dashboard: facts                                                               313
@@ -275,8 +275,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,948
-          Starters: their files                                                          919
+    23  Command line                                                                   3,953
+          Starters: what they share                                                      119
+          Starters: their files                                                          803
           Options                                                                        234
           Documentation                                                                  338
           The program                                                                    153
@@ -287,7 +288,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Script tests: one file                                                         422
           Reports of tests                                                               247
           Several processes                                                              276
-          A starter                                                                       40
+          A starter                                                                       42
           JavaScript without a server                                                    121
           The prompt's terminal                                                          179
           The file as a program                                                           33
@@ -43661,7 +43662,7 @@ SUGGESTED_BESIDE = 0.1
 MAX_LIVE_PAGES = 1000
 MAX_TROUBLE_CHARACTERS = 4000
 LIVE_PATH = "/engine/live"
-#: Connections that a browser opens to one name of a server, and how many an address may have to be one browser.
+#: Connections that a browser opens to one name of a server; whoever has more than so many is no one browser.
 BROWSER_CONNECTIONS, MAX_CROWD = 6, 60
 #: A browser on this machine may come by either, and by the one for a page and by the other for its streams.
 LOOPBACK = ("127.0.0.1", "::1")
@@ -47467,7 +47468,7 @@ class Carriers:
         self.of = {}                    # key -> {number: CarriedStream}
         self.stream = Stream(CARRIER_PATH, server.app.broadcaster, 0)
         self.stream.retry = 1000
-        self.stream.on_close = lambda connection: server.later(0, lambda: self.end(connection.metadata["key"]))
+        self.stream.on_close = lambda one: server.later(0, functools.partial(self.end, one.metadata["key"]))
         server.app.own_streams.append(self.stream)
 
     def open(self):
@@ -47492,7 +47493,8 @@ class Carriers:
         last_id = head.fields.get("last-event-id")
         lines = [f"GET {target} HTTP/1.1", "Accept: text/event-stream", "Cache-Control: no-cache",
                  "Connection: close", *([f"Last-Event-ID: {last_id}"] if last_id else []),
-                 *[f"{name}: {value}" for name, value in head.fields.items() if not _NOT_CARRIED.fullmatch(name)]]
+                 *[f"{name}: {value}" for name, value in head.fields.items()
+                   if not _NOT_CARRIED.fullmatch(name)]]
         self.server.later(0, functools.partial(self.carry, key, int(number), peer, target
                                                and "\r\n".join([*lines, "", ""]).encode("latin-1")))
         return Response(204)
@@ -48309,7 +48311,8 @@ class StreamOpener(ScriptCaller):
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
         headers = (("Access-Control-Allow-Origin", head.origin),) if twin else ()
         here = made_here(head, self.address)
-        self.hand_over(head, live.stream, live.metadata(here, self.address), None, live.opening(here), headers)
+        self.hand_over(head, live.stream, live.metadata(here, self.address), None, live.opening(here),
+                       headers)
 
     def open_carrier(self, head):
         """Opens what carries the streams of all tabs of a browser."""
@@ -50015,7 +50018,8 @@ else globalThis.SharedEventSource ??= SharedEventSource;
 
 @page("/engine/stream.js")
 def stream_script(server, head, _all):
-    return Response(200, "text/javascript; charset=utf-8", utf8(STREAM_SCRIPT), [("Cache-Control", "no-cache")])
+    return Response(200, "text/javascript; charset=utf-8", utf8(STREAM_SCRIPT),
+                    [("Cache-Control", "no-cache")])
 
 
 # -- Errors ------------------------------------------------------------------------------
@@ -52447,8 +52451,8 @@ def share_picture(handler, head, body):
         code = qr_picture(qr_code(addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")))
     except ValueError:
         raise Refusal(400, "The path is too long for a code") from None
-    return Response(200, "image/svg+xml", utf8(code.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)),
-                    [("Cache-Control", "no-store")])
+    code = code.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return Response(200, "image/svg+xml", utf8(code), [("Cache-Control", "no-store")])
 
 
 # -- Fault injection ---------------------------------------------------------------------
@@ -53786,7 +53790,7 @@ def free_port_after(host, port):
     return None
 
 
-# -- Starters: their files ---------------------------------------------------------------
+# -- Starters: what they share -----------------------------------------------------------
 
 #: The look of all starters: a part of what the examples look like.
 STARTER_STYLE = """\
@@ -53904,8 +53908,11 @@ STARTER_HEAD = """\
 </head>
 """
 
-#: kind -> (what it is, what to try first, files by path) of --init; style.css, aiwebengine.d.ts and jsconfig.json
-#: come on top. The quiz is that of the examples.
+
+# -- Starters: their files ---------------------------------------------------------------
+
+#: kind -> (what it is, what to try first, files by path) of --init; style.css, aiwebengine.d.ts and
+#: jsconfig.json come on top. The quiz is that of the examples.
 STARTERS = {
     "poll": ("a live poll",
              "open that in two windows, and vote (phones can, too, with --share)", {
@@ -57210,7 +57217,8 @@ def tell_imports(app, channel):
 def starter_files(kind):
     """path -> (text, what it is) of all that --init writes."""
     what, _, files = STARTERS[kind]
-    notes = {f"{kind}.js": f"the script: {what}", f"{kind}.test.js": "its tests", "public/index.html": "its page"}
+    notes = {f"{kind}.js": f"the script: {what}", f"{kind}.test.js": "its tests",
+             "public/index.html": "its page"}
     return {**{name: (text, notes[name]) for name, text in files.items()},
             "public/style.css": (STARTER_STYLE, "how the page looks"),
             "aiwebengine.d.ts": (type_declarations(), "what scripts can call, for your editor"),
@@ -57235,7 +57243,8 @@ def write_starter(folder, kind):
         print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_USAGE
     command, place, url = own_command(), shell_word(str(folder)), f"http://localhost:{DEFAULT_PORT}"
-    print("\n".join([f"Written to {folder}:", *[f"  {name:<18} {note}" for name, (_, note) in files.items()], "",
+    print("\n".join([f"Written to {folder}:",
+                     *[f"  {name:<18} {note}" for name, (_, note) in files.items()], "",
                      "What next:", f"  {command} {place} --open",
                      f"      shows it at {url}/: {STARTERS[kind][1].format(url=url)}",
                      f"  {command} --test {place}", "      runs the tests", f"  {command} --docs",
