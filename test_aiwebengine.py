@@ -15257,6 +15257,98 @@ class LivePageTest(LiveCase):
             self.assertNotIn(banned, text)
 
 
+class CarrierTest(ServerCase):
+    """/engine/streams: event streams inside one."""
+
+    SCRIPT = """
+        routeRegistry.registerStreamRoute("/s", ({ request }) => request.query.no ? { status: 403, body: "no" } :
+          { ...request.query, crumb: request.cookies.crumb, from: request.ip });
+    """
+
+    def carrier(self):
+        client = self.connect("/engine/streams", ["Accept: text/event-stream", "Cache-Control: no-cache"])
+        first = client.next()
+        self.assertEqual(first["event"], "key")
+        return client, json.loads(first["data"])["key"]
+
+    def ask(self, key, number, target="", **headers):
+        return self.request("POST", f"/engine/streams?key={key}&number={number}", target, headers)
+
+    def read(self, client, mark):
+        """What a carrier brings until a text is in it: {number: text}."""
+        found = {}
+        while mark not in "".join(found.values()):
+            number, text = client.json()
+            found[number] = found.get(number, "") + (text or "<EOF>")
+        return found
+
+    def connections(self):
+        return self.server.app.streams.get("/s").connections
+
+    def test_carries_several_streams_each_with_its_response_and_its_events(self):
+        self.serve(self.SCRIPT)
+        client, key = self.carrier()
+        for number in (1, 2):
+            self.assertEqual(self.ask(key, number, f"/s?name=n{number}", Cookie="crumb=7")[0], 204)
+            self.assertRegex(self.read(client, "\n\n")[number], r"\AHTTP/1\.1 200 OK\r\n(.+\r\n)+\r\nretry: 3000\nid: \S+\n\n\Z")
+        self.assertEqual(sorted((one.metadata["name"], one.metadata["crumb"], one.address) for one in self.connections()),
+                         [("n1", "7", "127.0.0.1"), ("n2", "7", "127.0.0.1")])
+        self.server.app.streams.get("/s").send("für zwei\nLine 2", {"name": "n2"})
+        self.assertRegex(self.read(client, "2\n\n")[2], r"\Aid: \S+\ndata: für zwei\ndata: Line 2\n\n\Z")
+        self.assertEqual(self.get_json("/engine/health")["connections"], 2)
+
+    def test_an_id_gets_what_was_missed(self):
+        self.serve(self.SCRIPT)
+        stream = self.server.app.streams.get("/s")
+        stream.send("one"), stream.send("two")
+        client, key = self.carrier()
+        self.ask(key, 5, "/s?name=a", **{"Last-Event-ID": stream.event_id(1)})
+        self.assertIn("data: two\n\n", self.read(client, "two\n\n")[5])
+
+    def test_a_stream_is_closed_by_an_empty_body_and_all_with_their_carrier(self):
+        self.serve(self.SCRIPT)
+        client, key = self.carrier()
+        for number in (1, 2, 3):
+            self.ask(key, number, f"/s?name=n{number}")
+        self.eventually(lambda: len(self.connections()) == 3)
+        self.ask(key, 2)
+        self.eventually(lambda: sorted(one.metadata["name"] for one in self.connections()) == ["n1", "n3"])
+        self.ask(key, 1, "/s?name=other")        # in place of the first
+        self.eventually(lambda: sorted(one.metadata["name"] for one in self.connections()) == ["n3", "other"])
+        client.close()
+        self.eventually(lambda: not self.connections() and not self.server._http.carriers.of)
+        self.assertEqual(self.ask(key, 1, "/s")[0], 404)
+
+    def test_what_is_no_stream_says_so_and_ends(self):
+        self.serve(self.SCRIPT)
+        client, key = self.carrier()
+        for number, (target, status) in enumerate({"/s?no=1": "403 Forbidden", "/nothing": "404 Not Found"}.items()):
+            self.ask(key, number, target)
+            self.assertIn(f"HTTP/1.1 {status}\r\n", self.read(client, "<EOF>")[number])
+
+    def test_bad_orders_are_refused(self):
+        self.serve(self.SCRIPT)
+        _, key = self.carrier()
+        for number, target in (("x", "/s"), ("1", "s"), ("1", "/s x"), ("1", "/s\r\nX: y"), ("", "/s")):
+            self.assertEqual(self.ask(key, number, target)[0], 400, (number, target))
+        self.assertEqual(self.ask("guess", 1, "/s")[0], 404)
+        self.assertEqual(self.ask(key, 1, "/s", Origin="http://evil.example")[0], 403)
+        self.assertIn(" 403 ", self.raw(b"GET /engine/streams HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n"))
+        with unittest.mock.patch.object(aiwebengine, "MAX_CARRIED", 1):
+            self.assertEqual(self.ask(key, 1, "/s?name=a")[0], 204)
+            self.eventually(self.connections)
+            self.assertEqual(self.ask(key, 2, "/s?name=b")[0], 503)
+
+    def test_a_server_that_stops_leaves_no_sockets_of_carried_streams(self):
+        self.serve(self.SCRIPT)
+        _, key = self.carrier()
+        self.ask(key, 1, "/s?name=a")
+        self.eventually(self.connections)
+        carried, = self.server._http.carriers.of[key].values()
+        self.server.stop()
+        self.assertEqual(carried.connection.fileno(), -1)
+
+
 class TroublePageTest(ServerCase):
     accept = {"Accept": "text/html"}
 
@@ -18265,30 +18357,51 @@ class ScriptTestsTest(ServerCase):
 class StarterTest(ServerCase):
     """--init, and what it writes."""
 
-    def init(self, folder):
+    def init(self, folder, *arguments):
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = aiwebengine.main(["--init", str(folder)])
+            code = aiwebengine.main(["--init", str(folder), *arguments])
         return code, out.getvalue(), err.getvalue()
 
-    def starter(self):
-        folder = pathlib.Path(self.enterTemporary(), "new", "my poll")
-        self.assertEqual(self.init(folder)[0], 0)
+    def starter(self, kind="poll"):
+        folder = pathlib.Path(self.enterTemporary(), "new", f"my {kind}")
+        self.assertEqual(self.init(folder, "--kind", kind)[0], 0)
         return folder
 
+    def starters(self):
+        for kind in aiwebengine.STARTERS:
+            with self.subTest(kind):
+                yield kind, self.starter(kind)
+
+    def test_there_are_five_kinds_and_the_poll_is_the_first(self):
+        self.assertEqual(list(aiwebengine.STARTERS), ["poll", "quiz", "chat", "api", "graphql"])
+        folder = pathlib.Path(self.enterTemporary(), "x")
+        self.init(folder)
+        self.assertTrue((folder / "poll.js").exists())
+
     def test_writes_a_script_a_page_a_test_and_the_types(self):
-        folder = self.starter()
-        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        self.assertEqual(files, ["aiwebengine.d.ts", "jsconfig.json", "poll.js", "poll.test.js", "public/index.html"])
-        self.assertEqual((folder / "aiwebengine.d.ts").read_text(encoding="utf-8"), aiwebengine.type_declarations())
+        for kind, folder in self.starters():
+            files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+            self.assertEqual(files, sorted(["aiwebengine.d.ts", "jsconfig.json", f"{kind}.js", f"{kind}.test.js",
+                                            "public/index.html", "public/style.css"]))
+            self.assertEqual((folder / "aiwebengine.d.ts").read_text(encoding="utf-8"), aiwebengine.type_declarations())
 
     def test_says_what_it_wrote_and_what_to_do_next(self):
-        folder = pathlib.Path(self.enterTemporary(), "my poll")
-        _, told, _ = self.init(folder)
-        for name in ("poll.js", "poll.test.js", "public/index.html", "aiwebengine.d.ts", "jsconfig.json"):
-            self.assertIn(f"  {name} ", told)
-        self.assertRegex(told, rf"--test (['\"]){re.escape(str(folder))}\1")
-        self.assertIn("http://localhost:3000/", told)
+        for kind in aiwebengine.STARTERS:
+            folder = pathlib.Path(self.enterTemporary(), "my starter")
+            _, told, _ = self.init(folder, "--kind", kind)
+            for name in (f"{kind}.js", f"{kind}.test.js", "public/index.html", "aiwebengine.d.ts", "jsconfig.json"):
+                self.assertIn(f"  {name} ", told)
+            self.assertRegex(told, rf"--test (['\"]){re.escape(str(folder))}\1")
+            self.assertIn("http://localhost:3000/", told)
+            others = re.search(r"Other starters: --kind (.*)\.", told)[1].split(", ")
+            self.assertEqual(sorted([kind, *others]), sorted(aiwebengine.STARTERS))
+
+    def test_a_kind_that_does_not_exist_is_one_line(self):
+        code, out, err = run_command("--init", "nowhere", "--kind", "quizz")
+        self.assertEqual((code, out, err.count("\n")), (2, "", 1))
+        self.assertIn("graphql", err)
+        self.assertFalse(os.path.exists("nowhere"))
 
     def test_writes_over_nothing_and_lists_what_is_in_the_way(self):
         folder = pathlib.Path(self.enterTemporary())
@@ -18307,24 +18420,51 @@ class StarterTest(ServerCase):
         self.assertEqual((code, told.count("\n")), (2, 1))
         self.assertIn("cannot be written", told)
 
-    def test_the_starter_passes_its_tests_and_loads_without_a_problem(self):
-        folder = self.starter()
-        for option in ("--test", "--check"):
-            out = io.StringIO()
-            with contextlib.redirect_stdout(out):
-                self.assertEqual(aiwebengine.main([option, str(folder)]), 0, out.getvalue())
-        self.assertIn("0 problems", out.getvalue())
+    def test_every_starter_passes_its_tests_and_loads_without_a_problem(self):
+        for _, folder in self.starters():
+            for option in ("--test", "--check"):
+                out = io.StringIO()
+                with contextlib.redirect_stdout(out):
+                    self.assertEqual(aiwebengine.main([option, str(folder)]), 0, out.getvalue())
+            self.assertIn("0 problems", out.getvalue())
 
-    def test_the_starter_passes_typescript_with_its_own_configuration(self):
+    def tsc(self, folder):
         compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
         if not NODE or not NODE_MODULES or not compiler.exists():
             self.skipTest(MODULES_MISSING or "AIWEBENGINE_NODE_MODULES has no typescript")
-        done = subprocess.run([NODE, compiler, "-p", self.starter() / "jsconfig.json"], capture_output=True, encoding="utf-8")
-        self.assertEqual(done.stdout, "")
+        return subprocess.run([NODE, compiler, "--pretty", "false", "-p", folder / "jsconfig.json"], capture_output=True,
+                              encoding="utf-8").stdout
 
-    def test_the_page_asks_nobody_else_for_anything(self):
-        page = aiwebengine.STARTER["public/index.html"]
-        self.assertEqual(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", page), [])
+    def test_every_starter_passes_typescript_with_its_own_configuration(self):
+        for _, folder in self.starters():
+            self.assertEqual(self.tsc(folder), "")
+
+    def test_typescript_finds_a_mistyped_property_of_the_context_in_the_handlers_of_every_starter(self):
+        mistakes = {"poll": ("request.form", "request.from"), "quiz": ("request.form.name", "request.forms.name"),
+                    "chat": ("request.query.name", "request.querry.name"), "api": ("request.json", "request.jsn"),
+                    "graphql": ("{ args: { author } }", "{ arg: { author } }")}
+        for kind, folder in self.starters():
+            script = folder / f"{kind}.js"
+            text = script.read_text("utf-8")
+            self.assertIn(mistakes[kind][0], text)
+            if kind == "graphql":       # resolvers have their arguments as properties, too, so there anything goes
+                continue
+            self.write(script, text.replace(*mistakes[kind], 1))
+            self.assertRegex(self.tsc(folder), rf"{kind}\.js\(\d+,\d+\): error TS\d+: Property '\w+' does not exist on type 'HttpRequest'")
+
+    def test_the_pages_ask_nobody_else_for_anything(self):
+        for kind in aiwebengine.STARTERS:
+            for name, (text, _) in aiwebengine.starter_files(kind).items():
+                if name.startswith("public/"):
+                    self.assertEqual(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text), [])
+
+    def test_the_quiz_is_that_of_the_examples_and_all_look_like_them(self):
+        files = aiwebengine.STARTERS["quiz"][2]
+        for name, place in (("quiz.js", "quiz.js"), ("quiz.test.js", "quiz.test.js"), ("public/index.html", "public/quiz.html")):
+            self.assertEqual(files[name], (EXAMPLES / place).read_text(encoding="utf-8"), place)
+        self.assertLess(files["quiz.js"].count("\n") + files["public/index.html"].count("\n"), 150)
+        look = (EXAMPLES / "public" / "style.css").read_text(encoding="utf-8").split("\n")
+        self.assertEqual([line for line in aiwebengine.STARTER_STYLE.split("\n")[1:] if line not in look], [])
 
 
 # ======================================================================================
@@ -19424,17 +19564,19 @@ class ExamplesInTheBrowser(unittest.TestCase):
 class StarterInTheBrowser(unittest.TestCase):
     """What --init writes."""
 
+    LIVE = "document.querySelector('#status')?.dataset.state === 'live'"
+
     def test_a_vote_moves_the_bars_of_every_open_page(self):
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             aiwebengine.main(["--init", folder])
             with aiwebengine.Server(folder, port=0, log_level="error") as server, Browser() as browser:
                 ada, ben = [browser.page(server.url) for _ in range(2)]
                 for page in (ada, ben):
-                    page.wait_for("document.querySelector('#status.live') && document.querySelectorAll('button').length === 3")
+                    page.wait_for(f"{self.LIVE} && document.querySelectorAll('button').length === 3")
                 ada.click("button:nth-child(2)")
-                ben.wait_for("document.querySelector('button:nth-child(2) b').textContent === '1'")
-                self.assertEqual(ben.evaluate("[...document.querySelectorAll('button i')].map(bar => bar.style.width)"),
-                                 ["0%", "100%", "0%"])
+                ben.wait_for("document.querySelector('button:nth-child(2)').value === '1'")
+                self.assertEqual(ben.evaluate("[...document.querySelectorAll('button')].map(bar => bar.style.getPropertyValue('--part'))"),
+                                 ["0", "1", "0"])
                 ada.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
                 self.assertLessEqual(ada.evaluate("document.documentElement.scrollWidth - window.innerWidth"), 0)
                 for page in (ada, ben):
@@ -19488,16 +19630,16 @@ class StarterInTheBrowser(unittest.TestCase):
             server = aiwebengine.Server(folder, port=0, log=aiwebengine.Log("info", log, False))
             with server, Browser() as browser:
                 page = browser.page(server.url)
-                page.wait_for("!!document.querySelector('#status.live')")
+                page.wait_for(self.LIVE)
                 change("Salad: 0 }", "Salad: 0, Curry: 0 }")
                 page.wait_for("document.querySelectorAll('button').length === 4")
                 change("votes[choice] += 1;", "votes[choice] += ;")
                 told("poll.js was not loaded (the previous version keeps running)")
                 told("poll.js:26:20  SyntaxError: Unexpected token ';'")
                 page.click("button:nth-child(4)")
-                page.wait_for("document.querySelector('button:nth-child(4) b').textContent === '1'")
+                page.wait_for("document.querySelector('button:nth-child(4)').value === '1'")
                 change("votes[choice] += ;", "vots[choice] += 1;")
-                page.wait_for("document.querySelector('button:nth-child(4) b')?.textContent === '0'")
+                page.wait_for("document.querySelector('button:nth-child(4)')?.value === '0'")
                 page.click("button:nth-child(1)")
                 told("error: route POST /poll/vote: the handler failed")
                 told("poll.js:26:3  ReferenceError: vots is not defined. Did you mean votes?")
@@ -19805,6 +19947,157 @@ class LivePagesInTheBrowser(LiveCase):
         self.server.start()
         self.addCleanup(self.server.stop)
         page.wait_for("document.querySelector('h1')?.innerText === 'Two'", 20)
+
+
+@unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
+class SharedStreamsInTheBrowser(ServerCase):
+    """/engine/stream.js, and what a page says when its browser has no connection left."""
+
+    SCRIPT = """
+        routeRegistry.registerStreamRoute("/s", ({ request, connection }) => {
+          if (request.query.refused) return { status: 403, body: "no" };
+          if (!request.headers["last-event-id"]) connection.send({ hello: request.query.name, crumb: request.cookies.crumb });
+        });
+        routeRegistry.registerRoute("/say", ({ request: { query } }) =>
+          routeRegistry.sendStreamMessage("/s", query.text, query.event && { event: query.event }));
+    """
+    PAGE = """<!doctype html><html><script>document.cookie = "crumb=7"</script><script type=module>
+        import { SharedEventSource } from "/engine/stream.js";
+        window.got = [];
+        window.source = new SharedEventSource("/s" + location.search);
+        source.onopen = () => got.push("open " + source.readyState);
+        source.onerror = () => got.push("error " + source.readyState);
+        source.onmessage = ({ data, lastEventId, origin }) => got.push(data);
+        source.addEventListener("score", ({ type, data }) => got.push(type + " " + data));
+        </script></html>"""
+    PLAIN = "<!doctype html><html><script>window.source = new EventSource('/s' + location.search);" \
+            "source.onopen = () => { window.open_ = true };</script></html>"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.browser = Browser().__enter__()
+        cls.addClassCleanup(cls.browser.__exit__, None, None, None)
+
+    def open(self, path, before=None):
+        page = self.browser.page()
+        self.addCleanup(self.shut, page)
+        if before:
+            page.command("Page.addScriptToEvaluateOnNewDocument", source=before)
+        page.goto(self.server.url + path)
+        return page
+
+    @staticmethod
+    def shut(page):
+        with contextlib.suppress(AssertionError):       # closed by the test
+            page.close()
+
+    def serve_pages(self, **options):
+        self.serve({"app.js": self.SCRIPT, "public/index.html": self.PAGE, "public/plain.html": self.PLAIN}, **options)
+
+    def hello(self, name):
+        return ["open 1", json.dumps({"hello": name, "crumb": "7"}, separators=(",", ":"))]
+
+    def listeners(self, count):
+        self.eventually(lambda: len(self.server.app.streams.get("/s").connections) == count)
+
+    def test_eight_tabs_listen_each_on_its_own_and_requests_still_work(self):
+        self.serve_pages()
+        pages = [self.open(f"/?name=n{number}") for number in range(8)]
+        for number, page in enumerate(pages):
+            page.wait_for("window.got?.length === 2")
+            self.assertEqual(page.evaluate("got"), self.hello(f"n{number}"))
+        for number, page in enumerate(pages):
+            self.assertIn("8 connections matched", page.evaluate(f"fetch('/say?text=from+{number}').then((r) => r.text())"))
+        self.get("/say?text=2:1&event=score")
+        for page in pages:
+            page.wait_for("got.at(-1) === 'score 2:1'")
+            self.assertEqual(page.evaluate("got.slice(2, -1)"), [f"from {number}" for number in range(8)])
+            self.assertEqual([text for text in page.problems() if "favicon" not in text], [])
+        self.assertEqual(len(self.server._http.carriers.stream.connections), 1)
+        self.assertEqual(self.get_json("/engine/health")["connections"], 8)
+
+    def test_a_tab_that_closes_or_leaves_gives_its_stream_up_and_the_last_one_the_connection(self):
+        self.serve_pages()
+        pages = [self.open("/?name=n") for _ in range(3)]
+        self.listeners(3)
+        pages[0].evaluate("source.close()")
+        self.listeners(2)
+        self.assertEqual(pages[0].evaluate("source.readyState"), 2)
+        pages[1].goto("about:blank")
+        self.listeners(1)
+        pages[2].close()
+        self.listeners(0)
+        self.eventually(lambda: not self.server._http.carriers.of)
+
+    def test_what_is_sent_while_the_connection_is_cut_comes_after_it(self):
+        self.serve_pages()
+        page = self.open("/?name=Ada")
+        page.wait_for("window.got?.length === 2")
+        self.get("/say?text=one")
+        page.wait_for("got.length === 3")
+        for connection in list(self.server._http.carriers.stream.connections):
+            self.server.app.broadcaster.finish(connection)
+        self.listeners(0)
+        self.get("/say?text=two")
+        page.wait_for("got.at(-1) === 'two'")
+        self.get("/say?text=three")
+        page.wait_for("got.at(-1) === 'three'")
+        self.assertEqual(page.evaluate("got.slice(2)"), ["one", "error 0", "open 1", "two", "three"])
+
+    def test_a_stream_that_ends_alone_is_opened_again_alone(self):
+        self.serve_pages()
+        ada, ben = self.open("/?name=Ada"), self.open("/?name=Ben")
+        for page in (ada, ben):
+            page.wait_for("window.got?.length === 2")
+        connection, = [one for one in self.server.app.streams.get("/s").connections if one.metadata["name"] == "Ada"]
+        self.server.app.broadcaster.finish(connection, b"retry: 10\n\n")
+        ada.wait_for("got.at(-1) === 'open 1' && got.length > 3")
+        self.get("/say?text=end")
+        for page in (ada, ben):
+            page.wait_for("got.at(-1) === 'end'")
+        self.assertEqual(ada.evaluate("got.slice(2)"), ["error 0", "open 1", "end"])
+        self.assertEqual(ben.evaluate("got.slice(2)"), ["end"])
+
+    def test_a_stream_that_is_refused_or_not_there_is_closed(self):
+        self.serve_pages()
+        page = self.open("/?refused=1")
+        page.wait_for("window.got?.length === 1")
+        self.assertEqual(page.evaluate("[got, source.readyState]"), [["error 2"], 2])
+        found = page.evaluate("""import("/engine/stream.js").then(({ SharedEventSource }) => new Promise((done) => {
+            const other = new SharedEventSource("/nothing");
+            other.onerror = () => done([other.readyState, other.url, SharedEventSource.CLOSED, other.OPEN]); }))""")
+        self.assertEqual(found, [2, self.server.url.rstrip("/") + "/nothing", 2, 1])
+        self.assertIn("SyntaxError", page.evaluate("""import("/engine/stream.js").then(({ SharedEventSource }) => {
+            try { new SharedEventSource("http://a:b:c") } catch (error) { return error.name } })"""))
+
+    def test_without_shared_workers_and_without_the_connection_it_is_an_event_source(self):
+        self.serve_pages()
+        for before in ("delete window.SharedWorker", "window.SharedWorker = class { constructor() { throw new Error() } }"):
+            page = self.open("/?name=Ada", before)
+            page.wait_for("window.got?.length === 2")
+            self.assertEqual(page.evaluate("got"), self.hello("Ada"))
+            self.get("/say?text=2:1&event=score")
+            page.wait_for("got.at(-1) === 'score 2:1'")
+            self.assertEqual(self.server._http.carriers.of, {})
+            page.close()
+            self.listeners(0)
+        with unittest.mock.patch.object(aiwebengine.Carriers, "change", side_effect=aiwebengine.Refusal(404, "not here")):
+            page = self.open("/?name=Ben")
+            page.wait_for("window.got?.length === 2")
+            self.assertEqual(page.evaluate("got"), self.hello("Ben"))
+
+    def test_a_page_that_waits_for_a_connection_says_which_streams_have_them(self):
+        self.serve_pages(reload=True)
+        pages = []
+        for _ in range(5):
+            pages.append(self.open("/plain.html?a"))
+            pages[-1].wait_for("window.open_")
+        last = self.open("/plain.html?b")
+        last.wait_for("window.open_")
+        note = "document.querySelector('aiwebengine-note')?.shadowRoot.textContent"
+        last.wait_for(f"{note}?.includes('six connections are in use by /s (6)')")
+        pages[0].close()
+        last.wait_for(f"{note} === undefined")
 
 
 @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
