@@ -40,8 +40,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Parsing a source text                                                          115
           Parser: types of TypeScript                                                    641
           Parser: declarations of TypeScript                                             464
-          Parser: enums and namespaces                                                   207
-          Parser: elements of JSX                                                        307
+          Parser: enums and namespaces                                                   208
+          Parser: elements of JSX                                                        306
           From TypeScript and JSX to JavaScript                                           90
      7  Scope analysis                                                                 1,381
           Variables and scopes                                                           173
@@ -240,13 +240,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          789
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,200
+    20  Scripts: loading and hot reload                                                2,201
           Log                                                                            194
           Causes of errors                                                               249
           Errors of scripts                                                               79
           Calls                                                                          214
           Routes                                                                         165
-          Imported files                                                                  84
+          Imported files                                                                  85
           One script                                                                     379
           All scripts                                                                    624
           Live pages                                                                     143
@@ -5288,7 +5288,8 @@ class EnumParser(TypeScriptParser):
             return members.get(node.name)
         if kind is MemberExpression and node.object.__class__ is Identifier:
             key = node.property
-            key = key.name if not node.computed and key.__class__ is Identifier else getattr(key, "value", None)
+            key = key.name if not node.computed and key.__class__ is Identifier \
+                else getattr(key, "value", None)
             return self.enums.get(node.object.name, {}).get(key)
         if kind is UnaryExpression:
             value = self.fold(node.argument, name, members)
@@ -5392,11 +5393,10 @@ def _jsx_entities(text):
     """The text with its HTML entities replaced."""
     if "&" not in text:
         return text
-    from html.entities import name2codepoint
 
     def replace(match):
         code = int(match[1]) if match[1] else int(match[2], 16) if match[2] else \
-            name2codepoint.get(match[3], 39 if match[3] == "apos" else None)
+            html.entities.name2codepoint.get(match[3], 39 if match[3] == "apos" else None)
         return match[0] if code is None or code > 0x10FFFF else chr(code)
     return _JSX_ENTITY.sub(replace, text)
 
@@ -46675,7 +46675,8 @@ def complete_import(folder, specifier):
     if os.path.isfile(os.path.join(folder, specifier)):
         return specifier
     stem, end = os.path.splitext(specifier)
-    tries = [stem + other for other in _TYPED_TWINS.get(end, ())] + [specifier + other for other in SCRIPT_SUFFIXES]
+    tries = [*(stem + other for other in _TYPED_TWINS.get(end, ())),
+             *(specifier + other for other in SCRIPT_SUFFIXES)]
     return next((one for one in tries if os.path.isfile(os.path.join(folder, one))), specifier)
 
 
