@@ -146,20 +146,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,911
+    13  Intl                                                                           3,036
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       275
+          Intl (ECMA-402): locales                                                       318
           Intl.Locale                                                                    202
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              424
-          Intl.DateTimeFormat                                                            437
+          Intl.NumberFormat                                                              471
+          Intl.DateTimeFormat                                                            445
           Intl.Collator                                                                  106
-          Intl.PluralRules                                                                31
+          Intl.PluralRules                                                                57
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
-          Intl.RelativeTimeFormat                                                         72
+          Intl.RelativeTimeFormat                                                         73
     14  Functions of the web                                                           2,194
           Inspection                                                                     599
           console: formatting                                                             84
@@ -25254,8 +25254,8 @@ cr-CA oj-CA Grek: el-GR grc-GR Hans: zh-CN hak-CN hsn-CN nan-CN wuu-CN +yue-CN H
 Avst: ae-IR Xsux: akk-IQ Armi: arc-IR Cher: chr-US Copt: cop-EG Thaa: dv-MV Goth: got-UA Gujr: gu-IN Armn:
 hy-AM hyw-AM Yiii: ii-CN Jpan: ja-JP Geor: ka-GE Khmr: km-KH Knda: kn-IN Kore: ko-KR Laoo: lo-LA Mlym: ml-IN
 Orya: or-IN Guru: pa-IN Olck: sat-IN Syrc: syr-IQ Taml: ta-IN Telu: te-IN Vaii: vai-LR Tfng: zgh-MA
-Adlm: +ff-GN Aghb: xag-AZ Ahom: aho-IN Bali: ban-ID Bamu: bax-CM Bass: bsq-LR Batk: bbc-ID Bhks: +sa-IN Bopo: +zh-TW
-Brah: pka-IN Brai: +fr-FR Bugi: bug-ID Buhd: bku-PH Cakm: ccp-BD Cari: xcr-TR Cham: cjm-VN Chrs: xco-UZ
+Adlm: +ff-GN Aghb: xag-AZ Ahom: aho-IN Bali: ban-ID Bamu: bax-CM Bass: bsq-LR Batk: bbc-ID Bhks: +sa-IN
+Bopo: +zh-TW Brah: pka-IN Brai: +fr-FR Bugi: bug-ID Buhd: bku-PH Cakm: ccp-BD Cari: xcr-TR Cham: cjm-VN Chrs: xco-UZ
 Cprt: ecy-CY Diak: +dv-MV Dogr: doi-IN Dsrt: +en-US Egyp: egy-EG Elba: +sq-AL Elym: +arc-IR Glag: +cu-BG
 Gong: wsg-IN Gonm: esg-IN Gran: +sa-IN Hang: +ko-KR Hani: +zh-CN Hano: hnn-PH Hira: +ja-JP Hluw: hlu-TR
 Hmng: hnj-LA Hmnp: mww-US Hung: +hu-HU Ital: ett-IT Java: +jv-ID Kali: eky-MM Kawi: kaw-ID Khar: pgd-PK
@@ -25689,6 +25689,31 @@ def keyword_text(name, value):
     return value and value.lower()
 
 
+#: Systems of digits, by the code point of the digit zero.
+NUMBERING_SYSTEMS = {name: [utf16(chr(int(zero, 16) + digit)) for digit in range(10)] for name, _, zero in [
+    entry.partition("=") for entry in """
+adlm=1e950 ahom=11730 arab=660 arabext=6f0 bali=1b50 beng=9e6 bhks=11c50 brah=11066 cakm=11136 cham=aa50
+deva=966 diak=11950 fullwide=ff10 gara=10d40 gong=11da0 gonm=11d50 gujr=ae6 gukh=16130 guru=a66 hmng=16b50
+hmnp=1e140 java=a9d0 kali=a900 kawi=11f50 khmr=17e0 knda=ce6 krai=16d70 lana=1a80 lanatham=1a90 laoo=ed0
+limb=1946 latn=30 lepc=1c40 mathbold=1d7ce mathdbl=1d7d8 mathmono=1d7f6 mathsanb=1d7ec mathsans=1d7e2 mlym=d66
+modi=11650 mong=1810 mroo=16a60 mtei=abf0 mymr=1040 mymrepka=116da mymrpao=116d0 mymrshan=1090
+mymrtlng=a9f0 nagm=1e4f0 newa=11450 nkoo=7c0 olck=1c50 onao=1e5f1 orya=b66 osma=104a0 outlined=1ccf0
+rohg=10d30 saur=a8d0 segment=1fbf0 shrd=111d0 sind=112f0 sinh=de6 sora=110f0 sund=1bb0 sunu=11bf0
+takr=116c0 talu=19d0 tamldec=be6 telu=c66 thai=e50 tibt=f20 tirh=114d0 tnsa=16ac0 tols=11de0 vaii=a620
+wara=118e0 wcho=1e2f0
+""".split()]}
+NUMBERING_SYSTEMS["hanidec"] = list("〇一二三四五六七八九")
+
+
+def in_system(parts, system):
+    """The parts of a number or date with the digits of a numbering system."""
+    if system == "latn":
+        return parts
+    digits = dict(zip(range(48, 58), NUMBERING_SYSTEMS[system]))
+    return [(kind, text if kind in ("unit", "currency", "compact", "literal") else text.translate(digits))
+            for kind, text in parts]
+
+
 def number_option(options, name, low, high, default):
     """GetNumberOption (9.2.14): an int, or `default`."""
     value = options.get(name)
@@ -25716,6 +25741,24 @@ def join_parts(parts):
     return "".join([text for _, text in parts])
 
 
+def range_parts(first, last, between):
+    """(type, text, source) of a range of two texts, of one where they are the same."""
+    if first == last:
+        return [(*part, "shared") for part in first]
+    return [(*part, source) for parts, source in (
+        (first, "startRange"), (between, "shared"), (last, "endRange")) for part in parts]
+
+
+def declare_ranges(table, parts_of):
+    """formatRange and formatRangeToParts from parts_of(realm, this, start, end)."""
+    table.methods(
+        formatRange=lambda realm, this, start=undefined, end=undefined, *_: "".join(
+            [text for _, text, _ in parts_of(realm, this, start, end)]).replace("\u202f", " "),
+        formatRangeToParts=lambda realm, this, start=undefined, end=undefined, *_: realm.new_array([
+            realm.new_object({"type": kind, "value": text, "source": source})
+            for kind, text, source in parts_of(realm, this, start, end)]))
+
+
 INTL.methods(
     getCanonicalLocales=lambda realm, this, locales=undefined, *_:
         realm.new_array(locale_list(realm, locales)))
@@ -25725,7 +25768,7 @@ INTL.methods(
 def intl_supported_values_of(realm, this, key=undefined, *_):
     """Intl.supportedValuesOf (8.3.2)."""
     key = to_string(key)
-    values = {"calendar": ["gregory"], "collation": ["default"], "numberingSystem": ["latn"],
+    values = {"calendar": ["gregory"], "collation": ["default"], "numberingSystem": sorted(NUMBERING_SYSTEMS),
               "currency": sorted(locale_data("en").map("symbols")), "unit": sorted(UNIT_FORMS)}.get(key)
     if key == "timeZone":
         values = sorted([name for name in zoneinfo.available_timezones() | {"UTC"} if "/" in name
@@ -26035,7 +26078,8 @@ class NumberSettings(IntlSettings):
         option = option_reader(options)
         locale_matcher(option)
         system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, _ = resolve_locale(locales, {"nu": ("latn",)}, {"nu": system})
+        self.locale, self.data, values = resolve_locale(locales, {"nu": NUMBERING_SYSTEMS}, {"nu": system})
+        self.numberingSystem = values["nu"] or "latn"
         self.choose(option, "style")
         self.read_currency(option)
         self.read_unit(option)
@@ -26273,8 +26317,9 @@ def currency_symbol(settings):
     return narrow or symbol if settings.currencyDisplay == "narrowSymbol" else symbol
 
 
-def format_number_parts(value, settings):
-    """PartitionNumberPattern (ECMA-402, 15.5.4): a list of (type, text)."""
+def format_number_parts(value, settings, approximate=False):
+    """PartitionNumberPattern (ECMA-402, 15.5.4): a list of (type, text); with the sign of about the number if
+    `approximate`."""
     value = decimal_value(value)
     if settings.style == "percent" and value.is_finite():
         value = rounded_decimals().scaleb(value, 2)
@@ -26283,17 +26328,61 @@ def format_number_parts(value, settings):
     rows = settings.data.list("number")
     sign = shown_sign(settings.signDisplay, negative, is_zero)
     sign = {"-": ("minusSign", rows[2]), "+": ("plusSign", rows[3])}.get(sign)
+    if approximate and sign is None:
+        sign = ("approximatelySign", range_sign(settings, "about"))
     if settings.style == "unit":
         digits += unit_parts(settings, category)
     if settings.style == "currency" and settings.currencyDisplay == "name":
-        digits = currency_name_parts(([sign] if sign else []) + digits, settings, category)
-        return digits
+        parts = currency_name_parts(([sign] if sign else []) + digits, settings, category)
+        return in_system(parts, settings.numberingSystem)
     accounting = settings.style == "currency" and settings.currencySign == "accounting"
     pattern = {"percent": rows[7], "currency": rows[9 if accounting else 8]}.get(settings.style, "#")
-    return signed_parts(digits, pattern, settings, sign, accounting)
+    parts = in_system(signed_parts(digits, pattern, settings, sign), settings.numberingSystem)
+    if approximate and sign[0] != "approximatelySign":
+        parts.insert(parts.index(sign), ("approximatelySign", range_sign(settings, "about")))
+    return parts
 
 
-def signed_parts(digits, pattern, settings, sign, accounting):
+#: What stands between the numbers of a range and before one that is about right; – and ~ for the others.
+RANGE_SIGNS = {"between": {"es": "-", "it": "-", "nl": "-", "da": "-", "zh": "-", "ja": "～", "ko": "~",
+                           "pt-PT": " - ", "ro": " - "},
+               "about": {"de": "≈", "fr": "≃", "fr-CA": "≈", "ru": "≈", "ja": "約", "nb": "ca."}}
+
+
+def range_sign(settings, name):
+    signs, (tag, _) = RANGE_SIGNS[name], split_extension(settings.locale)
+    return signs.get(tag) or signs.get(tag.split("-")[0]) or ("–" if name == "between" else "~")
+
+
+def affixes(parts):
+    """(how many parts stand before the digits of a number, how many up to their end)."""
+    digits = [place for place, (kind, _) in enumerate(parts) if kind in (
+        "integer", "fraction", "infinity", "exponentInteger")]
+    return digits[0], digits[-1] + 1
+
+
+def number_range_parts(realm, this, start, end):
+    """PartitionNumberRangePattern (15.5.20): a list of (type, text, source)."""
+    if start is undefined or end is undefined:
+        raise JSTypeError("start or end cannot be undefined")
+    settings = this.settings
+    start, end = numeric_value(start), numeric_value(end)
+    if decimal_value(start).is_nan() or decimal_value(end).is_nan():
+        raise JSRangeError("Invalid number value: NaN has no range")
+    first, last = format_number_parts(start, settings), format_number_parts(end, settings)
+    if first == last:
+        return [(*part, "shared") for part in format_number_parts(start, settings, True)]
+    sign = range_sign(settings, "between")
+    (head, tail), (last_head, last_tail) = affixes(first), affixes(last)
+    around = first[:head] + first[tail:]
+    if around == last[:last_head] + last[last_tail:] and len(join_parts(around)) != 1:
+        middle = range_parts(first[head:tail], last[last_head:last_tail], [("literal", sign)])
+        return [(*part, "shared") for part in first[:head]] + middle + [
+            (*part, "shared") for part in first[tail:]]
+    return range_parts(first, last, [("literal", sign if sign[0] == " " else f" {sign} ")])
+
+
+def signed_parts(digits, pattern, settings, sign):
     """The digits in a pattern such as "¤#,##0.00;(¤#,##0.00)" of the locale."""
     positive, _, negative = pattern.partition(";")
     use = positive
@@ -26368,6 +26457,7 @@ def number_format(realm, this, value=undefined, *_):
     return join_parts(format_number_parts(numeric_value(value), this.settings))
 
 
+declare_ranges(NUMBER_FORMAT, number_range_parts)
 NUMBER_FORMAT.getters(format=lambda realm, this, *_: bound_format(realm, this, number_format))
 NUMBER_FORMAT.methods(
     formatToParts=lambda realm, this, value=undefined, *_:
@@ -26410,7 +26500,12 @@ US_ZONES = {ZONE_NAMES[short]: short for short in (
 def find_zone(name):
     """(canonical name, facts function) for the option timeZone; RangeError for unknown ones."""
     if name.upper() in ("UTC", "GMT", "ETC/UTC", "ETC/GMT"):
-        return "UTC", lambda value: (0, ZONE_NAMES["UTC"])
+        return name.upper().replace("ETC", "Etc"), lambda value: (0, ZONE_NAMES["UTC"])
+    offset = re.fullmatch("([+-])([01][0-9]|2[0-3])(?::?([0-5][0-9]))?", name)
+    if offset:
+        sign, hours, minutes = offset.groups("00")
+        shift = (int(hours) * 60 + int(minutes)) * (-60000 if sign == "-" else 60000)
+        return f"{sign if shift else '+'}{hours}:{minutes}", lambda value: (shift, "")
     zone = load_zone(name)
     if zone is None or zone.key.islower() or zone.key.isupper():
         matches = [each for each in zoneinfo.available_timezones() if each.lower() == name.lower()]
@@ -26446,8 +26541,9 @@ class DateSettings(IntlSettings):
         hour12 = options.get("hour12")
         hour12 = None if hour12 is undefined else to_boolean(hour12)
         wanted["hc"] = option("hourCycle", HOUR_CYCLES, None)
-        keys = {"ca": ("gregory",), "nu": ("latn",), "hc": HOUR_CYCLES if hour12 is None else ()}
+        keys = {"ca": ("gregory",), "nu": NUMBERING_SYSTEMS, "hc": HOUR_CYCLES if hour12 is None else ()}
         self.locale, self.data, values = resolve_locale(locales, keys, wanted)
+        self.numberingSystem = values["nu"] or "latn"
         usual, twelve = self.data.list("hours")
         self.hour_cycle = values["hc"] or usual
         if hour12 is not None:
@@ -26759,7 +26855,8 @@ def zone_name_text(data, offset, name, letter, width):
 def format_date_parts(value, settings):
     """PartitionDateTimePattern (ECMA-402, 11.5.6): a list of (type, text)."""
     offset, zone = settings.facts(value)
-    return token_parts(settings, pattern_tokens(settings.pattern), value + offset, offset, zone)
+    parts = token_parts(settings, pattern_tokens(settings.pattern), value + offset, offset, zone)
+    return in_system(parts, settings.numberingSystem)
 
 
 def token_parts(settings, tokens, local, offset, zone):
@@ -26797,15 +26894,16 @@ def date_time_format(realm, this, date=undefined, *_):
 DATE_TIME_FORMAT.getters(format=lambda realm, this, *_: bound_format(realm, this, date_time_format))
 
 
-@DATE_TIME_FORMAT.method("formatRange", 2)
-def date_time_format_range(realm, this, start=undefined, end=undefined, *_):
+def date_range_parts(realm, this, start, end):
+    """PartitionDateTimeRangePattern (11.5.9): a list of (type, text, source). Both dates stand whole."""
     if start is undefined or end is undefined:
         raise JSTypeError("startDate or endDate cannot be undefined")
-    start, end = [formatted_date(date_argument(realm, date), this.settings)
-                  for date in (start, end)]
-    return start if start == end else f"{start} – {end}"
+    dates = date_argument(realm, start), date_argument(realm, end)
+    first, last = [format_date_parts(date, this.settings) for date in dates]
+    return range_parts(first, last, [("literal", " – ")])
 
 
+declare_ranges(DATE_TIME_FORMAT, date_range_parts)
 DATE_TIME_FORMAT.methods(
     formatToParts=lambda realm, this, date=undefined, *_:
         parts_to_array(realm, format_date_parts(date_argument(realm, date), this.settings)))
@@ -26938,15 +27036,15 @@ class PluralSettings(NumberSettings):
     """The options of Intl.PluralRules: its type, and how the number would be written."""
 
     CHOICES = {**NumberSettings.CHOICES, "type": (("cardinal", "ordinal"), "cardinal")}
-    SHOWN = ("locale", "type", *NumberSettings.DIGITS, "pluralCategories", *NumberSettings.ROUNDING)
+    SHOWN = ("locale", "type", "notation", "compactDisplay", *NumberSettings.DIGITS, "pluralCategories",
+             *NumberSettings.ROUNDING)
     style = None
 
     def __init__(self, locales, options):
         option = option_reader(options)
         locale_matcher(option)
         self.locale, self.data, _ = resolve_locale(locales)
-        self.choose(option, "type")
-        self.notation = "standard"
+        self.choose(option, "type", "notation", "compactDisplay")
         self.read_digits(options, option, 0, 3)
         self.rules = self.data.list("plural" if self.type == "cardinal" else "ordinal")
         names = [rule.split(":")[0] for rule in self.rules if rule] + ["other"]
@@ -26956,11 +27054,37 @@ class PluralSettings(NumberSettings):
 PLURAL_RULES = intl_class("PluralRules", PluralSettings)
 
 
+#: Languages in which a range has the category of its end. In the others it has none of its own if the ends
+#: differ and the last one is "one", or one of them "one" and the other "many".
+ENDS_OF_RANGES = ("de", "da", "nl", "hu", "tr", "uk", "ru", "el")
+
+
+def category_of(value, settings):
+    if not is_finite(value):
+        return "other"
+    whole, fraction, power = scale_number(decimal_value(value), settings)
+    places = max(power, 0)
+    whole += fraction[:places].ljust(places, "0")
+    return plural_category(settings.rules, whole, fraction[places:], power)
+
+
 @PLURAL_RULES.method("select", 1)
 def plural_rules_select(realm, this, value=undefined, *_):
-    value, settings = to_number(value), this.settings
-    return plural_category(settings.rules, *round_decimal(decimal_value(value), settings)) \
-        if is_finite(value) else "other"
+    return category_of(to_number(value), this.settings)
+
+
+@PLURAL_RULES.method("selectRange", 2)
+def plural_rules_select_range(realm, this, start=undefined, end=undefined, *_):
+    if start is undefined or end is undefined:
+        raise JSTypeError("start or end cannot be undefined")
+    start, end = to_number(start), to_number(end)
+    if start != start or end != end:
+        raise JSRangeError("Invalid number value: NaN has no range")
+    first, last = category_of(start, this.settings), category_of(end, this.settings)
+    language = split_extension(this.settings.locale)[0].split("-")[0]
+    plain = first == last or language in ENDS_OF_RANGES or {first, last} != {"one", "many"} and (
+        last != "one" or language == "it") or language in ("pl", "cs") and (first, last) != ("few", "one")
+    return last if plain else "few" if language == "ro" and first == "few" else "other"
 
 
 # -- Intl.ListFormat ---------------------------------------------------------------------
@@ -27192,7 +27316,8 @@ class RelativeSettings(IntlSettings):
         option = option_reader(options)
         locale_matcher(option)
         system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, _ = resolve_locale(locales, {"nu": ("latn",)}, {"nu": system})
+        self.locale, self.data, values = resolve_locale(locales, {"nu": NUMBERING_SYSTEMS}, {"nu": system})
+        self.numberingSystem = values["nu"] or "latn"
         self.choose(option, "style", "numeric")
         self.number = NumberSettings([self.locale], JSObject(None))
 
