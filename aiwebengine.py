@@ -48,29 +48,29 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      137
           Arrays                                                                         314
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,055
+     9  Conversions and operators                                                      1,053
           Numbers and text                                                               124
           Type conversion                                                                252
-          Objects                                                                        156
+          Objects                                                                        154
           Equality and order                                                              86
           Arithmetic                                                                     248
           Iteration                                                                      159
-    10  Code generator                                                                 4,183
+    10  Code generator                                                                 4,192
           Nodes of Python                                                                200
           Functions and their variables                                                  480
           Statements                                                                     214
           Loops, jumps and try                                                           452
           Destructuring                                                                  177
-          Expressions                                                                    247
+          Expressions                                                                    249
           Classes                                                                        182
-          Operators                                                                      429
+          Operators                                                                      434
           Assignments                                                                    340
-          Members and calls                                                              487
+          Members and calls                                                              489
           Members as targets                                                             100
           Questions about nodes                                                          181
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,255
+    11  Built-ins of the language                                                      9,259
           Helpers shared by the built-ins                                                 95
           Object                                                                         344
           Function                                                                       153
@@ -101,7 +101,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array                                                                          144
           Array: callbacks                                                               111
           Array: order                                                                   126
-          Array: prototype methods                                                       553
+          Array: prototype methods                                                       556
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 38
@@ -116,7 +116,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
           Promise                                                                        430
-          Generators and async functions                                                 197
+          Generators and async functions                                                 198
           Iterator helpers                                                               468
           Async functions                                                                 32
           Async generators                                                               112
@@ -169,10 +169,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,005
+    15  Realm, jobs and timers                                                         4,007
           Helpers of generated code: any realm                                           355
           Helpers of generated code: one realm                                           267
-          Helpers of generated code: shortcuts                                           654
+          Helpers of generated code: shortcuts                                           656
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        418
@@ -7199,7 +7199,7 @@ def ordinary_has_instance(function, value):
     """OrdinaryHasInstance (7.3.22)."""
     if not is_callable(function):
         return False
-    target = getattr(function, "bound_target", None)
+    target = None if type(function) is JSFunction else getattr(function, "bound_target", None)
     if target is not None:
         return instance_of(value, target)
     if not isinstance(value, JSObject):
@@ -7207,12 +7207,10 @@ def ordinary_has_instance(function, value):
     proto = function.get("prototype")
     if not isinstance(proto, JSObject):
         raise JSTypeError(f"Function has non-object prototype '{display(proto)}' in instanceof check")
-    value = value.get_proto()
-    while value is not None:
-        if value is proto:
-            return True
-        value = value.get_proto()
-    return False
+    while True:
+        value = value.proto if type(value) is JSObject else value.get_proto()
+        if value is None or value is proto:
+            return value is proto
 
 
 @runtime_helper
@@ -9500,6 +9498,8 @@ class ExpressionEmitter(DestructuringEmitter):
         """A Python condition for the truth of a value: Python takes NaN for true."""
         if kind == "bool" or kind == "str" or type(kind) is tuple:
             return value
+        if isinstance(value, ast.Constant):
+            return self.python("{value} and {value} == {value}", value=value)
         # Most conditions that are not known to be are booleans, too.
         value, first = self.reusable(value)
         return self.python("{first} is True or {value} and {value} == {value}", first=first, value=value)
@@ -10057,7 +10057,7 @@ class OperatorEmitter(ClassEmitter):
             b, right = self.reusable(right)
             return self.python("{left} % {b} if type({right}) is int and {b} > 0 else mod({left}, {b})",
                                left=left, right=right, b=b)
-        if operator == "%" and not (type(right_kind) is tuple and right_kind[0] > 0):
+        if operator == "%" and right_kind is not None and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
         a, first, b, second = self.pair(left, right)
         helper = self.call(_HELPERS[operator], a, b)
@@ -10074,6 +10074,8 @@ class OperatorEmitter(ClassEmitter):
             if check is not None:
                 arms.append((check, self.operate(a, operator, b)) if kind == "float" else
                             self.int_arm(check, operator, a, b, right_kind))
+        if not arms:
+            return self.call(_HELPERS[operator], left, right)
         for check, value in reversed(arms):
             helper = self.either(check, value, helper)
         return helper
@@ -10081,7 +10083,10 @@ class OperatorEmitter(ClassEmitter):
     def int_arm(self, check, operator, a, b, right_kind):
         """-> (a condition for ints, of which `check` tests the types; the result of the operator)"""
         if operator == "%":
-            return self.both(check, self.compare(a, ast.GtE(), self.const(0))), self.operate(a, "%", b)
+            positive = self.compare(a, ast.GtE(), self.const(0))
+            if right_kind is None:
+                positive = self.both(positive, self.compare(b, ast.Gt(), self.const(0)))
+            return self.both(check, positive), self.operate(a, "%", b)
         temp = self.temporary()
         inside = self.walrus(temp, self.operate(a, operator, b))
         if operator in ("&", "|"):
@@ -10651,10 +10656,10 @@ class CallEmitter(AssignmentEmitter):
         if is_numeric(kind):
             return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
                 isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
-        if kind is None and isinstance(prop, Identifier) and isinstance(key, ast.Name) \
-                and isinstance(obj, ast.Name) \
-                and self.runs_often():
-            return self.computed_element(obj, key, kind, True)
+        if kind is None and self.runs_often() and (
+                isinstance(prop, Identifier) and isinstance(key, ast.Name) or isinstance(prop, BinaryExpression)):
+            return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
+                isinstance(key, ast.Name) or is_stable(node.object, prop)))
         return self.call("get_element", obj, key)
 
     def private_member(self, obj, variable):
@@ -10904,7 +10909,9 @@ class CallEmitter(AssignmentEmitter):
             elif first is not again:
                 checks.append(self.compare(first, _IS_NOT, self.const(None)))
         slow = self.call(helper, obj, text, *names)
-        check = self.both(*checks, self.compare(obj, _IS, self.name("plain_math")))
+        check = self.compare(obj, _IS, self.name("plain_math"))
+        if checks:
+            check = self.both(*checks, check)
         a, b = names[0], names[-1]
         if helper == "quick_abs":
             return self.python("abs({a}) if {check} else {slow}", a=a, check=check, slow=slow)
@@ -10914,8 +10921,8 @@ class CallEmitter(AssignmentEmitter):
             return self.python("floor({a}) if {check} and 0.0 < {a} < 9e15 else {slow}", a=a, check=check,
                                slow=slow)
         low, high = (b, a) if helper == "quick_max" else (a, b)     # the helper knows NaN, and -0 from 0
-        return self.python("({a} if {low} < {high} else {b} if {high} < {low} else {slow}) if {check} "
-                           "else {slow}", a=a, b=b, low=low, high=high, check=check, slow=slow)
+        return self.python("({a} if {low} < {high} else {b} if {high} < {low} or {a} == {b} and {a} else {slow}) "
+                           "if {check} else {slow}", a=a, b=b, low=low, high=high, check=check, slow=slow)
 
     def arguments(self, nodes, function, this):
         """The arguments; where one needs statements, the callee is saved first."""
@@ -15224,7 +15231,7 @@ def holey_array(items, proto):
 def has_array_constructor(realm, array):
     """True when ArraySpeciesCreate for this JSArray can only give an ordinary array."""
     return array.proto is realm.ArrayPrototype and array.attrs is None and "constructor" not in array.props \
-        and not isinstance(array, DictArray) and realm.array_species_untouched
+        and (type(array) is JSArray or not isinstance(array, DictArray)) and realm.array_species_untouched
 
 
 def array_species_create(realm, original, length):
@@ -15941,6 +15948,9 @@ def array_shift(realm, this, *_):
 
 @ARRAY.method("slice", 2)
 def array_slice(realm, this, start=undefined, end=undefined, *_):
+    if type(this) is JSArray and end is undefined and (start is undefined or type(start) is int) \
+            and len(this.items) <= 1 << 20 and not this.props and has_array_constructor(realm, this):
+        return realm.new_array(this.items[:] if start is undefined else this.items[start:])
     obj, length = array_and_length(realm, this)
     start = relative_index(start, length)
     end = relative_index(end, length, length)
@@ -18929,8 +18939,9 @@ def is_plain_generator(realm, generator):
 @runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*`: a Python generator to yield from."""
-    plain = type(iterable) is JSGenerator and is_plain_generator(realm, iterable)
-    return delegation(realm, get_iterator(realm, iterable), False, iterable.resume if plain else None)
+    if type(iterable) is JSGenerator and is_plain_generator(realm, iterable):
+        return delegation(realm, IteratorRecord(iterable, undefined), False, iterable.resume)
+    return delegation(realm, get_iterator(realm, iterable), False)
 
 
 def delegation(realm, record, is_async, resume=None):
@@ -29606,7 +29617,7 @@ def function_helpers(realm, helpers):
     def make_generator(code, info):
         def start(this, *args):
             body = code(this, *args)
-            proto = function.get("prototype")
+            proto = function.props["prototype"] if "prototype" in function.props else function.get("prototype")
             return JSGenerator(proto if isinstance(proto, JSObject) else realm.GeneratorPrototype, body)
         function = JSFunction(realm.GeneratorFunctionPrototype, start, info)
         function.home = realm
@@ -29745,14 +29756,16 @@ def shortcuts_of_math(realm, helpers):
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) and is_plain(obj):
+                and (x > y or x < y or x == y and type(x) is type(y)) and (x or y or type(x) is int) \
+                and is_plain(obj):
             return x if x > y else y
         return method(obj, "max", text)(obj, x, y)
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) and is_plain(obj):
+                and (x > y or x < y or x == y and type(x) is type(y)) and (x or y or type(x) is int) \
+                and is_plain(obj):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
