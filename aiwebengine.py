@@ -55,7 +55,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      158
-    10  Code generator                                                                 4,177
+    10  Code generator                                                                 4,180
           Nodes of Python                                                                199
           Functions and their variables                                                  479
           Statements                                                                     212
@@ -63,9 +63,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  176
           Expressions                                                                    249
           Classes                                                                        182
-          Operators                                                                      433
+          Operators                                                                      434
           Assignments                                                                    339
-          Members and calls                                                              484
+          Members and calls                                                              486
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        465
@@ -173,9 +173,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,980
+    15  Realm, jobs and timers                                                         3,981
           Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           267
+          Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           653
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
@@ -9933,7 +9933,8 @@ class OperatorEmitter(ClassEmitter):
             b, right = self.reusable(right)
             return self.python("{left} % {b} if type({right}) is int and {b} > 0 else mod({left}, {b})",
                                left=left, right=right, b=b)
-        if operator == "%" and right_kind is not None and not (type(right_kind) is tuple and right_kind[0] > 0):
+        if operator == "%" and right_kind is not None \
+                and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
         a, first, b, second = self.pair(left, right)
         helper = self.call(_HELPERS[operator], a, b)
@@ -10531,7 +10532,8 @@ class CallEmitter(AssignmentEmitter):
             return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
                 isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
         if kind is None and self.runs_often() and (
-                isinstance(prop, Identifier) and isinstance(key, ast.Name) or isinstance(prop, BinaryExpression)):
+                isinstance(prop, Identifier) and isinstance(key, ast.Name)
+                or isinstance(prop, BinaryExpression)):
             return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
                 isinstance(key, ast.Name) or is_stable(node.object, prop)))
         return self.call("get_element", obj, key)
@@ -10792,8 +10794,9 @@ class CallEmitter(AssignmentEmitter):
             return self.python("floor({a}) if {check} and 0.0 < {a} < 9e15 else {slow}", a=a, check=check,
                                slow=slow)
         low, high = (b, a) if helper == "quick_max" else (a, b)     # the helper knows NaN, and -0 from 0
-        return self.python("({a} if {low} < {high} else {b} if {high} < {low} or {a} == {b} and {a} else {slow}) "
-                           "if {check} else {slow}", a=a, b=b, low=low, high=high, check=check, slow=slow)
+        return self.python("({a} if {low} < {high} else {b} if {high} < {low} or {a} == {b} and {a} "
+                           "else {slow}) if {check} else {slow}",
+                           a=a, b=b, low=low, high=high, check=check, slow=slow)
 
     def arguments(self, nodes, function, this):
         """The arguments; where one needs statements, the callee is saved first."""
@@ -30069,7 +30072,8 @@ def function_helpers(realm, helpers):
     def make_generator(code, info):
         def start(this, *args):
             body = code(this, *args)
-            proto = function.props["prototype"] if "prototype" in function.props else function.get("prototype")
+            props = function.props
+            proto = props["prototype"] if "prototype" in props else function.get("prototype")
             return JSGenerator(proto if isinstance(proto, JSObject) else realm.GeneratorPrototype, body)
         function = JSFunction(realm.GeneratorFunctionPrototype, start, info)
         function.home = realm
