@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            407
+     1  This page: contents, imports, version                                            411
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         475
           Attributes of classes                                                           26
@@ -48,29 +48,29 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      136
           Arrays                                                                         314
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,053
+     9  Conversions and operators                                                      1,051
           Numbers and text                                                               124
           Type conversion                                                                252
-          Objects                                                                        156
+          Objects                                                                        154
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      158
-    10  Code generator                                                                 4,168
+    10  Code generator                                                                 4,180
           Nodes of Python                                                                199
           Functions and their variables                                                  479
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  176
-          Expressions                                                                    247
+          Expressions                                                                    249
           Classes                                                                        182
-          Operators                                                                      428
+          Operators                                                                      434
           Assignments                                                                    339
-          Members and calls                                                              482
+          Members and calls                                                              486
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,219
+    11  Built-ins of the language                                                      9,223
           Helpers shared by the built-ins                                                 94
           Object                                                                         343
           Function                                                                       152
@@ -101,7 +101,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array                                                                          144
           Array: callbacks                                                               111
           Array: order                                                                   124
-          Array: prototype methods                                                       552
+          Array: prototype methods                                                       555
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 37
@@ -116,7 +116,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
           Promise                                                                        428
-          Generators and async functions                                                 196
+          Generators and async functions                                                 197
           Iterator helpers                                                               467
           Async functions                                                                 32
           Async generators                                                               112
@@ -173,10 +173,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,978
+    15  Realm, jobs and timers                                                         3,981
           Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           267
-          Helpers of generated code: shortcuts                                           651
+          Helpers of generated code: one realm                                           268
+          Helpers of generated code: shortcuts                                           653
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        414
@@ -235,7 +235,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          789
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,140
+    20  Scripts: loading and hot reload                                                2,168
           Log                                                                            194
           Causes of errors                                                               249
           Errors of scripts                                                               79
@@ -243,9 +243,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Routes                                                                         165
           Imported files                                                                  61
           One script                                                                     379
-          All scripts                                                                    613
-          Live pages                                                                     122
-    21  HTTP server                                                                    3,402
+          All scripts                                                                    616
+          Live pages                                                                     143
+    21  HTTP server                                                                    3,551
           Request heads                                                                  200
           Request bodies                                                                 248
           Responses of handlers                                                          158
@@ -254,16 +254,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Fault injection                                                                328
           Live pages                                                                      45
           Static files                                                                   264
-          One connection: reading                                                        218
-          One connection: answering                                                      292
+          One connection for the streams of all tabs                                     124
+          One connection: reading                                                        214
+          One connection: answering                                                      299
           One connection: GraphQL and routes of scripts                                  245
-          One connection: streams                                                        129
+          One connection: streams                                                        139
           One connection: writing                                                        142
           Requests as scripts see them                                                   179
-          The server                                                                     578
-    22  Pages                                                                          4,288
+          The server                                                                     590
+    22  Pages                                                                          4,613
           Page kit                                                                       134
-          Live pages                                                                     208
+          Live pages                                                                     234
+          Streams of all tabs                                                            284
           Errors                                                                         302
           For monitors                                                                   120
           Dashboard: facts                                                               339
@@ -273,14 +275,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: the script                                                          684
           Dashboard: requests and storage                                                240
           QR codes                                                                       150
-          For other devices                                                               37
+          For other devices                                                               52
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     185
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,172
-          Options                                                                        232
+    23  Command line                                                                   3,941
+          Starters: what they share                                                      119
+          Starters: their files                                                          803
+          Options                                                                        234
           Documentation                                                                  336
           The program                                                                    153
           The map of this file                                                            58
@@ -290,7 +294,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Script tests: one file                                                         422
           Reports of tests                                                               247
           Several processes                                                              275
-          A starter                                                                      197
+          A starter                                                                       42
           JavaScript without a server                                                    121
           The prompt's terminal                                                          175
           The file as a program                                                           33
@@ -7079,7 +7083,7 @@ def ordinary_has_instance(function, value):
     """OrdinaryHasInstance (7.3.22)."""
     if not is_callable(function):
         return False
-    target = getattr(function, "bound_target", None)
+    target = None if type(function) is JSFunction else getattr(function, "bound_target", None)
     if target is not None:
         return instance_of(value, target)
     if not isinstance(value, JSObject):
@@ -7087,12 +7091,10 @@ def ordinary_has_instance(function, value):
     proto = function.get("prototype")
     if not isinstance(proto, JSObject):
         raise JSTypeError(f"Function has non-object prototype '{display(proto)}' in instanceof check")
-    value = value.get_proto()
-    while value is not None:
-        if value is proto:
-            return True
-        value = value.get_proto()
-    return False
+    while True:
+        value = value.proto if type(value) is JSObject else value.get_proto()
+        if value is None or value is proto:
+            return value is proto
 
 
 @runtime_helper
@@ -9373,6 +9375,8 @@ class ExpressionEmitter(DestructuringEmitter):
         """A Python condition for the truth of a value: Python takes NaN for true."""
         if kind == "bool" or kind == "str" or type(kind) is tuple:
             return value
+        if isinstance(value, ast.Constant):
+            return self.python("{value} and {value} == {value}", value=value)
         # Most conditions that are not known to be are booleans, too.
         value, first = self.reusable(value)
         return self.python("{first} is True or {value} and {value} == {value}", first=first, value=value)
@@ -9929,7 +9933,8 @@ class OperatorEmitter(ClassEmitter):
             b, right = self.reusable(right)
             return self.python("{left} % {b} if type({right}) is int and {b} > 0 else mod({left}, {b})",
                                left=left, right=right, b=b)
-        if operator == "%" and not (type(right_kind) is tuple and right_kind[0] > 0):
+        if operator == "%" and right_kind is not None \
+                and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
         a, first, b, second = self.pair(left, right)
         helper = self.call(_HELPERS[operator], a, b)
@@ -9946,6 +9951,8 @@ class OperatorEmitter(ClassEmitter):
             if check is not None:
                 arms.append((check, self.operate(a, operator, b)) if kind == "float" else
                             self.int_arm(check, operator, a, b, right_kind))
+        if not arms:
+            return self.call(_HELPERS[operator], left, right)
         for check, value in reversed(arms):
             helper = self.either(check, value, helper)
         return helper
@@ -9953,7 +9960,10 @@ class OperatorEmitter(ClassEmitter):
     def int_arm(self, check, operator, a, b, right_kind):
         """-> (a condition for ints, of which `check` tests the types; the result of the operator)"""
         if operator == "%":
-            return self.both(check, self.compare(a, ast.GtE(), self.const(0))), self.operate(a, "%", b)
+            positive = self.compare(a, ast.GtE(), self.const(0))
+            if right_kind is None:
+                positive = self.both(positive, self.compare(b, ast.Gt(), self.const(0)))
+            return self.both(check, positive), self.operate(a, "%", b)
         temp = self.temporary()
         inside = self.walrus(temp, self.operate(a, operator, b))
         if operator in ("&", "|"):
@@ -10521,10 +10531,11 @@ class CallEmitter(AssignmentEmitter):
         if is_numeric(kind):
             return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
                 isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
-        if kind is None and isinstance(prop, Identifier) and isinstance(key, ast.Name) \
-                and isinstance(obj, ast.Name) \
-                and self.runs_often():
-            return self.computed_element(obj, key, kind, True)
+        if kind is None and self.runs_often() and (
+                isinstance(prop, Identifier) and isinstance(key, ast.Name)
+                or isinstance(prop, BinaryExpression)):
+            return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
+                isinstance(key, ast.Name) or is_stable(node.object, prop)))
         return self.call("get_element", obj, key)
 
     def private_member(self, obj, variable):
@@ -10771,7 +10782,9 @@ class CallEmitter(AssignmentEmitter):
             elif first is not again:
                 checks.append(self.compare(first, _IS_NOT, self.const(None)))
         slow = self.call(helper, obj, text, *names)
-        check = self.both(*checks, self.compare(obj, _IS, self.name("plain_math")))
+        check = self.compare(obj, _IS, self.name("plain_math"))
+        if checks:
+            check = self.both(*checks, check)
         a, b = names[0], names[-1]
         if helper == "quick_abs":
             return self.python("abs({a}) if {check} else {slow}", a=a, check=check, slow=slow)
@@ -10781,8 +10794,9 @@ class CallEmitter(AssignmentEmitter):
             return self.python("floor({a}) if {check} and 0.0 < {a} < 9e15 else {slow}", a=a, check=check,
                                slow=slow)
         low, high = (b, a) if helper == "quick_max" else (a, b)     # the helper knows NaN, and -0 from 0
-        return self.python("({a} if {low} < {high} else {b} if {high} < {low} else {slow}) if {check} "
-                           "else {slow}", a=a, b=b, low=low, high=high, check=check, slow=slow)
+        return self.python("({a} if {low} < {high} else {b} if {high} < {low} or {a} == {b} and {a} "
+                           "else {slow}) if {check} else {slow}",
+                           a=a, b=b, low=low, high=high, check=check, slow=slow)
 
     def arguments(self, nodes, function, this):
         """The arguments; where one needs statements, the callee is saved first."""
@@ -15076,7 +15090,7 @@ def holey_array(items, proto):
 def has_array_constructor(realm, array):
     """True when ArraySpeciesCreate for this JSArray can only give an ordinary array."""
     return array.proto is realm.ArrayPrototype and array.attrs is None and "constructor" not in array.props \
-        and not isinstance(array, DictArray) and realm.array_species_untouched
+        and (type(array) is JSArray or not isinstance(array, DictArray)) and realm.array_species_untouched
 
 
 def array_species_create(realm, original, length):
@@ -15791,6 +15805,9 @@ def array_shift(realm, this, *_):
 
 @ARRAY.method("slice", 2)
 def array_slice(realm, this, start=undefined, end=undefined, *_):
+    if type(this) is JSArray and end is undefined and (start is undefined or type(start) is int) \
+            and len(this.items) <= 1 << 20 and not this.props and has_array_constructor(realm, this):
+        return realm.new_array(this.items[:] if start is undefined else this.items[start:])
     obj, length = array_and_length(realm, this)
     start = relative_index(start, length)
     end = relative_index(end, length, length)
@@ -18766,8 +18783,9 @@ def is_plain_generator(realm, generator):
 @runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*`: a Python generator to yield from."""
-    plain = type(iterable) is JSGenerator and is_plain_generator(realm, iterable)
-    return delegation(realm, get_iterator(realm, iterable), False, iterable.resume if plain else None)
+    if type(iterable) is JSGenerator and is_plain_generator(realm, iterable):
+        return delegation(realm, IteratorRecord(iterable, undefined), False, iterable.resume)
+    return delegation(realm, get_iterator(realm, iterable), False)
 
 
 def delegation(realm, record, is_async, resume=None):
@@ -30179,7 +30197,8 @@ def function_helpers(realm, helpers):
     def make_generator(code, info):
         def start(this, *args):
             body = code(this, *args)
-            proto = function.get("prototype")
+            props = function.props
+            proto = props["prototype"] if "prototype" in props else function.get("prototype")
             return JSGenerator(proto if isinstance(proto, JSObject) else realm.GeneratorPrototype, body)
         function = JSFunction(realm.GeneratorFunctionPrototype, start, info)
         function.home = realm
@@ -30318,14 +30337,16 @@ def shortcuts_of_math(realm, helpers):
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) and is_plain(obj):
+                and (x > y or x < y or x == y and type(x) is type(y)) and (x or y or type(x) is int) \
+                and is_plain(obj):
             return x if x > y else y
         return method(obj, "max", text)(obj, x, y)
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) and is_plain(obj):
+                and (x > y or x < y or x == y and type(x) is type(y)) and (x or y or type(x) is int) \
+                and is_plain(obj):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
@@ -44038,6 +44059,10 @@ SUGGESTED_BESIDE = 0.1
 MAX_LIVE_PAGES = 1000
 MAX_TROUBLE_CHARACTERS = 4000
 LIVE_PATH = "/engine/live"
+#: Connections that a browser opens to one name of a server; whoever has more than so many is no one browser.
+BROWSER_CONNECTIONS, MAX_CROWD = 6, 60
+#: A browser on this machine may come by either, and by the one for a page and by the other for its streams.
+LOOPBACK = ("127.0.0.1", "::1")
 #: Files of public/ that are watched; looking at them may take one part in so many of the time.
 MAX_WATCHED_FILES = 10_000
 WATCH_SHARE = 20
@@ -45424,6 +45449,8 @@ class Application:
         self.reloads = 0
         #: A LiveChannel while files are watched, else None.
         self.live = None
+        #: Streams of the server itself, and the sockets of connections that are carried inside another one.
+        self.own_streams, self.carried = [], weakref.WeakSet()
         self.storage = storage or redis     # a StorageFile, a RedisLink, or None: in memory
         self.relay = LocalRelay(self.graphql)
         if storage is not None:
@@ -45833,8 +45860,8 @@ class Application:
 
     @property
     def stream_connections(self):
-        """Open connections to streams, without pages that only listen for changes."""
-        return self.broadcaster.count - (len(self.live.stream.connections) if self.live is not None else 0)
+        """Open connections to streams of scripts."""
+        return self.broadcaster.count - sum(len(stream.connections) for stream in self.own_streams)
 
     # -- finding ----
 
@@ -45995,6 +46022,7 @@ class Watcher:
                 self.app.refresh(ABSENCE_SECONDS)
                 if self.app.live is not None:
                     self.app.live.look_at_files()
+                    self.app.live.look_at_crowds()
                 self._trouble = None
             except Exception as error:  # the folder vanished for a moment, or for good; a fault of ours
                 if str(error) != self._trouble:
@@ -46019,9 +46047,12 @@ class LiveChannel:
         self.boot = random_hex(4)
         self.version = self.tries = 0
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
+        app.own_streams.append(self.stream)
         self.files = public_stamps(app.public)
         #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
         self.notice = ""
+        #: Address -> {path: connections} of browsers that may have no connection left.
+        self.crowds = {}
         #: Pages that gave their place to others, but may still be there.
         self.leaving = set()
         self._lock = threading.Lock()
@@ -46048,11 +46079,29 @@ class LiveChannel:
     def send(self, styles=()):
         """Tells all pages. Their metadata say where they are."""
         for here in (True, False):
-            self.stream.send(self.state(here, styles), self.metadata(here))
+            self.stream.send(self.state(here, styles), {"here": "yes" if here else "no"})
 
     @staticmethod
-    def metadata(here):
-        return {"here": "yes" if here else "no"}
+    def metadata(here, address):
+        return {"here": "yes" if here else "no", "address": LOOPBACK[0] if is_loopback(address) else address}
+
+    def look_at_crowds(self):
+        """Tells the pages of an address when its streams take as many connections as a browser has. Whether a
+        page does wait, it finds out itself."""
+        found, counts = {}, self.app.broadcaster.count_of
+        for address in {page.metadata["address"] for page in tuple(self.stream.connections)}:
+            names = LOOPBACK if address == LOOPBACK[0] else (address,)
+            if BROWSER_CONNECTIONS <= sum(counts[name] for name in names) <= MAX_CROWD:
+                crowd = collections.Counter(
+                    stream.path for stream in self.app.streams for connection in tuple(stream.connections)
+                    if connection.address in names and connection.sock not in self.app.carried)
+                if crowd:
+                    found[address] = dict(crowd)
+        known, self.crowds = self.crowds, found
+        for address in {*known, *found}:
+            if known.get(address) != found.get(address):
+                self.stream.send(json.dumps({"crowd": found.get(address, {})}, ensure_ascii=False),
+                                 {"address": address})
 
     def make_room(self, address):
         """Whether another page of an address may listen. Nobody has more than a share of the places, and when
@@ -47744,6 +47793,130 @@ def byte_range(text, size):
     return (start, end) if start < end else ()
 
 
+# -- One connection for the streams of all tabs ------------------------------------------
+
+#: What a connection is doing: waiting for requests, for room to write, for the client to stop sending
+#: what nobody will read; over; given to the broadcaster; kept waiting by fault injection.
+READING, WRITING, DRAINING, CLOSED, TAKEN = "reading", "writing", "draining", "closed", "taken"
+HELD, WAITING = "held", "waiting"
+
+CARRIER_PATH = "/engine/streams"
+#: Streams that one carrier carries.
+MAX_CARRIED = 200
+#: Header fields that are those of the request to open a stream, not of the stream.
+_NOT_CARRIED = re.compile(r"accept|accept-encoding|cache-control|connection|content-.*|expect|last-event-id|"
+                          r"origin|transfer-encoding")
+
+
+class CarriedStream:
+    """The client's end of an event stream whose other end is served as any connection is; the leader reads
+    it, and passes on what comes."""
+
+    more, awaited = False, None
+
+    def __init__(self, carriers, key, number, sock, peer):
+        self.carriers, self.key, self.number, self.connection, self.peer = carriers, key, number, sock, peer
+        self.state, self.watched = READING, None
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def serve(self):
+        try:
+            data = self.connection.recv(RECEIVE_FIRST)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        text = self.decoder.decode(data, not data)
+        if text:
+            self.carriers.tell(self.key, self.number, text)
+        if not data:
+            self.carriers.tell(self.key, self.number, None)
+            self.carriers.of.get(self.key, {}).pop(self.number, None)
+            self.end()
+
+    def end(self):
+        self.state = CLOSED
+
+
+class Carriers:
+    """Streams inside one: a browser opens six connections to a server, so the script /engine/stream.js has
+    one for all its tabs.
+
+    `GET CARRIER_PATH` is an event stream. It begins with an event `key`; then come `[number, text]`, what the
+    stream of that number says as bytes of HTTP would, and `[number, null]` at its end. `POST
+    CARRIER_PATH?key=KEY&number=N` with the URL of a stream as its body opens it, with the cookies and the
+    address of this request; an empty body closes it.
+    """
+
+    def __init__(self, server):
+        self.server = server
+        self.of = {}                    # key -> {number: CarriedStream}
+        self.stream = Stream(CARRIER_PATH, server.app.broadcaster, 0)
+        self.stream.retry = 1000
+        self.stream.on_close = lambda one: server.later(0, functools.partial(self.end, one.metadata["key"]))
+        server.app.own_streams.append(self.stream)
+
+    def open(self):
+        key = random_hex(16)
+        self.of[key] = {}
+        return key
+
+    def tell(self, key, number, text):
+        self.stream.send(json.dumps([number, text], ensure_ascii=False), {"key": key})
+
+    def change(self, head, peer, body):
+        """The Response to a POST; the leader does what it asks for."""
+        key, number, target = head.query.get("key"), head.query.get("number", ""), body.decode("latin-1")
+        streams = self.of.get(key)
+        if streams is None:
+            raise Refusal(404, "There is no such connection, or it belongs to another process")
+        if not number.isdecimal() or target and not re.fullmatch(r"/[!-~]*", target):
+            raise Refusal(400, "number must be a number, and the body the path of a stream, or empty")
+        if target and len(streams) >= MAX_CARRIED:
+            raise Refusal(503, f"One connection carries {MAX_CARRIED} streams at most",
+                          headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
+        last_id = head.fields.get("last-event-id")
+        lines = [f"GET {target} HTTP/1.1", "Accept: text/event-stream", "Cache-Control: no-cache",
+                 "Connection: close", *([f"Last-Event-ID: {last_id}"] if last_id else []),
+                 *[f"{name}: {value}" for name, value in head.fields.items()
+                   if not _NOT_CARRIED.fullmatch(name)]]
+        self.server.later(0, functools.partial(self.carry, key, int(number), peer, target
+                                               and "\r\n".join([*lines, "", ""]).encode("latin-1")))
+        return Response(204)
+
+    def carry(self, key, number, peer, request):
+        """Closes the stream of a number, and opens another one if there is a request for it."""
+        streams = self.of.get(key)
+        if streams is None:
+            return
+        self.close(streams.pop(number, None))
+        if request:
+            try:
+                near, far = socket.socketpair()
+            except OSError:             # no file is left: the client tries again
+                self.tell(key, number, None)
+                return
+            near.setblocking(False)
+            carried = streams[number] = CarriedStream(self, key, number, near, peer)
+            self.server.app.carried.add(far)
+            self.server.watch(carried)
+            self.server.process_request(far, (peer, 0), request)
+
+    def close(self, carried):
+        if carried is not None:
+            carried.end()
+            self.server.forget(carried)
+
+    def end(self, key):
+        """The browser has gone."""
+        for carried in self.of.pop(key, {}).values():
+            self.close(carried)
+
+    def end_all(self):
+        for key in list(self.of):
+            self.end(key)
+
+
 # -- One connection: reading -------------------------------------------------------------
 
 #: The origin in a head that was refused before it was understood.
@@ -47753,10 +47926,6 @@ _REPLACED_HEADERS = frozenset(("server", "date", "x-content-type-options"))
 _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
                 "X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-#: What a connection is doing: waiting for requests, for room to write, for the client to stop sending
-#: what nobody will read; over; given to the broadcaster; kept waiting by fault injection.
-READING, WRITING, DRAINING, CLOSED, TAKEN = "reading", "writing", "draining", "closed", "taken"
-HELD, WAITING = "held", "waiting"
 #: What the log calls a request that fault injection left without an answer.
 DROPPED = 444
 
@@ -48101,6 +48270,9 @@ class RequestAnswerer(RequestReader):
         if head.path == LIVE_PATH and head.method == "GET":
             self.open_live(head)
             return
+        if head.path == CARRIER_PATH and head.method == "GET":
+            self.open_carrier(head)
+            return
         if ("GET", head.path) in LOCAL_PAGES:
             self.local(head, body)
             return
@@ -48122,6 +48294,8 @@ class RequestAnswerer(RequestReader):
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
+        elif head.path == CARRIER_PATH and head.method == "POST":
+            self.reply(self.server.carriers.change(head, self.peer, body))
         elif (head.method, head.path) in LOCAL_PAGES:
             self.local(head, body)
         elif self.allowed(head):
@@ -48168,6 +48342,8 @@ class RequestAnswerer(RequestReader):
         if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES \
                 or head.method not in ("GET", "HEAD") and self.find_static(head):   # they would have found it
             names.add("GET")
+        if head.path == CARRIER_PATH:
+            names.update(("GET", "POST"))
         if head.path.startswith("/engine/"):
             names.update(method for method, path in LOCAL_PAGES if path == head.path)
         if "GET" in names:
@@ -48527,7 +48703,17 @@ class StreamOpener(ScriptCaller):
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
         headers = (("Access-Control-Allow-Origin", head.origin),) if twin else ()
         here = made_here(head, self.address)
-        self.hand_over(head, live.stream, live.metadata(here), None, live.opening(here), headers)
+        self.hand_over(head, live.stream, live.metadata(here, self.address), None, live.opening(here),
+                       headers)
+
+    def open_carrier(self, head):
+        """Opens what carries the streams of all tabs of a browser."""
+        if not is_same_origin(head):
+            raise Refusal(403, "Only pages of this server may listen here")
+        self.check_room()
+        key = self.server.carriers.open()
+        self.hand_over(head, self.server.carriers.stream, {"key": key}, None,
+                       encode_data(json.dumps({"key": key}), "key"))
 
     def is_twin(self, head):
         """Does a page of this server ask under the other name of this machine? The live channel does, so as
@@ -48684,7 +48870,7 @@ class RequestHandler(StreamOpener):
     def note(self, status, answer=b""):
         """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
-        if head is not None and not head.path.startswith(LIVE_PATH):
+        if head is not None and not head.path.startswith((LIVE_PATH, CARRIER_PATH)):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
@@ -49065,6 +49251,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.key = Key()
         self.missing_pace = Pace()
         self.requests = RequestLog()
+        self.carriers = Carriers(self)
         self.dashboard = None           # made by the section on pages when somebody looks
         self.stopping = False
         self.clock = time.monotonic()
@@ -49154,6 +49341,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._active.set()
         self._wake()
         self._ended.wait(GRACE_SECONDS + 0.5)
+        self.carriers.end_all()
         self.app.later = None
         for sock in (self._pulse, self._waker):
             sock.close()
@@ -49357,15 +49545,16 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 return
             self.process_request(request, address)
 
-    def process_request(self, request, client_address):
+    def process_request(self, request, client_address, received=b""):
         """A new connection: its request has often arrived already, so it is looked at once."""
         request.setblocking(False)
         with contextlib.suppress(OSError):
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         handler = self.RequestHandlerClass(request, client_address, self)
+        handler.received = received
         mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.peer) else MAX_OPEN_OF_ADDRESS
         full = len(self.handlers) >= MAX_OPEN_REQUESTS \
-            or len(self.handlers) + self.app.broadcaster.count >= self.max_sockets
+            or len(self.handlers) + self.app.broadcaster.count + len(self.app.carried) >= self.max_sockets
         if self.open_of[handler.peer] >= mine and not self._make_room(handler.peer) \
                 or full and not self._make_room():
             handler.closing = True
@@ -49443,6 +49632,15 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if handler.watched is not None:
             handler.watched = None
             self.selector.unregister(handler.connection)
+
+    def watch(self, carried):
+        """Reads a socket of ours whose other end is a connection."""
+        self.selector.register(carried.connection, selectors.EVENT_READ, carried)
+        carried.watched = selectors.EVENT_READ
+
+    def forget(self, carried):
+        self._unwatch(carried)
+        carried.connection.close()
 
     def release(self, handler):
         """The socket is about to be given away."""
@@ -49730,11 +49928,12 @@ LIVE_SCRIPT = r"""
 
   if (typeof SharedWorkerGlobalScope !== "undefined" && self instanceof SharedWorkerGlobalScope) {
     const pages = new Set();
-    let last = null;
+    let last = null, crowd = null;
     self.onconnect = ({ ports: [page] }) => {
       pages.add(page);
       page.onmessage = () => pages.delete(page);
       if (last) page.postMessage(last);
+      if (crowd) page.postMessage(crowd);
     };
     const channel = new URL("live", location.href).pathname;
     // A browser opens six connections to one name of a server. This one goes to the other name of this
@@ -49742,7 +49941,9 @@ LIVE_SCRIPT = r"""
     const twin = { "localhost": "127.0.0.1", "127.0.0.1": "localhost" }[location.hostname];
     const port = location.port ? ":" + location.port : "";
     listen((state) => {
-      last = state;
+      if (state?.startsWith('{"crowd"')) crowd = state;
+      else last = state;
+      if (!state) crowd = null;
       if (state) for (const page of pages) page.postMessage(state);
     }, ...(twin ? [`${location.protocol}//${twin}${port}${channel}`] : []), channel);
     return;
@@ -49757,6 +49958,7 @@ LIVE_SCRIPT = r"""
   function onState(text) {
     if (!text) return;
     const state = JSON.parse(text);
+    if (state.crowd) return crowded(state.crowd);
     const newer = state.version > version || (own !== undefined && state.tries > tries);
     if (state.boot !== boot || newer) {
       if (state.boot !== boot || !state.styles.length || state.version !== version + 1) return reload(state);
@@ -49764,6 +49966,26 @@ LIVE_SCRIPT = r"""
       state.styles.length && restyle(state.styles);
     }
     if (own === undefined) show(state);
+  }
+
+  // -- Connections: a browser opens six to one server, and then requests wait --
+
+  let state = { trouble: [], notice: "" }, rounds = 0, crowd = "";
+  async function crowded(streams) {
+    if (own !== undefined) return;
+    const round = ++rounds, say = (text) => {
+      if (round !== rounds) return;
+      crowd = text;
+      show(state);
+    };
+    const users = Object.entries(streams).map(([path, count]) => `${path} (${count})`);
+    if (!users.length) return say("");
+    const timer = setTimeout(say, 2000, `This page has to wait: a browser opens six connections to a server, and six `
+      + `connections are in use by ${users.join(", ")}. Close a tab. With SharedEventSource of /engine/stream.js, `
+      + `all tabs share one connection.`);
+    await fetch(new URL("live.js", tag.src), { method: "HEAD", cache: "no-store" }).catch(() => {});
+    clearTimeout(timer);
+    say("");
   }
 
   // -- Reloading --
@@ -49829,13 +50051,15 @@ LIVE_SCRIPT = r"""
   }
 
   let host = null, shown = "", dismissed = "";
-  function show({ trouble, notice }) {
-    const said = JSON.stringify([trouble, notice]);
+  function show(now) {
+    state = now;
+    const { trouble, notice } = now;
+    const said = JSON.stringify([trouble, notice, crowd]);
     if (said === shown) return;
     shown = said;
     host?.remove();
     host = null;
-    if (!trouble.length && !notice || said === dismissed) return;
+    if (!trouble.length && !notice && !crowd || said === dismissed) return;
     host = element("aiwebengine-note");
     const root = host.attachShadow({ mode: "open" });
     const sheet = new CSSStyleSheet();
@@ -49847,7 +50071,7 @@ LIVE_SCRIPT = r"""
       text.append(element("details", "", element("summary", "", element("b", name), what,
         element("span", report.split("\n")[0])), element("pre", report)));
     }
-    if (notice) text.append(element("p", notice));
+    for (const line of [notice, crowd]) if (line) text.append(element("p", line));
     const close = element("button", "\u00d7");
     close.ariaLabel = "Dismiss";
     close.onclick = () => { dismissed = shown; host.remove(); };
@@ -49905,6 +50129,290 @@ def live_script(server, head, _all):
     return Response(200, "text/javascript; charset=utf-8", utf8(LIVE_SCRIPT),
                     [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION)
                       else "no-cache")])
+
+
+# -- Streams of all tabs -----------------------------------------------------------------
+
+#: A module for pages, and once more a shared worker that holds the one connection of all tabs.
+STREAM_SCRIPT = r"""
+// Event streams for any number of tabs. A browser opens six connections to a server, and each EventSource takes
+// one; a SharedEventSource is used like an EventSource, and all of them share one connection.
+//
+//   import { SharedEventSource } from "/engine/stream.js";
+//   const source = new SharedEventSource("/chat/events?name=Ada");
+//   source.onmessage = (event) => console.log(event.data);
+//
+// Where a browser has no shared workers, and for other servers, it is an EventSource of its own.
+
+const CONNECTING = 0, OPEN = 1, CLOSED = 2;
+const sources = new Map();      // of this page, by number
+let worker = null, numbers = 0;
+
+export class SharedEventSource extends EventTarget {
+  #url; #state = CONNECTING; #withCredentials; #plain = null; #types = new Set(["open", "message", "error"]);
+  #number = ++numbers; #lastId = ""; #handlers = {};
+
+  constructor(url, { withCredentials = false } = {}) {
+    super();
+    try {
+      this.#url = new URL(url, document.baseURI).href;
+    } catch {
+      throw new DOMException(`Cannot open an EventSource to '${url}'. The URL is invalid.`, "SyntaxError");
+    }
+    this.#withCredentials = Boolean(withCredentials);
+    sources.set(this.#number, { tell: (message) => this.#tell(...message), begin: () => this.#begin(),
+                                plain: () => this.#goPlain() });
+    if (new URL(this.#url).origin !== location.origin || !connect()) this.#goPlain();
+    else this.#begin();
+  }
+
+  get url() { return this.#url; }
+  get readyState() { return this.#plain ? this.#plain.readyState : this.#state; }
+  get withCredentials() { return this.#withCredentials; }
+
+  addEventListener(type, ...rest) {
+    super.addEventListener(type, ...rest);
+    if (!this.#types.has(type)) {
+      this.#types.add(type);
+      if (this.#plain) this.#forward(type);
+    }
+  }
+
+  close() {
+    if (this.#plain) this.#plain.close();
+    else if (this.#state !== CLOSED) worker.port.postMessage(["close", this.#number]);
+    this.#state = CLOSED;
+    sources.delete(this.#number);
+  }
+
+  #begin() {
+    const { pathname, search } = new URL(this.#url);
+    worker.port.postMessage(["open", this.#number, pathname + search, this.#lastId]);
+  }
+
+  #tell(what, type, data, lastEventId) {
+    if (this.#state === CLOSED || this.#plain) return;
+    if (what === "plain") return this.#goPlain();
+    if (what === "event") {
+      this.#lastId = lastEventId;
+      this.dispatchEvent(new MessageEvent(type, { data, lastEventId, origin: location.origin }));
+      return;
+    }
+    this.#state = { open: OPEN, lost: CONNECTING, refused: CLOSED }[what];
+    if (what === "refused") sources.delete(this.#number);
+    this.dispatchEvent(new Event(what === "open" ? "open" : "error"));
+  }
+
+  // An EventSource of its own does the work.
+  #goPlain() {
+    const url = new URL(this.#url);
+    if (this.#lastId) url.searchParams.set("lastEventId", this.#lastId);
+    this.#plain = new EventSource(url, { withCredentials: this.#withCredentials });
+    this.#types.forEach((type) => this.#forward(type));
+  }
+
+  #forward(type) {
+    this.#plain.addEventListener(type, (event) => this.dispatchEvent(event instanceof MessageEvent
+      ? new MessageEvent(type, { data: event.data, lastEventId: event.lastEventId, origin: event.origin })
+      : new Event(type)));
+  }
+
+  static {
+    for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSED })) {
+      for (const place of [this, this.prototype]) Object.defineProperty(place, name, { value, enumerable: true });
+    }
+    for (const name of ["open", "message", "error"]) {
+      Object.defineProperty(this.prototype, "on" + name, {
+        enumerable: true, configurable: true,
+        get() { return this.#handlers[name] ?? null; },
+        set(handler) {
+          if (!(name in this.#handlers)) this.addEventListener(name, (event) => this.#handlers[name]?.call(this, event));
+          this.#handlers[name] = typeof handler === "function" ? handler : null;
+        },
+      });
+    }
+  }
+}
+
+// -- In a page: the way to the worker --
+
+function connect() {
+  if (worker || typeof SharedWorker === "undefined") return worker;
+  try {
+    worker = new SharedWorker(import.meta.url, { type: "module", name: "aiwebengine streams" });
+  } catch {
+    return null;
+  }
+  worker.onerror = () => {      // it cannot run here
+    worker.onerror = null;
+    for (const source of sources.values()) source.plain();
+  };
+  worker.port.onmessage = ({ data: [number, ...message] }) => sources.get(number)?.tell(message);
+  addEventListener("pagehide", () => worker.port.postMessage(["bye"]));
+  addEventListener("pageshow", (event) => event.persisted && sources.forEach((source) => source.begin()));
+  // A page that crashes says no goodbye; but then it holds this lock no longer.
+  const lock = `aiwebengine page ${Math.random()}`;
+  navigator.locks?.request(lock, () => {
+    worker.port.postMessage(["lock", lock]);
+    return new Promise(() => {});
+  });
+  return worker;
+}
+
+// -- In the worker --
+
+// One stream of a page. The server says what it would say on a connection of its own: a response, then events.
+class Stream {
+  constructor(number, url, lastId, tell) {
+    Object.assign(this, { number, url, lastId, tell, retry: 3000, timer: 0 });
+    this.reset();
+  }
+
+  reset() {
+    clearTimeout(this.timer);
+    Object.assign(this, { rest: "", opened: false, refused: false, type: "", data: "", id: this.lastId });
+  }
+
+  take(text) {
+    this.rest += text;
+    if (!this.opened) {
+      const end = this.rest.indexOf("\r\n\r\n");
+      if (end < 0 || this.refused) return;
+      const head = this.rest.slice(0, end);
+      this.rest = this.rest.slice(end + 4).replace(/^\uFEFF/, "");
+      if (/^HTTP\S+ 3/.test(head)) return this.tell("plain");
+      if (!/^HTTP\S+ 200 /.test(head) || !/^content-type: *text\/event-stream/im.test(head)) {
+        this.refused = true;
+        return this.tell("refused");
+      }
+      this.opened = true;
+      this.tell("open");
+    }
+    const lines = this.rest.split(/\r\n|\n|\r(?!$)/);
+    this.rest = lines.pop();
+    for (const line of lines) this.read(line);
+  }
+
+  read(line) {
+    if (line === "") return this.dispatch();
+    const [, field, value] = /^([^:]*)(?:: ?([^]*))?$/.exec(line);
+    if (field === "data") this.data += `${value ?? ""}\n`;
+    else if (field === "event") this.type = value ?? "";
+    else if (field === "id" && !value?.includes("\0")) this.id = value ?? "";
+    else if (field === "retry" && /^\d+$/.test(value)) this.retry = Number(value);
+  }
+
+  dispatch() {
+    const { type, data } = this;
+    this.lastId = this.id;
+    this.type = this.data = "";
+    if (data) this.tell("event", type || "message", data.slice(0, -1), this.lastId);
+  }
+}
+
+function work() {
+  const HERE = new URL("streams", location.href);
+  const streams = new Map();
+  let carrier = null, key = null, last = 0;
+
+  // Opens a stream, or closes it without a target.
+  async function ask(number, target, lastId) {
+    const query = new URLSearchParams({ key, number });
+    const headers = lastId ? { "Last-Event-ID": unescape(encodeURIComponent(lastId)) } : {};
+    return (await fetch(`${HERE.pathname}?${query}`, { method: "POST", body: target, headers })).status;
+  }
+
+  async function begin(stream) {
+    stream.reset();
+    if (key === null) return;
+    const asked = key;
+    const status = await ask(stream.number, stream.url, stream.lastId).catch(() => 0);
+    if (streams.get(stream.number) !== stream || asked !== key || status === 204) return;
+    if (status === 404) stream.tell("plain");       // several processes: this one knows nothing of the other
+    else again(stream);
+  }
+
+  function again(stream) {
+    stream.reset();
+    stream.tell("lost");
+    stream.timer = setTimeout(begin, stream.retry, stream);
+  }
+
+  function carry() {
+    carrier = new EventSource(HERE);
+    carrier.addEventListener("key", ({ data }) => {
+      key = JSON.parse(data).key;
+      streams.forEach(begin);
+    });
+    carrier.onmessage = ({ data }) => {
+      const [number, text] = JSON.parse(data);
+      const stream = streams.get(number);
+      if (!stream) return;
+      if (text !== null) stream.take(text);
+      else if (stream.refused) streams.delete(number);
+      else again(stream);
+    };
+    carrier.onerror = () => {
+      const cut = key !== null;
+      key = null;
+      for (const stream of streams.values()) {
+        stream.reset();
+        if (carrier.readyState === EventSource.CLOSED) stream.tell("plain");    // the server knows no such thing
+        else if (cut) stream.tell("lost");
+      }
+      if (carrier.readyState === EventSource.CLOSED) carrier = null;
+    };
+  }
+
+  function drop(stream) {
+    clearTimeout(stream.timer);
+    if (!streams.delete(stream.number)) return;
+    if (key !== null) ask(stream.number, "").catch(() => {});
+    setTimeout(() => {          // nobody listens any more
+      if (streams.size || !carrier) return;
+      carrier.close();
+      carrier = key = null;
+    }, 1000);
+  }
+
+  self.onconnect = ({ ports: [page] }) => {
+    const own = new Map();      // the page's numbers -> streams
+    const leave = () => {
+      own.forEach(drop);
+      own.clear();
+    };
+    const orders = {
+      open(number, url, lastId) {
+        if (own.has(number)) drop(own.get(number));
+        const stream = new Stream(++last, url, lastId, (...message) => {
+          page.postMessage([number, ...message]);
+          if (message[0] === "plain") drop(stream);
+        });
+        own.set(number, stream);
+        streams.set(stream.number, stream);
+        if (carrier) begin(stream);
+        else carry();
+      },
+      close(number) {
+        if (own.has(number)) drop(own.get(number));
+        own.delete(number);
+      },
+      bye: leave,
+      lock(name) { navigator.locks.request(name, leave); },
+    };
+    page.onmessage = ({ data: [order, ...rest] }) => orders[order](...rest);
+  };
+}
+
+if (typeof SharedWorkerGlobalScope !== "undefined" && self instanceof SharedWorkerGlobalScope) work();
+else globalThis.SharedEventSource ??= SharedEventSource;
+"""
+
+
+@page("/engine/stream.js")
+def stream_script(server, head, _all):
+    return Response(200, "text/javascript; charset=utf-8", utf8(STREAM_SCRIPT),
+                    [("Cache-Control", "no-cache")])
 
 
 # -- Errors ------------------------------------------------------------------------------
@@ -52636,6 +53144,21 @@ def share_page(handler, head, body):
                                           f"<main>{''.join(parts)}</main>"))
 
 
+@local_page("GET", "/engine/share.svg")
+def share_picture(handler, head, body):
+    """The code for a page of a script, for that page to show to this machine: ?path=/quiz.html."""
+    check_local(head, handler.address)
+    path, addresses = head.query.get("path", "/"), share_addresses(handler.server)
+    if not addresses:
+        raise Refusal(404, "Only this machine can reach the server; start it with --share")
+    try:
+        code = qr_picture(qr_code(addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")))
+    except ValueError:
+        raise Refusal(400, "The path is too long for a code") from None
+    code = code.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return Response(200, "image/svg+xml", utf8(code), [("Cache-Control", "no-store")])
+
+
 # -- Fault injection ---------------------------------------------------------------------
 
 
@@ -53970,6 +54493,928 @@ def free_port_after(host, port):
     return None
 
 
+# -- Starters: what they share -----------------------------------------------------------
+
+#: The look of all starters: a part of what the examples look like.
+STARTER_STYLE = """\
+/* The look of the page: paper and ink by day, slate by night, one accent. Change a colour and save. */
+
+:root {
+  color-scheme: light dark;
+  --paper: #f6f4ef;
+  --card: #fffefb;
+  --line: #e0dbd0;
+  --field: #8d877a;
+  --ink: #23262b;
+  --soft: #5f6168;
+  --accent: #0f766e;
+  --accent-ink: #ffffff;
+  --tint: #e2f0ec;
+  --red: #b3261e;
+  --shadow: 0 1px 2px rgb(60 50 30 / 0.06), 0 6px 20px rgb(60 50 30 / 0.05);
+  --round: 12px;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --paper: #16191c;
+    --card: #1e2226;
+    --line: #32373d;
+    --field: #747c86;
+    --ink: #e8e6e1;
+    --soft: #a4a8ae;
+    --accent: #5cc8b8;
+    --accent-ink: #0b211e;
+    --tint: #1d3633;
+    --warm: #f0a66e;
+    --warm-tint: #3a2a1c;
+    --red: #ff9a90;
+    --red-tint: #42211e;
+    --shadow: 0 1px 2px rgb(0 0 0 / 0.3);
+  }
+}
+*, *::before, *::after { box-sizing: border-box; }
+html {
+  background: var(--paper);
+  color: var(--ink);
+  font: 16px/1.55 -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, sans-serif;
+}
+body { max-width: 60rem; margin: 0 auto; padding: 1.75rem 1.25rem 4rem; }
+h1, h2, h3, p, ul, ol, dl, dd, figure, pre { margin: 0; }
+h1 { font-size: 1.9rem; line-height: 1.2; letter-spacing: -0.02em; }
+ul, ol { padding: 0; list-style: none; }
+a { color: var(--accent); text-underline-offset: 0.2em; text-decoration-thickness: 1px; }
+[hidden] { display: none !important; }
+:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
+.top { display: flex; align-items: center; justify-content: space-between; gap: 1rem; margin-bottom: 1.5rem; }
+.note { color: var(--soft); font-size: 0.9rem; }
+.stack { display: grid; gap: 1.25rem; grid-template-columns: minmax(0, 1fr); align-content: start; }
+.card { padding: 1.25rem; border: 1px solid var(--line); border-radius: var(--round); background: var(--card); box-shadow: var(--shadow); }
+.card > * + * { margin-top: 0.9rem; }
+#status { display: inline-flex; align-items: center; gap: 0.5rem; padding: 0.2rem 0.75rem; border: 1px solid var(--line);
+  border-radius: 99px; background: var(--card); color: var(--soft); font-size: 0.85rem; }
+#status::before { content: ""; width: 0.55rem; height: 0.55rem; border-radius: 50%; background: var(--field); }
+#status[data-state="live"]::before { background: #1a9e6b; }
+#status[data-state="waiting"]::before { background: #d98a1f; animation: breathe 1.2s ease-in-out infinite; }
+@keyframes breathe { 50% { opacity: 0.25; } }
+label, legend { padding: 0; font-size: 0.875rem; font-weight: 600; }
+form { display: grid; gap: 0.9rem; }
+form.card > * + * { margin-top: 0; }
+.field { display: grid; gap: 0.3rem; min-width: 0; }
+input, select, textarea, button { font: inherit; color: inherit; }
+input:not([type="radio"], [type="range"]), select, textarea {
+  width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--card);
+}
+button { min-height: 2.6rem; padding: 0.45rem 1.1rem; border: 1px solid transparent; border-radius: 8px; background: var(--accent);
+  color: var(--accent-ink); font-weight: 600; cursor: pointer; }
+button:hover { filter: brightness(1.08); }
+button.quiet { border-color: var(--field); background: transparent; color: var(--ink); font-weight: 500; }
+button:disabled, button.quiet:disabled { border-color: var(--line); background: var(--line); color: var(--soft); filter: none;
+  cursor: default; }
+.row { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: end; }
+.row > .grow { flex: 1 1 9rem; }
+.answer { min-height: 1.4em; color: var(--soft); font-size: 0.875rem; overflow-wrap: anywhere; }
+.answer.bad { color: var(--red); font-weight: 600; }
+.log { display: grid; gap: 0.6rem; align-content: start; }
+.log:empty::after { content: attr(data-empty); color: var(--soft); }
+.log .item { padding: 0.65rem 0.9rem; border: 1px solid var(--line); border-left: 4px solid var(--accent); border-radius: 8px;
+  overflow-wrap: anywhere; }
+.log .private { border-left-color: #d98a1f; }
+.meta { display: flex; flex-wrap: wrap; gap: 0.2rem 0.6rem; align-items: baseline; color: var(--soft); font-size: 0.8rem; }
+.meta strong { color: var(--ink); font-size: 0.95rem; }
+.options { display: grid; gap: 0.7rem; }
+.options:empty, #best:empty { display: none; }
+.options button { position: relative; z-index: 0; display: flex; justify-content: space-between; gap: 1rem; min-height: 3.2rem;
+  padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--card); color: var(--ink);
+  font-weight: 500; text-align: left; }
+.options button:hover:enabled, .options .chosen, .options .right { border-color: var(--accent); filter: none; }
+.options .chosen, .options .right { box-shadow: inset 0 0 0 1px var(--accent); font-weight: 700; }
+.options button::before { content: ""; position: absolute; inset: 0 auto 0 0; z-index: -1; width: calc(100% * var(--part, 0));
+  background: var(--tint); transition: width 0.4s; }
+.options button::after { content: attr(value); font-weight: 700; }
+.options .right::after { content: attr(value) " ✓"; color: var(--accent); }
+#code { width: min(22rem, 100%); border-radius: var(--round); }
+#best { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; }
+#best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--card); }
+@media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
+"""
+
+#: How their pages begin, with the title for {}.
+STARTER_HEAD = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>{}</title>
+  <link rel="icon" href="data:,">
+  <link rel="stylesheet" href="style.css">
+</head>
+"""
+
+
+# -- Starters: their files ---------------------------------------------------------------
+
+#: kind -> (what it is, what to try first, files by path) of --init; style.css, aiwebengine.d.ts and
+#: jsconfig.json come on top. The quiz is that of the examples.
+STARTERS = {
+    "poll": ("a live poll",
+             "open that in two windows, and vote (phones can, too, with --share)", {
+        "poll.js": """\
+// A live poll: whoever has the page open sees the bars grow while others vote.
+//
+// It takes three calls to make a page live:
+//   registerStreamRoute   opens a stream. Each open page listens to it.
+//   registerRoute         answers requests. That is how a page says that somebody voted.
+//   sendStreamMessage     sends a message to everybody who listens.
+
+const QUESTION = "What shall we have for lunch?";
+const votes = { Soup: 0, Pizza: 0, Salad: 0 };
+
+routeRegistry.registerStreamRoute("/poll/events");
+routeRegistry.registerRoute("/poll", "showPoll");
+routeRegistry.registerRoute("/poll/vote", "vote", "POST");
+
+// GET /poll: how things stand, for a page that opens. An object is sent as JSON.
+function showPoll() {
+  return { question: QUESTION, votes };
+}
+
+/** POST /poll/vote, with a form that has the field "choice". @param {Context} context */
+function vote({ request }) {
+  const { choice } = request.form;
+  if (!Object.hasOwn(votes, choice)) {
+    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
+  }
+  votes[choice] += 1;
+  return routeRegistry.sendStreamMessage("/poll/events", { question: QUESTION, votes });
+}
+""",
+        "poll.test.js": """\
+// Tests of poll.js. Each test calls the script as a browser would, without one.
+
+const vote = (choice) => request("POST", "/poll/vote", { form: { choice } });
+
+test("a vote is seen on every open page", async () => {
+  const ada = connect("/poll/events");
+  const ben = connect("/poll/events");
+
+  const response = await vote("Soup");
+
+  assert.match(response.body, /2 connections matched/);
+  assert.equal((await ada.next()).data.votes.Soup, 1);
+  assert.equal((await ben.next()).data.votes.Soup, 1);
+});
+
+test("a page that opens later starts with the votes so far", async () => {
+  const before = (await request("/poll")).json.votes.Pizza;
+  await vote("Pizza");
+  await vote("Pizza");
+  assert.equal((await request("/poll")).json.votes.Pizza, before + 2);
+});
+
+test("only what is on the list can be chosen", async () => {
+  const page = connect("/poll/events");
+  const response = await vote("Ice cream");
+  assert.equal(response.status, 400);
+  assert.deepEqual(page.messages, []);
+});
+""",
+        "public/index.html": STARTER_HEAD.format("Live poll") + """\
+<body>
+  <main class="stack">
+    <div class="top"><h1 id="question">Live poll</h1><span id="status" role="status">Connecting…</span></div>
+    <div id="choices" class="options"></div>
+    <p id="answer" class="answer bad" role="alert"></p>
+    <p class="note">Open this page in a second window, and vote in one of them.</p>
+  </main>
+
+  <script type="module">
+    import { SharedEventSource } from "/engine/stream.js";
+
+    const $ = (id) => document.getElementById(id);
+    const buttons = new Map();
+
+    // Draws the poll, or brings it up to date. style.css makes bars of the buttons.
+    function show({ question, votes }) {
+      $("question").textContent = question;
+      const total = Object.values(votes).reduce((sum, count) => sum + count, 0);
+      for (const [choice, count] of Object.entries(votes)) {
+        if (!buttons.has(choice)) buttons.set(choice, makeButton(choice));
+        const button = buttons.get(choice);
+        button.value = count;
+        button.style.setProperty("--part", total ? count / total : 0);
+      }
+    }
+
+    function makeButton(choice) {
+      const button = document.createElement("button");
+      button.textContent = choice;
+      button.onclick = () => vote(choice);
+      $("choices").append(button);
+      return button;
+    }
+
+    // A vote goes to the server as a form. The answer comes over the stream, to everybody.
+    async function vote(choice) {
+      const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
+      const problem = response.status < 500 ? await response.text()
+        : "The script failed. The terminal says where.";
+      $("answer").textContent = response.ok ? "" : problem;
+    }
+
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+
+    // The stream: an EventSource whose connection is shared by all tabs, and opened again when it was cut.
+    const source = new SharedEventSource("/poll/events");
+    source.onmessage = (event) => show(JSON.parse(event.data));
+    source.onerror = () => report("waiting", "Connection lost, trying again…");
+    source.onopen = async () => {
+      report("live", "Live");
+      show(await (await fetch("/poll")).json());
+    };
+  </script>
+</body>
+</html>
+""",
+    }),
+    "quiz": ("a quiz for a class",
+             "you are the teacher at {url}/?teacher; with --share, pupils scan the code", {
+        "quiz.js": """\
+// A quiz for a class: the teacher shows the questions on the wall, and everybody answers on a phone.
+// Start it with --share. On the machine that runs it, the page with ?teacher is the teacher's, and shows a code for phones.
+const QUESTIONS = [
+  { text: "Which planet is closest to the sun?", choices: ["Venus", "Mercury", "Mars", "Earth"], right: 1 },
+  { text: "How many bits are in a byte?", choices: ["4", "8", "16", "32"], right: 1 },
+  { text: "Which of these is a prime number?", choices: ["21", "27", "29", "33"], right: 2 },
+];
+const players = new Map(); // by id: { name, score, choice, points }
+const quiz = { step: 0, phase: "lobby", number: 0, counts: [], since: 0 };
+
+routeRegistry.registerStreamRoute("/quiz/events", "listen");
+routeRegistry.registerRoute("/quiz", "show");
+routeRegistry.registerRoute("/quiz/join", "join", "POST");
+routeRegistry.registerRoute("/quiz/answer", "answer", "POST");
+routeRegistry.registerRoute("/quiz/next", "next", "POST");
+const refuse = (status, reason) => ({ status, body: reason });
+const isTeacher = ({ ip, headers }) => ["127.0.0.1", "::1"].includes(ip) && !headers["x-forwarded-for"];
+const tellTeacher = () => routeRegistry.sendStreamMessageFiltered("/quiz/events", state(true), { role: "teacher" });
+
+// What is told. While a question is open, only the teacher sees how many chose what, and nobody which answer is right.
+function state(all = quiz.phase === "answer") {
+  const { step, phase, number, counts } = quiz;
+  const { text, choices = [], right } = phase === "end" ? {} : QUESTIONS[number - 1] ?? {};
+  const best = phase === "question" ? [] : [...players.values()].sort((a, b) => b.score - a.score).slice(0, 10);
+  return { step, phase, number, total: QUESTIONS.length, text, choices, players: players.size, counts: all ? counts : [],
+    right: phase === "answer" ? right : null, best: best.map(({ name, score }) => ({ name, score })) };
+}
+
+/** Decides who listens as what. @param {Context} context */
+function listen({ request }) {
+  return { role: "teacher" in request.query && isTeacher(request) ? "teacher" : "student" };
+}
+
+/** How things stand, also for a player whose page was cut off in the middle of a question. @param {Context} context */
+function show({ request }) {
+  const { name, score, choice } = players.get(request.query.id) ?? {}, teacher = isTeacher(request);
+  return { ...state(quiz.phase === "answer" || teacher), me: name ? { name, score, choice } : null, teacher };
+}
+
+/** @param {Context} context */
+function join({ request }) {
+  const name = (request.form.name ?? "").trim().slice(0, 20);
+  if (!name) return refuse(400, "Please write your name.");
+  if ([...players.values()].some((player) => player.name === name)) return refuse(409, `The name ${name} is taken.`);
+  const id = crypto.randomUUID();
+  players.set(id, { name, score: 0, choice: null, points: 0 });
+  tellTeacher();
+  return { id };
+}
+
+/** The first answer counts: 1000 points if it comes at once, 500 after twenty seconds. @param {Context} context */
+function answer({ request: { form } }) {
+  const player = players.get(form.id), choice = Number(form.choice);
+  if (!player) return refuse(404, "Please join first.");
+  if (quiz.phase !== "question" || Number(form.number) !== quiz.number) return refuse(409, "Too late.");
+  if (player.choice !== null || !(choice in quiz.counts)) return refuse(409, "One answer to each question.");
+  const points = Math.round(Math.max(500, 1000 - (Date.now() - quiz.since) / 40));
+  Object.assign(player, { choice, points: choice === QUESTIONS[quiz.number - 1].right ? points : 0 });
+  quiz.counts[choice] += 1;
+  tellTeacher();
+}
+
+/** A question, its answer, the next question …, the end, and a new round. @param {Context} context */
+function next({ request }) {
+  if (!isTeacher(request)) return refuse(403, "Only the teacher may do this.");
+  const { phase, number } = quiz;
+  if (phase === "question") quiz.phase = "answer";
+  else if (phase === "answer" && number === QUESTIONS.length) quiz.phase = "end";
+  else Object.assign(quiz, { phase: "question", number: (number % QUESTIONS.length) + 1, since: Date.now() });
+  if (quiz.phase === "question") quiz.counts = QUESTIONS[quiz.number - 1].choices.map(() => 0);
+  quiz.step += 1;
+  for (const player of players.values()) {
+    if (phase === "end") player.score = 0;
+    if (quiz.phase === "answer") player.score += player.points;
+    if (quiz.phase === "question") Object.assign(player, { choice: null, points: 0 });
+  }
+  routeRegistry.sendStreamMessageFiltered("/quiz/events", state(), { role: "student" });
+  return tellTeacher();
+}
+""",
+        "quiz.test.js": """\
+// Tests of quiz.js. A test comes from the same machine, as the teacher does; a header says that pupils come from another.
+
+const PUPIL = { headers: { "x-forwarded-for": "10.0.0.5" } };
+const post = (path, form) => request("POST", path, { form, ...PUPIL });
+const join = async (name) => (await post("/quiz/join", { name })).json.id;
+const answer = (id, choice, number = 1) => post("/quiz/answer", { id, number, choice });
+const look = async (id) => (await request("/quiz", { query: { id }, ...PUPIL })).json;
+const next = () => request("POST", "/quiz/next");
+
+/** Goes on until the first question of a new round is open. */
+async function begin() {
+  do await next(); while ((await look()).phase !== "question" || (await look()).number !== 1);
+}
+
+test("a question reaches everybody, and its right answer only when it is over", async () => {
+  const pages = [connect("/quiz/events"), connect("/quiz/events"), connect("/quiz/events?teacher")];
+  await next();
+  await next();
+  for (const page of pages) {
+    assert.deepEqual(page.messages.map(({ data }) => [data.phase, data.number, data.right]), [["question", 1, null], ["answer", 1, 1]]);
+  }
+});
+
+test("the first answer counts, and its points are given when the question is over", async () => {
+  const ada = await join("Ada");
+  const ben = await join("Ben");
+  await begin();
+  await answer(ada, 1);
+  assert.equal((await answer(ada, 2)).status, 409);
+  await clock.advance(8000);
+  await answer(ben, 1);
+  assert.deepEqual((await look(ada)).me, { name: "Ada", score: 0, choice: 1 });
+  await next();
+  assert.deepEqual((await look(ada)).best.slice(0, 2), [{ name: "Ada", score: 1000 }, { name: "Ben", score: 800 }]);
+});
+
+test("only the teacher sees how many chose what while a question is open", async () => {
+  const cleo = await join("Cleo");
+  const teacher = connect("/quiz/events?teacher");
+  const pupil = connect("/quiz/events?teacher", PUPIL);
+  await begin();
+  await answer(cleo, 3);
+  assert.deepEqual(teacher.messages.at(-1).data.counts, [0, 0, 0, 1]);
+  assert.deepEqual(pupil.messages.at(-1).data.counts, []);
+  assert.deepEqual((await look(cleo)).counts, []);
+  await next();
+  assert.deepEqual(pupil.messages.at(-1).data.counts, [0, 0, 0, 1]);
+});
+
+test("whoever is cut off in the middle of a question has kept the place", async () => {
+  const dan = await join("Dan");
+  const page = connect("/quiz/events");
+  page.close();
+  await begin();
+  await answer(dan, 2);
+  const again = page.reconnect();
+  assert.equal(again.messages.at(-1).data.number, 1);
+  assert.deepEqual((await look(dan)).me, { name: "Dan", score: 0, choice: 2 });
+});
+
+test("what is wrong is refused with a reason", async () => {
+  const eve = await join("Eve");
+  await begin();
+  assert.equal((await post("/quiz/join", { name: " " })).status, 400);
+  assert.match((await post("/quiz/join", { name: "Eve" })).body, /Eve is taken/);
+  assert.equal((await post("/quiz/next")).status, 403);
+  assert.equal((await answer("nobody", 1)).status, 404);
+  assert.equal((await answer(eve, 4)).status, 409);
+  assert.match((await answer(eve, 1, 2)).body, /Too late/);
+});
+
+test("after the last question comes the result, and then a new round", async () => {
+  const finn = await join("Finn");
+  await begin();
+  await answer(finn, 1);
+  while ((await look()).phase !== "end") await next();
+  assert.deepEqual((await look(finn)).best[0], { name: "Finn", score: 1000 });
+  await next();
+  assert.deepEqual((await look(finn)).me, { name: "Finn", score: 0, choice: null });
+});
+""",
+        "public/index.html": """\
+<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Quiz</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="style.css">
+<main class="stack">
+  <div class="top"><strong id="me">Quiz</strong><span id="status" role="status">Connecting…</span></div>
+  <h1 id="text"></h1>
+  <img id="code" hidden alt="A code that leads phones to this page">
+  <form id="join" class="card" hidden>
+    <label for="name">Your name</label><input id="name" required maxlength="20" autocomplete="off"><button>Join</button>
+  </form>
+  <div id="choices" class="options"></div>
+  <button id="next" hidden>Begin</button>
+  <ol id="best"></ol>
+  <p id="answer" class="answer" role="status"></p>
+  <p id="teach" class="note" hidden><a href="?teacher">I am the teacher</a></p>
+</main>
+<script type="module">
+  import { SharedEventSource } from "/engine/stream.js";
+  const $ = (id) => document.getElementById(id);
+  const make = (tag, facts) => Object.assign(document.createElement(tag), facts);
+  const teacher = location.search === "?teacher";
+  const key = "quiz" + location.search; // with ?1 and ?2 two tabs are two players
+  let quiz;
+  const look = async () => draw(await (await fetch(`/quiz?id=${localStorage[key]}`)).json());
+  async function post(path, fields) {
+    const response = await fetch(path, { method: "POST", body: new URLSearchParams(fields) });
+    if (!response.ok) return $("answer").textContent = await response.text();
+    if (path === "/quiz/join") localStorage[key] = (await response.json()).id;
+    look();
+  }
+  function draw(now) {
+    if (now.step < quiz?.step) return; // something newer was faster
+    const { phase, number, total, text, choices, counts, right, players, best, me } = quiz = now;
+    const answers = counts.reduce((sum, count) => sum + count, 0);
+    const facts = text ? `Question ${number} of ${total}: ${answers} of ${players} answered` : `${players} players`;
+    $("me").textContent = teacher ? facts : me ? `${me.name}: ${me.score} points` : "Quiz";
+    const hidden = { join: teacher || me, teach: teacher || !now.teacher, code: !teacher || phase !== "lobby", next: !teacher };
+    for (const id in hidden) $(id).hidden = hidden[id];
+    $("next").textContent = { lobby: "Begin", question: "Show the answer", answer: "Go on", end: "Once more" }[phase];
+    const rest = phase === "end" ? "The result" : teacher ? "Scan the code to join" : me ? "It begins soon" : "Join the quiz";
+    $("text").textContent = me || teacher ? text ?? rest : rest;
+    $("answer").textContent = !me || phase !== "answer" ? "" : me.choice === right ? "Right!" : "Not this time.";
+    const lines = (teacher || phase === "end" ? best : []).map(({ name, score }) => (phase === "lobby" ? name : `${name}: ${score}`));
+    $("best").replaceChildren(...lines.map((textContent) => make("li", { textContent })));
+    $("choices").replaceChildren(...(teacher || me ? choices : []).map((choice, index) => make("button", {
+      textContent: choice, value: counts[index] ?? "", style: `--part: ${(counts[index] ?? 0) / (answers || 1)}`,
+      disabled: teacher || phase !== "question" || me.choice !== null,
+      className: index === right ? "right" : index === me?.choice ? "chosen" : "",
+      onclick: () => post("/quiz/answer", { id: localStorage[key], number, choice: index }),
+    })));
+  }
+  const source = new SharedEventSource("/quiz/events" + location.search);
+  const report = (state, text) => { $("status").dataset.state = state; $("status").textContent = text; };
+  source.onopen = () => { report("live", "Live"); quiz = null; look(); };
+  source.onerror = () => report("waiting", "Connection lost, trying again…");
+  source.onmessage = ({ data }) => {
+    const now = JSON.parse(data);
+    if (teacher) draw(now);
+    else if (now.phase === "question" && quiz?.me) draw({ ...now, me: { ...quiz.me, choice: null } });
+    else look(); // for one's own score
+  };
+  $("join").onsubmit = (event) => { event.preventDefault(); post("/quiz/join", { name: $("name").value }); };
+  $("next").onclick = () => post("/quiz/next");
+  $("code").onerror = () => $("code").replaceWith(make("p", { textContent: "Start it with --share, so that phones can join." }));
+  if (teacher) $("code").src = `/engine/share.svg?path=${location.pathname}`;
+</script>
+""",
+    }),
+    "chat": ("a chat",
+             "open that in two windows, and come in under two names", {
+        "chat.js": """\
+// A chat: whoever has the page open reads what the others write, and a private message reaches one person alone.
+//
+// Everybody listens to one stream. A filter is compared with the metadata of each connection, and decides who gets a message.
+
+const MAX_TEXT = 500;
+
+routeRegistry.registerStreamRoute("/chat/events", "listen");
+routeRegistry.registerRoute("/chat/say", "say", "POST");
+
+/** Called for each new listener: what it returns becomes the metadata of the connection. @param {Context} context */
+function listen({ request }) {
+  const name = request.query.name?.trim();
+  return name ? { name } : { status: 400, body: "Please say who you are: ?name=…" };
+}
+
+/** POST /chat/say, with the fields "from", "text", and "to" if it is for one person only. @param {Context} context */
+function say({ request }) {
+  const { from, text = "", to } = request.form;
+  if (!from || !text.trim()) return { status: 400, body: "Please give a name and a text." };
+  if (text.length > MAX_TEXT) return { status: 400, body: `Please keep it under ${MAX_TEXT} characters.` };
+
+  const message = { from, text: text.trim(), to, at: new Date().toISOString() };
+  if (!to) return routeRegistry.sendStreamMessage("/chat/events", message);
+  if (to !== from) routeRegistry.sendStreamMessageFiltered("/chat/events", message, { name: from });
+  return routeRegistry.sendStreamMessageFiltered("/chat/events", message, { name: to });
+}
+""",
+        "chat.test.js": """\
+// Tests of chat.js. connect() listens as a page does, request() sends a form.
+
+const enter = (name) => connect("/chat/events", { query: { name } });
+const say = (form) => request("POST", "/chat/say", { form });
+const texts = (client) => client.messages.map(({ data }) => data.text);
+
+test("everybody reads what is said", async () => {
+  const [ada, ben] = [enter("Ada"), enter("Ben")];
+  const response = await say({ from: "Ada", text: " Hello " });
+  assert.match(response.body, /2 connections matched, 2 delivered/);
+  assert.deepEqual([texts(ada), texts(ben)], [["Hello"], ["Hello"]]);
+});
+
+test("a private message is for two", async () => {
+  const [ada, ben, eve] = [enter("Ada"), enter("Ben"), enter("Eve")];
+  await say({ from: "Ada", to: "Ben", text: "Psst" });
+  assert.deepEqual([texts(ada), texts(ben), texts(eve)], [["Psst"], ["Psst"], []]);
+});
+
+test("a page that was cut off gets what it missed", async () => {
+  const ben = enter("Ben");
+  ben.close();
+  await say({ from: "Ada", text: "Are you there?" });
+  assert.deepEqual(texts(ben.reconnect()), ["Are you there?"]);
+});
+
+test("nobody listens without a name, and nothing empty is said", async () => {
+  assert.equal(enter(" ").status, 400);
+  assert.equal((await say({ from: "Ada", text: " " })).status, 400);
+});
+""",
+        "public/index.html": STARTER_HEAD.format("Chat") + """\
+<body>
+  <main class="stack">
+    <div class="top"><h1>Chat</h1><span id="status" role="status">Not connected</span></div>
+    <form id="enter" class="card">
+      <div class="field">
+        <label for="name">Your name</label>
+        <input id="name" required maxlength="20" autocomplete="nickname" autofocus>
+      </div>
+      <button>Come in</button>
+    </form>
+    <form id="write" class="card" autocomplete="off" hidden>
+      <div class="field">
+        <label for="to">To (leave it empty for everybody)</label>
+        <input id="to" maxlength="20">
+      </div>
+      <div class="field">
+        <label for="text">Message</label>
+        <input id="text" required maxlength="500">
+      </div>
+      <button>Send</button>
+      <p id="answer" class="answer" role="status"></p>
+    </form>
+    <div id="messages" class="log" role="log" aria-label="Messages" data-empty="Nobody has said anything yet."></div>
+  </main>
+
+  <script type="module">
+    import { SharedEventSource } from "/engine/stream.js";
+
+    const $ = (id) => document.getElementById(id);
+    let me = "";
+
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+
+    // Text is set as text, so that nothing somebody wrote can become a part of the page.
+    function show({ from, to, text, at }) {
+      const item = document.createElement("div");
+      item.className = to ? "item private" : "item";
+      item.innerHTML = '<div class="meta"><strong></strong><time></time></div>';
+      item.querySelector("strong").textContent = to ? `${from} to ${to}` : from;
+      item.querySelector("time").textContent = new Date(at).toLocaleTimeString();
+      item.append(text);
+      $("messages").prepend(item);
+    }
+
+    $("enter").onsubmit = (event) => {
+      event.preventDefault();
+      me = $("name").value.trim();
+      const source = new SharedEventSource("/chat/events?" + new URLSearchParams({ name: me }));
+      source.onopen = () => report("live", `Live as ${me}`);
+      source.onerror = () => report("waiting", "Connection lost, trying again…");
+      source.onmessage = (event) => show(JSON.parse(event.data));
+      $("enter").hidden = true;
+      $("write").hidden = false;
+      $("text").focus();
+    };
+
+    $("write").onsubmit = async (event) => {
+      event.preventDefault();
+      const body = new URLSearchParams({ from: me, to: $("to").value.trim(), text: $("text").value });
+      const response = await fetch("/chat/say", { method: "POST", body });
+      $("answer").textContent = await response.text();
+      if (response.ok) $("text").value = "";
+    };
+  </script>
+</body>
+</html>
+""",
+    }),
+    "api": ("an API with JSON",
+             "try {url}/api/notes, too", {
+        "api.js": """\
+// An API for notes with JSON: list, create, read, change, remove. A stream tells open pages about each change.
+//
+//   curl localhost:3000/api/notes
+//   curl -d title=Milk localhost:3000/api/notes
+//   curl -X PUT -d done=true localhost:3000/api/notes/1
+//   curl -X DELETE localhost:3000/api/notes/1
+
+routeRegistry.registerRoute("/api/notes", "list");
+routeRegistry.registerRoute("/api/notes", "create", "POST");
+routeRegistry.registerRoute("/api/notes/:id", "read");
+routeRegistry.registerRoute("/api/notes/:id", "change", "PUT");
+routeRegistry.registerRoute("/api/notes/:id", "remove", "DELETE");
+routeRegistry.registerStreamRoute("/api/notes/events");
+
+// sharedStorage keeps texts, also when this script is loaded again; with --storage notes.db also when the server ends.
+const load = () => JSON.parse(sharedStorage.getItem("notes") ?? "[]");
+
+function save(notes) {
+  sharedStorage.setItem("notes", JSON.stringify(notes));
+  routeRegistry.sendStreamMessage("/api/notes/events", notes);
+}
+
+/** The note that a request names. What is thrown with a status becomes the answer. @param {HttpRequest} request */
+function find(notes, request) {
+  const note = notes.find(({ id }) => id === Number(request.params.id));
+  if (!note) throw Object.assign(new Error(`There is no note ${request.params.id}.`), { status: 404 });
+  return note;
+}
+
+/** The fields of a note, from JSON or a form. @param {HttpRequest} request */
+function fields(request) {
+  const { title, done } = request.json ?? request.form;
+  if (title !== undefined && (typeof title !== "string" || !title.trim() || title.length > 200)) {
+    throw Object.assign(new Error("A title has 1 to 200 characters."), { status: 400 });
+  }
+  return { ...(title !== undefined && { title: title.trim() }), ...(done !== undefined && { done: String(done) === "true" }) };
+}
+
+function list() {
+  return load();
+}
+
+/** @param {Context} context */
+function create({ request }) {
+  const notes = load();
+  const given = fields(request);
+  if (!given.title) return ResponseBuilder.error(400, "A note needs a title.");
+  const note = { id: Math.max(0, ...notes.map(({ id }) => id)) + 1, done: false, ...given };
+  save([...notes, note]);
+  return ResponseBuilder.json(note, { status: 201, headers: { Location: `/api/notes/${note.id}` } });
+}
+
+/** @param {Context} context */
+function read({ request }) {
+  return find(load(), request);
+}
+
+/** @param {Context} context */
+function change({ request }) {
+  const notes = load();
+  const note = Object.assign(find(notes, request), fields(request));
+  save(notes);
+  return note;
+}
+
+/** @param {Context} context */
+function remove({ request }) {
+  const notes = load();
+  const note = find(notes, request);
+  save(notes.filter((other) => other !== note));
+  return ResponseBuilder.noContent();
+}
+""",
+        "api.test.js": """\
+// Tests of api.js: each goes through HTTP as a client would.
+
+const create = async (title) => (await request("POST", "/api/notes", { json: { title } })).json;
+const note = (method, id, json) => request(method, `/api/notes/${id}`, { json });
+
+test("a note is created, read, changed and removed", async () => {
+  const { status, headers, json } = await request("POST", "/api/notes", { json: { title: " Milk " } });
+  assert.equal(status, 201);
+  assert.equal(headers.location, `/api/notes/${json.id}`);
+  assert.deepEqual(json, { id: json.id, title: "Milk", done: false });
+  assert.deepEqual((await note("PUT", json.id, { done: true })).json, { id: json.id, title: "Milk", done: true });
+  assert.deepEqual((await note("GET", json.id)).json.done, true);
+  assert.equal((await note("DELETE", json.id)).status, 204);
+  assert.equal((await note("GET", json.id)).status, 404);
+});
+
+test("a form will do, too", async () => {
+  const { json } = await request("POST", "/api/notes", { form: { title: "Bread", done: "true" } });
+  assert.equal(json.done, true);
+});
+
+test("what is wrong is refused, and nothing changes", async () => {
+  const before = (await request("/api/notes")).json;
+  for (const json of [{}, { title: "" }, { title: 7 }, { title: "x".repeat(201) }]) {
+    assert.equal((await request("POST", "/api/notes", { json })).status, 400);
+  }
+  assert.equal((await note("PUT", 999, { done: true })).status, 404);
+  assert.deepEqual((await request("/api/notes")).json, before);
+});
+
+test("open pages get the whole list after each change", async () => {
+  const page = connect("/api/notes/events");
+  await create("Cheese");
+  assert.equal((await page.next()).data.at(-1).title, "Cheese");
+});
+""",
+        "public/index.html": STARTER_HEAD.format("Notes") + """\
+<body>
+  <main class="stack">
+    <div class="top"><h1>Notes</h1><span id="status" role="status">Connecting…</span></div>
+    <form id="add" class="card" autocomplete="off">
+      <div class="row">
+        <div class="grow field"><label for="title">A new note</label><input id="title" required maxlength="200"></div>
+        <button>Add</button>
+      </div>
+      <p id="answer" class="answer bad" role="alert"></p>
+    </form>
+    <div id="notes" class="log" data-empty="There are no notes yet."></div>
+    <p class="note">The same as JSON: <a href="/api/notes">/api/notes</a></p>
+  </main>
+
+  <script type="module">
+    import { SharedEventSource } from "/engine/stream.js";
+
+    const $ = (id) => document.getElementById(id);
+    const make = (tag, facts) => Object.assign(document.createElement(tag), facts);
+
+    async function call(method, path, json) {
+      const response = await fetch(path, { method, body: json && JSON.stringify(json), headers: { "Content-Type": "application/json" } });
+      $("answer").textContent = response.ok ? "" : (await response.json()).error.message;
+      return response.ok;
+    }
+
+    function show(notes) {
+      $("notes").replaceChildren(...notes.map(({ id, title, done }) => {
+        const path = `/api/notes/${id}`;
+        const item = make("label", { className: "item row" });
+        item.append(
+          make("input", { type: "checkbox", checked: done, onchange: (event) => call("PUT", path, { done: event.target.checked }) }),
+          make("span", { textContent: title, className: "grow" }),
+          make("button", { textContent: "Remove", className: "quiet", onclick: () => call("DELETE", path) }));
+        return item;
+      }));
+    }
+
+    $("add").onsubmit = async (event) => {
+      event.preventDefault();
+      if (await call("POST", "/api/notes", { title: $("title").value })) $("title").value = "";
+    };
+
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+
+    const source = new SharedEventSource("/api/notes/events");
+    source.onmessage = (event) => show(JSON.parse(event.data));
+    source.onerror = () => report("waiting", "Connection lost, trying again…");
+    source.onopen = async () => {
+      report("live", "Live");
+      show(await (await fetch("/api/notes")).json());
+    };
+  </script>
+</body>
+</html>
+""",
+    }),
+    "graphql": ("a guest book with GraphQL",
+             "the explorer at {url}/graphql runs your own queries", {
+        "graphql.js": """\
+// A guest book with GraphQL: a query for what is there, a mutation to write, and a subscription for what comes next.
+//
+// http://localhost:3000/graphql has an explorer: write queries there, and see the schema.
+
+const entries = [];
+
+const SDL = `
+  type Entry { id: ID!  author: String!  text: String!  at: String! }
+  type Query { entries(author: String): [Entry!]! }
+  type Mutation { write(author: String!, text: String!): Entry! }
+  type Subscription { written: Entry! }
+`;
+
+graphQLRegistry.registerQuery("entries", SDL, "entriesOf");
+graphQLRegistry.registerMutation("write", SDL, "write");
+graphQLRegistry.registerSubscription("written", SDL, "written");
+
+/** All entries, or those of one author. @param {ResolverContext} context */
+function entriesOf({ args: { author } }) {
+  return author ? entries.filter((entry) => entry.author === author) : entries;
+}
+
+/** What is thrown becomes an error of the answer. @param {ResolverContext} context */
+function write({ args: { author, text } }) {
+  if (!author.trim() || !text.trim()) throw new Error("Please give a name and a text.");
+  const entry = { id: String(entries.length + 1), author: author.trim(), text: text.trim(), at: new Date().toISOString() };
+  entries.push(entry);
+  graphQLRegistry.sendSubscriptionMessage("written", entry);
+  return entry;
+}
+
+// Called for each new subscriber. What it returned would be sent to that one first; here there is nothing to say.
+function written() {}
+""",
+        "graphql.test.js": """\
+// Tests of graphql.js. graphql() runs a query or mutation, subscribe() listens.
+
+const WRITE = "mutation ($author: String!, $text: String!) { write(author: $author, text: $text) { id } }";
+const write = (author, text) => graphql(WRITE, { author, text });
+
+test("what is written can be read", async () => {
+  await write("Ada", "Hello");
+  const { data } = await graphql('{ entries(author: "Ada") { author text } }');
+  assert.deepEqual(data.entries, [{ author: "Ada", text: "Hello" }]);
+});
+
+test("subscribers get what is written, with the fields that they ask for", async () => {
+  const page = subscribe("subscription { written { text } }");
+  await write("Ben", "  Good morning ");
+  assert.deepEqual((await page.next()).data, { data: { written: { text: "Good morning" } } });
+});
+
+test("an empty text is refused", async () => {
+  const { errors } = await write("Ada", " ");
+  assert.match(errors[0].message, /a name and a text/);
+});
+""",
+        "public/index.html": STARTER_HEAD.format("Guest book") + """\
+<body>
+  <main class="stack">
+    <div class="top"><h1>Guest book</h1><span id="status" role="status">Connecting…</span></div>
+    <form id="write" class="card" autocomplete="off">
+      <div class="field"><label for="author">Your name</label><input id="author" required maxlength="20"></div>
+      <div class="field"><label for="text">What do you want to say?</label><input id="text" required maxlength="200"></div>
+      <button>Write</button>
+      <p id="answer" class="answer bad" role="alert"></p>
+    </form>
+    <div id="entries" class="log" data-empty="Nobody has written anything yet."></div>
+    <p class="note">Try your own queries in the <a href="/graphql">explorer</a>.</p>
+  </main>
+
+  <script type="module">
+    import { SharedEventSource } from "/engine/stream.js";
+
+    const $ = (id) => document.getElementById(id);
+    const FIELDS = "id author text at";
+
+    /** Runs a query or mutation. Gives its data, or says on the page what is wrong. */
+    async function graphql(query, variables) {
+      const headers = { "Content-Type": "application/json" };
+      const response = await fetch("/graphql", { method: "POST", headers, body: JSON.stringify({ query, variables }) });
+      const { data, errors } = await response.json();
+      $("answer").textContent = errors ? errors[0].message : "";
+      return data;
+    }
+
+    function show({ id, author, text, at }) {
+      if (document.getElementById(`entry${id}`)) return; // it came both ways
+      const item = document.createElement("div");
+      item.id = `entry${id}`;
+      item.className = "item";
+      item.innerHTML = '<div class="meta"><strong></strong><time></time></div>';
+      item.querySelector("strong").textContent = author;
+      item.querySelector("time").textContent = new Date(at).toLocaleTimeString();
+      item.append(text);
+      $("entries").prepend(item);
+    }
+
+    $("write").onsubmit = async (event) => {
+      event.preventDefault();
+      const WRITE = "mutation ($author: String!, $text: String!) { write(author: $author, text: $text) { id } }";
+      if (await graphql(WRITE, { author: $("author").value, text: $("text").value })) $("text").value = "";
+    };
+
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+
+    // First subscribe, then ask for what is there: so nothing is missed between the two.
+    const query = encodeURIComponent(`subscription { written { ${FIELDS} } }`);
+    const source = new SharedEventSource("/graphql/sse?query=" + query);
+    source.onmessage = (event) => show(JSON.parse(event.data).data.written);
+    source.onerror = () => report("waiting", "Connection lost, trying again…");
+    source.onopen = async () => {
+      report("live", "Live");
+      (await graphql(`{ entries { ${FIELDS} } }`))?.entries.forEach(show);
+    };
+  </script>
+</body>
+</html>
+""",
+    }),
+}
+
+
 # -- Options -----------------------------------------------------------------------------
 
 
@@ -54095,6 +55540,8 @@ OPTIONS = {
     "writing and testing scripts": (
         (("--init",), dict(type=pathlib.Path, metavar="DIR",
                            help="write a starter: a script, a page, a test, types")),
+        (("--kind",), dict(choices=tuple(STARTERS), default=next(iter(STARTERS)),
+                           help=f"with --init: which starter ({next(iter(STARTERS))})")),
         (("--check",), dict(action="store_true", help="load the scripts, say what they register, and exit")),
         (("--test",), dict(action="store_true", help="run the *.test.js of SCRIPTS and exit")),
         (("--watch",), dict(action="store_true", help="with --test: run them again whenever a file changes")),
@@ -54573,7 +56020,7 @@ def main(argv=None):
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
     if options.init:
-        return write_starter(options.init)
+        return write_starter(options.init, options.kind)
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
@@ -56463,182 +57910,27 @@ def tell_imports(app, channel):
 
 # -- A starter ---------------------------------------------------------------------------
 
-#: What --init writes, by path; aiwebengine.d.ts and jsconfig.json come on top.
-STARTER = {
-    "poll.js": """\
-// A live poll: whoever has the page open sees the bars grow while others vote.
-//
-// It takes three calls to make a page live:
-//   registerStreamRoute   opens a stream. Each open page listens to it.
-//   registerRoute         answers requests. That is how a page says that somebody voted.
-//   sendStreamMessage     sends a message to everybody who listens.
-
-const QUESTION = "What shall we have for lunch?";
-const votes = { Soup: 0, Pizza: 0, Salad: 0 };
-
-routeRegistry.registerStreamRoute("/poll/events");
-routeRegistry.registerRoute("/poll", "showPoll");
-routeRegistry.registerRoute("/poll/vote", "vote", "POST");
-
-// GET /poll: how things stand, for a page that opens. An object is sent as JSON.
-function showPoll() {
-  return { question: QUESTION, votes };
-}
-
-// POST /poll/vote, with a form that has the field "choice".
-function vote({ request }) {
-  const { choice } = request.form;
-  if (!Object.hasOwn(votes, choice)) {
-    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
-  }
-  votes[choice] += 1;
-  return routeRegistry.sendStreamMessage("/poll/events", { question: QUESTION, votes });
-}
-""",
-    "poll.test.js": """\
-// Tests of poll.js. Each test calls the script as a browser would, without one.
-
-const vote = (choice) => request("POST", "/poll/vote", { form: { choice } });
-
-test("a vote is seen on every open page", async () => {
-  const ada = connect("/poll/events");
-  const ben = connect("/poll/events");
-
-  const response = await vote("Soup");
-
-  assert.match(response.body, /2 connections matched/);
-  assert.equal((await ada.next()).data.votes.Soup, 1);
-  assert.equal((await ben.next()).data.votes.Soup, 1);
-});
-
-test("a page that opens later starts with the votes so far", async () => {
-  const before = (await request("/poll")).json.votes.Pizza;
-  await vote("Pizza");
-  await vote("Pizza");
-  assert.equal((await request("/poll")).json.votes.Pizza, before + 2);
-});
-
-test("only what is on the list can be chosen", async () => {
-  const page = connect("/poll/events");
-  const response = await vote("Ice cream");
-  assert.equal(response.status, 400);
-  assert.deepEqual(page.messages, []);
-});
-""",
-    "public/index.html": """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1">
-  <title>Live poll</title>
-  <link rel="icon" href="data:,">
-  <style>
-    :root { color-scheme: light dark;
-      --ink: light-dark(#1c2024, #e4e8eb); --soft: light-dark(#5c656e, #9aa5af);
-      --line: light-dark(#e1e5e9, #2c333a); --bar: light-dark(#cfe2f8, #1f4166);
-      --bg: light-dark(#f6f7f9, #121518); --paper: light-dark(#fff, #191d21);
-      --ok: light-dark(#227a3d, #6cc58a); --bad: light-dark(#b3261e, #ff8a80) }
-    * { box-sizing: border-box }
-    body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem;
-      background: var(--bg); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
-    main { width: min(34rem, 100%); padding: 2rem; background: var(--paper); border: 1px solid var(--line);
-      border-radius: 1rem }
-    h1 { margin: 0 0 1.2rem; font-size: 1.6rem; line-height: 1.25 }
-    button { position: relative; display: flex; width: 100%; margin: 0 0 .7rem; padding: .8rem 1rem; overflow: hidden;
-      justify-content: space-between; font: inherit; color: inherit; text-align: left; cursor: pointer;
-      background: none; border: 1px solid var(--line); border-radius: .6rem }
-    button:hover, button:focus-visible { border-color: currentColor }
-    button i { position: absolute; inset: 0 auto 0 0; background: var(--bar); transition: width .4s }
-    button span, button b { position: relative }
-    p { margin: .6rem 0 0; color: var(--soft); font-size: .95rem }
-    #status::before { content: "●"; margin-right: .4em }
-    #status.live::before { color: var(--ok) }
-    #answer { color: var(--bad) }
-    @media (prefers-reduced-motion: reduce) { button i { transition: none } }
-  </style>
-</head>
-<body>
-  <main>
-    <h1 id="question">Live poll</h1>
-    <div id="choices"></div>
-    <p id="answer" role="alert"></p>
-    <p id="status" role="status">Connecting…</p>
-    <p>Open this page in a second window, and vote in one of them.</p>
-  </main>
-
-  <script>
-    const $ = (id) => document.getElementById(id);
-    const buttons = new Map();
-
-    // Draws the poll, or brings it up to date.
-    function show({ question, votes }) {
-      $("question").textContent = question;
-      const total = Object.values(votes).reduce((sum, count) => sum + count, 0);
-      for (const [choice, count] of Object.entries(votes)) {
-        if (!buttons.has(choice)) buttons.set(choice, makeButton(choice));
-        const button = buttons.get(choice);
-        button.querySelector("b").textContent = count;
-        button.querySelector("i").style.width = `${total ? (100 * count) / total : 0}%`;
-      }
-    }
-
-    function makeButton(choice) {
-      const button = document.createElement("button");
-      button.innerHTML = "<i></i><span></span><b></b>";
-      button.querySelector("span").textContent = choice;
-      button.onclick = () => vote(choice);
-      $("choices").append(button);
-      return button;
-    }
-
-    // A vote goes to the server as a form. The answer comes over the stream, to everybody.
-    async function vote(choice) {
-      const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
-      const problem = response.status < 500 ? await response.text()
-        : "The script failed. The terminal says where.";
-      $("answer").textContent = response.ok ? "" : problem;
-    }
-
-    function report(live) {
-      $("status").textContent = live ? "Live" : "Connection lost, trying again…";
-      $("status").classList.toggle("live", live);
-    }
-
-    // The stream: the browser keeps the connection, and opens it again when it was cut.
-    const source = new EventSource("/poll/events");
-    source.onmessage = (event) => show(JSON.parse(event.data));
-    source.onerror = () => report(false);
-    source.onopen = async () => {
-      report(true);
-      show(await (await fetch("/poll")).json());
-    };
-  </script>
-</body>
-</html>
-""",
-}
-
-#: A word about each file of a starter.
-STARTER_NOTES = {
-    "poll.js": "the script: a live poll",
-    "poll.test.js": "its tests",
-    "public/index.html": "its page",
-    "aiwebengine.d.ts": "what scripts can call, for your editor",
-    "jsconfig.json": "tells the editor to check the scripts",
-}
+def starter_files(kind):
+    """path -> (text, what it is) of all that --init writes."""
+    what, _, files = STARTERS[kind]
+    notes = {f"{kind}.js": f"the script: {what}", f"{kind}.test.js": "its tests",
+             "public/index.html": "its page"}
+    return {**{name: (text, notes[name]) for name, text in files.items()},
+            "public/style.css": (STARTER_STYLE, "how the page looks"),
+            "aiwebengine.d.ts": (type_declarations(), "what scripts can call, for your editor"),
+            "jsconfig.json": (JSCONFIG, "tells the editor to check the scripts")}
 
 
-def write_starter(folder):
+def write_starter(folder, kind):
     """--init: a folder to begin with; returns the exit code. Nothing is written over."""
-    files = {**STARTER, "aiwebengine.d.ts": type_declarations(), "jsconfig.json": JSCONFIG}
+    files = starter_files(kind)
     there = [name for name in files if os.path.lexists(folder / name)]
     if there:
         print(f"aiwebengine: nothing was written, because {folder} already has {', '.join(there)}. "
               "Name another folder, or move them away", file=sys.stderr)
         return EXIT_USAGE
     try:
-        for name, text in files.items():
+        for name, (text, _) in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "x", encoding="utf-8", newline="\n") as stream:
@@ -56646,15 +57938,15 @@ def write_starter(folder):
     except OSError as error:
         print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_USAGE
-    command, place = own_command(), shell_word(str(folder))
+    command, place, url = own_command(), shell_word(str(folder)), f"http://localhost:{DEFAULT_PORT}"
     print("\n".join([f"Written to {folder}:",
-                     *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
+                     *[f"  {name:<18} {note}" for name, (_, note) in files.items()], "",
                      "What next:", f"  {command} {place} --open",
-                     f"      shows it at http://localhost:{DEFAULT_PORT}/: open that in two windows, and "
-                     "vote (phones can, too, with --share)",
+                     f"      shows it at {url}/: {STARTERS[kind][1].format(url=url)}",
                      f"  {command} --test {place}", "      runs the tests", f"  {command} --docs",
                      "      shows what scripts can call",
-                     "  Change poll.js while the server runs: what you save is there at once."]))
+                     f"  Change {kind}.js while the server runs: what you save is there at once.",
+                     f"  Other starters: --kind {', '.join(name for name in STARTERS if name != kind)}."]))
     return EXIT_OK
 
 
