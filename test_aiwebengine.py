@@ -1453,6 +1453,34 @@ class TypeScriptServerTest(ServerCase):
         self.assertIn("a.ts:4:57", self.output.getvalue())
         self.assertIn("> 2 | function f(x: string): never { throw", self.output.getvalue())
 
+    def test_pages_get_the_javascript_of_their_typescript(self):
+        self.serve({"public/page.ts": "export const x: number = 1;\nimport type { A } from './a.js';\nenum E { B }\n",
+                    "public/b.jsx": "x = <a b='c'/>", "public/c.tsx": "let x: = 1", "public/d.ts": b"\xff"})
+        with urllib.request.urlopen(self.server.url + "/page.ts", timeout=STUCK) as answer:
+            self.assertEqual(answer.headers["Content-Type"], "text/javascript; charset=utf-8")
+            text = answer.read().decode()
+        self.assertEqual(text.splitlines()[0], "export const x         = 1;")
+        self.assertIn('E[E["B"] = 0] = "B"', text)
+        self.assertNotIn("import", text)
+        self.assertEqual(self.get("/b.jsx").rstrip(), 'x = h("a", { b: "c" })')
+        self.assertIn('throw new SyntaxError("Unexpected token', self.get("/c.tsx"))
+        self.assertIn("c.tsx:1:8", self.get("/c.tsx"))
+        self.assertIn("d.ts is not UTF-8", self.get("/d.ts"))
+
+    def test_a_handler_answers_with_elements(self):
+        self.serve({"a.jsx": """
+            const List = async ({ items, children }) => { await null; return <ul>{items.map((item) => <li>{item}</li>)}{children}</ul> };
+            routeRegistry.registerRoute("/a", () => <p class="x">{"<&"}</p>);
+            routeRegistry.registerRoute("/b", async () => ({ status: 201, body: await <List items={["a", "'"]}><li/></List> }));
+            routeRegistry.registerRoute("/c", () => ResponseBuilder.html(html`<i title="${'"'}">${[1, <b/>]}</i>`, 202));
+            routeRegistry.registerRoute("/d", () => <><List items={[]}/>{null}{false}{0}</>);
+            """})
+        for path, status, expected in (("/a", 200, '<p class="x">&lt;&amp;</p>'), ("/b", 201, "<ul><li>a</li><li>&#39;</li><li></li></ul>"),
+                                       ("/c", 202, '<i title="&quot;">1<b></b></i>'), ("/d", 200, "<ul></ul>0")):
+            with urllib.request.urlopen(self.server.url + path, timeout=STUCK) as answer:
+                self.assertEqual((answer.status, answer.read().decode()), (status, expected))
+                self.assertEqual(answer.headers["Content-Type"].lower(), "text/html; charset=utf-8")
+
     def test_an_error_at_load_shows_the_typescript(self):
         self.serve({"a.ts": "let a: number = 1;\nlet b: = 2;\n"})
         self.assertIn("a.ts:2:8", self.output.getvalue())
@@ -5302,6 +5330,53 @@ result = [d.segment, d.index, d.isWordLike, s.containing(2).isWordLike, s.contai
 # ======================================================================================
 # 14  FUNCTIONS OF THE WEB
 # ======================================================================================
+
+class ElementTest(unittest.TestCase):
+    """h() and html make HTML in which texts are escaped."""
+
+    def shown(self, expression):
+        realm = aiwebengine.Realm(console=lambda *_: None, timeout=STUCK)
+        self.addCleanup(realm.close)
+        try:
+            return realm.evaluate(f"String({expression})")
+        except aiwebengine.JSError as error:
+            return f"{error.name}: {error.message}"
+
+    def test_elements(self):
+        for expression, expected in (
+                ("h('p', { className: 'a', htmlFor: 'b', id: '\\'<' }, '<', 1, 2n, null, undefined, true, ['x', [h('br')]])",
+                 '<p class="a" for="b" id="&#39;&lt;">&lt;12x<br></p>'),
+                ("h('input', { disabled: true, checked: false, value: 0, 'aria-busy': false, key: 1, ref: 2, title: null })",
+                 '<input disabled value="0" aria-busy="false">'),
+                ("h('a', { style: { fontSize: '2em', color: 'red', marginTop: 3, zIndex: 4, '--x': 5, top: null } })",
+                 '<a style="font-size:2em;color:red;margin-top:3px;z-index:4;--x:5"></a>'),
+                ("h('p', { dangerouslySetInnerHTML: { __html: '<b>' } })", "<p><b></p>"), ("h('p', { children: 'a' })", "<p>a</p>"),
+                ("h(({ a, children }) => [a, children], { a: 1 }, '<', h('i'))", "1&lt;<i></i>"), ("h(Fragment, null, 'a', h('b'))", "a<b></b>"),
+                ("h(() => null)", ""), ("html`<a b=\"${'\"'}\">${h('i')}${new Set(['<'])}${html.raw('<hr>')}</a>\\n`",
+                                        '<a b="&quot;"><i></i>&lt;<hr></a>\n'), ("JSON.stringify([h('p')])", '["<p></p>"]')):
+            with self.subTest(expression):
+                self.assertEqual(self.shown(expression), expected)
+
+    def test_what_is_no_element(self):
+        for expression, expected in (
+                ("h('p', { onClick() {} })", "TypeError: The attribute onClick of <p> is a function"), ("h('p', null, {})", "TypeError: #<Object> cannot "
+                 "be a child"), ("h('br', null, 1)", "TypeError: <br> cannot have children"), ("h('p q')", 'TypeError: "p q" cannot be an element'),
+                ("h()", "TypeError: undefined cannot be an element"), ("h('p', { 'a b': 1 })", 'TypeError: "a b" cannot be the name of an attribute'),
+                ("html('<p>')", "TypeError: html is a tag of templates"), ("h('p', null, Symbol())", "TypeError: Symbol() cannot be a child"),
+                ("(() => { const a = []; a.push(a); return h('p', null, a) })()", "RangeError: The children of an element are nested too deeply")):
+            with self.subTest(expression):
+                self.assertEqual(self.shown(expression)[:len(expected)], expected)
+
+    def test_an_element_with_an_async_component_is_a_promise(self):
+        log = []
+        realm = aiwebengine.Realm(console=lambda level, text: log.append(text), timeout=STUCK)
+        self.addCleanup(realm.close)
+        realm.evaluate("""
+            const C = async ({ n }) => { await null; if (n > 2) throw new Error("no " + n); return h("i", null, n) };
+            h("p", null, h(C, { n: 1 }), html`<b>${h(C, { n: 2 })}</b>`).then((e) => console.log(String(e)));
+            h("p", null, h(C, { n: 3 })).catch((e) => console.log(e.message));""")
+        self.assertEqual(sorted(log), ["<p><i>1</i><b><i>2</i></b></p>", "no 3"])
+
 
 class InspectionTest(unittest.TestCase):
     """console.log and its like, with node as the oracle."""
