@@ -22282,9 +22282,12 @@ def pin(core, pid=0):
 
 
 def raise_file_limit():
-    """Lets this process open as many files as the system allows."""
-    if resource:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    """Lets this process open as many files as the system allows; returns how many that are."""
+    if not resource:
+        return 500
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 @contextlib.contextmanager
@@ -22678,7 +22681,7 @@ def bench_server():
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "bench.js").write_text(BENCH_SCRIPT, "utf-8")
         streams, plain = server_commands(folder)
-        raise_file_limit()
+        hard = raise_file_limit()
         pin(1)
         print("\nServer on one core, clients on another; every figure with a fresh server. Messages of 200 bytes unless said.")
         print(f"{'':<56}" + "".join(f"{name:>15}" for name in (*streams, *plain)))
