@@ -257,8 +257,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        144
           Requests as scripts see them                                                   180
           The server                                                                     590
-    22  Pages                                                                          4,299
-          Page kit                                                                       134
+    22  Pages                                                                          4,505
+          Page kit                                                                       133
           Live pages                                                                     209
           Errors                                                                         304
           For monitors                                                                   120
@@ -271,10 +271,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           QR codes                                                                       153
           For other devices                                                               38
           Fault injection                                                                 25
-          GraphQL explorer: the look                                                     185
+          GraphQL explorer: the look                                                     206
           GraphQL explorer: the editor                                                   415
-          GraphQL explorer: running, formatting                                          212
-          GraphQL explorer: the schema, tabs, sharing                                    342
+          GraphQL explorer: running, formatting                                          250
+          GraphQL explorer: the schema, tabs, sharing                                    490
     23  Command line                                                                   3,183
           Options                                                                        232
           Documentation                                                                  338
@@ -49136,8 +49136,6 @@ PALETTE = """
 """
 
 KIT_STYLE = ":root {" + PALETTE + r"""}
-:root[data-theme=light] { color-scheme: light; }
-:root[data-theme=dark] { color-scheme: dark; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 var(--sans);
        font-variant-numeric: tabular-nums; }
@@ -49171,6 +49169,7 @@ button.link { border: 0; padding: 0; background: none; color: var(--accent); tex
 button.link:hover { text-decoration: underline; }
 input:is([type=text], [type=search]), textarea { width: 100%; padding: .35rem .6rem; color: inherit;
        border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
+::placeholder { color: var(--soft); opacity: 1; }
 textarea, input.code { font: 13px/1.5 var(--mono); }
 select { padding: .2rem .4rem; border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
 /* What scrolls shows a shade at the edges behind which there is more. */
@@ -52240,10 +52239,12 @@ button.quiet { border-color: transparent; background: none; }
 button.quiet:hover { background: var(--hover); }
 header { padding: 8px 12px; }
 header h1 { margin: 0 8px 0 0; }
-header h1 a { color: inherit; }
 header .space { flex: 1 }
 #run { font-weight: 600; min-width: 92px }
 #run.live { background: var(--bad); border-color: var(--bad); color: var(--paper) }
+.bar .tabs { display: flex; gap: 4px; min-width: 0; overflow-x: auto }
+.bar .tabs button { white-space: nowrap; max-width: 14rem; overflow: hidden; text-overflow: ellipsis; flex: none }
+.bar .tabs .dot { margin-right: .35rem }
 kbd { color: var(--soft) }
 main { flex: 1; display: flex; min-height: 0; position: relative }
 section { display: flex; flex-direction: column; min-width: 0; min-height: 0; background: var(--paper) }
@@ -52289,11 +52290,15 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
 #below { height: 30%; min-height: 37px; flex: none; border-top: 1px solid var(--line); display: flex;
   flex-direction: column }
 .pane { flex: 1; min-height: 0; overflow: auto; display: flex; flex-direction: column }
-#metadata { display: block; padding: 10px 12px }
-#metadata p { margin: 0 0 8px; color: var(--soft); font-size: 13px }
+.pane.pairs, #history { display: block; padding: 10px 12px }
+.pane p { margin: 0 0 8px; color: var(--soft); font-size: 13px }
+#history .link { display: block; width: 100%; padding: 3px 0; font: 13px/19px var(--mono); overflow: hidden;
+  white-space: nowrap; text-overflow: ellipsis }
+#history time { color: var(--soft); margin-right: 10px }
 .pair { display: flex; gap: 6px; margin-bottom: 6px }
 .pair input { flex: 1; min-width: 0 }
-#results { flex: 1; overflow: auto; padding: 10px 12px; scroll-behavior: auto }
+#results { flex: 1; min-height: 0; display: flex }
+.results { flex: 1; min-width: 0; overflow: auto; padding: 10px 12px; scroll-behavior: auto }
 .card { border: 1px solid var(--line); border-radius: 8px; margin-bottom: 8px; overflow: hidden;
   background: var(--bg) }
 .card.failed { border-color: var(--bad) }
@@ -52305,8 +52310,11 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   overflow-wrap: anywhere }
 .problem { display: block; width: 100%; text-align: left; border: 0; border-radius: 0; padding: 4px 10px;
   background: var(--mark); color: var(--bad); font-size: 13px; border-bottom: 1px solid var(--line) }
-.problem small { font-family: var(--mono); opacity: .8 }
+.problem small { font-family: var(--mono) }
 .empty { color: var(--soft); padding: 24px 8px; text-align: center; line-height: 2 }
+.start { max-width: 40rem; margin: 0 auto }
+.start pre { overflow-x: auto; background: var(--bg); border: 1px solid var(--line); border-radius: 8px;
+  padding: 8px 12px; margin: 0 0 .6rem }
 .dot.live { background: var(--ok); animation: pulse 1.6s infinite }
 @keyframes pulse { 50% { opacity: .35 } }
 @media (prefers-reduced-motion: reduce) { .dot.live { animation: none } }
@@ -52331,13 +52339,14 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   main { flex-direction: column; overflow: auto }
   #left, #right, #docs { width: auto !important; flex: none; min-height: 70vh; border-left: 0;
     border-top: 1px solid var(--line) }
-  .grip:not(.flat), header kbd { display: none }
+  .grip:not(.flat), header kbd, #hint { display: none }
 }
 """
 
 EXPLORER_BODY = r"""
 <header>
-  <h1 class="name"><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
+  <h1 class="name">aiwebengine <span>GraphQL explorer</span></h1>
+  <a href="engine" class="small">Dashboard</a>
   <button id="run" class="main" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
   <button id="tidy" title="Format the document (Shift+Alt+F)">Format</button>
   <button id="share" title="Copy a link to this document">Share</button>
@@ -52345,13 +52354,14 @@ EXPLORER_BODY = r"""
   <span id="state" role="status" aria-live="polite"></span>
   <button id="reload" class="quiet" title="Read the schema again"
     aria-label="Read the schema again">↻</button>
-  <button id="theme" class="quiet" title="Light or dark"
-    aria-label="Switch between light and dark">◐</button>
   <button id="toggle-docs" aria-expanded="true"
     title="Show or hide the schema (Ctrl+K to search)">Schema</button>
 </header>
 <main>
   <section id="left" aria-label="Document">
+    <div class="bar"><div class="tabs" id="tabs" role="tablist" aria-label="Documents"></div>
+      <button class="quiet" id="add-tab" title="New tab" aria-label="New tab">+</button><span style="flex:1"></span>
+      <button class="quiet" id="close-tab" title="Close this tab" aria-label="Close this tab">×</button></div>
     <div class="editor" id="query-editor">
       <div class="gutter" aria-hidden="true"></div>
       <div class="code"><pre aria-hidden="true"></pre><textarea id="query" spellcheck="false"
@@ -52361,13 +52371,19 @@ EXPLORER_BODY = r"""
       <ul id="popup" role="listbox" aria-label="Completions" hidden></ul>
     </div>
     <div class="grip flat" id="grip-below" role="separator" aria-orientation="horizontal" tabindex="0"
-      aria-label="Height of the variables"></div>
+      aria-valuenow="30" aria-label="Height of the variables"></div>
     <div id="below">
-      <div class="bar" role="tablist">
-        <button role="tab" id="tab-variables" aria-selected="true"
-          aria-controls="variables-pane">Variables</button>
-        <button role="tab" id="tab-metadata" aria-selected="false" aria-controls="metadata"
-          tabindex="-1">Metadata</button>
+      <div class="bar">
+        <div class="tabs" role="tablist" aria-label="What goes with the document">
+          <button role="tab" id="tab-variables" aria-selected="true"
+            aria-controls="variables-pane">Variables</button>
+          <button role="tab" id="tab-headers" aria-selected="false" aria-controls="headers"
+            tabindex="-1">Headers</button>
+          <button role="tab" id="tab-metadata" aria-selected="false" aria-controls="metadata"
+            tabindex="-1">Metadata</button>
+          <button role="tab" id="tab-history" aria-selected="false" aria-controls="history"
+            tabindex="-1">History</button>
+        </div>
         <span style="flex:1"></span>
         <span id="hint" style="font-size:12px"><kbd>Ctrl+Space</kbd> complete
         · <kbd>Esc</kbd> <kbd>Tab</kbd> leave the editor</span>
@@ -52378,23 +52394,27 @@ EXPLORER_BODY = r"""
             spellcheck="false" wrap="off"
             aria-label="Variables as JSON" placeholder="{ &quot;id&quot;: 1 }"></textarea></div></div>
       </div>
-      <div class="pane" id="metadata" role="tabpanel" aria-labelledby="tab-metadata" hidden>
+      <div class="pane pairs" id="headers" role="tabpanel" aria-labelledby="tab-headers" hidden>
+        <p>Sent with each operation of this tab. The browser forgets them when its window is closed.</p>
+        <div class="list"></div>
+        <button class="add">+ Add</button>
+      </div>
+      <div class="pane pairs" id="metadata" role="tabpanel" aria-labelledby="tab-metadata" hidden>
         <p>Sent with subscriptions as query parameters. Broadcasts with a filter reach the connections whose
         metadata match.</p>
-        <div id="pairs"></div>
-        <button id="add-pair">+ Add</button>
+        <div class="list"></div>
+        <button class="add">+ Add</button>
       </div>
+      <div class="pane" id="history" role="tabpanel" aria-labelledby="tab-history" tabindex="0" hidden></div>
     </div>
   </section>
   <div class="grip" id="grip-left" role="separator" aria-orientation="vertical" tabindex="0"
-    aria-label="Width of the document"></div>
+    aria-valuenow="46" aria-label="Width of the document"></div>
   <section id="right" aria-label="Result">
-    <div class="bar"><span class="dot" id="dot"></span><span id="summary">Result</span>
-      <span style="flex:1"></span><button class="quiet" id="clear">Clear</button></div>
-    <div id="results" tabindex="0" aria-label="Results" role="log"><div class="empty">
-      <kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the operation<br><kbd>Ctrl</kbd> <kbd>Space</kbd> completes<br>
-      <kbd>Ctrl</kbd> <kbd>K</kbd> searches the schema<br><kbd>Shift</kbd> <kbd>Alt</kbd> <kbd>F</kbd> formats
-    </div></div>
+    <div class="bar"><span class="dot" id="dot"></span><span id="summary" role="status">Result</span>
+      <span style="flex:1"></span><button id="stop" hidden>■ Stop</button>
+      <button class="quiet" id="clear">Clear</button></div>
+    <div id="results"></div>
   </section>
   <section id="docs" aria-label="Schema">
     <div class="bar"><input id="search" type="search" placeholder="Search the schema"
@@ -52824,19 +52844,33 @@ query.area.addEventListener("click", hidePopup);
 # -- GraphQL explorer: running, formatting -----------------------------------------------
 
 EXPLORER_RUNNING = r'''
-const results = $("results");
-let running = null;         // AbortController of the request under way
-const MAX_EVENTS = 500;
+const MAX_EVENTS = 500, MAX_LIVE = 5;
 
-function state(text, live) {
-  $("summary").textContent = text;
-  $("dot").className = "dot" + (live ? " live" : "");
-  $("run").classList.toggle("live", Boolean(running));
-  $("run").textContent = running ? "■ Stop" : "▶ Run";
+// What belongs to one document. `busy` is the AbortController of its query or mutation, `live` that of its
+// subscription: each may be under way while the other is.
+let tabs = [], tab = null;
+function newTab(facts = {}) {
+  return { query: "", variables: "", headers: [], metadata: [], ...facts, summary: "Result", marks: [],
+    busy: null, live: null,
+    box: el("div", { class: "results", tabindex: "0", role: "log", "aria-label": "Results" }) };
+}
+const isLive = (one) => Boolean(one.busy || one.live);
+
+function say(one, text = one.summary) {
+  one.summary = text;
+  if (one === tab) showState();
+  drawTabs();
+}
+function showState() {
+  setText($("summary"), tab.summary);
+  $("dot").className = "dot" + (isLive(tab) ? " live" : "");
+  $("run").classList.toggle("live", Boolean(tab.busy));
+  setText($("run"), tab.busy ? "■ Stop" : "▶ Run");
+  $("stop").hidden = !tab.live;
 }
 const stamp = () => clock(now(), true);
 
-function card(title, text, right) {
+function card(one, title, text, right) {
   let value, pretty = text, errors = [];
   try {
     value = JSON.parse(text);
@@ -52854,12 +52888,17 @@ function card(title, text, right) {
   const shown = el("pre");
   shown.innerHTML = paintJson(pretty);
   node.append(shown);
-  const follows = results.scrollHeight - results.scrollTop - results.clientHeight < 60;
-  results.append(node);
-  while (results.children.length > MAX_EVENTS) results.firstChild.remove();
-  if (follows) results.scrollTop = results.scrollHeight;
+  one.box.querySelector(".empty")?.remove();
+  const follows = one.box.scrollHeight - one.box.scrollTop - one.box.clientHeight < 60;
+  one.box.append(node);
+  while (one.box.children.length > MAX_EVENTS) one.box.firstChild.remove();
+  if (follows) one.box.scrollTop = one.box.scrollHeight;
   const lines = errors.flatMap((error) => (error.locations || []).map((place) => place.line));
-  if (lines.length) query.mark(lines);
+  if (lines.length) mark(one, lines);
+}
+function mark(one, lines) {
+  one.marks = lines;
+  if (one === tab) query.mark(lines);
 }
 
 function operationAtCursor() {
@@ -52868,81 +52907,100 @@ function operationAtCursor() {
   return before[before.length - 1] || operations[0] || { kind: "query", name: null };
 }
 
+// Runs the operation at the cursor. A subscription of this tab goes on beside a query or mutation; another
+// subscription takes its place.
 async function run() {
-  if (running) { running.abort(); return; }
+  if (tab.busy) { tab.busy.abort(); return; }
   hidePopup();
-  const operation = operationAtCursor();
-  const request = { query: query.value };
+  keepTab();
+  const one = tab, operation = operationAtCursor(), request = { query: one.query };
   if (operation.name) request.operationName = operation.name;
-  const given = variables.value.trim();
-  results.replaceChildren();
-  query.mark([]);
-  if (given) {
-    try { request.variables = JSON.parse(given); } catch (error) {
-      openTab("variables");
-      return card("Variables", "The variables are not JSON: " + error.message, "");
-    }
-  }
-  const control = running = new AbortController();
-  remember();
+  const given = one.variables.trim();
+  if (!one.live || operation.kind === "subscription") one.box.replaceChildren();
+  mark(one, []);
+  let headers;
   try {
-    if (operation.kind === "subscription") await subscribe(request, control);
-    else await ask(request, control);
+    if (given) request.variables = JSON.parse(given);
   } catch (error) {
-    if (error.name === "AbortError") state($("summary").textContent.replace(/^(Subscribed since|Running…)/,
-      "Stopped. $&"));
-    else {
-      card("Failed", "The server could not be reached: " + error.message, stamp());
-      state("Failed");
+    openTab("variables");
+    return card(one, "Variables", "The variables are not JSON: " + error.message, "");
+  }
+  try {
+    headers = new Headers(one.headers.filter(([name]) => name));
+  } catch (error) {
+    openTab("headers");
+    return card(one, "Headers", "A header cannot be sent: its name may have letters, digits and -, its value"
+      + " no line breaks.", "");
+  }
+  headers.set("Content-Type", "application/json");
+  remember();
+  addHistory(one, operation);
+  const kind = operation.kind === "subscription" ? "live" : "busy";
+  one.live && kind === "live" && one.live.abort();
+  const control = one[kind] = new AbortController();
+  try {
+    if (kind === "live") await subscribe(one, request, headers, control);
+    else await ask(one, request, headers, control, operation);
+  } catch (error) {
+    if (error.name === "AbortError") {
+      if (one[kind] === control) say(one, one.summary.replace(/^(Subscribed since|Running…)/, "Stopped. $&"));
+    } else {
+      card(one, "Failed", "The server could not be reached: " + error.message, stamp());
+      say(one, "Failed");
     }
   }
-  if (running === control) running = null;
-  state($("summary").textContent);
+  if (one[kind] === control) one[kind] = null;
+  say(one);
 }
 
-async function ask(request, control) {
-  state("Running…", true);
+async function ask(one, request, headers, control, { kind, name }) {
+  const before = one.summary;
+  say(one, one.live ? before : "Running…");
   const began = performance.now();
+  headers.set("Accept", "application/graphql-response+json, application/json;q=0.9");
   const response = await fetch(endpoint,
-    { method: "POST", signal: control.signal, body: JSON.stringify(request),
-    headers: { "Content-Type": "application/json",
-      Accept: "application/graphql-response+json, application/json;q=0.9" } });
+    { method: "POST", signal: control.signal, body: JSON.stringify(request), headers });
   const text = await response.text();
   const took = (performance.now() - began).toFixed(0) + " ms";
-  running = null;
-  state(`${response.status} ${response.statusText} · ${took} · ${bytes(new Blob([text]).size)}`);
-  card(`${response.status}`, text, stamp());
-  results.scrollTop = 0;
+  one.busy = null;
+  const facts = `${response.status} ${response.statusText} · ${took} · ${bytes(new Blob([text]).size)}`;
+  if (!one.live) say(one, facts);
+  card(one, one.live ? `${response.status} ${kind} ${name ?? ""}` : String(response.status), text, stamp());
+  if (!one.live) one.box.scrollTop = 0;
 }
 
-async function subscribe(request, control) {
-  const pairs = new URLSearchParams(metadata().filter(([key]) => key));
+async function subscribe(one, request, headers, control) {
+  if (tabs.filter((other) => other.live).length > MAX_LIVE) {
+    return card(one, "Not started", MAX_LIVE + " subscriptions are open, and a browser opens six connections to"
+      + " one server. Stop one in its tab first.", stamp());
+  }
+  const pairs = new URLSearchParams(one.metadata.filter(([key]) => key));
   const suffix = String(pairs) ? "?" + pairs : "";
-  state("Subscribing…", true);
-  const response = await fetch(endpoint + "/sse" + suffix, { method: "POST", signal: control.signal,
-    headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
-      body: JSON.stringify(request) });
+  say(one, "Subscribing…");
+  headers.set("Accept", "text/event-stream");
+  const response = await fetch(endpoint + "/sse" + suffix, { method: "POST", signal: control.signal, headers,
+    body: JSON.stringify(request) });
   if (!(response.headers.get("content-type") || "").startsWith("text/event-stream")) {
-    running = null;
-    state(`${response.status} ${response.statusText}`);
-    return card(String(response.status), await response.text(), stamp());
+    const text = await response.text();
+    one.live = null;
+    say(one, `${response.status} ${response.statusText}`);
+    return card(one, String(response.status), text, stamp());
   }
   let count = 0;
   const since = now();
   const counted = () => `${count} event${count === 1 ? "" : "s"}`;
-  const live = () => state(`Subscribed since ${clock(since)} · ${counted()}`, true);
+  const live = () => say(one, `Subscribed since ${clock(since)} · ${counted()}`);
   live();
-  results.append(el("div", { class: "empty", text: "Waiting for events…" }));
+  one.box.append(el("div", { class: "empty", text: "Waiting for events…" }));
   for await (const event of events(response.body)) {
-    if (results.querySelector(".empty")) results.replaceChildren();
     if (event.type === "complete") break;
     if (event.data === "") continue;
     count += 1;
-    card("#" + count + (event.type === "gap" ? " gap" : ""), event.data, stamp());
+    card(one, "#" + count + (event.type === "gap" ? " gap" : ""), event.data, stamp());
     live();
   }
-  running = null;
-  state(`Ended at ${clock(now())} · ${counted()}`);
+  one.live = null;
+  say(one, `Ended at ${clock(now())} · ${counted()}`);
 }
 
 // The lines of an event stream as events { type, data }.
@@ -53062,9 +53120,34 @@ async function loadSchema() {
     $("state").textContent = "The schema could not be read: " + error.message;
   }
   query.refresh();
-  if (!query.value.trim()) query.value = welcome();
+  if (!query.value.trim() || query.value === EMPTY) query.value = welcome();
+  for (const one of tabs) showStart(one);
+  drawTabs();
   browse(trail.length ? trail[trail.length - 1] : null, true);
 }
+
+const hasFields = () => ["query", "mutation", "subscription"].some((kind) =>
+  schema?.types.get(schema[kind])?.fields?.some(({ name }) => name !== "_empty"));
+const EMPTY = "# There is no schema yet.\n";
+const FIRST = `graphQLRegistry.registerQuery("hello", "hello(name: String!): String!",
+  ({ args }) => "Hello " + args.name);`;
+// What a result that is not there yet says: how to make a schema, or which keys help.
+function startNodes() {
+  if (schema && !hasFields()) return [el("div", { class: "start" }, el("h2", { text: "No schema yet" }),
+    el("p", { text: "A script makes one. Save this as hello.js in the folder of your scripts:" }),
+    el("pre", { text: FIRST }),
+    el("p", {}, "Then this page reads the schema when you come back to it. If a script should have made one, ",
+      el("a", { href: "engine", text: "the dashboard" }), " says what is wrong with it."))];
+  const keys = [["Ctrl Enter", "runs the operation"], ["Ctrl Space", "completes"],
+    ["Ctrl K", "searches the schema"], ["Shift Alt F", "formats"]];
+  return [el("div", { class: "empty" }, ...keys.flatMap(([names, what]) =>
+    [...names.split(" ").flatMap((name) => [el("kbd", { text: name }), " "]), what, el("br")]))];
+}
+function showStart(one) {
+  if (!one.box.querySelector(".card")) one.box.replaceChildren(...startNodes());
+}
+// Whoever has written a script meanwhile finds its fields here.
+addEventListener("focus", () => { if (schema && !hasFields()) loadSchema(); });
 
 let trail = [];
 const docs = $("docs-body");
@@ -53133,6 +53216,7 @@ function browse(name, same) {
   part("Possible types", plain(type.possibleTypes));
 }
 function overview() {
+  if (!hasFields()) return docs.append(...startNodes());
   docs.append(el("h2", { text: "Schema" }), el("p", { text: schema.description || "" }));
   for (const kind of ["query", "mutation", "subscription"]) {
     const type = schema.types.get(schema[kind]);
@@ -53212,6 +53296,7 @@ function sample(ref) {
   return { Int: 1, Float: 1, Boolean: true, ID: "1" }[ref.name] ?? (type && type.inputFields ? {} : "");
 }
 function welcome() {
+  if (schema && !hasFields()) return EMPTY;
   const lines = "# Ctrl+Enter runs the operation at the cursor, Ctrl+Space completes.\n";
   const type = schema && schema.types.get(schema.query);
   const first = type && type.fields.find((field) => !field.args.some((item) => item.type.kind === "NON_NULL"))
@@ -53219,65 +53304,200 @@ function welcome() {
   return lines + (first ? "\n" + draft("query", first) : "\n{\n  __typename\n}\n");
 }
 
-// -- metadata, tabs, sharing, theme, sizes --
+// -- documents in tabs --
 
-function metadata() {
-  return [...$("pairs").children].map((row) =>
-    [...row.querySelectorAll("input")].map((input) => input.value));
+// What a document is called: its first named operation, or its first field.
+function labelOf(text) {
+  const { operations, solid } = analyse(text);
+  return operations.find(({ name }) => name)?.name ?? solid.find(({ style }) => /^field/.test(style))?.text
+    ?? "New";
 }
-function addPair(key = "", value = "") {
+function drawTabs() {
+  const shown = tabs.map((one) => [labelOf(one === tab ? query.value : one.query), isLive(one), one === tab]);
+  const text = JSON.stringify(shown);
+  if ($("tabs").shown === text) return;
+  $("tabs").shown = text;
+  const focused = $("tabs").contains(document.activeElement);
+  $("tabs").replaceChildren(...shown.map(([label, live, open], index) => el("button", { role: "tab", text: label,
+    "aria-selected": String(open), tabindex: open ? "0" : "-1", title: label + (live ? " (running)" : ""),
+    "aria-controls": "query-editor", onclick: () => showTab(tabs[index]) })));
+  shown.forEach(([, live], index) =>
+    live && $("tabs").children[index].prepend(el("span", { class: "dot live" })));
+  if (focused) $("tabs").querySelector("[aria-selected=true]").focus();
+  $("close-tab").disabled = tabs.length < 2;
+}
+// The editors' texts are the open tab's.
+function keepTab() {
+  Object.assign(tab, { query: query.value, variables: variables.value, headers: pairsOf("headers"),
+    metadata: pairsOf("metadata") });
+}
+function showTab(one) {
+  if (tab) keepTab();
+  tab = one;
+  query.value = one.query;
+  variables.value = one.variables;
+  for (const kind of ["headers", "metadata"]) setPairs(kind, one[kind]);
+  query.mark(one.marks);
+  $("results").replaceChildren(one.box);
+  showState();
+  drawTabs();
+  remember();
+}
+function fillTab(one, facts) {
+  if (tab && tab !== one) keepTab();
+  tab = null;
+  showTab(Object.assign(one, facts));
+}
+function addTab(facts) {
+  const one = newTab(facts);
+  tabs.push(one);
+  showTab(one);
+  showStart(one);
+  return one;
+}
+function closeTab() {
+  if (tabs.length < 2) return;
+  const index = tabs.indexOf(tab);
+  tab.busy?.abort();
+  tab.live?.abort();
+  tabs.splice(index, 1);
+  tab = null;
+  showTab(tabs[Math.max(0, index - 1)]);
+}
+$("add-tab").addEventListener("click", () => { addTab({ query: schema ? welcome() : "" }); query.area.focus(); });
+$("close-tab").addEventListener("click", closeTab);
+$("tabs").addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (step) showTab(tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length]);
+  else if (event.key === "Delete") closeTab();
+});
+
+// -- what goes with a document: variables, headers, metadata; what was run --
+
+const pairsOf = (kind) => [...$(kind).querySelector(".list").children].map((row) =>
+  [...row.querySelectorAll("input")].map((input) => input.value));
+function setPairs(kind, pairs) {
+  $(kind).querySelector(".list").replaceChildren();
+  for (const [key, value] of pairs) addPair(kind, key, value);
+  if (!$(kind).hidden && !pairs.length) addPair(kind);
+}
+function addPair(kind, key = "", value = "") {
+  const [first, second] = kind === "headers" ? ["name", "value"] : ["key", "value"];
+  const what = kind === "headers" ? "Header " : "Metadata ";
   const field = (label, value) => el("input", { class: "code", type: "text", value, placeholder: label,
-    spellcheck: "false", "aria-label": "Metadata " + label, oninput: remember });
+    spellcheck: "false", autocomplete: "off", "aria-label": what + label, oninput: remember });
   const drop = el("button", { text: "×", title: "Remove", "aria-label": "Remove this pair",
     onclick: () => { row.remove(); remember(); } });
-  const row = el("div", { class: "pair" }, field("key", key), field("value", value), drop);
-  $("pairs").append(row);
+  const row = el("div", { class: "pair" }, field(first, key), field(second, value), drop);
+  $(kind).querySelector(".list").append(row);
   return row;
 }
+const PANES = { variables: "variables-pane", headers: "headers", metadata: "metadata", history: "history" };
 function openTab(name) {
-  for (const [tab, pane] of [["variables", "variables-pane"], ["metadata", "metadata"]]) {
-    $("tab-" + tab).setAttribute("aria-selected", String(tab === name));
-    $("tab-" + tab).tabIndex = tab === name ? 0 : -1;
-    $(pane).hidden = tab !== name;
+  for (const [other, pane] of Object.entries(PANES)) {
+    $("tab-" + other).setAttribute("aria-selected", String(other === name));
+    $("tab-" + other).tabIndex = other === name ? 0 : -1;
+    $(pane).hidden = other !== name;
   }
-  if (name === "metadata" && !$("pairs").children.length) addPair();
+  if ((name === "metadata" || name === "headers") && !pairsOf(name).length) addPair(name);
   if (name === "variables") variables.refresh();
+  if (name === "history") drawHistory();
 }
-for (const name of ["variables", "metadata"]) {
+for (const [index, name] of Object.keys(PANES).entries()) {
   $("tab-" + name).addEventListener("click", () => openTab(name));
   $("tab-" + name).addEventListener("keydown", (event) => {
-    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-    const other = name === "variables" ? "metadata" : "variables";
+    const step = { ArrowLeft: 3, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    const other = Object.keys(PANES)[(index + step) % 4];
     openTab(other);
     $("tab-" + other).focus();
   });
 }
-$("add-pair").addEventListener("click", () => addPair().querySelector("input").focus());
+for (const kind of ["headers", "metadata"]) {
+  $(kind).querySelector(".add").addEventListener("click", () => addPair(kind).querySelector("input").focus());
+}
+
+// Kept by the browser; null in a private window, or where somebody has changed it.
+function stored(place, key) {
+  try { return JSON.parse(place().getItem(key)); } catch { return null; }
+}
+function store(place, key, value) {
+  try { place().setItem(key, JSON.stringify(value)); } catch { /* a private window, or it is full */ }
+}
+const local = () => localStorage, session = () => sessionStorage;
+const KEPT_RUNS = 50;
+let runs = stored(local, "graphql-history");
+if (!Array.isArray(runs)) runs = [];
+// Headers are not among what is kept: they are where secrets are.
+function addHistory({ query, variables, metadata }, { kind, name }) {
+  const run = { query, variables, metadata };
+  runs = runs.filter((other) => other.query !== query || other.variables !== variables
+    || JSON.stringify(other.metadata) !== JSON.stringify(metadata));
+  runs.unshift({ ...run, time: now(), label: kind + " " + (name ?? labelOf(query)) });
+  runs.length = Math.min(runs.length, KEPT_RUNS);
+  store(local, "graphql-history", runs);
+  if (!$("history").hidden) drawHistory();
+}
+function drawHistory() {
+  const open = ({ query: text, variables, metadata }) => {
+    const one = tabs.find((other) => (other === tab ? query.value : other.query) === text);
+    if (one) fillTab(one, { variables, metadata });
+    else addTab({ query: text, variables, metadata });
+  };
+  $("history").replaceChildren(...runs.map((run) => el("button", { class: "link", title: run.query,
+    onclick: () => open(run) }, el("time", { text: new Date(run.time * 1000).toLocaleString("en", {
+      dateStyle: "short", timeStyle: "medium", hourCycle: "h23" }) }), run.label)));
+  if (!runs.length) $("history").append(el("p", { text: "Nothing was run yet. What you run is kept here." }));
+  else $("history").append(el("button", { text: "Forget all", onclick: () => {
+    runs = [];
+    store(local, "graphql-history", runs);
+    drawHistory();
+  } }));
+}
 
 function parameters() {
   const result = new URLSearchParams({ query: query.value });
   if (variables.value.trim()) result.set("variables", variables.value);
-  const pairs = metadata().filter(([key]) => key);
+  const pairs = pairsOf("metadata").filter(([key]) => key);
   if (pairs.length) result.set("metadata", new URLSearchParams(pairs).toString());
   return result;
 }
 function remember() {
-  try { localStorage.setItem("graphql-explorer", parameters().toString()); } catch { /* private window */ }
+  if (!tab) return;
+  keepTab();
+  store(local, "graphql-explorer", { at: tabs.indexOf(tab),
+    tabs: tabs.map(({ query, variables, metadata }) => ({ query, variables, metadata })) });
+  store(session, "graphql-headers", tabs.map(({ headers }) => headers));
+  drawTabs();
 }
+const isPairs = (value) => Array.isArray(value) && value.every(Array.isArray) ? value : [];
 function restore() {
-  let stored = "";
-  try { stored = localStorage.getItem("graphql-explorer") || ""; } catch { /* private window */ }
-  const source = [location.hash.slice(1), location.search.slice(1),
-    stored].map((text) => new URLSearchParams(text))
-    .find((item) => item.get("query"));
-  if (source) {
-    query.value = source.get("query");
-    variables.value = source.get("variables") || "";
-    for (const [key, value] of new URLSearchParams(source.get("metadata") || "")) addPair(key, value);
+  const kept = stored(local, "graphql-explorer"), headers = stored(session, "graphql-headers");
+  const list = Array.isArray(kept?.tabs) ? kept.tabs : [];
+  for (const [index, { query, variables, metadata }] of list.entries()) {
+    tabs.push(newTab({ query: String(query ?? ""), variables: String(variables ?? ""),
+      metadata: isPairs(metadata), headers: isPairs(headers?.[index]) }));
   }
-  query.refresh();
-  variables.refresh();
+  if (!openLink()) {
+    if (tabs.length) showTab(tabs[kept.at] ?? tabs[0]);
+    else addTab();
+  }
 }
+// A document in the address becomes a tab, unless it is in one.
+function openLink() {
+  const link = [location.hash.slice(1), location.search.slice(1)].map((text) => new URLSearchParams(text))
+    .find((item) => item.get("query"));
+  if (!link) return false;
+  const text = link.get("query"), facts = { query: text, variables: link.get("variables") || "",
+    metadata: [...new URLSearchParams(link.get("metadata") || "")] };
+  const one = tabs.find((other) => other.query === text);
+  if (one) fillTab(one, facts);
+  else addTab(facts);
+  return true;
+}
+
+// -- sharing, sizes --
+
 async function share() {
   const url = new URL(endpoint, location.href);
   url.hash = parameters().toString();
@@ -53293,29 +53513,16 @@ function toast(text) {
   clearTimeout(toast.timer);
   toast.timer = setTimeout(() => $("toast").classList.remove("shown"), 2200);
 }
-// The system's scheme, until somebody wants the other one; that is kept until the system's is wanted again.
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const systemTheme = () => dark.matches ? "dark" : "light";
-function theme(name) {
-  try {
-    if (name === systemTheme()) localStorage.removeItem("graphql-theme");
-    else localStorage.setItem("graphql-theme", name);
-  } catch { /* private window */ }
-  document.documentElement.dataset.theme = name;
-}
-function followTheme() {
-  let stored = null;
-  try { stored = localStorage.getItem("graphql-theme"); } catch { /* private window */ }
-  document.documentElement.dataset.theme = stored || systemTheme();
-}
-dark.addEventListener("change", followTheme);
-function grip(id, change) {
+// A bar between two parts: `change(place)` moves it; `share()` is the part before it, in percent.
+function grip(id, change, share) {
   const node = $(id), flat = node.classList.contains("flat");
+  const tell = () => node.setAttribute("aria-valuenow", String(Math.round(share())));
+  const move = (place) => { change(place); tell(); };
   node.addEventListener("pointerdown", (event) => {
     node.setPointerCapture(event.pointerId);
-    const move = (now) => change(flat ? now.clientY : now.clientX);
-    node.addEventListener("pointermove", move);
-    node.addEventListener("pointerup", () => node.removeEventListener("pointermove", move), { once: true });
+    const follow = (now) => move(flat ? now.clientY : now.clientX);
+    node.addEventListener("pointermove", follow);
+    node.addEventListener("pointerup", () => node.removeEventListener("pointermove", follow), { once: true });
     event.preventDefault();
   });
   node.addEventListener("keydown", (event) => {
@@ -53323,14 +53530,16 @@ function grip(id, change) {
     if (!step) return;
     event.preventDefault();
     const box = node.getBoundingClientRect();
-    change((flat ? box.top : box.left) + step);
+    move((flat ? box.top : box.left) + step);
   });
+  tell();
 }
-grip("grip-left", (x) => { $("left").style.width = Math.max(220, Math.min(x, innerWidth - 260)) + "px"; });
+grip("grip-left", (x) => { $("left").style.width = Math.max(220, Math.min(x, innerWidth - 260)) + "px"; },
+  () => 100 * $("left").offsetWidth / innerWidth);
 grip("grip-below", (y) => {
   const box = $("left").getBoundingClientRect();
   $("below").style.height = Math.max(37, Math.min(box.bottom - y, box.height - 90)) + "px";
-});
+}, () => 100 - 100 * $("below").offsetHeight / $("left").offsetHeight);
 function toggleDocs(shown = $("docs").hidden) {
   $("docs").hidden = !shown;
   $("toggle-docs").setAttribute("aria-expanded", String(shown));
@@ -53341,10 +53550,9 @@ $("tidy").addEventListener("click", tidy);
 $("share").addEventListener("click", share);
 $("reload").addEventListener("click",
   async () => { await loadSchema(); toast("The schema was read again."); });
-$("theme").addEventListener("click",
-  () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 $("toggle-docs").addEventListener("click", () => toggleDocs());
-$("clear").addEventListener("click", () => { results.replaceChildren(); query.mark([]); });
+$("clear").addEventListener("click", () => { tab.box.replaceChildren(); mark(tab, []); });
+$("stop").addEventListener("click", () => tab.live?.abort());
 variables.area.addEventListener("input", remember);
 document.addEventListener("keydown", (event) => {
   const control = event.ctrlKey || event.metaKey;
@@ -53354,10 +53562,8 @@ document.addEventListener("keydown", (event) => {
   } else if (event.shiftKey && event.altKey && event.code === "KeyF") { event.preventDefault(); tidy(); }
   else if (event.key === "Escape" && event.target === $("search")) query.area.focus();
 });
-addEventListener("hashchange", () =>
-  { if (location.hash.length > 1) { $("pairs").replaceChildren(); restore(); } });
+addEventListener("hashchange", openLink);
 
-followTheme();
 restore();
 if (innerWidth < 1000) toggleDocs(false);
 loadSchema();

@@ -19432,19 +19432,6 @@ class GraphQLExamplesInTheBrowser(ExamplesInTheBrowser):
             self.assertFalse(set(on) & set(off), scheme)
             self.assertEqual(page.evaluate("getComputedStyle(document.querySelector('#advance')).borderColor"), off[0])
 
-    def test_the_explorer_follows_the_systems_scheme(self):
-        page = self.page("/graphql")
-        def shown(scheme):
-            page.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
-            return page.evaluate("new Promise(done => requestAnimationFrame(() => setTimeout(() =>"
-                                 " done(document.documentElement.dataset.theme), 20)))")
-        self.addCleanup(page.evaluate, "localStorage.clear()")
-        self.assertEqual([shown(scheme) for scheme in ("dark", "light", "dark")], ["dark", "light", "dark"])
-        page.click("#theme")
-        self.assertEqual([shown(scheme) for scheme in ("dark", "light", "dark")], ["light"] * 3, "somebody's wish is kept")
-        page.click("#theme")
-        self.assertEqual([shown(scheme) for scheme in ("dark", "light", "dark")], ["dark", "light", "dark"])
-
     def test_an_unknown_order_is_said_so(self):
         page = self.page("/orders.html")
         page.type("#number", "7")
@@ -19668,6 +19655,170 @@ class LivePagesInTheBrowser(LiveCase):
         self.server.start()
         self.addCleanup(self.server.stop)
         page.wait_for("document.querySelector('h1')?.innerText === 'Two'", 20)
+
+
+@unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
+class ExplorerInTheBrowser(ServerCase):
+    takes = 10
+    TICKS = """
+      let count = 0;
+      graphQLRegistry.registerQuery("count", "count: Int!", () => count);
+      graphQLRegistry.registerQuery("who", "who: String", ({ request }) => request.headers["x-who"]);
+      graphQLRegistry.registerMutation("tick", "tick(by: Int = 1): Int!", ({ args }) => {
+        graphQLRegistry.sendSubscriptionMessage("ticks", count += args.by);
+        return count;
+      });
+      graphQLRegistry.registerSubscription("ticks", "ticks: Int!", () => null);
+    """
+
+    @classmethod
+    def setUpClass(cls):
+        cls.browser = Browser().__enter__()
+        cls.addClassCleanup(cls.browser.__exit__, None, None, None)
+
+    def open(self, files=TICKS, **options):
+        self.serve(files, **options)
+        page = self.browser.page(self.server.url + "/graphql")
+        self.addCleanup(page.close)
+        page.wait_for("!!schema && !!document.querySelector('#tabs [role=tab]')")
+        return page
+
+    def run_document(self, page, text, at=None):
+        page.type("#query", text)
+        caret = 0 if at is None else text.index(at)
+        page.evaluate(f"query.area.setSelectionRange({caret}, {caret}), document.querySelector('#run').click()")
+
+    def see(self, page, text, selector="#results"):
+        page.wait_for(f"document.querySelector({json.dumps(selector)}).innerText.includes({json.dumps(text)})")
+
+    def labels(self, page):
+        return page.evaluate("[...document.querySelectorAll('#tabs [role=tab]')].map(tab => tab.innerText)")
+
+    def test_a_mutation_runs_while_a_subscription_goes_on(self):
+        page = self.open()
+        document = "subscription Live { ticks } mutation More { tick(by: 5) }"
+        self.run_document(page, document)
+        self.see(page, "Subscribed since", "#summary")
+        for count in 1, 2:
+            self.run_document(page, document, "mutation")
+            self.see(page, f'"tick": {5 * count}')
+            self.see(page, f'"ticks": {5 * count}')
+            self.see(page, f"{count} event", "#summary")
+        self.assertEqual(page.text("#run"), "▶ Run")
+        page.click("#stop")
+        self.see(page, "Stopped. Subscribed since", "#summary")
+        page.wait_for("document.querySelector('#stop').hidden")
+        self.eventually(lambda: self.server.app.stream_connections == 0)
+        self.assertEqual(page.problems(), [])
+
+    def test_each_tab_has_its_document_and_its_results(self):
+        page = self.open()
+        self.run_document(page, "subscription Live { ticks }")
+        self.see(page, "Subscribed since", "#summary")
+        page.click("#add-tab")
+        page.type("#variables", '{"n": 7}')
+        self.run_document(page, "mutation More($n: Int) { tick(by: $n) }")
+        self.see(page, '"tick": 7')
+        self.assertNotIn("ticks", page.text("#results"))
+        self.assertEqual(self.labels(page), ["Live", "More"])
+        page.click("#tabs [role=tab]")
+        self.see(page, '"ticks": 7')
+        self.assertEqual(page.evaluate("[query.value, variables.value]"), ["subscription Live { ticks }", ""])
+        page.goto(self.server.url + "/graphql")
+        page.wait_for("document.querySelectorAll('#tabs [role=tab]').length === 2")
+        self.assertEqual(self.labels(page), ["Live", "More"], "the browser keeps them")
+        page.evaluate("document.querySelectorAll('#tabs [role=tab]')[1].click()")
+        self.assertEqual(page.evaluate("variables.value"), '{"n": 7}')
+        page.click("#close-tab")
+        self.assertEqual(self.labels(page), ["Live"])
+        self.assertTrue(page.evaluate("document.querySelector('#close-tab').disabled"))
+
+    def test_a_subscription_of_a_closed_tab_ends(self):
+        page = self.open()
+        page.click("#add-tab")
+        self.run_document(page, "subscription Live { ticks }")
+        self.eventually(lambda: self.server.app.stream_connections == 1)
+        page.click("#close-tab")
+        self.eventually(lambda: self.server.app.stream_connections == 0)
+
+    def test_the_sixth_subscription_is_refused_because_it_would_leave_no_connection(self):
+        page = self.open()
+        for count in range(1, 6):
+            self.run_document(page, f"subscription Live{count} {{ ticks }}")
+            self.see(page, "Subscribed since", "#summary")
+            page.click("#add-tab")
+        self.run_document(page, "subscription Six { ticks }")
+        self.see(page, "a browser opens six connections to one server")
+        self.run_document(page, "{ count }")
+        self.see(page, '"count": 0')
+
+    def test_headers_are_sent_and_not_kept_by_the_browser(self):
+        page = self.open()
+        page.click("#tab-headers")
+        page.type("#headers input:first-child", "X-Who")
+        page.type("#headers input:nth-child(2)", "secret Ada")
+        self.run_document(page, "{ who }")
+        self.see(page, "secret Ada")
+        self.assertNotIn("secret", page.evaluate("JSON.stringify({ ...localStorage })"))
+        page.goto(self.server.url + "/graphql")
+        self.run_document(page, "{ who }")
+        self.see(page, "secret Ada")
+        page.click("#tab-headers")
+        page.type("#headers input:first-child", "no name")
+        page.click("#run")
+        self.see(page, "A header cannot be sent")
+
+    def test_what_was_run_is_in_the_history(self):
+        page = self.open()
+        for text in "{ count }", "query Again { count }", "{ count }":
+            self.run_document(page, text)
+            self.see(page, '"count"')
+        page.click("#tab-history")
+        shown = "[...document.querySelectorAll('#history .link')].map(link => link.lastChild.data).join()"
+        self.assertEqual(page.evaluate(shown), "query count,query Again")
+        page.click("#history .link:nth-child(2)")
+        self.assertEqual(page.evaluate("query.value"), "query Again { count }")
+        self.assertEqual(self.labels(page), ["count", "Again"])
+        page.goto(self.server.url + "/graphql")
+        page.click("#tab-history")
+        self.assertEqual(page.evaluate(shown), "query count,query Again")
+        page.click("#history button:last-child")
+        self.assertEqual(page.text("#history"), "Nothing was run yet. What you run is kept here.")
+
+    def test_without_a_schema_it_says_how_to_make_one(self):
+        page = self.open({}, reload=True)
+        self.see(page, "No schema yet")
+        script = page.text("#results pre")
+        self.write(self.folder / "hello.js", script)
+        self.eventually(lambda: self.server.app.graphql.registrations)
+        page.evaluate("dispatchEvent(new Event('focus'))")
+        self.see(page, "hello", "#docs-body")
+        self.run_document(page, '{ hello(name: "Ada") }')
+        self.see(page, "Hello Ada")
+
+    def test_a_link_opens_beside_what_is_there(self):
+        page = self.open()
+        self.run_document(page, "query Mine { count }")
+        page.evaluate("location.hash = new URLSearchParams({ query: 'query Yours { who }', metadata: 'a=b' })")
+        page.wait_for("query.value === 'query Yours { who }'")
+        self.assertEqual(self.labels(page), ["Mine", "Yours"])
+        self.assertEqual(page.evaluate("pairsOf('metadata')"), [["a", "b"]])
+
+    def test_dashboard_and_explorer_link_each_other(self):
+        page = self.open()
+        self.assertEqual(page.evaluate("document.querySelector('header a').pathname"), "/engine")
+        page.goto(self.server.url + "/engine")
+        self.assertEqual(page.evaluate("document.querySelector('nav a[href=graphql]').pathname"), "/graphql")
+
+    def test_splitters_tell_their_place(self):
+        page = self.open()
+        page.command("Emulation.setDeviceMetricsOverride", width=1200, height=800, deviceScaleFactor=1, mobile=False)
+        for name, key in ("#grip-left", "ArrowRight"), ("#grip-below", "ArrowDown"):
+            place = f"Number(document.querySelector('{name}').ariaValueNow)"
+            before = page.evaluate(place)
+            for _ in range(2):
+                page.evaluate(f"document.querySelector('{name}').dispatchEvent(new KeyboardEvent('keydown', {{ key: '{key}' }}))")
+            self.assertTrue(0 < before < page.evaluate(place) < 100, name)
 
 
 @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
