@@ -48,29 +48,29 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      136
           Arrays                                                                         314
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,053
+     9  Conversions and operators                                                      1,051
           Numbers and text                                                               124
           Type conversion                                                                252
-          Objects                                                                        156
+          Objects                                                                        154
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      158
-    10  Code generator                                                                 4,168
+    10  Code generator                                                                 4,180
           Nodes of Python                                                                199
           Functions and their variables                                                  479
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  176
-          Expressions                                                                    247
+          Expressions                                                                    249
           Classes                                                                        182
-          Operators                                                                      428
+          Operators                                                                      434
           Assignments                                                                    339
-          Members and calls                                                              482
+          Members and calls                                                              486
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,219
+    11  Built-ins of the language                                                      9,223
           Helpers shared by the built-ins                                                 94
           Object                                                                         343
           Function                                                                       152
@@ -101,7 +101,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array                                                                          144
           Array: callbacks                                                               111
           Array: order                                                                   124
-          Array: prototype methods                                                       552
+          Array: prototype methods                                                       555
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 37
@@ -116,7 +116,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
           Promise                                                                        428
-          Generators and async functions                                                 196
+          Generators and async functions                                                 197
           Iterator helpers                                                               467
           Async functions                                                                 32
           Async generators                                                               112
@@ -146,20 +146,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,911
+    13  Intl                                                                           3,036
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       275
+          Intl (ECMA-402): locales                                                       318
           Intl.Locale                                                                    202
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              424
-          Intl.DateTimeFormat                                                            437
+          Intl.NumberFormat                                                              471
+          Intl.DateTimeFormat                                                            445
           Intl.Collator                                                                  106
-          Intl.PluralRules                                                                31
+          Intl.PluralRules                                                                57
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
-          Intl.RelativeTimeFormat                                                         72
+          Intl.RelativeTimeFormat                                                         73
     14  Functions of the web                                                           2,194
           Inspection                                                                     599
           console: formatting                                                             84
@@ -173,10 +173,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,978
+    15  Realm, jobs and timers                                                         3,981
           Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           267
-          Helpers of generated code: shortcuts                                           651
+          Helpers of generated code: one realm                                           268
+          Helpers of generated code: shortcuts                                           653
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        414
@@ -7083,7 +7083,7 @@ def ordinary_has_instance(function, value):
     """OrdinaryHasInstance (7.3.22)."""
     if not is_callable(function):
         return False
-    target = getattr(function, "bound_target", None)
+    target = None if type(function) is JSFunction else getattr(function, "bound_target", None)
     if target is not None:
         return instance_of(value, target)
     if not isinstance(value, JSObject):
@@ -7091,12 +7091,10 @@ def ordinary_has_instance(function, value):
     proto = function.get("prototype")
     if not isinstance(proto, JSObject):
         raise JSTypeError(f"Function has non-object prototype '{display(proto)}' in instanceof check")
-    value = value.get_proto()
-    while value is not None:
-        if value is proto:
-            return True
-        value = value.get_proto()
-    return False
+    while True:
+        value = value.proto if type(value) is JSObject else value.get_proto()
+        if value is None or value is proto:
+            return value is proto
 
 
 @runtime_helper
@@ -9377,6 +9375,8 @@ class ExpressionEmitter(DestructuringEmitter):
         """A Python condition for the truth of a value: Python takes NaN for true."""
         if kind == "bool" or kind == "str" or type(kind) is tuple:
             return value
+        if isinstance(value, ast.Constant):
+            return self.python("{value} and {value} == {value}", value=value)
         # Most conditions that are not known to be are booleans, too.
         value, first = self.reusable(value)
         return self.python("{first} is True or {value} and {value} == {value}", first=first, value=value)
@@ -9933,7 +9933,8 @@ class OperatorEmitter(ClassEmitter):
             b, right = self.reusable(right)
             return self.python("{left} % {b} if type({right}) is int and {b} > 0 else mod({left}, {b})",
                                left=left, right=right, b=b)
-        if operator == "%" and not (type(right_kind) is tuple and right_kind[0] > 0):
+        if operator == "%" and right_kind is not None \
+                and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
         a, first, b, second = self.pair(left, right)
         helper = self.call(_HELPERS[operator], a, b)
@@ -9950,6 +9951,8 @@ class OperatorEmitter(ClassEmitter):
             if check is not None:
                 arms.append((check, self.operate(a, operator, b)) if kind == "float" else
                             self.int_arm(check, operator, a, b, right_kind))
+        if not arms:
+            return self.call(_HELPERS[operator], left, right)
         for check, value in reversed(arms):
             helper = self.either(check, value, helper)
         return helper
@@ -9957,7 +9960,10 @@ class OperatorEmitter(ClassEmitter):
     def int_arm(self, check, operator, a, b, right_kind):
         """-> (a condition for ints, of which `check` tests the types; the result of the operator)"""
         if operator == "%":
-            return self.both(check, self.compare(a, ast.GtE(), self.const(0))), self.operate(a, "%", b)
+            positive = self.compare(a, ast.GtE(), self.const(0))
+            if right_kind is None:
+                positive = self.both(positive, self.compare(b, ast.Gt(), self.const(0)))
+            return self.both(check, positive), self.operate(a, "%", b)
         temp = self.temporary()
         inside = self.walrus(temp, self.operate(a, operator, b))
         if operator in ("&", "|"):
@@ -10525,10 +10531,11 @@ class CallEmitter(AssignmentEmitter):
         if is_numeric(kind):
             return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
                 isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
-        if kind is None and isinstance(prop, Identifier) and isinstance(key, ast.Name) \
-                and isinstance(obj, ast.Name) \
-                and self.runs_often():
-            return self.computed_element(obj, key, kind, True)
+        if kind is None and self.runs_often() and (
+                isinstance(prop, Identifier) and isinstance(key, ast.Name)
+                or isinstance(prop, BinaryExpression)):
+            return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
+                isinstance(key, ast.Name) or is_stable(node.object, prop)))
         return self.call("get_element", obj, key)
 
     def private_member(self, obj, variable):
@@ -10775,7 +10782,9 @@ class CallEmitter(AssignmentEmitter):
             elif first is not again:
                 checks.append(self.compare(first, _IS_NOT, self.const(None)))
         slow = self.call(helper, obj, text, *names)
-        check = self.both(*checks, self.compare(obj, _IS, self.name("plain_math")))
+        check = self.compare(obj, _IS, self.name("plain_math"))
+        if checks:
+            check = self.both(*checks, check)
         a, b = names[0], names[-1]
         if helper == "quick_abs":
             return self.python("abs({a}) if {check} else {slow}", a=a, check=check, slow=slow)
@@ -10785,8 +10794,9 @@ class CallEmitter(AssignmentEmitter):
             return self.python("floor({a}) if {check} and 0.0 < {a} < 9e15 else {slow}", a=a, check=check,
                                slow=slow)
         low, high = (b, a) if helper == "quick_max" else (a, b)     # the helper knows NaN, and -0 from 0
-        return self.python("({a} if {low} < {high} else {b} if {high} < {low} else {slow}) if {check} "
-                           "else {slow}", a=a, b=b, low=low, high=high, check=check, slow=slow)
+        return self.python("({a} if {low} < {high} else {b} if {high} < {low} or {a} == {b} and {a} "
+                           "else {slow}) if {check} else {slow}",
+                           a=a, b=b, low=low, high=high, check=check, slow=slow)
 
     def arguments(self, nodes, function, this):
         """The arguments; where one needs statements, the callee is saved first."""
@@ -15080,7 +15090,7 @@ def holey_array(items, proto):
 def has_array_constructor(realm, array):
     """True when ArraySpeciesCreate for this JSArray can only give an ordinary array."""
     return array.proto is realm.ArrayPrototype and array.attrs is None and "constructor" not in array.props \
-        and not isinstance(array, DictArray) and realm.array_species_untouched
+        and (type(array) is JSArray or not isinstance(array, DictArray)) and realm.array_species_untouched
 
 
 def array_species_create(realm, original, length):
@@ -15795,6 +15805,9 @@ def array_shift(realm, this, *_):
 
 @ARRAY.method("slice", 2)
 def array_slice(realm, this, start=undefined, end=undefined, *_):
+    if type(this) is JSArray and end is undefined and (start is undefined or type(start) is int) \
+            and len(this.items) <= 1 << 20 and not this.props and has_array_constructor(realm, this):
+        return realm.new_array(this.items[:] if start is undefined else this.items[start:])
     obj, length = array_and_length(realm, this)
     start = relative_index(start, length)
     end = relative_index(end, length, length)
@@ -18770,8 +18783,9 @@ def is_plain_generator(realm, generator):
 @runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*`: a Python generator to yield from."""
-    plain = type(iterable) is JSGenerator and is_plain_generator(realm, iterable)
-    return delegation(realm, get_iterator(realm, iterable), False, iterable.resume if plain else None)
+    if type(iterable) is JSGenerator and is_plain_generator(realm, iterable):
+        return delegation(realm, IteratorRecord(iterable, undefined), False, iterable.resume)
+    return delegation(realm, get_iterator(realm, iterable), False)
 
 
 def delegation(realm, record, is_async, resume=None):
@@ -25258,8 +25272,8 @@ cr-CA oj-CA Grek: el-GR grc-GR Hans: zh-CN hak-CN hsn-CN nan-CN wuu-CN +yue-CN H
 Avst: ae-IR Xsux: akk-IQ Armi: arc-IR Cher: chr-US Copt: cop-EG Thaa: dv-MV Goth: got-UA Gujr: gu-IN Armn:
 hy-AM hyw-AM Yiii: ii-CN Jpan: ja-JP Geor: ka-GE Khmr: km-KH Knda: kn-IN Kore: ko-KR Laoo: lo-LA Mlym: ml-IN
 Orya: or-IN Guru: pa-IN Olck: sat-IN Syrc: syr-IQ Taml: ta-IN Telu: te-IN Vaii: vai-LR Tfng: zgh-MA
-Adlm: +ff-GN Aghb: xag-AZ Ahom: aho-IN Bali: ban-ID Bamu: bax-CM Bass: bsq-LR Batk: bbc-ID Bhks: +sa-IN Bopo: +zh-TW
-Brah: pka-IN Brai: +fr-FR Bugi: bug-ID Buhd: bku-PH Cakm: ccp-BD Cari: xcr-TR Cham: cjm-VN Chrs: xco-UZ
+Adlm: +ff-GN Aghb: xag-AZ Ahom: aho-IN Bali: ban-ID Bamu: bax-CM Bass: bsq-LR Batk: bbc-ID Bhks: +sa-IN
+Bopo: +zh-TW Brah: pka-IN Brai: +fr-FR Bugi: bug-ID Buhd: bku-PH Cakm: ccp-BD Cari: xcr-TR Cham: cjm-VN Chrs: xco-UZ
 Cprt: ecy-CY Diak: +dv-MV Dogr: doi-IN Dsrt: +en-US Egyp: egy-EG Elba: +sq-AL Elym: +arc-IR Glag: +cu-BG
 Gong: wsg-IN Gonm: esg-IN Gran: +sa-IN Hang: +ko-KR Hani: +zh-CN Hano: hnn-PH Hira: +ja-JP Hluw: hlu-TR
 Hmng: hnj-LA Hmnp: mww-US Hung: +hu-HU Ital: ett-IT Java: +jv-ID Kali: eky-MM Kawi: kaw-ID Khar: pgd-PK
@@ -25693,6 +25707,31 @@ def keyword_text(name, value):
     return value and value.lower()
 
 
+#: Systems of digits, by the code point of the digit zero.
+NUMBERING_SYSTEMS = {name: [utf16(chr(int(zero, 16) + digit)) for digit in range(10)] for name, _, zero in [
+    entry.partition("=") for entry in """
+adlm=1e950 ahom=11730 arab=660 arabext=6f0 bali=1b50 beng=9e6 bhks=11c50 brah=11066 cakm=11136 cham=aa50
+deva=966 diak=11950 fullwide=ff10 gara=10d40 gong=11da0 gonm=11d50 gujr=ae6 gukh=16130 guru=a66 hmng=16b50
+hmnp=1e140 java=a9d0 kali=a900 kawi=11f50 khmr=17e0 knda=ce6 krai=16d70 lana=1a80 lanatham=1a90 laoo=ed0
+limb=1946 latn=30 lepc=1c40 mathbold=1d7ce mathdbl=1d7d8 mathmono=1d7f6 mathsanb=1d7ec mathsans=1d7e2 mlym=d66
+modi=11650 mong=1810 mroo=16a60 mtei=abf0 mymr=1040 mymrepka=116da mymrpao=116d0 mymrshan=1090
+mymrtlng=a9f0 nagm=1e4f0 newa=11450 nkoo=7c0 olck=1c50 onao=1e5f1 orya=b66 osma=104a0 outlined=1ccf0
+rohg=10d30 saur=a8d0 segment=1fbf0 shrd=111d0 sind=112f0 sinh=de6 sora=110f0 sund=1bb0 sunu=11bf0
+takr=116c0 talu=19d0 tamldec=be6 telu=c66 thai=e50 tibt=f20 tirh=114d0 tnsa=16ac0 tols=11de0 vaii=a620
+wara=118e0 wcho=1e2f0
+""".split()]}
+NUMBERING_SYSTEMS["hanidec"] = list("〇一二三四五六七八九")
+
+
+def in_system(parts, system):
+    """The parts of a number or date with the digits of a numbering system."""
+    if system == "latn":
+        return parts
+    digits = dict(zip(range(48, 58), NUMBERING_SYSTEMS[system]))
+    return [(kind, text if kind in ("unit", "currency", "compact", "literal") else text.translate(digits))
+            for kind, text in parts]
+
+
 def number_option(options, name, low, high, default):
     """GetNumberOption (9.2.14): an int, or `default`."""
     value = options.get(name)
@@ -25720,6 +25759,24 @@ def join_parts(parts):
     return "".join([text for _, text in parts])
 
 
+def range_parts(first, last, between):
+    """(type, text, source) of a range of two texts, of one where they are the same."""
+    if first == last:
+        return [(*part, "shared") for part in first]
+    return [(*part, source) for parts, source in (
+        (first, "startRange"), (between, "shared"), (last, "endRange")) for part in parts]
+
+
+def declare_ranges(table, parts_of):
+    """formatRange and formatRangeToParts from parts_of(realm, this, start, end)."""
+    table.methods(
+        formatRange=lambda realm, this, start=undefined, end=undefined, *_: "".join(
+            [text for _, text, _ in parts_of(realm, this, start, end)]).replace("\u202f", " "),
+        formatRangeToParts=lambda realm, this, start=undefined, end=undefined, *_: realm.new_array([
+            realm.new_object({"type": kind, "value": text, "source": source})
+            for kind, text, source in parts_of(realm, this, start, end)]))
+
+
 INTL.methods(
     getCanonicalLocales=lambda realm, this, locales=undefined, *_:
         realm.new_array(locale_list(realm, locales)))
@@ -25729,7 +25786,7 @@ INTL.methods(
 def intl_supported_values_of(realm, this, key=undefined, *_):
     """Intl.supportedValuesOf (8.3.2)."""
     key = to_string(key)
-    values = {"calendar": ["gregory"], "collation": ["default"], "numberingSystem": ["latn"],
+    values = {"calendar": ["gregory"], "collation": ["default"], "numberingSystem": sorted(NUMBERING_SYSTEMS),
               "currency": sorted(locale_data("en").map("symbols")), "unit": sorted(UNIT_FORMS)}.get(key)
     if key == "timeZone":
         values = sorted([name for name in zoneinfo.available_timezones() | {"UTC"} if "/" in name
@@ -26039,7 +26096,8 @@ class NumberSettings(IntlSettings):
         option = option_reader(options)
         locale_matcher(option)
         system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, _ = resolve_locale(locales, {"nu": ("latn",)}, {"nu": system})
+        self.locale, self.data, values = resolve_locale(locales, {"nu": NUMBERING_SYSTEMS}, {"nu": system})
+        self.numberingSystem = values["nu"] or "latn"
         self.choose(option, "style")
         self.read_currency(option)
         self.read_unit(option)
@@ -26277,8 +26335,9 @@ def currency_symbol(settings):
     return narrow or symbol if settings.currencyDisplay == "narrowSymbol" else symbol
 
 
-def format_number_parts(value, settings):
-    """PartitionNumberPattern (ECMA-402, 15.5.4): a list of (type, text)."""
+def format_number_parts(value, settings, approximate=False):
+    """PartitionNumberPattern (ECMA-402, 15.5.4): a list of (type, text); with the sign of about the number if
+    `approximate`."""
     value = decimal_value(value)
     if settings.style == "percent" and value.is_finite():
         value = rounded_decimals().scaleb(value, 2)
@@ -26287,17 +26346,61 @@ def format_number_parts(value, settings):
     rows = settings.data.list("number")
     sign = shown_sign(settings.signDisplay, negative, is_zero)
     sign = {"-": ("minusSign", rows[2]), "+": ("plusSign", rows[3])}.get(sign)
+    if approximate and sign is None:
+        sign = ("approximatelySign", range_sign(settings, "about"))
     if settings.style == "unit":
         digits += unit_parts(settings, category)
     if settings.style == "currency" and settings.currencyDisplay == "name":
-        digits = currency_name_parts(([sign] if sign else []) + digits, settings, category)
-        return digits
+        parts = currency_name_parts(([sign] if sign else []) + digits, settings, category)
+        return in_system(parts, settings.numberingSystem)
     accounting = settings.style == "currency" and settings.currencySign == "accounting"
     pattern = {"percent": rows[7], "currency": rows[9 if accounting else 8]}.get(settings.style, "#")
-    return signed_parts(digits, pattern, settings, sign, accounting)
+    parts = in_system(signed_parts(digits, pattern, settings, sign), settings.numberingSystem)
+    if approximate and sign[0] != "approximatelySign":
+        parts.insert(parts.index(sign), ("approximatelySign", range_sign(settings, "about")))
+    return parts
 
 
-def signed_parts(digits, pattern, settings, sign, accounting):
+#: What stands between the numbers of a range and before one that is about right; – and ~ for the others.
+RANGE_SIGNS = {"between": {"es": "-", "it": "-", "nl": "-", "da": "-", "zh": "-", "ja": "～", "ko": "~",
+                           "pt-PT": " - ", "ro": " - "},
+               "about": {"de": "≈", "fr": "≃", "fr-CA": "≈", "ru": "≈", "ja": "約", "nb": "ca."}}
+
+
+def range_sign(settings, name):
+    signs, (tag, _) = RANGE_SIGNS[name], split_extension(settings.locale)
+    return signs.get(tag) or signs.get(tag.split("-")[0]) or ("–" if name == "between" else "~")
+
+
+def affixes(parts):
+    """(how many parts stand before the digits of a number, how many up to their end)."""
+    digits = [place for place, (kind, _) in enumerate(parts) if kind in (
+        "integer", "fraction", "infinity", "exponentInteger")]
+    return digits[0], digits[-1] + 1
+
+
+def number_range_parts(realm, this, start, end):
+    """PartitionNumberRangePattern (15.5.20): a list of (type, text, source)."""
+    if start is undefined or end is undefined:
+        raise JSTypeError("start or end cannot be undefined")
+    settings = this.settings
+    start, end = numeric_value(start), numeric_value(end)
+    if decimal_value(start).is_nan() or decimal_value(end).is_nan():
+        raise JSRangeError("Invalid number value: NaN has no range")
+    first, last = format_number_parts(start, settings), format_number_parts(end, settings)
+    if first == last:
+        return [(*part, "shared") for part in format_number_parts(start, settings, True)]
+    sign = range_sign(settings, "between")
+    (head, tail), (last_head, last_tail) = affixes(first), affixes(last)
+    around = first[:head] + first[tail:]
+    if around == last[:last_head] + last[last_tail:] and len(join_parts(around)) != 1:
+        middle = range_parts(first[head:tail], last[last_head:last_tail], [("literal", sign)])
+        return [(*part, "shared") for part in first[:head]] + middle + [
+            (*part, "shared") for part in first[tail:]]
+    return range_parts(first, last, [("literal", sign if sign[0] == " " else f" {sign} ")])
+
+
+def signed_parts(digits, pattern, settings, sign):
     """The digits in a pattern such as "¤#,##0.00;(¤#,##0.00)" of the locale."""
     positive, _, negative = pattern.partition(";")
     use = positive
@@ -26372,6 +26475,7 @@ def number_format(realm, this, value=undefined, *_):
     return join_parts(format_number_parts(numeric_value(value), this.settings))
 
 
+declare_ranges(NUMBER_FORMAT, number_range_parts)
 NUMBER_FORMAT.getters(format=lambda realm, this, *_: bound_format(realm, this, number_format))
 NUMBER_FORMAT.methods(
     formatToParts=lambda realm, this, value=undefined, *_:
@@ -26414,7 +26518,12 @@ US_ZONES = {ZONE_NAMES[short]: short for short in (
 def find_zone(name):
     """(canonical name, facts function) for the option timeZone; RangeError for unknown ones."""
     if name.upper() in ("UTC", "GMT", "ETC/UTC", "ETC/GMT"):
-        return "UTC", lambda value: (0, ZONE_NAMES["UTC"])
+        return name.upper().replace("ETC", "Etc"), lambda value: (0, ZONE_NAMES["UTC"])
+    offset = re.fullmatch("([+-])([01][0-9]|2[0-3])(?::?([0-5][0-9]))?", name)
+    if offset:
+        sign, hours, minutes = offset.groups("00")
+        shift = (int(hours) * 60 + int(minutes)) * (-60000 if sign == "-" else 60000)
+        return f"{sign if shift else '+'}{hours}:{minutes}", lambda value: (shift, "")
     zone = load_zone(name)
     if zone is None or zone.key.islower() or zone.key.isupper():
         matches = [each for each in zoneinfo.available_timezones() if each.lower() == name.lower()]
@@ -26450,8 +26559,9 @@ class DateSettings(IntlSettings):
         hour12 = options.get("hour12")
         hour12 = None if hour12 is undefined else to_boolean(hour12)
         wanted["hc"] = option("hourCycle", HOUR_CYCLES, None)
-        keys = {"ca": ("gregory",), "nu": ("latn",), "hc": HOUR_CYCLES if hour12 is None else ()}
+        keys = {"ca": ("gregory",), "nu": NUMBERING_SYSTEMS, "hc": HOUR_CYCLES if hour12 is None else ()}
         self.locale, self.data, values = resolve_locale(locales, keys, wanted)
+        self.numberingSystem = values["nu"] or "latn"
         usual, twelve = self.data.list("hours")
         self.hour_cycle = values["hc"] or usual
         if hour12 is not None:
@@ -26763,7 +26873,8 @@ def zone_name_text(data, offset, name, letter, width):
 def format_date_parts(value, settings):
     """PartitionDateTimePattern (ECMA-402, 11.5.6): a list of (type, text)."""
     offset, zone = settings.facts(value)
-    return token_parts(settings, pattern_tokens(settings.pattern), value + offset, offset, zone)
+    parts = token_parts(settings, pattern_tokens(settings.pattern), value + offset, offset, zone)
+    return in_system(parts, settings.numberingSystem)
 
 
 def token_parts(settings, tokens, local, offset, zone):
@@ -26801,15 +26912,16 @@ def date_time_format(realm, this, date=undefined, *_):
 DATE_TIME_FORMAT.getters(format=lambda realm, this, *_: bound_format(realm, this, date_time_format))
 
 
-@DATE_TIME_FORMAT.method("formatRange", 2)
-def date_time_format_range(realm, this, start=undefined, end=undefined, *_):
+def date_range_parts(realm, this, start, end):
+    """PartitionDateTimeRangePattern (11.5.9): a list of (type, text, source). Both dates stand whole."""
     if start is undefined or end is undefined:
         raise JSTypeError("startDate or endDate cannot be undefined")
-    start, end = [formatted_date(date_argument(realm, date), this.settings)
-                  for date in (start, end)]
-    return start if start == end else f"{start} – {end}"
+    dates = date_argument(realm, start), date_argument(realm, end)
+    first, last = [format_date_parts(date, this.settings) for date in dates]
+    return range_parts(first, last, [("literal", " – ")])
 
 
+declare_ranges(DATE_TIME_FORMAT, date_range_parts)
 DATE_TIME_FORMAT.methods(
     formatToParts=lambda realm, this, date=undefined, *_:
         parts_to_array(realm, format_date_parts(date_argument(realm, date), this.settings)))
@@ -26942,15 +27054,15 @@ class PluralSettings(NumberSettings):
     """The options of Intl.PluralRules: its type, and how the number would be written."""
 
     CHOICES = {**NumberSettings.CHOICES, "type": (("cardinal", "ordinal"), "cardinal")}
-    SHOWN = ("locale", "type", *NumberSettings.DIGITS, "pluralCategories", *NumberSettings.ROUNDING)
+    SHOWN = ("locale", "type", "notation", "compactDisplay", *NumberSettings.DIGITS, "pluralCategories",
+             *NumberSettings.ROUNDING)
     style = None
 
     def __init__(self, locales, options):
         option = option_reader(options)
         locale_matcher(option)
         self.locale, self.data, _ = resolve_locale(locales)
-        self.choose(option, "type")
-        self.notation = "standard"
+        self.choose(option, "type", "notation", "compactDisplay")
         self.read_digits(options, option, 0, 3)
         self.rules = self.data.list("plural" if self.type == "cardinal" else "ordinal")
         names = [rule.split(":")[0] for rule in self.rules if rule] + ["other"]
@@ -26960,11 +27072,37 @@ class PluralSettings(NumberSettings):
 PLURAL_RULES = intl_class("PluralRules", PluralSettings)
 
 
+#: Languages in which a range has the category of its end. In the others it has none of its own if the ends
+#: differ and the last one is "one", or one of them "one" and the other "many".
+ENDS_OF_RANGES = ("de", "da", "nl", "hu", "tr", "uk", "ru", "el")
+
+
+def category_of(value, settings):
+    if not is_finite(value):
+        return "other"
+    whole, fraction, power = scale_number(decimal_value(value), settings)
+    places = max(power, 0)
+    whole += fraction[:places].ljust(places, "0")
+    return plural_category(settings.rules, whole, fraction[places:], power)
+
+
 @PLURAL_RULES.method("select", 1)
 def plural_rules_select(realm, this, value=undefined, *_):
-    value, settings = to_number(value), this.settings
-    return plural_category(settings.rules, *round_decimal(decimal_value(value), settings)) \
-        if is_finite(value) else "other"
+    return category_of(to_number(value), this.settings)
+
+
+@PLURAL_RULES.method("selectRange", 2)
+def plural_rules_select_range(realm, this, start=undefined, end=undefined, *_):
+    if start is undefined or end is undefined:
+        raise JSTypeError("start or end cannot be undefined")
+    start, end = to_number(start), to_number(end)
+    if start != start or end != end:
+        raise JSRangeError("Invalid number value: NaN has no range")
+    first, last = category_of(start, this.settings), category_of(end, this.settings)
+    language = split_extension(this.settings.locale)[0].split("-")[0]
+    plain = first == last or language in ENDS_OF_RANGES or {first, last} != {"one", "many"} and (
+        last != "one" or language == "it") or language in ("pl", "cs") and (first, last) != ("few", "one")
+    return last if plain else "few" if language == "ro" and first == "few" else "other"
 
 
 # -- Intl.ListFormat ---------------------------------------------------------------------
@@ -27196,7 +27334,8 @@ class RelativeSettings(IntlSettings):
         option = option_reader(options)
         locale_matcher(option)
         system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, _ = resolve_locale(locales, {"nu": ("latn",)}, {"nu": system})
+        self.locale, self.data, values = resolve_locale(locales, {"nu": NUMBERING_SYSTEMS}, {"nu": system})
+        self.numberingSystem = values["nu"] or "latn"
         self.choose(option, "style", "numeric")
         self.number = NumberSettings([self.locale], JSObject(None))
 
@@ -30058,7 +30197,8 @@ def function_helpers(realm, helpers):
     def make_generator(code, info):
         def start(this, *args):
             body = code(this, *args)
-            proto = function.get("prototype")
+            props = function.props
+            proto = props["prototype"] if "prototype" in props else function.get("prototype")
             return JSGenerator(proto if isinstance(proto, JSObject) else realm.GeneratorPrototype, body)
         function = JSFunction(realm.GeneratorFunctionPrototype, start, info)
         function.home = realm
@@ -30197,14 +30337,16 @@ def shortcuts_of_math(realm, helpers):
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) and is_plain(obj):
+                and (x > y or x < y or x == y and type(x) is type(y)) and (x or y or type(x) is int) \
+                and is_plain(obj):
             return x if x > y else y
         return method(obj, "max", text)(obj, x, y)
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) and is_plain(obj):
+                and (x > y or x < y or x == y and type(x) is type(y)) and (x or y or type(x) is int) \
+                and is_plain(obj):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
