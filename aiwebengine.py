@@ -54283,8 +54283,8 @@ function drawTabs() {
   $("tabs").shown = text;
   const focused = $("tabs").contains(document.activeElement);
   $("tabs").replaceChildren(...shown.map(([label, live, open], index) => el("button", { role: "tab",
-    text: label, "aria-selected": String(open), tabindex: open ? "0" : "-1", title: label + (live ? " (running)" : ""),
-    "aria-controls": "query-editor", onclick: () => showTab(tabs[index]) })));
+    text: label, title: label + (live ? " (running)" : ""), tabindex: open ? "0" : "-1",
+    "aria-selected": String(open), "aria-controls": "query-editor", onclick: () => showTab(tabs[index]) })));
   shown.forEach(([, live], index) =>
     live && $("tabs").children[index].prepend(el("span", { class: "dot live" })));
   if (focused) $("tabs").querySelector("[aria-selected=true]").focus();
