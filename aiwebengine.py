@@ -43657,6 +43657,8 @@ SUGGESTED_BESIDE = 0.1
 #: Pages that may listen for changes at the same time, and what they learn about a failure to load.
 MAX_LIVE_PAGES = 1000
 MAX_TROUBLE_CHARACTERS = 4000
+#: Seconds between two errors at run time that they learn about.
+ERROR_NOTE_SECONDS = 0.5
 LIVE_PATH = "/engine/live"
 #: Files of public/ that are watched; looking at them may take one part in so many of the time.
 MAX_WATCHED_FILES = 10_000
@@ -45036,6 +45038,7 @@ class Application:
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
         self.base_path = ""             # where a proxy shows this server, without a slash at the end
+        self.edit = True                # may the dashboard's editor change files? --no-edit
         self.clock = clock              # of the scripts' realms; None is the system's
         self.worker = 0                 # the number of this process among those of --workers
         self.folder = self.path if self.path.is_dir() else self.path.parent
@@ -45460,9 +45463,12 @@ class Application:
         self.keep_error(host, error, f"{what}\n{error_report(error, self.sources())}")
 
     def keep_error(self, host, error, text):
-        """Logs the text about an error, and remembers it as the last one of the script."""
-        self.troubles[host.name] = LoadFailure(host.name, text, error, host.sources)
+        """Logs the text about an error (None for a mistake that nobody threw), and remembers it as the last
+        one of the script."""
+        failure = self.troubles[host.name] = LoadFailure(host.name, text, error, host.sources)
         self.log.write("error", text, host.name)
+        if self.live is not None and host.live:
+            self.live.failed_call(failure)
 
     def sources(self):
         """Name -> text of all scripts that run, and of what they import."""
@@ -45501,7 +45507,7 @@ class Application:
         gone or empty gets so many seconds of patience before its streams are closed."""
         files = self.script_files()
         gone, changed, unsure = [], {}, False
-        for name in [name for name in self._stamps if name not in files]:
+        for name in [name for name in list(self._stamps) if name not in files]:
             if self._is_meant(name, True, patience):
                 gone.append(name)
             else:
@@ -45529,7 +45535,8 @@ class Application:
     def _take(self, changed, gone):
         """Loads what changed, all in one step, and says so. Returns the names of those that run now."""
         for name in gone:
-            del self._stamps[name], self._absent[name]
+            self._stamps.pop(name, None)
+            self._absent.pop(name, None)
         for name, path in changed.items():
             self._stamps[name] = file_stamp(path)
         known = {*self.hosts}
@@ -45554,6 +45561,20 @@ class Application:
         """Loads a script again, changed or not; True when it runs now. Raises KeyError when there is no
         such file."""
         return name in self._take({name: self.script_files()[name]}, [])
+
+    def take_in(self, *paths):
+        """Loads at once, and in one step, what was saved, renamed or deleted here: nobody has to wait until
+        it is sure that the files are complete. Returns the names of the scripts that were tried or went."""
+        places, files = {*map(os.path.realpath, paths)}, self.script_files()
+        changed = {name: path for name, path in files.items() if os.path.realpath(path) in places
+                   or not places.isdisjoint(map(str, self._imports.get(name, ())))}
+        gone = [name for name in list(self._stamps) if name not in files
+                and os.path.realpath(self.folder / name) in places]
+        if changed or gone:
+            self._take(changed, gone)
+        if self.live is not None:
+            self.live.look_at_files(complete=True)
+        return [*changed, *gone]
 
     def _changed_import(self, name):
         """The stamp of a file that a script imports and that is not what it was, or None."""
@@ -45648,14 +45669,16 @@ class LiveChannel:
     """Tells open pages what changed, over one event stream at LIVE_PATH that belongs to no script.
 
     `boot` is new for every server; `version` counts changes that a page may show, `tries` loaded
-    scripts, failed ones included. A page knows the state that it was made in and so whether it is
-    out of date, also when it was away for a while.
+    scripts, failed ones included, `failed` errors at run time. A page knows the state that it was made in and
+    so whether it is out of date, also when it was away for a while, and which errors came after it.
     """
 
     def __init__(self, app):
         self.app = app
         self.boot = random_hex(4)
-        self.version = self.tries = 0
+        self.version = self.tries = self.failed = 0
+        self.errors = {}                # script -> (number, LoadFailure) of its last error at run time
+        self._told_at = -math.inf       # when pages were last told about one
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         self.files = public_stamps(app.public)
         #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
@@ -45668,17 +45691,46 @@ class LiveChannel:
     @property
     def mark(self):
         """The state that a page made now shows."""
-        return f"{self.boot}.{self.version}.{self.tries}"
+        return f"{self.boot}.{self.version}.{self.tries}.{self.failed}"
 
     def state(self, here, styles=()):
         """What pages get to know, as JSON; sources only `here`, on this machine. `styles` are paths of style
         sheets, if nothing else changed."""
-        trouble = [{"name": name, "serving": name in self.app.hosts,
-                    "text": failure.text[:MAX_TROUBLE_CHARACTERS] if here else failure.headline}
+        trouble = [{**self.facts(failure, here), "serving": name in self.app.hosts}
                    for name, failure in sorted(self.app.failures.items())]
+        trouble += [{**self.facts(failure, here), "number": number}
+                    for name, (number, failure) in sorted(self.errors.copy().items())
+                    if self.app.troubles.get(name) is failure]
         return json.dumps({"boot": self.boot, "version": self.version, "tries": self.tries,
                            "styles": list(styles), "trouble": trouble, "notice": self.notice},
                           ensure_ascii=False)
+
+    def facts(self, failure, here):
+        """What pages get to know about an error; `place` is where the editor opens for it."""
+        error, mark = failure.error, getattr(failure.error, "mark", "")
+        headline = failure.headline if here or error is not None or failure.name in self.app.failures \
+            else "The handler failed"
+        known = here and self.app.edit and error is not None and error.filename in failure.sources
+        return {"name": failure.name, "headline": headline,
+                "text": failure.text[:MAX_TROUBLE_CHARACTERS] if here else
+                headline + (f" (error {mark})" if mark and mark in failure.text else ""),
+                "place": [error.filename, error.line, error.column] if known else None}
+
+    def failed_call(self, failure):
+        """A handler, a timer or the like failed. Pages hear of it soon, but no more often than they can
+        show."""
+        with self._lock:
+            self.failed += 1
+            self.errors[failure.name] = self.failed, failure
+            now = time.monotonic()
+            if self._told_at > now or not self.stream.connections:
+                return                  # they are about to hear of it, or nobody listens
+            wait = max(0.0, self._told_at + ERROR_NOTE_SECONDS - now)
+            self._told_at = now + wait
+        if wait and self.app.later is not None:
+            self.app.later(wait, self.send)
+        else:
+            self.send()
 
     def opening(self, here):
         """The first event of a connection; a lost one is soon tried again."""
@@ -45721,15 +45773,16 @@ class LiveChannel:
             self.notice = notice
             self.send()
 
-    def look_at_files(self):
-        """Looks at public/ once and tells what changed."""
+    def look_at_files(self, complete=False):
+        """Looks at public/ once and tells what changed; `complete` says that nothing is still being
+        written."""
         started = time.monotonic()
-        if started < self._rest_until:
+        if started < self._rest_until and not complete:
             return
         known, now = self.files, public_stamps(self.app.public)
         self._rest_until = started + (time.monotonic() - started) * WATCH_SHARE
         changed = [path for path in {*known, *now} if known.get(path) != now.get(path)]
-        if not changed or any(is_fresh(now.get(path)) for path in changed):
+        if not changed or not complete and any(is_fresh(now.get(path)) for path in changed):
             return                      # perhaps still being written: all of it a moment later
         self.files = now
         styles = sorted(changed) if all(path.lower().endswith(".css") and path in now
@@ -45864,7 +45917,7 @@ class Response:
 
 
 #: A page of the server's own runs no scripts and is shown in no other page.
-_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'"
 
 
 def html_response(status, text, headers=(), policy=_PAGE_POLICY):
@@ -48082,7 +48135,7 @@ class ScriptCaller(RequestAnswerer):
             facts = {"name": error.name or "Error", "message": error.message, "stack": error.stack}
         else:
             text = str(error) if isinstance(error, MissingHandler) else f"{what}: {error}"
-            self.app.log.write("error", text if here else f"{text} (error {mark})", host.name)
+            self.app.keep_error(host, None, text if here else f"{text} (error {mark})")
             status, facts = 500, {"name": "Error", "message": text if here else "The handler failed",
                                   "stack": ""}
         if not here:
@@ -48704,7 +48757,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
         self._first_lines = {}
-        self._lines_time = 0
+        self._rowstime = 0
         self._ready = collections.deque()
         self._returned = collections.deque()
         self._went_on = collections.deque()
@@ -49147,8 +49200,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def first_lines(self, status, content_type):
         """The first lines of a response, made once a second."""
         now = int(time.time())
-        if now != self._lines_time:
-            self._lines_time = now
+        if now != self._rowstime:
+            self._rowstime = now
             self._first_lines = {}
         lines = self._first_lines.get((status, content_type))
         if lines is None:
@@ -49170,9 +49223,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # as the text of a node.
 # ======================================================================================
 
-def script_policy(script):
-    """The Content-Security-Policy of a page with one script of ours: that one runs and no other."""
-    return ("default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; "
+def script_policy(script, frames="none"):
+    """The Content-Security-Policy of a page with one script of ours: that one runs and no other. `frames`
+    tells whose pages may show it in a frame."""
+    return (f"default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors '{frames}'; "
             f"script-src {script_hash(script)}")
 
 
@@ -49290,6 +49344,75 @@ function bytes(value) {
 }
 """
 
+#: A text area for code, for pages that have one: what keys do in it. Undo stays the browser's own.
+AREA_SCRIPT = r"""
+class CodeArea {
+  constructor(area, comment) {
+    this.area = area;
+    this.comment = comment;             // what turns the rest of a line into a comment
+    this.step = "  ";                   // of indentation
+  }
+  // What is done when the text has changed.
+  refresh() {}
+  replace(start, end, text, caret = start + text.length) {
+    this.area.focus();
+    this.area.setSelectionRange(start, end);
+    // execCommand keeps the undo history of the text area
+    if (start !== end || text) if (!document.execCommand(text ? "insertText" : "delete", false, text))
+      this.area.setRangeText(text, start, end, "end");
+    this.area.setSelectionRange(caret, caret);
+    this.refresh();
+  }
+  key(event) {
+    const area = this.area;
+    if (event.key === "Escape") { this.leaving = true; return; }
+    if (event.key === "Tab" && !this.leaving && !event.ctrlKey && !event.altKey && !event.defaultPrevented) {
+      event.preventDefault();
+      this.indent(event.shiftKey);
+    } else if (event.key === "Enter" && !event.ctrlKey && !event.metaKey && !event.defaultPrevented) {
+      event.preventDefault();
+      const before = area.value.slice(0, area.selectionStart), after = area.value.slice(area.selectionEnd);
+      const indent = /[ \t]*/.exec(before.slice(before.lastIndexOf("\n") + 1))[0];
+      const opens = /[{(\[]\s*$/.test(before), closes = /^[ \t]*[})\]]/.test(after);
+      const first = "\n" + indent + (opens ? this.step : "");
+      this.replace(area.selectionStart, area.selectionEnd, first + (opens && closes ? "\n" + indent : ""),
+        area.selectionStart + first.length);
+    } else if ("{([".includes(event.key) && area.selectionStart === area.selectionEnd && !event.ctrlKey
+        && /^(\s|[})\]]|$)/.test(area.value.slice(area.selectionEnd))) {
+      event.preventDefault();
+      this.replace(area.selectionStart, area.selectionEnd, event.key
+        + { "{": "}", "(": ")", "[": "]" }[event.key],
+        area.selectionStart + 1);
+      if (this.opened) this.opened();
+    } else if ("})]".includes(event.key) && event.key.length === 1
+        && area.value[area.selectionStart] === event.key && area.selectionStart === area.selectionEnd) {
+      event.preventDefault();
+      area.setSelectionRange(area.selectionStart + 1, area.selectionStart + 1);
+    } else if ((event.ctrlKey || event.metaKey) && event.key === "/") {
+      event.preventDefault();
+      const sign = new RegExp(`^(\\s*)${this.comment} ?`);
+      this.lines((line) => sign.test(line) ? line.replace(sign, "$1") : this.comment + " " + line);
+    }
+    if (event.key !== "Shift") this.leaving = false;
+  }
+  lines(change) {
+    const area = this.area;
+    const start = area.value.lastIndexOf("\n", area.selectionStart - 1) + 1;
+    let end = area.value.indexOf("\n", area.selectionEnd);
+    if (end < 0) end = area.value.length;
+    const text = area.value.slice(start, end).split("\n").map(change).join("\n");
+    this.replace(start, end, text);
+    area.setSelectionRange(start, start + text.length);
+  }
+  indent(back) {
+    const area = this.area;
+    if (area.selectionStart === area.selectionEnd && !back) this.replace(area.selectionStart,
+      area.selectionEnd, this.step);
+    else this.lines((line) => back ? line.replace(/^(\t| {1,2})/, "") : line && this.step + line);
+  }
+}
+"""
+
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -49373,7 +49496,7 @@ LIVE_SCRIPT = r"""
 
   const tag = document.currentScript;
   const { own, sent } = tag.dataset;
-  let [boot, version, tries] = tag.dataset.live.split(".");
+  let [boot, version, tries, failed] = tag.dataset.live.split(".");
   version = Number(version);
   tries = Number(tries);
 
@@ -49442,6 +49565,7 @@ LIVE_SCRIPT = r"""
     summary { cursor: pointer; }
     span { color: var(--soft); }
     pre { margin: .4rem 0; overflow-x: auto; font: 12.5px/1.5 var(--mono); }
+    a { color: var(--accent); }
     button { all: unset; cursor: pointer; padding: 0 .5rem; color: var(--soft); }
     button:focus-visible, summary:focus-visible { outline: 2px solid var(--accent); }`;
 
@@ -49451,9 +49575,22 @@ LIVE_SCRIPT = r"""
     return made;
   }
 
+  // The editor is one tab for all pages; around a page that the editor itself shows it is there already.
+  function editLink([file, ...place]) {
+    const link = element("a", `Edit ${file}, line ${place[0]}`);
+    link.href = new URL("../engine", tag.src) + `#/edit/${[encodeURIComponent(file), ...place].join("/")}`;
+    link.target = "aiwebengine-editor";
+    try {
+      if (parent !== window && parent.document.getElementById("view-edit")) link.target = "_top";
+    } catch { /* a page of another site is around this one */ }
+    return link;
+  }
+
   let host = null, shown = "", dismissed = "";
-  function show({ trouble, notice }) {
-    const said = JSON.stringify([trouble, notice]);
+  function show({ trouble: all, notice }) {
+    // of what failed at run time, what came after this page was made
+    const trouble = all.filter(({ number }) => number === undefined || number > failed);
+    const said = JSON.stringify([trouble.map(({ number, ...facts }) => facts), notice]);
     if (said === shown) return;
     shown = said;
     host?.remove();
@@ -49465,10 +49602,14 @@ LIVE_SCRIPT = r"""
     sheet.replaceSync(STYLE);
     root.adoptedStyleSheets = [sheet];
     const text = element("div");
-    for (const { name, text: report, serving } of trouble) {
-      const what = serving ? ` has an error; the previous version keeps running. ` : ` was not loaded. `;
-      text.append(element("details", "", element("summary", "", element("b", name), what,
-        element("span", report.split("\n")[0])), element("pre", report)));
+    for (const { name, headline, text: report, serving, number, place } of trouble) {
+      const what = number ? " failed while it ran. " : serving
+        ? " has an error; the previous version keeps running. " : " was not loaded. ";
+      const shown = element("details", "", element("summary", "", element("b", name), what,
+        element("span", number && place ? headline : report.split("\n")[0])), element("pre", report));
+      shown.open = Boolean(number && place);
+      text.append(shown);
+      if (place) text.append(editLink(place));
     }
     if (notice) text.append(element("p", notice));
     const close = element("button", "\u00d7");
@@ -49590,7 +49731,7 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
 
 #: With the live script.
 _LIVE_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
-                "worker-src 'self'; frame-ancestors 'none'")
+                "worker-src 'self'; frame-ancestors 'self'")
 #: Of what is shown: lines around a place, frames with their source, paths, and the start of a body.
 SOURCE_AROUND = 5
 MAX_SHOWN_FRAMES = 30
@@ -49624,7 +49765,7 @@ def trouble_response(server, head, status, title, parts, headers=()):
     if "<mark>" in body:
         script += f"<script>{MARKS_SCRIPT}</script>\n"
         policy = (_LIVE_POLICY.replace("script-src 'self'", f"script-src 'self' {script_hash(MARKS_SCRIPT)}")
-                  if live is not None else script_policy(MARKS_SCRIPT))
+                  if live is not None else script_policy(MARKS_SCRIPT, "self"))
     text = render_page(esc(title), TROUBLE_STYLE, f"<main>\n{body}\n</main>", script)
     return html_response(status, text, headers, policy)
 
@@ -49684,6 +49825,15 @@ def render_frames(error, sources, unnamed="anonymous function"):
     return f'<div class="frames">{"".join(items)}</div>' if items else ""
 
 
+def render_edit_link(app, error, sources):
+    """Where the dashboard's editor opens for an error, if it may and the error has a place in a file."""
+    if not app.edit or error.filename not in sources or not error.line:
+        return ""
+    place = f"{urllib.parse.quote(error.filename, '')}/{error.line}/{error.column or 1}"
+    return (f'<p><a href="{esc(app.base_path)}/engine#/edit/{esc(place)}" target="aiwebengine-editor">Edit '
+            f"{esc(error.filename)}, line {error.line}</a></p>")
+
+
 def render_facts(pairs):
     return '<dl class="facts">' + "".join(f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>"
                                           for name, value in pairs) + "</dl>"
@@ -49724,7 +49874,7 @@ def render_failure(app, failure):
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
     parts.append(f"<p>{render_headline(error, failure.sources)}</p>")
-    return "\n".join([*parts, render_advice(error, failure.sources),
+    return "\n".join([*parts, render_edit_link(app, error, failure.sources), render_advice(error, failure.sources),
                       render_frames(error, failure.sources, "top level")])
 
 
@@ -49806,6 +49956,7 @@ def error_page(server, head, status, facts, error, body=b""):
     if isinstance(error, JSError):
         title = f"{facts['name']}: {facts['message']}"
         parts += [f"<h1>{render_headline(error, server.app.sources())}</h1>", *render_notice(server),
+                  render_edit_link(server.app, error, server.app.sources()),
                   render_advice(error, server.app.sources()), render_frames(error, server.app.sources())]
         if facts["stack"]:
             parts.append('<details class="more"><summary>Stack as text</summary>'
@@ -50271,7 +50422,7 @@ DASHBOARD_SECONDS = 0.5
 #: Dashboards that may be open at the same time.
 MAX_DASHBOARDS = 32
 #: What a dashboard may look at.
-VIEWS = ("overview", "stream", "script", "requests")
+VIEWS = ("overview", "stream", "script", "requests", "edit")
 #: Looks without anybody there before the dashboard's thread ends: a page may be changing its view.
 IDLE_LOOKS = 4
 #: A dashboard that reads slowly gets no news while so many bytes wait for it.
@@ -50280,15 +50431,15 @@ MAX_DASHBOARD_BACKLOG = 256 * 1024
 
 class Viewer:
     """What one open dashboard was told: the JSON text of each part, the last request, the last line of
-    the log, the second up to which messages were counted. `query` is what it looks at."""
+    each log, the second up to which messages were counted. `query` is what it looks at."""
 
-    __slots__ = ("query", "told", "request", "line", "second")
+    __slots__ = ("query", "told", "request", "lines", "second")
 
     def __init__(self, query):
         self.query = query
         self.told = {}
         self.request = 0
-        self.line = None
+        self.lines = {}
         self.second = 0
 
     @property
@@ -50368,11 +50519,15 @@ class Dashboard:
             parts["view"] = json_text(stream_view(self.app, viewer.query, self.shown))
         elif viewer.view == "script":
             parts["view"] = json_text(script_view(self.app, viewer.query.get("name", "")))
+        elif viewer.view == "edit":
+            parts["view"] = json_text(edit_view(self.app, viewer.query.get("name", "")))
         changed = {name: text for name, text in parts.items() if viewer.told.get(name) != text}
         viewer.told.update(changed)
         self.add_counts(viewer, changed, first)
         if viewer.view == "script":
-            self.add_lines(viewer, changed, first)
+            self.add_lines(viewer, changed, first, [viewer.query.get("name", "")])
+        elif viewer.view == "edit":
+            self.add_lines(viewer, changed, first, list(self.app.log.kept))
         elif viewer.view in ("overview", "requests"):
             self.add_requests(viewer, changed)
         return "{" + ",".join(f'"{name}":{text}' for name, text in changed.items()) + "}" if changed else ""
@@ -50401,17 +50556,17 @@ class Dashboard:
             viewer.request = new[-1].number
             changed["requests"] = json_text([request_facts(entry) for entry in new[-limit:]])
 
-    def add_lines(self, viewer, changed, first):
-        """New lines of the log of the script that is looked at."""
+    def add_lines(self, viewer, changed, first, names):
+        """New lines of the logs that are looked at: time, level, text, whose."""
         new = []
-        for line in reversed(list(self.app.log.kept.get(viewer.query.get("name", ""), ()))):
-            if line is viewer.line:
-                break
-            new.append(line)
+        for name in names:
+            kept, last = list(self.app.log.kept.get(name, ())), viewer.lines.get(name)
+            for line in itertools.takewhile(lambda line: line is not last, reversed(kept)):
+                new.append((line, name))
+            viewer.lines[name] = kept[-1] if kept else None
         if new or first:
-            viewer.line = new[0] if new else viewer.line
-            changed["lines"] = json_text([[round(when, 3), level, clip(text, MAX_SHOWN_TEXT)]
-                                          for when, level, text in reversed(new)])
+            changed["lines"] = json_text([[round(when, 3), level, clip(text, MAX_SHOWN_TEXT), name]
+                                          for (when, level, text), name in sorted(new, key=lambda x: x[0][0])])
 
 
 def json_text(value):
@@ -50431,6 +50586,8 @@ def dashboard_events(handler, head, body):
         raise Refusal(400, f"There is no view {clip(view, 60)}; the views are {', '.join(VIEWS)}")
     if head.method == "HEAD":
         return Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")])
+    if view == "edit":
+        check_editor(handler, head)
     server = handler.server
     with _making_dashboard:
         if server.dashboard is None:
@@ -50670,6 +50827,297 @@ def code_in_module(realm, scope, code):
     return function, realm.new_object({"$scope": scope, "$old": realm.new_object(values)})
 
 
+# -- Editor: files -----------------------------------------------------------------------
+#
+# What the dashboard's editor may ask for: to read, check, save, rename and delete scripts and the texts in
+# public/. To this machine only, like the console, and whoever has the token gets nothing.
+
+MAX_EDITED_BYTES = 4 * 1024 * 1024
+#: Files in the editor's list, and characters of a name.
+MAX_LISTED_FILES = 1000
+MAX_FILE_NAME = 200
+#: The name of a folder or file that every system takes, and that is not hidden.
+_FILE_PART = re.compile(r"(?!\.|(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))"
+                        r"""[^\x00-\x1f\x7f\ud800-\udfff/\\:*?"<>|]+(?<![. ])""")
+#: The tag of a file that is not there, and the one that means "whatever is there".
+NO_FILE, ANY_FILE = "", "*"
+_editing = threading.Lock()
+
+
+def editor_page(method, path):
+    """Registers a function of the editor in LOCAL_PAGES; errors of the disk become answers."""
+    def register(function):
+        def answer(handler, head, body):
+            check_editor(handler, head)
+            try:
+                return function(handler, head, body)
+            except OSError as error:
+                full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+                said = (507, "the disk is full, and nothing was changed") if full else \
+                    (404, "there is no such file") if isinstance(error, FileNotFoundError) else \
+                    (403, "the server is not allowed to do this") if isinstance(error, PermissionError) else \
+                    (409, "a file has the name of the folder") \
+                    if isinstance(error, (FileExistsError, NotADirectoryError)) else \
+                    (500, error.strerror or str(error))
+                raise Refusal(said[0], f"That does not work: {said[1]}") from None
+        return local_page(method, path)(answer)
+    return register
+
+
+def check_editor(handler, head):
+    """Raises Refusal unless the editor may be used, which no token gives."""
+    check_local(head, handler.address)
+    if not handler.app.edit:
+        raise Refusal(403, "Editing is turned off: the server was started with --no-edit")
+
+
+def is_editable(name):
+    """Is this the name of a script, or of a text that pages may load?"""
+    kind, encoding = content_type_of(name)
+    return name.endswith(".js") or name.startswith("public/") and encoding is None and "charset" in kind
+
+
+def place_of_file(app, name, followed=True):
+    """The path of a file that may be edited, which need not be there. Links are followed, but for the last
+    name unless `followed`; raises Refusal when they lead elsewhere."""
+    parts, top = name.split("/"), pathlib.Path(os.path.realpath(app.folder))
+    if len(name) > MAX_FILE_NAME or not all(map(_FILE_PART.fullmatch, parts)):
+        raise Refusal(400, f"{clip(name, 60)!r} cannot be the name of a file here")
+    place = top.joinpath(*parts)
+    real = pathlib.Path(os.path.realpath(place))
+    inside = real.relative_to(top).as_posix() if top in real.parents else ""
+    if not is_editable(name) or not is_editable(inside) or not all(map(_FILE_PART.fullmatch, inside.split("/"))):
+        raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts (.js), and texts in public/, "
+                           "can be, and no links that lead elsewhere")
+    if real.exists() and not is_spelled_so(top, parts):
+        raise Refusal(404, f"There is no file {clip(name, 60)}, only one that is spelled differently")
+    return str(real if followed else pathlib.Path(os.path.realpath(place.parent), place.name))
+
+
+def bytes_of_file(path):
+    """What a file holds, or None when there is none."""
+    try:
+        with open_ordinary(path) as file:
+            data = file.read(MAX_EDITED_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except (ValueError, IsADirectoryError):
+        raise Refusal(403, "That is not an ordinary file") from None
+    if len(data) > MAX_EDITED_BYTES:
+        raise Refusal(413, f"The file is larger than {MAX_EDITED_BYTES >> 20} MiB, too large for this editor")
+    return data
+
+
+def tag_of(data):
+    """What changes when the bytes of a file do."""
+    return NO_FILE if data is None else sha256(data).hexdigest()[:20]
+
+
+@functools.lru_cache(MAX_DASHBOARDS)
+def tag_of_file(path, stamp):
+    return tag_of(bytes_of_file(path))
+
+
+def unchanged_file(path, name, tag):
+    """The bytes of a file; raises Refusal when it is not what the page knows, or may not be written."""
+    data = bytes_of_file(path)
+    if tag not in (ANY_FILE, tag_of(data)):
+        raise Refusal(409, f"There is already a file {name}" if tag == NO_FILE else
+                      f"{name} is no longer there: it was deleted or renamed" if data is None else
+                      f"{name} was changed on disk since it was opened here")
+    if data is not None and not (os.stat(path).st_mode & 0o222 and os.access(path, os.W_OK)):
+        raise Refusal(403, f"{name} is read-only")
+    return data
+
+
+_LINE_END = re.compile("(\r\n|\r|\n)")
+
+
+def text_to_write(text, old):
+    """The bytes for a text from a browser, which has one kind of line end, in place of `old`. A byte order
+    mark stays; lines that stay keep their ends, and the others get the usual one of the file."""
+    known = _LINE_END.split((old or b"").decode("utf-8-sig", "replace"))
+    lines, ends, new = known[::2], known[1::2], (_LINE_END.sub("\n", text) if old else text).split("\n")
+    usual = max(("\n", "\r\n", "\r"), key=ends.count)
+    start = next((i for i, pair in enumerate(zip(lines, new)) if pair[0] != pair[1]), min(len(lines), len(new)))
+    room = min(len(lines), len(new)) - start
+    rest = next((i for i in range(room) if lines[-1 - i] != new[-1 - i]), room)
+    first, last = ends[:min(start, len(new) - 1)], ends[len(ends) - rest + 1:] if rest > 1 else []
+    chosen = first + [usual] * (len(new) - 1 - len(first) - len(last)) + last + [""]
+    return codecs.BOM_UTF8 * (old or b"").startswith(codecs.BOM_UTF8) + "".join(
+        map("".join, zip(new, chosen))).encode()
+
+
+def move_to_free_name(old, new):
+    """Renames a file unless there is one of the new name: FileExistsError."""
+    same = old.casefold() == new.casefold() and os.path.exists(new) and os.path.samefile(old, new)
+    try:
+        if not same:                    # else it is a change of capitals
+            os.link(old, new)           # unlike a rename it never replaces a file
+            os.unlink(old)
+            return
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError):      # no links here
+        if os.path.lexists(new):
+            raise FileExistsError(new) from None
+    os.rename(old, new)
+
+
+def write_file(path, data, new):
+    """Writes a file in one step: whoever reads it gets the old text or the new one, never a part."""
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    draft = os.path.join(folder, f".{random_hex(6)}.tmp")
+    try:
+        with open(draft, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            move_to_free_name(draft, path)
+            return
+        shutil.copymode(path, draft)
+        for _ in range(20 if os.name == "nt" else 0):       # somebody may just be reading it
+            with contextlib.suppress(PermissionError):
+                return os.replace(draft, path)
+            time.sleep(0.02)
+        os.replace(draft, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
+
+
+def editable_files(app):
+    """The names of the files that can be edited: scripts first, then what they import, then public/."""
+    found = []
+    if not app.path.is_dir():           # one file is served: its neighbours are no business of ours
+        found += sorted({app.path.name, *(name for host in app.hosts.values() for name in host.sources
+                                          if name.endswith(".js"))})
+    for top in (app.folder,) if app.path.is_dir() else (app.public,):
+        for folder, folders, names in os.walk(top):
+            folders[:] = sorted(name for name in folders if name[0] != "." and name != "node_modules")
+            below = pathlib.Path(folder).relative_to(app.folder).as_posix()
+            found += [name for name in (name if below == "." else f"{below}/{name}" for name in sorted(names))
+                      if is_editable(name) and _FILE_PART.fullmatch(name.rpartition("/")[2])]
+            if len(found) > MAX_LISTED_FILES:
+                break
+    return sorted(found[:MAX_LISTED_FILES], key=lambda name: (name.startswith("public/"), "/" in name))
+
+
+def edit_view(app, name):
+    """What the editor watches: which files there are, whether the open one is what it was, and the last
+    error in it."""
+    path, tag = None, NO_FILE
+    with contextlib.suppress(Refusal, OSError):
+        path = place_of_file(app, name)
+        tag = tag_of_file(path, stamp) if (stamp := file_stamp(path)) else NO_FILE
+    errors = [failure for failure in {**app.troubles, **app.failures}.values()
+              if failure.error is not None and failure.error.filename == name]
+    return {"name": name, "tag": tag, "files": editable_files(app),
+            "error": error_facts(max(errors, key=lambda failure: failure.time)) if errors else None}
+
+
+@editor_page("GET", "/engine/file")
+def edited_file(handler, head, body):
+    """The text of a file (`?name=`) and the tag that it is saved with."""
+    name = head.query.get("name", "")
+    data = bytes_of_file(place_of_file(handler.app, name))
+    if data is None:
+        raise Refusal(404, f"There is no file {clip(name, 60)}")
+    try:
+        text = data.decode("utf-8-sig")
+        if "\0" in text:
+            raise ValueError
+    except ValueError:
+        raise Refusal(415, f"{name} is not UTF-8 text, and cannot be edited here") from None
+    return json_answer({"name": name, "text": text, "tag": tag_of(data)})
+
+
+@editor_page("POST", "/engine/parse")
+def check_text(handler, head, body):
+    """What the engine's parser says of a text: `file`, `text`. Answers with the errors (one, or none), each
+    with its place in units of UTF-16, as browsers count."""
+    name, text = asked(head, body, file=str, text=str)
+    failure, lines = None, text.split("\n")
+    if name.endswith(".js"):
+        try:
+            (parse_module if is_module(text) else parse_script)(text)
+        except JSSyntaxError as error:
+            failure = JSError(error, "parse")
+            failure._facts = (error.kind, error.message, "", name, error.line, error.column)
+    if failure is None:
+        return json_answer([])
+    headline, opening, advice = explained(failure, {name: text})
+    places = [(failure.line, failure.column, headline)]
+    places += [(*opening, "opened here, and not closed")] if opening else []
+    return json_answer([{"line": line, "text": said, "advice": "".join(advice), "column": 1 + len(
+        lines[line - 1][:(column or 1) - 1].encode("utf-16-le", "surrogatepass")) // 2}
+        for line, column, said in places if line and line <= len(lines)])
+
+
+@editor_page("POST", "/engine/save")
+def save_file(handler, head, body):
+    """Writes a file and loads the scripts that it belongs to: `file`, `text`, `tag` (of what it replaces, ""
+    for a new file, "*" for whatever is there). Answers with its new `tag` and whether the scripts run;
+    409 when the file is not what the page knows."""
+    app, (name, text, tag) = handler.app, asked(head, body, file=str, text=str, tag=str)
+    path = place_of_file(app, name)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Refusal(400, "The text has half of a character in it (a lone surrogate); take it out") from None
+    with _editing:
+        old = unchanged_file(path, name, tag)
+        data = text_to_write(text, old)
+        if len(data) > MAX_EDITED_BYTES:
+            raise Refusal(413, f"The text is larger than {MAX_EDITED_BYTES >> 20} MiB")
+        try:
+            write_file(path, data, old is None)
+        except FileExistsError:
+            raise Refusal(409, f"There is already a file {name}") from None
+    return json_answer({"tag": tag_of(data), **loaded_facts(app, app.take_in(path))})
+
+
+def loaded_facts(app, names):
+    """Whether the scripts that were tried run now, and why not: None when there were none."""
+    failures = [app.failures[name] for name in names if name in app.failures]
+    return {"loaded": not failures if names else None, "error": failures[0].headline if failures else ""}
+
+
+@editor_page("POST", "/engine/rename")
+def rename_file(handler, head, body):
+    """Gives a file another name: `file`, `to`. What it registered moves with it."""
+    app, (name, to) = handler.app, asked(head, body, file=str, to=str)
+    old, new = place_of_file(app, name, False), place_of_file(app, to, False)
+    refuse_lone_script(app, name)
+    with _editing:
+        unchanged_file(old, name, ANY_FILE)
+        os.makedirs(os.path.dirname(new), exist_ok=True)
+        try:
+            move_to_free_name(old, new)
+        except FileExistsError:
+            raise Refusal(409, f"There is already a file {to}") from None
+    return json_answer(loaded_facts(app, app.take_in(old, new)))
+
+
+@editor_page("POST", "/engine/delete")
+def delete_file(handler, head, body):
+    """Deletes a file: `file`, `tag`."""
+    app, (name, tag) = handler.app, asked(head, body, file=str, tag=str)
+    path = place_of_file(app, name, False)
+    refuse_lone_script(app, name)
+    with _editing:
+        unchanged_file(path, name, tag)
+        os.unlink(path)
+    return json_answer(loaded_facts(app, app.take_in(path)))
+
+
+def refuse_lone_script(app, name):
+    if not app.path.is_dir() and name == app.path.name:
+        raise Refusal(409, f"{name} is the script that this server was started with, so its name must stay")
+
+
 # -- Dashboard: the look -----------------------------------------------------------------
 
 DASHBOARD_STYLE = r"""
@@ -50828,6 +51276,7 @@ DASHBOARD_BODY = r"""
   <a class="name" href="#/">aiwebengine<span id="version"></span></a>
   <nav aria-label="Views">
     <a href="#/" id="nav-overview">Overview</a>
+    <a href="#/edit" id="nav-edit">Editor</a>
     <a href="#/requests" id="nav-requests">Requests</a>
     <a href="#/script/server" id="nav-log">Server log</a>
     <a href="engine/docs">Docs</a>
@@ -50931,6 +51380,7 @@ DASHBOARD_BODY = r"""
     <a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
     <span id="other-logs"></span>
     <span class="actions">
+      <a id="edit-script">Edit</a>
       <button id="open-source" aria-expanded="false">Open source</button>
       <button id="reload" class="main">Reload</button>
     </span>
@@ -50981,7 +51431,647 @@ DASHBOARD_BODY = r"""
     <div class="scroll full"><table id="requests"></table></div>
   </section>
 </div>
+<!-- editor -->
 </main>
+"""
+
+
+# -- Editor: the look --------------------------------------------------------------------
+
+EDITOR_STYLE = r"""
+main:has(#view-edit:not([hidden])) { max-width: none; }
+.workshop { display: grid; grid-template-columns: 11rem minmax(0, 6fr) minmax(0, 4fr); gap: 0 1rem; }
+.files { list-style: none; margin: 0 0 1rem; padding: 0; overflow: auto; max-height: calc(100vh - 14rem); }
+.files a { display: block; padding: .2rem .6rem; border-radius: 6px; color: var(--ink);
+  overflow-wrap: anywhere; }
+.files a:hover { background: var(--hover); text-decoration: none; }
+.files a[aria-current] { background: var(--chosen); }
+.files a.changed::after { content: " ●"; color: var(--warn); }
+.code-box { position: relative; border-top: 1px solid var(--line); }
+.code-box > .code { overflow: auto; height: calc(100vh - 22rem); min-height: 16rem; }
+.sheet { position: relative; min-width: 100%; min-height: 100%; font: 13px/20px var(--mono); tab-size: 4;
+  font-variant-ligatures: none; }
+.sheet > div { position: absolute; left: 0; min-width: 100%; pointer-events: none; white-space: pre; }
+.sheet > div > div { height: 20px; padding-right: 1rem; }
+.sheet i { display: inline-block; box-sizing: border-box; width: 3.6rem; padding-right: .8rem;
+  position: sticky; left: 0; z-index: 2; background: var(--paper); color: var(--faint); text-align: right;
+  font-style: normal; }
+.sheet .here { background: var(--mark); } .sheet .here i { color: var(--bad); font-weight: 700; }
+.sheet .wrong { text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 3px; }
+.sheet textarea { position: absolute; z-index: 1; inset: 0 0 0 3.6rem; width: calc(100% - 3.6rem); height: 100%;
+  margin: 0; padding: 0; border: 0; border-radius: 0; resize: none; overflow: hidden; white-space: pre;
+  background: none; font: inherit; tab-size: inherit; font-variant-ligatures: none; letter-spacing: 0;
+  color: var(--ink); -webkit-text-fill-color: transparent; }
+.sheet textarea:focus-visible { outline: none; }
+.code:has(textarea:focus-visible) { box-shadow: inset 2px 0 0 var(--accent); }
+.sheet textarea::selection { background: color-mix(in srgb, var(--accent) 30%, transparent); }
+.sheet .k { color: var(--accent); } .sheet .s { color: var(--ok); } .sheet .c { color: var(--soft); }
+.sheet .n { color: var(--warn); } .sheet .h { color: light-dark(#7a3ea8, #d2a8ff); }
+@media (forced-colors: active) { .sheet > div > div > span { visibility: hidden; } }
+#edit-choices { position: absolute; z-index: 3; margin: 0; padding: .2rem; list-style: none; max-height: 13rem;
+  width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line);
+  border-radius: 8px; box-shadow: 0 6px 24px rgb(0 0 0 / .2); }
+#edit-choices li { padding: .1rem .5rem; border-radius: 5px; font: 13px/1.5 var(--mono); cursor: pointer;
+  overflow-wrap: anywhere; }
+#edit-choices li[aria-selected=true] { background: var(--chosen); }
+#edit-choices small { display: none; font: .8rem/1.4 var(--sans); color: var(--soft); }
+#edit-choices li[aria-selected=true] small { display: block; }
+#edit-problem { padding: .5rem 1rem; background: var(--mark); }
+#edit-problem pre { color: var(--ink); }
+#edit-warning { border-left: 3px solid var(--warn); padding: .3rem .75rem; display: flex; flex-wrap: wrap;
+  gap: .4rem .75rem; align-items: center; }
+#edit-page { width: 100%; height: calc(100vh - 22rem); min-height: 16rem; border: 0;
+  border-top: 1px solid var(--line); background: #fff; display: block; border-radius: 0 0 10px 10px; }
+#edit-go { display: flex; gap: .5rem; flex: 1; }
+dialog { background: var(--paper); color: var(--ink); border: 1px solid var(--line); border-radius: 10px;
+  width: min(26rem, 92vw); }
+dialog::backdrop { background: rgb(0 0 0 / .35); }
+@media (max-width: 60rem) {
+  .workshop { grid-template-columns: minmax(0, 1fr); }
+  .files { display: flex; max-height: 6.5rem; flex-wrap: wrap; margin-bottom: .6rem; }
+  .code-box > .code, #edit-page { height: 60vh; }
+}
+"""
+
+EDITOR_BODY = r"""
+<div id="view-edit" hidden>
+  <div class="top">
+    <h1 id="edit-name">Editor</h1><span class="soft" id="edit-state" role="status"></span>
+    <span class="actions">
+      <button id="edit-save" class="main">Save</button><button id="edit-new">New file</button>
+      <button id="edit-rename">Rename</button><button id="edit-delete">Delete</button>
+    </span>
+  </div>
+  <p class="answer" id="edit-answer" role="status"></p>
+  <p id="edit-warning" role="alert" hidden><span id="edit-warning-text"></span>
+    <button id="edit-theirs">Take the one on disk</button><button id="edit-mine">Save mine</button></p>
+  <div id="edit-parts" hidden>
+  <div class="workshop">
+    <nav aria-label="Files"><ul class="files" id="edit-files"></ul></nav>
+    <section class="panel" aria-label="Source">
+      <div class="head"><span class="small soft" id="edit-help"><kbd>Ctrl</kbd> <kbd>S</kbd> saves,
+        <kbd>Ctrl</kbd> <kbd>Space</kbd> completes, <kbd>Esc</kbd> <kbd>Tab</kbd> leaves the text</span></div>
+      <div class="code-box">
+        <div class="code" id="edit-code"><div class="sheet" id="edit-sheet"><div id="edit-lines" aria-hidden="true"></div></div></div>
+        <ul id="edit-choices" role="listbox" aria-label="Completions" hidden></ul>
+      </div>
+      <div id="edit-problem" role="status" hidden><button class="link bad" id="edit-jump"></button>
+        <pre class="small" id="edit-advice"></pre></div>
+    </section>
+    <section class="panel" aria-label="Page">
+      <div class="head"><form id="edit-go"><input class="code" type="text" id="edit-address" value="/"
+        aria-label="Path of the page" spellcheck="false" autocomplete="off"><button>Open</button></form>
+        <a class="small" id="edit-tab" href="." target="_blank">In a tab</a></div>
+      <iframe id="edit-page" title="The page"></iframe>
+    </section>
+  </div>
+  <div class="two">
+    <section class="panel">
+      <div class="head"><h2>Log</h2></div>
+      <div class="lines" id="edit-log" tabindex="0" role="log" aria-label="Log of all scripts"></div>
+    </section>
+    <section class="panel">
+      <div class="head"><h2>Streams</h2></div>
+      <div class="scroll"><table id="edit-streams"></table></div>
+    </section>
+  </div>
+  </div>
+  <dialog id="edit-dialog" aria-labelledby="edit-ask"><form id="edit-form">
+    <h2 id="edit-ask"></h2>
+    <p><input class="code" type="text" id="edit-to" aria-label="Name" spellcheck="false" autocomplete="off"></p>
+    <p class="answer bad" id="edit-refused" role="alert"></p>
+    <button class="main" id="edit-yes"></button> <button type="button" id="edit-no">Cancel</button>
+  </form></dialog>
+</div>
+"""
+
+
+# -- Editor: the script ------------------------------------------------------------------
+
+EDITOR_SCRIPT = r"""
+// Each file has a text area of its own, which keeps its undo history while others are looked at. Its text is
+// transparent; beneath it stand the lines that are in view, in colours.
+const LINE = 20, MORE = 30, CHECK_AFTER = 250;
+const files = new Map();            // name -> SourceFile
+let words = null, current = null, editing = "", asking = null;
+
+// -- colours: pieces of a line, and what is still open at its end --
+
+const KEYWORDS = new Set(("async await break case catch class const continue debugger default delete do else export "
+  + "extends false finally for from function get if import in instanceof let new null of return set static super switch "
+  + "this throw true try typeof undefined using var void while with yield").split(" "));
+const BEFORE_VALUE = new Set("await case delete do else in instanceof new of return throw typeof void yield".split(" "));
+const PIECE = new RegExp([/(?<c>\/\/.*|\/\*)/, /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/,
+  /(?<n>\.?\d[\w.]*)/, /(?<w>[\p{L}_$][\p{L}\p{N}_$]*)/, /(?<t>`)/, /(?<b>[{}])/, /(?<x>\s+)/, /(?<o>[^])/,
+].map((part) => part.source).join("|"), "uy");
+const REGEXP = /\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*/y;
+const TEMPLATE = /(?:[^`\\$]|\\.|\$(?!\{)|\\$)*(`|\$\{)?/y;
+const read = (pattern, text, index) => { pattern.lastIndex = index; return pattern.exec(text); };
+
+// `open` is a stack of what is open: * comment, ` template, { brace within one.
+function colourScript(line, open, put) {
+  for (let index = 0, value = false; index < line.length;) {
+    const top = open.at(-1), start = index;
+    let kind = "c";
+    if (top === "*") {
+      const end = line.indexOf("*/", index);
+      index = end < 0 ? line.length : end + 2;
+      if (end >= 0) open = open.slice(0, -1);
+    } else if (top === "`") {
+      const found = read(TEMPLATE, line, index);
+      index += found[0].length;
+      open = found[1] === "`" ? open.slice(0, -1) : found[1] ? open + "{" : open;
+      [kind, value] = ["s", found[1] === "`"];
+    } else {
+      const found = !value && read(REGEXP, line, index) || read(PIECE, line, index);
+      const { c, s, n, w, t, b, x } = found.groups ?? { s: true };
+      index += found[0].length;
+      kind = c ? "c" : s || t ? "s" : n ? "n" : !w ? "" : KEYWORDS.has(w) ? "k" : words?.known.has(w) ? "h" : "w";
+      if (t || c === "/*") open += t ? "`" : "*";
+      else if (b && open) open = b === "{" ? open + "{" : open.slice(0, -1);
+      if (!x && !c) value = Boolean(s || n || w && !BEFORE_VALUE.has(w) || /[)\]}]/.test(found[0]));
+    }
+    put(kind, line.slice(start, index));
+  }
+  return open;
+}
+// Of a page, `open` begins with what is open there: ! comment, < tag, s script, y style.
+const MARKUP = /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy;
+const IN_TAG = /(?<e>\/?>)|(?<s>"[^"]*(?:"|$)|'[^']*(?:'|$))|(?<n>[^\s=>"'\/]+)|[^]/y;
+const STYLES = /(?<c>\/\*)|(?<s>"[^"]*"?|'[^']*'?)|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|\s+|[^]/iy;
+function colourStyles(line, open, put) {
+  for (let index = 0; index < line.length;) {
+    const end = open ? line.indexOf("*/", index) : -1;
+    const found = open ? [line.slice(index, end < 0 ? undefined : end + 2)] : read(STYLES, line, index);
+    put(open ? "c" : Object.keys(found.groups).find((key) => found.groups[key]) ?? "", found[0]);
+    open = open ? (end < 0 ? open : "") : found.groups.c ? "*" : "";
+    index += found[0].length;
+  }
+  return open;
+}
+function colourPage(line, open, put) {
+  while (line) {
+    const inner = open[0], ends = { "!": /-->/, s: /<\/script/i, y: /<\/style/i }[inner];
+    if (ends) {
+      const end = ends.exec(line), rest = end ? end.index + (inner === "!" ? 3 : 0) : line.length;
+      const part = line.slice(0, rest), state = open.slice(1);
+      if (inner === "!") put("c", part);
+      else open = inner + (inner === "s" ? colourScript : colourStyles)(part, state, put);
+      if (end) open = "";
+      line = line.slice(rest);
+      continue;
+    }
+    const found = read(open ? IN_TAG : MARKUP, line, 0), { c, k, e, s, n } = found.groups;
+    put(c ? "c" : k || e ? "k" : s ? "s" : n ? "n" : "", found[0]);
+    if (c) open = "!";
+    else if (k) open = "<" + (/^<script$/i.test(k) ? "s" : /^<style$/i.test(k) ? "y" : "");
+    else if (e) open = e === "/>" ? "" : open.slice(1);
+    line = line.slice(found[0].length);
+  }
+  return open;
+}
+const colourNothing = (line, open, put) => { put("", line); return open; };
+const COLOURS = { js: colourScript, mjs: colourScript, json: colourScript, css: colourStyles, html: colourPage,
+  htm: colourPage, svg: colourPage, xml: colourPage };
+
+// -- a file --
+
+class SourceFile extends CodeArea {
+  constructor(name, text, tag) {
+    const help = { spellcheck: "false", autocapitalize: "off", autocorrect: "off", wrap: "off",
+      "aria-describedby": "edit-help", "aria-autocomplete": "list", "aria-controls": "edit-choices" };
+    super(el("textarea", help), "//");
+    this.area.value = text;
+    this.saved = this.area.value;
+    this.tag = tag;
+    this.rows = [];
+    this.open = [""];               // before each line, what is open
+    this.marks = [];
+    this.step = /^\t/m.test(text) ? "\t" : /^    \S/m.test(text) && !/^  \S/m.test(text) ? "    " : "  ";
+    this.rename(name);
+    this.area.addEventListener("input", (event) => this.typed(event));
+    this.area.addEventListener("scroll", () => this.area.scrollTo(0, 0));
+    this.area.addEventListener("keydown", (event) => keyInText(event, this));
+    for (const kind of ["blur", "click"]) this.area.addEventListener(kind, hideChoices);
+    $("edit-sheet").append(this.area);
+  }
+  get changed() { return this.area.value !== this.saved; }
+  get offset() { return this.area.selectionStart; }
+  rename(name) {
+    this.name = name;
+    this.area.setAttribute("aria-label", "Source of " + name);
+    this.colour = COLOURS[name.split(".").pop()] ?? colourNothing;
+    this.open.length = 1;
+    this.rows = [];
+  }
+  typed(event) {
+    if (this !== current) goTo(this.name);      // undone in a file that is not in view
+    this.refresh();
+    this.marks = [];
+    checkSoon(this);
+    showState();
+    if (event.inputType === "insertText" || event.inputType === "deleteContentBackward") complete(this, false);
+    else hideChoices();
+    this.reveal();
+  }
+  // Takes in the text: what is open is found out anew from the first line that changed.
+  refresh() {
+    const text = this.area.value;
+    if (text === this.text) return;
+    this.text = text;
+    const now = text.split("\n"), old = this.rows, more = old.length - now.length;
+    const least = Math.min(now.length, old.length), open = this.open.slice();
+    let first = 0, last = 0;
+    while (first < least && now[first] === old[first]) first++;
+    while (last < least - first && now[now.length - 1 - last] === old[old.length - 1 - last]) last++;
+    open.length = first + 1;
+    for (let index = first; index < now.length; index++) {
+      open.push(this.colour(now[index], open[index], () => {}));
+      if (index + 1 < now.length - last || this.open[index + 1 + more] !== open[index + 1]) continue;
+      for (let rest = index + 2 + more; rest < this.open.length; rest++) open.push(this.open[rest]);
+      break;
+    }
+    [this.rows, this.open] = [now, open];
+    const widths = now.map((line) => line.includes("\t") ? line.replace(/\t/g, "    ").length : line.length);
+    this.widest = widths.reduce((most, width) => Math.max(most, width), 0);
+    if (this === current) layOut();
+  }
+  placeOf(offset) {
+    let line = 0, start = 0;
+    while (line < this.rows.length - 1 && start + this.rows[line].length < offset) start += this.rows[line++].length + 1;
+    return { line: line + 1, column: offset - start + 1, start };
+  }
+  go(line, column = 1) {
+    this.refresh();
+    line = Math.min(Math.max(line, 1), this.rows.length);
+    const offset = this.rows.slice(0, line - 1).reduce((sum, text) => sum + text.length + 1, 0)
+      + Math.min(column - 1, this.rows[line - 1].length);
+    this.area.focus({ preventScroll: true });
+    this.area.setSelectionRange(offset, offset);
+    this.reveal($("edit-code").clientHeight / 3);
+  }
+  reveal(room = 2 * LINE) {
+    const box = $("edit-code"), top = (this.placeOf(this.offset).line - 1) * LINE;
+    if (top < box.scrollTop) box.scrollTop = top - room;
+    if (top + LINE > box.scrollTop + box.clientHeight) box.scrollTop = top + LINE + room - box.clientHeight;
+  }
+}
+let fontWidth = 0;
+function layOut() {
+  const sheet = $("edit-sheet"), file = current;
+  if (!fontWidth) {
+    const ruler = document.createElement("canvas").getContext("2d");
+    ruler.font = getComputedStyle(sheet).font;
+    fontWidth = ruler.measureText("0".repeat(100)).width / 100;
+  }
+  sheet.style.height = file.rows.length * LINE + 8 + "px";
+  sheet.style.width = Math.ceil(file.widest * fontWidth) + 90 + "px";
+  const over = file.area.scrollWidth - file.area.clientWidth;
+  if (over > 0) sheet.style.width = sheet.offsetWidth + over + 20 + "px";
+  paint();
+}
+function paint() {
+  if (!current) return;
+  const box = $("edit-code"), file = current, lines = file.rows;
+  const first = Math.max(0, Math.floor(box.scrollTop / LINE) - MORE);
+  const last = Math.min(lines.length, first + Math.ceil(box.clientHeight / LINE) + 2 * MORE);
+  $("edit-lines").style.top = first * LINE + "px";
+  $("edit-lines").replaceChildren(...lines.slice(first, last).map((line, index) =>
+    paintLine(file, line, first + index)));
+}
+function paintLine(file, line, index) {
+  const mark = file.marks.find((item) => item.line === index + 1), parts = [el("i", { text: index + 1 })];
+  let column = 0, wrong = mark ? Math.min(mark.column - 1, line.length) : -1;
+  file.colour(line.slice(0, 2000), file.open[index], (kind, text) => {
+    const here = wrong >= column && wrong < column + text.length;
+    parts.push(kind || here ? el("span", { class: kind + (here ? " wrong" : ""), text }) : text);
+    column += text.length;
+    if (here) wrong = -1;
+  });
+  if (line.length > 2000) parts.push(line.slice(2000));
+  if (wrong >= 0) parts.push(el("span", { class: "wrong", text: " " }));
+  return el("div", { class: mark ? "here" : null }, ...parts);
+}
+$("edit-code").addEventListener("scroll", () => requestAnimationFrame(paint));
+addEventListener("resize", () => paint());
+
+// -- errors while one types: one question at a time, and slow ones seldom --
+
+let checking = 0, busy = false, pace = CHECK_AFTER;
+function checkSoon(file) {
+  clearTimeout(checking);
+  checking = setTimeout(() => check(file), pace);
+}
+async function check(file) {
+  if (busy) return checkSoon(file);
+  const text = file.area.value, started = performance.now();
+  busy = true;
+  try {
+    const marks = await ask("engine/parse", { file: file.name, text });
+    if (file.area.value === text) {
+      file.marks = marks;
+      showProblem();
+      paint();
+    }
+  } catch { /* the server is away; saving will tell */ }
+  busy = false;
+  pace = Math.max(CHECK_AFTER, Math.min(5000, 3 * (performance.now() - started)));
+}
+function showProblem() {
+  if (!current) return;
+  const error = state.view?.name === current.name && !current.changed ? state.view.error : null;
+  const [mark] = current.marks;
+  const found = mark ?? (error?.line ? { line: error.line, column: error.column || 1, text: error.headline,
+    advice: error.advice } : null);
+  if (!mark && found) { current.marks = [found]; paint(); }
+  $("edit-problem").hidden = !found;
+  setText($("edit-jump"), found ? "Line " + found.line + ": " + found.text : "");
+  setText($("edit-advice"), found?.advice ?? "");
+  current.area.setAttribute("aria-invalid", String(Boolean(mark)));
+}
+$("edit-jump").addEventListener("click", () => {
+  const [mark] = current.marks;
+  if (mark) current.go(mark.line, mark.column);
+});
+
+// -- completion: the members of what stands before a dot, else names --
+
+let choices = [], choice = 0, from = 0;
+function complete(file, asked) {
+  const { line, start } = file.placeOf(file.offset), before = file.area.value.slice(start, file.offset);
+  const [, chain, word] = /(?:([\p{L}\w$]+)\s*\??\.\s*)?([\p{L}\w$]*)$/u.exec(before);
+  const ending = file.colour === colourScript ? lastKind(file, before, line - 1) : "c";
+  let found = [];
+  if (ending !== "c" && ending !== "s" && (asked || chain || word.length > 1)) {
+    const own = file.text.slice(0, 200000).match(/[\p{L}_$][\p{L}\w$]{2,}/gu) ?? [];
+    found = chain ? words.members[words.types[chain]] ?? [] : [...words.members[""], ...words.members.Context,
+      ...[...new Set([...KEYWORDS, ...own])].filter((name) => !words.known.has(name)).map((name) => [name, "", ""])];
+  }
+  const wanted = word.toLowerCase();
+  found = found.filter(([name]) => name.toLowerCase().startsWith(wanted) && name !== word);
+  if (!found.length || !asked && words.known.has(word)) return hideChoices();
+  choices = found.slice(0, 40);
+  from = file.offset - word.length;
+  showChoices(file, line, before.length - word.length);
+}
+function lastKind(file, text, index) {
+  let last = "";
+  const open = file.colour(text, file.open[index], (kind, part) => { last = /(`|\$\{)$/.test(part) ? "" : kind; });
+  return open.endsWith("*") ? "c" : open.endsWith("`") ? "s" : last;
+}
+function showChoices(file, line, column) {
+  const list = $("edit-choices"), box = $("edit-code");
+  list.replaceChildren(...choices.map(([name, written, doc], index) =>
+    el("li", { role: "option", id: "edit-choice-" + index, onmousedown: (event) => {
+      event.preventDefault();
+      accept(file, index);
+    } }, written || name, el("small", { text: doc }))));
+  list.hidden = false;
+  select(file, 0);
+  const under = line * LINE - box.scrollTop, left = 58 + column * fontWidth - box.scrollLeft;
+  list.style.left = Math.max(4, Math.min(left, box.clientWidth - list.offsetWidth - 8)) + "px";
+  list.style.top = (under + list.offsetHeight > box.clientHeight && under - LINE > list.offsetHeight
+    ? under - LINE - list.offsetHeight : under) + "px";
+}
+function select(file, index) {
+  const items = $("edit-choices").children;
+  choice = (index + items.length) % items.length;
+  for (const [place, item] of [...items].entries()) item.setAttribute("aria-selected", String(place === choice));
+  items[choice].scrollIntoView({ block: "nearest" });
+  file.area.setAttribute("aria-activedescendant", items[choice].id);
+}
+function hideChoices() {
+  $("edit-choices").hidden = true;
+  current?.area.removeAttribute("aria-activedescendant");
+}
+function accept(file, index) {
+  file.replace(from, file.offset, choices[index][0]);
+  hideChoices();
+}
+function keyInText(event, file) {
+  if (event.isComposing) return;
+  if (!$("edit-choices").hidden) {
+    const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (move) select(file, choice + move);
+    else if (event.key === "Escape") hideChoices();
+    else if (event.key === "Tab" || event.key === "Enter" && !event.ctrlKey && !event.metaKey) accept(file, choice);
+    else return file.key(event);
+    event.preventDefault();
+  } else if (event.ctrlKey && event.key === " ") {
+    event.preventDefault();
+    complete(file, true);
+  } else file.key(event);
+}
+
+// -- files: opening, saving, conflicts --
+
+async function enterEditor() {
+  try {
+    if (!words) {
+      words = await ask("engine/completions");
+      words.known = new Set(words.members[""].map(([name]) => name));
+      connect();
+    }
+    $("edit-parts").hidden = false;
+    if (!$("edit-page").src) openPage($("edit-address").value);
+    if (at.name && !files.has(at.name)) await load(at.name);
+  } catch (error) {
+    answer("edit-answer", error.message, false);
+  }
+  if (at.view === "edit") showFile();
+}
+async function load(name) {
+  const { text, tag } = await ask("engine/file?name=" + encodeURIComponent(name));
+  if (!files.has(name)) files.set(name, new SourceFile(name, text, tag));
+}
+function showFile() {
+  current = files.get(at.name) ?? null;
+  for (const file of files.values()) file.area.hidden = file !== current;
+  hideChoices();
+  warn("");
+  if (current) {
+    answer("edit-answer", "");
+    current.text = current.compared = null;
+    current.refresh();
+    if (at.line) current.go(at.line, at.column);
+    check(current);
+  } else $("edit-lines").replaceChildren();
+  showState();
+  showProblem();
+}
+function showState() {
+  setText($("edit-name"), at.name || "Editor");
+  const changed = current?.changed;
+  setText($("edit-state"), !current ? "" : changed ? "● not saved" : "saved");
+  for (const id of ["edit-save", "edit-rename", "edit-delete"]) $(id).disabled = !current;
+  if (at.view === "edit") document.title = (changed ? "● " : "") + (at.name || "Editor") + " – aiwebengine";
+  for (const link of $("edit-files").querySelectorAll("a"))
+    link.classList.toggle("changed", files.get(link.textContent)?.changed ?? false);
+}
+function warn(text) {
+  $("edit-warning").hidden = !text;
+  setText($("edit-warning-text"), text);
+}
+async function save(tag = current?.tag) {
+  const file = current;
+  if (!file || editing) return;
+  editing = file.name;
+  const text = file.area.value;
+  try {
+    const { tag: next, loaded, error } = await ask("engine/save", { file: file.name, text, tag });
+    [file.saved, file.tag, file.compared] = [text, next, null];
+    warn("");
+    answer("edit-answer", "Saved at " + clock(now()) + (loaded ? " and loaded." : loaded === null ? "."
+      : ", but it does not load: " + error), loaded !== false);
+    reloadPage();
+  } catch (error) {
+    if (error.status === 409) warn(error.message + ".");
+    else answer("edit-answer", "Not saved: " + error.message, false);
+  }
+  editing = "";
+  showState();
+}
+// What is on disk is not what was opened: it is taken over, unless there is something to lose.
+async function compare(file, seen) {
+  if (editing) return;
+  file.compared = seen;
+  try {
+    const { text, tag } = await ask("engine/file?name=" + encodeURIComponent(file.name));
+    if (tag === file.tag || editing) return;
+    if (!file.changed || file.area.value === text.replace(/\r\n?/g, "\n")) takeOver(file, text, tag);
+    else if (file === current) warn(file.name + " was changed on disk since it was opened here.");
+  } catch (error) {
+    if (error.status === 404 && file === current) warn(file.name + " is no longer on disk.");
+  }
+}
+// Only what differs is replaced, so that it can be undone and the cursor stays.
+function takeOver(file, text, tag) {
+  const old = file.area.value, caret = file.offset, active = document.activeElement;
+  text = text.replace(/\r\n?/g, "\n");
+  let first = 0, last = 0;
+  const least = Math.min(old.length, text.length);
+  while (first < least && old[first] === text[first]) first++;
+  while (last < least - first && old.at(-1 - last) === text.at(-1 - last)) last++;
+  if (old !== text) {
+    file.replace(first, old.length - last, text.slice(first, text.length - last), Math.min(caret, text.length));
+    if (active !== file.area) active?.focus();
+    check(file);
+  }
+  [file.saved, file.tag] = [text, tag];
+  showState();
+}
+$("edit-save").addEventListener("click", () => save());
+$("edit-mine").addEventListener("click", () => save("*"));
+$("edit-theirs").addEventListener("click", async () => {
+  warn("");
+  try {
+    const { text, tag } = await ask("engine/file?name=" + encodeURIComponent(current.name));
+    takeOver(current, text, tag);
+  } catch (error) {
+    if (error.status !== 404) return answer("edit-answer", error.message, false);
+    drop(current.name);
+  }
+});
+addEventListener("keydown", (event) => {
+  if (at.view !== "edit" || !(event.ctrlKey || event.metaKey) || event.altKey || event.key.toLowerCase() !== "s") return;
+  event.preventDefault();
+  save();
+});
+addEventListener("beforeunload", (event) => {
+  if ([...files.values()].some((file) => file.changed)) event.preventDefault();
+});
+
+// -- new names --
+
+function inquire(question, yes, value, action) {
+  setText($("edit-ask"), question);
+  setText($("edit-yes"), yes);
+  setText($("edit-refused"), "");
+  $("edit-to").parentNode.hidden = value === null;
+  $("edit-to").value = value ?? "";
+  asking = action;
+  $("edit-dialog").showModal();
+}
+const goTo = (name) => { location.hash = "#/edit" + (name && "/" + encodeURIComponent(name)); };
+function drop(name) {
+  files.get(name)?.area.remove();
+  files.delete(name);
+  if (at.name === name) goTo("");
+}
+$("edit-new").addEventListener("click", () => inquire("A new file", "Make it", "", async (name) => {
+  await ask("engine/save", { file: name, text: "", tag: "" });
+  goTo(name);
+}));
+$("edit-rename").addEventListener("click", () => inquire("Another name for " + at.name, "Rename", at.name, async (name) => {
+  const file = current;
+  await ask("engine/rename", { file: file.name, to: name });
+  files.delete(file.name);
+  files.set(name, file);
+  file.rename(name);
+  goTo(name);
+}));
+$("edit-delete").addEventListener("click", () => inquire("Delete " + at.name + "? This cannot be undone.", "Delete", null,
+  async () => {
+    await ask("engine/delete", { file: at.name, tag: current.tag });
+    drop(at.name);
+  }));
+$("edit-no").addEventListener("click", () => $("edit-dialog").close());
+$("edit-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    await asking($("edit-to").value.trim());
+    $("edit-dialog").close();
+  } catch (error) {
+    setText($("edit-refused"), error.message);
+  }
+});
+
+// -- beside it: the page, the log, the streams --
+
+function openPage(path) {
+  if (!path.startsWith("/")) path = "/" + path;
+  $("edit-address").value = path;
+  $("edit-page").src = $("edit-tab").href = "." + path;
+}
+$("edit-go").addEventListener("submit", (event) => {
+  event.preventDefault();
+  openPage($("edit-address").value.trim());
+});
+// Pages with the live script renew themselves.
+function reloadPage() {
+  try {
+    const { contentDocument: page, contentWindow: inside } = $("edit-page");
+    if (!page.querySelector("script[data-live]")) inside.location.reload();
+  } catch { /* it shows a page of another site */ }
+}
+function renderEdit() {
+  const view = state.view;
+  if (!view?.files || view.name !== at.name) return;
+  const list = view.files.join("\n") + at.name, box = $("edit-files");
+  if (box.shown !== list) {
+    box.shown = list;
+    box.replaceChildren(...view.files.map((name) => el("li", {}, el("a", { href: "#/edit/" + encodeURIComponent(name),
+      "aria-current": name === at.name ? "page" : null, text: name }))));
+    showState();
+    if (!at.name && view.files.length) location.replace("#/edit/" + encodeURIComponent(view.files[0]));
+  }
+  if (current && view.tag === current.tag && !editing) warn("");
+  else if (current && view.tag !== current.compared) compare(current, view.tag);
+  if (JSON.stringify(view.error) !== current?.error) {
+    if (current) [current.error, current.marks] = [JSON.stringify(view.error), current.changed ? current.marks : []];
+    showProblem();
+    paint();
+  }
+  fill($("edit-streams"), ["stream", "#connections", "messages / s", "#messages"], state.streams.map((stream) => ({
+    key: stream.path, cells: [streamLink(stream.path), number(stream.connections), sparkWithRate(stream.path),
+      number(stream.messages)] })), { none: "No streams yet." });
+  const log = $("edit-log"), last = JSON.stringify(state.lines.at(-1));
+  if (log.shown === last) return;
+  log.shown = last;
+  log.replaceChildren(...state.lines.slice(-150).map(([time, level, line, name]) => el("div", { class: level },
+    el("time", { text: clock(time) }), el("span", { text: name + ": " + line }))));
+  log.scrollTop = log.scrollHeight;
+}
 """
 
 
@@ -51173,7 +52263,8 @@ function sparkWithRate(path) {
 let events = null;
 function connect() {
   events?.close();
-  const query = new URLSearchParams({ view: at.view, name: at.name });
+  const view = at.view === "edit" && !words ? "overview" : at.view;      // not allowed, or not known yet
+  const query = new URLSearchParams({ view, name: at.name });
   if (chosen) query.set("message", chosen);
   if (focus) query.set("connection", focus);
   if (held || paused) query.set("hold", heldAt);
@@ -51215,20 +52306,21 @@ async function ask(path, wish) {
   const headers = { "Content-Type": "application/json" };
   const reply = await fetch(path, wish && { method: "POST", headers, body: JSON.stringify(wish) });
   const data = await reply.json();
-  if (!reply.ok) throw new Error(data.error?.message ?? reply.statusText);
+  if (!reply.ok) throw Object.assign(new Error(data.error?.message ?? reply.statusText), { status: reply.status });
   return data;
 }
 
 // -- views --
 
 const VIEWS = { overview: renderOverview, stream: renderStream, script: renderScript,
-  requests: renderRequests };
+  requests: renderRequests, edit: renderEdit };
 
 function placeOf(hash) {
-  const [, view = "", part = ""] = hash.split("/");
+  const [, view = "", part = "", line, column] = hash.split("/");
   let name = "";
   try { name = decodeURIComponent(part); } catch { /* a broken link shows the overview */ }
   if (view === "requests") return { view, name: "" };
+  if (view === "edit") return { view, name, line: Number(line) || 0, column: Number(column) || 1 };
   return (view === "stream" || view === "script") && name ? { view, name } : { view: "overview", name: "" };
 }
 function go() {
@@ -51238,10 +52330,12 @@ function go() {
   for (const view of Object.keys(VIEWS)) $("view-" + view).hidden = view !== at.view;
   mark("overview", at.view === "overview");
   mark("requests", at.view === "requests");
+  mark("edit", at.view === "edit");
   mark("log", at.view === "script" && at.name === "server");
   document.title = (at.name || (at.view === "requests" ? "Requests" : "Dashboard")) + " – aiwebengine";
   connect();
   render();
+  if (at.view === "edit") enterEditor();
 }
 function mark(link, current) {
   if (current) $("nav-" + link).setAttribute("aria-current", "page");
@@ -51511,7 +52605,8 @@ function renderScript() {
   const view = state.view, isScript = Boolean(view?.state);
   setText($("script-name"), at.name === "server" ? "Server log" : at.name);
   $("console").hidden = !isScript || view.state === "failed";
-  $("reload").hidden = $("open-source").hidden = !isScript;
+  $("reload").hidden = $("open-source").hidden = $("edit-script").hidden = !isScript;
+  $("edit-script").href = "#/edit/" + encodeURIComponent(at.name);
   $("log").hidden = $("other-logs").hidden = !view?.known;
   if (!view || view.name !== at.name) return;
   renderOtherLogs(isScript);
@@ -51744,7 +52839,9 @@ go();
 """
 
 DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
-    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE, DASHBOARD_BODY, DASHBOARD_SCRIPT)
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE + EDITOR_STYLE,
+    DASHBOARD_BODY.replace("<!-- editor -->\n", EDITOR_BODY), AREA_SCRIPT + EDITOR_SCRIPT + DASHBOARD_SCRIPT)
+DASHBOARD_POLICY += "; frame-src 'self'"
 
 
 @local_page("GET", "/engine")
@@ -52324,9 +53421,9 @@ function analyse(text) {
 
 // -- editors --
 
-class Editor {
+class Editor extends CodeArea {
   constructor(box, paint) {
-    this.area = box.querySelector("textarea");
+    super(box.querySelector("textarea"), "#");
     this.back = box.querySelector("pre");
     this.gutter = box.querySelector(".gutter");
     this.paint = paint;
@@ -52354,60 +53451,6 @@ class Editor {
     this.back.scrollLeft = this.area.scrollLeft;
   }
   mark(lines) { this.badLines = new Set(lines); this.number(); this.follow(); }
-  replace(start, end, text, caret = start + text.length) {
-    this.area.focus();
-    this.area.setSelectionRange(start, end);
-    // execCommand keeps the undo history of the text area
-    if (!document.execCommand("insertText", false, text)) this.area.setRangeText(text, start, end, "end");
-    this.area.setSelectionRange(caret, caret);
-    this.refresh();
-  }
-  key(event) {
-    const area = this.area;
-    if (event.key === "Escape") { this.leaving = true; return; }
-    if (event.key === "Tab" && !this.leaving && !event.ctrlKey && !event.altKey && !event.defaultPrevented) {
-      event.preventDefault();
-      this.indent(event.shiftKey);
-    } else if (event.key === "Enter" && !event.ctrlKey && !event.metaKey && !event.defaultPrevented) {
-      event.preventDefault();
-      const before = area.value.slice(0, area.selectionStart), after = area.value.slice(area.selectionEnd);
-      const indent = /[ ]*/.exec(before.slice(before.lastIndexOf("\n") + 1))[0];
-      const opens = /[{(\[]\s*$/.test(before), closes = /^[ \t]*[})\]]/.test(after);
-      const first = "\n" + indent + (opens ? "  " : "");
-      this.replace(area.selectionStart, area.selectionEnd, first + (opens && closes ? "\n" + indent : ""),
-        area.selectionStart + first.length);
-    } else if ("{([".includes(event.key) && area.selectionStart === area.selectionEnd && !event.ctrlKey
-        && /^(\s|[})\]]|$)/.test(area.value.slice(area.selectionEnd))) {
-      event.preventDefault();
-      this.replace(area.selectionStart, area.selectionEnd, event.key
-        + { "{": "}", "(": ")", "[": "]" }[event.key],
-        area.selectionStart + 1);
-      if (this.opened) this.opened();
-    } else if ("})]".includes(event.key) && event.key.length === 1
-        && area.value[area.selectionStart] === event.key && area.selectionStart === area.selectionEnd) {
-      event.preventDefault();
-      area.setSelectionRange(area.selectionStart + 1, area.selectionStart + 1);
-    } else if ((event.ctrlKey || event.metaKey) && event.key === "/") {
-      event.preventDefault();
-      this.lines((line) => /^\s*#/.test(line) ? line.replace(/^(\s*)# ?/, "$1") : "# " + line);
-    }
-    if (event.key !== "Shift") this.leaving = false;
-  }
-  lines(change) {
-    const area = this.area;
-    const start = area.value.lastIndexOf("\n", area.selectionStart - 1) + 1;
-    let end = area.value.indexOf("\n", area.selectionEnd);
-    if (end < 0) end = area.value.length;
-    const text = area.value.slice(start, end).split("\n").map(change).join("\n");
-    this.replace(start, end, text);
-    area.setSelectionRange(start, start + text.length);
-  }
-  indent(back) {
-    const area = this.area;
-    if (area.selectionStart === area.selectionEnd && !back) this.replace(area.selectionStart,
-      area.selectionEnd, "  ");
-    else this.lines((line) => back ? line.replace(/^ {1,2}/, "") : "  " + line);
-  }
   go(line, column) {
     const offset = this.value.split("\n").slice(0, line - 1).reduce((sum, item) => sum + item.length + 1, 0)
       + column - 1;
@@ -53119,7 +54162,7 @@ if (!location.hash) query.area.focus();
 
 EXPLORER_PAGE, EXPLORER_POLICY = render_program(
     "GraphQL explorer", "M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z", EXPLORER_STYLE,
-    EXPLORER_BODY, EXPLORER_EDITOR + EXPLORER_RUNNING + EXPLORER_SCHEMA)
+    EXPLORER_BODY, AREA_SCRIPT + EXPLORER_EDITOR + EXPLORER_RUNNING + EXPLORER_SCHEMA)
 
 
 @page("explorer")
@@ -53158,7 +54201,7 @@ class Server:
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
     with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections),
     `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
-    it is). `start` raises OSError when the port is taken or the folder cannot be
+    it is), `edit` (may the dashboard's editor change files). `start` raises OSError when the port is taken or the folder cannot be
     read; scripts that fail to load are found in `app.failures`.
     """
 
@@ -53166,7 +54209,7 @@ class Server:
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
                  storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
-                 dealt=None):
+                 dealt=None, edit=True):
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
@@ -53174,6 +54217,7 @@ class Server:
                                storage=storage,
                                redis=self._redis)
         self.app.base_path = base_path.rstrip("/")
+        self.app.edit = edit
         if worker is not None:
             self.app.worker = worker
             self.app.log.mark = f"#{worker} "
@@ -53393,6 +54437,8 @@ OPTIONS = {
                             help="let other devices on the network in (--host 0.0.0.0), and show a QR code "
                                  "for them")),
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
+        (("--no-edit",), dict(action="store_true",
+                              help="no editor in the dashboard: it changes no file (this machine only, anyway)")),
         (("--handler-timeout",), dict(type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
                                       help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")),
         (("--max-memory",), dict(
@@ -53689,6 +54735,29 @@ def members_markdown(code, owner):
         name = re.match(r"\w*", member)[0]
         parts += [f"### {owner}.{name}" if name else f"### {owner}()", f"```ts\n{member}\n```", doc]
     return ["\n".join(lines), *parts] if lines else parts
+
+
+@editor_page("GET", "/engine/completions")
+def completions_answer(handler, head, body):
+    """What the editor offers, from the declarations: `members` of each type ("" has the globals) as [name, how
+    it is written, what it does], and `types`, the type of what usually has a name."""
+    members, types = {"": []}, {"context": "Context"}
+    for match in _DECLARED_TYPE.finditer(type_declarations().partition("// What test files")[0]):
+        code, name = match["code"], match["name"]
+        if code.startswith("interface"):
+            members[name] = []
+            for found in _MEMBER.finditer(code.partition("{\n")[2] + "\n"):
+                written = " ".join(found["code"].rstrip(";").removeprefix("readonly ").split())
+                member = re.match(r"(\w+)(?:\??: (\w+)$)?", written)
+                if member:
+                    members[name].append([member[1], written, plain_doc(found["doc"])])
+                    types.setdefault(member[1], member[2])
+        elif code.startswith("declare"):
+            written = " ".join(code.split())
+            members[""].append([name, re.sub(r"^declare \w+ |;$", "", written)[:120], plain_doc(match["doc"])])
+            types[name] = match["type"]
+    return json_answer({"members": members, "types": {name: kind for name, kind in types.items()
+                                                      if members.get(kind)}})
 
 
 def options_markdown():
@@ -54079,7 +55148,8 @@ def start_server(scripts, options, worker=None, dealt=None):
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
-                        redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt)
+                        redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt,
+                        edit=not options.no_edit)
         return server.start(hold_log=True)
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
@@ -54212,12 +55282,12 @@ def registrations(app):
         items = [f"{route.method} {route.path}" for route in host.routes.values()]
         items += [f"stream {path}" for path in host.streams]
         items += [f"{item['kind']} {item['name']}" for item in app.graphql.listing() if item["owner"] == name]
-        for number, line in enumerate(lines_of(items or ["nothing registered"], 100)):
+        for number, line in enumerate(rowsof(items or ["nothing registered"], 100)):
             lines.append(f"  {'' if number else printable(name):<18} {printable(line)}")
     return lines
 
 
-def lines_of(items, width):
+def rowsof(items, width):
     """Texts, with commas between them, in lines that are no longer than width where that can be. No text is
     torn apart."""
     lines = [""]
