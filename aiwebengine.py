@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            401
+     1  This page: contents, imports, version                                            404
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         453
           Long texts                                                                     149
@@ -230,7 +230,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          774
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,159
+    20  Scripts: loading and hot reload                                                2,212
           Log                                                                            198
           Causes of errors                                                               249
           Errors of scripts                                                               80
@@ -238,8 +238,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Routes                                                                         167
           Imported files                                                                  62
           One script                                                                     381
-          All scripts                                                                    618
-          Live pages                                                                     123
+          All scripts                                                                    637
+          Live pages                                                                     155
     21  HTTP server                                                                    3,396
           Request heads                                                                  200
           Request bodies                                                                 248
@@ -256,29 +256,32 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        135
           Requests as scripts see them                                                   180
           The server                                                                     590
-    22  Pages                                                                          3,968
-          Page kit                                                                       124
-          Live pages                                                                     209
-          Errors                                                                         300
+    22  Pages                                                                          4,964
+          Page kit                                                                       194
+          Live pages                                                                     229
+          Errors                                                                         310
           For monitors                                                                   120
           Dashboard: facts                                                               313
-          Dashboard: the live channel                                                    175
+          Dashboard: the live channel                                                    182
           Dashboard: actions                                                             231
-          Dashboard: the look                                                            315
-          Dashboard: the script                                                          773
+          Editor: files                                                                  292
+          Dashboard: the look                                                            319
+          Editor: the look                                                               110
+          Editor: the script                                                             529
+          Dashboard: the script                                                          780
           QR codes                                                                       153
           For other devices                                                               38
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     185
-          GraphQL explorer: the editor                                                   415
+          GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,184
-          Options                                                                        232
-          Documentation                                                                  338
+    23  Command line                                                                   3,212
+          Options                                                                        234
+          Documentation                                                                  362
           The program                                                                    153
           The map of this file                                                            60
-          Serving                                                                        177
+          Serving                                                                        178
           Script tests                                                                   412
           Script tests: requests and streams                                             181
           Script tests: one file                                                         422
@@ -49391,7 +49394,8 @@ class CodeArea {
     } else if ((event.ctrlKey || event.metaKey) && event.key === "/") {
       event.preventDefault();
       const sign = new RegExp(`^(\\s*)${this.comment} ?`);
-      this.lines((line) => sign.test(line) ? line.replace(sign, "$1") : this.comment + " " + line);
+      this.lines((line) => sign.test(line) ? line.replace(sign, "$1")
+        : line.replace(/^\s*/, (indent) => indent + this.comment + " "));
     }
     if (event.key !== "Shift") this.leaving = false;
   }
@@ -49525,10 +49529,12 @@ LIVE_SCRIPT = r"""
     const target = `${state.boot}.${state.version}.${own === undefined ? "" : state.tries}`;
     try {
       if (sessionStorage.getItem(key) === target) return;
-      sessionStorage.setItem(key, target);
     } catch { /* no storage: a sandboxed frame */ }
     clearTimeout(timer);
-    timer = setTimeout(() => location.reload(), 80);
+    timer = setTimeout(() => {          // not before: an earlier reload may just be replacing this page
+      try { sessionStorage.setItem(key, target); } catch { /* as above */ }
+      location.reload();
+    }, 80);
   }
 
   // -- Style sheets --
@@ -49874,8 +49880,8 @@ def render_failure(app, failure):
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
     parts.append(f"<p>{render_headline(error, failure.sources)}</p>")
-    return "\n".join([*parts, render_edit_link(app, error, failure.sources), render_advice(error, failure.sources),
-                      render_frames(error, failure.sources, "top level")])
+    return "\n".join([*parts, render_edit_link(app, error, failure.sources),
+                      render_advice(error, failure.sources), render_frames(error, failure.sources, "top level")])
 
 
 def render_headline(error, sources):
@@ -50557,7 +50563,7 @@ class Dashboard:
             changed["requests"] = json_text([request_facts(entry) for entry in new[-limit:]])
 
     def add_lines(self, viewer, changed, first, names):
-        """New lines of the logs that are looked at: time, level, text, whose."""
+        """New lines of the logs that are looked at: time, level, text, and for the editor whose."""
         new = []
         for name in names:
             kept, last = list(self.app.log.kept.get(name, ())), viewer.lines.get(name)
@@ -50565,8 +50571,9 @@ class Dashboard:
                 new.append((line, name))
             viewer.lines[name] = kept[-1] if kept else None
         if new or first:
-            changed["lines"] = json_text([[round(when, 3), level, clip(text, MAX_SHOWN_TEXT), name]
-                                          for (when, level, text), name in sorted(new, key=lambda x: x[0][0])])
+            changed["lines"] = json_text([
+                [round(when, 3), level, clip(text, MAX_SHOWN_TEXT), *([name] if viewer.view == "edit" else ())]
+                for (when, level, text), name in sorted(new, key=lambda item: item[0][0])])
 
 
 def json_text(value):
@@ -50886,8 +50893,8 @@ def place_of_file(app, name, followed=True):
     place = top.joinpath(*parts)
     real = pathlib.Path(os.path.realpath(place))
     inside = real.relative_to(top).as_posix() if top in real.parents else ""
-    if not is_editable(name) or not is_editable(inside) or not all(map(_FILE_PART.fullmatch, inside.split("/"))):
-        raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts (.js), and texts in public/, "
+    if not (is_editable(name) and is_editable(inside) and all(map(_FILE_PART.fullmatch, inside.split("/")))):
+        raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts (.js) and texts in public/ "
                            "can be, and no links that lead elsewhere")
     if real.exists() and not is_spelled_so(top, parts):
         raise Refusal(404, f"There is no file {clip(name, 60)}, only one that is spelled differently")
@@ -50930,17 +50937,18 @@ def unchanged_file(path, name, tag):
     return data
 
 
-_LINE_END = re.compile("(\r\n|\r|\n)")
+_TEXT_LINE_END = re.compile("(\r\n|\r|\n)")
 
 
 def text_to_write(text, old):
     """The bytes for a text from a browser, which has one kind of line end, in place of `old`. A byte order
     mark stays; lines that stay keep their ends, and the others get the usual one of the file."""
-    known = _LINE_END.split((old or b"").decode("utf-8-sig", "replace"))
-    lines, ends, new = known[::2], known[1::2], (_LINE_END.sub("\n", text) if old else text).split("\n")
+    known = _TEXT_LINE_END.split((old or b"").decode("utf-8-sig", "replace"))
+    lines, ends, new = known[::2], known[1::2], (_TEXT_LINE_END.sub("\n", text) if old else text).split("\n")
     usual = max(("\n", "\r\n", "\r"), key=ends.count)
-    start = next((i for i, pair in enumerate(zip(lines, new)) if pair[0] != pair[1]), min(len(lines), len(new)))
-    room = min(len(lines), len(new)) - start
+    least = min(len(lines), len(new))
+    start = next((i for i in range(least) if lines[i] != new[i]), least)
+    room = least - start
     rest = next((i for i in range(room) if lines[-1 - i] != new[-1 - i]), room)
     first, last = ends[:min(start, len(new) - 1)], ends[len(ends) - rest + 1:] if rest > 1 else []
     chosen = first + [usual] * (len(new) - 1 - len(first) - len(last)) + last + [""]
@@ -51125,8 +51133,8 @@ html { scrollbar-gutter: stable; }
 
 /* Frame of the page */
 header { position: sticky; top: 0; z-index: 2; gap: .1rem 1.25rem; }
-nav { display: flex; gap: .25rem; }
-nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); }
+nav { display: flex; flex-wrap: wrap; gap: .25rem; }
+nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); white-space: nowrap; }
 nav a:hover { background: var(--hover); text-decoration: none; }
 nav a[aria-current] { background: var(--chosen); color: var(--ink); }
 #live { margin-left: auto; color: var(--soft); font-size: .85rem; }
@@ -51243,6 +51251,7 @@ pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
 @media (max-width: 60rem) { .two, .two.uneven { grid-template-columns: minmax(0, 1fr); } }
 @media (max-width: 40rem) {
   header { padding: .5rem .9rem; }
+  header nav a { padding: .2rem .4rem; }
   main { padding: .9rem .7rem 3rem; }
   .tiles { gap: .5rem; }
   .tile { padding: .45rem .65rem .5rem; }
@@ -54438,7 +54447,7 @@ OPTIONS = {
                                  "for them")),
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
         (("--no-edit",), dict(action="store_true",
-                              help="no editor in the dashboard: it changes no file (this machine only, anyway)")),
+                              help="no editor in the dashboard (it is for this machine only anyway)")),
         (("--handler-timeout",), dict(type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
                                       help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")),
         (("--max-memory",), dict(
@@ -54754,7 +54763,8 @@ def completions_answer(handler, head, body):
                     types.setdefault(member[1], member[2])
         elif code.startswith("declare"):
             written = " ".join(code.split())
-            members[""].append([name, re.sub(r"^declare \w+ |;$", "", written)[:120], plain_doc(match["doc"])])
+            members[""].append([name, re.sub(r"^declare \w+ |;$", "", written)[:120],
+                                plain_doc(match["doc"])])
             types[name] = match["type"]
     return json_answer({"members": members, "types": {name: kind for name, kind in types.items()
                                                       if members.get(kind)}})
