@@ -48760,7 +48760,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.buffered, self.buffer_lock = 0, threading.Lock()
         self._heads = {}
         self._first_lines = {}
-        self._rowstime = 0
+        self._lines_time = 0
         self._ready = collections.deque()
         self._returned = collections.deque()
         self._went_on = collections.deque()
@@ -49203,8 +49203,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
     def first_lines(self, status, content_type):
         """The first lines of a response, made once a second."""
         now = int(time.time())
-        if now != self._rowstime:
-            self._rowstime = now
+        if now != self._lines_time:
+            self._lines_time = now
             self._first_lines = {}
         lines = self._first_lines.get((status, content_type))
         if lines is None:
@@ -55292,12 +55292,12 @@ def registrations(app):
         items = [f"{route.method} {route.path}" for route in host.routes.values()]
         items += [f"stream {path}" for path in host.streams]
         items += [f"{item['kind']} {item['name']}" for item in app.graphql.listing() if item["owner"] == name]
-        for number, line in enumerate(rowsof(items or ["nothing registered"], 100)):
+        for number, line in enumerate(lines_of(items or ["nothing registered"], 100)):
             lines.append(f"  {'' if number else printable(name):<18} {printable(line)}")
     return lines
 
 
-def rowsof(items, width):
+def lines_of(items, width):
     """Texts, with commas between them, in lines that are no longer than width where that can be. No text is
     torn apart."""
     lines = [""]
