@@ -262,14 +262,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        142
           Requests as scripts see them                                                   179
           The server                                                                     590
-    22  Pages                                                                          5,609
+    22  Pages                                                                          5,611
           Page kit                                                                       204
           Live pages                                                                     254
           Streams of all tabs                                                            284
-          Errors                                                                         312
+          Errors                                                                         313
           For monitors                                                                   120
           Dashboard: facts                                                               339
-          Dashboard: the live channel                                                    178
+          Dashboard: the live channel                                                    179
           Dashboard: actions                                                             325
           Editor: files                                                                  292
           Dashboard: the look                                                            368
@@ -50626,7 +50626,8 @@ def render_failure(app, failure):
         return "\n".join([*parts, render_lines(failure.text)])
     parts.append(f"<p>{render_headline(error, failure.sources)}</p>")
     return "\n".join([*parts, render_edit_link(app, error, failure.sources),
-                      render_advice(error, failure.sources), render_frames(error, failure.sources, "top level")])
+                      render_advice(error, failure.sources),
+                      render_frames(error, failure.sources, "top level")])
 
 
 def render_headline(error, sources):
@@ -51335,8 +51336,9 @@ class Dashboard:
                 new.append((line, name))
             viewer.lines[name] = kept[-1] if kept else None
         if new or first:
+            whose = 4 if viewer.view == "edit" else 3
             changed["lines"] = json_text([
-                [round(when, 3), level, clip(text, MAX_SHOWN_TEXT), *([name] if viewer.view == "edit" else ())]
+                [round(when, 3), level, clip(text, MAX_SHOWN_TEXT), name][:whose]
                 for (when, level, text), name in sorted(new, key=lambda item: item[0][0])])
 
 
@@ -52464,7 +52466,7 @@ EDITOR_SCRIPT = r"""
 // transparent; beneath it stand the lines that are in view, in colours.
 const LINE = 20, MORE = 30, CHECK_AFTER = 250;
 const files = new Map();            // name -> SourceFile
-let words = null, current = null, editing = "", asking = null;
+let offers = null, current = null, editing = "", asking = null;
 
 // -- colours: pieces of a line, and what is still open at its end --
 
@@ -52497,7 +52499,7 @@ function colourScript(line, open, put) {
       const found = !value && read(REGEXP, line, index) || read(PIECE, line, index);
       const { c, s, n, w, t, b, x } = found.groups ?? { s: true };
       index += found[0].length;
-      kind = c ? "c" : s || t ? "s" : n ? "n" : !w ? "" : KEYWORDS.has(w) ? "k" : words?.known.has(w) ? "h" : "w";
+      kind = c ? "c" : s || t ? "s" : n ? "n" : !w ? "" : KEYWORDS.has(w) ? "k" : offers?.known.has(w) ? "h" : "w";
       if (t || c === "/*") open += t ? "`" : "*";
       else if (b && open) open = b === "{" ? open + "{" : open.slice(0, -1);
       if (!x && !c) value = Boolean(s || n || w && !BEFORE_VALUE.has(w) || /[)\]}]/.test(found[0]));
@@ -52715,12 +52717,12 @@ function complete(file, asked) {
   let found = [];
   if (ending !== "c" && ending !== "s" && (asked || chain || word.length > 1)) {
     const own = file.text.slice(0, 200000).match(/[\p{L}_$][\p{L}\w$]{2,}/gu) ?? [];
-    found = chain ? words.members[words.types[chain]] ?? [] : [...words.members[""], ...words.members.Context,
-      ...[...new Set([...KEYWORDS, ...own])].filter((name) => !words.known.has(name)).map((name) => [name, "", ""])];
+    found = chain ? offers.members[offers.types[chain]] ?? [] : [...offers.members[""], ...offers.members.Context,
+      ...[...new Set([...KEYWORDS, ...own])].filter((name) => !offers.known.has(name)).map((name) => [name, "", ""])];
   }
   const wanted = word.toLowerCase();
   found = found.filter(([name]) => name.toLowerCase().startsWith(wanted) && name !== word);
-  if (!found.length || !asked && words.known.has(word)) return hideChoices();
+  if (!found.length || !asked && offers.known.has(word)) return hideChoices();
   choices = found.slice(0, 40);
   from = file.offset - word.length;
   showChoices(file, line, before.length - word.length);
@@ -52778,9 +52780,9 @@ function keyInText(event, file) {
 
 async function enterEditor() {
   try {
-    if (!words) {
-      words = await ask("engine/completions");
-      words.known = new Set(words.members[""].map(([name]) => name));
+    if (!offers) {
+      offers = await ask("engine/completions");
+      offers.known = new Set(offers.members[""].map(([name]) => name));
       connect();
     }
     $("edit-parts").hidden = $("edit-actions").hidden = false;
@@ -53178,7 +53180,7 @@ function sparkWithRate(path) {
 let events = null;
 function connect() {
   events?.close();
-  const view = at.view === "edit" && !words ? "overview" : at.view;      // not allowed, or not known yet
+  const view = at.view === "edit" && !offers ? "overview" : at.view;     // not allowed, or not known yet
   const query = new URLSearchParams({ view, name: at.name });
   if (chosen) query.set("message", chosen);
   if (focus) query.set("connection", focus);
@@ -55278,8 +55280,8 @@ class Server:
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
     with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections),
     `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
-    it is), `edit` (may the dashboard's editor change files). `start` raises OSError when the port is taken or the folder cannot be
-    read; scripts that fail to load are found in `app.failures`.
+    it is), `edit` (may the dashboard's editor change files). `start` raises OSError when the port is taken or
+    the folder cannot be read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
@@ -56738,8 +56740,8 @@ def members_markdown(code, owner):
 
 @editor_page("GET", "/engine/completions")
 def completions_answer(handler, head, body):
-    """What the editor offers, from the declarations: `members` of each type ("" has the globals) as [name, how
-    it is written, what it does], and `types`, the type of what usually has a name."""
+    """What the editor offers, from the declarations: `members` of each type ("" has the globals) as [name,
+    how it is written, what it does], and `types`, the type of what usually has a name."""
     members, types = {"": []}, {"context": "Context"}
     for match in _DECLARED_TYPE.finditer(type_declarations().partition("// What test files")[0]):
         code, name = match["code"], match["name"]
