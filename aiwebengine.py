@@ -60,7 +60,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      158
-    10  Code generator                                                                 4,186
+    10  Code generator                                                                 4,187
           Nodes of Python                                                                199
           Functions and their variables                                                  479
           Statements                                                                     212
@@ -68,7 +68,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  176
           Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      436
+          Operators                                                                      437
           Assignments                                                                    339
           Members and calls                                                              486
           Members as targets                                                             100
@@ -11837,7 +11837,8 @@ class OperatorEmitter(ClassEmitter):
     def safe_sum(self, temp, value):
         """Tests that a sum or difference, kept in `temp`, is exact."""
         if not self.runs_often():
-            return self.python("{least!r} <= {value} <= {most!r}", value=value, most=MAX_SAFE, least=-MAX_SAFE)
+            return self.python("{least!r} <= {value} <= {most!r}", value=value, least=-MAX_SAFE,
+                               most=MAX_SAFE)
         return self.python("{least_digit!r} <= {value} <= {digit!r} or {least!r} <= {temp} <= {most!r}",
                            value=value, temp=temp, digit=MAX_DIGIT, least_digit=-MAX_DIGIT, most=MAX_SAFE,
                            least=-MAX_SAFE)
