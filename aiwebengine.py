@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            401
+     1  This page: contents, imports, version                                            402
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         453
           Long texts                                                                     149
@@ -54,7 +54,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              86
           Arithmetic                                                                     248
           Iteration                                                                      164
-    10  Code generator                                                                 4,136
+    10  Code generator                                                                 4,140
           Nodes of Python                                                                200
           Functions and their variables                                                  474
           Statements                                                                     214
@@ -62,7 +62,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  177
           Expressions                                                                    247
           Classes                                                                        182
-          Operators                                                                      422
+          Operators                                                                      426
           Assignments                                                                    333
           Members and calls                                                              456
           Members as targets                                                             104
@@ -168,19 +168,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,005
+    15  Realm, jobs and timers                                                         4,245
           Helpers of generated code: any realm                                           359
           Helpers of generated code: one realm                                           245
           Helpers of generated code: shortcuts                                           663
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        418
-          Deadlines                                                                      348
+          Freeing in slices                                                              155
+          Deadlines                                                                      430
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            156
           Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   433
+          Realm: objects, errors, jobs                                                   436
           Realm: running code, values in and out                                         419
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
@@ -10071,6 +10072,8 @@ class OperatorEmitter(ClassEmitter):
             return self.call(_HELPERS[operator], left, right)
         if operator in ("&", "|") and isinstance(right, ast.Constant):
             right = self.const(to_int32(right.value))
+            if type(left_kind) is not tuple:
+                right_kind = (right.value, right.value)
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 \
                 and type(right_kind) is not tuple \
                 and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
@@ -10094,6 +10097,8 @@ class OperatorEmitter(ClassEmitter):
             if check is not None:
                 arms.append((check, self.operate(a, operator, b)) if kind == "float" else
                             self.int_arm(check, operator, a, b, right_kind))
+        if not arms:                    # no test has evaluated the operands
+            return self.call(_HELPERS[operator], first, second)
         for check, value in reversed(arms):
             helper = self.either(check, value, helper)
         return helper
@@ -30997,6 +31002,161 @@ def is_module(source):
     return parser.saw_module_syntax
 
 
+# -- Freeing in slices -------------------------------------------------------------------
+
+#: Objects that are taken apart at once, in about a millisecond, and items of a long one.
+_OBJECTS_AT_ONCE, _ITEMS_AT_ONCE = 500, 10_000
+#: What may hold others while it is freed: only these are looked into to find out how much a realm keeps.
+_HOLDERS = (list, dict, set, tuple, types.CellType, types.FunctionType, JSObject)
+#: Seconds that a server's call that was stopped waits until what it had is free; the rest is freed later.
+FREEING_SECONDS = 0.6
+
+
+def _take_items(container):
+    """Up to _ITEMS_AT_ONCE items of a list, dict or set, which no longer has them."""
+    if type(container) is list:
+        taken = container[-_ITEMS_AT_ONCE:]
+        del container[-_ITEMS_AT_ONCE:]
+        return taken
+    take = container.popitem if type(container) is dict else container.pop
+    return [take() for _ in range(min(_ITEMS_AT_ONCE, len(container)))]
+
+
+def _is_long(thing):
+    return type(thing) in (list, dict, set) and len(thing) > _ITEMS_AT_ONCE
+
+
+#: What sys.getrefcount says of an object that only the list holds over which this goes; 3.14 borrows some.
+_COUNT_ALONE = [sys.getrefcount(item) for item in [object()]][0]
+
+
+def free_in_slices(things, dead=False):
+    """Frees what only the list `things` holds, directly or over others, and empties it. Python frees such a
+    graph in one step, during which no thread runs. What something else holds too stays as it is; unless
+    the realm is `dead`, so that nobody uses its objects any more.
+
+    An object that this list alone holds may be dropped as soon as the list has what it holds in turn."""
+    referents, count, is_tracked = gc.get_referents, sys.getrefcount, gc.is_tracked
+    alone = _COUNT_ALONE
+    while things:
+        if len(things) < 4 and not _is_long(things[-1]):        # a chain, perhaps
+            found = referents(things.pop())
+        else:
+            batch = things[-_OBJECTS_AT_ONCE:]
+            del things[-len(batch):]
+            long = [thing for thing in batch if _is_long(thing)]
+            if long:
+                batch = [thing for thing in batch if not _is_long(thing)]
+                long = [thing for thing in long if count(thing) == alone]
+                things += long
+                for thing in long:
+                    found = _take_items(thing)
+                    if type(thing) is dict:
+                        found = [item for pair in found for item in pair]
+                    things += [item for item in found if count(item) == alone and is_tracked(item)]
+                thing = found = long = None
+            found = referents(*batch)
+            del batch[:]
+        things += [item for item in found if count(item) == alone and is_tracked(item)]
+        if dead:
+            for item in {item for item in found if isinstance(item, JSObject)}:
+                things += _emptied(item)
+            item = None
+        found = None
+
+
+def _emptied(thing):
+    """What an object of a dead realm had that may make circles, and no longer has."""
+    had = [thing.props, thing.attrs]
+    thing.attrs, thing.props = None, {}
+    if isinstance(thing, JSFunction):
+        had += [thing.fn, thing.ctor, thing.fields]
+        thing.fn = thing.ctor = thing.fields = None
+    elif isinstance(thing, JSArray):
+        had.append(thing.items)
+        thing.items = []
+    elif isinstance(thing, JSCollection):
+        had += [thing.keys, thing.index]
+        thing.keys, thing.index = [], {}
+        if isinstance(thing, JSMap):
+            had.append(thing.values)
+            thing.values = []
+    return [each for each in had if each]
+
+
+@functools.cache
+def _slots_of(kind):
+    return [name for each in kind.__mro__ for name in each.__dict__.get("__slots__", ()) if name != "__weakref__"]
+
+
+def free_garbage(things):
+    """Frees in slices what the collector has found to be garbage, and empties the list."""
+    while things:
+        batch = things[-_OBJECTS_AT_ONCE:]
+        del things[-len(batch):]
+        for thing in batch:
+            kind = type(thing)
+            if kind in (list, dict, set):
+                while len(thing) > _ITEMS_AT_ONCE:
+                    _take_items(thing)
+                thing.clear()
+            elif kind is types.CellType:
+                with contextlib.suppress(ValueError):
+                    del thing.cell_contents
+            elif isinstance(thing, JSObject):
+                for name in _slots_of(kind):
+                    setattr(thing, name, None)
+            elif isinstance(thing, BaseException):
+                thing.__traceback__ = thing.__cause__ = thing.__context__ = None
+            elif kind.__module__ == __name__ and hasattr(thing, "__dict__"):
+                vars(thing).clear()
+        thing = None
+
+
+def objects_of_frames(error):
+    """What the variables of the calls hold that an exception has left."""
+    return gc.get_referents(*[frame for frame, _ in traceback.walk_tb(error.__traceback__)])
+
+
+def keeps_much(realm, most=300_000):
+    """Can the code of a realm reach more than `most` objects?"""
+    things = [*realm.globals.values(), realm.global_object, *realm.lexical.values(), *realm.jobs]
+    seen = set()
+    while things and len(seen) < most:
+        batch = things[-_OBJECTS_AT_ONCE:]
+        del things[-len(batch):]
+        for thing in batch:
+            found = gc.get_referents(thing) if not _is_long(thing) else list(thing)[:most]
+            found = {id(each): each for each in found if isinstance(each, _HOLDERS) and gc.is_tracked(each)}
+            things += [each for number, each in found.items() if number not in seen]
+            seen.update(found)
+    return len(seen) >= most
+
+
+class Remains:
+    """What the collector has found, and a thread that frees it."""
+
+    def __init__(self):
+        self.found = queue.SimpleQueue()        # whose put() may happen at any moment, in a collection too
+        self.put = self.found.put
+
+    def free(self):
+        """Frees, in this thread, what has been found up to now."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                free_garbage(self.found.get_nowait())
+
+    def run(self):
+        while True:
+            free_garbage(self.found.get())
+
+    def start(self):
+        threading.Thread(target=self.run, name="freeing", daemon=True).start()
+
+
+REMAINS = Remains()
+
+
 # -- Deadlines ---------------------------------------------------------------------------
 
 #: Seconds between two looks of the watchdog at the process's memory.
@@ -31007,6 +31167,10 @@ HELD_UP_SECONDS = 0.05
 TURNS_FROM_BYTES = 4 * 1024 * 1024
 #: Seconds that a stopped script gets to give back its memory before another one may be blamed.
 STOPPING_SECONDS = 5
+#: Seconds after which the memory of a closed realm is looked for though scripts run.
+STALE_SECONDS = 10
+#: Bytes by which an entry makes the process grow so that what it leaves is freed in slices.
+LARGE_REMAINS = 32 * 1024 * 1024
 #: Bytes by which it grows above its limit before garbage is looked for again.
 COLLECT_FROM_BYTES = 64 * 1024 * 1024
 
@@ -31060,40 +31224,65 @@ def give_back_memory():
 
 class CollectorPauses:
     """Keeps Python's full collections short, during which no thread runs: what has survived a long one is not
-    looked at again before `collect_all`. A callback of the gc module.
+    looked at again before `collect_all`, and much garbage is only found by the collection and freed in slices.
+    A callback of the gc module.
 
     has_kept    is there something that is not looked at?
     is_stale    has a realm been closed since, which may be among it?
     """
 
-    #: Seconds of a collection after which that is worth it.
-    LONG = 0.1
+    #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
+    LONG, NOTICED = 0.1, 0.02
 
     def __init__(self):
-        self.began = 0.0
-        self.has_kept = self.is_stale = False
+        self.began = self.took = 0.0
+        self.has_kept = self.is_stale = self.found_little = False
+        #: Where garbage of others begins in gc.garbage, while ours is put behind it; otherwise None.
+        self.finds_from = None
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
             return
         if phase == "start":
             self.began = time.thread_time()
-        elif time.thread_time() - self.began > self.LONG:
+            if self.took > self.NOTICED and not self.found_little:
+                self.find()
+            self.found_little = False
+            return
+        self.took = time.thread_time() - self.began
+        if self.finds_from is not None:
+            self.take_found()
+        if self.took > self.LONG:
             gc.freeze()
             self.has_kept = True
 
+    def find(self):
+        if not gc.get_debug():
+            self.finds_from = len(gc.garbage)
+            gc.set_debug(gc.DEBUG_SAVEALL)
+
+    def take_found(self):
+        gc.set_debug(0)
+        found, gc.garbage[self.finds_from:] = gc.garbage[self.finds_from:], []
+        self.finds_from = None
+        # There may be kinds among it that free_garbage() does not know: the collector's turn is next.
+        self.found_little = len(found) < _ITEMS_AT_ONCE
+        if found:
+            REMAINS.put(found)
+
     def let_go(self):
-        """A realm was closed: the next full collection looks at everything. Is that more than before?"""
-        if self.has_kept:
-            self.is_stale = True
-            gc.unfreeze()
+        """A realm was closed: what is not looked at may be garbage. Is there any such?"""
+        self.is_stale = self.has_kept
         return self.has_kept
 
     def collect_all(self):
+        """Looks at everything. What it finds is freed in slices, here."""
         gc.unfreeze()
+        self.took, self.found_little = self.LONG, False         # it only finds
         gc.collect()
         gc.freeze()
         self.has_kept, self.is_stale = True, False
+        REMAINS.free()
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -31172,6 +31361,8 @@ class Watchdog:
         self.turns_end = self.collected = self.stopping_until = 0.0
         #: The size of the process after garbage was collected.
         self.clean_memory = 0
+        #: Realms of which memory is being freed, and a thread that looks for garbage, or None.
+        self.freeing, self.collector = set(), None
 
     def watch(self, realm, seconds):
         """Starts the clock; returns the Watch for release(). Seconds may be None."""
@@ -31180,6 +31371,7 @@ class Watchdog:
             self.watches.add(watch)
             if self.thread is None:
                 self.memory = self.first_memory = memory_used()
+                REMAINS.start()
                 self.thread = threading.Thread(target=self.run, name="watchdog", daemon=True)
                 self.thread.start()
             elif self.asleep or (seconds is not None and seconds < MEMORY_CHECK_SECONDS):
@@ -31209,8 +31401,9 @@ class Watchdog:
                 idle = 0 if self.watches or self.ended else idle + 1
                 if not idle:
                     self.check(time.monotonic() - due)
-                elif idle >= 10 and COLLECTOR_PAUSES.is_stale:
-                    self.collect()
+                if COLLECTOR_PAUSES.is_stale and not self.freeing and (
+                        idle >= 10 or due > self.collected + STALE_SECONDS):
+                    self.collect_aside()
                 asleep = self.asleep = idle > 40
                 wait = None if asleep else self.next_wait()
                 due = time.monotonic() + (wait or 0.0)
@@ -31282,23 +31475,27 @@ class Watchdog:
 
     def over_budget(self, now):
         """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        self.collect_if_worth_it(self.memory, now)
+        growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
+        grown = 0 if growing is None else growing.realm.memory - growing.memory
+        # What one call took within its time limit is not garbage that has gathered; to look costs a second.
+        if grown < self.max_memory // 2 or growing.deadline == INFINITY:
+            if not self.freeing and self.is_worth_it(self.memory, now):
+                self.collect_aside()
         over = self.memory - self.first_memory - self.max_memory
-        if over <= 0 or now < self.stopping_until:
+        if over <= 0 or ((now < self.stopping_until or self.freeing or self.collector)
+                         and over < self.max_memory // 8):
             return
-        realms = sorted(self.charged, key=lambda realm: realm.memory)
+        realms = sorted(set(self.charged) - self.freeing, key=lambda realm: realm.memory)
         running = {watch.realm for watch in self.watches}
-        if sum([realm.memory for realm in realms]) < self.max_memory // 2:
+        if sum([realm.memory for realm in self.charged]) < self.max_memory // 2:
             self.first_memory += over           # that was not the scripts
-        elif realms[-1] in running:
+        elif realms and realms[-1] in running:
             self.stop(realms[-1], now)
-        elif realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
+        elif realms and realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
             realms[-1].outgrown()
-        else:
+        elif grown > self.max_memory // 4:
             # Whoever has most keeps it, and does nothing now: what grows beside it has to end.
-            growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
-            if growing is not None and growing.realm.memory - growing.memory > self.max_memory // 4:
-                self.stop(growing.realm, now)
+            self.stop(growing.realm, now)
 
     def stop(self, realm, now):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
@@ -31311,34 +31508,79 @@ class Watchdog:
         shrank."""
         before = memory_used()
         COLLECTOR_PAUSES.collect_all()
+        return before - self.trimmed()
+
+    def trimmed(self):
+        """The size of the process after what is free was given back to the system."""
         give_back_memory()
         self.collected = time.monotonic()
         self.memory = self.clean_memory = memory_used()
         self.first_memory = min(self.first_memory, self.memory)
-        return before - self.memory
+        return self.memory
 
-    def settle(self, realm):
-        """After a stop for want of memory, in the thread that was stopped: a realm that still keeps too much
-        is told so."""
-        freed = self.collect()
-        with self.condition:
-            self.stopping_until = 0.0
-            realm.memory = max(0, min(realm.memory - freed, self.memory - self.first_memory))
-        if realm.memory > self.max_memory // 2 and realm.outgrown is not None:
-            realm.outgrown()
+    def collect_aside(self):
+        """Collects in a thread of its own; nobody waits for it, and entries go on."""
+        def collect():
+            try:
+                self.collect()
+            finally:
+                self.collector = None
+
+        with self.lock:
+            if self.collector is None:
+                COLLECTOR_PAUSES.is_stale = False
+                self.collected = time.monotonic()
+                self.collector = threading.Thread(target=collect, name="collector", daemon=True)
+                self.collector.start()
+
+    @contextlib.contextmanager
+    def is_freeing(self, realm):
+        """Meanwhile the memory of a realm is being freed, afterwards it is off its account."""
+        with self.lock:
+            self.freeing.add(realm)
+            before = self.memory
+        try:
+            yield
+        finally:
+            self.trimmed()
+            with self.lock:
+                self.freeing.discard(realm)
+                self.stopping_until = 0.0
+                realm.memory = max(0, min(realm.memory - before + self.memory, self.memory - self.first_memory))
+
+    def settle(self, realm, remains, is_over):
+        """After a stop, in the thread that was stopped: frees what it had, in slices, for which that thread
+        waits for a moment only. `is_over`: for want of memory; a realm that still keeps too much is told
+        so."""
+        done = threading.Event()
+
+        def free():
+            with self.is_freeing(realm):
+                free_in_slices(remains)
+                if is_over and (self.trimmed() < self.first_memory + self.max_memory // 4
+                                or realm.outgrown is None or not keeps_much(realm)):
+                    self.collect()
+            done.set()
+            if is_over and realm.memory > self.max_memory // 2 and realm.outgrown is not None:
+                realm.outgrown()
+
+        with self.lock:
+            self.freeing.add(realm)
+        start_script_thread(free, name="settle")
+        done.wait(FREEING_SECONDS if realm.outgrown is not None else None)      # a server has others to serve
 
     def has_room(self, size):
         """Whether the process may grow by so many bytes at once."""
         room = self.first_memory + self.max_memory * 1.1 - size
         if not self.first_memory or memory_used() <= room:
             return True
-        self.collect_if_worth_it(memory_used(), time.monotonic())
+        if self.is_worth_it(memory_used(), time.monotonic()):
+            self.collect()
         return memory_used() <= room
 
-    def collect_if_worth_it(self, memory, now):
-        """Collects garbage, unless that was done lately and little has come since."""
-        if now - self.collected > 1 or memory > self.clean_memory + COLLECT_FROM_BYTES:
-            self.collect()
+    def is_worth_it(self, memory, now):
+        """To collect garbage, unless that was done lately and little has come since?"""
+        return now - self.collected > 1 or memory > self.clean_memory + COLLECT_FROM_BYTES
 
 
 WATCHDOG = Watchdog()
@@ -32004,6 +32246,7 @@ class RealmBase:
                 self.jobs.clear()
                 self.rejections.clear()
                 stopped = self.stopped_error(seconds, error)
+                remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
                 traceback.clear_frames(error.__traceback__)
             except Exception as error:
                 raise self.js_error(error) from None
@@ -32016,8 +32259,8 @@ class RealmBase:
                     with HEADROOM.lock:
                         HEADROOM.settle()
             # Out of the handler, or the error would keep everything that the script had.
-            if stopped.name != ScriptTimeout.name:
-                WATCHDOG.settle(self)
+            if remains or stopped.name != ScriptTimeout.name:
+                WATCHDOG.settle(self, remains, stopped.name != ScriptTimeout.name)
             raise stopped
         finally:
             self.lock.release()
@@ -32158,9 +32401,10 @@ class RealmBase:
         """Gives up what the script keeps; later entries fail with a JSError for this reason."""
         with self.lock:
             self.unloaded = reason
-            self.close()
-            self.forget()
-            self.memory = max(0, self.memory - WATCHDOG.collect())
+            with WATCHDOG.is_freeing(self):
+                self.close()
+                free_in_slices(self.forget(), dead=True)
+                WATCHDOG.collect()
 
     @staticmethod
     def empty(function):
@@ -32170,15 +32414,16 @@ class RealmBase:
             function.attrs, function.props = None, {}
 
     def forget(self):
-        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins."""
+        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins. Returns a
+        list of it, to be freed in slices."""
+        kept = [self.global_object.props, self.modules, self.last_match]
+        for each in (self.globals, self.lexical, self.rejections, self.symbols, self.host_hooks):
+            kept += each.values()
+            each.clear()
+        kept += self.jobs
         self.jobs.clear()
-        self.globals.clear()
-        self.global_object.props.clear()
-        for kept in (self.lexical, self.rejections, self.symbols, self.host_hooks):
-            kept.clear()
-        self.modules, self.last_match = ModuleMap(self), None
-        for name in set(self.__dict__) & set(INTRINSICS):
-            del self.__dict__[name]
+        self.global_object.props, self.modules, self.last_match = {}, ModuleMap(self), None
+        return kept + [self.__dict__.pop(name) for name in set(self.__dict__) & set(INTRINSICS)]
 
     def wait_idle(self):
         """Returns when no timer is waiting and the last one has run (for -e and --run)."""
