@@ -168,15 +168,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,245
+    15  Realm, jobs and timers                                                         4,247
           Helpers of generated code: any realm                                           359
           Helpers of generated code: one realm                                           245
           Helpers of generated code: shortcuts                                           663
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        418
-          Freeing in slices                                                              155
-          Deadlines                                                                      430
+          Freeing in slices                                                              156
+          Deadlines                                                                      431
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            156
@@ -31086,7 +31086,8 @@ def _emptied(thing):
 
 @functools.cache
 def _slots_of(kind):
-    return [name for each in kind.__mro__ for name in each.__dict__.get("__slots__", ()) if name != "__weakref__"]
+    return [name for each in kind.__mro__ for name in each.__dict__.get("__slots__", ())
+            if name != "__weakref__"]
 
 
 def free_garbage(things):
@@ -31223,9 +31224,9 @@ def give_back_memory():
 
 
 class CollectorPauses:
-    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is not
-    looked at again before `collect_all`, and much garbage is only found by the collection and freed in slices.
-    A callback of the gc module.
+    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is
+    not looked at again before `collect_all`, and where there is much, a collection only finds the garbage,
+    which is freed in slices. A callback of the gc module.
 
     has_kept    is there something that is not looked at?
     is_stale    has a realm been closed since, which may be among it?
@@ -31546,7 +31547,8 @@ class Watchdog:
             with self.lock:
                 self.freeing.discard(realm)
                 self.stopping_until = 0.0
-                realm.memory = max(0, min(realm.memory - before + self.memory, self.memory - self.first_memory))
+                kept = realm.memory - before + self.memory
+                realm.memory = max(0, min(kept, self.memory - self.first_memory))
 
     def settle(self, realm, remains, is_over):
         """After a stop, in the thread that was stopped: frees what it had, in slices, for which that thread
