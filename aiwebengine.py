@@ -13,281 +13,291 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            402
+     1  This page: contents, imports, version                                            412
      2  Limits of scripts                                                                 24
-     3  ERRORS, TEXT AND NUMBERS                                                         453
-          Long texts                                                                     149
+     3  ERRORS, TEXT AND NUMBERS                                                         475
+          Attributes of classes                                                           26
+          Long texts                                                                     148
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      355
-          Program and statements                                                          77
-          Functions and classes                                                           31
+     5  Syntax tree                                                                      348
+          Program and statements                                                          75
+          Functions and classes                                                           30
           Literals and names                                                              36
-          Expressions                                                                     75
+          Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,388
-          Parser: names and scopes                                                       252
-          Parser: statements                                                             512
-          Parser: functions                                                              173
-          Parser: classes                                                                200
-          Parser: expressions                                                            457
-          Parser: literals                                                               218
-          Parser: patterns                                                               184
-          Parser: modules                                                                217
-          Parsing a source text                                                          113
-     7  Scope analysis                                                                 1,366
-          Variables and scopes                                                           178
-          Resolving names                                                                833
-          Types of variables                                                             344
-     8  Values and objects                                                             1,266
-          Property descriptors                                                           215
-          Ordinary objects                                                               417
-          Functions                                                                      137
-          Arrays                                                                         320
-          Wrappers of primitives                                                          67
-     9  Conversions and operators                                                      1,059
+     6  Parser                                                                         2,272
+          Parser: names and scopes                                                       257
+          Parser: statements                                                             497
+          Parser: functions                                                              154
+          Parser: classes                                                                188
+          Parser: expressions                                                            443
+          Parser: literals                                                               192
+          Parser: patterns                                                               167
+          Parser: modules                                                                200
+          Parsing a source text                                                          112
+     7  Scope analysis                                                                 1,346
+          Variables and scopes                                                           173
+          Resolving names                                                                831
+          Types of variables                                                             331
+     8  Values and objects                                                             1,240
+          Property descriptors                                                           201
+          Ordinary objects                                                               422
+          Functions                                                                      136
+          Arrays                                                                         314
+          Wrappers of primitives                                                          63
+     9  Conversions and operators                                                      1,053
           Numbers and text                                                               124
           Type conversion                                                                252
           Objects                                                                        156
-          Equality and order                                                              86
+          Equality and order                                                              85
           Arithmetic                                                                     248
-          Iteration                                                                      164
-    10  Code generator                                                                 4,140
-          Nodes of Python                                                                200
-          Functions and their variables                                                  474
-          Statements                                                                     214
+          Iteration                                                                      158
+    10  Code generator                                                                 4,172
+          Nodes of Python                                                                199
+          Functions and their variables                                                  479
+          Statements                                                                     212
           Loops, jumps and try                                                           452
-          Destructuring                                                                  177
+          Destructuring                                                                  176
           Expressions                                                                    247
           Classes                                                                        182
-          Operators                                                                      426
-          Assignments                                                                    333
-          Members and calls                                                              456
-          Members as targets                                                             104
-          Questions about nodes                                                          181
+          Operators                                                                      432
+          Assignments                                                                    339
+          Members and calls                                                              482
+          Members as targets                                                             100
+          Questions about nodes                                                          178
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,346
-          Helpers shared by the built-ins                                                 95
-          Object                                                                         344
-          Function                                                                       153
+    11  Built-ins of the language                                                      9,219
+          Helpers shared by the built-ins                                                 94
+          Object                                                                         343
+          Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     69
-          Error                                                                          264
-          Number                                                                         314
+          Error                                                                          263
+          Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
-          Date                                                                            46
+          Date                                                                            42
           Date: arithmetic                                                                78
-          Date: local time                                                               151
+          Date: local time                                                               150
           Date: text                                                                      33
-          Date: parsing                                                                  171
+          Date: parsing                                                                  170
           Date: getters and setters                                                       92
           Date: methods that make text                                                    55
           Date: constructor                                                               28
           String                                                                         114
-          String: access, search, parts                                                  142
+          String: access, search, parts                                                  141
           String: changed copies                                                         201
           String: patterns                                                               145
           String: order of text                                                          139
           String: HTML methods                                                            22
-          String: iterator                                                                33
+          String: iterator                                                                28
           String: constructor                                                             51
           Iterator prototypes                                                             10
           Array                                                                          144
           Array: callbacks                                                               111
-          Array: order                                                                   126
-          Array: prototype methods                                                       553
+          Array: order                                                                   124
+          Array: prototype methods                                                       552
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
-          Array iterators                                                                 44
-          Map and Set                                                                    434
-          Iterators of Map and Set                                                       141
-          WeakMap and WeakSet                                                            113
-          WeakRef and FinalizationRegistry                                               113
-          ArrayBuffer                                                                    163
-          Element types                                                                  104
-          Typed arrays                                                                   604
-          Constructors of the element types                                               95
+          Array iterators                                                                 37
+          Map and Set                                                                    423
+          Iterators of Map and Set                                                       139
+          WeakMap and WeakSet                                                            108
+          WeakRef and FinalizationRegistry                                               107
+          ArrayBuffer                                                                    156
+          Element types                                                                  103
+          Typed arrays                                                                   602
+          Constructors of the element types                                               94
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
-          Promise                                                                        456
-          Generators and async functions                                                 208
-          Iterator helpers                                                               468
+          Promise                                                                        428
+          Generators and async functions                                                 196
+          Iterator helpers                                                               467
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                162
+          Async iteration                                                                157
           Array.fromAsync                                                                 42
-          Disposal of resources                                                          162
-          JSON: parsing                                                                  438
-          JSON: writing                                                                  360
+          Disposal of resources                                                          157
+          JSON: parsing                                                                  435
+          JSON: writing                                                                  356
           Reflect                                                                         73
-          Proxy                                                                          272
+          Proxy                                                                          270
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,320
+    12  Regular expressions                                                            3,326
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
-          RegExp: the tree of a pattern                                                  110
+          RegExp: the tree of a pattern                                                  109
           RegExp: equivalent trees that either machine likes better                       37
           RegExp: the parser of patterns                                                 551
           RegExp: patterns for Python's `re`                                             141
-          RegExp: how many steps a pattern can take                                      460
+          RegExp: how many steps a pattern can take                                      459
           RegExp: the threaded matcher                                                   522
-          RegExp: compiled patterns                                                      311
+          RegExp: compiled patterns                                                      310
           RegExp objects                                                                 130
-          RegExp.prototype                                                               149
+          RegExp.prototype                                                               151
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         58
-          RegExp: legacy properties                                                       33
+          RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,295
+    13  Intl                                                                           2,911
           Intl: the table of locales                                                     819
-          Intl (ECMA-402): locales                                                       301
+          Intl: names of languages and regions                                           158
+          Intl: language tags                                                            137
+          Intl (ECMA-402): locales                                                       275
+          Intl.Locale                                                                    202
           Plural rules                                                                    28
           Intl.NumberFormat                                                              424
-          Intl.DateTimeFormat                                                            438
+          Intl.DateTimeFormat                                                            437
           Intl.Collator                                                                  106
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
+          Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         72
-    14  Functions of the web                                                           2,228
-          Inspection                                                                     605
-          console: formatting                                                             85
+    14  Functions of the web                                                           2,194
+          Inspection                                                                     599
+          console: formatting                                                             84
           console: tables                                                                 78
-          console                                                                        191
-          URL                                                                            597
-          URLSearchParams                                                                234
+          console                                                                        188
+          URL                                                                            585
+          URLSearchParams                                                                223
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    128
+          TextEncoder and TextDecoder                                                    127
           Base64                                                                          32
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,247
-          Helpers of generated code: any realm                                           359
-          Helpers of generated code: one realm                                           245
-          Helpers of generated code: shortcuts                                           663
+    15  Realm, jobs and timers                                                         4,220
+          Helpers of generated code: any realm                                           353
+          Helpers of generated code: one realm                                           267
+          Helpers of generated code: shortcuts                                           651
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        418
+          Modules                                                                        414
           Freeing in slices                                                              156
-          Deadlines                                                                      431
+          Deadlines                                                                      426
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
-          Threads for scripts                                                            156
-          Outcomes of calls                                                               98
-          Realm: objects, errors, jobs                                                   436
-          Realm: running code, values in and out                                         419
+          Threads for scripts                                                            153
+          Outcomes of calls                                                               94
+          Realm: objects, errors, jobs                                                   429
+          Realm: running code, values in and out                                         412
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         18
-          Realms of a terminal                                                            93
+          Realms of a terminal                                                            92
           The prompt                                                                     137
-    16  js2py, and the choice of an engine                                             1,697
-          js2py: the private copy                                                        306
-          js2py: from JavaScript to Python                                               467
-          js2py: hardening                                                               254
-          js2py: realm                                                                   629
-          Engines                                                                         32
-    17  Streams: registry, connections, broadcaster                                    1,421
-          Messages of streams                                                            117
-          Connections                                                                     72
-          Streams                                                                        396
-          Runs of deliveries                                                             120
-          Registry of streams                                                             67
-          Sockets                                                                        144
-          Broadcaster                                                                    449
-    18  GraphQL                                                                        5,086
+    16  js2py, and the choice of an engine                                             1,688
+          js2py: the private copy                                                        303
+          js2py: from JavaScript to Python                                               465
+          js2py: hardening                                                               252
+          js2py: realm                                                                   628
+          Engines                                                                         31
+    17  Streams: registry, connections, broadcaster                                    1,397
+          Messages of streams                                                            111
+          Connections                                                                     71
+          Streams                                                                        390
+          Runs of deliveries                                                             119
+          Registry of streams                                                             66
+          Sockets                                                                        142
+          Broadcaster                                                                    442
+    18  GraphQL                                                                        5,036
           GraphQL errors                                                                 176
           GraphQL lexer                                                                  180
-          GraphQL syntax tree                                                            102
+          GraphQL syntax tree                                                            101
           GraphQL parser                                                                 384
-          GraphQL types                                                                  148
+          GraphQL types                                                                  141
           GraphQL scalars                                                                172
           GraphQL input: coercion and checks                                             167
           GraphQL: what every schema contains                                            117
           GraphQL registrations, and their SDL in one                                    239
-          GraphQL schema                                                                 620
+          GraphQL schema                                                                 619
           GraphQL limits                                                                  91
-          GraphQL validation                                                             683
-          GraphQL plans                                                                  528
-          GraphQL documents                                                              168
-          GraphQL subscriptions                                                          230
+          GraphQL validation                                                             677
+          GraphQL plans                                                                  513
+          GraphQL documents                                                              164
+          GraphQL subscriptions                                                          224
           GraphQL over HTTP                                                              190
-          GraphQL over Server-Sent Events                                                118
-          GraphQL service                                                                725
-    19  Host API                                                                       2,299
-          Arguments                                                                      166
+          GraphQL over Server-Sent Events                                                114
+          GraphQL service                                                                719
+    19  Host API                                                                       2,318
+          Arguments                                                                      165
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
-          ResponseBuilder                                                                144
-          sharedStorage                                                                   87
-          Storage in a file                                                              311
+          ResponseBuilder                                                                143
+          sharedStorage                                                                   93
+          Storage in a file                                                              318
           Relays                                                                          44
-          Redis                                                                          774
+          Redis                                                                          789
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,159
-          Log                                                                            198
+    20  Scripts: loading and hot reload                                                2,168
+          Log                                                                            194
           Causes of errors                                                               249
-          Errors of scripts                                                               80
-          Calls                                                                          217
-          Routes                                                                         167
-          Imported files                                                                  62
-          One script                                                                     381
-          All scripts                                                                    618
-          Live pages                                                                     123
-    21  HTTP server                                                                    3,396
+          Errors of scripts                                                               79
+          Calls                                                                          214
+          Routes                                                                         165
+          Imported files                                                                  61
+          One script                                                                     379
+          All scripts                                                                    616
+          Live pages                                                                     143
+    21  HTTP server                                                                    3,551
           Request heads                                                                  200
           Request bodies                                                                 248
           Responses of handlers                                                          158
-          Who may ask                                                                    219
-          The last requests                                                               32
-          Fault injection                                                                336
-          Live pages                                                                      46
+          Who may ask                                                                    216
+          The last requests                                                               47
+          Fault injection                                                                328
+          Live pages                                                                      45
           Static files                                                                   264
-          One connection: reading                                                        216
-          One connection: answering                                                      289
-          One connection: GraphQL and routes of scripts                                  244
-          One connection: streams                                                        130
-          One connection: writing                                                        135
-          Requests as scripts see them                                                   180
+          One connection for the streams of all tabs                                     124
+          One connection: reading                                                        214
+          One connection: answering                                                      299
+          One connection: GraphQL and routes of scripts                                  245
+          One connection: streams                                                        139
+          One connection: writing                                                        142
+          Requests as scripts see them                                                   179
           The server                                                                     590
-    22  Pages                                                                          3,968
-          Page kit                                                                       124
-          Live pages                                                                     209
-          Errors                                                                         300
+    22  Pages                                                                          4,613
+          Page kit                                                                       134
+          Live pages                                                                     234
+          Streams of all tabs                                                            284
+          Errors                                                                         302
           For monitors                                                                   120
-          Dashboard: facts                                                               313
-          Dashboard: the live channel                                                    175
-          Dashboard: actions                                                             231
-          Dashboard: the look                                                            315
-          Dashboard: the script                                                          773
-          QR codes                                                                       153
-          For other devices                                                               38
+          Dashboard: facts                                                               339
+          Dashboard: the live channel                                                    171
+          Dashboard: actions                                                             325
+          Dashboard: the look                                                            361
+          Dashboard: the script                                                          684
+          Dashboard: requests and storage                                                240
+          QR codes                                                                       150
+          For other devices                                                               52
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     185
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,184
-          Options                                                                        232
-          Documentation                                                                  338
+    23  Command line                                                                   3,941
+          Starters: what they share                                                      119
+          Starters: their files                                                          803
+          Options                                                                        234
+          Documentation                                                                  336
           The program                                                                    153
-          The map of this file                                                            60
-          Serving                                                                        177
+          The map of this file                                                            58
+          Serving                                                                        175
           Script tests                                                                   412
           Script tests: requests and streams                                             181
           Script tests: one file                                                         422
           Reports of tests                                                               247
-          Several processes                                                              276
-          A starter                                                                      197
+          Several processes                                                              275
+          A starter                                                                       42
           JavaScript without a server                                                    121
-          The prompt's terminal                                                          179
+          The prompt's terminal                                                          175
           The file as a program                                                           33
 """
 
@@ -498,8 +508,7 @@ class JSURIError(JSNativeError):
 
 
 class JSSyntaxError(JSNativeError):
-    """A source text that is not JavaScript. `line` and `column` count from 1, or are None;
-    `filename` is filled in by whoever knows it."""
+    """A source text that is not JavaScript. `line` and `column` count from 1, or are None."""
 
     kind = "SyntaxError"
     #: Whether the text was only too deep for the stack that was left.
@@ -565,8 +574,7 @@ class JSError(Exception):
 
 
 class ScriptTimeout(JSError):
-    """A script was stopped because its time was up, or because it took too much memory (then `name`
-    is "OutOfMemoryError")."""
+    """A script was stopped: its time was up, or it took too much memory (`name` is "OutOfMemoryError")."""
 
     name = "TimeoutError"
     filename = line = column = None
@@ -623,8 +631,7 @@ class EngineUnavailable(Exception):
 
 
 class FinallyLeft(BaseException):
-    """On its way from a `return`, `break` or `continue` in a finally block to the end of its try
-    statement."""
+    """On its way from a `return`, `break` or `continue` in a finally block to the end of the statement."""
 
     def __init__(self, left, value):
         super().__init__()
@@ -638,6 +645,32 @@ class GeneratorReturn(BaseException):
     def __init__(self, value):
         super().__init__()
         self.value = value
+
+
+# -- Attributes of classes ---------------------------------------------------------------
+
+def constructor(text, first="", slots=None):
+    """An `__init__` that does nothing but set attributes: those before the semicolon of "limit loop=None;
+    depth=0" are its parameters, in this order; the others have the value that stands there, or none yet.
+    `first` is put before both parts; to `slots` the names are added."""
+    given, _, others = text.partition(";")
+    first_given, _, first_others = first.partition(";")
+    parameters = f"{first_given} {given}".split()
+    names = [parameter.partition("=")[0] for parameter in parameters]
+    stores = [f"self.{name} = {name}" for name in names]
+    stores += [f"self.{other}" for other in f"{first_others} {others}".split() if "=" in other]
+    if slots is not None:
+        slots += [word.partition("=")[0] for word in f"{given} {others}".split()]
+    made = {}
+    exec(f"def __init__({', '.join(['self', *parameters])}): {'; '.join(stores) or 'pass'}", globals(), made)
+    return made["__init__"]
+
+
+def attributes(text, first=""):
+    """`__slots__, __init__ = attributes("limit loop; depth=0")`: see constructor()."""
+    slots = []
+    made = constructor(text, first, slots)
+    return tuple(slots), made
 
 
 # -- Long texts --------------------------------------------------------------------------
@@ -697,8 +730,7 @@ CUT_LENGTH = 16
 
 
 def matches_in_slices(pattern, text):
-    """pattern.finditer(text) for replace_in_slices(): one search through a long text in which little matches
-    would hold up all threads."""
+    """pattern.finditer(text) that lets other threads run, for patterns with few matches."""
     at, length = 0, len(text)
     while at < length:
         poll_interrupt()
@@ -1354,12 +1386,11 @@ class NodeClass(type):
 
     def __new__(cls, name, bases, space, fields=""):
         own = tuple(fields.split()) if isinstance(fields, str) else fields
-        taken = bases[0].taken + own if bases else own
-        stores = [f"self.{field} = {field}" for field in taken] + (bases[0].presets if bases else [])
-        parameters, made = "".join(f", {field}=None" for field in taken), {}
-        exec(f"def __init__(self{parameters}): {'; '.join(stores) or 'pass'}", made)
+        taken = (bases[0].taken if bases else ()) + own
+        presets = bases[0].presets if bases else ""
+        made = constructor(f"{' '.join(field + '=None' for field in taken)}; {presets}")
         return super().__new__(cls, name, bases, {"__slots__": own, "fields": own, "taken": taken,
-                                                  "presets": [], **made, **space})
+                                                  "presets": "", "__init__": made, **space})
 
     def __init__(cls, name, bases, space, fields=""):
         super().__init__(name, bases, space)
@@ -1379,8 +1410,8 @@ class Node(metaclass=NodeClass):
 
     __slots__ = ("start", "end", "line", "column", "end_line", "end_column", "parenthesized", "scope")
 
-    #: What each constructor does besides.
-    presets = ["self.parenthesized = False"]
+    #: What each constructor sets besides.
+    presets = "parenthesized=False"
 
     def at(self, other):
         """Take over the position of another node; return self."""
@@ -1418,8 +1449,7 @@ class Program(Node, fields="body source_type strict"):
     """A whole script or module: body is a list of statements, source_type "script" or "module"."""
 
 class ExpressionStatement(Node, fields="expression directive"):
-    """expression;   directive: for a directive such as "use strict" the raw text between the quotes, else
-    None"""
+    """expression;   directive: the raw text of a directive such as "use strict", else None"""
 
 class BlockStatement(Node, fields="body"):
     """{ body }   also the body of functions and static blocks"""
@@ -1455,8 +1485,7 @@ class ThrowStatement(Node, fields="argument"):
     """throw argument;"""
 
 class TryStatement(Node, fields="block handler finalizer"):
-    """try block handler finally finalizer   handler (a CatchClause) or finalizer (a BlockStatement) may be
-    None"""
+    """try block handler finally finalizer   handler (CatchClause) or finalizer (a block) may be None"""
 
 class CatchClause(Node, fields="param body"):
     """catch (param) body   param: Identifier, pattern or None"""
@@ -1510,8 +1539,7 @@ class ClassExpression(Node, fields=ClassDeclaration.fields):
     """class id extends superclass { body } as an expression; body: list of the three below"""
 
 class MethodDefinition(Node, fields="key value kind computed static"):
-    """key value   kind: "constructor", "method", "get" or "set"; key: Identifier, literal or PrivateName, or
-    any expression when computed"""
+    """key value   kind: "constructor", "method", "get" or "set"; key: any expression when computed"""
 
 class PropertyDefinition(Node, fields="key value computed static"):
     """key = value;   a class field; value may be None"""
@@ -1565,8 +1593,7 @@ class ObjectExpression(Node, fields="properties"):
     """{properties}   a list of Property and SpreadElement"""
 
 class Property(Node, fields="key value kind computed shorthand method"):
-    """key: value   kind: "init", "get" or "set"; in an ObjectPattern value is a target or an
-    AssignmentPattern"""
+    """key: value   kind: "init", "get" or "set"; value in an ObjectPattern: a target or AssignmentPattern"""
 
 class SpreadElement(Node, fields="argument"):
     """...argument in an array, object or call"""
@@ -1599,15 +1626,13 @@ class CallExpression(Node, fields="callee arguments optional"):
     """callee(arguments)   optional: True for callee?.(arguments)"""
 
 class InvalidTarget(Node, fields="call"):
-    """A call that sloppy code assigns to: stands for the object of a member, and throws when it was run
-    (B.3.6 and 13.15.1: web-compat)"""
+    """A call that sloppy code assigns to, as the object of a member: throws after it (13.15.1, web-compat)"""
 
 class NewExpression(Node, fields="callee arguments"):
     """new callee(arguments)"""
 
 class MemberExpression(Node, fields="object property computed optional"):
-    """object.property or object[property]   property: Identifier or PrivateName unless computed;
-    optional: True for ?."""
+    """object.property, object[property] (computed), or with ?. (optional)"""
 
 class ChainExpression(Node, fields="expression"):
     """A whole optional chain: a link with optional=True that finds undefined or null ends all of it"""
@@ -1807,28 +1832,17 @@ class _FunctionContext:
 class _Declarations:
     """The names declared in one scope; is_function is True where `var` declarations come to rest."""
 
-    __slots__ = ("names", "outer", "is_function")
-
-    def __init__(self, outer, is_function=False):
-        self.names = {}
-        self.outer = outer
-        self.is_function = is_function
+    __slots__, __init__ = attributes("outer is_function=False; names={}")
 
 
 class _PrivateNames:
     """Private names of one class body: declared maps a name to its kind, used lists (name, offset)."""
 
-    __slots__ = ("declared", "used", "outer")
-
-    def __init__(self, outer):
-        self.declared = {}
-        self.used = []
-        self.outer = outer
+    __slots__, __init__ = attributes("outer; declared={} used=[]")
 
 
 class NameParser(JSLexer):
-    """What every part of the parser needs: the state, tokens, positions of nodes, and names with their
-    scopes."""
+    """What all parts of the parser need: the state, tokens, positions of nodes, names and their scopes."""
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
@@ -1868,15 +1882,23 @@ class NameParser(JSLexer):
         node.end_column = end - self.last_line_start
         return node
 
-    def finish_token(self, node):
-        """Give a node the position of the current token, which must stand on one line."""
+    def take(self, node):
+        """Give a node the position of the current token, which stands on one line, and go on."""
         node.start = start = self.start
         node.end = end = self.pos
         node.line = node.end_line = self.line
         line_start = self.line_start
         node.column = start - line_start
         node.end_column = end - line_start
+        self.advance()
         return node
+
+    def accept(self, type):
+        """Go on behind the current token if it is of this type; return whether it was."""
+        found = self.type == type
+        if found:
+            self.advance()
+        return found
 
     def expect(self, type):
         if self.type != type:
@@ -1932,6 +1954,16 @@ class NameParser(JSLexer):
             "escaped": "Keyword must not contain escaped characters",
             "private": f"Unexpected identifier '#{self.value}'"}.get(type, f"Unexpected token '{type}'"))
 
+    def parse_list(self, close, parse_one):
+        """Read `one, two }` up to the token `close`, and that. Return a list of what parse_one() gives."""
+        parts = []
+        while self.type != close:
+            parts.append(parse_one())
+            if self.type != close:
+                self.expect(",")
+        self.advance()
+        return parts
+
     def check_covers(self):
         """Raise the first error that only a pattern would have excused."""
         if self.covers:
@@ -1963,9 +1995,7 @@ class NameParser(JSLexer):
         name = self.value
         if name in _SPECIAL_NAMES:
             self.check_name(name, self.start, binding=True)
-        node = self.finish_token(Identifier(name))
-        self.advance()
-        return node
+        return self.take(Identifier(name))
 
     def already_declared(self, identifier):
         return self.error(f"Identifier '{identifier.name}' has already been declared", identifier.start)
@@ -2110,10 +2140,9 @@ class StatementParser(NameParser):
             return self.check_labelled_function(self.parse_substatement())
         if self.peek()[0] == "*":
             raise self.error("Generators can only be declared at the top level or inside a block.")
-        outer = self.declarations
-        self.declarations = _Declarations(outer)
+        self.declarations = _Declarations(self.declarations)
         node = self.parse_statement()
-        self.declarations = outer
+        self.declarations = self.declarations.outer
         return node
 
     # -- statements ----
@@ -2160,8 +2189,7 @@ class StatementParser(NameParser):
                 break
             if self.value in _SPECIAL_NAMES:
                 self.check_name(self.value, self.start)
-            identifier = self.finish_token(Identifier(self.value))
-            self.advance()
+            identifier = self.take(Identifier(self.value))
         if self.type in _LOOPS:
             for identifier in mine:
                 labels[identifier.name] = True
@@ -2178,10 +2206,9 @@ class StatementParser(NameParser):
 
     def parse_block(self):
         """Read a block with a scope of its own."""
-        outer = self.declarations
-        self.declarations = _Declarations(outer)
+        self.declarations = _Declarations(self.declarations)
         node = self.parse_bare_block()
-        self.declarations = outer
+        self.declarations = self.declarations.outer
         return node
 
     def parse_bare_block(self):
@@ -2194,9 +2221,7 @@ class StatementParser(NameParser):
         return self.finish(BlockStatement(body), start, line, column)
 
     def parse_empty(self):
-        node = self.finish_token(EmptyStatement())
-        self.advance()
-        return node
+        return self.take(EmptyStatement())
 
     def parse_debugger(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2249,8 +2274,7 @@ class StatementParser(NameParser):
                 for identifier in names:
                     self.declare(kind, identifier)
             init = None
-            if self.type == "=":
-                self.advance()
+            if self.accept("="):
                 init = self.parse_assignment(in_for)
             elif not (in_for and (self.type == "in" or self.is_name("of"))):
                 if target.__class__ is not Identifier:
@@ -2258,9 +2282,8 @@ class StatementParser(NameParser):
                 if kind == "const" or kind in USING:
                     raise self.error(f"Missing initializer in {kind} declaration")
             declarations.append(self.finish(VariableDeclarator(target, init), start, line, column))
-            if self.type != ",":
+            if not self.accept(","):
                 return declarations
-            self.advance()
 
     def parse_if(self):
         """Read an if statement; a chain of `else if` without recursion."""
@@ -2271,9 +2294,8 @@ class StatementParser(NameParser):
             self.advance()
             test = self.parse_parenthesized()
             branches.append((test, self.parse_if_body(), start, line, column))
-            if self.type != "else":
+            if not self.accept("else"):
                 break
-            self.advance()
             if self.type != "if":
                 alternate = self.parse_if_body()
                 break
@@ -2310,26 +2332,23 @@ class StatementParser(NameParser):
         body = self.parse_loop_body()
         self.expect("while")
         test = self.parse_parenthesized()
-        if self.type == ";":
-            self.advance()
+        self.accept(";")
         return self.finish(DoWhileStatement(body, test), start, line, column)
 
     def parse_for(self):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        is_await = False
-        if self.is_name("await") and self.function.is_async:
-            is_await = True
+        is_await = self.is_name("await")
+        if is_await:
+            if not self.function.is_async:
+                raise self.error("Unexpected reserved word")
             self.advance()
-        elif self.is_name("await"):
-            raise self.error("Unexpected reserved word")
         self.expect("(")
-        outer = self.declarations
-        self.declarations = _Declarations(outer)
+        self.declarations = _Declarations(self.declarations)
         node = self.parse_for_head(is_await)
         self.expect(")")
         node.body = self.parse_loop_body()
-        self.declarations = outer
+        self.declarations = self.declarations.outer
         return self.finish(node, start, line, column)
 
     def parse_for_head(self, is_await):
@@ -2450,8 +2469,8 @@ class StatementParser(NameParser):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
         discriminant = self.parse_parenthesized()
-        outer, function = self.declarations, self.function
-        self.declarations = _Declarations(outer)
+        function = self.function
+        self.declarations = _Declarations(self.declarations)
         function.breakable += 1
         self.expect("{")
         cases, has_default = [], False
@@ -2463,14 +2482,13 @@ class StatementParser(NameParser):
             cases.append(self.parse_case())
         self.advance()
         function.breakable -= 1
-        self.declarations = outer
+        self.declarations = self.declarations.outer
         return self.finish(SwitchStatement(discriminant, cases), start, line, column)
 
     def parse_case(self):
         start, line, column = self.start, self.line, self.start - self.line_start
         test = None
-        if self.type == "case":
-            self.advance()
+        if self.accept("case"):
             test = self.parse_expression()
         else:
             self.expect("default")
@@ -2492,8 +2510,7 @@ class StatementParser(NameParser):
         handler = finalizer = None
         if self.type == "catch":
             handler = self.parse_catch()
-        if self.type == "finally":
-            self.advance()
+        if self.accept("finally"):
             finalizer = self.parse_block()
         if handler is None and finalizer is None:
             raise self.error("Missing catch or finally after try")
@@ -2502,11 +2519,9 @@ class StatementParser(NameParser):
     def parse_catch(self):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        outer = self.declarations
-        self.declarations = _Declarations(outer)
+        self.declarations = _Declarations(self.declarations)
         param = None
-        if self.type == "(":
-            self.advance()
+        if self.accept("("):
             names = []
             param = self.parse_binding_target(names)
             known = self.declarations.names
@@ -2516,7 +2531,7 @@ class StatementParser(NameParser):
                 known[identifier.name] = _CATCH if param is identifier else _LEXICAL
             self.expect(")")
         body = self.parse_bare_block()
-        self.declarations = outer
+        self.declarations = self.declarations.outer
         return self.finish(CatchClause(param, body), start, line, column)
 
 
@@ -2541,14 +2556,9 @@ class FunctionParser(StatementParser):
 
     def parse_function_start(self):
         """Read `async function *`. Return (is_async, is_generator)."""
-        is_async = self.type == "name"
-        if is_async:
-            self.advance()
+        is_async = self.accept("name")
         self.advance()
-        is_generator = self.type == "*"
-        if is_generator:
-            self.advance()
-        return is_async, is_generator
+        return is_async, self.accept("*")
 
     def parse_function_expression(self):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2605,22 +2615,8 @@ class FunctionParser(StatementParser):
     def parse_parameters(self, names):
         """Read `(a, b = 1, ...c)`. Appends the declared identifiers to names; return (params, simple)."""
         self.expect("(")
-        params, simple = [], True
-        while self.type != ")":
-            if self.type == "...":
-                simple = False
-                params.append(self.parse_rest(names, "Rest parameter may not have a default initializer"))
-                if self.type != ")":
-                    raise self.error("Rest parameter must be last formal parameter")
-                break
-            param = self.parse_binding_element(names)
-            if param.__class__ is not Identifier:
-                simple = False
-            params.append(param)
-            if self.type != ")":
-                self.expect(",")
-        self.advance()
-        return params, simple
+        params = self.parse_list(")", lambda: self.parse_binding_element(names, ")"))
+        return params, all([param.__class__ is Identifier for param in params])
 
     def parse_function_body(self, name, names, simple, unique):
         """Read `{ … }`; check the function's name and parameters by the mode its directives set."""
@@ -2717,15 +2713,13 @@ class ClassParser(FunctionParser):
                 self.declare("class", name)
         elif not may_be_nameless:
             self.unexpected()
-        if self.type == "extends":
-            self.advance()
+        if self.accept("extends"):
             superclass = self.parse_left_hand_side()
         self.expect("{")
         private_names = self.private_names = _PrivateNames(self.private_names)
         body, has_constructor = [], False
         while self.type != "}":
-            if self.type == ";":
-                self.advance()
+            if self.accept(";"):
                 continue
             member = self.parse_class_member(superclass is not None)
             if member.__class__ is MethodDefinition and member.kind == "constructor":
@@ -2755,16 +2749,13 @@ class ClassParser(FunctionParser):
         if self.private_names is None:
             raise self.undeclared_private(self.value, self.start)
         self.private_names.used.append((self.value, self.start))
-        node = self.finish_token(PrivateName(self.value))
-        self.advance()
-        return node
+        return self.take(PrivateName(self.value))
 
     def parse_class_member(self, is_derived):
         start, line, column = self.start, self.line, self.start - self.line_start
         static, key = False, None
         if self.is_name("static"):
-            word = self.finish_token(Identifier("static"))
-            self.advance()
+            word = self.take(Identifier("static"))
             if self.type == "{":
                 return self.parse_static_block(start, line, column)
             if self.type in ("(", "=", ";", "}"):
@@ -2792,8 +2783,7 @@ class ClassParser(FunctionParser):
         """
         kind, is_async = "method", False
         if self.type == "name" and self.value in ("get", "set", "async") and self.escaped_at != self.start:
-            word = self.finish_token(Identifier(self.value))
-            self.advance()
+            word = self.take(Identifier(self.value))
             if word.name == "async":
                 if self.newline or self.type not in _PROPERTY_KEYS and self.type != "*":
                     return kind, False, False, word
@@ -2802,10 +2792,7 @@ class ClassParser(FunctionParser):
                 return kind, False, False, word
             else:
                 return word.name, False, False, None
-        is_generator = self.type == "*"
-        if is_generator:
-            self.advance()
-        return kind, is_async, is_generator, None
+        return kind, is_async, self.accept("*"), None
 
     def parse_property_key(self, in_class=False):
         """Read a property name. Return (node, computed)."""
@@ -2816,8 +2803,7 @@ class ClassParser(FunctionParser):
             self.expect("]")
             return key, True
         if type in _IDENTIFIER_NAMES:
-            key = self.finish_token(Identifier(self.value))
-            self.advance()
+            key = self.take(Identifier(self.value))
         elif type == "string":
             key = self.parse_string()
         elif type == "number":
@@ -2827,8 +2813,7 @@ class ClassParser(FunctionParser):
         elif type == "private" and in_class:
             if self.value == "constructor":
                 raise self.error("Classes may not have a private field named '#constructor'")
-            key = self.finish_token(PrivateName(self.value))
-            self.advance()
+            key = self.take(PrivateName(self.value))
         else:
             self.unexpected()
         return key, False
@@ -2872,8 +2857,7 @@ class ClassParser(FunctionParser):
                 raise self.error(_STATIC_PROTOTYPE if name == "prototype" else
                                  "Classes may not have a field named 'constructor'", key.start)
         value = None
-        if self.type == "=":
-            self.advance()
+        if self.accept("="):
             saved = self.enter_function(_FunctionContext(
                 returns=False, super_property=True, forbids_arguments=True))
             value = self.parse_assignment()
@@ -2906,8 +2890,7 @@ class ExpressionParser(ClassParser):
         if self.type != ",":
             return expression
         expressions = [expression]
-        while self.type == ",":
-            self.advance()
+        while self.accept(","):
             expressions.append(self.parse_assignment(no_in))
         return self.finish_from(SequenceExpression(expressions), expression)
 
@@ -3016,10 +2999,8 @@ class ExpressionParser(ClassParser):
                 expression = self.parse_special_name()
                 self.depth -= 1
             else:
-                expression = Identifier(name)
                 start = self.start
-                self.finish_token(expression)
-                self.advance()
+                expression = self.take(Identifier(name))
                 if self.type == "=>" and self.arrow_at == start and not self.newline:
                     return self.parse_arrow([expression], start, expression.line, expression.column, False,
                                             self.no_in)
@@ -3085,8 +3066,7 @@ class ExpressionParser(ClassParser):
         return node
 
     def call_target(self, node, message):
-        """A call as a target, which is an error when sloppy code runs; any other expression is one at
-        once."""
+        """A call as a target: an error when sloppy code runs it; any other expression is one at once."""
         if self.strict or node.__class__ is not CallExpression:
             raise self.error(message, node.start)
         return MemberExpression(InvalidTarget(node).at(node), Identifier("call").at(node), False,
@@ -3107,9 +3087,7 @@ class ExpressionParser(ClassParser):
         if self.type == "name":
             if self.value in _SPECIAL_NAMES:
                 return self.parse_special_name(await_allowed=False)
-            node = self.finish_token(Identifier(self.value))
-            self.advance()
-            return node
+            return self.take(Identifier(self.value))
         handler = _OPERANDS.get(self.type)
         if handler is None or self.type in _UNARY_OPERATORS:
             self.unexpected()
@@ -3133,8 +3111,7 @@ class ExpressionParser(ClassParser):
             if type == ".":
                 self.advance()
                 if self.type == "name":
-                    member = self.finish_token(Identifier(self.value))
-                    self.advance()
+                    member = self.take(Identifier(self.value))
                 else:
                     member = self.parse_member_name(expression)
                 node = MemberExpression(expression, member, False, False)
@@ -3167,9 +3144,7 @@ class ExpressionParser(ClassParser):
     def parse_member_name(self, expression):
         """Read the property behind a dot."""
         if self.type in _IDENTIFIER_NAMES:
-            node = self.finish_token(Identifier(self.value))
-            self.advance()
-            return node
+            return self.take(Identifier(self.value))
         if self.type != "private":
             self.unexpected()
         if expression.__class__ is Super:
@@ -3181,8 +3156,7 @@ class ExpressionParser(ClassParser):
         self.advance()
         if self.type == "(":
             return CallExpression(expression, self.parse_arguments(), True)
-        if self.type == "[":
-            self.advance()
+        if self.accept("["):
             member = self.parse_expression()
             self.expect("]")
             return MemberExpression(expression, member, True, True)
@@ -3195,13 +3169,7 @@ class ExpressionParser(ClassParser):
         self.advance()
         arguments = []
         while self.type != ")":
-            if self.type == "...":
-                argument = self.parse_spread()
-                if self.type == ",":
-                    self.rest_commas.add(argument.start)
-            else:
-                argument = self.parse_assignment()
-            arguments.append(argument)
+            arguments.append(self.parse_argument())
             if self.type == ",":
                 self.advance()
             elif self.type != ")":
@@ -3211,6 +3179,15 @@ class ExpressionParser(ClassParser):
         self.advance()
         return arguments
 
+    def parse_argument(self):
+        """Read `a` or `...a`."""
+        if self.type != "...":
+            return self.parse_assignment()
+        argument = self.parse_spread()
+        if self.type == ",":
+            self.rest_commas.add(argument.start)
+        return argument
+
     def parse_spread(self):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
@@ -3219,8 +3196,7 @@ class ExpressionParser(ClassParser):
     def parse_new(self):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        if self.type == ".":
-            self.advance()
+        if self.accept("."):
             if not self.is_name("target"):
                 self.unexpected()
             if not self.function.new_target:
@@ -3239,8 +3215,7 @@ class ExpressionParser(ClassParser):
         return self.finish(NewExpression(callee, arguments), start, line, column)
 
     def parse_super(self):
-        node = self.finish_token(Super())
-        self.advance()
+        node = self.take(Super())
         if self.type == "(":
             allowed = self.function.super_call
         else:
@@ -3253,8 +3228,7 @@ class ExpressionParser(ClassParser):
         """Read import(…) or import.meta."""
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        if self.type == ".":
-            self.advance()
+        if self.accept("."):
             if not self.is_name("meta"):
                 self.unexpected()
             self.note_module_syntax("Cannot use 'import.meta' outside a module", start, True)
@@ -3267,12 +3241,10 @@ class ExpressionParser(ClassParser):
         self.advance()
         source = self.parse_assignment()
         options = None
-        if self.type == ",":
-            self.advance()
+        if self.accept(","):
             if self.type != ")":
                 options = self.parse_assignment()
-                if self.type == ",":
-                    self.advance()
+                self.accept(",")
         self.expect(")")
         return self.finish(ImportExpression(source, options), start, line, column)
 
@@ -3290,8 +3262,7 @@ class ExpressionParser(ClassParser):
         if name == "await" and not escaped and function.is_async and await_allowed:
             return self.parse_await()
         self.check_name(name, start)
-        node = self.finish_token(Identifier(name))
-        self.advance()
+        node = self.take(Identifier(name))
         if self.type == "=>" and self.arrow_at == start and not self.newline:
             return self.parse_arrow([node], start, node.line, node.column, False, self.no_in)
         return node
@@ -3303,8 +3274,7 @@ class ExpressionParser(ClassParser):
         following, value, newline = self.peek()
         if following == "function" and not newline:
             return self.parse_function_expression()
-        word = self.finish_token(Identifier("async"))
-        self.advance()
+        word = self.take(Identifier("async"))
         if self.type == "=>" and may_be_arrow and not self.newline:
             return self.parse_arrow([word], start, line, column, False, no_in)
         if not may_be_arrow or self.newline:
@@ -3358,36 +3328,24 @@ class LiteralParser(ExpressionParser):
     __slots__ = ()
 
     def parse_this(self):
-        node = self.finish_token(ThisExpression())
-        self.advance()
-        return node
+        return self.take(ThisExpression())
 
     def parse_null(self):
-        node = self.finish_token(NullLiteral())
-        self.advance()
-        return node
+        return self.take(NullLiteral())
 
     def parse_true(self):
-        node = self.finish_token(BooleanLiteral(True))
-        self.advance()
-        return node
+        return self.take(BooleanLiteral(True))
 
     def parse_false(self):
-        node = self.finish_token(BooleanLiteral(False))
-        self.advance()
-        return node
+        return self.take(BooleanLiteral(False))
 
     def parse_number(self):
         if self.octal_at == self.start and self.strict:
             raise self.error(self.octal_message)
-        node = self.finish_token(NumericLiteral(self.value))
-        self.advance()
-        return node
+        return self.take(NumericLiteral(self.value))
 
     def parse_bigint(self):
-        node = self.finish_token(BigIntLiteral(self.value))
-        self.advance()
-        return node
+        return self.take(BigIntLiteral(self.value))
 
     def parse_string(self):
         if self.octal_at == self.start and self.strict:
@@ -3440,14 +3398,11 @@ class LiteralParser(ExpressionParser):
         while self.type != ")":
             if self.type == "...":
                 arrow_only, wrong_at = True, self.start
-                elements.append(self.parse_rest([], "Rest parameter may not have a default initializer"))
-                if self.type == ",":
-                    raise self.error("Rest parameter must be last formal parameter")
+                elements.append(self.parse_rest([], ")"))
                 break
             elements.append(self.parse_assignment())
-            if self.type != ",":
+            if not self.accept(","):
                 break
-            self.advance()
             if self.type == ")":
                 arrow_only, wrong_at = True, self.start
         self.expect(")")
@@ -3472,17 +3427,7 @@ class LiteralParser(ExpressionParser):
         self.advance()
         elements = []
         while self.type != "]":
-            if self.type == ",":
-                self.advance()
-                elements.append(None)
-                continue
-            if self.type == "...":
-                element = self.parse_spread()
-                if self.type == ",":
-                    self.rest_commas.add(element.start)
-            else:
-                element = self.parse_assignment()
-            elements.append(element)
+            elements.append(None if self.type == "," else self.parse_argument())
             if self.type != "]":
                 self.expect(",")
         self.advance()
@@ -3531,8 +3476,7 @@ class LiteralParser(ExpressionParser):
                 if key is not None and self.type in (",", "}", "="):
                     return self.parse_shorthand(key)
             else:
-                key = self.finish_token(Identifier(self.value))
-                self.advance()
+                key = self.take(Identifier(self.value))
                 if self.type in (",", "}", "="):
                     return self.parse_shorthand(key)
         elif first == "*":
@@ -3589,70 +3533,54 @@ class DestructuringParser(LiteralParser):
         self.depth -= 1
         return node
 
-    def parse_binding_element(self, names):
-        """Read a target with an optional default value."""
+    def parse_binding_element(self, names, close):
+        """Read a target with an optional default value, or `...target`; the list goes on until `close`."""
+        if self.type == "...":
+            return self.parse_rest(names, close)
         target = self.parse_binding_target(names)
-        if self.type != "=":
+        if not self.accept("="):
             return target
-        self.advance()
         return self.finish_from(AssignmentPattern(target, self.parse_assignment()), target)
 
-    def parse_rest(self, names, default_message):
-        """Read `...target`."""
+    def parse_rest(self, names, close):
+        """Read `...target`, the last part of a list of parameters or of a pattern, before `close`."""
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
         node = self.finish(RestElement(self.parse_binding_target(names)), start, line, column)
         if self.type == "=":
-            raise self.error(default_message)
+            raise self.error("Rest parameter may not have a default initializer" if close == ")"
+                             else _BAD_TARGET)
+        if close == "}" and node.argument.__class__ is not Identifier:
+            raise self.error("`...` must be followed by an identifier in declaration contexts",
+                             node.argument.start)
+        if self.type == ",":
+            raise self.error("Rest parameter must be last formal parameter" if close == ")"
+                             else "Rest element must be last element")
         return node
 
     def parse_array_binding(self, names):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        elements = []
-        while self.type != "]":
-            if self.type == ",":
-                self.advance()
-                elements.append(None)
-                continue
-            if self.type == "...":
-                elements.append(self.parse_rest(names, _BAD_TARGET))
-                if self.type != "]":
-                    raise self.error("Rest element must be last element")
-                break
-            elements.append(self.parse_binding_element(names))
-            if self.type != "]":
-                self.expect(",")
-        self.advance()
+        elements = self.parse_list(
+            "]", lambda: None if self.type == "," else self.parse_binding_element(names, "]"))
         return self.finish(ArrayPattern(elements), start, line, column)
 
     def parse_object_binding(self, names):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
-        properties = []
-        while self.type != "}":
-            if self.type == "...":
-                rest = self.parse_rest(names, _BAD_TARGET)
-                if rest.argument.__class__ is not Identifier:
-                    raise self.error("`...` must be followed by an identifier in declaration contexts",
-                                     rest.argument.start)
-                properties.append(rest)
-                if self.type != "}":
-                    raise self.error("Rest element must be last element")
-                break
-            properties.append(self.parse_binding_property(names))
-            if self.type != "}":
-                self.expect(",")
-        self.advance()
+        properties = self.parse_list("}", lambda: self.parse_binding_property(names))
         return self.finish(ObjectPattern(properties), start, line, column)
 
     def parse_binding_property(self, names):
+        if self.type == "...":
+            return self.parse_rest(names, "}")
         start, line, column = self.start, self.line, self.start - self.line_start
         is_name = self.type == "name"
         key, computed = self.parse_property_key()
-        if self.type == ":":
-            self.advance()
-            value = self.parse_binding_element(names)
+        if self.accept(":"):
+            if self.type == "...":
+                self.unexpected()
+            value = self.parse_binding_element(names, "}")
             return self.finish(Property(key, value, "init", computed, False, False), start, line, column)
         if not is_name:
             self.unexpected()
@@ -3660,8 +3588,7 @@ class DestructuringParser(LiteralParser):
             self.check_name(key.name, start, binding=True)
         names.append(key)
         value = key
-        if self.type == "=":
-            self.advance()
+        if self.accept("="):
             value = self.finish_from(AssignmentPattern(key, self.parse_assignment()), key)
         return self.finish_from(Property(key, value, "init", False, True, False), key)
 
@@ -3771,14 +3698,14 @@ class JSParser(DestructuringParser):
             if self.type == "name":
                 local = self.parse_imported_binding()
                 specifiers.append(self.finish_from(ImportDefaultSpecifier(local), local))
-                if self.type == ",":
-                    self.advance()
+                if self.accept(","):
                     if self.type not in ("*", "{"):
                         self.unexpected()
             if self.type == "*":
                 specifiers.append(self.parse_namespace_import())
             elif self.type == "{":
-                self.parse_specifiers(specifiers, self.parse_import_specifier)
+                self.advance()
+                specifiers += self.parse_list("}", self.parse_import_specifier)
             elif not specifiers:
                 self.unexpected()
             self.expect_word("from")
@@ -3810,15 +3737,6 @@ class JSParser(DestructuringParser):
         self.expect_word("as")
         return self.finish(ImportNamespaceSpecifier(self.parse_imported_binding()), start, line, column)
 
-    def parse_specifiers(self, specifiers, parse_one):
-        """Read `{ one, two }` into specifiers."""
-        self.expect("{")
-        while self.type != "}":
-            specifiers.append(parse_one())
-            if self.type != "}":
-                self.expect(",")
-        self.advance()
-
     def parse_module_name(self):
         """Read a ModuleExportName: an identifier name, or a string of well-formed Unicode."""
         if self.type == "string":
@@ -3829,9 +3747,7 @@ class JSParser(DestructuringParser):
             return node
         if self.type not in _IDENTIFIER_NAMES:
             self.unexpected()
-        node = self.finish_token(Identifier(self.value))
-        self.advance()
-        return node
+        return self.take(Identifier(self.value))
 
     def parse_import_specifier(self):
         is_binding = self.type == "name"
@@ -3854,19 +3770,14 @@ class JSParser(DestructuringParser):
             self.unexpected()
         source = self.parse_string()
         attributes, seen = [], set()
-        if self.type == "with":
-            self.advance()
+        if self.accept("with"):
             self.expect("{")
-            while self.type != "}":
-                attribute = self.parse_import_attribute()
-                name = attribute.key.name if attribute.key.__class__ is Identifier else attribute.key.value
-                if name in seen:
-                    raise self.error(f"Import attributes has a duplicate key '{name}'", attribute.start)
-                seen.add(name)
-                attributes.append(attribute)
-                if self.type != "}":
-                    self.expect(",")
-            self.advance()
+            attributes = self.parse_list("}", self.parse_import_attribute)
+        for attribute in attributes:
+            name = attribute.key.name if attribute.key.__class__ is Identifier else attribute.key.value
+            if name in seen:
+                raise self.error(f"Import attributes has a duplicate key '{name}'", attribute.start)
+            seen.add(name)
         self.consume_semicolon()
         return source, attributes
 
@@ -3901,8 +3812,7 @@ class JSParser(DestructuringParser):
         return self.finish(node, start, line, column)
 
     def parse_export_default(self):
-        self.export_name(self.finish_token(Identifier("default")))
-        self.advance()
+        self.export_name(self.take(Identifier("default")))
         following, _, newline = self.peek() if self.is_name("async") else (None, None, None)
         if self.type == "function" or following == "function" and not newline:
             return ExportDefaultDeclaration(self.parse_function_declaration(True))
@@ -3924,9 +3834,9 @@ class JSParser(DestructuringParser):
         return ExportAllDeclaration(exported, source, attributes)
 
     def parse_export_list(self):
-        specifiers = []
         locals_read = []
-        self.parse_specifiers(specifiers, lambda: self.parse_export_specifier(locals_read))
+        self.advance()
+        specifiers = self.parse_list("}", lambda: self.parse_export_specifier(locals_read))
         if self.is_name("from"):
             self.advance()
             source, attributes = self.parse_module_source()
@@ -4031,8 +3941,7 @@ def parse_eval(source, strict, private_names, **allowed):
 
 
 def parse_lone_expression(source, may_await=False):
-    """Parse a text that is one expression, such as `{a: 1}` at a prompt, as a script of one statement.
-    Return its Program; raise JSSyntaxError."""
+    """Parse one expression, such as `{a: 1}`, as a script of one statement; raise JSSyntaxError."""
     parser = JSParser(python_text(source))
     parser.function.is_async = may_await
 
@@ -4136,7 +4045,7 @@ class Variable:
         self.references = []
         self.region = None
         self.dominates = False
-        self.counts = self.starts = self.type = None
+        self.counts = self.type = None
 
 
 class Scope:
@@ -4205,11 +4114,7 @@ class DynamicName:
     the `holders` that has it, else the Variable (None: a global). Only names inside a `with`, or in a
     function with a direct eval, are such."""
 
-    __slots__ = ("holders", "variable")
-
-    def __init__(self, holders, variable):
-        self.holders = holders
-        self.variable = variable
+    __slots__, __init__ = attributes("holders variable")
 
 
 class EvalSite:
@@ -4239,8 +4144,7 @@ class EvalSite:
         return function
 
     def conflict(self, name):
-        """Whether a `var` of its text may not have that name, for a lexical one between it and its
-        function."""
+        """Whether a lexical name between its text and its function forbids a `var` of that name."""
         scope, last = self.scope, self.var_scope
         while scope is not None:
             kind = getattr(scope.names.get(name), "kind", None)
@@ -4413,8 +4317,7 @@ class ScopeAnalyzer:
         return top
 
     def analyze_eval(self, program, site):
-        """The text of a direct eval (19.2.1.3). Its `var` and functions belong to the function around, unless
-        it is strict."""
+        """The text of a direct eval (19.2.1.3). Its `var` belong to the function around unless strict."""
         self.counts, self.is_dynamic = dict(site.counts), True
         top = self.scope = program.scope = FunctionScope(site.scope, program, "function")
         top.is_arrow, top.site = True, site
@@ -4968,8 +4871,7 @@ class ScopeAnalyzer:
         return found
 
     def show_to_eval(self, node, scope, region):
-        """Every variable that a direct eval can see lives in a Cell, and so does what it must know by
-        itself."""
+        """Puts every variable that a direct eval can see into a Cell, and what else it must know."""
         if scope.function.kind != "module":
             self.resolve("arguments", scope)
         place, seen = scope, set()
@@ -5202,8 +5104,7 @@ def source_type(variable, source):
 
 
 def is_own_step(variable, source):
-    """Whether a source is `v++`, `v += step` or the like of the variable itself, not of another one whose
-    new value it takes over."""
+    """Whether a source is `v++`, `v += step` or the like of the variable itself."""
     if isinstance(source, UpdateExpression):
         target = source.argument
     elif isinstance(source, AssignmentExpression) and source.operator != "=":
@@ -5214,41 +5115,23 @@ def is_own_step(variable, source):
 
 
 def is_counter(variable):
-    """Whether a variable is only ever set to small literals or counted up or down."""
+    """Whether the only steps of a variable count it up or down by small literals."""
     if variable.counts is None:
-        variable.counts = only_counts(variable)
-        starts = [s.value for s in variable.sources if isinstance(s, NumericLiteral)]
-        fine = all(type(v) is int and abs(v) < 2 ** 40 for v in starts)
-        variable.starts = (min(starts, default=0), max(starts, default=0)) if fine else (None, None)
+        variable.counts = all(
+            isinstance(source, UpdateExpression)
+            or source.operator in ("+=", "-=") and isinstance(source.right, NumericLiteral)
+            and type(source.right.value) is int and source.right.value < 2 ** 16
+            for source in variable.sources if is_own_step(variable, source))
     return variable.counts
 
 
-def only_counts(variable):
-    for source in variable.sources:
-        if isinstance(source, NumericLiteral):
-            continue
-        if not is_own_step(variable, source):
-            return False
-        if not isinstance(source, UpdateExpression) and not (
-                source.operator in ("+=", "-=") and isinstance(source.right, NumericLiteral)
-                and type(source.right.value) is int and source.right.value < 2 ** 16):
-            return False
-    return True
-
-
 class LoopBound:
-    """What is known where a for loop steps its variable: that the loop's test held for it. Left on the
-    step expression by note_loop_bound()."""
+    """What a for loop's test says where the loop steps its variable: see note_loop_bound()."""
 
-    __slots__ = ("limit", "loop")
-
-    def __init__(self, limit, loop):
-        self.limit = limit
-        self.loop = loop
+    __slots__, __init__ = attributes("limit loop")
 
     def range_of(self, variable, source):
-        """The range after the step, or None if anything between the test and the step may have changed
-        the variable."""
+        """The range after the step; None if the variable may change between the test and the step."""
         first, last = self.loop.test.start, self.loop.end
         if variable.remote:
             return None
@@ -5281,13 +5164,19 @@ def note_loop_bound(node):
 
 
 def counter_range(variable, step):
-    """The range of a counter; for other variables `x++` is an addition like any other."""
+    """The range of a counter, which starts where its other sources set it; for other variables `x++` is an
+    addition like any other."""
     current = variable.type
     if is_counter(variable):
-        low, high = variable.starts
-        if low is not None:
-            return (low, COUNTER_BOUND) if step > 0 else (-COUNTER_BOUND, high)
-        return "num"
+        start = BOTTOM
+        for source in variable.sources:
+            if not is_own_step(variable, source):
+                start = join_types(start, source if type(source) is str else infer(source))
+        if type(start) is tuple:
+            low, high = start
+            return safe_range(*((low, max(high, 0) + COUNTER_BOUND) if step > 0
+                                else (min(low, 0) - COUNTER_BOUND, high)))
+        return start if start == BOTTOM else "num" if is_numeric(start) else None
     if current == BOTTOM:
         return BOTTOM
     return add_range(current, (step, step))
@@ -5498,6 +5387,8 @@ NAN = float("nan")
 INFINITY = float("inf")
 #: Number.MAX_SAFE_INTEGER. A number is an `int` only within ± this, and never for -0.
 MAX_SAFE = 2 ** 53 - 1
+#: The largest int of one digit in CPython, which compares such ints much faster than others.
+MAX_DIGIT = 2 ** 30 - 1
 
 
 class JSBigInt(int):
@@ -5517,10 +5408,7 @@ class JSBigInt(int):
 class JSSymbol:
     """A Symbol; `description` is a str or undefined."""
 
-    __slots__ = ("description",)
-
-    def __init__(self, description=undefined):
-        self.description = description
+    __slots__, __init__ = attributes("description=undefined")
 
     def __repr__(self):
         return f"Symbol({'' if self.description is undefined else self.description})"
@@ -5550,12 +5438,7 @@ class PrivateKey:
     hold functions, and an object's own entry is only the brand.
     """
 
-    __slots__ = ("name", "kind", "getter", "setter", "method")
-
-    def __init__(self, name, kind="field"):
-        self.name = name
-        self.kind = kind
-        self.getter = self.setter = self.method = None
+    __slots__, __init__ = attributes("name kind='field'; getter=None setter=None method=None")
 
 
 # -- Property descriptors ----------------------------------------------------------------
@@ -5582,27 +5465,14 @@ ABSENT = Absent()
 class Accessor:
     """A getter and setter pair (each a function or undefined) and the attribute bits."""
 
-    __slots__ = ("getter", "setter", "flags")
-
-    def __init__(self, getter, setter, flags):
-        self.getter = getter
-        self.setter = setter
-        self.flags = flags
+    __slots__, __init__ = attributes("getter setter flags")
 
 
 class PropertyDescriptor:
     """ECMA-262, 6.2.6. Fields that are not there are ABSENT."""
 
-    __slots__ = ("value", "writable", "get", "set", "enumerable", "configurable")
-
-    def __init__(self, value=ABSENT, writable=ABSENT, get=ABSENT, set=ABSENT,
-                 enumerable=ABSENT, configurable=ABSENT):
-        self.value = value
-        self.writable = writable
-        self.get = get
-        self.set = set
-        self.enumerable = enumerable
-        self.configurable = configurable
+    __slots__, __init__ = attributes(
+        "value=ABSENT writable=ABSENT get=ABSENT set=ABSENT enumerable=ABSENT configurable=ABSENT")
 
     def is_accessor(self):
         return self.get is not ABSENT or self.set is not ABSENT
@@ -5663,8 +5533,7 @@ def guard_key(key):
 
 
 class Guard:
-    """What assignments consult. keys: GUARDED_KEYS, or everything; index: whether an array index is
-    among them."""
+    """What assignments consult: `keys` (GUARDED_KEYS or everything), `index` (are indices among them?)."""
 
     keys = GUARDED_KEYS
     index = False
@@ -5721,7 +5590,7 @@ class ProtectedAttrs(dict):
             for name in self.relied_on.get(key, ()):
                 setattr(self.realm, name, False)
                 if name in self.realm.runtime:      # generated code asks, too
-                    self.realm.runtime[name] = False
+                    self.realm.runtime[name] = None
 
     def __setitem__(self, key, flags):
         dict.__setitem__(self, key, ProtectedFlags(flags) if type(flags) is int
@@ -6016,6 +5885,11 @@ class JSObject:
             raise JSTypeError(f"Cannot delete property '{key_text(key)}' of {object_text(self)}")
 
 
+def object_attributes(text):
+    """attributes() for a class of objects: its constructor takes their prototype first."""
+    return attributes(text, "proto; props={} attrs=None")
+
+
 #: In the place of a property that is made when it is read.
 LATER = object()
 
@@ -6240,8 +6114,7 @@ def argument_range(function):
 
 
 def fitted_arguments(args, least, most):
-    """A script's arguments for a Python function that takes so many: those past the last are dropped,
-    missing ones are undefined."""
+    """Arguments for a Python function that takes so many: extra ones dropped, missing ones undefined."""
     return args[:most] + (undefined,) * (least - len(args))
 
 
@@ -6350,17 +6223,11 @@ class JSArray(JSObject):
     list that gets holes is a new list, so that a loop over the old one never meets a HOLE.
     """
 
-    __slots__ = ("items", "extent")
+    __slots__, __init__ = object_attributes("items; extent")
     class_name = "Array"
     exotic = True
     #: (value) -> the number to set `length` to; the section on conversions puts its function here.
     to_array_length = staticmethod(lambda value: value)
-
-    def __init__(self, proto, items):
-        self.proto = proto
-        self.props = {}
-        self.attrs = None
-        self.items = items
 
     def length(self):
         return len(self.items)
@@ -6652,11 +6519,7 @@ def ordinary_set(obj, key, value, receiver):
 class JSPrimitiveObject(JSObject):
     """A Boolean, Number, BigInt or Symbol object; `value` is the primitive."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, proto, value):
-        JSObject.__init__(self, proto)
-        self.value = value
+    __slots__, __init__ = object_attributes("value")
 
     @property
     def class_name(self):
@@ -6731,7 +6594,8 @@ RUNTIME = {
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
-        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text)}}
+        GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text, abs,
+        math.sqrt, math.floor)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -7279,8 +7143,7 @@ def species_constructor(obj, default):
 
 @runtime_helper
 def strict_equal(x, y):
-    """IsStrictlyEqual (7.2.15). Python's == is right except that it takes True for 1, and for a float on the
-    left 2.0 for 2n."""
+    """IsStrictlyEqual (7.2.15). Python's == is right except that True equals 1, and 2.0 equals 2n."""
     return x == y and (type(x) is type(y) or type(x) in NUMBER_TYPES and type(y) in NUMBER_TYPES)
 
 
@@ -7617,12 +7480,7 @@ class IteratorRecord:
     `done` becomes True when it ended or threw: then close() has nothing to do.
     """
 
-    __slots__ = ("iterator", "next_method", "done")
-
-    def __init__(self, iterator, next_method):
-        self.iterator = iterator
-        self.next_method = next_method
-        self.done = False
+    __slots__, __init__ = attributes("iterator next_method; done=False")
 
     def __iter__(self):
         return self
@@ -7655,8 +7513,7 @@ class IteratorRecord:
             raise JSTypeError(f"{display(result)} is not an object")
 
     def abandon(self, error):
-        """IteratorClose with a throw completion: errors of `return` are lost; nothing is run when
-        the script is being stopped."""
+        """IteratorClose with a throw completion: errors of `return` are lost."""
         if self.done or isinstance(error, (Interrupted, GeneratorExit)):
             return
         if isinstance(error, GeneratorReturn):
@@ -7963,8 +7820,7 @@ def template_item(node):
 
 
 class NodeMaker:
-    """The state of the generator for one function, and constructors of `ast` nodes, which get the place in
-    the script that is being translated."""
+    """The generator's state for one function, and constructors of `ast` nodes with their positions."""
 
     def __init__(self, unit, scope, outer=None):
         self.unit = unit
@@ -8141,8 +7997,7 @@ class FunctionEmitter(NodeMaker):
         return self.often or bool(self.jumps)
 
     def knows_itself(self, scope):
-        """Whether a function may be asked for `arguments.callee`: then it gets itself as a keyword
-        argument."""
+        """Whether `arguments.callee` may be asked for: the function gets itself as a keyword argument."""
         return scope.uses_arguments and not scope.strict and scope.node.simple_params \
             and "callee" in self.unit.source
 
@@ -8500,9 +8355,15 @@ class FunctionEmitter(NodeMaker):
         name = obj.id + ".props"
         if not place.test.value:
             place.test = self.const(True)
-            place.body = [self.node(ast.Assign, [self.store(name)], self.either(
-                self.type_is(obj, "JSObject"), self.attribute(obj, "props"), self.name("no_props")))]
+            props = self.attribute(obj, "props")
+            if not self.is_new(obj):
+                props = self.either(self.type_is(obj, "JSObject"), props, self.name("no_props"))
+            place.body = [self.node(ast.Assign, [self.store(name)], props)]
         return self.name(name)
+
+    def is_new(self, obj):
+        """Whether a value is the ordinary object that a constructor is making."""
+        return self.constructor == "base" and isinstance(obj, ast.Name) and obj.id == "this"
 
     def assign_value(self, variable, value, declares=False):
         """variable = value, as an expression."""
@@ -8669,8 +8530,7 @@ class StatementEmitter(FunctionEmitter):
             self.emit_store(node.scope.var_copy, self.load(node.id), True)
 
     def store_for_eval(self, scope, name, *value):
-        """Declares a `var` of a direct eval in the function around, as an expression; with a value, sets
-        it."""
+        """Declares a `var` of a direct eval in the function around; with a value, sets it."""
         outer = scope.site.var_scope
         if outer is None:
             return self.call("put_global", self.const(name), *value, self.const(False)) if value \
@@ -8745,8 +8605,7 @@ class StatementEmitter(FunctionEmitter):
         return self.node(ast.If, test, then, orelse)
 
     def long_if(self, chain):
-        """A chain of `else if` in steps, since CPython limits how deep they nest: a flag says whether
-        one of them applied already."""
+        """A chain of `else if` in steps, since CPython limits nesting: a flag tells whether one applied."""
         open_ = self.temporary()
         self.emit_assign(open_, self.const(True))
 
@@ -9402,8 +9261,7 @@ class DestructuringEmitter(LoopEmitter):
                 self.name(untouched))
 
     def is_unseen(self, element, assigned):
-        """Whether an element of a pattern is a variable that only this function sees, and whose store cannot
-        fail."""
+        """Whether an element of a pattern is a variable that only this function sees, and cannot fail."""
         variable = element.scope if isinstance(element, Identifier) else None
         return type(variable) is Variable and not variable.captured and not variable.is_global \
             and not (assigned and (variable.early or self.is_constant(variable)))
@@ -9520,9 +9378,9 @@ class ExpressionEmitter(DestructuringEmitter):
         """A Python condition for the truth of a value: Python takes NaN for true."""
         if kind == "bool" or kind == "str" or type(kind) is tuple:
             return value
-        if isinstance(value, ast.Name):
-            return self.python("{value} and {value} == {value}", value=value)
-        return self.python("({temp} := {value}) and {temp} == {temp}", temp=self.temporary(), value=value)
+        # Most conditions that are not known to be are booleans, too.
+        value, first = self.reusable(value)
+        return self.python("{first} is True or {value} and {value} == {value}", first=first, value=value)
 
     def test(self, node):
         """A condition, as a Python expression that is true or false for Python."""
@@ -9605,7 +9463,7 @@ class ExpressionEmitter(DestructuringEmitter):
     def visit_ArrayExpression(self, node):
         if any(element is None for element in node.elements):
             return self.python("array_with_holes([*{values}])", values=self.operands(node.elements))
-        return self.python("JSArray(ArrayPrototype, [*{values}])", values=self.operands(node.elements))
+        return self.python("array_of([*{values}])", values=self.operands(node.elements))
 
     # -- objects ----
 
@@ -9640,7 +9498,7 @@ class ExpressionEmitter(DestructuringEmitter):
             name = property_name(prop.key)
             keys.append(self.const(name))
             values.append(self.property_value(prop, name))
-        return self.python("JSObject(ObjectPrototype, {table})", table=self.node(ast.Dict, keys, values))
+        return self.python("object_of({table})", table=self.node(ast.Dict, keys, values))
 
     def property_value(self, prop, name):
         if isinstance(prop.value, FunctionExpression) and prop.method:
@@ -10011,9 +9869,8 @@ class OperatorEmitter(ClassEmitter):
         temp = self.temporary()
         if operator in ("+", "-"):
             value = self.walrus(temp, self.operate(left, operator, right))
-            return self.either(self.unless_float(value, temp, lambda value: self.chain(
-                self.const(-MAX_SAFE), (ast.LtE(), value), (ast.LtE(), self.const(MAX_SAFE)))),
-                self.name(temp), self.call("fix_number", self.name(temp)))
+            return self.either(self.unless_float(value, temp, lambda value: self.safe_sum(temp, value)),
+                               self.name(temp), self.call("fix_number", self.name(temp)))
         if operator == "*":
             a, left, b, right = self.pair(left, right)
             value = self.walrus(temp, self.operate(left, "*", right))
@@ -10054,8 +9911,7 @@ class OperatorEmitter(ClassEmitter):
     stable_left = False
 
     def pair(self, left, right):
-        """-> (left again, left first, right again, right first): a variable on the left is read before
-        the right side can change it."""
+        """-> (left again, left first, right again, right first): the left is read before the right runs."""
         simple = isinstance(right, (ast.Name, ast.Constant))
         if isinstance(left, ast.Name) and not simple and not self.stable_left:
             temp = self.temporary()
@@ -10117,12 +9973,14 @@ class OperatorEmitter(ClassEmitter):
                                          (ast.Lt(), self.const(2 ** 31))))
             return self.both(*checks), self.operate(a, operator, b)
         if operator == "*":
-            limit = self.safe_product(temp, self.operate(a, "*", b))
+            limit = self.safe_product(temp, inside)
         elif type(right_kind) is tuple and right_kind[0] >= 0:
-            limit = self.python("{inside} <= {most!r}" if operator == "+" else "{inside} >= {most!r}",
-                                inside=inside, most=MAX_SAFE if operator == "+" else -MAX_SAFE)
+            limit = self.python("{inside} <= {digit!r} or {temp} <= {most!r}", inside=inside, temp=temp,
+                                digit=MAX_DIGIT, most=MAX_SAFE) if operator == "+" else \
+                self.python("{inside} >= {digit!r} or {temp} >= {most!r}", inside=inside, temp=temp,
+                            digit=-MAX_DIGIT, most=-MAX_SAFE)
         else:
-            limit = self.chain(self.const(-MAX_SAFE), (ast.LtE(), inside), (ast.LtE(), self.const(MAX_SAFE)))
+            limit = self.safe_sum(temp, inside)
         return self.both(check, limit), self.name(temp)
 
     def number_tests(self, left, right):
@@ -10155,10 +10013,16 @@ class OperatorEmitter(ClassEmitter):
             return checks[0] if len(checks) == 1 else self.both(*checks)
         return tests
 
-    def safe_product(self, temp, product):
+    def safe_sum(self, temp, value):
+        """Tests that a sum or difference, kept in `temp`, is exact."""
+        return self.python("{least_digit!r} <= {value} <= {digit!r} or {least!r} <= {temp} <= {most!r}",
+                           value=value, temp=temp, digit=MAX_DIGIT, least_digit=-MAX_DIGIT, most=MAX_SAFE,
+                           least=-MAX_SAFE)
+
+    def safe_product(self, temp, value):
         """Tests that a product, kept in `temp`, is exact and not 0, which might have to be -0."""
-        return self.python("0 < ({temp} := {product}) <= {most!r} or {least!r} <= {temp} < 0",
-                           temp=temp, product=product, most=MAX_SAFE, least=-MAX_SAFE)
+        return self.python("0 < {value} <= {digit!r} or {least!r} <= {temp} <= {most!r} and {temp}",
+                           value=value, temp=temp, digit=MAX_DIGIT, least=-MAX_SAFE, most=MAX_SAFE)
 
     def relation(self, operator, left, left_kind, right, right_kind):
         compare = _COMPARE_OPS[operator]
@@ -10175,8 +10039,8 @@ class OperatorEmitter(ClassEmitter):
         a, first, b, second = self.pair(left, right)
         # Python compares ints with floats as JavaScript does.
         tests = self.number_tests((a, first, left_kind and (0, 0)), (b, second, right_kind and (0, 0)))
-        order = ("float", "int") if self.expects_floats else ("int", "float") if self.unit.fractions \
-            else ("int",)
+        order = ("float", "int") if self.expects_floats and tuple not in (type(left_kind), type(right_kind)) \
+            else ("int", "float") if self.unit.fractions else ("int",)
         checks = [tests(kind) for kind in order]
         return self.either(checks[0] if len(checks) == 1 else self.any_of(*checks),
                            self.compare(a, compare, b),
@@ -10389,8 +10253,7 @@ class AssignmentEmitter(OperatorEmitter):
             self.put_into_list(obj, key, infer(target.property), value)
 
     def is_exchange(self, node):
-        """Whether `[a, b] = [b, a]` and the like can do without an array: its parts have nothing in them that
-        may not be translated twice."""
+        """Whether `[a, b] = [b, a]` or the like needs no array: all its parts can be translated twice."""
         left, right = node.left, node.right
         return len(left.elements) <= len(right.elements) <= 8 \
             and all(isinstance(part, (Identifier, MemberExpression)) for part in left.elements) \
@@ -10408,8 +10271,12 @@ class AssignmentEmitter(OperatorEmitter):
         def assign():
             for target, value in zip(left.elements, values):
                 self.at(target)
-                self.assign_one(target, value)
-        array = self.call("JSArray", self.name("ArrayPrototype"), self.node(ast.List, values, _LOAD))
+                if isinstance(target, MemberExpression) and target.computed and self.is_direct(target):
+                    obj, key = self.fixed(target.object, target), self.fixed(target.property, target)
+                    self.put_into_list(obj, key, infer(target.property), value)
+                else:
+                    self.assign_one(target, value)
+        array = self.call("array_of", self.node(ast.List, values, _LOAD))
         self.emit_if(self.name("array_iteration_untouched"), self.collect(assign),
                      self.collect(lambda: self.assign_target(left, array)))
 
@@ -10467,8 +10334,11 @@ class AssignmentEmitter(OperatorEmitter):
             key = self.const(target.property.name)
             has, free = self.compare(key, _IN, found), self.compare(key, ast.NotIn(), self.name("guarded"))
             plain = self.compare(self.attribute(obj, "attrs"), _IS, self.const(None))
-            check = self.both(self.any_of(has, self.both(*is_ordinary, free)), plain) if found is props else \
-                self.both(*is_ordinary, plain, self.any_of(has, free))
+            if found is not props:
+                check = self.both(*is_ordinary, plain, self.any_of(has, free))
+            else:
+                check = self.both(self.any_of(free, has) if self.is_new(obj) else
+                                  self.any_of(has, self.both(*is_ordinary, free)), plain)
             helper = "put" if self.scope.strict else "put_sloppy"
         place = self.node(ast.Subscript, props, key, _STORE)
         self.emit_if(check, [self.node(ast.Assign, [place], value)],
@@ -10607,8 +10477,8 @@ class AssignmentEmitter(OperatorEmitter):
         slow = self.call(helper, self.call("to_numeric", value))
         if isinstance(value, ast.Attribute):
             return slow
-        limit = (self.compare(value, ast.Lt(), self.const(MAX_SAFE)) if sign == "+" else
-                 self.compare(value, ast.Gt(), self.const(-MAX_SAFE)))
+        limit = (self.compare(value, ast.Lt(), self.const(MAX_DIGIT)) if sign == "+" else
+                 self.compare(value, ast.Gt(), self.const(-MAX_DIGIT)))
         return self.either(self.both(self.type_is(first, "int"), limit),
                            self.operate(value, sign, self.const(1)), slow)
 
@@ -10638,8 +10508,7 @@ class CallEmitter(AssignmentEmitter):
         return self.member(obj, node)
 
     def member(self, obj, node, key=None):
-        """Reads a property of the value `obj`; `key` is the code of a computed key, where there is one
-        already."""
+        """Reads a property of the value `obj`; `key`: the code of a computed key that is there already."""
         prop = node.property
         if isinstance(prop, PrivateName):
             self.line, self.column = prop.line, prop.column
@@ -10702,15 +10571,13 @@ class CallEmitter(AssignmentEmitter):
                            "else len({a}) if type({a}) is str else get_length({a})", a=a, first=first)
 
     def element(self, obj, key):
-        """obj[key] for a variable or constant that is a non-negative int: straight into the list of an
-        array."""
+        """obj[key] for a variable or constant that is a non-negative int, straight from an array's list."""
         a, first = self.reusable(obj)
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
 
     def computed_element(self, obj, key, kind, is_stable):
-        """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`, a
-        variable."""
+        """obj[key] for a key that may be an int. `is_stable`: evaluating it cannot change `obj`."""
         before = []
         if not is_stable:
             temp = self.temporary()
@@ -10839,8 +10706,7 @@ class CallEmitter(AssignmentEmitter):
                      [self.node(ast.Expr, slow)])
 
     def direct_eval(self, node):
-        """eval(…): its text gets the Cells of all that is around it. `this` may not be there yet in a
-        constructor."""
+        """eval(…): its text gets all Cells around it. In a constructor `this` may be missing still."""
         site = node.scope
         function = site.this_function()
         if function.kind != "script":
@@ -10894,7 +10760,38 @@ class CallEmitter(AssignmentEmitter):
         values = [self.expression(a) for a in arguments]
         self.guards = guards
         self.line, self.column = callee.property.line, callee.property.column
-        return self.call(helper, obj, self.const(self.text(callee)), *values)
+        text = self.const(self.text(callee))
+        if table is MATH_SHORTCUTS and self.runs_often() and isinstance(obj, ast.Name):
+            return self.math_inline(helper, obj, text, [*zip(values, map(infer, arguments))])
+        return self.call(helper, obj, text, *values)
+
+    def math_inline(self, helper, obj, text, arguments):
+        """A function of Math by Python's own, for Numbers with which these agree; `arguments` are pairs of
+        code and type."""
+        names, checks = [], []
+        for value, kind in arguments:
+            again, first = self.reusable(value)
+            names.append(again)
+            if helper in ("quick_floor", "quick_sqrt") and kind != "float":
+                checks.append(self.type_is(first, "float"))
+            elif not is_numeric(kind):
+                checks.append(self.python("(type({first}) is float or type({again}) is int)",
+                                          first=first, again=again))
+            elif first is not again:
+                checks.append(self.compare(first, _IS_NOT, self.const(None)))
+        slow = self.call(helper, obj, text, *names)
+        check = self.both(*checks, self.compare(obj, _IS, self.name("plain_math")))
+        a, b = names[0], names[-1]
+        if helper == "quick_abs":
+            return self.python("abs({a}) if {check} else {slow}", a=a, check=check, slow=slow)
+        if helper == "quick_sqrt":
+            return self.python("sqrt({a}) if {check} and {a} >= 0.0 else {slow}", a=a, check=check, slow=slow)
+        if helper == "quick_floor":
+            return self.python("floor({a}) if {check} and 0.0 < {a} < 9e15 else {slow}", a=a, check=check,
+                               slow=slow)
+        low, high = (b, a) if helper == "quick_max" else (a, b)     # the helper knows NaN, and -0 from 0
+        return self.python("({a} if {low} < {high} else {b} if {high} < {low} else {slow}) if {check} "
+                           "else {slow}", a=a, b=b, low=low, high=high, check=check, slow=slow)
 
     def arguments(self, nodes, function, this):
         """The arguments; where one needs statements, the callee is saved first."""
@@ -10924,8 +10821,7 @@ class CallEmitter(AssignmentEmitter):
         return self.call("callee", function, self.const(self.text(callee))), self.name(this)
 
     def plain_callee(self, callee, optional):
-        """The Python function of a callee that is not a member. Leaves the temporary of a DynamicName in
-        `found`."""
+        """The Python function of a callee that is no member. Puts a DynamicName's temporary in `found`."""
         if type(callee.scope if isinstance(callee, Identifier) else None) is DynamicName:
             self.found = self.temporary()
             found = self.found
@@ -11166,11 +11062,7 @@ class Evaluated(Node, fields="name"):
 class TemplateSite:
     """One tagged template in a source text; each realm makes one template object of it."""
 
-    __slots__ = ("cooked", "raw", "__weakref__")
-
-    def __init__(self, cooked, raw):
-        self.cooked = cooked
-        self.raw = raw
+    __slots__, __init__ = attributes("cooked raw; __weakref__")
 
 
 # -- Questions about nodes ---------------------------------------------------------------
@@ -11238,8 +11130,7 @@ def is_call_of_math(node):
 
 
 def may_change_arrays(body):
-    """Whether a loop's body calls something, or writes to properties: an array that is iterated may get
-    holes."""
+    """Whether a loop's body calls something or writes to properties: arrays may get holes then."""
     return any(
         isinstance(node, (CallExpression, NewExpression, TaggedTemplateExpression, YieldExpression,
                           AwaitExpression,
@@ -11255,8 +11146,7 @@ def in_int32(kind):
 
 
 def chain_length(node):
-    """How deep a chain of operators, members and calls goes down its left side; counted up to just
-    over MAX_EXPRESSION_DEPTH."""
+    """How deep operators, members and calls nest on the left, up to just over MAX_EXPRESSION_DEPTH."""
     depth = 0
     while True:
         if isinstance(node, (BinaryExpression, LogicalExpression)):
@@ -11315,8 +11205,7 @@ def jumps_out(body):
 
 
 def grouped_cases(cases):
-    """The cases of a switch in groups that share their statements, if none falls through into the next one,
-    and `default` comes last; else None."""
+    """A switch's cases in groups that share statements; None if one falls through or follows `default`."""
     groups, current = [], []
     for index, case in enumerate(cases):
         current.append(case)
@@ -11960,8 +11849,7 @@ def protect(realm, *intrinsics):
 
 
 def any_arguments(impl):
-    """impl(realm, this, ...) for any list of arguments: nearly all take one already, and are returned as
-    they are."""
+    """impl(realm, this, ...) for any list of arguments: impl itself if it takes any."""
     least, most = argument_range(impl)
     if least <= 2 and most == sys.maxsize:
         return impl
@@ -11974,14 +11862,10 @@ def any_arguments(impl):
 class BuiltinTable:
     """The built-in functions and values of one object. `target` is its name in messages."""
 
-    def __init__(self, target, receiver=None):
-        self.target = target
-        self.receiver = receiver
-        self.entries = []
+    __init__ = constructor("target receiver=None; entries=[]")
 
     def method(self, key, length=0, receiver=None, flags=HIDDEN_ATTRS, name=None):
-        """Declares impl(realm, this, *args). `receiver`: a class that `this` must be an instance
-        of (default: the table's own; False for none)."""
+        """Declares impl(realm, this, *args). `receiver`: class of `this` (False: any; None: table's)."""
         def declare(impl):
             if name is not None:
                 label = name
@@ -12006,8 +11890,7 @@ class BuiltinTable:
         return declare
 
     def methods(self, **impls):
-        """Declares functions that are one expression each: name=lambda realm, this, …. The length is the
-        number of named arguments."""
+        """Declares one-expression functions: name=lambda realm, this, …. Named arguments make the length."""
         for key, impl in impls.items():
             self.method(key, impl.__code__.co_argcount - 2)(impl)
 
@@ -12070,6 +11953,7 @@ class Namespace(BuiltinTable):
         namespace = JSObject(realm.ObjectPrototype)
         setattr(realm, self.name, namespace)
         self.fill(realm, namespace)
+        protect(realm, self.name)
 
 
 class BuiltinClass(BuiltinTable):
@@ -12157,8 +12041,7 @@ def proto_from(realm, new_target, intrinsic):
 
 
 def peek(obj, key, hidden=undefined):
-    """The value of a data property, own or inherited, without running any script: `hidden`
-    where there is an accessor or a Proxy."""
+    """The value of a data property, own or inherited, without running any script; else `hidden`."""
     while obj is not None and not isinstance(obj, JSProxyBase):
         own = obj.get_own(key)
         if own is not None:
@@ -12448,8 +12331,7 @@ def object_define_property(realm, this, obj=undefined, key=undefined, attributes
 
 
 def enumerable_own(realm, value, pick):
-    """EnumerableOwnProperties (7.3.24): [pick(key, value)] over an object's string keys; `pick`
-    None gives the keys alone."""
+    """EnumerableOwnProperties (7.3.24): [pick(key, value)] by string keys; `pick` None: the keys."""
     obj = to_object(realm, value)
     if is_plain(obj):
         keys = [key for key in order_keys(obj.props) if type(key) is str]
@@ -12712,8 +12594,7 @@ FUNCTION.constructor(1, call=True)(compile_dynamic("normal", "FunctionPrototype"
 
 
 def declare_function_class(name, kind, instances):
-    """GeneratorFunction and its like (27.3, 27.4, 27.7); `instances` names the intrinsic that is
-    the `prototype` of their prototype, or is None."""
+    """GeneratorFunction and its like (27.3, 27.4, 27.7); `instances`: intrinsic of their prototype."""
     table = BuiltinClass(name, parent="FunctionPrototype", base="Function", tag=name,
                          is_global=False)
     table.constructor(1, call=True)(compile_dynamic(kind, name + "Prototype"))
@@ -12937,8 +12818,7 @@ class JSErrorObject(JSObject):
 
 
 class LazyStackAccess:
-    """Stands as getter or setter of `stack` until that is an ordinary property: what a walk along
-    prototypes meets."""
+    """Stands as getter or setter of `stack`, for walks along prototypes, until that is a plain property."""
 
     def __init__(self, fn):
         self.fn = fn
@@ -13275,8 +13155,7 @@ def number_in_radix(value, radix):
 
 
 def large_in_radix(value, radix):
-    """A Number of 2^53 or more: digits beyond its precision are zeros. In floating point, as V8
-    does it, so that the last digits agree."""
+    """A Number from 2^53 up; digits past its precision are zeros. In floating point, as in V8."""
     value, digits = float(value), []
     while value / radix >= 2 ** 53:
         value /= radix
@@ -13672,12 +13551,8 @@ def math_sum_precise(realm, this, items=undefined, *_):
 class JSDate(JSObject):
     """A Date object; `value` is its time value: integral milliseconds since 1970 UTC, or NaN."""
 
-    __slots__ = ("value",)
+    __slots__, __init__ = object_attributes("value")
     class_name = "Date"
-
-    def __init__(self, proto, value):
-        JSObject.__init__(self, proto)
-        self.value = value
 
 
 DATE = BuiltinClass("Date", JSDate)
@@ -13881,8 +13756,7 @@ def local_zone_name():
 
 @functools.cache
 def windows_zone():
-    """The zone of the machine where the system's own functions know neither the past nor the time after
-    2038, which is Windows; or None."""
+    """The machine's zone on Windows, whose own functions do not know the past; elsewhere None."""
     return load_zone(local_zone_name()) if winreg is not None else None
 
 
@@ -13989,8 +13863,7 @@ _MONTH_PREFIXES = [name[:3].lower() for name in MONTH_NAMES]
 
 
 def parse_date(text):
-    """Date.parse: a time value, or NaN. ISO dates, what toString() and toUTCString() write, and
-    the loose forms that V8 takes."""
+    """Date.parse: a time value, or NaN. ISO dates, toString(), toUTCString(), and V8's loose forms."""
     match = _ISO_DATE.match(text)
     if match is not None and match["year"] != "-000000":
         return parse_iso_date(match)
@@ -14530,8 +14403,7 @@ def string_last_index_of(realm, this, search=undefined, position=undefined, *_):
 
 
 def last_position(text, search, end):
-    """text.rfind(search, 0, end), which CPython does in quadratic time: long texts are searched backwards as
-    str.find() does it, piece by piece."""
+    """text.rfind(search, 0, end) in linear time: long texts are searched backwards piece by piece."""
     if len(search) * end <= SLICE_LENGTH << 8:
         return text.rfind(search, 0, end)
     turned, step = search[::-1], max(SLICE_LENGTH, 4 * len(search))
@@ -15089,12 +14961,7 @@ for _arguments in (("anchor", "a", "name"), ("big", "big"), ("blink", "blink"), 
 class JSStringIterator(JSObject):
     """Walks the code points of `text` from `position`."""
 
-    __slots__ = ("text", "position")
-
-    def __init__(self, proto, text):
-        JSObject.__init__(self, proto)
-        self.text = text
-        self.position = 0
+    __slots__, __init__ = object_attributes("text; position=0")
 
 
 STRING_ITERATOR = BuiltinClass("StringIterator", JSStringIterator, parent="IteratorPrototype",
@@ -15449,8 +15316,7 @@ MIN_SORTED_BY_KEYS = 8
 
 
 def subtracting_terms(comparator):
-    """[(property, sign)] of a comparator that only subtracts properties of its arguments (or, with
-    the property None, the arguments), else None."""
+    """[(property or None, sign)] of a comparator that only subtracts its arguments' properties, else None."""
     info = comparator.info if type(comparator) is JSFunction else None
     if info is None or info.text is None:
         return None
@@ -15471,8 +15337,7 @@ def subtracting_terms(comparator):
 
 
 def sort_keys(values, name, sign):
-    """sign × the number at the property `name` of each value; None unless all are finite numbers
-    that can be read without running any script."""
+    """sign × the number at the property `name` of each value; None unless all can be read without scripts."""
     if name is None:
         numbers = values
     elif type(name) is str:
@@ -16017,8 +15882,7 @@ def splice_in_place(realm, obj, length, start, deleted, items):
 
 
 def copied_items(realm, obj, length):
-    """All elements of an array-like as a Python list, holes as undefined; for the methods that
-    return a changed copy."""
+    """The elements of an array-like as a list, holes as undefined; for methods that return a changed copy."""
     check_array_length(length)
     if is_dense(obj) and len(obj.items) == length:
         return copied_list(obj.items)
@@ -16297,17 +16161,10 @@ ITERATED_LENGTHS = {}
 
 
 class JSArrayIterator(JSObject):
-    """An Array Iterator (23.1.5). `target` is None when it is finished; `kind` is "keys",
-    "values" or "entries"."""
+    """An Array Iterator (23.1.5); `target` is None at the end; `kind` is "keys", "values" or "entries"."""
 
-    __slots__ = ("target", "index", "kind")
+    __slots__, __init__ = object_attributes("target kind; index=0")
     class_name = "Array Iterator"
-
-    def __init__(self, proto, target, kind):
-        JSObject.__init__(self, proto)
-        self.target = target
-        self.index = 0
-        self.kind = kind
 
 
 ARRAY_ITERATOR = BuiltinClass("ArrayIterator", JSArrayIterator, parent="IteratorPrototype",
@@ -16350,8 +16207,7 @@ WRAPPED_KEY_TYPES = frozenset((bool, float, JSBigInt))
 
 
 def collection_key(value):
-    """A value of WRAPPED_KEY_TYPES as a dict key that is equal where SameValueZero is: True is
-    not 1, 1n is not 1, and there is one NaN."""
+    """A value of WRAPPED_KEY_TYPES as a dict key with the equality of SameValueZero."""
     if type(value) is float:
         return value if value == value else NAN
     return type(value), value
@@ -16361,24 +16217,14 @@ class CollectionEra:
     """The time between two rewritings of a collection's lists. Afterwards, `removed` holds the
     positions that went, ascending (None: all of them), and `following` the next era."""
 
-    __slots__ = ("removed", "following")
-
-    def __init__(self):
-        self.removed = self.following = None
+    __slots__, __init__ = attributes("; removed=None following=None")
 
 
 class JSCollection(JSObject):
     """What Map and Set share. `index` finds the position of a key in `keys` (by collection_key);
     `first` is the position of the first entry, or the lists' length."""
 
-    __slots__ = ("index", "keys", "first", "era")
-
-    def __init__(self, proto):
-        JSObject.__init__(self, proto)
-        self.index = {}
-        self.keys = []
-        self.first = 0
-        self.era = CollectionEra()
+    __slots__, __init__ = object_attributes("; index={} keys=[] first=0 era=CollectionEra()")
 
     def has_key(self, key):
         return (collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key) in self.index
@@ -16770,8 +16616,7 @@ def set_union(realm, this, other=undefined, *_):
 # -- Iterators of Map and Set ------------------------------------------------------------
 
 class JSCollectionIterator(JSObject):
-    """An iterator over `source`, a JSCollection, or None when it has come to the end; `kind` is
-    "keys", "values" or "entries"."""
+    """An iterator; `source` is a JSCollection, None at the end; `kind` is "keys", "values" or "entries"."""
 
     __slots__ = ("source", "kind", "position", "era")
 
@@ -16892,8 +16737,7 @@ iteration_protector("set_iteration_untouched", "SetIteratorPrototype", SetProtot
 
 
 def fast_iterator(realm, value):
-    """A Python iterator over a Map or a Set, or over an iterator of one, where no script can
-    tell; else None."""
+    """A Python iterator over a Map, a Set or an iterator of one, where no script can tell; else None."""
     kind = type(value)
     if kind not in COLLECTION_TYPES or value.attrs is not None or SYM_ITERATOR in value.props:
         return None
@@ -16915,11 +16759,7 @@ def fast_iterator(realm, value):
 class JSWeakCollection(JSObject):
     """`entries`: id of a key -> [weak reference to the key, value]. Symbols are held strongly."""
 
-    __slots__ = ("entries",)
-
-    def __init__(self, proto):
-        JSObject.__init__(self, proto)
-        self.entries = {}
+    __slots__, __init__ = object_attributes("; entries={}")
 
     def set_value(self, key, value):
         identity = id(key)
@@ -16981,8 +16821,7 @@ declare_weak_collection(WEAK_MAP, "set", weak_map_set, True)
 
 
 def declare_insertion(table, has, get):
-    """getOrInsert and getOrInsertComputed of Map or WeakMap: the value of a key, which is inserted if it is
-    new."""
+    """getOrInsert and getOrInsertComputed of Map or WeakMap: insert a value where the key is new."""
     def check(realm, key):
         if table is WEAK_MAP and not can_be_held_weakly(realm, key):
             raise JSTypeError("Invalid value used as weak map key")
@@ -17069,14 +16908,8 @@ class JSFinalizationRegistry(JSObject):
     """A FinalizationRegistry (26.2). `cells` is a dict: a number of its own -> (reference to the
     target, reference to the unregister token or None)."""
 
-    __slots__ = ("cleanup", "cells", "serial")
+    __slots__, __init__ = object_attributes("cleanup; cells={} serial=0")
     class_name = "FinalizationRegistry"
-
-    def __init__(self, proto, cleanup):
-        JSObject.__init__(self, proto)
-        self.cleanup = cleanup
-        self.cells = {}
-        self.serial = 0
 
     def register(self, realm, target, held, token):
         cells, cleanup = self.cells, self.cleanup
@@ -17144,14 +16977,8 @@ class JSArrayBuffer(JSObject):
     """An ArrayBuffer (25.1). `data` is a bytearray, or None once it is detached; `views` the views of it that
     look at it anew when it changes; `most` the bytes that it may be resized to, or None."""
 
-    __slots__ = ("data", "views", "most")
+    __slots__, __init__ = object_attributes("data most=None; views=weakref.WeakSet()")
     class_name = "ArrayBuffer"
-
-    def __init__(self, proto, data, most=None):
-        JSObject.__init__(self, proto)
-        self.data = data
-        self.views = weakref.WeakSet()
-        self.most = most
 
     def change(self, data):
         """Puts other bytes, or None, in the place of those that it has."""
@@ -17185,8 +17012,7 @@ def detach_buffer(buffer):
 
 
 def bytes_of(value):
-    """The bytes of an ArrayBuffer or of a view of one, as a writable memoryview; else None. What
-    is detached has none."""
+    """The bytes of an ArrayBuffer or of a view as a writable memoryview; else, or detached, None."""
     if isinstance(value, JSArrayBuffer):
         return memoryview(b"" if value.data is None else value.data)
     if isinstance(value, (JSTypedArray, JSDataView)):
@@ -17389,8 +17215,7 @@ NO_ELEMENT = sys.maxsize
 
 
 def element_index(key):
-    """CanonicalNumericIndexString (7.1.21): -1 for keys that are ordinary, else an index, which
-    may lie outside of the array."""
+    """CanonicalNumericIndexString (7.1.21): -1 for ordinary keys, else an index, perhaps out of range."""
     if type(key) is not str or not key or key[0] not in "0123456789-IN":
         return -1
     index = array_index(key)
@@ -17831,8 +17656,7 @@ def sorted_elements(realm, this, comparator):
 
 
 def sort_numbers(view, is_float):
-    """Sorts a view of numbers in place: by value, with -0 below +0 and NaN last. Few of them are ever Python
-    objects at the same time."""
+    """Sorts a view of numbers in place, -0 below +0 and NaN last, with few Python objects at a time."""
     runs, count, negative = [], 0, 0
     for piece in sliced(view):
         values = piece.tolist()
@@ -17969,8 +17793,7 @@ class ArrayLikeValues:
 
 
 def values_of_source(realm, source):
-    """What `from` and the constructors take: the list of an iterable's values, or the elements of
-    an array-like, lazily."""
+    """What `from` and the constructors take: an iterable's values, or an array-like's elements."""
     method = get_method(realm, source, SYM_ITERATOR)
     if method is not undefined:
         if type(source) is JSArray and not source.props and source.attrs is None \
@@ -18083,8 +17906,7 @@ protector("typed_array_iteration_untouched", TypedArrayPrototype=(SYM_ITERATOR,)
 
 
 def iterate_typed_array(realm, array):
-    """A Python iterator over a typed array's elements, or None where a script could tell that
-    its Symbol.iterator method is not called."""
+    """A Python iterator over a typed array, or None where a script could tell the difference."""
     if array.props or array.attrs is not None or not realm.array_iteration_untouched \
             or array.proto is not getattr(realm, array.kind.name + "Prototype") \
             or not realm.typed_array_iteration_untouched:
@@ -18393,17 +18215,8 @@ class JSPromise(JSObject):
     """A promise. `state` is "pending", "fulfilled" or "rejected"; `value` the result or reason;
     `reactions` the pairs that wait while pending; `handled` whether a reaction ever came."""
 
-    __slots__ = ("state", "value", "reactions", "handled")
+    __slots__, __init__ = object_attributes("; state='pending' value=undefined reactions=[] handled=False")
     class_name = "Promise"
-
-    def __init__(self, proto):
-        self.proto = proto
-        self.props = {}
-        self.attrs = None
-        self.state = "pending"
-        self.value = undefined
-        self.reactions = []
-        self.handled = False
 
 
 #: What the functions that settle promises have in common.
@@ -18411,16 +18224,9 @@ SETTLING_INFO = FunctionInfo("", 1)
 
 
 class PromiseCapability:
-    """A PromiseCapability Record (27.2.1.1). Its functions are None for a promise of the
-    engine's own, which is then settled directly."""
+    """A PromiseCapability Record (27.2.1.1); without functions for a promise of the engine's own."""
 
-    __slots__ = ("realm", "promise", "resolve_function", "reject_function")
-
-    def __init__(self, realm, promise, resolve_function=None, reject_function=None):
-        self.realm = realm
-        self.promise = promise
-        self.resolve_function = resolve_function
-        self.reject_function = reject_function
+    __slots__, __init__ = attributes("realm promise resolve_function=None reject_function=None")
 
     def resolve(self, value):
         if self.resolve_function is None:
@@ -18438,12 +18244,7 @@ class PromiseCapability:
 class PromiseReaction:
     """The handlers of one `then` (functions or None) and the capability they settle."""
 
-    __slots__ = ("capability", "on_fulfilled", "on_rejected")
-
-    def __init__(self, capability, on_fulfilled, on_rejected):
-        self.capability = capability
-        self.on_fulfilled = on_fulfilled
-        self.on_rejected = on_rejected
+    __slots__, __init__ = attributes("capability on_fulfilled on_rejected")
 
     def fulfil(self, value):
         if self.on_fulfilled is None:
@@ -18681,13 +18482,7 @@ class PromiseGathering:
     """The shared state of one Promise.all, allSettled or any: the outcomes by position, how
     many are still missing, and what to do with the list when none is."""
 
-    __slots__ = ("realm", "values", "missing", "complete")
-
-    def __init__(self, realm, complete):
-        self.realm = realm
-        self.values = []
-        self.missing = 1
-        self.complete = complete
+    __slots__, __init__ = attributes("realm complete; values=[] missing=1")
 
     def place(self):
         """Opens the next position; returns its index."""
@@ -18696,8 +18491,7 @@ class PromiseGathering:
         return len(self.values) - 1
 
     def element(self, index, wrap=None, called=None):
-        """The function that stores the outcome at `index`, once. Functions that get the same
-        list `called` count as one."""
+        """The function that stores the outcome at `index`. Of those with one list `called`, one runs."""
         called = [] if called is None else called
 
         def store(this, value=undefined, *_):
@@ -18849,32 +18643,21 @@ protector("promise_species_untouched", PromisePrototype=("constructor",), Promis
 class Await:
     """What an async generator yields to wait for a promise."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, value):
-        self.value = value
+    __slots__, __init__ = attributes("value")
 
 
 class InnerResult:
     """What `yield*` yields: an iterator result object that is handed on as it is."""
 
-    __slots__ = ("result",)
-
-    def __init__(self, result):
-        self.result = result
+    __slots__, __init__ = attributes("result")
 
 
 class JSGenerator(JSObject):
     """A generator object; `state` is "start", "suspended" (or running) or "done". A loop over it may have
     run the body to its end behind its back."""
 
-    __slots__ = ("body", "state")
+    __slots__, __init__ = object_attributes("body; state='start'")
     class_name = "Generator"
-
-    def __init__(self, proto, body):
-        JSObject.__init__(self, proto)
-        self.body = body
-        self.state = "start"
 
     def begin(self):
         """The generator goes on: it must not be running."""
@@ -18997,8 +18780,7 @@ def yield_delegate(realm, iterable):
 
 
 def delegation(realm, record, is_async, resume=None):
-    """`yield*` (15.5.5, step 5); in an async generator it awaits what it gets. `resume` does without result
-    objects what `next` does."""
+    """`yield*` (15.5.5, step 5); awaits in an async generator. `resume` makes no result objects."""
     iterator, received, mode = record.iterator, undefined, "next"
     while True:
         if mode == "next" and resume is not None:
@@ -19068,8 +18850,7 @@ class JSWrappedIterator(JSObject):
 
 
 def close_all(records, error=None):
-    """IteratorCloseAll: those that are not done, the last first. Raises the first error of `return`, unless
-    `error` is one already."""
+    """IteratorCloseAll, the last first. Raises the first error of `return` unless `error` is one."""
     for record in reversed(records):
         try:
             if error is None or isinstance(error, GeneratorReturn):
@@ -19663,11 +19444,7 @@ for _kind in ("next", "return", "throw"):
 class JSAsyncFromSyncIterator(JSObject):
     """A sync iterator dressed as an async one (27.1.4)."""
 
-    __slots__ = ("record",)
-
-    def __init__(self, proto, record):
-        JSObject.__init__(self, proto)
-        self.record = record
+    __slots__, __init__ = object_attributes("record")
 
 
 ASYNC_FROM_SYNC = BuiltinClass("AsyncFromSyncIterator", parent="AsyncIteratorPrototype",
@@ -19786,8 +19563,7 @@ def async_step(record, result):
 
 @runtime_helper
 def async_close(record, wrap):
-    """AsyncIteratorClose with a normal completion (7.4.11); a Python generator to yield from.
-    `wrap`: the caller is an async generator."""
+    """AsyncIteratorClose with a normal completion (7.4.11). `wrap`: for an async generator."""
     if record.done:
         return
     record.done = True
@@ -19866,8 +19642,7 @@ def async_from_array_like(realm, ctor, source, mapper, receiver):
 
 @runtime_helper
 def use_resource(realm, resources, value, is_async):
-    """AddDisposableResource: notes (value, whether its disposal is awaited, function or None); gives the
-    value."""
+    """AddDisposableResource: notes (value, is its disposal awaited, function or None); gives the value."""
     if value is undefined or value is null:
         if is_async:
             resources.append((value, True, None))
@@ -19931,12 +19706,8 @@ def async_dispose(realm, resources, failure, wrap):
 class JSDisposableStack(JSObject):
     """A DisposableStack; `resources` is None once it was disposed of."""
 
-    __slots__ = ("resources",)
+    __slots__, __init__ = object_attributes("; resources=[]")
     class_name = "DisposableStack"
-
-    def __init__(self, proto):
-        JSObject.__init__(self, proto)
-        self.resources = []
 
 
 class JSAsyncDisposableStack(JSObject):
@@ -20127,8 +19898,7 @@ def object_maker(realm, mend, has_null, has_escapes):
 
 
 def json_parse(realm, text):
-    """The value that a JSON text (a str, of code units) stands for, without a reviver; raises
-    JSSyntaxError."""
+    """The value of a JSON text (a str of code units), without a reviver; raises JSSyntaxError."""
     parser = JSONParser(realm, text)
     start = _JSON_SPACE.match(text).end()
     large = len(text) > MIN_JSON_VALUES_IN_PARTS \
@@ -20411,8 +20181,7 @@ _JSON_PIECE = re.compile(rf"""[\s,:]*({_JSON_TEXT}|[][{{}}]|[^][\s,:{{}}"]+)""")
 
 
 def json_sources(text):
-    """What a valid JSON text is made of: a list of what is in an array, a dict of what is in an object, or
-    the source text of another value."""
+    """A valid JSON text in parts: a list for an array, a dict for an object, else the value's own text."""
     result = []
     stack, key = [result], None
     for piece in map(operator.itemgetter(1), _JSON_PIECE.finditer(text)):
@@ -20433,8 +20202,7 @@ def json_sources(text):
 
 
 def internalize(realm, holder, name, reviver, source):
-    """InternalizeJSONProperty (25.5.1.1). `source`: see json_sources(); None where a reviver put something
-    else."""
+    """InternalizeJSONProperty (25.5.1.1). `source`: see json_sources(); None for what a reviver put in."""
     value = holder.get(name)
     context = {}
     if isinstance(value, JSObject):
@@ -20582,10 +20350,7 @@ def plain_opener(realm):
 class PlaceToPause:
     """A value of a long list in a wrapper that the encoder does not know, so that it asks for it."""
 
-    __slots__ = ("value",)
-
-    def __init__(self, value):
-        self.value = value
+    __slots__, __init__ = attributes("value")
 
 
 def with_pauses(items):
@@ -20669,8 +20434,7 @@ class JSONWriter:
         self.out = []
 
     def write_property(self, holder, key, value, before):
-        """SerializeJSONProperty (25.5.2.2) for a value already read: writes its text behind the text
-        `before`; False for undefined."""
+        """SerializeJSONProperty (25.5.2.2) of a value: its text behind `before`; False for undefined."""
         if isinstance(value, JSObject) or type(value) is JSBigInt:
             to_json = get_v(self.realm, value, "toJSON")
             if is_callable(to_json):
@@ -20898,8 +20662,7 @@ def reflect_set_prototype_of(realm, this, target=undefined, proto=undefined, *_)
 # -- Proxy -------------------------------------------------------------------------------
 
 class JSProxy(JSProxyBase):
-    """A Proxy (10.5). `target` and `handler` are None once it is revoked. `fn` and `ctor` are set
-    when the target can be called or constructed."""
+    """A Proxy (10.5). `target` and `handler` are None once revoked; `fn` and `ctor` are the target's."""
 
     __slots__ = ("realm", "target", "handler", "fn", "ctor")
 
@@ -20918,8 +20681,7 @@ class JSProxy(JSProxyBase):
         return "Object" if self.fn is None else "Function"
 
     def trap(self, name):
-        """The target, and the handler's function of that name as a Python callable, or None: then
-        the target is asked itself."""
+        """The target, and the handler's function of that name, or None: the target is asked itself."""
         self.realm.poll()       # a Proxy may stand in a cycle of prototypes: walks come by here
         target, handler = self.target, self.handler
         if handler is None:
@@ -21786,8 +21548,7 @@ class Capture(Composite, fields="body index"):
 
 
 class Loop(Composite, fields="body minimum maximum greedy captures"):
-    """A quantified atom; `maximum` None means no limit. `captures` is the range of the numbers of
-    the groups in the body."""
+    """A quantified atom; `maximum` None: no limit. `captures`: the range of the numbers of groups inside."""
 
 
 class Border(RegExpNode, fields="kind lines words"):
@@ -22827,8 +22588,7 @@ class Growth:
         self.safe_length = min(self.safe_length, self.limit)
 
     def steps(self, node, rest, rest_first):
-        """The products for `node` followed by what takes `rest` and begins with `rest_first`
-        (None if it may be empty)."""
+        """The products for `node` followed by `rest`, which begins with `rest_first` (None: may be empty)."""
         kind = type(node)
         if kind is Sequence:
             for item in reversed(node.items):
@@ -23705,8 +23465,7 @@ class CompiledPattern:
         return known[1]
 
     def judge(self, text):
-        """The machine for a long subject: an object with the methods `match` and `search` of
-        `re` patterns, or None for ThreadedMatcher."""
+        """The machine for a long subject: has `match` and `search`, or is None for ThreadedMatcher."""
         if self.growth.affordable(text):
             return self.native
         if self.growth.guards and self.growth.affordable(text, True):
@@ -24075,7 +23834,9 @@ def regexp_to_string(realm, this, *_):
 
 @REGEXP.method("compile", 2, receiver=JSRegExp)
 def regexp_compile(realm, this, pattern=undefined, flags=undefined, *_):
-    """B.2.4.1."""
+    """B.2.4.1; not on an object of a class that extends RegExp."""
+    if this.proto is not realm.RegExpPrototype:
+        raise JSTypeError("RegExp.prototype.compile cannot be used on an object of a subclass")
     if type(pattern) is JSRegExp:
         if flags is not undefined:
             raise JSTypeError("Invalid flags supplied to RegExp constructor")
@@ -24525,15 +24286,22 @@ def last_match(realm):
 
 
 def declare_legacy_property(names, read, setter=None):
-    """A getter of RegExp itself: read(match) of the last match."""
+    """A getter of RegExp itself, and of no class that extends it: read(match) of the last match."""
     def getter(realm, this, *_):
+        check_legacy_receiver(realm, this)
         match = last_match(realm)
         return "" if match is None else read(match) or ""
     for name in names:
         REGEXP.static.getter(name, setter=setter)(getter)
 
 
-declare_legacy_property(["input", "$_"], lambda match: match.string, lambda realm, this, *_: undefined)
+def check_legacy_receiver(realm, this, *_):
+    if this is not realm.RegExp:
+        raise JSTypeError("The properties of the last match belong to RegExp alone")
+    return undefined
+
+
+declare_legacy_property(["input", "$_"], lambda match: match.string, check_legacy_receiver)
 declare_legacy_property(["lastMatch", "$&"], lambda match: match[0])
 declare_legacy_property(["lastParen", "$+"], lambda match: match.groups("")[-1] if match.groups() else "")
 declare_legacy_property(["leftContext", "$`"], lambda match: match.string[:match.start()])
@@ -25406,18 +25174,305 @@ zones: India Standard Time=भारतीय मानक समय;IST|Greenwi
 """
 
 
+# -- Intl: names of languages and regions ------------------------------------------------
+#
+# Codes that have another name today, and the script and region that a language is likely to have (CLDR,
+# supplemental data): 3-letter codes of languages, those that a script or a region has become, and so on.
+
+LANGUAGE_ALIASES = dict(entry.split("=") for entry in """
+aar=aa abk=ab adp=dz afr=af aka=ak alb=sq als=sq amh=am ara=ar arb=ar arg=an arm=hy asm=as ava=av ave=ae
+aym=ay ayr=ay aze=az azj=az bak=ba bam=bm baq=eu bel=be ben=bn bis=bi bod=bo bos=bs bre=br bul=bg bur=my
+cat=ca ces=cs cha=ch che=ce chi=zh chu=cu chv=cv cls=sa cmn=zh cor=kw cos=co cre=cr cwd=cr cym=cy cze=cs
+dan=da deu=de div=dv drh=mn dut=nl dzo=dz ekk=et ell=el eng=en epo=eo esk=ik est=et eus=eu ewe=ee fao=fo
+fas=fa fat=ak fij=fj fin=fi fra=fr fre=fr fry=fy fuc=ff ful=ff gaz=om geo=ka ger=de gla=gd gle=ga glg=gl
+glv=gv gre=el grn=gn gug=gn guj=gu hat=ht hau=ha heb=he her=hz hin=hi hmo=ho hrv=hr hun=hu hye=hy ibo=ig
+ice=is ido=io iii=ii ike=iu iku=iu ile=ie ina=ia ind=id ipk=ik isl=is ita=it jav=jv jaw=jv jpn=ja kal=kl
+kan=kn kas=ks kat=ka kau=kr kaz=kk khk=mn khm=km kik=ki kin=rw kir=ky kmr=ku knc=kr kng=kg kom=kv kon=kg
+kor=ko kpv=kv kua=kj kur=ku lao=lo lat=la lav=lv lim=li lin=ln lit=lt ltz=lb lub=lu lug=lg lvs=lv mac=mk
+mah=mh mal=ml mao=mi mar=mr may=ms mkd=mk mlg=mg mlt=mt mol=ro mon=mn mri=mi msa=ms mya=my nau=na nav=nv
+nbl=nr nde=nd ndo=ng nep=ne nld=nl nno=nn nob=nb nor=no npi=ne nya=ny oci=oc ojg=oj oji=oj ori=or orm=om
+ory=or oss=os pan=pa pbu=ps per=fa pes=fa pli=pi plt=mg pol=pl por=pt prp=gu pus=ps que=qu quz=qu roh=rm
+ron=ro rum=ro run=rn rus=ru sag=sg san=sa scc=sr scr=hr sin=si slk=sk slo=sk slv=sl sme=se smo=sm sna=sn
+snd=sd som=so sot=st spa=es sqi=sq src=sc srd=sc srp=sr ssw=ss sun=su swa=sw swe=sv swh=sw tah=ty tam=ta
+tat=tt tel=te tgk=tg tha=th tib=bo tir=ti ton=to tsn=tn tso=ts tuk=tk tur=tr twi=ak uig=ug ukr=uk urd=ur
+uzb=uz uzn=uz ven=ve vie=vi vol=vo wel=cy wln=wa wol=wo xho=xh ydd=yi yid=yi yor=yo zha=za zho=zh zsm=ms
+zul=zu zyb=za aam=aas bih=bho bxr=bua cnr=sr-ME dgo=doi diq=zza drw=fa-AF gbo=grb gom=kok hbs=sr-Latn in=id
+iw=he ji=yi jw=jv mhr=chm mo=ro pnb=lah prs=fa-AF sgl=isk sh=sr-Latn swc=sw-CD tgl=fil tl=fil tnf=fa-AF
+ttq=tmh
+""".split())
+
+#: Regions; where one became several, the likely one of them counts for a language, or else the first.
+REGION_ALIASES = dict(entry.split("=") for entry in """
+100=BG 104=MM 108=BI 112=BY 116=KH 120=CM 124=CA 132=CV 136=KY 140=CF 144=LK 148=TD 152=CL 156=CN 158=TW
+162=CX 166=CC 170=CO 172=RU/AM/AZ/BY/EE/GE/KZ/KG/LV/LT/MD/TJ/TM/UA/UZ 174=KM 175=YT 178=CG 180=CD 184=CK
+188=CR 191=HR 192=CU 196=CY 200=CZ/SK 203=CZ 204=BJ 208=DK 212=DM 214=DO 218=EC 222=SV 226=GQ 230=ET 231=ET
+232=ER 233=EE 234=FO 238=FK 239=GS 242=FJ 246=FI 248=AX 249=FR 250=FR 254=GF 258=PF 260=TF 262=DJ 266=GA
+268=GE 270=GM 275=PS 276=DE 278=DE 280=DE 288=GH 292=GI 296=KI 300=GR 304=GL 308=GD 312=GP 316=GU 320=GT
+324=GN 328=GY 332=HT 334=HM 336=VA 340=HN 344=HK 348=HU 352=IS 356=IN 360=ID 364=IR 368=IQ 372=IE 376=IL
+380=IT 384=CI 388=JM 392=JP 398=KZ 400=JO 404=KE 408=KP 410=KR 414=KW 417=KG 418=LA 422=LB 426=LS 428=LV
+430=LR 434=LY 438=LI 440=LT 442=LU 446=MO 450=MG 454=MW 458=MY 462=MV 466=ML 470=MT 474=MQ 478=MR 480=MU
+484=MX 492=MC 496=MN 498=MD 499=ME 500=MS 504=MA 508=MZ 512=OM 516=NA 520=NR 524=NP 528=NL 530=CW/SX/BQ
+531=CW 532=CW/SX/BQ 533=AW 534=SX 535=BQ 536=SA/IQ 540=NC 548=VU 554=NZ 558=NI 562=NE 566=NG 570=NU 574=NF
+578=NO 580=MP 581=UM 582=FM/MH/MP/PW 583=FM 584=MH 585=PW 586=PK 591=PA 598=PG 600=PY 604=PE 608=PH 612=PN
+616=PL 620=PT 624=GW 626=TL 630=PR 634=QA 638=RE 642=RO 643=RU 646=RW 652=BL 654=SH 659=KN 660=AI 662=LC
+663=MF 666=PM 670=VC 674=SM 678=ST 682=SA 686=SN 688=RS 690=SC 694=SL 702=SG 703=SK 704=VN 705=SI 706=SO
+710=ZA 716=ZW 720=YE 724=ES 728=SS 729=SD 732=EH 736=SD 740=SR 744=SJ 748=SZ 752=SE 756=CH 760=SY 762=TJ
+764=TH 768=TG 772=TK 776=TO 780=TT 784=AE 788=TN 792=TR 795=TM 796=TC 798=TV 800=UG 804=UA 807=MK
+810=RU/AM/AZ/BY/EE/GE/KZ/KG/LV/LT/MD/TJ/TM/UA/UZ 818=EG 826=GB 830=JE/GG 831=GG 832=JE 833=IM 834=TZ 840=US
+850=VI 854=BF 858=UY 860=UZ 862=VE 876=WF 882=WS 886=YE 887=YE 890=RS/ME/SI/HR/MK/BA 891=RS/ME 894=ZM 967=EU
+983=XK 999=ZZ AN=CW/SX/BQ BU=MM CS=RS/ME CT=KI DD=DE DY=BJ FQ=AQ FX=FR HV=BF JT=UM MI=UM NH=VU NQ=AQ
+NT=SA/IQ PC=FM/MH/MP/PW PU=UM PZ=PA QU=EU RH=ZW SU=RU/AM/AZ/BY/EE/GE/KZ/KG/LV/LT/MD/TJ/TM/UA/UZ TP=TL UK=GB
+VD=VN WK=UM YD=YE YU=RS/ME ZR=CD 004=AF 008=AL 010=AQ 012=DZ 016=AS 020=AD 024=AO 028=AG 031=AZ 032=AR
+036=AU 040=AT 044=BS 048=BH 050=BD 051=AM 052=BB 056=BE 060=BM 062=034/143 064=BT 068=BO 070=BA 072=BW
+074=BV 076=BR 084=BZ 086=IO 090=SB 092=VG 096=BN
+""".split())
+SIGN_LANGUAGES = dict(entry.split("=") for entry in """
+BR=bzs CO=csn DD=gsg DE=gsg DK=dsl ES=ssp FR=fsl FX=fsl GB=bfi GR=gss IE=isg IT=ise JP=jsl MX=mfs NI=ncs
+NL=dse NO=nsl PT=psr SE=swl UK=bfi US=ase ZA=sfs
+""".split())
+#: Variants that are languages of their own, or another variant, today.
+VARIANT_ALIASES = {"art-lojban": "jbo", "cel-gaulish": "xtg", "zh-guoyu": "zh", "zh-hakka": "hak",
+                   "zh-xiang": "hsn", "hy-arevela": "hy", "hy-arevmda": "hyw", "aa-saaho": "ssy",
+                   "no-bokmal": "nb", "no-nynorsk": "nn"}
+#: Values of keywords, by key-value; those of time zones that are met.
+KEYWORD_ALIASES = dict(entry.split("=") for entry in """
+ca-ethiopic-amete-alem=ethioaa ca-islamicc=islamic-civil ks-primary=level1 ks-tertiary=level3
+ms-imperial=uksystem kb-yes= kc-yes= kh-yes= kk-yes= kn-yes= m0-names=prprname tz-cnckg=cnsha tz-eire=iedub
+tz-est=papty tz-gmt0=gmt tz-uct=utc tz-zulu=utc rg-no23=no50 rg-cn11=cnbj rg-cz10a=cz110 rg-fra=frges
+rg-frg=frges rg-lud=lucl sd-no23=no50 sd-cn11=cnbj sd-cz10a=cz110 sd-fra=frges sd-frg=frges sd-lud=lucl
+""".split())
+
+#: Script: language-region …; the first language is that of the script, and + marks those that are usually
+#: written in another.
+LIKELY_SUBTAGS = """
+Latn: en-US aa-ET aae-IT af-ZA ak-GH an-ES ast-ES ay-BO az-AZ bi-VU bm-ML br-FR bs-BA ca-ES ceb-PH ch-GU
+co-FR cs-CZ csb-PL cy-GB da-DK de-DE dsb-DE ee-GH eo-001 es-ES et-EE eu-ES ff-SN fi-FI fil-PH fj-FJ fo-FO
+fr-FR fur-IT fy-NL ga-IE gaa-GH gd-GB gl-ES gn-PY gsw-CH gv-IM ha-NG haw-US hmn-CN ho-PG hr-HR hsb-DE ht-HT
+hu-HU hz-NA ia-001 id-ID ie-EE ig-NG ik-US ilo-PH io-001 is-IS it-IT jbo-001 jv-ID kg-CD ki-KE kj-NA kl-GL
+kr-NG ksh-DE ku-TR kw-GB la-VA lb-LU lg-UG li-NL ln-CD lt-LT lu-CD lus-IN lv-LV mg-MG mh-MH mi-NZ ms-MY
+mt-MT mus-US mwl-PT na-NR nb-NO nd-ZW nds-DE ng-NA nl-NL nn-NO no-NO nr-ZA nso-ZA nv-US ny-MW oc-FR om-ET
+pap-CW pau-PW pi-GB pl-PL pt-BR qu-PE rm-CH rn-BI ro-RO rup-RO rw-RW sc-IT scn-IT se-NO sg-CF sk-SK sl-SI
+sm-WS smn-FI sn-ZW so-SO sq-AL ss-ZA ssy-ER st-ZA su-ID sv-SE sw-TZ szl-PL tet-TL tk-TM tkl-TK tn-ZA to-TO
+tok-001 tpi-PG tr-TR ts-ZA tvl-TV tw-GH ty-PF uz-UZ ve-ZA vi-VN vo-001 wa-BE wo-SN xh-ZA yo-NG za-CN zu-ZA
++ky-TR Cyrl: ru-RU ab-GE av-RU ba-RU be-BY bg-BG ce-RU cu-RU cv-RU kk-KZ kv-RU ky-KG mk-MK mn-MN os-GE sr-RS
+tg-TJ tt-RU uk-UA +ku-AM +ug-KZ Kana: +ja-JP ain-JP Ethi: am-ET ti-ET Arab: ar-EG ckb-IQ fa-IR ks-IN lrc-IR
+mzn-IR ps-AF sd-PK ug-CN ur-PK +az-IR +kk-CN +ku-IQ +ky-CN +pa-PK +tg-PK +uz-AF Beng: bn-BD as-IN mni-IN
+Deva: hi-IN bh-IN bho-IN brx-IN kok-IN mai-IN mr-IN ne-NP sa-IN +pi-IN +sd-IN Tibt: bo-CN dz-BT Cans: iu-CA
+cr-CA oj-CA Grek: el-GR grc-GR Hans: zh-CN hak-CN hsn-CN nan-CN wuu-CN +yue-CN Hebr: he-IL yi-UA Hant:
++zh-TW lzh-CN yue-HK +hak-TW +nan-TW Mymr: my-MM +pi-MM Sinh: si-LK +pi-LK Thai: th-TH +pi-TH
+Avst: ae-IR Xsux: akk-IQ Armi: arc-IR Cher: chr-US Copt: cop-EG Thaa: dv-MV Goth: got-UA Gujr: gu-IN Armn:
+hy-AM hyw-AM Yiii: ii-CN Jpan: ja-JP Geor: ka-GE Khmr: km-KH Knda: kn-IN Kore: ko-KR Laoo: lo-LA Mlym: ml-IN
+Orya: or-IN Guru: pa-IN Olck: sat-IN Syrc: syr-IQ Taml: ta-IN Telu: te-IN Vaii: vai-LR Tfng: zgh-MA
+Adlm: +ff-GN Aghb: xag-AZ Ahom: aho-IN Bali: ban-ID Bamu: bax-CM Bass: bsq-LR Batk: bbc-ID Bhks: +sa-IN Bopo: +zh-TW
+Brah: pka-IN Brai: +fr-FR Bugi: bug-ID Buhd: bku-PH Cakm: ccp-BD Cari: xcr-TR Cham: cjm-VN Chrs: xco-UZ
+Cprt: ecy-CY Diak: +dv-MV Dogr: doi-IN Dsrt: +en-US Egyp: egy-EG Elba: +sq-AL Elym: +arc-IR Glag: +cu-BG
+Gong: wsg-IN Gonm: esg-IN Gran: +sa-IN Hang: +ko-KR Hani: +zh-CN Hano: hnn-PH Hira: +ja-JP Hluw: hlu-TR
+Hmng: hnj-LA Hmnp: mww-US Hung: +hu-HU Ital: ett-IT Java: +jv-ID Kali: eky-MM Kawi: kaw-ID Khar: pgd-PK
+Khoj: +sd-IN Kits: zkt-CN Kthi: +bho-IN Lana: nod-TH Lepc: lep-IN Limb: lif-IN Lina: lab-GR Linb: gmy-GR
+Lisu: lis-CN Lyci: xlc-TR Lydi: xld-TR Mahj: +hi-IN Mand: myz-IR Mani: xmn-CN Modi: +mr-IN Mong: +mn-CN
+Mroo: mro-BD Mtei: +mni-IN Nagm: unr-IN Nand: +sa-IN Nbat: +arc-JO Newa: new-NP Nkoo: man-GN Nshu: +en-US
+Ogam: sga-IE Orkh: otk-MN Osge: osa-US Osma: +so-SO Palm: +arc-SY Perm: +kv-RU Phag: +lzh-CN Phli: pal-IR
+Phnx: phn-LB Plrd: hmd-CN Prti: xpr-IR Rjng: rej-ID Rohg: rhg-MM Runr: non-SE Samr: smp-IL Sarb: xsa-YE
+Saur: saz-IN Shaw: +en-GB Shrd: +sa-IN Sidd: +sa-IN Sind: +sd-IN Sogd: sog-UZ Sora: srb-IN Soyo: cmg-MN
+Sund: +su-ID Sylo: syl-BD Tagb: tbw-PH Takr: doi-IN Tale: tdd-CN Talu: khb-CN Tang: txg-CN Tavt: blt-VN
+Tglg: +fil-PH Tirh: +mai-IN Ugar: uga-SY Wara: hoc-IN Xpeo: peo-IR Yezi: +ku-GE Zanb: cmg-MN
+"""
+LIKELY_REGIONS = """
+*ab-Cyrl: GE *bg-Cyrl: RO *bho-Deva: MU *fa-Arab: TJ *ha-Arab: NG *kk-Arab: MN *mk-Cyrl: AL GR *ms-Arab: ID
+*ne-Deva: BT *sr-Cyrl: BA XK *ug-Arab: CN *uk-Cyrl: MD SK *ur-Arab: GB IN MU af: NA ak: GH am: ET ar: AE BH
+DZ EG EH IQ JO KM KW LB LY MA MR OM PS QA SA SD SS SY TD TN YE az: AZ az-Arab: IQ IR az-Cyrl: RU bg: BG bi:
+VU bm: ML bn: BD bs: BA ca: AD cs: CZ da: DK de: AT CH DE LI dv: MV dz: BT el: CY GR es: 419 AR BO CL CO CR
+CU DO EA EC ES GQ GT HN IC MX NI PA PE PR SV UY VE et: EE fa: AF IR fi: FI fil: PH fo: FO fr: BF BJ BL CD CG
+CI CM DJ FR GA GF GN GP LU MC MF MQ MU NC PF PM RE SC TF TG WF YT gn: PY ha: NE ha-Arab: CM SD hak-Hant: TW
+he: IL hi: IN hr: HR ht: HT hu: HU hy: AM id: ID is: IS it: IT SM VA ja: JP ka: GE kk-Arab: AF CN IR MN kl:
+GL km: KH ko: KP KR ku-Arab: IQ IR LB ku-Cyrl: AM AZ GE TM ky: KG ky-Arab: CN ky-Latn: TR lo: LA lt: LT lv:
+LV mg: MG mk: MK mn: MN mn-Mong: CN ms: BN CC MY ms-Arab: CC mt: MT my: MM nan-Hant: MO TW nb: NO SJ ne: NP
+nl: AW BE NL SR no: BV pa-Arab: PK pap: BQ CW pau: PW pi-Deva: IN pi-Mymr: MM pi-Sinh: LK pi-Thai: TH pl: PL
+pt: AO BR CV GW MZ PT ST TL rn: BI ro: MD RO ru: BY KZ RU rw: RW sd-Deva: IN sg: CF si: LK sk: SK sl: SI sm:
+AS WS sn: ZW so: SO sq: AL XK sr: ME RS sr-Latn: ME RO TR st: LS sv: AX SE sw: KE TZ UG tg: TJ tg-Arab: PK
+th: TH ti: ER tk: TM tkl: TK to: TO tpi: PG tr: TR tvl: TV ug-Cyrl: KZ MN uk: UA ur: PK uz: UZ uz-Arab: AF
+uz-Cyrl: CN vi: VN wo: SN yue-Hans: CN zh: CN HK MO TW zh-Hant: AU BN GB GF HK ID MO PA PF PH SR TH TW US VN
+"""
+
+
+@functools.cache
+def likely_subtags():
+    """{(language, script, region): (language, script, region)}, "" for what is not given."""
+    likely, own = {}, {"en": "Latn"}
+    script = ""
+    for word in LIKELY_SUBTAGS.split():
+        if word[-1] == ":":
+            script, first = word[:-1], True
+            continue
+        language, _, region = word.lstrip("+").partition("-")
+        full = language, script, region
+        if word[0] != "+":
+            own[language] = script
+            likely[language, "", ""] = full
+        likely[language, script, ""] = full
+        if first:
+            likely["und", script, ""] = full
+        first = False
+    likely["und", "", ""] = likely["en", "", ""]
+    for word in LIKELY_REGIONS.split():
+        if word[-1] == ":":
+            language, _, script = word[:-1].partition("-")
+        elif language[0] == "*":
+            likely["und", script, word] = language[1:], script, word
+        elif script:
+            likely[language, "", word] = language, script, word
+        else:
+            likely["und", "", word] = language, "", word
+    for key, full in list(likely.items()):
+        if full[1] == "":
+            language, region = full[0], key[2]
+            script = likely.get((language, "", region), (0, own[language]))[1]
+            likely[key] = language, script, region
+            likely.setdefault(("und", script, region), likely[key])
+    return likely
+
+
+# -- Intl: language tags -----------------------------------------------------------------
+
+_LANGUAGE_ID = (r"(?P<language>[a-z]{2,3}|[a-z]{5,8})(?:-(?P<script>[a-z]{4}))?"
+                r"(?:-(?P<region>[a-z]{2}|[0-9]{3}))?(?P<variants>(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*)")
+_LOCALE_ID = re.compile(_LANGUAGE_ID + r"(?P<extensions>(?:-[a-wyz0-9](?:-[a-z0-9]{2,8})+)*)"
+                        r"(?P<private>(?:-x(?:-[a-z0-9]{1,8})+)?)\Z")
+_KEYWORDS = re.compile(r"((?:-[a-z0-9]{3,8})*)((?:-[a-z0-9][a-z](?:-[a-z0-9]{3,8})*)*)\Z")
+_TRANSFORMED = re.compile(f"(?:-(?P<id>{_LANGUAGE_ID}))?"
+                          r"(?P<fields>(?:-[a-z][0-9](?:-[a-z0-9]{3,8})+)*)\Z")
+
+
+class LanguageTag:
+    """A Unicode locale identifier in its canonical form (UTS #35, part 1, 3.2).
+
+    language, script, region   "" where a tag has none
+    variants                   list of texts
+    extensions                 {singleton: its text, with the - before it}, without u
+    attributes, keywords       list and {key: value} of -u-
+    private                    "-x-…", or ""
+    """
+
+    def __init__(self, text):
+        match = _LOCALE_ID.match(text.lower()) if text.isascii() else None
+        found = re.findall(r"-([a-wyz0-9])((?:-[a-z0-9]{2,8})+)", match["extensions"]) if match else []
+        self.extensions = dict(found)
+        keywords = _KEYWORDS.match(self.extensions.pop("u", ""))
+        transformed = _TRANSFORMED.match(self.extensions.get("t", ""))
+        if not match or len({kind for kind, _ in found}) < len(found) or not keywords or not transformed:
+            raise_bad_tag(text)
+        self.read_id(match)
+        self.attributes = sorted(set(keywords[1].split("-")[1:]))
+        self.keywords = {}
+        for keyword in re.split(r"-(?=[a-z0-9][a-z](?:-|\Z))", keywords[2])[1:]:
+            self.keywords.setdefault(keyword[:2], canonical_value(keyword[:2], keyword[3:]))
+        if "t" in self.extensions:
+            self.extensions["t"] = self.canonical_transform(transformed)
+        self.private = match["private"]
+
+    def read_id(self, match):
+        """Takes over language, script, region and variants of a match."""
+        self.language, self.script = match["language"], (match["script"] or "").title()
+        self.region, self.variants = (match["region"] or "").upper(), match["variants"].split("-")[1:]
+        if len({*self.variants}) < len(self.variants):
+            raise_bad_tag(match[0])
+        self.canonicalize_id()
+
+    def canonicalize_id(self):
+        self.variants.sort()
+        if "heploc" in self.variants:
+            self.variants = sorted({*self.variants, "alalc97"} - {"heploc", "hepburn"})
+        if "polytoni" in self.variants:
+            self.variants = sorted({*self.variants, "polyton"} - {"polytoni"})
+        for variant in self.variants:
+            alias = VARIANT_ALIASES.get(f"{self.language}-{variant}")
+            if alias:
+                self.language = alias
+                self.variants.remove(variant)
+                break
+        if self.language == "sgn" and self.region in SIGN_LANGUAGES:
+            self.language, self.region = SIGN_LANGUAGES[self.region], ""
+        alias = LANGUAGE_ALIASES.get(self.language)
+        if alias:
+            self.language, _, more = alias.partition("-")
+            if len(more) == 4:
+                self.script = self.script or more
+            elif more:
+                self.region = self.region or more
+        regions = REGION_ALIASES.get(self.region, "").split("/")
+        if len(regions) > 1:
+            likely = likely_subtags()
+            full = likely.get((self.language, self.script, "")) or likely.get((self.language, "", ""))
+            self.region = full[2] if full and full[2] in regions else regions[0]
+        else:
+            self.region = regions[0] or self.region
+
+    def canonical_transform(self, match):
+        """The -t- extension, its tag in lower case."""
+        source = ""
+        if match["id"]:
+            tag = LanguageTag.__new__(LanguageTag)
+            tag.read_id(match)
+            source = "-" + tag.base.lower()
+        fields = re.split(r"-(?=[a-z][0-9](?:-|\Z))", match["fields"])[1:]
+        fields = [f"-{field[:2]}-{canonical_value(field[:2], field[3:])}" for field in fields]
+        return source + "".join(sorted(fields))
+
+    @property
+    def base(self):
+        """Language, script, region and variants."""
+        return "-".join([part for part in (self.language, self.script, self.region, *self.variants) if part])
+
+    def __str__(self):
+        extensions = dict(self.extensions)
+        keywords = [f"-{key}" + f"-{value}" * bool(value) for key, value in sorted(self.keywords.items())]
+        if self.attributes or keywords:
+            extensions["u"] = "".join([f"-{word}" for word in self.attributes] + keywords)
+        kinds = "".join([f"-{kind}{extensions[kind]}" for kind in sorted(extensions)])
+        return self.base + kinds + self.private
+
+    def maximized(self):
+        """(language, script, region) the likely ones where they are missing (UTS #35, part 1, 4.3)."""
+        language, script, region = self.language, self.script, self.region
+        likely = likely_subtags()
+        if language != "und" and script and region:
+            return language, script, region
+        for key in ((language, script, region), (language, script, ""), (language, "", region),
+                    (language, "", "")):
+            if key in likely:
+                full = likely[key]
+                return full[0] if language == "und" else language, script or full[1], region or full[2]
+        return language, script, region
+
+    def minimized(self):
+        """The shortest (language, script, region) that is the same when it is maximized."""
+        language, script, region = full = self.maximized()
+        for trial in ((language, "", ""), (language, "", region), (language, script, "")):
+            if language_tag(*trial).maximized() == full:
+                return trial
+        return full
+
+
+def language_tag(language, script="", region=""):
+    tag = LanguageTag("und")
+    tag.language, tag.script, tag.region = language, script, region
+    return tag
+
+
+def raise_bad_tag(text):
+    raise JSRangeError(f'Incorrect locale information provided: "{text[:100]}" is not a language tag')
+
+
+def canonical_value(key, value):
+    """The value of a keyword under its name of today, "" for "true"."""
+    value = KEYWORD_ALIASES.get(f"{key}-{value}", value)
+    return "" if value == "true" and key[1].isalpha() else value
+
+
 # -- Intl (ECMA-402): locales ------------------------------------------------------------
 
 INTL = Namespace("Intl", tag="Intl")
 
-_LOCALE_ID = re.compile(
-    r"(?P<language>[a-z]{2,3}|[a-z]{5,8})(?:-(?P<script>[a-z]{4}))?(?:-(?P<region>[a-z]{2}|[0-9]{3}))?"
-    r"(?P<variants>(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*)"
-    r"(?P<extensions>(?:-[a-wyz0-9](?:-[a-z0-9]{2,8})+)*)(?P<private>(?:-x(?:-[a-z0-9]{1,8})+)?)\Z")
-#: Codes that have another name today (CLDR, supplementalMetadata; the ones that are met).
-_OLD_CODES = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro", "sh": "sr-latn", "tl": "fil",
-              "aam": "aas", "cmn": "zh", "DD": "DE", "BU": "MM", "UK": "GB", "SU": "RU",
-              "YD": "YE", "FX": "FR"}
 #: More locales than this nobody asks for.
 MAX_LOCALES = 1000
 NO_BREAK_SPACE = "\u00a0"
@@ -25499,12 +25554,13 @@ def available_locale(tag):
 class JSIntlObject(JSObject):
     """A formatter. `settings` is the options object of its class, `bound` its format function."""
 
-    __slots__ = ("settings", "bound")
+    __slots__, __init__ = object_attributes("settings; bound=None")
 
-    def __init__(self, proto, settings):
-        JSObject.__init__(self, proto)
-        self.settings = settings
-        self.bound = None
+
+class JSLocale(JSObject):
+    """`tag` is its LanguageTag."""
+
+    __slots__, __init__ = object_attributes("tag")
 
 
 def intl_options(realm, options):
@@ -25572,6 +25628,8 @@ def locale_list(realm, locales):
         return []
     if type(locales) is str:
         return [canonical_tag(locales)]
+    if type(locales) is JSLocale:
+        return [str(locales.tag)]
     obj = to_object(realm, locales)
     result = []
     for index in range(min(length_of_array_like(obj), MAX_LOCALES)):
@@ -25580,38 +25638,15 @@ def locale_list(realm, locales):
         tag = obj.get(str(index))
         if type(tag) is not str and not isinstance(tag, JSObject):
             raise JSTypeError("Incorrect locale information provided")
-        tag = canonical_tag(to_string(tag))
+        tag = str(tag.tag) if type(tag) is JSLocale else canonical_tag(to_string(tag))
         if tag not in result:
             result.append(tag)
     return result
 
 
 def canonical_tag(tag):
-    """CanonicalizeUnicodeLocaleId (6.2.3) of a text: en-US, zh-Hant-TW, de-u-co-phonebk; RangeError for
-    others."""
-    match = _LOCALE_ID.match(tag.lower()) if tag.isascii() else None
-    variants = match["variants"].split("-")[1:] if match else []
-    extensions = re.findall(r"-([a-wyz0-9])((?:-[a-z0-9]{2,8})+)", match["extensions"]) if match else []
-    kinds = [kind for kind, _ in extensions]
-    if not match or len({*variants}) < len(variants) or len({*kinds}) < len(kinds):
-        raise JSRangeError(f"Incorrect locale information provided: {tag[:100]!r} is not a language tag"
-                           .replace("'", '"'))
-    language, region = match["language"], (match["region"] or "").upper()
-    language, _, script = _OLD_CODES.get(language, language).partition("-")
-    parts = [language, (match["script"] or script).title(), _OLD_CODES.get(region, region), *sorted(variants)]
-    for kind, text in sorted(extensions):
-        parts.append(kind + (canonical_keywords(text) if kind == "u" else text))
-    return "-".join([part for part in parts if part]) + match["private"]
-
-
-def canonical_keywords(text):
-    """The -u- extension with its keywords in order, each once, without "true"."""
-    attributes, *rest = re.split(r"-(?=[a-z0-9][a-z](?:-|\Z))", text)
-    keywords = {}
-    for keyword in rest:
-        keywords.setdefault(keyword[:2], re.sub(r"-(true|yes)\Z", "", keyword))
-    words = sorted(attributes.split("-")[1:])
-    return "".join(["-" + word for word in words + [keywords[key] for key in sorted(keywords)]])
+    """CanonicalizeUnicodeLocaleId (6.2.3): en-US, zh-Hant-TW, de-u-co-phonebk; RangeError for others."""
+    return tag if tag in locale_headers() else str(LanguageTag(tag))
 
 
 def split_extension(tag):
@@ -25653,9 +25688,11 @@ def locale_matcher(option):
 
 
 def keyword_option(option, name):
-    """An option whose value is a type of a Unicode extension, such as "latn" and "gregory"; None without
-    it."""
-    value = option(name, None, None)
+    """An option whose value is a type of a Unicode extension, such as "latn" or "gregory", or None."""
+    return keyword_text(name, option(name, None, None))
+
+
+def keyword_text(name, value):
     if value is not None and not re.fullmatch("[a-zA-Z0-9]{3,8}(-[a-zA-Z0-9]{3,8})*", value):
         raise JSRangeError(f"Invalid {name} : {value}")
     return value and value.lower()
@@ -25705,6 +25742,208 @@ def intl_supported_values_of(realm, this, key=undefined, *_):
     if values is None:
         raise JSRangeError(f"Invalid key : {key}")
     return realm.new_array(values)
+
+
+# -- Intl.Locale -------------------------------------------------------------------------
+
+LOCALE = BuiltinClass("Locale", JSLocale, tag="Intl.Locale", is_global=False)
+LOCALE.target = "Intl.Locale.prototype"
+INTL.value("Locale", lambda realm: realm.Locale)
+
+#: The options that are keywords, in the order in which they are read, and what they may say.
+LOCALE_KEYWORDS = {"calendar": ("ca", None), "collation": ("co", None), "firstDayOfWeek": ("fw", None),
+                   "hourCycle": ("hc", ("h11", "h12", "h23", "h24")),
+                   "caseFirst": ("kf", ("upper", "lower", "false")), "numeric": ("kn", None),
+                   "numberingSystem": ("nu", None)}
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+#: The parts of a tag that are options.
+_TAG_OPTIONS = {"language": "[a-z]{2,3}|[a-z]{5,8}", "script": "[a-z]{4}", "region": "[a-z]{2}|[0-9]{3}",
+                "variants": "(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3})(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*"}
+
+
+@LOCALE.constructor(1)
+def locale_constructor(realm, new_target, tag=undefined, options=undefined, *_):
+    """Intl.Locale (ECMA-402, 14.1.1)."""
+    proto = proto_from(realm, new_target, "LocalePrototype")
+    if type(tag) is not str and not isinstance(tag, JSObject):
+        raise JSTypeError("First argument to Intl.Locale constructor can't be empty or missing")
+    text = str(tag.tag) if type(tag) is JSLocale else to_string(tag)
+    options = intl_options(realm, options)
+    tag = LanguageTag(text)
+    option = option_reader(options)
+    apply_tag_options(tag, option)
+    for name, (key, allowed) in LOCALE_KEYWORDS.items():
+        if name == "numeric":
+            value = options.get(name)
+            value = None if value is undefined else str(to_boolean(value)).lower()
+        elif allowed:
+            value = option(name, allowed, None)
+        elif name == "firstDayOfWeek":
+            value = option(name, None, None)
+            value = WEEKDAYS[int(value)] if value is not None and re.fullmatch("[0-7]", value) else value
+            value = keyword_text(name, value)
+        else:
+            value = keyword_option(option, name)
+        if value is not None:
+            tag.keywords[key] = canonical_value(key, value)
+    return JSLocale(proto, tag)
+
+
+def apply_tag_options(tag, option):
+    """UpdateLanguageId (14.1.2)."""
+    for name, form in _TAG_OPTIONS.items():
+        value = option(name, None, None)
+        if value is None:
+            continue
+        value = value.lower() if value.isascii() else ""
+        if not re.fullmatch(form, value):
+            raise JSRangeError(f"Incorrect locale information provided: {name} cannot be that text")
+        value = {"script": value.title(), "region": value.upper(),
+                 "variants": value.split("-")}.get(name, value)
+        if name == "variants" and len({*value}) < len(value):
+            raise JSRangeError("Incorrect locale information provided: a variant stands there twice")
+        setattr(tag, name, value)
+    tag.canonicalize_id()
+
+
+def locale_keyword(name):
+    key = LOCALE_KEYWORDS[name][0]
+
+    def read(realm, this, *_):
+        value = this.tag.keywords.get(key, undefined)
+        return value in ("", "true") if name == "numeric" else value
+    return read
+
+
+for _name in LOCALE_KEYWORDS:
+    LOCALE.getter(_name)(locale_keyword(_name))
+for _name in ("language", "script", "region"):
+    LOCALE.getter(_name)(lambda realm, this, *_, name=_name: getattr(this.tag, name) or undefined)
+LOCALE.getter("baseName")(lambda realm, this, *_: this.tag.base)
+LOCALE.getter("variants")(lambda realm, this, *_: "-".join(this.tag.variants) or undefined)
+
+
+def with_subtags(realm, this, subtags):
+    """A new Intl.Locale like `this` with another (language, script, region)."""
+    tag = LanguageTag(str(this.tag))
+    tag.language, tag.script, tag.region = subtags
+    return JSLocale(realm.LocalePrototype, tag)
+
+
+def region_of_preferences(tag):
+    """The region whose customs count: that of -u-rg-, of the tag, of -u-sd-, or the likely one."""
+    for key in ("rg", "region", "sd"):
+        region = tag.region if key == "region" else tag.keywords.get(key, "")[:2].upper()
+        if region:
+            return region
+    return tag.maximized()[2] or "001"
+
+
+#: Regions by the first day of their week, 1 to 7 (1 in all others), and by their weekend (6 and 7 in others).
+FIRST_DAYS = {6: "AF BH DJ DZ EG IQ IR JO KW LY OM QA SD SY", 5: "MV", 7: (
+    "AG AS BD BR BS BT BW BZ CA CO DM DO ET GT GU HK HN ID IL IN IS JM JP KE KH KR LA MH MM MO MT MX MZ "
+    "NI NP PA PE PH PK PR PT PY SA SG SV TH TT TW UM US VE VI WS YE ZA ZW")}
+WEEKENDS = {(4, 5): "AF", (5, 6): "BH DZ EG IQ IL JO KW LY OM QA SA SD SY YE", (5,): "IR", (7,): "IN UG"}
+#: Calendars beside gregory, which comes first except in two; where clocks of 12 hours are usual.
+CALENDARS_OF_REGIONS = {
+    "islamic-umalqura": "AE BH KW QA SA", "persian": "AF IR", "coptic": "EG", "hebrew": "IL", "roc": "TW",
+    "ethiopic": "ET", "indian": "IN", "japanese": "JP", "dangi": "KR", "buddhist": "TH",
+    "chinese": "CN CX HK MO SG TW",
+    "islamic-civil islamic-tbla": (
+        "AE AF AL AZ BD BH DJ DZ EG EH ER ID IL IQ IR JO KM KW LB LY MA MR MV MY NE OM PK PS QA SD SY TD TJ "
+        "TM TN TR UZ XK YE")}
+TWELVE_HOURS = (
+    "AE AG AL AR AS AU BB BD BH BM BN BO BS CA CL CO CR CU CY DJ DM DO DZ EC EG EH ER ET FJ FM GD GH GM "
+    "GR GT GU GY HK HN IN IQ JM JO KH KI KN KP KR KW KY LB LC LR LS LY MH MO MP MR MW MX MY NA NI NZ OM "
+    "PA PE PG PH PK PR PS PW PY QA SA SB SD SG SL SO SS SV SY SZ TC TD TN TO TT TW UM US UY VC VE VG VI "
+    "VU WS YE ZM").split()
+#: Languages that keep their clock wherever they are spoken.
+HOURS_OF_LANGUAGES = {"fr-CA": "h23", "en-001": "h12", "ar-001": "h12", "en-GB": "h23"}
+COLLATIONS_OF_LANGUAGES = {
+    "ar": "compat", "bn": "trad", "de": "phonebk", "es": "trad", "fi": "trad", "ja": "unihan", "kn": "trad",
+    "ko": "searchjl unihan", "ln": "phonetic", "si": "dict", "sv": "trad", "vi": "trad",
+    "zh": "pinyin stroke unihan zhuyin"}
+NUMBERS_OF_LANGUAGES = {"as": "beng", "bn": "beng", "mni": "beng", "mr": "deva", "ne": "deva", "sa": "deva",
+                        "bho": "deva", "dz": "tibt", "fa": "arabext", "ks": "arabext", "ps": "arabext",
+                        "my": "mymr", "sd": "arab", "ckb": "arab", "sat": "olck"}
+RIGHT_TO_LEFT = (
+    "Adlm Arab Armi Avst Chrs Cprt Elym Hatr Hebr Hung Khar Lydi Mand Mani Mend Nbat Nkoo Orkh Palm Phli "
+    "Phnx Prti Rohg Samr Sarb Sogd Syrc Thaa Yezi").split()
+
+
+def entries_with(table, region):
+    """The keys of a table of regions that name this one."""
+    return [key for key, regions in table.items() if region in regions.split()]
+
+
+def locale_list_method(name, key, find):
+    """A method get<name>s() of the values in common use, that of the keyword `key` alone where it stands."""
+    @LOCALE.method(name, 0)
+    def method(realm, this, *_):
+        value = this.tag.keywords.get(key)
+        return realm.new_array([value] if value else find(this.tag))
+
+
+def usual_calendars(tag):
+    found = [name for names in entries_with(CALENDARS_OF_REGIONS, region_of_preferences(tag))
+             for name in names.split()]
+    found.insert(found[:1] in (["persian"], ["buddhist"]), "gregory")
+    return found
+
+
+def usual_hours(tag):
+    region = region_of_preferences(tag)
+    return [HOURS_OF_LANGUAGES.get(f"{tag.language}-{region}", "h12" if region in TWELVE_HOURS else "h23")]
+
+
+locale_list_method("getCalendars", "ca", usual_calendars)
+locale_list_method("getCollations", "co", lambda tag: sorted(
+    ["emoji", "eor", *COLLATIONS_OF_LANGUAGES.get(tag.language, "").split()]))
+locale_list_method("getHourCycles", "hc", usual_hours)
+locale_list_method("getNumberingSystems", "nu", lambda tag: [NUMBERS_OF_LANGUAGES.get(tag.language, "latn")])
+
+
+@functools.cache
+def zones_by_region():
+    """{region: names of time zones}, from the zone.tab of the system; empty where there is none."""
+    zones = {}
+    for folder in zoneinfo.TZPATH:
+        try:
+            with open(os.path.join(folder, "zone.tab"), encoding="utf-8") as file:
+                rows = [line.split("\t") for line in file if line[0] != "#"]
+        except OSError:
+            continue
+        for row in rows:
+            zones.setdefault(row[0], []).append(row[2].strip())
+        break
+    return zones
+
+
+@LOCALE.method("getTimeZones", 0)
+def locale_time_zones(realm, this, *_):
+    region = this.tag.region
+    return realm.new_array(sorted(zones_by_region().get(region, []))) if region else undefined
+
+
+@LOCALE.method("getTextInfo", 0)
+def locale_text_info(realm, this, *_):
+    script = this.tag.maximized()[1]
+    return realm.new_object({"direction": "rtl" if script in RIGHT_TO_LEFT else "ltr"})
+
+
+@LOCALE.method("getWeekInfo", 0)
+def locale_week_info(realm, this, *_):
+    region = region_of_preferences(this.tag)
+    first = this.tag.keywords.get("fw")
+    day = (WEEKDAYS.index(first) or 7) if first in WEEKDAYS else (entries_with(FIRST_DAYS, region) or [1])[0]
+    weekend = (entries_with(WEEKENDS, region) or [(6, 7)])[0]
+    return realm.new_object({"firstDay": day, "weekend": realm.new_array([*weekend])})
+
+
+LOCALE.methods(
+    maximize=lambda realm, this, *_: with_subtags(realm, this, this.tag.maximized()),
+    minimize=lambda realm, this, *_: with_subtags(realm, this, this.tag.minimized()),
+    toString=lambda realm, this, *_: str(this.tag))
 
 
 # -- Plural rules ------------------------------------------------------------------------
@@ -26543,8 +26782,7 @@ def token_parts(settings, tokens, local, offset, zone):
 
 
 def formatted_date(value, settings):
-    """What format() returns. As in browsers, narrow spaces are wide ones there: many programs split at
-    them."""
+    """What format() returns: with plain spaces for narrow ones, as in browsers; programs split at them."""
     return join_parts(format_date_parts(value, settings)).replace("\u202f", " ")
 
 
@@ -26802,6 +27040,152 @@ LIST_FORMAT.methods(
         parts_to_array(realm, list_parts(string_list(realm, items), this.settings)))
 
 
+# -- Intl.Segmenter ----------------------------------------------------------------------
+#
+# The rules of UAX #29 as patterns for our own matcher. There is no dictionary: an ideograph and a letter of
+# Hiragana are words of their own, and what Thai, Lao, Khmer or Burmese write without spaces is one word.
+
+def segment_patterns():
+    """{granularity: source of a pattern that matches one segment}, under the flag v."""
+    extend = r"\p{Gr_Ext}\p{EMod}"
+    prepend = (r"\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u0d4e\u{110bd}\u{110cd}\u{111c2}\u{111c3}"
+               r"\u{1193f}\u{11941}\u{11a3a}\u{11a84}-\u{11a89}\u{11d46}\u{11f02}")
+    marks = (rf"[[{extend}\u200d\p{{Mc}}\u0e33\u0eb3]--[\u102b\u102c\u1038\u1062-\u1064\u1067-\u106d\u1083"
+             r"\u1087-\u108c\u108f\u109a-\u109c\u1a61\u1a63\u1a64\uaa7b\uaa7d\u{11720}\u{11721}]]*")
+    control = rf"\p{{Cc}}\p{{Cs}}\p{{Zl}}\p{{Zp}}[\p{{Cf}}--[\u200d{extend}{prepend}]]"
+    syllables = "".join([chr(code) for code in range(0xAC00, 0xD7A4, 28)])
+    hangul = (rf"[\u1100-\u115f\ua960-\ua97c]*(?:(?:[{syllables}]|[\u1160-\u11a7\ud7b0-\ud7c6])"
+              r"[\u1160-\u11a7\ud7b0-\ud7c6]*|[\uac00-\ud7a3])[\u11a8-\u11ff\ud7cb-\ud7fb]*"
+              r"|[\u1100-\u115f\ua960-\ua97c]+|[\u11a8-\u11ff\ud7cb-\ud7fb]+")
+    consonant = (r"[\u0915-\u0939\u0958-\u095f\u0978-\u097f\u0995-\u09a8\u09aa-\u09b0\u09b2\u09b6-\u09b9"
+                 r"\u09dc\u09dd\u09df\u09f0\u09f1\u0a95-\u0aa8\u0aaa-\u0ab0\u0ab2\u0ab3\u0ab5-\u0ab9\u0af9"
+                 r"\u0b15-\u0b28\u0b2a-\u0b30\u0b32\u0b33\u0b35-\u0b39\u0b5c\u0b5d\u0b5f\u0b71"
+                 r"\u0c15-\u0c28\u0c2a-\u0c39\u0c58-\u0c5a\u0d15-\u0d3a]")
+    conjunct = rf"{consonant}(?:[\p{{Gr_Ext}}\u200d]*?[\u094d\u09cd\u0acd\u0b4d\u0c4d\u0d4d]" \
+               rf"[\p{{Gr_Ext}}\u200d]*{consonant})+"
+    emoji = rf"\p{{ExtPict}}(?:[{extend}]*\u200d\p{{ExtPict}})*"
+    grapheme = (rf"\r\n|[{control}]|[{prepend}]*(?:\p{{RI}}\p{{RI}}|{hangul}|{emoji}|{conjunct}|[^{control}])"
+                rf"{marks}|[{prepend}]+|[^]")
+    follow = rf"[[{extend}\p{{Mc}}\p{{Cf}}]--[\u200b]]*"
+    complex_scripts = r"[[\p{sc=Thai}\p{sc=Laoo}\p{sc=Khmr}\p{sc=Mymr}]&&[\p{L}\p{M}]]"
+    letter = rf"[[\p{{Alphabetic}}]--[\p{{Ideo}}\p{{sc=Hira}}\p{{sc=Kana}}{extend}\p{{Mc}}{complex_scripts}]]"
+    inside = rf"[:\u00b7\u0387\u05f4\u2027\ufe13\ufe55.\u2018\u2019\u2024\ufe52\uff07\uff0e']{follow}"
+    points = (r"[,;\u037e\u0589\u060c\u060d\u066c\u07f8\u2044\ufe10\ufe14.\u2018\u2019\u2024\ufe52\uff0e']"
+              + follow)
+    kana = r"[\p{sc=Kana}\u3031-\u3035\u309b\u309c\u30a0\u30fc\uff70]"
+    word = (rf"(?:{letter}{follow}(?:{inside}(?={letter}))?|\p{{Nd}}{follow}(?:{points}(?=\p{{Nd}}))?"
+            rf"|\p{{Pc}}{follow})+|(?:(?:{kana}|\p{{Pc}}){follow})+|{complex_scripts}+")
+    space = r"[ \u1680\u2000-\u2006\u2008-\u200a\u205f\u3000]"
+    words = (rf"\r\n|[\n\v\f\r\x85\u2028\u2029]|{word}|{space}+{follow}|\p{{RI}}{follow}\p{{RI}}{follow}"
+             rf"|\p{{ExtPict}}{follow}(?:(?<=\u200d)\p{{ExtPict}}{follow})*|[^]{follow}")
+    close, stop = r"[\p{Ps}\p{Pe}\p{Pi}\p{Pf}'\u0022]*[\p{Zs}\t]*", r"[.\u2024\ufe52\uff0e]"
+    end = r"[\n\r\x85\u2028\u2029]"
+    goes_on = rf"(?:[^\p{{L}}\p{{STerm}}\n\r\x85\u2028\u2029]*\p{{Ll}}|[,\-:;\u3001\p{{STerm}}])"
+    sentence = (rf"(?:[^\p{{STerm}}{stop}\n\r\x85\u2028\u2029]"
+                rf"|[\p{{STerm}}--{stop}](?={close}[,\-:;\u3001\p{{STerm}}])"
+                rf"|{stop}(?:(?=\p{{Nd}})|(?<=\p{{Lu}}{stop})(?=\p{{Lu}})|(?={close}{goes_on})))*"
+                rf"(?:[{stop}\p{{STerm}}]{close}(?:\r\n|{end})?|\r\n|{end})?")
+    return {"grapheme": grapheme, "word": words, "sentence": sentence}
+
+
+@functools.cache
+def segment_pattern(granularity):
+    return CompiledPattern(segment_patterns()[granularity], "v")
+
+
+#: What is decided without the long patterns.
+PLAIN_SEGMENTS = {
+    "grapheme": re.compile(r"[ -~](?=[ -~]|\Z)"), "sentence": re.compile("(?!)"),
+    "word": re.compile(r"[A-Za-z0-9]+(?=[ !?()\n]|\Z)| +(?=[!-~]|\Z)|[!?()](?=[ -~]|\Z)")}
+
+
+class SegmenterSettings(IntlSettings):
+    """The options of Intl.Segmenter."""
+
+    CHOICES = {"granularity": (("grapheme", "word", "sentence"), "grapheme")}
+    SHOWN = ("locale", "granularity")
+    coerce = staticmethod(object_options)
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        self.locale, _, _ = resolve_locale(locales)
+        self.choose(option, "granularity")
+
+
+SEGMENTER = intl_class("Segmenter", SegmenterSettings)
+
+
+class JSSegments(JSObject):
+    """What segment() returns. `ends` are the ends of the segments so far, the first one 0; `judged` and
+    `viewed` are those of a JSRegExp."""
+
+    __slots__, __init__ = object_attributes("granularity text; ends=[0] judged=None viewed=None")
+
+    def end_after(self, realm, index):
+        """The end of the segment that begins at an index."""
+        plain = PLAIN_SEGMENTS[self.granularity].match(self.text, index)
+        if plain:
+            return plain.end()
+        pattern = segment_pattern(self.granularity)
+        return pattern.find(realm, self, self.text, index, True).end()
+
+    def around(self, realm, index):
+        """(start, end) of the segment with the code unit at an index."""
+        while self.ends[-1] <= index:
+            self.ends.append(self.end_after(realm, self.ends[-1]))
+            if not len(self.ends) & 255:
+                realm.poll()
+        place = bisect.bisect_right(self.ends, index)
+        return self.ends[place - 1], self.ends[place]
+
+    def data(self, realm, start, end):
+        """CreateSegmentDataObject (18.7.1)."""
+        segment = self.text[start:end]
+        values = {"segment": segment, "index": start, "input": self.text}
+        if self.granularity == "word":
+            values["isWordLike"] = any(map(str.isalnum, python_text(segment)))
+        return realm.new_object(values)
+
+
+SEGMENTS = BuiltinClass("Segments", JSSegments, is_global=False)
+
+
+class JSSegmentIterator(JSObject):
+    __slots__, __init__ = object_attributes("segments; index=0")
+
+
+SEGMENT_ITERATOR = BuiltinClass("SegmentIterator", JSSegmentIterator, parent="IteratorPrototype",
+                                tag="Segmenter String Iterator", is_global=False)
+
+
+@SEGMENTER.method("segment", 1)
+def segmenter_segment(realm, this, text=undefined, *_):
+    return JSSegments(realm.SegmentsPrototype, this.settings.granularity, to_string(text))
+
+
+@SEGMENTS.method("containing", 1)
+def segments_containing(realm, this, index=undefined, *_):
+    index = to_integer_or_infinity(index)
+    if not 0 <= index < len(this.text):
+        return undefined
+    return this.data(realm, *this.around(realm, index))
+
+
+@SEGMENTS.method(SYM_ITERATOR, 0)
+def segments_iterator(realm, this, *_):
+    return JSSegmentIterator(realm.SegmentIteratorPrototype, this)
+
+
+@SEGMENT_ITERATOR.method("next", 0)
+def segment_iterator_next(realm, this, *_):
+    start, segments = this.index, this.segments
+    if start >= len(segments.text):
+        return realm.iter_result(undefined, True)
+    this.index = segments.end_after(realm, start)
+    return realm.iter_result(segments.data(realm, start, this.index), False)
+
+
 # -- Intl.RelativeTimeFormat -------------------------------------------------------------
 
 RELATIVE_UNITS = ("second", "minute", "hour", "day", "week", "month", "quarter", "year")
@@ -26984,13 +27368,7 @@ class InspectedShape:
     """How one object is shown: `base` before the `opening` bracket, `fill` giving its entries,
     and the `keys` of the properties that follow. `whole`: the base alone will do without keys."""
 
-    def __init__(self, opening="{", closing="}", base="", fill=None, whole=False):
-        self.opening = opening
-        self.closing = closing
-        self.base = base
-        self.fill = fill
-        self.whole = whole
-        self.keys = []
+    __init__ = constructor("opening='{' closing='}' base='' fill=None whole=False; keys=[]")
 
 
 class Inspector:
@@ -27494,8 +27872,7 @@ _FORMAT = re.compile("%[sdifjoOc%]")
 
 
 def format_log(realm, values):
-    """The text of console.log(...values): printf-style directives in a first string, the rest
-    separated by spaces."""
+    """The text of console.log(...values): printf-style directives in the first, the rest with spaces."""
     values, parts = collections.deque(values), []
     if len(values) > 1 and type(values[0]) is str:
         template = values.popleft()
@@ -27666,10 +28043,7 @@ GLOBAL_NAMES["console"] = "Console"
 class ConsoleState:
     """What a realm's console remembers."""
 
-    def __init__(self):
-        self.groups = 0
-        self.counts = {}
-        self.started = {}
+    __init__ = constructor("; groups=0 counts={} started={}")
 
 
 def console_state(realm):
@@ -27891,13 +28265,8 @@ class URLRecord:
     """A URL record (4.1). `path` is a list of segments, or a str where the path is opaque; `host`
     is serialised text, or None; `port`, `query` and `fragment` are None when absent."""
 
-    __slots__ = ("scheme", "username", "password", "host", "port", "path", "query", "fragment")
-
-    def __init__(self, scheme):
-        self.scheme = scheme
-        self.username = self.password = ""
-        self.host = self.port = self.query = self.fragment = None
-        self.path = []
+    __slots__, __init__ = attributes(
+        "scheme; username='' password='' host=None port=None query=None fragment=None path=[]")
 
     @property
     def special(self):
@@ -28215,13 +28584,8 @@ WEB_GETTER_ATTRS = ENUMERABLE | CONFIGURABLE
 class JSURL(JSObject):
     """A URL object: its record, and its URLSearchParams once somebody asked for them."""
 
-    __slots__ = ("record", "params")
+    __slots__, __init__ = object_attributes("record; params=None")
     class_name = "URL"
-
-    def __init__(self, proto, record):
-        JSObject.__init__(self, proto)
-        self.record = record
-        self.params = None
 
     def query_changed(self):
         """Brings the searchParams in line with the record."""
@@ -28245,10 +28609,8 @@ def url_attribute(name, read, write=None):
         return utf16(read(this.record))
 
     def setter(realm, this, value=undefined, *_):
-        try:
+        with contextlib.suppress(InvalidURL):
             write(this.record, web_text(value))
-        except InvalidURL:
-            pass
         if name == "search":
             this.query_changed()
         return undefined
@@ -28478,13 +28840,8 @@ def encode_urlencoded(text):
 class JSURLSearchParams(JSObject):
     """`pairs` is a list of [name, value]; `url` the JSURL they belong to, or None."""
 
-    __slots__ = ("pairs", "url")
+    __slots__, __init__ = object_attributes("pairs url=None")
     class_name = "URLSearchParams"
-
-    def __init__(self, proto, pairs, url=None):
-        JSObject.__init__(self, proto)
-        self.pairs = pairs
-        self.url = url
 
     def text(self):
         return "&".join([f"{encode_urlencoded(name)}={encode_urlencoded(value)}"
@@ -28646,14 +29003,8 @@ def pairs_from_sequence(realm, sequence):
 class JSURLSearchParamsIterator(JSObject):
     """An iterator over `source`, live; `kind` is "keys", "values" or "entries"."""
 
-    __slots__ = ("source", "kind", "position")
+    __slots__, __init__ = object_attributes("source kind; position=0")
     class_name = "URLSearchParams Iterator"
-
-    def __init__(self, proto, source, kind):
-        JSObject.__init__(self, proto)
-        self.source = source
-        self.kind = kind
-        self.position = 0
 
 
 URL_SEARCH_PARAMS_ITERATOR = BuiltinClass(
@@ -28772,8 +29123,7 @@ def text_encoder_construct(realm, new_target, *_):
 
 
 class JSTextDecoder(JSObject):
-    """`decoder` is the codec's state in the middle of a stream, else None; `started` says whether
-    the byte order mark has been passed."""
+    """`decoder`: the codec's state within a stream, or None; `started`: the byte order mark was passed."""
 
     __slots__ = ("encoding", "fatal", "ignore_bom", "decoder", "started")
     class_name = "TextDecoder"
@@ -29236,8 +29586,7 @@ _METHOD_NAME = re.compile(r"(?:\.|\[[\"'])([\w$]+)(?:[\"']\])?$")
 
 
 def meant_method(realm, this, text):
-    """`. Did you mean X?` when `this` has a method whose name is almost the one in `text`, else "".
-    Runs no script."""
+    """`. Did you mean X?` for a method of `this` with nearly the name in `text`, else ""."""
     name = _METHOD_NAME.search(text)
     if name is None or realm is None or this is undefined or this is null:
         return ""
@@ -29251,8 +29600,7 @@ def meant_method(realm, this, text):
 
 
 def method_names(obj):
-    """Names of the functions that an object has or inherits, as far as they can be seen without running
-    script code."""
+    """Names of an object's functions, own and inherited, as far as no script has to run."""
     names = {}
     while obj is not None and not isinstance(obj, JSProxyBase):
         if len(obj.props) <= MAX_MEANT_NAMES:
@@ -29455,11 +29803,7 @@ def run_static(klass, code):
 class ListDestructuring:
     """An array pattern over an array or string whose iteration is untouched."""
 
-    __slots__ = ("values", "new_array")
-
-    def __init__(self, values, new_array):
-        self.values = values
-        self.new_array = new_array
+    __slots__, __init__ = attributes("values new_array")
 
     def step(self):
         return next(self.values, undefined)
@@ -29472,11 +29816,6 @@ class ListDestructuring:
 
 
 # -- Helpers of generated code: one realm ------------------------------------------------
-
-#: What tells the functions of Math that have helpers from any others.
-MATH_INFOS = frozenset(entry[3] for entry in MATH.entries if entry[0] == "method" and entry[1] in (
-    "abs", "floor", "max", "min", "sqrt"))
-
 
 @runtime_helper
 def caught(realm):
@@ -29581,6 +29920,31 @@ def calling_helpers(realm, helpers):
     return method, element_method
 
 
+def literal_helpers(realm, helpers):
+    """Objects and arrays: what JSObject() and JSArray() do, without the call of their __init__."""
+    object_proto, array_proto, allocate = realm.ObjectPrototype, realm.ArrayPrototype, object.__new__
+
+    def object_of(props):
+        """The value of an object literal; takes the dict over."""
+        this = allocate(JSObject)
+        this.proto = object_proto
+        this.props = props
+        this.attrs = None
+        return this
+
+    def array_of(items):
+        """The value of an array literal; takes the list over."""
+        this = allocate(JSArray)
+        this.proto = array_proto
+        this.props = {}
+        this.attrs = None
+        this.items = items
+        return this
+
+    realm.new_array = array_of
+    return object_of, array_of
+
+
 def constructing_helpers(realm, helpers):
     """Instances of functions and classes."""
     object_proto, allocate = realm.ObjectPrototype, object.__new__
@@ -29603,7 +29967,6 @@ def constructing_helpers(realm, helpers):
         proto = callee.props.get("prototype")
         if proto is None:
             proto = callee.get("prototype")
-        # What JSObject() does, without the call of its __init__.
         this = allocate(JSObject)
         this.proto = proto if isinstance(proto, JSObject) else object_proto
         this.props = {}
@@ -29613,9 +29976,12 @@ def constructing_helpers(realm, helpers):
 
     def new_instance(new_target, klass):
         """OrdinaryCreateFromConstructor for a base class, with its fields."""
-        proto = new_target.props.get("prototype")
-        if not isinstance(proto, JSObject):
-            proto = prototype_for(new_target, realm.object_prototype)
+        if new_target is klass:         # no script can change this property
+            proto = klass.props["prototype"]
+        else:
+            proto = new_target.props.get("prototype")
+            if not isinstance(proto, JSObject):
+                proto = prototype_for(new_target, realm.object_prototype)
         this = allocate(JSObject)
         this.proto = proto
         this.props = {}
@@ -29725,6 +30091,7 @@ protector("set_methods_untouched", SetPrototype=("add", "has"))
 protector("map_size_untouched", MapPrototype=("size",))
 protector("set_size_untouched", SetPrototype=("size",))
 protector("char_code_at_untouched", StringPrototype=("charCodeAt",))
+protector("plain_math", Math=("abs", "floor", "max", "min", "sqrt"))
 
 
 def shortcuts(realm, helpers):
@@ -29810,55 +30177,45 @@ def shortcuts_of_collections(realm, helpers):
 def shortcuts_of_math(realm, helpers):
     """Functions of Math that are called often."""
     method, square_root, round_down = helpers["method"], math.sqrt, math.floor
-    #: Functions of Math in this realm that nobody has replaced, by name.
-    known = {}
 
-    def knows(obj, key):
-        """Whether obj[key] is the function of that name that Math was made with."""
-        function = obj.props.get(key) if type(obj) is JSObject else None
-        if type(function) is JSFunction and function.info in MATH_INFOS:
-            known[key] = function
+    def is_plain(obj):
+        """Whether a value is Math with the functions it was made with; generated code looks for it then."""
+        if obj is helpers["plain_math"]:
             return True
-        return False
+        if not realm.plain_math or obj is not realm.__dict__.get("Math"):
+            return False
+        helpers["plain_math"] = obj
+        return True
 
     def quick_abs(obj, text, value):
         """Math.abs(value)"""
-        if (type(value) is int or type(value) is float) and type(obj) is JSObject and "abs" in obj.props \
-                and (obj.props["abs"] is known.get("abs") or knows(obj, "abs")):
+        if (type(value) is int or type(value) is float) and is_plain(obj):
             return abs(value)
         return method(obj, "abs", text)(obj, value)
 
     def quick_floor(obj, text, value):
         """Math.floor(value)"""
-        if type(value) is float and type(obj) is JSObject and "floor" in obj.props \
-                and -2147483648.0 < value < 2147483648.0 \
-                and (obj.props["floor"] is known.get("floor") or knows(obj, "floor")):
+        if type(value) is float and -9e15 < value < 9e15 and is_plain(obj):
             return round_down(value) or (0 if value else value)
         return method(obj, "floor", text)(obj, value)
 
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) \
-                and type(obj) is JSObject and "max" in obj.props \
-                and (obj.props["max"] is known.get("max") or knows(obj, "max")):
+                and (x > y or x < y) and is_plain(obj):
             return x if x > y else y
         return method(obj, "max", text)(obj, x, y)
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) \
-                and type(obj) is JSObject and "min" in obj.props \
-                and (obj.props["min"] is known.get("min") or knows(obj, "min")):
+                and (x > y or x < y) and is_plain(obj):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
     def quick_sqrt(obj, text, value):
         """Math.sqrt(value)"""
-        if (type(value) is float or type(value) is int) and value >= 0 and type(obj) is JSObject \
-                and "sqrt" in obj.props \
-                and (obj.props["sqrt"] is known.get("sqrt") or knows(obj, "sqrt")):
+        if (type(value) is float or type(value) is int) and value >= 0 and is_plain(obj):
             return square_root(value)
         return method(obj, "sqrt", text)(obj, value)
 
@@ -29921,11 +30278,11 @@ def iteration_helpers(realm, helpers):
 
 def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
-    runtime = dict(RUNTIME, ObjectPrototype=realm.ObjectPrototype, ArrayPrototype=realm.ArrayPrototype,
+    runtime = dict(RUNTIME, ArrayPrototype=realm.ArrayPrototype,
                    array_iteration_untouched=realm.array_iteration_untouched,
-                   push_untouched=realm.push_untouched)
+                   push_untouched=realm.push_untouched, plain_math=None)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
-    for make in (reading_helpers, calling_helpers, constructing_helpers, storing_helpers,
+    for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
                  shortcuts_of_math, shortcuts_of_collections, iteration_helpers):
         runtime.update((function.__name__, function) for function in make(realm, runtime))
@@ -30197,8 +30554,7 @@ class JSArguments(JSObject):
 
 
 class JSMappedArguments(JSArguments):
-    """An arguments object (10.4.4) whose elements are the parameters: `cells` has the Cell of each key
-    that still is one."""
+    """An arguments object (10.4.4) that follows the parameters: `cells` has the Cells of their keys."""
 
     __slots__ = ()
     exotic = True
@@ -30249,8 +30605,7 @@ def map_arguments(obj, *cells):
 
 @runtime_helper
 def make_arguments(realm, args, strict, callee=None):
-    """CreateUnmappedArgumentsObject (10.4.4.6), or of a sloppy function with its `callee` where it is
-    given."""
+    """CreateUnmappedArgumentsObject (10.4.4.6); with `callee` the one of a sloppy function."""
     obj = JSArguments(realm.ObjectPrototype, {str(i): value for i, value in enumerate(args)})
     obj.put("length", len(args), HIDDEN_ATTRS)
     obj.put(SYM_ITERATOR, realm.ArrayPrototype.get("values"), HIDDEN_ATTRS)
@@ -30329,8 +30684,7 @@ def default_constructor(realm, klass, derived):
 
 @runtime_helper
 def import_module(realm, specifier, referrer, options=undefined):
-    """import(…) (13.3.10): a promise of the module's namespace object. The module runs in a job of its
-    own."""
+    """import(…) (13.3.10): a promise of the module's namespace. The module runs in a job of its own."""
     promise = new_promise(realm)
 
     def evaluate(module):
@@ -30765,8 +31119,7 @@ class Module:
         self.state = "linked"
 
     def waiting_parents(self, found):
-        """GatherAvailableAncestors (16.2.1.5.3.3): adds to `found` the modules that only waited for this
-        one."""
+        """GatherAvailableAncestors (16.2.1.5.3.3): adds to `found` modules that only waited for this one."""
         for module in self.parents:
             if module not in found and module.root.failure is None:
                 module.pending -= 1
@@ -30809,8 +31162,7 @@ class ModuleMap:
         return self.linked(lambda fresh: self.parse(name, source, fresh))
 
     def linked(self, work):
-        """work(fresh), which loads a graph of modules and lists them; all of them are linked, or none
-        stays."""
+        """work(fresh), which loads a graph of modules; all of them get linked, or none stays."""
         fresh = []
         try:
             module = work(fresh)
@@ -30879,8 +31231,7 @@ class ModuleMap:
         return module.promise
 
     def evaluate_inner(self, module, stack, index):
-        """InnerModuleEvaluation (16.2.1.5.3.1); returns the next index. A cycle is on `stack` until its root
-        is through."""
+        """InnerModuleEvaluation (16.2.1.5.3.1); returns the next index. `stack` holds open cycles."""
         if module.state in ("waiting", "done"):
             if module.failure is not None:
                 raise JSError(module.failure[0])
@@ -30985,8 +31336,7 @@ _MODULE_WORDS = re.compile(r"\b(?:import|export)\b")
 
 
 def is_module(source):
-    """Whether a source text is a module: no script, but it has an import or export declaration, or
-    import.meta."""
+    """Whether a source is no script but a module: has import or export declarations or import.meta."""
     if not _MODULE_WORDS.search(source):
         return False
     try:
@@ -31235,11 +31585,8 @@ class CollectorPauses:
     #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
     LONG, NOTICED = 0.1, 0.02
 
-    def __init__(self):
-        self.began = self.took = 0.0
-        self.has_kept = self.is_stale = self.found_little = False
-        #: Where garbage of others begins in gc.garbage, while ours is put behind it; otherwise None.
-        self.finds_from = None
+    #: `finds_from` is where ours begins in gc.garbage, while garbage is only found; otherwise None.
+    __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False finds_from=None")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
@@ -31394,8 +31741,7 @@ class Watchdog:
             self.ended[realm] = self.ended.get(realm, 0.0) + time.monotonic() - watch.since
 
     def run(self):
-        """Looks at the entries every MEMORY_CHECK_SECONDS; sleeps when there have been none for a
-        while, so that short entries need not wake it."""
+        """Looks at the entries every MEMORY_CHECK_SECONDS; sleeps when there are none for a while."""
         idle, due = 0, time.monotonic()
         with self.condition:
             while True:
@@ -31505,8 +31851,7 @@ class Watchdog:
         self.stopping_until = now + STOPPING_SECONDS
 
     def collect(self):
-        """Collects garbage and gives what is free back to the system; the bytes by which the process
-        shrank."""
+        """Collects garbage and gives free memory back; returns by how many bytes the process shrank."""
         before = memory_used()
         COLLECTOR_PAUSES.collect_all()
         return before - self.trimmed()
@@ -31773,8 +32118,7 @@ class StackHeadroom:
             self.settle()
 
     def settle(self):
-        """Takes the room back when nobody uses it; at the very end of the stack that has to wait until
-        the script is left."""
+        """Takes the room back when nobody uses it, at the end of the stack as soon as the script is left."""
         if self.raised and not self.users:
             try:
                 sys.setrecursionlimit(self.limit)
@@ -31853,8 +32197,7 @@ def start_script_thread(function, *arguments, name=None):
 
 
 def on_script_thread(function, *arguments, on_interrupt=None):
-    """Runs a function on such a thread, waits, and returns or raises what it did. With on_interrupt,
-    Ctrl-C calls that and goes on waiting."""
+    """Runs a function on such a thread and returns or raises what it did. Ctrl-C calls on_interrupt."""
     outcome = []
     done = threading.Event()            # Thread.join does not survive a KeyboardInterrupt
 
@@ -31880,8 +32223,7 @@ def on_script_thread(function, *arguments, on_interrupt=None):
 
 
 def needs_deep_stack(method):
-    """Lets a method run on a thread for scripts when its caller's is not one and such a thread is
-    required."""
+    """Lets a method run on a thread for scripts if its caller's is not one and that is required."""
     @functools.wraps(method)
     def on_deep_stack(*arguments, **named):
         if not ScriptThread.required or isinstance(threading.current_thread(), ScriptThread):
@@ -31908,11 +32250,7 @@ class Outcome:
     """Something that is not over yet: `done` says when it is, and then the listeners are called, each
     once, by the thread that ends it or, later, by the one that adds the listener."""
 
-    __slots__ = ("done", "_listeners")
-
-    def __init__(self):
-        self.done = False
-        self._listeners = None
+    __slots__, __init__ = attributes("; done=False _listeners=None")
 
     def then(self, listener):
         """Adds a listener; one thread at a time may do so."""
@@ -32111,12 +32449,8 @@ class RealmBase:
         return JSObject(self.ObjectPrototype, props)
 
     def lazy_object(self, props, makers, subject=None):
-        """An object of which the properties that are LATER in the new dict `props` are
-        makers[key](realm, subject) when they are read."""
+        """An object whose LATER properties in the dict `props` are made by makers[key](realm, subject)."""
         return JSLazyObject(self.ObjectPrototype, props, (makers, self, subject))
-
-    def new_array(self, items):
-        return JSArray(self.ArrayPrototype, items)
 
     def bind(self, impl, info):
         """A function object around impl(realm, this, *args)."""
@@ -32194,8 +32528,7 @@ class RealmBase:
     # -- entering ----
 
     def interrupt_run(self, reason):
-        """Called by the watchdog: the entry that is running shall end, for want of "time" or "memory", or
-        (None) let others run for a moment."""
+        """Ends the running entry for want of "time" or "memory", or (None) lets others run for a moment."""
         if reason is not None:
             self.stop_reason = reason
             self.interruption = Interrupted()
@@ -32220,8 +32553,7 @@ class RealmBase:
 
     @needs_deep_stack
     def enter(self, work, timeout=None):
-        """Runs work() under the lock and the deadline and then the microtasks; returns its result.
-        Raises JSError or ScriptTimeout."""
+        """Runs work() under lock and deadline, then microtasks; raises JSError or ScriptTimeout."""
         seconds = timeout if timeout is not None else self.timeout
         if not self.lock.acquire(False) and not self.take_lock():
             return self.enter_lent(work)
@@ -32349,8 +32681,7 @@ class RealmBase:
         self.jobs.append(job)
 
     def run_jobs(self, at_end=True):
-        """Runs microtasks until none is left (9.5), then, at the end of an entry, reports rejections nobody
-        handled."""
+        """Runs microtasks until none is left (9.5); at the end of an entry reports unhandled rejections."""
         jobs = self.jobs
         while True:
             while jobs:
@@ -32533,8 +32864,7 @@ class Realm(RealmBase):
 
     @staticmethod
     def with_room_to_parse(work):
-        """work(), which parses; where a script's calls have used up the stack, it is their depth and not
-        the text that is at fault."""
+        """work(), which parses; a stack that was used up before is reported as the depth of calls."""
         try:
             with HEADROOM:
                 return work()
@@ -32557,8 +32887,7 @@ class Realm(RealmBase):
         return function
 
     def call(self, function, *args):
-        """Calls a function, given as such or by its global name, like run() with no time limit of
-        its own."""
+        """Calls a function, given as such or by its global name, like run() without a time limit."""
         if type(function) is str:
             value = self.lookup(function)
             if value is None:
@@ -32592,8 +32921,7 @@ class Realm(RealmBase):
         return awaited(self.begin(start, timeout, convert))
 
     def begin(self, start, timeout, convert):
-        """Runs start() as an entry; its result through `convert`, or a Pending for a promise that is not
-        settled yet."""
+        """Runs start() as an entry; its result through `convert`, or a Pending for an unsettled promise."""
         started = self.clock.elapsed()
 
         def work():
@@ -32616,8 +32944,7 @@ class Realm(RealmBase):
             raise unsettled_error(seconds)
 
     def lookup(self, name):
-        """The function value of a global function, or of a top-level variable of the script or module
-        that holds one, or None."""
+        """The function that a global or a top-level variable of script or module holds, or None."""
         held = self.lock.acquire(False) or self.take_lock()
         try:
             value = self.globals.get(global_name(name))
@@ -32658,8 +32985,7 @@ class Realm(RealmBase):
         return self.host_value(function, name, True)
 
     def host_function(self, function, name, raw):
-        """fn(this, *args) around a Python function: whatever the arguments are, scripts see no error of
-        Python's."""
+        """fn(this, *args) around a Python function: takes any arguments, shows no error of Python's."""
         least, most = argument_range(function)
 
         def host_call(this, *args):
@@ -32679,8 +33005,7 @@ class Realm(RealmBase):
         return host_call
 
     def is_expected(self, error):
-        """Is this an exception that scripts may see as it is: one of theirs, or one that the engine turns
-        into a JavaScript error?"""
+        """Whether scripts may see this exception as it is: theirs, or one that becomes a JavaScript error."""
         if isinstance(error, (NameError, AttributeError)):
             trace = error.__traceback__
             while trace.tb_next is not None:
@@ -32780,8 +33105,7 @@ class Realm(RealmBase):
         return [*map(obj.get, keys)]
 
     def peek(self, value, key, hidden=undefined):
-        """A property's value without running a script: `hidden` for a getter, undefined of what is no
-        object."""
+        """A property's value without running a script; `hidden` for a getter, undefined if there is none."""
         return peek(value, utf16(key), hidden) if isinstance(value, JSObject) else undefined
 
     def keys(self, obj):
@@ -33151,8 +33475,7 @@ class ForegroundRealm(Realm):
                         raise ScriptTimeout("waits for a promise that nothing is left to settle")
 
     def run_awaiting(self, compiled, convert):
-        """Runs a script compiled with may_await to the end of its awaits; its completion value, through
-        convert."""
+        """Runs a script compiled with may_await to its end; the completion value through convert."""
         def start():
             if self.stopped:
                 raise ScriptTimeout("interrupted")
@@ -33467,8 +33790,7 @@ _JS_PARAMETERS = ("this", "arguments")
 
 
 def add_js_parameters(tree):
-    """Gives the functions of a module that mention `this` or `arguments`, but nobody passes it to them, both
-    as their last parameters."""
+    """Gives functions that mention `this` or `arguments` both as their last parameters."""
     for function in ast.walk(tree):
         if isinstance(function, ast.FunctionDef):
             known = assigned_names(function.body) | {arg.arg for arg in function.args.args}
@@ -33494,8 +33816,7 @@ def with_js_parameters(function):
 
 @functools.cache
 def js_twin_maker(names):
-    """A function that makes twins of functions with these parameters, which leave out `this` and
-    `arguments`."""
+    """A function that makes twins of functions with these parameters, without `this` and `arguments`."""
     own = ", ".join(names)
     return eval(f"lambda function: lambda {', '.join((*names, *_JS_PARAMETERS))}: function({own})", {})
 
@@ -33648,8 +33969,7 @@ class Js2PyCopy:
         return "while 1:\n" + self.nodes.indent(body + test)
 
     def translate(self, source):
-        """(Python text, words): what js2py's translator makes of a script, and what its words stand for.
-        Raises JSSyntaxError."""
+        """(Python text, words) that js2py's translator makes of a script; raises JSSyntaxError."""
         program = es5_program(source)
         label_continues(program)
         words = {}
@@ -33746,8 +34066,7 @@ _ES5_LOOPS = (ForStatement, ForInStatement, WhileStatement, DoWhileStatement)
 
 
 def label_continues(program):
-    """Gives each `continue` within a switch a label, and its loop too: js2py makes a loop of the switch,
-    and would go on with that."""
+    """Gives each `continue` within a switch, which js2py makes a loop, the label of its loop."""
     work = [(program, None, False)]
     while work:
         node, loop, in_switch = work.pop()
@@ -33810,8 +34129,7 @@ def estree(node, words, outside):
 
 
 def unburdened(labelled):
-    """A labelled statement that js2py can translate: not a `for` that begins with two variables. Those then
-    stand before it."""
+    """A labelled statement for js2py: variables that begin its `for` stand before it."""
     loop = labelled.body
     if not (isinstance(loop, ForStatement) and isinstance(loop.init, VariableDeclaration)):
         return labelled
@@ -34222,8 +34540,7 @@ def js2py_keys(base):
 
 
 def js2py_remainder(base):
-    """PyJs.__mod__(). js2py's own changes the value of numbers that it keeps for all: after -5 % 3,
-    the number 1 is -2."""
+    """PyJs.__mod__(). js2py's own changes numbers that are shared: after -5 % 3, the number 1 is -2."""
     def __mod__(self, other):
         value, divisor = self.to_number().value, other.to_number().value
         if math.isinf(value) or not divisor:
@@ -34233,8 +34550,7 @@ def js2py_remainder(base):
 
 
 def replace_js2py(owner, name, function):
-    """Gives a method of js2py another Python function, called with its declared parameters, `this` and
-    the arguments object."""
+    """Gives a js2py method another Python function: (declared parameters, `this`, arguments)."""
     owner.own[name]["value"].code = function
 
 
@@ -34548,8 +34864,7 @@ class Js2PyRealm:
     call = Realm.call
 
     def poll(self):
-        """Raises Interrupted in the thread that runs the script, when that shall end. Others may make
-        values meanwhile."""
+        """Raises Interrupted in a script's thread when that must end. Others may make values meanwhile."""
         if self.interrupt and threading.get_ident() == self.thread:
             Realm.poll(self)
 
@@ -35037,8 +35352,7 @@ ENGINES = {"builtin": Realm, "js2py": Js2PyRealm}
 
 
 def check_engine(name):
-    """The class of an engine. Raises ValueError for a name that is none, EngineUnavailable where the
-    engine is not installed or does not work."""
+    """The class of an engine; ValueError for an unknown name, EngineUnavailable if it does not work."""
     if name not in ENGINES:
         raise ValueError(f"there is no engine {name!r}; the engines are {', '.join(ENGINES)}")
     if name == "js2py":
@@ -35190,13 +35504,7 @@ class Delivery:
     `dropped`. `waiting` counts those of the queued that still have earlier messages to read.
     `sequence` is the message's number in its stream, 0 when there is none."""
 
-    __slots__ = ("matched", "dropped", "waiting", "sequence")
-
-    def __init__(self, matched=0, dropped=0, waiting=0, sequence=0):
-        self.matched = matched
-        self.dropped = dropped
-        self.waiting = waiting
-        self.sequence = sequence
+    __slots__, __init__ = attributes("matched=0 dropped=0 waiting=0 sequence=0")
 
     queued = delivered = property(lambda self: self.matched - self.dropped)
     failed = property(lambda self: self.dropped)
@@ -35264,8 +35572,7 @@ class Connection:
         return True
 
     def why_not(self, filter):
-        """Why a filter does not choose this connection, pair by pair, or "" when it does:
-        "room is `general`, filter wants `ops`"."""
+        """Why a filter does not choose this connection, or "": "room is `general`, filter wants `ops`"."""
         reasons = []
         for key, wanted in filter.items():
             if self.matches({key: wanted}):
@@ -35297,12 +35604,7 @@ class Expected:
     """What is sent on a stream while an onConnect handler decides about a client: `messages`, the newest up
     to MAX_HISTORY_BYTES, and whether they are `complete`."""
 
-    __slots__ = ("messages", "bytes", "complete")
-
-    def __init__(self):
-        self.messages = collections.deque()
-        self.bytes = 0
-        self.complete = True
+    __slots__, __init__ = attributes("; messages=collections.deque() bytes=0 complete=True")
 
     def add(self, message):
         self.messages.append(message)
@@ -35380,8 +35682,7 @@ class Stream:
         return delivery
 
     def _take_in(self, message, filter):
-        """Finds and counts those a message is for, and leaves it to the broadcaster. Returns the Delivery,
-        and whether much is waiting there."""
+        """Gives a message to the broadcaster; returns the Delivery, and whether much is waiting there."""
         with self.lock:
             self.sequence = message.sequence
             self._count_one()
@@ -35777,8 +36078,7 @@ class DeliveryRun:
         return batch
 
     def _next_lap(self):
-        """The hand came round: what everyone had when it started is not needed any more, and
-        connections that went are taken out."""
+        """A new lap: what everyone had when the last one began is dropped, and connections that went."""
         self.hand = 0
         if self.left and self.shared and self.shared[0].sequence <= self.lap_end:
             self.shared = [message for message in self.shared if message.sequence > self.lap_end]
@@ -35853,8 +36153,7 @@ class StreamRegistry:
         return self.streams.get(path)
 
     def create(self, path, history=DEFAULT_HISTORY_MESSAGES, lasting=True):
-        """A stream that nobody can find until it is added. One that is not lasting has nothing to do with
-        what others sent on the same path."""
+        """A stream that nobody can find until it is added; one that is not lasting has no past."""
         stream = self.kind(path, self.broadcaster, history)
         if lasting and self.keeper is not None:
             self.keeper(stream)
@@ -35880,10 +36179,8 @@ def set_user_timeout(sock):
     """Asks the kernel to give up a connection whose other end does not acknowledge, if it can."""
     option = getattr(socket, "TCP_USER_TIMEOUT", None)
     if option is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        try:
+        with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, option, STALLED_SECONDS * 1000)
-        except OSError:
-            pass
 
 
 def gathered(outbox):
@@ -36141,8 +36438,7 @@ class Broadcaster:
         self._post(self._end_stream, stream)
 
     def flush(self):
-        """Returns when what was sent so far is in the sockets, or in the outboxes of clients that do not
-        read."""
+        """Returns when what was sent so far is in sockets, or in outboxes of clients that do not read."""
         busy = True
         while busy and self._thread is not None and self._thread.is_alive():
             for _ in range(2):          # the second is seen after all the work of the first turn
@@ -36222,10 +36518,8 @@ class Broadcaster:
             self.report("error", text)
 
     def _rest(self):
-        try:
+        with contextlib.suppress(OSError):
             self._pulse.recv(4096)
-        except OSError:
-            pass
         self._woken = False
 
     def _work(self):
@@ -36420,14 +36714,10 @@ class Broadcaster:
             self.count_of[connection.address] -= 1
             if not self.count_of[connection.address]:
                 del self.count_of[connection.address]
-        try:
+        with contextlib.suppress(KeyError, ValueError, OSError):
             self.selector.unregister(connection.sock)
-        except (KeyError, ValueError, OSError):
-            pass
-        try:
+        with contextlib.suppress(OSError):
             connection.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
         connection.sock.close()
         if stream.on_close is not None:
             stream.on_close(connection)
@@ -36919,8 +37209,7 @@ class GqlVariable(GraphQLNode, fields="name"):
 
 
 class GqlScalar(GraphQLNode, fields="kind value"):
-    """A literal; `kind` is Int, Float, String, BlockString, Boolean, Null or Enum; `value` its text or
-    value."""
+    """A literal; `kind`: Int, Float, String, BlockString, Boolean, Null or Enum; `value`: text or value."""
 
 
 class GqlList(GraphQLNode, fields="items"):
@@ -37489,20 +37778,13 @@ class GraphQLInput:
 class GraphQLEnumValue:
     """One value of an enum type."""
 
-    __slots__ = ("name", "description", "deprecated")
-
-    def __init__(self, name, description=None, deprecated=None):
-        self.name, self.description, self.deprecated = name, description, deprecated
+    __slots__, __init__ = attributes("name description=None deprecated=None")
 
 
 class GraphQLDirective:
     """A directive definition; `locations` is a list of names."""
 
-    __slots__ = ("name", "description", "arguments", "repeatable", "locations", "builtin")
-
-    def __init__(self, name, description, arguments, repeatable, locations, builtin=False):
-        self.name, self.description, self.arguments = name, description, arguments
-        self.repeatable, self.locations, self.builtin = repeatable, locations, builtin
+    __slots__, __init__ = attributes("name description arguments repeatable locations builtin=False")
 
 
 # -- GraphQL scalars ---------------------------------------------------------------------
@@ -38579,8 +38861,7 @@ class GraphQLSchema:
                 check(item, registration)
 
     def _check_input_cycles(self, types):
-        """An input type that needs itself through non-null fields can never be given (spec 3.10). No other
-        types than these refer to these."""
+        """An input type that needs itself through non-null fields can never be given (spec 3.10)."""
         state = {}
 
         def visit(type_, trail):
@@ -38944,10 +39225,8 @@ class GraphQLValidator:
 
     def validate(self):
         """Returns the list of errors; empty when the document is valid."""
-        try:
+        with contextlib.suppress(_ValidationAborted):
             self.visit_document()
-        except _ValidationAborted:
-            pass
         return self.errors
 
     def report(self, message, *offsets):
@@ -39319,8 +39598,7 @@ class GraphQLValidator:
         self.visit_selections(node.selections, type_, node)
 
     def introspects_too_deep(self, selections, lists, visited):
-        """Whether lists of types nest too deep; `visited` maps fragments to the deepest level they were seen
-        at."""
+        """Whether lists of types nest too deep; `visited`: fragment -> deepest level it was seen at."""
         for node in selections:
             depth, inner = lists, None
             if isinstance(node, GqlSpread):
@@ -39411,10 +39689,7 @@ class _FieldMap:
     `fields` maps a response name to a list of (parent type, node, field definition).
     """
 
-    __slots__ = ("fields", "spreads")
-
-    def __init__(self):
-        self.fields, self.spreads = {}, []
+    __slots__, __init__ = attributes("; fields={} spreads=[]")
 
 
 class _OverlapFinder:
@@ -39628,21 +39903,15 @@ def _path_list(path, key):
 
 
 class _ResultTooLarge(BaseException):
-    """A result has more values or text than the limits allow: on its way through the handlers of errors to
-    the one that answers."""
+    """A result has more values or text than the limits allow; passes all handlers of errors."""
 
 
 class _OperationRun:
     """One execution: what completion functions share. `errors` holds GraphQLErrors in the order they
     occurred, `left` is how many values more the result may have."""
 
-    __slots__ = ("schema", "source", "operation", "variables", "context", "errors", "absent", "left")
-
-    def __init__(self, schema, source, operation, variables, context, absent):
-        self.schema, self.source, self.operation = schema, source, operation
-        self.variables, self.context, self.absent = variables, context, absent
-        self.errors = []
-        self.left = MAX_GRAPHQL_VALUES
+    __slots__, __init__ = attributes(
+        "schema source operation variables context absent; errors=[] left=MAX_GRAPHQL_VALUES")
 
     def located(self, error, plan, path, key):
         """The error with the place where it happened, as LocatedError of graphql-js."""
@@ -39662,8 +39931,7 @@ class _OperationRun:
         return GraphQLError(message, offsets, source, _path_list(path, key), original, extensions)
 
     def failed(self, error, plan, path, key, nullable):
-        """Records the error of a nullable position; carries that of a non-null one further up (section
-        6.4.4)."""
+        """Records the error of a nullable position; passes that of a non-null one on (spec 6.4.4)."""
         located = self.located(error, plan, path, key)
         if not nullable:
             raise _NullBubble(located) from None
@@ -39785,8 +40053,7 @@ class GraphQLPlanner:
         return True
 
     def collect(self, selections, type_, groups, seen):
-        """CollectFields (spec 6.3.2): fills `groups`, response key -> field nodes. Any type fits when
-        `type_` is None (see untyped_object)."""
+        """CollectFields (spec 6.3.2): fills `groups`, response key -> nodes. `type_` None: any type fits."""
         for node in selections:
             if node.directives and not self.included(node.directives):
                 continue
@@ -39905,10 +40172,7 @@ class GraphQLPlanner:
 class _LazyObject:
     """An object executor that is compiled when a value of its type is first met."""
 
-    __slots__ = ("planner", "type", "selections", "execute")
-
-    def __init__(self, planner, type_, selections):
-        self.planner, self.type, self.selections, self.execute = planner, type_, selections, None
+    __slots__, __init__ = attributes("planner type selections; execute=None")
 
     def get(self):
         if self.execute is None:
@@ -40044,8 +40308,7 @@ def _list_completer(item_complete, plan, item_type):
 
 
 def _value_of_text(text, plan):
-    """What the JSON text that a resolver gave stands for; None where it is no JSON. Raises GraphQLError when
-    it holds too much."""
+    """The value of a resolver's JSON text, None if it is not JSON; GraphQLError when it is too large."""
     if has_too_many_values(text):
         raise GraphQLError(f'The JSON text for field "{plan.parent}.{plan.name}" has more than '
                            f"{MAX_JSON_VALUES:,} values; give what it stands for instead.")
@@ -40056,8 +40319,7 @@ def _value_of_text(text, plan):
 
 
 def _meant(value, run, plan, path):
-    """What stands for a list or object: (value as a resolver gave it, what is in it if it is JSON text). None
-    where there is none."""
+    """(a resolver's value for a list or object, what its JSON text holds or itself), or None."""
     if callable(value):
         value = value(plan.arguments(run), GraphQLResolveInfo(plan, run, path))
         if value is None or value is run.absent:
@@ -40066,8 +40328,7 @@ def _meant(value, run, plan, path):
 
 
 def _list_source(value, run, plan, path):
-    """The list that a resolver meant: a tuple, a function's result, or JSON text of an array. None where
-    there is none."""
+    """The list that a resolver meant: a tuple, a function's result, or JSON text; None if none."""
     meant_list = _meant(value, run, plan, path)
     if meant_list is None or isinstance(meant_list[1], (list, tuple)):
         return meant_list and meant_list[1]
@@ -40087,8 +40348,7 @@ def _object_completer(lazy, plan, type_):
 
 
 def _object_source(value, run, plan, type_, path):
-    """The dict that a resolver meant: a function's result, or JSON text of an object. None where there is
-    none."""
+    """The dict that a resolver meant: a function's result, or JSON text; None if none."""
     meant_object = _meant(value, run, plan, path)
     if meant_object is None or isinstance(meant_object[1], dict):
         return meant_object and meant_object[1]
@@ -40125,8 +40385,7 @@ def _concrete_type(value, type_, plan, run, path):
 # -- GraphQL documents -------------------------------------------------------------------
 
 class GraphQLDocument:
-    """A parsed document as one schema sees it: `errors` (syntax, limits, validation), `operations`, and
-    plans."""
+    """A parsed document as one schema sees it: `errors` of all kinds, `operations`, and plans."""
 
     def __init__(self, schema, source):
         self.schema, self.source = schema, source
@@ -40250,10 +40509,7 @@ class TextsOfAnswer:
     """Writes the strings of an answer, and lets other threads run meanwhile. Raises _ResultTooLarge: one
     string may stand in a great many places."""
 
-    __slots__ = ("left",)
-
-    def __init__(self):
-        self.left = MAX_GRAPHQL_CHARACTERS
+    __slots__, __init__ = attributes("; left=MAX_GRAPHQL_CHARACTERS")
 
     def __call__(self, text):
         self.left -= len(text)
@@ -40337,8 +40593,7 @@ def _plain_value(payload, field):
 
 
 class _Projection:
-    """The last message as one shape of selection sees it, made once for all subscribers that share the
-    shape."""
+    """The last message as one shape of selection sees it, shared by all subscribers with that shape."""
 
     __slots__ = ("lock", "memo", "count", "__weakref__")
 
@@ -40448,8 +40703,7 @@ class GraphQLSubscription:
         return graphql_json(result), bool(errors)
 
     def call_resolver(self, plain=False):
-        """What the subscription's resolver returns, as `plain` data if that is said, or None. What it raises
-        comes out as GraphQLError."""
+        """What the subscription's resolver returns, perhaps as `plain` data, or None; raises GraphQLError."""
         resolver = self.field.resolver
         if resolver is None:
             return None
@@ -40480,11 +40734,7 @@ class _Channel:
     messages have the ids that they have on the plain stream of the subscription, so what is not kept
     here can be made from what is kept there."""
 
-    __slots__ = ("subscription", "name", "event", "stream", "idle_since")
-
-    def __init__(self, subscription, name, event, stream):
-        self.subscription, self.name, self.event, self.stream = subscription, name, event, stream
-        self.idle_since = time.monotonic()
+    __slots__, __init__ = attributes("subscription name event stream; idle_since=time.monotonic()")
 
     def idle(self):
         """For how many seconds nobody has been listening."""
@@ -40727,12 +40977,8 @@ class GraphQLSseAnswer:
     is a sentence for the log, or None.
     """
 
-    __slots__ = ("response", "stream", "metadata", "first", "last_event_id", "advice", "name")
-
-    def __init__(self, response=None, stream=None, metadata=None, first=b"", last_event_id=None, advice=None,
-                 name=None):
-        self.response, self.stream, self.metadata = response, stream, metadata
-        self.first, self.last_event_id, self.advice, self.name = first, last_event_id, advice, name
+    __slots__, __init__ = attributes(
+        "response=None stream=None metadata=None first=b'' last_event_id=None advice=None name=None")
 
 
 def _sse_refusal(status, message, headers=()):
@@ -41116,8 +41362,7 @@ class GraphQLService:
         return items
 
     def view(self, visibility="external", owner=None):
-        """The schema as HTTP (`external`), other scripts (`engine`) or the owner itself (`internal`) see
-        it."""
+        """The schema that HTTP (`external`), other scripts (`engine`) or the owner (`internal`) sees."""
         key = (visibility, owner if visibility == "internal" else None)
         schema = self.views.get(key)
         if schema is None:
@@ -41129,8 +41374,7 @@ class GraphQLService:
     # -- executing ----
 
     def execute(self, query, variables=None, operation_name=None, context=None, view=None):
-        """Executes a query or mutation against a view (None: what HTTP sees); returns the response as a dict
-        with `data` and, if any, `errors`."""
+        """Executes a query or mutation in a view (None: that of HTTP); returns {"data", "errors"}."""
         document = _document_of(view or self.view(), query)
         errors = document.errors
         if not errors:
@@ -41179,8 +41423,7 @@ class GraphQLService:
         return GraphQLSubscription(self, query, operation_name, variables or {}, metadata, context)
 
     def sse(self, method, headers, query, body, context=None):
-        """Decides about a request to `/graphql/sse`; returns a GraphQLSseAnswer. The resolver is called in
-        here."""
+        """Answers a request to `/graphql/sse` with a GraphQLSseAnswer; calls the resolver."""
         self.sweep()
         token = headers.get(_SSE_TOKEN_HEADER) or (query.get("token")
                                                    if _SSE_TOKEN.match(query.get("token", "")) else None)
@@ -41465,8 +41708,7 @@ class GraphQLService:
                 return
 
     def guests(self, name):
-        """(connection, metadata) of the clients of GRAPHQL_SSE_PATH that subscribed to this: they count as
-        connections of its plain stream."""
+        """(connection, metadata) of clients of GRAPHQL_SSE_PATH that subscribed to this."""
         item = self.subscriptions().get(name)
         if item is None:
             return []
@@ -41478,8 +41720,7 @@ class GraphQLService:
                 for connection in tuple(stream.connections)]
 
     def streams_of(self, name):
-        """The streams that carry a subscription: the plain one, then those of its selections and of clients
-        that subscribed to everything."""
+        """The streams of a subscription: the plain one, its selections', and those for everything."""
         plain = self.registry.get(GRAPHQL_SUBSCRIPTION_PATH + name)
         if plain is None:
             return []
@@ -41494,8 +41735,7 @@ class GraphQLService:
             return channels + [reservation.stream for reservation in self.reservations.values()]
 
     def update_streams(self):
-        """After a change: plain streams for new subscriptions; those that are gone end, with their
-        clients'."""
+        """Makes plain streams for new subscriptions; ends those that are gone, with their clients'."""
         if self.registry is None:
             return
         names = set(self.subscriptions())
@@ -41596,14 +41836,7 @@ class HostFunction:
     """One function of the host API: dotted `name`, `parameters` and `returns` as TypeScript writes
     them, `doc`, and the Python `function(host, *arguments)` behind it."""
 
-    __slots__ = ("name", "parameters", "returns", "doc", "function")
-
-    def __init__(self, name, parameters, returns, doc, function):
-        self.name = name
-        self.parameters = parameters
-        self.returns = returns
-        self.doc = doc
-        self.function = function
+    __slots__, __init__ = attributes("name parameters returns doc function")
 
 
 def host_function(name, parameters, returns, doc):
@@ -41753,8 +41986,7 @@ _NOT_JSON = {
 
 
 def emptied_by_json(realm, value):
-    """What is wrong with a value that JSON would show as {}, though it has contents, and what to do; or
-    ""."""
+    """What is wrong with a value that has contents but that JSON shows as {}; "" if nothing."""
     kind = realm.class_of(value) if realm.is_object(value) else None
     if kind not in _NOT_JSON or realm.peek(value, "toJSON") is not undefined:
         return ""
@@ -42073,8 +42305,7 @@ _RESPONSE_OPTIONS = "options?: number | ResponseOptions"
 
 
 def header_items(realm, headers):
-    """[(name, value)] of an object of headers or an array of pairs; values may be anything yet. Raises
-    ValueError with what is wrong."""
+    """[(name, value)] of an object of headers or an array of pairs; raises ValueError."""
     if headers is undefined or headers is null:
         return []
     is_list = realm.is_object(headers) and realm.is_array(headers)
@@ -42214,7 +42445,7 @@ def response_no_content(host, options=undefined):
 
 
 class SharedStorage:
-    """The strings of one script, in memory. The other storages below have the same five methods; all may
+    """The strings of one script, in memory. The other storages below have the same methods; all may
     be called from any thread, and raise HostError for what cannot be kept."""
 
     def __init__(self):
@@ -42227,6 +42458,12 @@ class SharedStorage:
 
     def get(self, key):
         return self.items.get(key)
+
+    def peek(self, keys, limit):
+        """(start, size) of the values of keys that are there, by key: their first `limit` characters, and how
+        many these are in all; in a file and in Redis, bytes."""
+        return {key: (value[:limit], len(value)) for key in keys
+                if (value := self.items.get(key)) is not None}
 
     def set(self, key, value):
         with self.lock:
@@ -42556,9 +42793,7 @@ def stored_filter(text):
 class StoredInFile:
     """The strings of one script in a StorageFile. Its table's row numbers keep the order of keys."""
 
-    def __init__(self, file, script):
-        self.file = file
-        self.script = script
+    __init__ = constructor("file script")
 
     def _run(self, function, statement, *values):
         try:
@@ -42571,6 +42806,15 @@ class StoredInFile:
                                     "items WHERE script = ?1 AND key = ?3", 4 * MAX_STORAGE_VALUE,
                          to_sql(key))
         return self._text("getItem", rows[0][0], MAX_STORAGE_VALUE) if rows else None
+
+    def peek(self, keys, limit):
+        found = {}
+        for key in keys:
+            for start, size in self._run(
+                    "getItem", "SELECT substr(CAST(value AS BLOB), 1, ?2), length(CAST(value AS BLOB)) "
+                    "FROM items WHERE script = ?1 AND key = ?3", 4 * limit, to_sql(key)):
+                found[key] = (start or b"").decode("utf-8", "ignore")[:limit], size or 0
+        return found
 
     def set(self, key, value):
         self._run("setItem", "INSERT INTO items VALUES (?, ?, ?) "
@@ -42748,8 +42992,7 @@ class RedisTrouble(Exception):
 
 
 class RedisLink:
-    """The connections of this process to Redis. While it is `down`, commands fail at once; the thread of
-    RedisRelay finds out when it is back."""
+    """This process's connections to Redis. While it is `down`, commands fail at once; RedisRelay retries."""
 
     def __init__(self, url):
         self.url = url
@@ -42768,8 +43011,7 @@ class RedisLink:
 
     @staticmethod
     def _open(url):
-        """(classes of errors, client). Nothing is tried again behind our back: a repeated XADD would be a
-        second message."""
+        """(classes of errors, client). Nothing is retried: a repeated XADD would be a second message."""
         try:
             import redis
             import redis.backoff
@@ -42897,6 +43139,18 @@ def packed_command(command):
     return b"*%d\r\n%b" % (len(parts), b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts]))
 
 
+#: Of each key: its value's first bytes, and how many there are, or -1.
+_REDIS_PEEK = """
+local found = {}
+for place = 2, #ARGV do
+  local value = redis.call('HGET', KEYS[1], ARGV[place])
+  found[#found + 1] = value and string.sub(value, 1, ARGV[1]) or ''
+  found[#found + 1] = value and #value or -1
+end
+return found
+"""
+
+
 class StoredInRedis:
     """The strings of one script as a Redis hash."""
 
@@ -42914,6 +43168,15 @@ class StoredInRedis:
     def get(self, key):
         value = self._run("getItem", "HGET", key)
         return None if value is None else value.decode("utf-8", "surrogatepass")
+
+    def peek(self, keys, limit):
+        names = [key.encode("utf-8", "surrogatepass") for key in keys]
+        try:
+            found = self.link.call("EVAL", _REDIS_PEEK, 1, self.key, 4 * limit, *names)
+        except RedisTrouble as error:
+            raise HostError(f"sharedStorage.getItem: {error}") from None
+        return {key: (start.decode("utf-8", "ignore")[:limit], size)
+                for key, start, size in zip(keys, found[::2], found[1::2]) if size >= 0}
 
     def set(self, key, value):
         self._run("setItem", "HSET", key, value)
@@ -42966,8 +43229,7 @@ class RedisStream(Stream):
 
 
 class RelayedDelivery(Delivery):
-    """What is known of a message when Redis has it: whom it will reach here, and how many other
-    processes there are."""
+    """What is known once Redis has a message: whom it will reach here, and the number of other processes."""
 
     __slots__ = ("others",)
 
@@ -43054,8 +43316,7 @@ class RedisRelay:
         return int(now + REDIS_CLOCK_TOLERANCE_MS) << _REDIS_SEQUENCE_BITS
 
     def _seen(self, epoch, answer):
-        """What Redis tells every now and then: another process may have begun an epoch, or somebody emptied
-        Redis."""
+        """What Redis tells from time to time: a new epoch of another process, or that it was emptied."""
         self._note_time(answer)
         if epoch != self.epoch.encode():
             self._meet()
@@ -43237,8 +43498,7 @@ class RedisRelay:
             self._ask_at = time.monotonic() + REDIS_RETRY_MOST
 
     def _take(self, connection, woken, block):
-        """Reads once and delivers it; the Redis id by which the reader was woken last, or "" if nothing
-        came."""
+        """Reads once and delivers it; returns the Redis id that woke the reader last, or "" for none."""
         taken = ""
         for key, entries in self._read(connection, woken, block):
             taken = taken or woken
@@ -43306,8 +43566,7 @@ class RedisRelay:
 
 
 def key_of_stream(epoch, path):
-    """The Redis key for a path. All subscriptions share one: some clients listen to all of them, and need
-    ids that are in one order."""
+    """The Redis key for a path. All subscriptions share one, for clients that listen to all of them."""
     shared = path.startswith(GRAPHQL_SUBSCRIPTION_PATH)
     return f"{REDIS_PREFIX}{epoch}:graphql" if shared else f"{REDIS_PREFIX}{epoch}:stream:{path}"
 
@@ -43905,6 +44164,10 @@ SUGGESTED_BESIDE = 0.1
 MAX_LIVE_PAGES = 1000
 MAX_TROUBLE_CHARACTERS = 4000
 LIVE_PATH = "/engine/live"
+#: Connections that a browser opens to one name of a server; whoever has more than so many is no one browser.
+BROWSER_CONNECTIONS, MAX_CROWD = 6, 60
+#: A browser on this machine may come by either, and by the one for a page and by the other for its streams.
+LOOPBACK = ("127.0.0.1", "::1")
 #: Files of public/ that are watched; looking at them may take one part in so many of the time.
 MAX_WATCHED_FILES = 10_000
 WATCH_SHARE = 20
@@ -44032,8 +44295,7 @@ class Log:
         self.emit("\n".join([first] + ["          " + line for line in lines[1:]]), level)
 
     def request(self, method, target, status, seconds, chaos=""):
-        """A request line; in a busy second only the first ones, then their number. `chaos` is what fault
-        injection did."""
+        """A request line; in a busy second only the first ones, then a count. `chaos`: what was injected."""
         if self.threshold > 1:
             return
         now = int(time.time())
@@ -44068,8 +44330,7 @@ class Log:
 
 
 def write_log_line(stream, text):
-    """write_line() that keeps no lock of the stream while it waits for whoever reads the log: the end of the
-    program would need it."""
+    """write_line() without the stream's lock, which the end of the program needs."""
     number = file_number(stream)
     if number is None or os.name == "nt" and os.isatty(number):     # a console of Windows takes text
         write_line(stream, text)
@@ -44087,8 +44348,7 @@ _REPORT_COLOURS = ((re.compile(r" *> +\d+ \|"), "1"), (re.compile(r" +\d+ \|| +a
 
 
 def paint(line, level):
-    """A line in its colour: in a report of an error the marked line of the source stands out, the lines
-    around it and the stack stand back."""
+    """A line in its colour; in an error's report all but the marked source line stands back."""
     if level == "error":
         for pattern, colour in _REPORT_COLOURS:
             if pattern.match(line):
@@ -44103,8 +44363,7 @@ def wants_colour(stream):
 
 
 def console_takes_escapes(stream):
-    """Whether a console of Windows understands escape sequences; it is asked to (SetConsoleMode with
-    ENABLE_VIRTUAL_TERMINAL_PROCESSING)."""
+    """Turns escape sequences on in a console of Windows; returns whether it understands them."""
     try:
         handle, mode = ctypes.c_void_p(msvcrt.get_osfhandle(stream.fileno())), ctypes.c_uint32()
         kernel = ctypes.windll.kernel32
@@ -44394,8 +44653,7 @@ def error_report(error, sources, served=True):
 
 
 def explained(error, sources):
-    """(headline, the (line, column) of what is not closed or None, [what to write instead] or []) of an
-    error."""
+    """(headline, place (line, column) of what is not closed or None, [what to write instead]) of an error."""
     if error.explained is not None:
         return error.explained
     name, message = error.name, error.message
@@ -44451,13 +44709,9 @@ NOT_NOW = object()
 
 
 class Pace:
-    """How long the work of one kind took lately: the longest time, fading with each further one. What was
-    never done is not known to be quick."""
+    """How long this kind of work took lately: the longest time, fading. `quick` once it was fast."""
 
-    __slots__ = ("longest", "quick")
-
-    def __init__(self):
-        self.longest, self.quick = 0.0, False
+    __slots__, __init__ = attributes("; longest=0.0 quick=False")
 
     def note(self, seconds):
         faded = self.longest * PACE_FADING
@@ -44468,15 +44722,15 @@ class Pace:
 class Task(Outcome):
     """Work that another thread may do. `value()` returns what it returned, or raises what it raised."""
 
-    __slots__ = ("work", "pace", "result", "error")
+    __slots__ = ("work", "pace", "result", "error", "began")
 
     def __init__(self, work, pace):
         super().__init__()
         self.work, self.pace = work, pace
-        self.result = self.error = None
+        self.result = self.error = self.began = None
 
     def run(self):
-        started = time.perf_counter()
+        started = self.began = time.perf_counter()
         try:
             self.result = self.work()
         except BaseException as error:
@@ -44494,21 +44748,23 @@ class Call(Outcome):
     """One call of a script's handler, from the wait for its turn to its outcome. `make_context()` gives the
     argument, `convert(value)` what value() returns, which raises JSError, MissingHandler or ScriptBusy.
 
-    No thread waits for a promise: the call goes on when it is settled, or ends when its time is up.
+    No thread waits for a promise: the call goes on when it is settled, or ends when its time is up. It
+    `began` at a time of time.perf_counter(), or at once.
     """
 
     __slots__ = ("host", "handler", "what", "make_context", "convert", "pace", "pending", "result", "error",
-                 "__weakref__")
+                 "began", "__weakref__")
 
     def __init__(self, host, pace, handler, what, make_context, convert=None):
         self.done = False
         self.host, self.pace, self.handler, self.what = host, pace, handler, what
         self.make_context, self.convert = make_context, convert
-        self._listeners = self.pending = self.result = self.error = None
+        self._listeners = self.pending = self.result = self.error = self.began = None
 
     def run(self):
         """Calls the handler. Its turn has come."""
         host, started = self.host, time.perf_counter()
+        self.began = started
         try:
             outcome = host.realm.start(host.resolve(self.handler, self.what), self.make_context(),
                                        timeout=host.app.handler_timeout, convert=self.convert)
@@ -44581,8 +44837,7 @@ class Suspended(BaseException):
 
 
 class ResolverCall:
-    """A call of a GraphQL field's resolver, or at a `place` further down in its value, which may still be
-    running."""
+    """A call of a GraphQL field's resolver, or at a `place` further down in its value."""
 
     __slots__ = ("host", "resolver", "handler", "args", "request", "convert", "place", "started", "call",
                  "result", "error")
@@ -44795,8 +45050,7 @@ _PATTERN_PART = re.compile(r":(?!\d)([\w$]+)|\*")
 
 
 def route_place(path):
-    """What two paths have in common that answer the same requests: the key, of a pattern without its
-    names."""
+    """What paths that answer the same requests have in common: a pattern without its names."""
     return _PATTERN_PART.sub(lambda found: ":" if found[1] else "*", path_key(path))
 
 
@@ -44819,8 +45073,7 @@ def percent_decoded(text):
 
 
 def path_key(path):
-    """What routes are found by: the decoded path, in which an encoded slash is NUL. `path` may be written
-    with percent escapes or without."""
+    """What routes are found by: the decoded path, in which an encoded slash is NUL."""
     if "%" not in path and path.isascii():
         return path
     raw = re.sub("%2f", "%00", path, flags=re.IGNORECASE)
@@ -44844,8 +45097,7 @@ def is_spelled_so(folder, parts):
 
 
 def find_import(folder, specifier, referrer):
-    """(path, name) of an imported file: relative to the importing file, inside the folder. Raises
-    HostError."""
+    """(path, name) of an imported file, relative to the importing one; HostError outside the folder."""
     if not specifier.startswith(("./", "../")):
         raise HostError(f"cannot import '{specifier}' from {referrer}: write a path that starts with "
                         "./ or ../ (packages are not supported)")
@@ -44935,8 +45187,7 @@ class ScriptHost:
     # -- modules ----
 
     def load_module(self, specifier, referrer, kind):
-        """(name, text) of an imported file: a path relative to the importing file, inside the scripts
-        folder. Raises HostError."""
+        """(name, text) of an imported file inside the scripts folder; raises HostError."""
         path, name = find_import(self.app.folder, specifier, referrer)
         self.imports[path] = file_stamp(path)
         text = self.sources[name] = read_import(path, specifier, referrer)
@@ -45039,8 +45290,7 @@ class ScriptHost:
         return function
 
     def run(self, handler, what, context, convert=None):
-        """Calls a handler within the time limit and waits for it; raises JSError, ScriptTimeout,
-        MissingHandler or ScriptBusy."""
+        """Calls a handler and waits; raises JSError, ScriptTimeout, MissingHandler or ScriptBusy."""
         function = self.resolve(handler, what)
         with self._lock:
             self._count_call()
@@ -45304,6 +45554,8 @@ class Application:
         self.reloads = 0
         #: A LiveChannel while files are watched, else None.
         self.live = None
+        #: Streams of the server itself, and the sockets of connections that are carried inside another one.
+        self.own_streams, self.carried = [], weakref.WeakSet()
         self.storage = storage or redis     # a StorageFile, a RedisLink, or None: in memory
         self.relay = LocalRelay(self.graphql)
         if storage is not None:
@@ -45333,8 +45585,7 @@ class Application:
     # -- files ----
 
     def script_files(self):
-        """The server scripts by name: those of the folder in name order, or the one given.
-        Raises OSError when the folder cannot be read."""
+        """Server scripts by name, in name order, or the one given; OSError for an unreadable folder."""
         if not self.path.is_dir():
             return {self.path.name: self.path} if self.path.exists() else {}
         names = sorted(entry.name for entry in os.scandir(self.path) if is_script(entry))
@@ -45449,8 +45700,7 @@ class Application:
         return loaded
 
     def _stage(self, name, path):
-        """Runs a script apart from those that serve, and keeps it among the staged; or returns the
-        LoadFailure."""
+        """Runs a script apart from those that serve and stages it, or returns the LoadFailure."""
         host = None
         try:
             host = ScriptHost(self, name, read_script(path))
@@ -45577,8 +45827,7 @@ class Application:
                 host.graphql.register(kind, name, sdl, resolver, visibility, resolver_name))
 
     def _resolver_stack(self, error, request):
-        """What a GraphQL error tells about a resolver that threw: its stack, for clients on this machine,
-        else what it is called in the log."""
+        """The stack of a resolver that threw, for clients on this machine; else its name in the log."""
         here = request is None or request.made_here()
         if isinstance(error, MissingHandler) and not here:
             return {"message": "The resolver failed", "id": trouble_mark(error)}
@@ -45700,8 +45949,7 @@ class Application:
             task()
 
     def report_error(self, host, error, what, mark=""):
-        """Logs an error of a handler with its place in the source. `mark` is what its client got to know it
-        by."""
+        """Logs a handler's error with its place in the source; `mark` is what its client was told."""
         if mark:
             what += f" (error {mark})"
         self.keep_error(host, error, f"{what}\n{error_report(error, self.sources())}")
@@ -45717,8 +45965,8 @@ class Application:
 
     @property
     def stream_connections(self):
-        """Open connections to streams, without pages that only listen for changes."""
-        return self.broadcaster.count - (len(self.live.stream.connections) if self.live is not None else 0)
+        """Open connections to streams of scripts."""
+        return self.broadcaster.count - sum(len(stream.connections) for stream in self.own_streams)
 
     # -- finding ----
 
@@ -45798,8 +46046,7 @@ class Application:
         return now - self._absent.setdefault(name, now) >= patience
 
     def reload(self, name):
-        """Loads a script again, changed or not; True when it runs now. Raises KeyError when there is no
-        such file."""
+        """Loads a script again, changed or not; True when it runs now. KeyError for an unknown file."""
         return name in self._take({name: self.script_files()[name]}, [])
 
     def _changed_import(self, name):
@@ -45880,6 +46127,7 @@ class Watcher:
                 self.app.refresh(ABSENCE_SECONDS)
                 if self.app.live is not None:
                     self.app.live.look_at_files()
+                    self.app.live.look_at_crowds()
                 self._trouble = None
             except Exception as error:  # the folder vanished for a moment, or for good; a fault of ours
                 if str(error) != self._trouble:
@@ -45904,9 +46152,12 @@ class LiveChannel:
         self.boot = random_hex(4)
         self.version = self.tries = 0
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
+        app.own_streams.append(self.stream)
         self.files = public_stamps(app.public)
         #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
         self.notice = ""
+        #: Address -> {path: connections} of browsers that may have no connection left.
+        self.crowds = {}
         #: Pages that gave their place to others, but may still be there.
         self.leaving = set()
         self._lock = threading.Lock()
@@ -45918,8 +46169,7 @@ class LiveChannel:
         return f"{self.boot}.{self.version}.{self.tries}"
 
     def state(self, here, styles=()):
-        """What pages get to know, as JSON; sources only `here`, on this machine. `styles` are paths of style
-        sheets, if nothing else changed."""
+        """What pages get to know, as JSON; sources only `here`. `styles`: what changed, if only styles."""
         trouble = [{"name": name, "serving": name in self.app.hosts,
                     "text": failure.text[:MAX_TROUBLE_CHARACTERS] if here else failure.headline}
                    for name, failure in sorted(self.app.failures.items())]
@@ -45934,11 +46184,29 @@ class LiveChannel:
     def send(self, styles=()):
         """Tells all pages. Their metadata say where they are."""
         for here in (True, False):
-            self.stream.send(self.state(here, styles), self.metadata(here))
+            self.stream.send(self.state(here, styles), {"here": "yes" if here else "no"})
 
     @staticmethod
-    def metadata(here):
-        return {"here": "yes" if here else "no"}
+    def metadata(here, address):
+        return {"here": "yes" if here else "no", "address": LOOPBACK[0] if is_loopback(address) else address}
+
+    def look_at_crowds(self):
+        """Tells the pages of an address when its streams take as many connections as a browser has. Whether a
+        page does wait, it finds out itself."""
+        found, counts = {}, self.app.broadcaster.count_of
+        for address in {page.metadata["address"] for page in tuple(self.stream.connections)}:
+            names = LOOPBACK if address == LOOPBACK[0] else (address,)
+            if BROWSER_CONNECTIONS <= sum(counts[name] for name in names) <= MAX_CROWD:
+                crowd = collections.Counter(
+                    stream.path for stream in self.app.streams for connection in tuple(stream.connections)
+                    if connection.address in names and connection.sock not in self.app.carried)
+                if crowd:
+                    found[address] = dict(crowd)
+        known, self.crowds = self.crowds, found
+        for address in {*known, *found}:
+            if known.get(address) != found.get(address):
+                self.stream.send(json.dumps({"crowd": found.get(address, {})}, ensure_ascii=False),
+                                 {"address": address})
 
     def make_room(self, address):
         """Whether another page of an address may listen. Nobody has more than a share of the places, and when
@@ -46070,9 +46338,13 @@ HEADS_REMEMBERED = 256
 RETRY_AFTER_SECONDS = 5
 _TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
-#: Requests that are remembered, and the largest body that is kept for sending one again.
+#: Requests that are remembered, the largest body that is kept for sending one again, what is kept of an
+#: answer's body, and what its header may take of that.
 REQUESTS_KEPT = 200
 MAX_KEPT_BODY = 16 * 1024
+MAX_KEPT_ANSWER = MAX_KEPT_BODY + 4 * 1024
+#: Who answered a request, where it was no script.
+FROM_FILE, FROM_GRAPHQL, FROM_SERVER = "public/", "GraphQL", "server"
 
 #: name -> function, filled by the section on pages: "error", "notice", "missing" make the Response with a
 #: page; a path makes the Response to a GET of that path.
@@ -46767,8 +47039,7 @@ def own_names():
 
 
 def own_addresses(version_6=False):
-    """The addresses under which others may reach this machine, the one that leads to the rest of the world
-    first."""
+    """Addresses under which others may reach this machine, that of the default route first."""
     family = socket.AF_INET6 if version_6 else socket.AF_INET
     found = []
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
@@ -46787,8 +47058,7 @@ def own_addresses(version_6=False):
 
 
 class Gate:
-    """Decides which requests are let in: by Host, against names that other sites point here; by Origin,
-    against pages of other sites; by rate."""
+    """Decides which requests are let in: by Host, by Origin (pages of other sites), and by rate."""
 
     def __init__(self, host="", allowed_hosts=(), cors=(), rate=None):
         self.host = host
@@ -46909,8 +47179,7 @@ def check_local(head, address):
 
 
 class Key:
-    """The token that opens the dashboard from other devices, to look only. It is asked for once, in the URL;
-    after that a cookie tells."""
+    """The token that lets other devices look at the dashboard: once in the URL, then in a cookie."""
 
     def __init__(self):
         self.token = os.environ.get("AIWEBENGINE_TOKEN") \
@@ -46949,8 +47218,11 @@ class Key:
 
 
 class LoggedRequest(collections.namedtuple(
-        "LoggedRequest", "number head body size status seconds address time")):
-    """A request that was answered; `body` is None when it was too large to keep."""
+        "LoggedRequest", "number head body size status seconds address time source answer waited sending")):
+    """A request that was answered; `body` is None when it was too large to keep. `source` is the script that
+    answered, or FROM_…; `answer` the bytes of the answer, with the start of its body. Of the `seconds` until
+    that was there it `waited` for its script; after them, `sending` took so long: 0 when the system took
+    the answer at once, None while it has not taken all of it."""
 
     __slots__ = ()
 
@@ -46959,22 +47231,34 @@ class RequestLog:
     """The last requests, without those for the server's own pages."""
 
     def __init__(self):
-        self.entries = collections.deque(maxlen=REQUESTS_KEPT)
+        self.kept = collections.deque(maxlen=REQUESTS_KEPT)     # lists of what a LoggedRequest has
         self.total = 0
         self.lock = threading.Lock()
 
-    def add(self, head, body, status, seconds, address):
+    @property
+    def entries(self):
+        return list(map(LoggedRequest._make, list(self.kept)))
+
+    def add(self, head, body, status, seconds, address, source, answer, waited):
+        """Notes an answer; returns what a LoggedRequest is made from, whose last item may be set later, or
+        None for one that is not noted."""
         path = head.path
         if path.startswith("/engine") and (path == "/engine" or path[7] == "/"):
-            return
-        size, now = len(body), time.time()
-        kept = body if size <= MAX_KEPT_BODY else None
+            return None
+        size = len(body)
+        if size > MAX_KEPT_BODY:
+            body = None
+        if len(answer) > MAX_KEPT_ANSWER:
+            answer = answer[:MAX_KEPT_ANSWER]
         with self.lock:
             self.total += 1
-            self.entries.append(LoggedRequest(self.total, head, kept, size, status, seconds, address, now))
+            noted = [self.total, head, body, size, status, seconds, address, time.time(), source, answer,
+                     waited, 0.0]
+            self.kept.append(noted)
+        return noted
 
     def find(self, number):
-        return next((entry for entry in list(self.entries) if entry.number == number), None)
+        return next((entry for entry in self.entries if entry.number == number), None)
 
 
 # -- Fault injection ---------------------------------------------------------------------
@@ -47041,12 +47325,7 @@ CHAOS_SETTINGS = {"latency": _read_duration, "jitter": _read_duration, "drop": _
 class ChaosRule:
     """Settings for a path and what is below it, for all paths that begin so (`/path*`), or for all ("")."""
 
-    __slots__ = ("path", "settings", "hits")
-
-    def __init__(self, path, settings):
-        self.path = path
-        self.settings = settings
-        self.hits = 0
+    __slots__, __init__ = attributes("path settings; hits=0")
 
     def matches(self, path):
         own = self.path
@@ -47144,8 +47423,7 @@ class Chaos:
         self._dice = random.Random()
 
     def set(self, text):
-        """Puts rules, as CHAOS_SYNTAX describes them, in the place of those before; "" turns fault injection
-        off. Raises ChaosMistake."""
+        """Replaces the rules with those of a text (CHAOS_SYNTAX), "" for none; raises ChaosMistake."""
         text = " ".join(text.split())
         rules, self._seed = parse_chaos(text)
         self._dice = random.Random(self._seed)
@@ -47276,10 +47554,8 @@ class Lane:
 
     def end(self):
         self.far.close()
-        try:
+        with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
         self.sock.close()
 
 
@@ -47327,8 +47603,7 @@ _LIVE_VARY = ("Vary", "Accept, Sec-Fetch-Dest")
 
 
 def live_tag(live, head):
-    """The tag that connects a page to LIVE_PATH, or b"" for clients other than a browser that shows a
-    page."""
+    """The tag that connects a page to LIVE_PATH; b"" unless a browser is going to show the page."""
     if live is None or not head.browser or \
             head.fields.get("sec-fetch-dest", "document") not in ("document", "iframe", "frame"):
         return b""
@@ -47623,6 +47898,130 @@ def byte_range(text, size):
     return (start, end) if start < end else ()
 
 
+# -- One connection for the streams of all tabs ------------------------------------------
+
+#: What a connection is doing: waiting for requests, for room to write, for the client to stop sending
+#: what nobody will read; over; given to the broadcaster; kept waiting by fault injection.
+READING, WRITING, DRAINING, CLOSED, TAKEN = "reading", "writing", "draining", "closed", "taken"
+HELD, WAITING = "held", "waiting"
+
+CARRIER_PATH = "/engine/streams"
+#: Streams that one carrier carries.
+MAX_CARRIED = 200
+#: Header fields that are those of the request to open a stream, not of the stream.
+_NOT_CARRIED = re.compile(r"accept|accept-encoding|cache-control|connection|content-.*|expect|last-event-id|"
+                          r"origin|transfer-encoding")
+
+
+class CarriedStream:
+    """The client's end of an event stream whose other end is served as any connection is; the leader reads
+    it, and passes on what comes."""
+
+    more, awaited = False, None
+
+    def __init__(self, carriers, key, number, sock, peer):
+        self.carriers, self.key, self.number, self.connection, self.peer = carriers, key, number, sock, peer
+        self.state, self.watched = READING, None
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def serve(self):
+        try:
+            data = self.connection.recv(RECEIVE_FIRST)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        text = self.decoder.decode(data, not data)
+        if text:
+            self.carriers.tell(self.key, self.number, text)
+        if not data:
+            self.carriers.tell(self.key, self.number, None)
+            self.carriers.of.get(self.key, {}).pop(self.number, None)
+            self.end()
+
+    def end(self):
+        self.state = CLOSED
+
+
+class Carriers:
+    """Streams inside one: a browser opens six connections to a server, so the script /engine/stream.js has
+    one for all its tabs.
+
+    `GET CARRIER_PATH` is an event stream. It begins with an event `key`; then come `[number, text]`, what the
+    stream of that number says as bytes of HTTP would, and `[number, null]` at its end. `POST
+    CARRIER_PATH?key=KEY&number=N` with the URL of a stream as its body opens it, with the cookies and the
+    address of this request; an empty body closes it.
+    """
+
+    def __init__(self, server):
+        self.server = server
+        self.of = {}                    # key -> {number: CarriedStream}
+        self.stream = Stream(CARRIER_PATH, server.app.broadcaster, 0)
+        self.stream.retry = 1000
+        self.stream.on_close = lambda one: server.later(0, functools.partial(self.end, one.metadata["key"]))
+        server.app.own_streams.append(self.stream)
+
+    def open(self):
+        key = random_hex(16)
+        self.of[key] = {}
+        return key
+
+    def tell(self, key, number, text):
+        self.stream.send(json.dumps([number, text], ensure_ascii=False), {"key": key})
+
+    def change(self, head, peer, body):
+        """The Response to a POST; the leader does what it asks for."""
+        key, number, target = head.query.get("key"), head.query.get("number", ""), body.decode("latin-1")
+        streams = self.of.get(key)
+        if streams is None:
+            raise Refusal(404, "There is no such connection, or it belongs to another process")
+        if not number.isdecimal() or target and not re.fullmatch(r"/[!-~]*", target):
+            raise Refusal(400, "number must be a number, and the body the path of a stream, or empty")
+        if target and len(streams) >= MAX_CARRIED:
+            raise Refusal(503, f"One connection carries {MAX_CARRIED} streams at most",
+                          headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
+        last_id = head.fields.get("last-event-id")
+        lines = [f"GET {target} HTTP/1.1", "Accept: text/event-stream", "Cache-Control: no-cache",
+                 "Connection: close", *([f"Last-Event-ID: {last_id}"] if last_id else []),
+                 *[f"{name}: {value}" for name, value in head.fields.items()
+                   if not _NOT_CARRIED.fullmatch(name)]]
+        self.server.later(0, functools.partial(self.carry, key, int(number), peer, target
+                                               and "\r\n".join([*lines, "", ""]).encode("latin-1")))
+        return Response(204)
+
+    def carry(self, key, number, peer, request):
+        """Closes the stream of a number, and opens another one if there is a request for it."""
+        streams = self.of.get(key)
+        if streams is None:
+            return
+        self.close(streams.pop(number, None))
+        if request:
+            try:
+                near, far = socket.socketpair()
+            except OSError:             # no file is left: the client tries again
+                self.tell(key, number, None)
+                return
+            near.setblocking(False)
+            carried = streams[number] = CarriedStream(self, key, number, near, peer)
+            self.server.app.carried.add(far)
+            self.server.watch(carried)
+            self.server.process_request(far, (peer, 0), request)
+
+    def close(self, carried):
+        if carried is not None:
+            carried.end()
+            self.server.forget(carried)
+
+    def end(self, key):
+        """The browser has gone."""
+        for carried in self.of.pop(key, {}).values():
+            self.close(carried)
+
+    def end_all(self):
+        for key in list(self.of):
+            self.end(key)
+
+
 # -- One connection: reading -------------------------------------------------------------
 
 #: The origin in a head that was refused before it was understood.
@@ -47632,10 +48031,6 @@ _REPLACED_HEADERS = frozenset(("server", "date", "x-content-type-options"))
 _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
                 "X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-#: What a connection is doing: waiting for requests, for room to write, for the client to stop sending
-#: what nobody will read; over; given to the broadcaster; kept waiting by fault injection.
-READING, WRITING, DRAINING, CLOSED, TAKEN = "reading", "writing", "draining", "closed", "taken"
-HELD, WAITING = "held", "waiting"
 #: What the log calls a request that fault injection left without an answer.
 DROPPED = 444
 
@@ -47677,6 +48072,9 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         self.half_closed = False        # the client has said its last word
         self.served = False             # has a whole request come?
         self.forget_expected = None     # what to do when it goes while onConnect decides about it
+        self.source = FROM_SERVER       # who answers the request
+        self.began = None               # when that began, if another thread does it
+        self.noted = None               # the request in the log, while its answer is being sent
 
     # -- reading ----
 
@@ -47814,8 +48212,7 @@ class RequestReader(http.server.BaseHTTPRequestHandler):
         return b"".join(self.pieces)
 
     def hold(self, size):
-        """Counts bytes of a body that does not arrive at once; raises Refusal when all together are too
-        many."""
+        """Counts bytes of a body that arrives in parts; raises Refusal when all together are too many."""
         server = self.server
         with server.buffer_lock:
             if size > 0 and server.buffered + size > MAX_BUFFERED_BYTES:
@@ -47847,6 +48244,7 @@ class RequestAnswerer(RequestReader):
     def respond(self, body):
         """Answers the request in `self.head`."""
         head, self.started, self.body, self.served = self.head, time.perf_counter(), body, True
+        self.source, self.began = FROM_SERVER, None
         self.command, self.path = head.method, head.target
         self.address = head.client or self.peer
         self.closing = not head.keep_alive or self.server.stopping
@@ -47872,6 +48270,7 @@ class RequestAnswerer(RequestReader):
         else:
             awaited, then, self.awaited, self.then = self.awaited, self.then, None, None
             self.state = READING
+            self.began = self.began or awaited.began
             self.go_on_with(then, awaited)
         if self.state is READING:
             self.deadline = self.server.clock + (REQUEST_SECONDS if self.received else IDLE_SECONDS)
@@ -47910,6 +48309,7 @@ class RequestAnswerer(RequestReader):
     def when_done(self, outcome, then):
         """then(outcome) once it is done: at once, or when the leader finds time."""
         if outcome.done:
+            self.began = self.began or outcome.began
             then(outcome)
             return
         self.awaited, self.then = outcome, then
@@ -47917,8 +48317,7 @@ class RequestAnswerer(RequestReader):
         outcome.then(functools.partial(self.server.went_on, self))
 
     def call(self, host, pace, handler, what, make_context, answer, body, then):
-        """Calls a handler, and then then(what it returned, through `answer`, or the exception it ended
-        with)."""
+        """Calls a handler, and then then(its value, through `answer`, or the exception it ended with)."""
         convert = converter(host.realm, answer)
         try:
             outcome = NOT_NOW
@@ -47976,6 +48375,9 @@ class RequestAnswerer(RequestReader):
         if head.path == LIVE_PATH and head.method == "GET":
             self.open_live(head)
             return
+        if head.path == CARRIER_PATH and head.method == "GET":
+            self.open_carrier(head)
+            return
         if ("GET", head.path) in LOCAL_PAGES:
             self.local(head, body)
             return
@@ -47997,6 +48399,8 @@ class RequestAnswerer(RequestReader):
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
+        elif head.path == CARRIER_PATH and head.method == "POST":
+            self.reply(self.server.carriers.change(head, self.peer, body))
         elif (head.method, head.path) in LOCAL_PAGES:
             self.local(head, body)
         elif self.allowed(head):
@@ -48043,6 +48447,8 @@ class RequestAnswerer(RequestReader):
         if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES \
                 or head.method not in ("GET", "HEAD") and self.find_static(head):   # they would have found it
             names.add("GET")
+        if head.path == CARRIER_PATH:
+            names.update(("GET", "POST"))
         if head.path.startswith("/engine/"):
             names.update(method for method, path in LOCAL_PAGES if path == head.path)
         if "GET" in names:
@@ -48088,6 +48494,7 @@ class RequestAnswerer(RequestReader):
         path = self.find_static(head)
         if path is None:
             return None
+        self.source = FROM_FILE
         if path.endswith(os.sep):
             query = head.target.partition("?")[2]
             place = urllib.parse.quote(head.path) + "/" + ("?" + query if query else "")
@@ -48135,7 +48542,7 @@ class ScriptCaller(RequestAnswerer):
 
     def graphql(self, head, body):
         """Answers a request to an endpoint of GraphQL; False when the path is none."""
-        service, path = self.app.graphql, head.path
+        service, path, self.source = self.app.graphql, head.path, FROM_GRAPHQL
         if path == "/graphql":
             if wants_graphql_explorer(head.method, head.fields) and "explorer" in PAGES:
                 self.reply(PAGES["explorer"](self.server, head))
@@ -48154,6 +48561,7 @@ class ScriptCaller(RequestAnswerer):
         elif path.startswith(GRAPHQL_SUBSCRIPTION_PATH) and head.method in ("GET", "HEAD"):
             return self.graphql_plain(head, path[len(GRAPHQL_SUBSCRIPTION_PATH):])
         else:
+            self.source = FROM_SERVER
             return False
         return True
 
@@ -48170,8 +48578,7 @@ class ScriptCaller(RequestAnswerer):
         return request
 
     def ask_resolvers(self, context, body, work, then):
-        """then(work()), where work() calls resolvers and is begun anew whenever one of them was waited
-        for."""
+        """then(work()), where work() calls resolvers and begins anew once one of them was waited for."""
         def attempt():
             context.position = 0
             try:
@@ -48260,6 +48667,7 @@ class ScriptCaller(RequestAnswerer):
     def call_route(self, route, head, params, body):
         """Runs a handler and sends what it returns."""
         host, what = route.host, f"route {route.method} {route.path}"
+        self.source = host.name
         if params and "\0" in head.key:
             params = {key: value.replace("\0", "/") for key, value in params.items()}
         address, requests = self.address, []
@@ -48379,6 +48787,7 @@ class StreamOpener(ScriptCaller):
 
     def open_stream(self, head, route):
         """Makes this socket a connection of a stream, if the script lets it in."""
+        self.source = route.host.name
         self.check_room()
         metadata = self.query_metadata(head)
         if route.on_connect is None:
@@ -48399,7 +48808,17 @@ class StreamOpener(ScriptCaller):
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
         headers = (("Access-Control-Allow-Origin", head.origin),) if twin else ()
         here = made_here(head, self.address)
-        self.hand_over(head, live.stream, live.metadata(here), None, live.opening(here), headers)
+        self.hand_over(head, live.stream, live.metadata(here, self.address), None, live.opening(here),
+                       headers)
+
+    def open_carrier(self, head):
+        """Opens what carries the streams of all tabs of a browser."""
+        if not is_same_origin(head):
+            raise Refusal(403, "Only pages of this server may listen here")
+        self.check_room()
+        key = self.server.carriers.open()
+        self.hand_over(head, self.server.carriers.stream, {"key": key}, None,
+                       encode_data(json.dumps({"key": key}), "key"))
 
     def is_twin(self, head):
         """Does a page of this server ask under the other name of this machine? The live channel does, so as
@@ -48441,8 +48860,7 @@ class StreamOpener(ScriptCaller):
 
     def hand_over(self, head, stream, metadata, last_id=None, first=b"", headers=(), expected=None,
                   greeting=b""):
-        """Gives the socket to the broadcaster as a connection of a stream. To HEAD it answers what GET would
-        have begun with."""
+        """Gives the socket to the broadcaster as a stream's connection; HEAD gets only the head."""
         if head.method == "HEAD":
             self.reply(Response(200, "text/event-stream", b"",
                                 [("Cache-Control", "no-store"), *headers], size=-1))
@@ -48471,11 +48889,10 @@ class StreamOpener(ScriptCaller):
             self.server.chaos.end_later(connection, fate.rules, fate.kill)
         self.state = TAKEN
         self.received = b""
-        self.note(200)
+        self.note(200, (_STREAM_HEAD + extra).encode("latin-1"))
 
     def ask_script(self, head, route, metadata):
-        """Calls onConnect, and lets the client in or refuses it. What is sent meanwhile is for the client
-        too."""
+        """Calls onConnect; lets the client in, with what was sent meanwhile, or refuses it."""
         host, what, address = route.host, f"stream {route.stream.path} (onConnect)", self.address
         expected, greeting = route.stream.expect(), Greeting(route)
 
@@ -48552,17 +48969,21 @@ class RequestHandler(StreamOpener):
             self.file = response.file
         elif response.file is not None:
             response.file.close()
-        self.note(status)
+        self.note(status, data)
         self.write(data)
 
-    def note(self, status):
+    def note(self, status, answer=b""):
         """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
-        if head is not None and not head.path.startswith(LIVE_PATH):
+        if head is not None and not head.path.startswith((LIVE_PATH, CARRIER_PATH)):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
-            self.server.requests.add(head, self.body, status, seconds, self.address)
+            self.noted = self.server.requests.add(
+                head, self.body, status, seconds, self.address, self.source, answer,
+                self.began - self.started if self.began is not None else 0.0)
+        else:
+            self.noted = None
 
     def write(self, data):
         try:
@@ -48575,6 +48996,8 @@ class RequestHandler(StreamOpener):
         if done < len(data) or self.file is not None:
             self.unsent = memoryview(data)[done:]
             self.state = WRITING
+            if self.noted is not None:
+                self.noted[-1] = None
             self.deadline = self.server.clock + RESPONSE_SECONDS
             if len(self.unsent) > RECEIVE_BYTES:
                 self.server.later(0, self.server.shed_unsent)
@@ -48597,6 +49020,9 @@ class RequestHandler(StreamOpener):
         except (BlockingIOError, InterruptedError):
             return False
         self.unsent = b""
+        if self.noted is not None:
+            entry = LoggedRequest._make(self.noted)
+            self.noted[-1], self.noted = time.perf_counter() - self.started - entry.seconds, None
         if self.closing:
             self.finish()
             return False
@@ -48618,12 +49044,10 @@ class RequestHandler(StreamOpener):
             self.end()
 
     def drain(self):
-        try:
+        with contextlib.suppress(BlockingIOError, InterruptedError):
             while self.connection.recv(RECEIVE_BYTES):
                 pass
             self.end()
-        except (BlockingIOError, InterruptedError):
-            pass
 
     def end(self):
         """The connection is over; the leader closes the socket."""
@@ -48689,8 +49113,7 @@ class Request:
         return made_here(self.head, self.address)
 
     def object(self, realm):
-        """`context.request`, made new for every call because scripts may change it; its parts when they are
-        read."""
+        """`context.request`: a new object for every call; its parts are made when they are read."""
         head, parts = self.head, dict(_REQUEST_PARTS)
         parts["method"], parts["ip"] = head.method, self.address
         if self.bytes is not None:
@@ -48829,8 +49252,7 @@ PORT_ATTEMPTS = 20
 
 
 def addresses_of(host):
-    """[(family, address)] to listen on. `localhost` is this machine by IPv4 and by IPv6: browsers try
-    both."""
+    """[(family, address)] to listen on; IPv4 and IPv6 for `localhost`: browsers try both."""
     if host.lower() == "localhost":
         return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
     return [(socket.AF_INET6 if ":" in host else socket.AF_INET, host)]
@@ -48879,8 +49301,7 @@ def bound_socket(family, address, port, shared):
 
 
 def is_answered(family, address, port):
-    """Does a program listen there already? Some systems let another one bind its address all the same, when
-    the first listens on all addresses."""
+    """Whether a program listens there: some systems let another one bind its address all the same."""
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.settimeout(0.2)
         return probe.connect_ex(({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address), port)) == 0
@@ -48935,6 +49356,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.key = Key()
         self.missing_pace = Pace()
         self.requests = RequestLog()
+        self.carriers = Carriers(self)
         self.dashboard = None           # made by the section on pages when somebody looks
         self.stopping = False
         self.clock = time.monotonic()
@@ -49024,6 +49446,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._active.set()
         self._wake()
         self._ended.wait(GRACE_SECONDS + 0.5)
+        self.carriers.end_all()
         self.app.later = None
         for sock in (self._pulse, self._waker):
             sock.close()
@@ -49143,10 +49566,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.log.write("error", f"internal error with a connection of {handler.peer}\n"
                                 + "".join(traceback.format_exception(error)))
         handler.end()
-        try:
+        with contextlib.suppress(KeyError, ValueError, OSError):
             self._unwatch(handler)
-        except (KeyError, ValueError, OSError):
-            pass
         self.handlers.pop(handler, None)
         handler.connection.close()
 
@@ -49188,10 +49609,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if self._woken:
             return
         self._woken = True
-        try:
+        with contextlib.suppress(OSError):
             self._waker.send(b"\0")
-        except OSError:
-            pass
 
     def went_on(self, handler):
         """What a connection waited for is over."""
@@ -49200,10 +49619,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     def _take_back(self):
         """Connections whose requests were finished by threads that no longer lead, or that can go on."""
-        try:
+        with contextlib.suppress(OSError):
             self._pulse.recv(4096)
-        except OSError:
-            pass
         self._woken = False             # before looking: whoever comes later wakes us again
         while self._returned:
             handler = self._returned.popleft()
@@ -49233,17 +49650,16 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 return
             self.process_request(request, address)
 
-    def process_request(self, request, client_address):
+    def process_request(self, request, client_address, received=b""):
         """A new connection: its request has often arrived already, so it is looked at once."""
         request.setblocking(False)
-        try:
+        with contextlib.suppress(OSError):
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        except OSError:
-            pass
         handler = self.RequestHandlerClass(request, client_address, self)
+        handler.received = received
         mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.peer) else MAX_OPEN_OF_ADDRESS
         full = len(self.handlers) >= MAX_OPEN_REQUESTS \
-            or len(self.handlers) + self.app.broadcaster.count >= self.max_sockets
+            or len(self.handlers) + self.app.broadcaster.count + len(self.app.carried) >= self.max_sockets
         if self.open_of[handler.peer] >= mine and not self._make_room(handler.peer) \
                 or full and not self._make_room():
             handler.closing = True
@@ -49282,10 +49698,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
             request.close()
         except OSError:
             time.sleep(SUPERVISOR_INTERVAL)     # another thread took the descriptor; not at full speed
-        try:
+        with contextlib.suppress(OSError):
             self._reserve = open(os.devnull, "rb")
-        except OSError:
-            pass
         self._warn("out of file descriptors: connections are refused (raise `ulimit -n`)")
 
     def _settle(self, handler):
@@ -49323,6 +49737,15 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if handler.watched is not None:
             handler.watched = None
             self.selector.unregister(handler.connection)
+
+    def watch(self, carried):
+        """Reads a socket of ours whose other end is a connection."""
+        self.selector.register(carried.connection, selectors.EVENT_READ, carried)
+        carried.watched = selectors.EVENT_READ
+
+    def forget(self, carried):
+        self._unwatch(carried)
+        carried.connection.close()
 
     def release(self, handler):
         """The socket is about to be given away."""
@@ -49461,6 +49884,7 @@ PALETTE = """
   --accent: light-dark(#0b62c4, #77b2f5); --on-accent: light-dark(#ffffff, #0b1c2e);
   --ok: light-dark(#227a3d, #6cc58a); --warn: light-dark(#8a5a00, #e3b341);
   --bad: light-dark(#b3261e, #ff8a80); --mark: light-dark(#fdecea, #45211f);
+  --shade: light-dark(rgb(0 0 0 / .14), rgb(0 0 0 / .6));
   --sans: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
 """
@@ -49490,7 +49914,7 @@ header .name { font-size: 15px; font-weight: 650; letter-spacing: -.01em; color:
 header .name span { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .35rem; }
 .dot { display: inline-block; flex: none; width: .55rem; height: .55rem; border-radius: 50%;
        background: var(--faint); margin-right: .45rem; vertical-align: .02rem; }
-button, input { font: inherit; color: inherit; }
+button, input, select { font: inherit; color: inherit; }
 button { padding: .25rem .8rem; border: 1px solid var(--line); border-radius: 7px; background: var(--paper);
          cursor: pointer; }
 button:hover { background: var(--hover); }
@@ -49502,6 +49926,15 @@ button.link:hover { text-decoration: underline; }
 input:is([type=text], [type=search]), textarea { width: 100%; padding: .35rem .6rem; color: inherit;
        border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
 textarea, input.code { font: 13px/1.5 var(--mono); }
+select { padding: .2rem .4rem; border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
+/* What scrolls shows a shade at the edges behind which there is more. */
+.scroll { overflow: auto; background: no-repeat var(--paper); background-image:
+  linear-gradient(to right, var(--paper), transparent), linear-gradient(to left, var(--paper), transparent),
+  linear-gradient(to top, var(--paper), transparent), linear-gradient(to right, var(--shade), transparent),
+  linear-gradient(to left, var(--shade), transparent), linear-gradient(to top, var(--shade), transparent);
+  background-size: 2.5rem 100%, 2.5rem 100%, 100% 2.5rem, .7rem 100%, .7rem 100%, 100% .7rem;
+  background-position: left, right, bottom, left, right, bottom;
+  background-attachment: local, local, local, scroll, scroll, scroll; }
 """
 
 #: What the scripts of pages begin with.
@@ -49600,11 +50033,12 @@ LIVE_SCRIPT = r"""
 
   if (typeof SharedWorkerGlobalScope !== "undefined" && self instanceof SharedWorkerGlobalScope) {
     const pages = new Set();
-    let last = null;
+    let last = null, crowd = null;
     self.onconnect = ({ ports: [page] }) => {
       pages.add(page);
       page.onmessage = () => pages.delete(page);
       if (last) page.postMessage(last);
+      if (crowd) page.postMessage(crowd);
     };
     const channel = new URL("live", location.href).pathname;
     // A browser opens six connections to one name of a server. This one goes to the other name of this
@@ -49612,7 +50046,9 @@ LIVE_SCRIPT = r"""
     const twin = { "localhost": "127.0.0.1", "127.0.0.1": "localhost" }[location.hostname];
     const port = location.port ? ":" + location.port : "";
     listen((state) => {
-      last = state;
+      if (state?.startsWith('{"crowd"')) crowd = state;
+      else last = state;
+      if (!state) crowd = null;
       if (state) for (const page of pages) page.postMessage(state);
     }, ...(twin ? [`${location.protocol}//${twin}${port}${channel}`] : []), channel);
     return;
@@ -49627,6 +50063,7 @@ LIVE_SCRIPT = r"""
   function onState(text) {
     if (!text) return;
     const state = JSON.parse(text);
+    if (state.crowd) return crowded(state.crowd);
     const newer = state.version > version || (own !== undefined && state.tries > tries);
     if (state.boot !== boot || newer) {
       if (state.boot !== boot || !state.styles.length || state.version !== version + 1) return reload(state);
@@ -49634,6 +50071,26 @@ LIVE_SCRIPT = r"""
       state.styles.length && restyle(state.styles);
     }
     if (own === undefined) show(state);
+  }
+
+  // -- Connections: a browser opens six to one server, and then requests wait --
+
+  let state = { trouble: [], notice: "" }, rounds = 0, crowd = "";
+  async function crowded(streams) {
+    if (own !== undefined) return;
+    const round = ++rounds, say = (text) => {
+      if (round !== rounds) return;
+      crowd = text;
+      show(state);
+    };
+    const users = Object.entries(streams).map(([path, count]) => `${path} (${count})`);
+    if (!users.length) return say("");
+    const timer = setTimeout(say, 2000, `This page has to wait: a browser opens six connections to a server, and six `
+      + `connections are in use by ${users.join(", ")}. Close a tab. With SharedEventSource of /engine/stream.js, `
+      + `all tabs share one connection.`);
+    await fetch(new URL("live.js", tag.src), { method: "HEAD", cache: "no-store" }).catch(() => {});
+    clearTimeout(timer);
+    say("");
   }
 
   // -- Reloading --
@@ -49699,13 +50156,15 @@ LIVE_SCRIPT = r"""
   }
 
   let host = null, shown = "", dismissed = "";
-  function show({ trouble, notice }) {
-    const said = JSON.stringify([trouble, notice]);
+  function show(now) {
+    state = now;
+    const { trouble, notice } = now;
+    const said = JSON.stringify([trouble, notice, crowd]);
     if (said === shown) return;
     shown = said;
     host?.remove();
     host = null;
-    if (!trouble.length && !notice || said === dismissed) return;
+    if (!trouble.length && !notice && !crowd || said === dismissed) return;
     host = element("aiwebengine-note");
     const root = host.attachShadow({ mode: "open" });
     const sheet = new CSSStyleSheet();
@@ -49717,7 +50176,7 @@ LIVE_SCRIPT = r"""
       text.append(element("details", "", element("summary", "", element("b", name), what,
         element("span", report.split("\n")[0])), element("pre", report)));
     }
-    if (notice) text.append(element("p", notice));
+    for (const line of [notice, crowd]) if (line) text.append(element("p", line));
     const close = element("button", "\u00d7");
     close.ariaLabel = "Dismiss";
     close.onclick = () => { dismissed = shown; host.remove(); };
@@ -49762,8 +50221,7 @@ _LIVE_VERSION = sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
 @page("live tag")
 def live_script_tag(live, head, more=""):
-    """The tag that connects a page to the live channel. A page that answers a form is marked, for
-    reloading would send the form again."""
+    """The tag for the live channel. An answer to a form is marked: reloading would send it again."""
     if head.method not in ("GET", "HEAD"):
         more += " data-sent"
     return (f'<script src="{live.app.base_path}/engine/live.js?{_LIVE_VERSION}" '
@@ -49776,6 +50234,290 @@ def live_script(server, head, _all):
     return Response(200, "text/javascript; charset=utf-8", utf8(LIVE_SCRIPT),
                     [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION)
                       else "no-cache")])
+
+
+# -- Streams of all tabs -----------------------------------------------------------------
+
+#: A module for pages, and once more a shared worker that holds the one connection of all tabs.
+STREAM_SCRIPT = r"""
+// Event streams for any number of tabs. A browser opens six connections to a server, and each EventSource takes
+// one; a SharedEventSource is used like an EventSource, and all of them share one connection.
+//
+//   import { SharedEventSource } from "/engine/stream.js";
+//   const source = new SharedEventSource("/chat/events?name=Ada");
+//   source.onmessage = (event) => console.log(event.data);
+//
+// Where a browser has no shared workers, and for other servers, it is an EventSource of its own.
+
+const CONNECTING = 0, OPEN = 1, CLOSED = 2;
+const sources = new Map();      // of this page, by number
+let worker = null, numbers = 0;
+
+export class SharedEventSource extends EventTarget {
+  #url; #state = CONNECTING; #withCredentials; #plain = null; #types = new Set(["open", "message", "error"]);
+  #number = ++numbers; #lastId = ""; #handlers = {};
+
+  constructor(url, { withCredentials = false } = {}) {
+    super();
+    try {
+      this.#url = new URL(url, document.baseURI).href;
+    } catch {
+      throw new DOMException(`Cannot open an EventSource to '${url}'. The URL is invalid.`, "SyntaxError");
+    }
+    this.#withCredentials = Boolean(withCredentials);
+    sources.set(this.#number, { tell: (message) => this.#tell(...message), begin: () => this.#begin(),
+                                plain: () => this.#goPlain() });
+    if (new URL(this.#url).origin !== location.origin || !connect()) this.#goPlain();
+    else this.#begin();
+  }
+
+  get url() { return this.#url; }
+  get readyState() { return this.#plain ? this.#plain.readyState : this.#state; }
+  get withCredentials() { return this.#withCredentials; }
+
+  addEventListener(type, ...rest) {
+    super.addEventListener(type, ...rest);
+    if (!this.#types.has(type)) {
+      this.#types.add(type);
+      if (this.#plain) this.#forward(type);
+    }
+  }
+
+  close() {
+    if (this.#plain) this.#plain.close();
+    else if (this.#state !== CLOSED) worker.port.postMessage(["close", this.#number]);
+    this.#state = CLOSED;
+    sources.delete(this.#number);
+  }
+
+  #begin() {
+    const { pathname, search } = new URL(this.#url);
+    worker.port.postMessage(["open", this.#number, pathname + search, this.#lastId]);
+  }
+
+  #tell(what, type, data, lastEventId) {
+    if (this.#state === CLOSED || this.#plain) return;
+    if (what === "plain") return this.#goPlain();
+    if (what === "event") {
+      this.#lastId = lastEventId;
+      this.dispatchEvent(new MessageEvent(type, { data, lastEventId, origin: location.origin }));
+      return;
+    }
+    this.#state = { open: OPEN, lost: CONNECTING, refused: CLOSED }[what];
+    if (what === "refused") sources.delete(this.#number);
+    this.dispatchEvent(new Event(what === "open" ? "open" : "error"));
+  }
+
+  // An EventSource of its own does the work.
+  #goPlain() {
+    const url = new URL(this.#url);
+    if (this.#lastId) url.searchParams.set("lastEventId", this.#lastId);
+    this.#plain = new EventSource(url, { withCredentials: this.#withCredentials });
+    this.#types.forEach((type) => this.#forward(type));
+  }
+
+  #forward(type) {
+    this.#plain.addEventListener(type, (event) => this.dispatchEvent(event instanceof MessageEvent
+      ? new MessageEvent(type, { data: event.data, lastEventId: event.lastEventId, origin: event.origin })
+      : new Event(type)));
+  }
+
+  static {
+    for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSED })) {
+      for (const place of [this, this.prototype]) Object.defineProperty(place, name, { value, enumerable: true });
+    }
+    for (const name of ["open", "message", "error"]) {
+      Object.defineProperty(this.prototype, "on" + name, {
+        enumerable: true, configurable: true,
+        get() { return this.#handlers[name] ?? null; },
+        set(handler) {
+          if (!(name in this.#handlers)) this.addEventListener(name, (event) => this.#handlers[name]?.call(this, event));
+          this.#handlers[name] = typeof handler === "function" ? handler : null;
+        },
+      });
+    }
+  }
+}
+
+// -- In a page: the way to the worker --
+
+function connect() {
+  if (worker || typeof SharedWorker === "undefined") return worker;
+  try {
+    worker = new SharedWorker(import.meta.url, { type: "module", name: "aiwebengine streams" });
+  } catch {
+    return null;
+  }
+  worker.onerror = () => {      // it cannot run here
+    worker.onerror = null;
+    for (const source of sources.values()) source.plain();
+  };
+  worker.port.onmessage = ({ data: [number, ...message] }) => sources.get(number)?.tell(message);
+  addEventListener("pagehide", () => worker.port.postMessage(["bye"]));
+  addEventListener("pageshow", (event) => event.persisted && sources.forEach((source) => source.begin()));
+  // A page that crashes says no goodbye; but then it holds this lock no longer.
+  const lock = `aiwebengine page ${Math.random()}`;
+  navigator.locks?.request(lock, () => {
+    worker.port.postMessage(["lock", lock]);
+    return new Promise(() => {});
+  });
+  return worker;
+}
+
+// -- In the worker --
+
+// One stream of a page. The server says what it would say on a connection of its own: a response, then events.
+class Stream {
+  constructor(number, url, lastId, tell) {
+    Object.assign(this, { number, url, lastId, tell, retry: 3000, timer: 0 });
+    this.reset();
+  }
+
+  reset() {
+    clearTimeout(this.timer);
+    Object.assign(this, { rest: "", opened: false, refused: false, type: "", data: "", id: this.lastId });
+  }
+
+  take(text) {
+    this.rest += text;
+    if (!this.opened) {
+      const end = this.rest.indexOf("\r\n\r\n");
+      if (end < 0 || this.refused) return;
+      const head = this.rest.slice(0, end);
+      this.rest = this.rest.slice(end + 4).replace(/^\uFEFF/, "");
+      if (/^HTTP\S+ 3/.test(head)) return this.tell("plain");
+      if (!/^HTTP\S+ 200 /.test(head) || !/^content-type: *text\/event-stream/im.test(head)) {
+        this.refused = true;
+        return this.tell("refused");
+      }
+      this.opened = true;
+      this.tell("open");
+    }
+    const lines = this.rest.split(/\r\n|\n|\r(?!$)/);
+    this.rest = lines.pop();
+    for (const line of lines) this.read(line);
+  }
+
+  read(line) {
+    if (line === "") return this.dispatch();
+    const [, field, value] = /^([^:]*)(?:: ?([^]*))?$/.exec(line);
+    if (field === "data") this.data += `${value ?? ""}\n`;
+    else if (field === "event") this.type = value ?? "";
+    else if (field === "id" && !value?.includes("\0")) this.id = value ?? "";
+    else if (field === "retry" && /^\d+$/.test(value)) this.retry = Number(value);
+  }
+
+  dispatch() {
+    const { type, data } = this;
+    this.lastId = this.id;
+    this.type = this.data = "";
+    if (data) this.tell("event", type || "message", data.slice(0, -1), this.lastId);
+  }
+}
+
+function work() {
+  const HERE = new URL("streams", location.href);
+  const streams = new Map();
+  let carrier = null, key = null, last = 0;
+
+  // Opens a stream, or closes it without a target.
+  async function ask(number, target, lastId) {
+    const query = new URLSearchParams({ key, number });
+    const headers = lastId ? { "Last-Event-ID": unescape(encodeURIComponent(lastId)) } : {};
+    return (await fetch(`${HERE.pathname}?${query}`, { method: "POST", body: target, headers })).status;
+  }
+
+  async function begin(stream) {
+    stream.reset();
+    if (key === null) return;
+    const asked = key;
+    const status = await ask(stream.number, stream.url, stream.lastId).catch(() => 0);
+    if (streams.get(stream.number) !== stream || asked !== key || status === 204) return;
+    if (status === 404) stream.tell("plain");       // several processes: this one knows nothing of the other
+    else again(stream);
+  }
+
+  function again(stream) {
+    stream.reset();
+    stream.tell("lost");
+    stream.timer = setTimeout(begin, stream.retry, stream);
+  }
+
+  function carry() {
+    carrier = new EventSource(HERE);
+    carrier.addEventListener("key", ({ data }) => {
+      key = JSON.parse(data).key;
+      streams.forEach(begin);
+    });
+    carrier.onmessage = ({ data }) => {
+      const [number, text] = JSON.parse(data);
+      const stream = streams.get(number);
+      if (!stream) return;
+      if (text !== null) stream.take(text);
+      else if (stream.refused) streams.delete(number);
+      else again(stream);
+    };
+    carrier.onerror = () => {
+      const cut = key !== null;
+      key = null;
+      for (const stream of streams.values()) {
+        stream.reset();
+        if (carrier.readyState === EventSource.CLOSED) stream.tell("plain");    // the server knows no such thing
+        else if (cut) stream.tell("lost");
+      }
+      if (carrier.readyState === EventSource.CLOSED) carrier = null;
+    };
+  }
+
+  function drop(stream) {
+    clearTimeout(stream.timer);
+    if (!streams.delete(stream.number)) return;
+    if (key !== null) ask(stream.number, "").catch(() => {});
+    setTimeout(() => {          // nobody listens any more
+      if (streams.size || !carrier) return;
+      carrier.close();
+      carrier = key = null;
+    }, 1000);
+  }
+
+  self.onconnect = ({ ports: [page] }) => {
+    const own = new Map();      // the page's numbers -> streams
+    const leave = () => {
+      own.forEach(drop);
+      own.clear();
+    };
+    const orders = {
+      open(number, url, lastId) {
+        if (own.has(number)) drop(own.get(number));
+        const stream = new Stream(++last, url, lastId, (...message) => {
+          page.postMessage([number, ...message]);
+          if (message[0] === "plain") drop(stream);
+        });
+        own.set(number, stream);
+        streams.set(stream.number, stream);
+        if (carrier) begin(stream);
+        else carry();
+      },
+      close(number) {
+        if (own.has(number)) drop(own.get(number));
+        own.delete(number);
+      },
+      bye: leave,
+      lock(name) { navigator.locks.request(name, leave); },
+    };
+    page.onmessage = ({ data: [order, ...rest] }) => orders[order](...rest);
+  };
+}
+
+if (typeof SharedWorkerGlobalScope !== "undefined" && self instanceof SharedWorkerGlobalScope) work();
+else globalThis.SharedEventSource ??= SharedEventSource;
+"""
+
+
+@page("/engine/stream.js")
+def stream_script(server, head, _all):
+    return Response(200, "text/javascript; charset=utf-8", utf8(STREAM_SCRIPT),
+                    [("Cache-Control", "no-cache")])
 
 
 # -- Errors ------------------------------------------------------------------------------
@@ -49844,7 +50586,12 @@ MAX_SHOWN_FRAMES = 30
 MAX_SHOWN_PATHS = 200
 MAX_SHOWN_BODY = 2000
 #: Header fields whose values no page shows.
-SECRET_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization"))
+SECRET_FIELDS = frozenset(("cookie", "authorization", "proxy-authorization", "set-cookie"))
+
+
+def shown_fields(pairs):
+    """Header fields as pages show them: without secrets."""
+    return [[name, "(not shown)" if name.lower() in SECRET_FIELDS else value] for name, value in pairs]
 
 
 #: A marked word that is beyond the edge of its box comes into view, when the box is seen first.
@@ -49862,8 +50609,7 @@ for (const box of document.querySelectorAll("pre:has(mark)")) {
 
 
 def trouble_response(server, head, status, title, parts, headers=()):
-    """A page about something that went wrong. While files are watched it renews itself with every attempt
-    to load a script."""
+    """A page about something that went wrong. While files are watched it renews itself."""
     live = server.app.live
     body = "\n".join(parts)
     script = live_script_tag(live, head, " data-own").decode() if live is not None else ""
@@ -49951,9 +50697,8 @@ def render_request(head, body):
             shown = "(not text)"
         parts.append(f'<details class="more" open><summary>Body, {len(body):,} bytes</summary>'
                      f"{render_lines(shown)}</details>")
-    fields = [(name, "(not shown)" if name in SECRET_FIELDS else value)
-              for name, value in head.fields.items()]
-    parts.append('<details class="more"><summary>Headers</summary>' + render_facts(fields) + "</details>")
+    parts.append('<details class="more"><summary>Headers</summary>'
+                 + render_facts(shown_fields(head.fields.items())) + "</details>")
     return "\n".join(parts)
 
 
@@ -49998,8 +50743,7 @@ def notice_page(server, head, refusal):
 
 @page("missing")
 def missing_page(server, head, message):
-    """A path that does not exist, and those that do, the nearest first; scripts that did not load, since
-    the path may be in one of them."""
+    """A page for an unknown path: known paths, the nearest first, and scripts that did not load."""
     app = server.app
     shown = head.path if len(head.path) <= 100 else head.path[:100] + "…"
     parts = [f'<p class="eyebrow">404 {esc(STATUS_TEXT[404])}</p>',
@@ -50381,7 +51125,8 @@ def request_facts(entry):
     head = entry.head
     return {"number": entry.number, "time": entry.time, "method": head.method,
             "target": clip(head.target, MAX_PREVIEW), "status": entry.status,
-            "ms": milliseconds(entry.seconds), "address": entry.address, "size": entry.size}
+            "ms": milliseconds(entry.seconds), "address": entry.address, "size": entry.size,
+            "source": entry.source}
 
 
 def script_view(app, name):
@@ -50392,6 +51137,32 @@ def script_view(app, name):
     return {"name": name, "known": known or name == "server" or name in app.log.kept,
             "state": script_state(app, name) if known else None,
             "error": None if trouble is None else error_facts(trouble), "loads": failure is None}
+
+
+def storage_view(app, query):
+    """The sharedStorage of a script: the keys that contain all the words of `q`, and the starts of their
+    values. Keys are JSON texts, for they may have half characters, which no other way keeps."""
+    name, words = query.get("name", ""), query.get("q", "").lower().split()
+    name = name or min((*app.hosts, *app.failures), default="")
+    if name not in app.hosts and name not in app.failures:
+        return {"name": name, "known": False}
+    view = {"name": name, "known": True, "where": storage_place(app), "trouble": "", "items": []}
+    try:
+        storage = app.storage_of(name)
+        keys = storage.keys()
+        wanted = [key for key in keys if all(word in key.lower() for word in words)]
+        found = storage.peek(wanted[:MAX_SHOWN_ROWS], MAX_PREVIEW)
+        view["items"] = [{"key": json.dumps(key), "start": start, "size": size}
+                         for key, (start, size) in found.items()]
+    except HostError as error:
+        return {**view, "trouble": str(error)}
+    return {**view, "count": len(keys), "wanted": len(wanted)}
+
+
+def storage_place(app):
+    if app.storage is None:
+        return "in memory, until the server ends"
+    return f"in the file {app.storage.path}" if isinstance(app.storage, StorageFile) else "in Redis"
 
 
 def connection_key(connection):
@@ -50432,8 +51203,7 @@ def is_wanted(connection, words):
 
 
 class ShownMessages:
-    """Messages that dashboards were shown lately. A busy stream forgets a message within a second or two,
-    before anybody could ask about it."""
+    """Messages that dashboards showed lately; a busy stream forgets its own within seconds."""
 
     def __init__(self):
         self.messages = collections.OrderedDict()       # (epoch, sequence) -> Message
@@ -50518,7 +51288,7 @@ DASHBOARD_SECONDS = 0.5
 #: Dashboards that may be open at the same time.
 MAX_DASHBOARDS = 32
 #: What a dashboard may look at.
-VIEWS = ("overview", "stream", "script", "requests")
+VIEWS = ("overview", "stream", "script", "requests", "storage")
 #: Looks without anybody there before the dashboard's thread ends: a page may be changing its view.
 IDLE_LOOKS = 4
 #: A dashboard that reads slowly gets no news while so many bytes wait for it.
@@ -50529,14 +51299,7 @@ class Viewer:
     """What one open dashboard was told: the JSON text of each part, the last request, the last line of
     the log, the second up to which messages were counted. `query` is what it looks at."""
 
-    __slots__ = ("query", "told", "request", "line", "second")
-
-    def __init__(self, query):
-        self.query = query
-        self.told = {}
-        self.request = 0
-        self.line = None
-        self.second = 0
+    __slots__, __init__ = attributes("query; told={} request=0 line=None second=0")
 
     @property
     def view(self):
@@ -50615,6 +51378,8 @@ class Dashboard:
             parts["view"] = json_text(stream_view(self.app, viewer.query, self.shown))
         elif viewer.view == "script":
             parts["view"] = json_text(script_view(self.app, viewer.query.get("name", "")))
+        elif viewer.view == "storage":
+            parts["view"] = json_text(storage_view(self.app, viewer.query))
         changed = {name: text for name, text in parts.items() if viewer.told.get(name) != text}
         viewer.told.update(changed)
         self.add_counts(viewer, changed, first)
@@ -50625,8 +51390,7 @@ class Dashboard:
         return "{" + ",".join(f'"{name}":{text}' for name, text in changed.items()) + "}" if changed else ""
 
     def add_counts(self, viewer, changed, first):
-        """Messages of the seconds that are over, as path -> [[second, messages]], and what time it is
-        here."""
+        """Adds messages of past seconds, as path -> [[second, messages]], and what time it is here."""
         moment = time.time()
         start, viewer.second = viewer.second, int(moment)
         counts = {}
@@ -50676,6 +51440,8 @@ def dashboard_events(handler, head, body):
     view = head.query.get("view", VIEWS[0])
     if view not in VIEWS:
         raise Refusal(400, f"There is no view {clip(view, 60)}; the views are {', '.join(VIEWS)}")
+    if view == "storage":               # the token is not enough
+        check_local(head, handler.address)
     if head.method == "HEAD":
         return Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")])
     server = handler.server
@@ -50708,8 +51474,8 @@ WHOLE_NUMBER, SOME_OBJECT, ANYTHING = (str, int), (str, dict), object
 _WISHES = {str: "a string", WHOLE_NUMBER: "a string or a whole number", SOME_OBJECT: "a string or an object"}
 
 
-def asked(head, body, **kinds):
-    """What a request's JSON body has by these names, as texts; raises Refusal when one is missing."""
+def asked_object(head, body, kinds):
+    """A request's JSON body, which has these names; raises Refusal when one is missing."""
     if head.content_type != "application/json":
         raise Refusal(415, "Send a JSON object, with Content-Type: application/json")
     try:
@@ -50723,6 +51489,12 @@ def asked(head, body, **kinds):
             raise Refusal(400, f"The JSON object must have {', '.join(kinds)}; {name} is missing")
         if not isinstance(wish[name], kind) or isinstance(wish[name], bool) and kind is not ANYTHING:
             raise Refusal(400, f"{name} must be {_WISHES[kind]}")
+    return wish
+
+
+def asked(head, body, **kinds):
+    """What a request's JSON body has by these names, as texts."""
+    wish = asked_object(head, body, kinds)
     return [wish[name] if isinstance(wish[name], str) else json_text(wish[name]) for name in kinds]
 
 
@@ -50785,14 +51557,76 @@ def script_source(handler, head, body):
 
 @local_page("GET", "/engine/request")
 def logged_request(handler, head, body):
-    """A request of the log (`?number=`) with its headers and body. With `--workers` every process has a
-    log; `worker` says whose is meant."""
+    """A logged request (`?number=`) with headers and body; `worker`: the process that logged it."""
     entry = find_request(handler, head.query.get("number", ""), head.query.get("worker", ""))
-    headers = [[name, "(not shown)" if name in SECRET_FIELDS else value]
-               for name, value in entry.head.fields.items()]
     text = None if entry.body is None else clip(entry.body.decode("utf-8", "replace"), MAX_DETAIL)
-    return json_answer({**request_facts(entry), "target": entry.head.target, "headers": headers,
-                        "body": text})
+    scripted = entry.source not in (FROM_FILE, FROM_SERVER)
+    return json_answer({**request_facts(entry), "target": entry.head.target,
+                        "headers": shown_fields(entry.head.fields.items()), "body": text,
+                        "waited": milliseconds(entry.waited) if scripted else None,
+                        "handled": milliseconds(entry.seconds - entry.waited) if scripted else None,
+                        "sending": milliseconds(entry.sending), "answer": answer_facts(entry),
+                        "curl": curl_command(handler.server, entry)})
+
+
+def answer_facts(entry):
+    """An answer of the log: its header, the `size` of its body, and the body's start as text, or None where
+    there is nothing that could be shown (why is in `note`)."""
+    header, _, body = entry.answer.partition(b"\r\n\r\n")
+    lines = header.decode("latin-1").split("\r\n")
+    fields = [line.partition(": ")[::2] for line in lines[1:] if line]
+    of = {name.lower(): value for name, value in fields}
+    size = int(of.get("content-length", len(body)))
+    facts = {"line": lines[0], "headers": shown_fields(fields), "size": size, "body": None, "note": ""}
+    if of.get("content-type", "").startswith("text/event-stream"):
+        return {**facts, "note": "an event stream; the dashboard shows its messages under its path"}
+    if entry.head.method == "HEAD" or not size:
+        return {**facts, "note": "no body"}
+    kept = body[:MAX_KEPT_BODY]
+    try:
+        if "content-encoding" in of or b"\0" in kept:
+            raise ValueError
+        text = kept.decode("utf-8", "strict" if len(kept) == size else "ignore")
+    except ValueError:
+        return {**facts, "note": f"{size:,} bytes that are not text"}
+    if not kept:
+        return {**facts, "note": f"{size:,} bytes of a file, which are not kept"}
+    return {**facts, "body": text, "note": "" if len(kept) == size
+            else f"the first {len(kept):,} of {size:,} bytes"}
+
+
+#: Header fields that curl sends by itself, or that belong to the connection.
+_NOT_FOR_CURL = frozenset(("host", "content-length", "transfer-encoding", "connection", "keep-alive",
+                           "expect", "accept-encoding"))
+
+
+def curl_command(server, entry):
+    """The command for a POSIX shell that makes a request of the log again, without its secrets, or None when
+    no command line can hold its body."""
+    head, body = entry.head, entry.body
+    if body is None or b"\0" in body:
+        return None
+    try:
+        text = body.decode()
+        fields = [(name, value.encode("latin-1").decode("utf-8")) for name, value in head.fields.items()
+                  if name not in _NOT_FOR_CURL and name not in SECRET_FIELDS]
+    except UnicodeDecodeError:
+        return None
+    plain = head.target.startswith("/")
+    url = f"http://{head.host or urllib.parse.urlsplit(server.url).netloc}{head.target if plain else '/'}"
+    parts = [[shlex.quote(url)]]
+    parts += [["--globoff"]] if re.search(r"[][{}]", url) else []
+    parts += [["--path-as-is"]] if re.search(r"/\.\.?(?:[/?]|$)", url) else []
+    parts += [] if plain else [["--request-target", shlex.quote(head.target)]]
+    if head.method == "HEAD":
+        parts.append(["--head"])
+    elif head.method != ("POST" if body else "GET"):
+        parts.append(["--request", head.method])
+    given = [f"{name}: {value}" if value else f"{name};" for name, value in fields]
+    given += ["content-type:"] if body and "content-type" not in head.fields else []
+    parts += [["--header", shlex.quote(line)] for line in given]
+    parts += [["--data-raw", shlex.quote(text)]] if body else []
+    return " \\\n  ".join(" ".join(part) for part in [["curl", *parts[0]], *parts[1:]])
 
 
 def find_request(handler, number, worker=""):
@@ -50807,8 +51641,7 @@ def find_request(handler, number, worker=""):
 
 @local_page("POST", "/engine/replay")
 def replay_request(handler, head, body):
-    """Sends a request of the log to this server again: `number`, `worker` ("" for any). Answers with what
-    came back."""
+    """Sends a logged request (`number`, `worker` or "") to this server again; answers the result."""
     number, worker = asked(head, body, number=WHOLE_NUMBER, worker=WHOLE_NUMBER)
     entry = find_request(handler, number, worker)
     if entry.body is None:
@@ -50838,12 +51671,39 @@ def send_again(server, entry):
         answer = connection.getresponse()
         stream = answer.getheader("content-type", "").startswith("text/event-stream")
         data = b"" if stream else answer.read(MAX_REPLAY_BYTES)
-        return {"status": answer.status, "reason": answer.reason, "headers": answer.getheaders(),
+        return {"status": answer.status, "reason": answer.reason,
+                "headers": shown_fields(answer.getheaders()),
                 "ms": milliseconds(time.perf_counter() - started),
                 "body": "(an event stream; open it in a page of its own)" if stream
                 else data.decode("utf-8", "replace")}
     finally:
         connection.close()
+
+
+@local_page("POST", "/engine/storage")
+def script_storage(handler, head, body):
+    """An item of a script's sharedStorage: `script`, `key`, and the `value` that it is to have; null removes
+    it, and without one nothing changes. Answers with the value that it has now, or null."""
+    wish = asked_object(head, body, {"script": str, "key": str})
+    app, name, key = handler.app, wish["script"], wish["key"]
+    if name not in app.hosts and name not in app.failures:
+        raise Refusal(404, f"There is no script {name}")
+    value = wish.get("value")
+    if value is not None and not isinstance(value, str):
+        raise Refusal(400, "value must be a string, or null to remove the item")
+    for what, text, limit in (("key", key, MAX_STORAGE_KEY), ("value", value or "", MAX_STORAGE_VALUE)):
+        if len(text) > limit:
+            raise Refusal(400, f"The {what} can have {limit:,} characters, but has {len(text):,}")
+    storage = app.storage_of(name)
+    try:
+        if value is not None:
+            storage.set(key, value)
+        elif "value" in wish:
+            storage.remove(key)
+        text = json.dumps({"value": storage.get(key)})      # in ASCII, so that half characters stay
+        return Response(200, JSON_TYPE, text.encode(), [("Cache-Control", "no-store")])
+    except HostError as error:
+        raise Refusal(503, str(error)) from None
 
 
 @local_page("POST", "/engine/evaluate")
@@ -50925,7 +51785,7 @@ html { scrollbar-gutter: stable; }
 /* Frame of the page */
 header { position: sticky; top: 0; z-index: 2; gap: .1rem 1.25rem; }
 nav { display: flex; gap: .25rem; }
-nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); }
+nav a { padding: .2rem .65rem; border-radius: 6px; color: var(--soft); white-space: nowrap; }
 nav a:hover { background: var(--hover); text-decoration: none; }
 nav a[aria-current] { background: var(--chosen); color: var(--ink); }
 #live { margin-left: auto; color: var(--soft); font-size: .85rem; }
@@ -50937,9 +51797,10 @@ nav a[aria-current] { background: var(--chosen); color: var(--ink); }
   border-bottom: 1px solid var(--line); }
 main { max-width: 84rem; margin: 0 auto; padding: 1.25rem 1.25rem 4rem; }
 h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left: .4rem; }
+h3 { font-size: .85rem; font-weight: 620; margin: 0; }
 .top { display: flex; flex-wrap: wrap; align-items: baseline; gap: .2rem 1rem; margin: 0 0 1rem; }
 .top .back { font-size: .9rem; }
-.top .actions { margin-left: auto; display: flex; gap: .5rem; }
+.top .actions { margin-left: auto; display: flex; gap: .5rem; align-items: baseline; }
 
 /* Tiles and panels */
 .tiles { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: .75rem; margin: 0 0 1rem; }
@@ -50955,8 +51816,7 @@ h2 small { font-weight: 400; color: var(--soft); font-size: .85rem; margin-left:
 .panel > .head h2 { margin-right: auto; }
 .panel > .body { padding: 0 1rem 1rem; }
 .panel > .none { padding: 0 1rem .9rem; margin: 0; color: var(--soft); }
-.scroll { contain: content; overflow: auto; max-height: 28rem; overscroll-behavior: contain;
-  border-radius: 0 0 10px 10px; }
+.scroll { contain: content; max-height: 28rem; overscroll-behavior: contain; border-radius: 0 0 10px 10px; }
 .scroll.tall { max-height: 36rem; }
 .scroll.full { max-height: none; }
 .two { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1rem; align-items: start; }
@@ -50988,6 +51848,7 @@ tr.pick { cursor: pointer; }
         padding: 0 .4rem; margin: 0 .25rem .15rem 0; font: 12px/1.55 var(--mono); overflow-wrap: anywhere; }
 .rate { display: flex; align-items: center; gap: .75rem; }
 .rate b { font-weight: 400; min-width: 2.5rem; }
+.state { display: flex; align-items: baseline; }
 .why { display: flex; gap: .4rem; }
 .why span { overflow-wrap: anywhere; }
 svg.spark { display: block; width: 7.5rem; height: 1.5rem; }
@@ -51001,6 +51862,7 @@ input[type=search] { width: 13rem; max-width: 100%; }
 textarea { display: block; resize: vertical; }
 label { display: block; font-size: .8rem; color: var(--soft); }
 label.flag { display: inline-flex; gap: .3rem; align-items: center; font-size: .85rem; margin-right: .7rem; }
+.head label.flag { margin-right: 0; }
 .send { display: grid; grid-template-columns: 2fr 1fr auto; gap: .6rem; align-items: end; }
 .send.faults { grid-template-columns: 1fr auto auto; }
 .send textarea, .send input, .send button { height: 2.4rem; }
@@ -51015,6 +51877,10 @@ pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; }
          padding: .6rem 0; margin: .6rem 0; }
 .frame.tall { max-height: 32rem; overflow: auto; }
 pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
+#request pre.frame { max-height: 24rem; margin: .3rem 0 .6rem; min-height: 2.8rem; }
+dialog { max-width: 30rem; border: 1px solid var(--line); border-radius: 10px; background: var(--paper);
+  color: var(--ink); overflow-wrap: anywhere; }
+dialog::backdrop { background: rgb(0 0 0 / .35); }
 .frame div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
 .frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
 .frame i { display: inline-block; width: 3.2em; color: var(--faint); font-style: normal; user-select: none; }
@@ -51042,6 +51908,7 @@ pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
 @media (max-width: 60rem) { .two, .two.uneven { grid-template-columns: minmax(0, 1fr); } }
 @media (max-width: 40rem) {
   header { padding: .5rem .9rem; }
+  header nav { order: 1; width: 100%; margin: 0 -.65rem; flex-wrap: wrap; gap: 0; }
   main { padding: .9rem .7rem 3rem; }
   .tiles { gap: .5rem; }
   .tile { padding: .45rem .65rem .5rem; }
@@ -51076,7 +51943,9 @@ DASHBOARD_BODY = r"""
   <nav aria-label="Views">
     <a href="#/" id="nav-overview">Overview</a>
     <a href="#/requests" id="nav-requests">Requests</a>
+    <a href="#/storage" id="nav-storage">Storage</a>
     <a href="#/script/server" id="nav-log">Server log</a>
+    <a href="graphql">GraphQL</a>
     <a href="engine/docs">Docs</a>
   </nav>
   <span id="live" role="status" data-state="wait"><span class="dot"></span><span id="live-text">connecting</span></span>
@@ -51084,29 +51953,38 @@ DASHBOARD_BODY = r"""
 <div id="faults" role="status" hidden></div>
 <main>
 <noscript><p>The dashboard needs JavaScript. <a href="engine/metrics">The figures</a> do not.</p></noscript>
+<div class="top">
+  <a class="back" id="back" href="#/">Overview</a><h1 id="title">Overview</h1><span class="soft" id="facts"></span>
+  <span id="other-logs"></span>
+  <span class="actions" id="script-actions">
+    <a href="#/" id="to-storage">Storage</a>
+    <button id="open-source" aria-expanded="false">Open source</button>
+    <button id="reload" class="main">Reload</button>
+  </span>
+</div>
 
 <div id="view-overview" hidden>
   <div class="tiles" id="tiles"></div>
   <section class="panel">
     <div class="head"><h2>Scripts<small id="n-scripts"></small></h2></div>
-    <div class="scroll"><table id="scripts"></table></div>
+    <div class="scroll" tabindex="0"><table id="scripts"></table></div>
   </section>
   <section class="panel">
     <div class="head"><h2>Streams<small id="n-streams"></small></h2></div>
-    <div class="scroll"><table id="streams"></table></div>
+    <div class="scroll" tabindex="0"><table id="streams"></table></div>
   </section>
   <section class="panel">
     <div class="head"><h2>Routes<small id="n-routes"></small></h2></div>
-    <div class="scroll"><table id="routes"></table></div>
+    <div class="scroll" tabindex="0"><table id="routes"></table></div>
   </section>
   <div class="two">
     <section class="panel">
       <div class="head"><h2>Latest requests</h2><a class="small" href="#/requests">All requests</a></div>
-      <div class="scroll"><table id="latest"></table></div>
+      <div class="scroll" tabindex="0"><table id="latest"></table></div>
     </section>
     <section class="panel">
       <div class="head"><h2>GraphQL<small id="n-graphql"></small></h2><a class="small" href="graphql">Explorer</a></div>
-      <div class="scroll"><table id="graphql"></table></div>
+      <div class="scroll" tabindex="0"><table id="graphql"></table></div>
     </section>
   </div>
   <section class="panel" id="chaos" hidden>
@@ -51124,9 +52002,6 @@ DASHBOARD_BODY = r"""
 </div>
 
 <div id="view-stream" hidden>
-  <div class="top">
-    <a class="back" href="#/">Overview</a><h1 id="stream-path"></h1><span class="soft" id="stream-facts"></span>
-  </div>
   <p class="bad" id="stream-gone" hidden>No script registers this stream at the moment.</p>
   <div id="stream-parts" hidden>
   <section class="panel">
@@ -51152,7 +52027,7 @@ DASHBOARD_BODY = r"""
     <section class="panel">
       <div class="head"><h2>Messages<small id="n-messages"></small></h2>
         <button id="hold" aria-pressed="false">Hold</button></div>
-      <div class="scroll tall"><table id="messages"></table></div>
+      <div class="scroll tall" tabindex="0"><table id="messages"></table></div>
     </section>
     <div>
       <section class="panel" id="chosen" aria-live="polite" hidden>
@@ -51166,7 +52041,7 @@ DASHBOARD_BODY = r"""
       <section class="panel">
         <div class="head"><h2>Connections<small id="n-connections"></small></h2>
           <input type="search" id="q" placeholder="room=general" aria-label="Search metadata and addresses"></div>
-        <div class="scroll tall"><table id="connections"></table></div>
+        <div class="scroll tall" tabindex="0"><table id="connections"></table></div>
       </section>
     </div>
   </div>
@@ -51174,14 +52049,6 @@ DASHBOARD_BODY = r"""
 </div>
 
 <div id="view-script" hidden>
-  <div class="top">
-    <a class="back" href="#/">Overview</a><h1 id="script-name"></h1><span class="soft" id="script-facts"></span>
-    <span id="other-logs"></span>
-    <span class="actions">
-      <button id="open-source" aria-expanded="false">Open source</button>
-      <button id="reload" class="main">Reload</button>
-    </span>
-  </div>
   <p class="answer" id="script-answer" role="status"></p>
   <section class="panel" id="trouble" hidden>
     <div class="head"><h2 id="trouble-headline" class="bad"></h2><span class="small soft" id="trouble-when"></span></div>
@@ -51215,20 +52082,59 @@ DASHBOARD_BODY = r"""
 <div id="view-requests" hidden>
   <section class="panel" id="request" hidden>
     <div class="head"><h2 id="request-line" class="mono"></h2>
+      <button id="copy-curl">Copy as curl</button>
       <button id="replay" class="main">Send again</button><button id="request-close">Close</button></div>
-    <div class="body two">
-      <div><p class="small soft" id="request-facts"></p><pre id="request-text"></pre></div>
-      <div><p class="small soft" id="replay-facts" role="status"></p><pre id="replay-text"></pre></div>
+    <div class="body">
+      <p class="small soft" id="request-facts"></p>
+      <div class="two">
+        <div><h3>Request</h3><pre class="frame" id="request-text" tabindex="0"></pre></div>
+        <div><h3>Answer</h3><p class="small soft" id="answer-note" hidden></p>
+          <pre class="frame" id="answer-text" tabindex="0"></pre></div>
+      </div>
+      <div id="replayed" hidden><h3 id="replay-facts" role="status"></h3>
+        <pre class="frame" id="replay-text" tabindex="0"></pre></div>
     </div>
   </section>
   <section class="panel">
     <div class="head"><h2>Requests<small id="n-requests"></small></h2>
-      <label class="flag"><input type="checkbox" id="only-errors"> errors only</label>
+      <label class="flag"><input type="checkbox" id="hide-files" checked> hide files</label>
+      <label class="flag">from <select id="by-source"><option value="">all scripts</option></select></label>
+      <label class="flag">method <select id="by-method"><option value="">all</option></select></label>
+      <label class="flag">status <select id="by-status"><option value="">all</option>
+        <option value="2">2xx</option><option value="3">3xx</option><option value="4">4xx</option>
+        <option value="5">5xx</option><option value="e">errors</option></select></label>
       <input type="search" id="request-q" placeholder="Search path or method" aria-label="Search requests"></div>
     <div class="scroll full"><table id="requests"></table></div>
   </section>
 </div>
+
+<div id="view-storage" hidden>
+  <section class="panel" id="item" hidden>
+    <form id="item-form">
+      <div class="head"><h2 id="item-title">New item</h2>
+        <button class="main">Save</button><button type="button" id="item-remove">Delete</button>
+        <button type="button" id="item-close">Close</button></div>
+      <div class="body">
+        <label id="item-key-label">Key <input class="code" type="text" id="item-key" spellcheck="false"
+          autocomplete="off"></label>
+        <label>Value, always a string <textarea id="item-value" rows="8" spellcheck="false"></textarea></label>
+        <p class="answer" id="item-answer" role="status"></p>
+      </div>
+    </form>
+  </section>
+  <section class="panel">
+    <div class="head"><h2>sharedStorage<small id="n-items"></small></h2>
+      <label class="flag">of <select id="storage-script"></select></label>
+      <input type="search" id="item-q" placeholder="Search keys" aria-label="Search keys">
+      <button id="item-new">New item</button></div>
+    <div class="scroll full"><table id="items"></table></div>
+  </section>
+</div>
 </main>
+<dialog id="ask" aria-labelledby="ask-text"><form method="dialog">
+  <p id="ask-text"></p>
+  <button class="main" id="ask-yes" value="yes"></button> <button value="no">Cancel</button>
+</form></dialog>
 """
 
 
@@ -51297,7 +52203,7 @@ function makeCell(cell) {
   if (cell.href) return [el("a", { href: cell.href, class: cell.kind }, ...content)];
   if (cell.verdict) return [why(cell.verdict)];
   if (cell.lines) return cell.lines.flatMap(makeCell);
-  if (cell.dot) return [el("span", { class: "dot " + cell.dot }), cell.text];
+  if (cell.dot) return [el("span", { class: "state" }, el("span", { class: "dot " + cell.dot }), cell.text)];
   if (cell.button) return [el("button", { class: "link time", text: cell.button, title: cell.title })];
   return [el("span", { class: cell.kind }, ...content)];
 }
@@ -51424,7 +52330,8 @@ function connect() {
   if (chosen) query.set("message", chosen);
   if (focus) query.set("connection", focus);
   if (held || paused) query.set("hold", heldAt);
-  if (at.view === "stream" && $("q").value.trim()) query.set("q", $("q").value.trim());
+  const words = { stream: $("q"), storage: $("item-q") }[at.view]?.value.trim();
+  if (words) query.set("q", words);
   let first = true;
   events = new EventSource("engine/events?" + query);
   events.onopen = () => { first = true; status("live", "live"); };
@@ -51469,13 +52376,15 @@ async function ask(path, wish) {
 // -- views --
 
 const VIEWS = { overview: renderOverview, stream: renderStream, script: renderScript,
-  requests: renderRequests };
+  requests: renderRequests, storage: renderStorage };
+const TITLES = { overview: "Overview", requests: "Requests", storage: "Storage" };
 
 function placeOf(hash) {
   const [, view = "", part = ""] = hash.split("/");
   let name = "";
   try { name = decodeURIComponent(part); } catch { /* a broken link shows the overview */ }
   if (view === "requests") return { view, name: "" };
+  if (view === "storage") return { view, name };
   return (view === "stream" || view === "script") && name ? { view, name } : { view: "overview", name: "" };
 }
 function go() {
@@ -51485,8 +52394,14 @@ function go() {
   for (const view of Object.keys(VIEWS)) $("view-" + view).hidden = view !== at.view;
   mark("overview", at.view === "overview");
   mark("requests", at.view === "requests");
+  mark("storage", at.view === "storage");
   mark("log", at.view === "script" && at.name === "server");
-  document.title = (at.name || (at.view === "requests" ? "Requests" : "Dashboard")) + " – aiwebengine";
+  const isLog = at.view === "script" && at.name === "server";
+  const title = isLog ? "Server log" : TITLES[at.view] ?? at.name;
+  setText($("title"), title);
+  document.title = (at.view === "overview" ? "Dashboard" : title) + " – aiwebengine";
+  $("back").hidden = at.view in TITLES || isLog;
+  $("script-actions").hidden = true;
   connect();
   render();
 }
@@ -51501,13 +52416,16 @@ function leave() {
   request = null;
   state.view = null;
   state.lines = [];
-  $("q").value = "";
-  for (const id of ["send-answer", "script-answer"]) answer(id, "");
-  for (const id of ["stream-facts", "script-facts"]) setText($(id), "");
+  $("q").value = $("item-q").value = "";
+  for (const id of ["send-answer", "script-answer", "item-answer"]) answer(id, "");
+  setText($("facts"), "");
+  $("other-logs").replaceChildren();
+  $("other-logs").shown = "";
+  item = null;
   for (const id of ["console-lines", "lines", "messages", "connections"]) $(id).replaceChildren();
   for (const id of ["messages", "connections"]) $(id).shape = null;
-  for (const id of ["request", "chosen", "trouble", "stream-gone", "stream-parts",
-    "log"]) $(id).hidden = true;
+  for (const id of ["request", "chosen", "trouble", "stream-gone", "stream-parts", "log", "item"])
+    $(id).hidden = true;
   scrollTo(0, 0);
 }
 let pending = false;
@@ -51535,6 +52453,7 @@ const statusCell = ({ status }) => ({ kind: status >= 500 ? "bad" : status >= 40
 
 function renderOverview() {
   const { server, scripts, streams, routes, graphql } = state;
+  setText($("facts"), server.folder);
   renderTiles(server, streams);
   for (const [id, list] of Object.entries({ scripts, streams, routes, graphql })) setText($("n-" + id),
     number(list.length));
@@ -51616,16 +52535,15 @@ $("chaos-off").addEventListener("click", () => setChaos(""));
 
 function renderStream() {
   const view = state.view;
-  setText($("stream-path"), at.name);
   if (!view || view.path !== at.name) return;
   $("stream-gone").hidden = view.known;
   $("stream-parts").hidden = !view.known;
   if (!view.known) {
-    setText($("stream-facts"), "");
+    setText($("facts"), "");
     return;
   }
   const { facts } = view, samples = samplesOf(at.name), chart = spark(at.name, "big");
-  setText($("stream-facts"), [number(facts.connections) + " connected", number(facts.messages)
+  setText($("facts"), [number(facts.connections) + " connected", number(facts.messages)
     + " messages sent",
     number(facts.dropped) + " dropped", "keeps " + number(facts.depth), facts.script].join(" · "));
   setText($("stream-rate"), rateText(perSecond(samples)) + " / s now, " + number(Math.max(...samples))
@@ -51756,15 +52674,15 @@ $("q").addEventListener("input", () => {
 
 function renderScript() {
   const view = state.view, isScript = Boolean(view?.state);
-  setText($("script-name"), at.name === "server" ? "Server log" : at.name);
   $("console").hidden = !isScript || view.state === "failed";
-  $("reload").hidden = $("open-source").hidden = !isScript;
+  $("reload").hidden = $("open-source").hidden = $("script-actions").hidden = !isScript;
+  $("to-storage").href = "#/storage/" + encodeURIComponent(at.name);
   $("log").hidden = $("other-logs").hidden = !view?.known;
   if (!view || view.name !== at.name) return;
   renderOtherLogs(isScript);
   const summary = state.scripts.find((script) => script.name === at.name)?.summary;
   const facts = isScript ? STATES[view.state][1] + (summary ? " · " + summary : "") : "";
-  setText($("script-facts"), view.known ? facts : "There is no script of this name.");
+  setText($("facts"), view.known ? facts : "There is no script of this name.");
   renderTrouble(view.error, view.loads);
   renderLines();
 }
@@ -51901,76 +52819,214 @@ async function evaluate(code) {
   }
 }
 
-// -- requests --
+"""
 
+
+# -- Dashboard: requests and storage -----------------------------------------------------
+
+DASHBOARD_REQUESTS = r"""
+const FILES = "public/";
+function isWanted({ method, target, status, source }) {
+  const by = $("by-status").value;
+  return !($("hide-files").checked && source === FILES)
+    && (!by || (by === "e" ? status >= 400 : String(status)[0] === by))
+    && (!$("by-source").value || source === $("by-source").value)
+    && (!$("by-method").value || method === $("by-method").value)
+    && (method + " " + target).toLowerCase().includes($("request-q").value.toLowerCase());
+}
+// What can be chosen; the choice stays, though there may be none of the kind at the moment.
+function setChoices(select, values, names = {}) {
+  const first = select.options[0], chosen = select.value;
+  const shown = [...new Set([...values, ...(chosen ? [chosen] : [])])].sort();
+  if (select.shown === shown.join("\n")) return;
+  select.shown = shown.join("\n");
+  select.replaceChildren(first, ...shown.map((value) => el("option", { value, text: names[value] ?? value })));
+  select.value = chosen;
+}
 function renderRequests() {
-  const words = $("request-q").value.toLowerCase(), errors = $("only-errors").checked,
-    all = state.server.requests;
-  const shown = state.requests.filter((entry) =>
-    (!errors || entry.status >= 400) && (entry.method + " " + entry.target).toLowerCase().includes(words));
+  const all = state.server.requests, kept = state.requests, shown = kept.filter(isWanted);
+  setChoices($("by-source"), kept.map(({ source }) => source), { [FILES]: "files of public/" });
+  setChoices($("by-method"), kept.map(({ method }) => method));
   setText($("n-requests"), number(shown.length) + (all > shown.length ? " of " + number(all) : ""));
-  fill($("requests"), ["time", "request", "#status", "#ms", "~#body", "~address"], shown.map((entry) => ({
-    key: entry.number,
-    cells: [{ button: clock(entry.time, true) }, path(entry.method + " " + entry.target), statusCell(entry),
-      ms(entry.ms), entry.size ? bytes(entry.size) : "", entry.address],
-  })), { pick: openRequest, chosen: request?.number });
+  fill($("requests"), ["time", "request", "#status", "#ms", "~from", "~#body", "~address"],
+    shown.map((entry) => ({
+      key: entry.number,
+      cells: [{ button: clock(entry.time, true) }, path(entry.method + " " + entry.target), statusCell(entry),
+        ms(entry.ms), { kind: "soft", text: entry.source }, entry.size ? bytes(entry.size) : "", entry.address],
+    })), { none: kept.length ? "No request is of this kind. Choose something else above."
+      : "No requests yet. Open a page of a script, and they appear here.", pick: openRequest, chosen: request?.number });
   const wanted = Number(location.hash.split("/")[2]);
   if (wanted && request?.wanted !== wanted) openRequest(wanted);
 }
+function timesOf({ source, waited, handled, sending, ms: all }) {
+  const sent = sending === null ? "not all of it is sent yet" : sending ? ms(sending) + " ms sending"
+    : "sent at once";
+  return handled === null ? [ms(all) + " ms", sent]
+    : [ms(waited) + " ms in the queue", ms(handled) + " ms in " + source, sent];
+}
 async function openRequest(key) {
   request = { number: key, wanted: Number(location.hash.split("/")[2]) };
-  let text = "", facts = "", line = "", body = null;
+  let entry = null, line;
   try {
-    const entry = await ask("engine/request?number=" + key + "&worker=" + state.server.worker);
-    body = entry.body;
+    entry = await ask("engine/request?number=" + key + "&worker=" + state.server.worker);
     line = entry.method + " " + entry.target;
-    facts = [clock(entry.time, true), entry.status, ms(entry.ms) + " ms", "from "
-      + entry.address].join(" · ");
-    text = headerText(entry.headers) + "\n\n" + (body ?? "(a body of " + bytes(entry.size)
-      + " that was not kept)");
   } catch (error) {
     line = error.message;
   }
-  $("request-line").textContent = line;
-  $("request-facts").textContent = facts;
-  $("request-text").textContent = text;
-  $("replay-facts").textContent = $("replay-text").textContent = "";
-  $("replay").disabled = body === null;
+  if (request?.number !== key) return;
+  Object.assign(request, entry);
+  setText($("request-line"), line);
+  setText($("request-facts"), !entry ? ""
+    : [clock(entry.time, true), entry.status, ...timesOf(entry), "from " + entry.address].join(" · "));
+  setText($("request-text"), !entry ? "" : headerText(entry.headers) + "\n\n"
+    + (entry.body ?? "(a body of " + bytes(entry.size) + " that was not kept)"));
+  const { line: first, headers = [], body, note } = entry?.answer ?? {};
+  setText($("answer-note"), note ?? "");
+  $("answer-note").hidden = !note;
+  setText($("answer-text"), first ? [first, headerText(headers)].join("\n") + "\n\n" + (body ?? "") : "");
+  $("replayed").hidden = true;
+  $("replay").disabled = entry?.body == null;
+  $("copy-curl").disabled = !entry?.curl;
   $("request").hidden = false;
   scrollTo(0, 0);
   render();
 }
-$("replay").addEventListener("click", async () => {
-  $("replay").disabled = true;
-  let facts = "", text = "";
-  setText($("replay-facts"), "waiting for the answer");
+$("copy-curl").addEventListener("click", async () => {
   try {
-    const wish = { number: String(request.number), worker: String(state.server.worker) };
-    const reply = await ask("engine/replay", wish);
-    facts = "Answer: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
+    await navigator.clipboard.writeText(request.curl);
+    setText($("copy-curl"), "Copied");
+    setTimeout(() => setText($("copy-curl"), "Copy as curl"), 1500);
+  } catch {                 // no clipboard without https on another machine: it can be copied by hand
+    $("replayed").hidden = false;
+    setText($("replay-facts"), "The command");
+    setText($("replay-text"), request.curl);
+  }
+});
+// Asks before something that cannot be taken back; `act` follows if the answer is yes.
+function askFirst(text, verb, act) {
+  setText($("ask-text"), text);
+  setText($("ask-yes"), verb);
+  $("ask-yes").onclick = act;
+  $("ask").showModal();
+}
+$("replay").addEventListener("click", () => {
+  const { method, target } = request;
+  if (["GET", "HEAD"].includes(method)) return sendAgain();
+  askFirst("Send " + method + " " + target + " once more? What it does happens again.",
+    "Send " + method + " again", sendAgain);
+});
+async function sendAgain() {
+  const { number: key } = request;
+  $("replay").disabled = true;
+  $("replayed").hidden = false;
+  let facts = "", text = "";
+  setText($("replay-facts"), "Waiting for the answer");
+  try {
+    const reply = await ask("engine/replay", { number: String(key), worker: String(state.server.worker) });
+    facts = "Sent again: " + reply.status + " " + reply.reason + " · " + ms(reply.ms) + " ms";
     text = headerText(reply.headers) + "\n\n" + reply.body;
   } catch (error) {
     facts = error.message;
   }
-  $("replay-facts").textContent = facts;
-  $("replay-text").textContent = text;
+  setText($("replay-facts"), facts);
+  setText($("replay-text"), text);
   $("replay").disabled = false;
-});
+}
 $("request-close").addEventListener("click", () => {
   request = null;
   $("request").hidden = true;
   history.replaceState(null, "", "#/requests");
   render();
 });
-for (const id of ["request-q", "only-errors"]) $(id).addEventListener("input", render);
+for (const id of ["request-q", "hide-files", "by-source", "by-method", "by-status"])
+  $(id).addEventListener("input", render);
+
+// -- storage: keys are JSON texts, for no other text can have half characters --
+
+let item = null;            // { key, script }: what is open, the key null for a new one
+function renderStorage() {
+  const view = state.view, names = state.scripts.map(({ name }) => name);
+  if (!names.length) return sayNone($("items").parentNode, 0, "No scripts yet, and so no storage.");
+  if (!view) return;
+  const select = $("storage-script");
+  if (select.shown !== names.join("\n")) {
+    select.shown = names.join("\n");
+    select.replaceChildren(...names.map((name) => el("option", { text: name })));
+  }
+  if (document.activeElement !== select) select.value = view.name;
+  if (!view.known) return sayNone($("items").parentNode, 0, "There is no script of this name.");
+  setText($("facts"), "kept " + view.where);
+  setText($("n-items"), view.trouble ? "" : view.items.length < view.count
+    ? number(view.items.length) + " of " + number(view.count) : number(view.count));
+  fill($("items"), ["key", "!value", "#size"], view.items.map(({ key, start, size }) => ({
+    key,
+    cells: [{ button: shownKey(JSON.parse(key)) }, mono(start), number(size)],
+  })), { none: view.trouble || (view.count ? "No key has that."
+    : "Nothing is kept. A script keeps a string with sharedStorage.setItem(key, value)."),
+    pick: openItem, chosen: item?.key });
+}
+const shownKey = (key) => key === "" ? "(empty)" : /[\x00-\x1f\x7f]/.test(key) ? JSON.stringify(key) : key;
+async function openItem(key) {
+  item = { key, script: state.view.name };
+  const name = key === null ? "" : JSON.parse(key);
+  setText($("item-title"), key === null ? "New item" : shownKey(name));
+  $("item-key").value = name;
+  $("item-key-label").hidden = key !== null;
+  $("item-remove").hidden = key === null;
+  $("item-value").value = "";
+  answer("item-answer", "");
+  $("item").hidden = false;
+  scrollTo(0, 0);
+  if (key !== null) await changeItem({});
+  $(key === null ? "item-key" : "item-value").focus();
+  render();
+}
+async function changeItem(change, said = "") {
+  const opened = item, key = opened.key === null ? $("item-key").value : JSON.parse(opened.key);
+  try {
+    const { value } = await ask("engine/storage", { script: opened.script, key, ...change });
+    if (item !== opened) return;
+    if (value === null) return closeItem();
+    if ($("item-value").value !== value) $("item-value").value = value;
+    item.key = JSON.stringify(key);
+    setText($("item-title"), shownKey(key));
+    $("item-key-label").hidden = true;
+    $("item-remove").hidden = false;
+    answer("item-answer", said);
+  } catch (error) {
+    answer("item-answer", error.message, false);
+  }
+}
+function closeItem() {
+  item = null;
+  $("item").hidden = true;
+  render();
+}
+$("item-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  changeItem({ value: $("item-value").value }, "Saved at " + clock(now()) + ".");
+});
+$("item-remove").addEventListener("click", () => {
+  const what = shownKey(JSON.parse(item.key)) + " from the storage of " + item.script;
+  askFirst("Delete " + what + "?", "Delete", () => changeItem({ value: null }));
+});
+$("item-close").addEventListener("click", closeItem);
+$("item-new").addEventListener("click", () => openItem(null));
+$("storage-script").addEventListener("change", () => {
+  location.hash = "#/storage/" + encodeURIComponent($("storage-script").value);
+});
+$("item-q").addEventListener("input", () => {
+  clearTimeout(typing);
+  typing = setTimeout(connect, 250);
+});
 
 // -- start --
 
 addEventListener("hashchange", go);
 addEventListener("keydown", (event) => {
   if (event.key === "Escape" && at.view === "stream" && (chosen || focus)) choose("");
-  if (event.key !== "/" || /INPUT|TEXTAREA/.test(event.target.tagName)) return;
-  const field = { stream: "q", script: "log-q", requests: "request-q" }[at.view];
+  if (event.key !== "/" || /INPUT|TEXTAREA|SELECT/.test(event.target.tagName)) return;
+  const field = { stream: "q", script: "log-q", requests: "request-q", storage: "item-q" }[at.view];
   if (!field) return;
   event.preventDefault();
   $(field).focus();
@@ -51991,7 +53047,8 @@ go();
 """
 
 DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
-    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE, DASHBOARD_BODY, DASHBOARD_SCRIPT)
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE, DASHBOARD_BODY,
+    DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
 
 
 @local_page("GET", "/engine")
@@ -52051,8 +53108,7 @@ def bch_bits(value, bits, generator):
 
 
 def qr_code(text):
-    """The modules of a QR code as rows of 0 and 1 (dark), without the light zone around it. Raises ValueError
-    for a text of more than 106 bytes."""
+    """The modules of a QR code as rows of 0 and 1 (dark), without margin; ValueError over 106 bytes."""
     data = utf8(text)
     version = next((number for number, (size, _, blocks) in enumerate(QR_VERSIONS, 1)
                     if len(data) + 2 <= size * blocks), None)
@@ -52099,8 +53155,7 @@ def qr_format_places(width):
 
 
 def qr_fill(grid, bits):
-    """Puts data where nothing is yet: in columns of two from the right, up and down in turn. They are texts
-    there, so that the mask knows them."""
+    """Puts data in free modules: two columns at a time from the right, up and down, as texts for the mask."""
     width, stream = len(grid), iter(bits)
     columns = [x for x in range(width - 1, 0, -2) if x > 6] + [5, 3, 1]
     for number, right in enumerate(columns):
@@ -52123,8 +53178,7 @@ def qr_masked(grid, mask):
 
 
 def qr_penalty(rows):
-    """How hard a code is to read (7.8.3.1): runs, blocks, what looks like a corner, and too much of one
-    kind."""
+    """How hard a code is to read (7.8.3.1): runs, blocks, shapes like corners, too much of one kind."""
     width, penalty = len(rows), 0
     for line in ["".join(map(str, row)) for row in (*rows, *zip(*rows))]:
         penalty += sum(len(run) - 2 for run in re.findall("0{5,}|1{5,}", line))
@@ -52170,8 +53224,7 @@ h1 { font-size: clamp(1.1rem, 3vw, 1.8rem); font-weight: 500; }
 
 
 def share_addresses(server):
-    """URLs under which other devices find a server, the likeliest first; none when it listens to this machine
-    only."""
+    """URLs for other devices, the likeliest first; none when only this machine is listened to."""
     host = server.gate.host
     if is_own_name(f"[{host}]" if ":" in host else host):
         return []
@@ -52194,6 +53247,21 @@ def share_page(handler, head, body):
                  "<p>Start it with <code>--share</code>, and other devices on the network can, too.</p>"]
     return html_response(200, render_page("Share – aiwebengine", SHARE_STYLE,
                                           f"<main>{''.join(parts)}</main>"))
+
+
+@local_page("GET", "/engine/share.svg")
+def share_picture(handler, head, body):
+    """The code for a page of a script, for that page to show to this machine: ?path=/quiz.html."""
+    check_local(head, handler.address)
+    path, addresses = head.query.get("path", "/"), share_addresses(handler.server)
+    if not addresses:
+        raise Refusal(404, "Only this machine can reach the server; start it with --share")
+    try:
+        code = qr_picture(qr_code(addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")))
+    except ValueError:
+        raise Refusal(400, "The path is too long for a code") from None
+    code = code.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return Response(200, "image/svg+xml", utf8(code), [("Cache-Control", "no-store")])
 
 
 # -- Fault injection ---------------------------------------------------------------------
@@ -53458,8 +54526,7 @@ class Server:
         return self._http.chaos
 
     def start(self, hold_log=False):
-        """Serves from now on. With `hold_log` the log keeps its lines about that back until
-        app.log.release()."""
+        """Serves from now on; with `hold_log` the log keeps lines about that until app.log.release()."""
         raise_file_limit()
         sys.setswitchinterval(min(sys.getswitchinterval(), SWITCH_SECONDS))
         if not memory_used():
@@ -53529,6 +54596,928 @@ def free_port_after(host, port):
         except OSError:
             continue
     return None
+
+
+# -- Starters: what they share -----------------------------------------------------------
+
+#: The look of all starters: a part of what the examples look like.
+STARTER_STYLE = """\
+/* The look of the page: paper and ink by day, slate by night, one accent. Change a colour and save. */
+
+:root {
+  color-scheme: light dark;
+  --paper: #f6f4ef;
+  --card: #fffefb;
+  --line: #e0dbd0;
+  --field: #8d877a;
+  --ink: #23262b;
+  --soft: #5f6168;
+  --accent: #0f766e;
+  --accent-ink: #ffffff;
+  --tint: #e2f0ec;
+  --red: #b3261e;
+  --shadow: 0 1px 2px rgb(60 50 30 / 0.06), 0 6px 20px rgb(60 50 30 / 0.05);
+  --round: 12px;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --paper: #16191c;
+    --card: #1e2226;
+    --line: #32373d;
+    --field: #747c86;
+    --ink: #e8e6e1;
+    --soft: #a4a8ae;
+    --accent: #5cc8b8;
+    --accent-ink: #0b211e;
+    --tint: #1d3633;
+    --warm: #f0a66e;
+    --warm-tint: #3a2a1c;
+    --red: #ff9a90;
+    --red-tint: #42211e;
+    --shadow: 0 1px 2px rgb(0 0 0 / 0.3);
+  }
+}
+*, *::before, *::after { box-sizing: border-box; }
+html {
+  background: var(--paper);
+  color: var(--ink);
+  font: 16px/1.55 -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, sans-serif;
+}
+body { max-width: 60rem; margin: 0 auto; padding: 1.75rem 1.25rem 4rem; }
+h1, h2, h3, p, ul, ol, dl, dd, figure, pre { margin: 0; }
+h1 { font-size: 1.9rem; line-height: 1.2; letter-spacing: -0.02em; }
+ul, ol { padding: 0; list-style: none; }
+a { color: var(--accent); text-underline-offset: 0.2em; text-decoration-thickness: 1px; }
+[hidden] { display: none !important; }
+:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
+.top { display: flex; align-items: center; justify-content: space-between; gap: 1rem; margin-bottom: 1.5rem; }
+.note { color: var(--soft); font-size: 0.9rem; }
+.stack { display: grid; gap: 1.25rem; grid-template-columns: minmax(0, 1fr); align-content: start; }
+.card { padding: 1.25rem; border: 1px solid var(--line); border-radius: var(--round); background: var(--card); box-shadow: var(--shadow); }
+.card > * + * { margin-top: 0.9rem; }
+#status { display: inline-flex; align-items: center; gap: 0.5rem; padding: 0.2rem 0.75rem; border: 1px solid var(--line);
+  border-radius: 99px; background: var(--card); color: var(--soft); font-size: 0.85rem; }
+#status::before { content: ""; width: 0.55rem; height: 0.55rem; border-radius: 50%; background: var(--field); }
+#status[data-state="live"]::before { background: #1a9e6b; }
+#status[data-state="waiting"]::before { background: #d98a1f; animation: breathe 1.2s ease-in-out infinite; }
+@keyframes breathe { 50% { opacity: 0.25; } }
+label, legend { padding: 0; font-size: 0.875rem; font-weight: 600; }
+form { display: grid; gap: 0.9rem; }
+form.card > * + * { margin-top: 0; }
+.field { display: grid; gap: 0.3rem; min-width: 0; }
+input, select, textarea, button { font: inherit; color: inherit; }
+input:not([type="radio"], [type="range"]), select, textarea {
+  width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--card);
+}
+button { min-height: 2.6rem; padding: 0.45rem 1.1rem; border: 1px solid transparent; border-radius: 8px; background: var(--accent);
+  color: var(--accent-ink); font-weight: 600; cursor: pointer; }
+button:hover { filter: brightness(1.08); }
+button.quiet { border-color: var(--field); background: transparent; color: var(--ink); font-weight: 500; }
+button:disabled, button.quiet:disabled { border-color: var(--line); background: var(--line); color: var(--soft); filter: none;
+  cursor: default; }
+.row { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: end; }
+.row > .grow { flex: 1 1 9rem; }
+.answer { min-height: 1.4em; color: var(--soft); font-size: 0.875rem; overflow-wrap: anywhere; }
+.answer.bad { color: var(--red); font-weight: 600; }
+.log { display: grid; gap: 0.6rem; align-content: start; }
+.log:empty::after { content: attr(data-empty); color: var(--soft); }
+.log .item { padding: 0.65rem 0.9rem; border: 1px solid var(--line); border-left: 4px solid var(--accent); border-radius: 8px;
+  overflow-wrap: anywhere; }
+.log .private { border-left-color: #d98a1f; }
+.meta { display: flex; flex-wrap: wrap; gap: 0.2rem 0.6rem; align-items: baseline; color: var(--soft); font-size: 0.8rem; }
+.meta strong { color: var(--ink); font-size: 0.95rem; }
+.options { display: grid; gap: 0.7rem; }
+.options:empty, #best:empty { display: none; }
+.options button { position: relative; z-index: 0; display: flex; justify-content: space-between; gap: 1rem; min-height: 3.2rem;
+  padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--card); color: var(--ink);
+  font-weight: 500; text-align: left; }
+.options button:hover:enabled, .options .chosen, .options .right { border-color: var(--accent); filter: none; }
+.options .chosen, .options .right { box-shadow: inset 0 0 0 1px var(--accent); font-weight: 700; }
+.options button::before { content: ""; position: absolute; inset: 0 auto 0 0; z-index: -1; width: calc(100% * var(--part, 0));
+  background: var(--tint); transition: width 0.4s; }
+.options button::after { content: attr(value); font-weight: 700; }
+.options .right::after { content: attr(value) " ✓"; color: var(--accent); }
+#code { width: min(22rem, 100%); border-radius: var(--round); }
+#best { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; }
+#best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--card); }
+@media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
+"""
+
+#: How their pages begin, with the title for {}.
+STARTER_HEAD = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>{}</title>
+  <link rel="icon" href="data:,">
+  <link rel="stylesheet" href="style.css">
+</head>
+"""
+
+
+# -- Starters: their files ---------------------------------------------------------------
+
+#: kind -> (what it is, what to try first, files by path) of --init; style.css, aiwebengine.d.ts and
+#: jsconfig.json come on top. The quiz is that of the examples.
+STARTERS = {
+    "poll": ("a live poll",
+             "open that in two windows, and vote (phones can, too, with --share)", {
+        "poll.js": """\
+// A live poll: whoever has the page open sees the bars grow while others vote.
+//
+// It takes three calls to make a page live:
+//   registerStreamRoute   opens a stream. Each open page listens to it.
+//   registerRoute         answers requests. That is how a page says that somebody voted.
+//   sendStreamMessage     sends a message to everybody who listens.
+
+const QUESTION = "What shall we have for lunch?";
+const votes = { Soup: 0, Pizza: 0, Salad: 0 };
+
+routeRegistry.registerStreamRoute("/poll/events");
+routeRegistry.registerRoute("/poll", "showPoll");
+routeRegistry.registerRoute("/poll/vote", "vote", "POST");
+
+// GET /poll: how things stand, for a page that opens. An object is sent as JSON.
+function showPoll() {
+  return { question: QUESTION, votes };
+}
+
+/** POST /poll/vote, with a form that has the field "choice". @param {Context} context */
+function vote({ request }) {
+  const { choice } = request.form;
+  if (!Object.hasOwn(votes, choice)) {
+    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
+  }
+  votes[choice] += 1;
+  return routeRegistry.sendStreamMessage("/poll/events", { question: QUESTION, votes });
+}
+""",
+        "poll.test.js": """\
+// Tests of poll.js. Each test calls the script as a browser would, without one.
+
+const vote = (choice) => request("POST", "/poll/vote", { form: { choice } });
+
+test("a vote is seen on every open page", async () => {
+  const ada = connect("/poll/events");
+  const ben = connect("/poll/events");
+
+  const response = await vote("Soup");
+
+  assert.match(response.body, /2 connections matched/);
+  assert.equal((await ada.next()).data.votes.Soup, 1);
+  assert.equal((await ben.next()).data.votes.Soup, 1);
+});
+
+test("a page that opens later starts with the votes so far", async () => {
+  const before = (await request("/poll")).json.votes.Pizza;
+  await vote("Pizza");
+  await vote("Pizza");
+  assert.equal((await request("/poll")).json.votes.Pizza, before + 2);
+});
+
+test("only what is on the list can be chosen", async () => {
+  const page = connect("/poll/events");
+  const response = await vote("Ice cream");
+  assert.equal(response.status, 400);
+  assert.deepEqual(page.messages, []);
+});
+""",
+        "public/index.html": STARTER_HEAD.format("Live poll") + """\
+<body>
+  <main class="stack">
+    <div class="top"><h1 id="question">Live poll</h1><span id="status" role="status">Connecting…</span></div>
+    <div id="choices" class="options"></div>
+    <p id="answer" class="answer bad" role="alert"></p>
+    <p class="note">Open this page in a second window, and vote in one of them.</p>
+  </main>
+
+  <script type="module">
+    import { SharedEventSource } from "/engine/stream.js";
+
+    const $ = (id) => document.getElementById(id);
+    const buttons = new Map();
+
+    // Draws the poll, or brings it up to date. style.css makes bars of the buttons.
+    function show({ question, votes }) {
+      $("question").textContent = question;
+      const total = Object.values(votes).reduce((sum, count) => sum + count, 0);
+      for (const [choice, count] of Object.entries(votes)) {
+        if (!buttons.has(choice)) buttons.set(choice, makeButton(choice));
+        const button = buttons.get(choice);
+        button.value = count;
+        button.style.setProperty("--part", total ? count / total : 0);
+      }
+    }
+
+    function makeButton(choice) {
+      const button = document.createElement("button");
+      button.textContent = choice;
+      button.onclick = () => vote(choice);
+      $("choices").append(button);
+      return button;
+    }
+
+    // A vote goes to the server as a form. The answer comes over the stream, to everybody.
+    async function vote(choice) {
+      const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
+      const problem = response.status < 500 ? await response.text()
+        : "The script failed. The terminal says where.";
+      $("answer").textContent = response.ok ? "" : problem;
+    }
+
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+
+    // The stream: an EventSource whose connection is shared by all tabs, and opened again when it was cut.
+    const source = new SharedEventSource("/poll/events");
+    source.onmessage = (event) => show(JSON.parse(event.data));
+    source.onerror = () => report("waiting", "Connection lost, trying again…");
+    source.onopen = async () => {
+      report("live", "Live");
+      show(await (await fetch("/poll")).json());
+    };
+  </script>
+</body>
+</html>
+""",
+    }),
+    "quiz": ("a quiz for a class",
+             "you are the teacher at {url}/?teacher; with --share, pupils scan the code", {
+        "quiz.js": """\
+// A quiz for a class: the teacher shows the questions on the wall, and everybody answers on a phone.
+// Start it with --share. On the machine that runs it, the page with ?teacher is the teacher's, and shows a code for phones.
+const QUESTIONS = [
+  { text: "Which planet is closest to the sun?", choices: ["Venus", "Mercury", "Mars", "Earth"], right: 1 },
+  { text: "How many bits are in a byte?", choices: ["4", "8", "16", "32"], right: 1 },
+  { text: "Which of these is a prime number?", choices: ["21", "27", "29", "33"], right: 2 },
+];
+const players = new Map(); // by id: { name, score, choice, points }
+const quiz = { step: 0, phase: "lobby", number: 0, counts: [], since: 0 };
+
+routeRegistry.registerStreamRoute("/quiz/events", "listen");
+routeRegistry.registerRoute("/quiz", "show");
+routeRegistry.registerRoute("/quiz/join", "join", "POST");
+routeRegistry.registerRoute("/quiz/answer", "answer", "POST");
+routeRegistry.registerRoute("/quiz/next", "next", "POST");
+const refuse = (status, reason) => ({ status, body: reason });
+const isTeacher = ({ ip, headers }) => ["127.0.0.1", "::1"].includes(ip) && !headers["x-forwarded-for"];
+const tellTeacher = () => routeRegistry.sendStreamMessageFiltered("/quiz/events", state(true), { role: "teacher" });
+
+// What is told. While a question is open, only the teacher sees how many chose what, and nobody which answer is right.
+function state(all = quiz.phase === "answer") {
+  const { step, phase, number, counts } = quiz;
+  const { text, choices = [], right } = phase === "end" ? {} : QUESTIONS[number - 1] ?? {};
+  const best = phase === "question" ? [] : [...players.values()].sort((a, b) => b.score - a.score).slice(0, 10);
+  return { step, phase, number, total: QUESTIONS.length, text, choices, players: players.size, counts: all ? counts : [],
+    right: phase === "answer" ? right : null, best: best.map(({ name, score }) => ({ name, score })) };
+}
+
+/** Decides who listens as what. @param {Context} context */
+function listen({ request }) {
+  return { role: "teacher" in request.query && isTeacher(request) ? "teacher" : "student" };
+}
+
+/** How things stand, also for a player whose page was cut off in the middle of a question. @param {Context} context */
+function show({ request }) {
+  const { name, score, choice } = players.get(request.query.id) ?? {}, teacher = isTeacher(request);
+  return { ...state(quiz.phase === "answer" || teacher), me: name ? { name, score, choice } : null, teacher };
+}
+
+/** @param {Context} context */
+function join({ request }) {
+  const name = (request.form.name ?? "").trim().slice(0, 20);
+  if (!name) return refuse(400, "Please write your name.");
+  if ([...players.values()].some((player) => player.name === name)) return refuse(409, `The name ${name} is taken.`);
+  const id = crypto.randomUUID();
+  players.set(id, { name, score: 0, choice: null, points: 0 });
+  tellTeacher();
+  return { id };
+}
+
+/** The first answer counts: 1000 points if it comes at once, 500 after twenty seconds. @param {Context} context */
+function answer({ request: { form } }) {
+  const player = players.get(form.id), choice = Number(form.choice);
+  if (!player) return refuse(404, "Please join first.");
+  if (quiz.phase !== "question" || Number(form.number) !== quiz.number) return refuse(409, "Too late.");
+  if (player.choice !== null || !(choice in quiz.counts)) return refuse(409, "One answer to each question.");
+  const points = Math.round(Math.max(500, 1000 - (Date.now() - quiz.since) / 40));
+  Object.assign(player, { choice, points: choice === QUESTIONS[quiz.number - 1].right ? points : 0 });
+  quiz.counts[choice] += 1;
+  tellTeacher();
+}
+
+/** A question, its answer, the next question …, the end, and a new round. @param {Context} context */
+function next({ request }) {
+  if (!isTeacher(request)) return refuse(403, "Only the teacher may do this.");
+  const { phase, number } = quiz;
+  if (phase === "question") quiz.phase = "answer";
+  else if (phase === "answer" && number === QUESTIONS.length) quiz.phase = "end";
+  else Object.assign(quiz, { phase: "question", number: (number % QUESTIONS.length) + 1, since: Date.now() });
+  if (quiz.phase === "question") quiz.counts = QUESTIONS[quiz.number - 1].choices.map(() => 0);
+  quiz.step += 1;
+  for (const player of players.values()) {
+    if (phase === "end") player.score = 0;
+    if (quiz.phase === "answer") player.score += player.points;
+    if (quiz.phase === "question") Object.assign(player, { choice: null, points: 0 });
+  }
+  routeRegistry.sendStreamMessageFiltered("/quiz/events", state(), { role: "student" });
+  return tellTeacher();
+}
+""",
+        "quiz.test.js": """\
+// Tests of quiz.js. A test comes from the same machine, as the teacher does; a header says that pupils come from another.
+
+const PUPIL = { headers: { "x-forwarded-for": "10.0.0.5" } };
+const post = (path, form) => request("POST", path, { form, ...PUPIL });
+const join = async (name) => (await post("/quiz/join", { name })).json.id;
+const answer = (id, choice, number = 1) => post("/quiz/answer", { id, number, choice });
+const look = async (id) => (await request("/quiz", { query: { id }, ...PUPIL })).json;
+const next = () => request("POST", "/quiz/next");
+
+/** Goes on until the first question of a new round is open. */
+async function begin() {
+  do await next(); while ((await look()).phase !== "question" || (await look()).number !== 1);
+}
+
+test("a question reaches everybody, and its right answer only when it is over", async () => {
+  const pages = [connect("/quiz/events"), connect("/quiz/events"), connect("/quiz/events?teacher")];
+  await next();
+  await next();
+  for (const page of pages) {
+    assert.deepEqual(page.messages.map(({ data }) => [data.phase, data.number, data.right]), [["question", 1, null], ["answer", 1, 1]]);
+  }
+});
+
+test("the first answer counts, and its points are given when the question is over", async () => {
+  const ada = await join("Ada");
+  const ben = await join("Ben");
+  await begin();
+  await answer(ada, 1);
+  assert.equal((await answer(ada, 2)).status, 409);
+  await clock.advance(8000);
+  await answer(ben, 1);
+  assert.deepEqual((await look(ada)).me, { name: "Ada", score: 0, choice: 1 });
+  await next();
+  assert.deepEqual((await look(ada)).best.slice(0, 2), [{ name: "Ada", score: 1000 }, { name: "Ben", score: 800 }]);
+});
+
+test("only the teacher sees how many chose what while a question is open", async () => {
+  const cleo = await join("Cleo");
+  const teacher = connect("/quiz/events?teacher");
+  const pupil = connect("/quiz/events?teacher", PUPIL);
+  await begin();
+  await answer(cleo, 3);
+  assert.deepEqual(teacher.messages.at(-1).data.counts, [0, 0, 0, 1]);
+  assert.deepEqual(pupil.messages.at(-1).data.counts, []);
+  assert.deepEqual((await look(cleo)).counts, []);
+  await next();
+  assert.deepEqual(pupil.messages.at(-1).data.counts, [0, 0, 0, 1]);
+});
+
+test("whoever is cut off in the middle of a question has kept the place", async () => {
+  const dan = await join("Dan");
+  const page = connect("/quiz/events");
+  page.close();
+  await begin();
+  await answer(dan, 2);
+  const again = page.reconnect();
+  assert.equal(again.messages.at(-1).data.number, 1);
+  assert.deepEqual((await look(dan)).me, { name: "Dan", score: 0, choice: 2 });
+});
+
+test("what is wrong is refused with a reason", async () => {
+  const eve = await join("Eve");
+  await begin();
+  assert.equal((await post("/quiz/join", { name: " " })).status, 400);
+  assert.match((await post("/quiz/join", { name: "Eve" })).body, /Eve is taken/);
+  assert.equal((await post("/quiz/next")).status, 403);
+  assert.equal((await answer("nobody", 1)).status, 404);
+  assert.equal((await answer(eve, 4)).status, 409);
+  assert.match((await answer(eve, 1, 2)).body, /Too late/);
+});
+
+test("after the last question comes the result, and then a new round", async () => {
+  const finn = await join("Finn");
+  await begin();
+  await answer(finn, 1);
+  while ((await look()).phase !== "end") await next();
+  assert.deepEqual((await look(finn)).best[0], { name: "Finn", score: 1000 });
+  await next();
+  assert.deepEqual((await look(finn)).me, { name: "Finn", score: 0, choice: null });
+});
+""",
+        "public/index.html": """\
+<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Quiz</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="style.css">
+<main class="stack">
+  <div class="top"><strong id="me">Quiz</strong><span id="status" role="status">Connecting…</span></div>
+  <h1 id="text"></h1>
+  <img id="code" hidden alt="A code that leads phones to this page">
+  <form id="join" class="card" hidden>
+    <label for="name">Your name</label><input id="name" required maxlength="20" autocomplete="off"><button>Join</button>
+  </form>
+  <div id="choices" class="options"></div>
+  <button id="next" hidden>Begin</button>
+  <ol id="best"></ol>
+  <p id="answer" class="answer" role="status"></p>
+  <p id="teach" class="note" hidden><a href="?teacher">I am the teacher</a></p>
+</main>
+<script type="module">
+  import { SharedEventSource } from "/engine/stream.js";
+  const $ = (id) => document.getElementById(id);
+  const make = (tag, facts) => Object.assign(document.createElement(tag), facts);
+  const teacher = location.search === "?teacher";
+  const key = "quiz" + location.search; // with ?1 and ?2 two tabs are two players
+  let quiz;
+  const look = async () => draw(await (await fetch(`/quiz?id=${localStorage[key]}`)).json());
+  async function post(path, fields) {
+    const response = await fetch(path, { method: "POST", body: new URLSearchParams(fields) });
+    if (!response.ok) return $("answer").textContent = await response.text();
+    if (path === "/quiz/join") localStorage[key] = (await response.json()).id;
+    look();
+  }
+  function draw(now) {
+    if (now.step < quiz?.step) return; // something newer was faster
+    const { phase, number, total, text, choices, counts, right, players, best, me } = quiz = now;
+    const answers = counts.reduce((sum, count) => sum + count, 0);
+    const facts = text ? `Question ${number} of ${total}: ${answers} of ${players} answered` : `${players} players`;
+    $("me").textContent = teacher ? facts : me ? `${me.name}: ${me.score} points` : "Quiz";
+    const hidden = { join: teacher || me, teach: teacher || !now.teacher, code: !teacher || phase !== "lobby", next: !teacher };
+    for (const id in hidden) $(id).hidden = hidden[id];
+    $("next").textContent = { lobby: "Begin", question: "Show the answer", answer: "Go on", end: "Once more" }[phase];
+    const rest = phase === "end" ? "The result" : teacher ? "Scan the code to join" : me ? "It begins soon" : "Join the quiz";
+    $("text").textContent = me || teacher ? text ?? rest : rest;
+    $("answer").textContent = !me || phase !== "answer" ? "" : me.choice === right ? "Right!" : "Not this time.";
+    const lines = (teacher || phase === "end" ? best : []).map(({ name, score }) => (phase === "lobby" ? name : `${name}: ${score}`));
+    $("best").replaceChildren(...lines.map((textContent) => make("li", { textContent })));
+    $("choices").replaceChildren(...(teacher || me ? choices : []).map((choice, index) => make("button", {
+      textContent: choice, value: counts[index] ?? "", style: `--part: ${(counts[index] ?? 0) / (answers || 1)}`,
+      disabled: teacher || phase !== "question" || me.choice !== null,
+      className: index === right ? "right" : index === me?.choice ? "chosen" : "",
+      onclick: () => post("/quiz/answer", { id: localStorage[key], number, choice: index }),
+    })));
+  }
+  const source = new SharedEventSource("/quiz/events" + location.search);
+  const report = (state, text) => { $("status").dataset.state = state; $("status").textContent = text; };
+  source.onopen = () => { report("live", "Live"); quiz = null; look(); };
+  source.onerror = () => report("waiting", "Connection lost, trying again…");
+  source.onmessage = ({ data }) => {
+    const now = JSON.parse(data);
+    if (teacher) draw(now);
+    else if (now.phase === "question" && quiz?.me) draw({ ...now, me: { ...quiz.me, choice: null } });
+    else look(); // for one's own score
+  };
+  $("join").onsubmit = (event) => { event.preventDefault(); post("/quiz/join", { name: $("name").value }); };
+  $("next").onclick = () => post("/quiz/next");
+  $("code").onerror = () => $("code").replaceWith(make("p", { textContent: "Start it with --share, so that phones can join." }));
+  if (teacher) $("code").src = `/engine/share.svg?path=${location.pathname}`;
+</script>
+""",
+    }),
+    "chat": ("a chat",
+             "open that in two windows, and come in under two names", {
+        "chat.js": """\
+// A chat: whoever has the page open reads what the others write, and a private message reaches one person alone.
+//
+// Everybody listens to one stream. A filter is compared with the metadata of each connection, and decides who gets a message.
+
+const MAX_TEXT = 500;
+
+routeRegistry.registerStreamRoute("/chat/events", "listen");
+routeRegistry.registerRoute("/chat/say", "say", "POST");
+
+/** Called for each new listener: what it returns becomes the metadata of the connection. @param {Context} context */
+function listen({ request }) {
+  const name = request.query.name?.trim();
+  return name ? { name } : { status: 400, body: "Please say who you are: ?name=…" };
+}
+
+/** POST /chat/say, with the fields "from", "text", and "to" if it is for one person only. @param {Context} context */
+function say({ request }) {
+  const { from, text = "", to } = request.form;
+  if (!from || !text.trim()) return { status: 400, body: "Please give a name and a text." };
+  if (text.length > MAX_TEXT) return { status: 400, body: `Please keep it under ${MAX_TEXT} characters.` };
+
+  const message = { from, text: text.trim(), to, at: new Date().toISOString() };
+  if (!to) return routeRegistry.sendStreamMessage("/chat/events", message);
+  if (to !== from) routeRegistry.sendStreamMessageFiltered("/chat/events", message, { name: from });
+  return routeRegistry.sendStreamMessageFiltered("/chat/events", message, { name: to });
+}
+""",
+        "chat.test.js": """\
+// Tests of chat.js. connect() listens as a page does, request() sends a form.
+
+const enter = (name) => connect("/chat/events", { query: { name } });
+const say = (form) => request("POST", "/chat/say", { form });
+const texts = (client) => client.messages.map(({ data }) => data.text);
+
+test("everybody reads what is said", async () => {
+  const [ada, ben] = [enter("Ada"), enter("Ben")];
+  const response = await say({ from: "Ada", text: " Hello " });
+  assert.match(response.body, /2 connections matched, 2 delivered/);
+  assert.deepEqual([texts(ada), texts(ben)], [["Hello"], ["Hello"]]);
+});
+
+test("a private message is for two", async () => {
+  const [ada, ben, eve] = [enter("Ada"), enter("Ben"), enter("Eve")];
+  await say({ from: "Ada", to: "Ben", text: "Psst" });
+  assert.deepEqual([texts(ada), texts(ben), texts(eve)], [["Psst"], ["Psst"], []]);
+});
+
+test("a page that was cut off gets what it missed", async () => {
+  const ben = enter("Ben");
+  ben.close();
+  await say({ from: "Ada", text: "Are you there?" });
+  assert.deepEqual(texts(ben.reconnect()), ["Are you there?"]);
+});
+
+test("nobody listens without a name, and nothing empty is said", async () => {
+  assert.equal(enter(" ").status, 400);
+  assert.equal((await say({ from: "Ada", text: " " })).status, 400);
+});
+""",
+        "public/index.html": STARTER_HEAD.format("Chat") + """\
+<body>
+  <main class="stack">
+    <div class="top"><h1>Chat</h1><span id="status" role="status">Not connected</span></div>
+    <form id="enter" class="card">
+      <div class="field">
+        <label for="name">Your name</label>
+        <input id="name" required maxlength="20" autocomplete="nickname" autofocus>
+      </div>
+      <button>Come in</button>
+    </form>
+    <form id="write" class="card" autocomplete="off" hidden>
+      <div class="field">
+        <label for="to">To (leave it empty for everybody)</label>
+        <input id="to" maxlength="20">
+      </div>
+      <div class="field">
+        <label for="text">Message</label>
+        <input id="text" required maxlength="500">
+      </div>
+      <button>Send</button>
+      <p id="answer" class="answer" role="status"></p>
+    </form>
+    <div id="messages" class="log" role="log" aria-label="Messages" data-empty="Nobody has said anything yet."></div>
+  </main>
+
+  <script type="module">
+    import { SharedEventSource } from "/engine/stream.js";
+
+    const $ = (id) => document.getElementById(id);
+    let me = "";
+
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+
+    // Text is set as text, so that nothing somebody wrote can become a part of the page.
+    function show({ from, to, text, at }) {
+      const item = document.createElement("div");
+      item.className = to ? "item private" : "item";
+      item.innerHTML = '<div class="meta"><strong></strong><time></time></div>';
+      item.querySelector("strong").textContent = to ? `${from} to ${to}` : from;
+      item.querySelector("time").textContent = new Date(at).toLocaleTimeString();
+      item.append(text);
+      $("messages").prepend(item);
+    }
+
+    $("enter").onsubmit = (event) => {
+      event.preventDefault();
+      me = $("name").value.trim();
+      const source = new SharedEventSource("/chat/events?" + new URLSearchParams({ name: me }));
+      source.onopen = () => report("live", `Live as ${me}`);
+      source.onerror = () => report("waiting", "Connection lost, trying again…");
+      source.onmessage = (event) => show(JSON.parse(event.data));
+      $("enter").hidden = true;
+      $("write").hidden = false;
+      $("text").focus();
+    };
+
+    $("write").onsubmit = async (event) => {
+      event.preventDefault();
+      const body = new URLSearchParams({ from: me, to: $("to").value.trim(), text: $("text").value });
+      const response = await fetch("/chat/say", { method: "POST", body });
+      $("answer").textContent = await response.text();
+      if (response.ok) $("text").value = "";
+    };
+  </script>
+</body>
+</html>
+""",
+    }),
+    "api": ("an API with JSON",
+             "try {url}/api/notes, too", {
+        "api.js": """\
+// An API for notes with JSON: list, create, read, change, remove. A stream tells open pages about each change.
+//
+//   curl localhost:3000/api/notes
+//   curl -d title=Milk localhost:3000/api/notes
+//   curl -X PUT -d done=true localhost:3000/api/notes/1
+//   curl -X DELETE localhost:3000/api/notes/1
+
+routeRegistry.registerRoute("/api/notes", "list");
+routeRegistry.registerRoute("/api/notes", "create", "POST");
+routeRegistry.registerRoute("/api/notes/:id", "read");
+routeRegistry.registerRoute("/api/notes/:id", "change", "PUT");
+routeRegistry.registerRoute("/api/notes/:id", "remove", "DELETE");
+routeRegistry.registerStreamRoute("/api/notes/events");
+
+// sharedStorage keeps texts, also when this script is loaded again; with --storage notes.db also when the server ends.
+const load = () => JSON.parse(sharedStorage.getItem("notes") ?? "[]");
+
+function save(notes) {
+  sharedStorage.setItem("notes", JSON.stringify(notes));
+  routeRegistry.sendStreamMessage("/api/notes/events", notes);
+}
+
+/** The note that a request names. What is thrown with a status becomes the answer. @param {HttpRequest} request */
+function find(notes, request) {
+  const note = notes.find(({ id }) => id === Number(request.params.id));
+  if (!note) throw Object.assign(new Error(`There is no note ${request.params.id}.`), { status: 404 });
+  return note;
+}
+
+/** The fields of a note, from JSON or a form. @param {HttpRequest} request */
+function fields(request) {
+  const { title, done } = request.json ?? request.form;
+  if (title !== undefined && (typeof title !== "string" || !title.trim() || title.length > 200)) {
+    throw Object.assign(new Error("A title has 1 to 200 characters."), { status: 400 });
+  }
+  return { ...(title !== undefined && { title: title.trim() }), ...(done !== undefined && { done: String(done) === "true" }) };
+}
+
+function list() {
+  return load();
+}
+
+/** @param {Context} context */
+function create({ request }) {
+  const notes = load();
+  const given = fields(request);
+  if (!given.title) return ResponseBuilder.error(400, "A note needs a title.");
+  const note = { id: Math.max(0, ...notes.map(({ id }) => id)) + 1, done: false, ...given };
+  save([...notes, note]);
+  return ResponseBuilder.json(note, { status: 201, headers: { Location: `/api/notes/${note.id}` } });
+}
+
+/** @param {Context} context */
+function read({ request }) {
+  return find(load(), request);
+}
+
+/** @param {Context} context */
+function change({ request }) {
+  const notes = load();
+  const note = Object.assign(find(notes, request), fields(request));
+  save(notes);
+  return note;
+}
+
+/** @param {Context} context */
+function remove({ request }) {
+  const notes = load();
+  const note = find(notes, request);
+  save(notes.filter((other) => other !== note));
+  return ResponseBuilder.noContent();
+}
+""",
+        "api.test.js": """\
+// Tests of api.js: each goes through HTTP as a client would.
+
+const create = async (title) => (await request("POST", "/api/notes", { json: { title } })).json;
+const note = (method, id, json) => request(method, `/api/notes/${id}`, { json });
+
+test("a note is created, read, changed and removed", async () => {
+  const { status, headers, json } = await request("POST", "/api/notes", { json: { title: " Milk " } });
+  assert.equal(status, 201);
+  assert.equal(headers.location, `/api/notes/${json.id}`);
+  assert.deepEqual(json, { id: json.id, title: "Milk", done: false });
+  assert.deepEqual((await note("PUT", json.id, { done: true })).json, { id: json.id, title: "Milk", done: true });
+  assert.deepEqual((await note("GET", json.id)).json.done, true);
+  assert.equal((await note("DELETE", json.id)).status, 204);
+  assert.equal((await note("GET", json.id)).status, 404);
+});
+
+test("a form will do, too", async () => {
+  const { json } = await request("POST", "/api/notes", { form: { title: "Bread", done: "true" } });
+  assert.equal(json.done, true);
+});
+
+test("what is wrong is refused, and nothing changes", async () => {
+  const before = (await request("/api/notes")).json;
+  for (const json of [{}, { title: "" }, { title: 7 }, { title: "x".repeat(201) }]) {
+    assert.equal((await request("POST", "/api/notes", { json })).status, 400);
+  }
+  assert.equal((await note("PUT", 999, { done: true })).status, 404);
+  assert.deepEqual((await request("/api/notes")).json, before);
+});
+
+test("open pages get the whole list after each change", async () => {
+  const page = connect("/api/notes/events");
+  await create("Cheese");
+  assert.equal((await page.next()).data.at(-1).title, "Cheese");
+});
+""",
+        "public/index.html": STARTER_HEAD.format("Notes") + """\
+<body>
+  <main class="stack">
+    <div class="top"><h1>Notes</h1><span id="status" role="status">Connecting…</span></div>
+    <form id="add" class="card" autocomplete="off">
+      <div class="row">
+        <div class="grow field"><label for="title">A new note</label><input id="title" required maxlength="200"></div>
+        <button>Add</button>
+      </div>
+      <p id="answer" class="answer bad" role="alert"></p>
+    </form>
+    <div id="notes" class="log" data-empty="There are no notes yet."></div>
+    <p class="note">The same as JSON: <a href="/api/notes">/api/notes</a></p>
+  </main>
+
+  <script type="module">
+    import { SharedEventSource } from "/engine/stream.js";
+
+    const $ = (id) => document.getElementById(id);
+    const make = (tag, facts) => Object.assign(document.createElement(tag), facts);
+
+    async function call(method, path, json) {
+      const response = await fetch(path, { method, body: json && JSON.stringify(json), headers: { "Content-Type": "application/json" } });
+      $("answer").textContent = response.ok ? "" : (await response.json()).error.message;
+      return response.ok;
+    }
+
+    function show(notes) {
+      $("notes").replaceChildren(...notes.map(({ id, title, done }) => {
+        const path = `/api/notes/${id}`;
+        const item = make("label", { className: "item row" });
+        item.append(
+          make("input", { type: "checkbox", checked: done, onchange: (event) => call("PUT", path, { done: event.target.checked }) }),
+          make("span", { textContent: title, className: "grow" }),
+          make("button", { textContent: "Remove", className: "quiet", onclick: () => call("DELETE", path) }));
+        return item;
+      }));
+    }
+
+    $("add").onsubmit = async (event) => {
+      event.preventDefault();
+      if (await call("POST", "/api/notes", { title: $("title").value })) $("title").value = "";
+    };
+
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+
+    const source = new SharedEventSource("/api/notes/events");
+    source.onmessage = (event) => show(JSON.parse(event.data));
+    source.onerror = () => report("waiting", "Connection lost, trying again…");
+    source.onopen = async () => {
+      report("live", "Live");
+      show(await (await fetch("/api/notes")).json());
+    };
+  </script>
+</body>
+</html>
+""",
+    }),
+    "graphql": ("a guest book with GraphQL",
+             "the explorer at {url}/graphql runs your own queries", {
+        "graphql.js": """\
+// A guest book with GraphQL: a query for what is there, a mutation to write, and a subscription for what comes next.
+//
+// http://localhost:3000/graphql has an explorer: write queries there, and see the schema.
+
+const entries = [];
+
+const SDL = `
+  type Entry { id: ID!  author: String!  text: String!  at: String! }
+  type Query { entries(author: String): [Entry!]! }
+  type Mutation { write(author: String!, text: String!): Entry! }
+  type Subscription { written: Entry! }
+`;
+
+graphQLRegistry.registerQuery("entries", SDL, "entriesOf");
+graphQLRegistry.registerMutation("write", SDL, "write");
+graphQLRegistry.registerSubscription("written", SDL, "written");
+
+/** All entries, or those of one author. @param {ResolverContext} context */
+function entriesOf({ args: { author } }) {
+  return author ? entries.filter((entry) => entry.author === author) : entries;
+}
+
+/** What is thrown becomes an error of the answer. @param {ResolverContext} context */
+function write({ args: { author, text } }) {
+  if (!author.trim() || !text.trim()) throw new Error("Please give a name and a text.");
+  const entry = { id: String(entries.length + 1), author: author.trim(), text: text.trim(), at: new Date().toISOString() };
+  entries.push(entry);
+  graphQLRegistry.sendSubscriptionMessage("written", entry);
+  return entry;
+}
+
+// Called for each new subscriber. What it returned would be sent to that one first; here there is nothing to say.
+function written() {}
+""",
+        "graphql.test.js": """\
+// Tests of graphql.js. graphql() runs a query or mutation, subscribe() listens.
+
+const WRITE = "mutation ($author: String!, $text: String!) { write(author: $author, text: $text) { id } }";
+const write = (author, text) => graphql(WRITE, { author, text });
+
+test("what is written can be read", async () => {
+  await write("Ada", "Hello");
+  const { data } = await graphql('{ entries(author: "Ada") { author text } }');
+  assert.deepEqual(data.entries, [{ author: "Ada", text: "Hello" }]);
+});
+
+test("subscribers get what is written, with the fields that they ask for", async () => {
+  const page = subscribe("subscription { written { text } }");
+  await write("Ben", "  Good morning ");
+  assert.deepEqual((await page.next()).data, { data: { written: { text: "Good morning" } } });
+});
+
+test("an empty text is refused", async () => {
+  const { errors } = await write("Ada", " ");
+  assert.match(errors[0].message, /a name and a text/);
+});
+""",
+        "public/index.html": STARTER_HEAD.format("Guest book") + """\
+<body>
+  <main class="stack">
+    <div class="top"><h1>Guest book</h1><span id="status" role="status">Connecting…</span></div>
+    <form id="write" class="card" autocomplete="off">
+      <div class="field"><label for="author">Your name</label><input id="author" required maxlength="20"></div>
+      <div class="field"><label for="text">What do you want to say?</label><input id="text" required maxlength="200"></div>
+      <button>Write</button>
+      <p id="answer" class="answer bad" role="alert"></p>
+    </form>
+    <div id="entries" class="log" data-empty="Nobody has written anything yet."></div>
+    <p class="note">Try your own queries in the <a href="/graphql">explorer</a>.</p>
+  </main>
+
+  <script type="module">
+    import { SharedEventSource } from "/engine/stream.js";
+
+    const $ = (id) => document.getElementById(id);
+    const FIELDS = "id author text at";
+
+    /** Runs a query or mutation. Gives its data, or says on the page what is wrong. */
+    async function graphql(query, variables) {
+      const headers = { "Content-Type": "application/json" };
+      const response = await fetch("/graphql", { method: "POST", headers, body: JSON.stringify({ query, variables }) });
+      const { data, errors } = await response.json();
+      $("answer").textContent = errors ? errors[0].message : "";
+      return data;
+    }
+
+    function show({ id, author, text, at }) {
+      if (document.getElementById(`entry${id}`)) return; // it came both ways
+      const item = document.createElement("div");
+      item.id = `entry${id}`;
+      item.className = "item";
+      item.innerHTML = '<div class="meta"><strong></strong><time></time></div>';
+      item.querySelector("strong").textContent = author;
+      item.querySelector("time").textContent = new Date(at).toLocaleTimeString();
+      item.append(text);
+      $("entries").prepend(item);
+    }
+
+    $("write").onsubmit = async (event) => {
+      event.preventDefault();
+      const WRITE = "mutation ($author: String!, $text: String!) { write(author: $author, text: $text) { id } }";
+      if (await graphql(WRITE, { author: $("author").value, text: $("text").value })) $("text").value = "";
+    };
+
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+
+    // First subscribe, then ask for what is there: so nothing is missed between the two.
+    const query = encodeURIComponent(`subscription { written { ${FIELDS} } }`);
+    const source = new SharedEventSource("/graphql/sse?query=" + query);
+    source.onmessage = (event) => show(JSON.parse(event.data).data.written);
+    source.onerror = () => report("waiting", "Connection lost, trying again…");
+    source.onopen = async () => {
+      report("live", "Live");
+      (await graphql(`{ entries { ${FIELDS} } }`))?.entries.forEach(show);
+    };
+  </script>
+</body>
+</html>
+""",
+    }),
+}
 
 
 # -- Options -----------------------------------------------------------------------------
@@ -53656,6 +55645,8 @@ OPTIONS = {
     "writing and testing scripts": (
         (("--init",), dict(type=pathlib.Path, metavar="DIR",
                            help="write a starter: a script, a page, a test, types")),
+        (("--kind",), dict(choices=tuple(STARTERS), default=next(iter(STARTERS)),
+                           help=f"with --init: which starter ({next(iter(STARTERS))})")),
         (("--check",), dict(action="store_true", help="load the scripts, say what they register, and exit")),
         (("--test",), dict(action="store_true", help="run the *.test.js of SCRIPTS and exit")),
         (("--watch",), dict(action="store_true", help="with --test: run them again whenever a file changes")),
@@ -53924,8 +55915,7 @@ def host_api_markdown():
 
 
 def members_markdown(code, owner):
-    """The members of an interface. Those of an object have headings of their own, where something is said of
-    them."""
+    """The members of an interface; those of objects that are described have their own headings."""
     parts, lines = [], []
     for match in _MEMBER.finditer(code.partition("{\n")[2]):
         member, doc = " ".join(
@@ -54006,8 +55996,7 @@ def inline_html(text):
 
 
 def markdown_html(text):
-    """Markdown as HTML, as far as the pages of --docs use it: headings, paragraphs, lists, code. Each heading
-    begins a section."""
+    """The Markdown of --docs as HTML: headings (each opens a section), paragraphs, lists, code."""
     parts, opened, known = [], False, set()
     for block in re.findall(r"^```.*?^```$|[^\n](?:(?!\n\n).)*", text, re.S | re.M):
         heading = re.match(r"(#+) (.*)", block)
@@ -54136,7 +56125,7 @@ def main(argv=None):
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
     if options.init:
-        return write_starter(options.init)
+        return write_starter(options.init, options.kind)
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
@@ -54266,15 +56255,11 @@ class OutlineEntry:
     """A place in this file: its first `line`, number of `lines`, `depth` (0: a section, 1: a subsection, 2: a
     class or function, 3: a mark in a class, 4: a method, …) and `text`; a section also has its `number`."""
 
-    __slots__ = ("line", "lines", "depth", "text", "number")
-
-    def __init__(self, line, depth, text, number=None):
-        self.line, self.depth, self.text, self.number, self.lines = line, depth, text, number, 0
+    __slots__, __init__ = attributes("line depth text number=None; lines=0")
 
 
 def outline(source, word=None):
-    """The OutlineEntry objects of a source text in its order: its sections and subsections; with a word also
-    what else has it in its name."""
+    """The OutlineEntry objects of a source: sections and subsections; and whatever has `word` in its name."""
     found = [(0, 0, "THIS PAGE: CONTENTS, IMPORTS, VERSION", 1)]
     found += [(match.start(), 0, match[2], int(match[1])) for match in _BANNER.finditer(source)]
     found += [(match.start(), 1, match[1], None) for match in _SUBSECTION.finditer(source)]
@@ -54283,8 +56268,10 @@ def outline(source, word=None):
         found += [(match.start(), 2 + len(match[1]) // 2, f"{match[2]} {match[3]}", None)
                   for match in _DEFINITION.finditer(source)]
     entries, ends, end = [], {}, source.count("\n")
+    line, before = 1, 0
     for place, depth, text, number in sorted(found, key=lambda item: item[:2]):
-        entries.append(OutlineEntry(source.count("\n", 0, place) + 1, depth, text, number))
+        line, before = line + source.count("\n", before, place), place
+        entries.append(OutlineEntry(line, depth, text, number))
     for entry in reversed(entries):
         entry.lines = min((ends[depth] for depth in range(entry.depth + 1) if depth in ends),
                           default=end + 1) - entry.line
@@ -54353,8 +56340,7 @@ def serve(scripts, options):
 
 
 def open_browser(server):
-    """--open: shows the first page that there is, where there is a screen: a browser in the terminal would
-    take it away from the log."""
+    """--open: shows the first page there is, if there is a screen; not in a terminal's browser."""
     if not (os.name == "nt" or sys.platform == "darwin"
             or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")))):
         server.app.log.write("warn", "--open: no browser can be shown here")
@@ -54465,8 +56451,7 @@ def registrations(app):
 
 
 def lines_of(items, width):
-    """Texts, with commas between them, in lines that are no longer than width where that can be. No text is
-    torn apart."""
+    """Texts, with commas between them, in lines of at most `width` where possible; none is torn."""
     lines = [""]
     for number, item in enumerate(items, 1):
         item += "," if number < len(items) else ""
@@ -55872,8 +57857,7 @@ class Workers:
             os._exit(code)
 
     def _wait(self, seconds):
-        """Waits, deals out connections, and takes in what the children tell: the files that their scripts
-        import."""
+        """Waits, deals out connections, and notes the files that the children's scripts import."""
         channels = {worker.channel: worker for worker in self.workers if worker.channel is not None}
         end = time.monotonic() + seconds
         ready = self.ports
@@ -56031,182 +58015,27 @@ def tell_imports(app, channel):
 
 # -- A starter ---------------------------------------------------------------------------
 
-#: What --init writes, by path; aiwebengine.d.ts and jsconfig.json come on top.
-STARTER = {
-    "poll.js": """\
-// A live poll: whoever has the page open sees the bars grow while others vote.
-//
-// It takes three calls to make a page live:
-//   registerStreamRoute   opens a stream. Each open page listens to it.
-//   registerRoute         answers requests. That is how a page says that somebody voted.
-//   sendStreamMessage     sends a message to everybody who listens.
-
-const QUESTION = "What shall we have for lunch?";
-const votes = { Soup: 0, Pizza: 0, Salad: 0 };
-
-routeRegistry.registerStreamRoute("/poll/events");
-routeRegistry.registerRoute("/poll", "showPoll");
-routeRegistry.registerRoute("/poll/vote", "vote", "POST");
-
-// GET /poll: how things stand, for a page that opens. An object is sent as JSON.
-function showPoll() {
-  return { question: QUESTION, votes };
-}
-
-// POST /poll/vote, with a form that has the field "choice".
-function vote({ request }) {
-  const { choice } = request.form;
-  if (!Object.hasOwn(votes, choice)) {
-    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
-  }
-  votes[choice] += 1;
-  return routeRegistry.sendStreamMessage("/poll/events", { question: QUESTION, votes });
-}
-""",
-    "poll.test.js": """\
-// Tests of poll.js. Each test calls the script as a browser would, without one.
-
-const vote = (choice) => request("POST", "/poll/vote", { form: { choice } });
-
-test("a vote is seen on every open page", async () => {
-  const ada = connect("/poll/events");
-  const ben = connect("/poll/events");
-
-  const response = await vote("Soup");
-
-  assert.match(response.body, /2 connections matched/);
-  assert.equal((await ada.next()).data.votes.Soup, 1);
-  assert.equal((await ben.next()).data.votes.Soup, 1);
-});
-
-test("a page that opens later starts with the votes so far", async () => {
-  const before = (await request("/poll")).json.votes.Pizza;
-  await vote("Pizza");
-  await vote("Pizza");
-  assert.equal((await request("/poll")).json.votes.Pizza, before + 2);
-});
-
-test("only what is on the list can be chosen", async () => {
-  const page = connect("/poll/events");
-  const response = await vote("Ice cream");
-  assert.equal(response.status, 400);
-  assert.deepEqual(page.messages, []);
-});
-""",
-    "public/index.html": """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1">
-  <title>Live poll</title>
-  <link rel="icon" href="data:,">
-  <style>
-    :root { color-scheme: light dark;
-      --ink: light-dark(#1c2024, #e4e8eb); --soft: light-dark(#5c656e, #9aa5af);
-      --line: light-dark(#e1e5e9, #2c333a); --bar: light-dark(#cfe2f8, #1f4166);
-      --bg: light-dark(#f6f7f9, #121518); --paper: light-dark(#fff, #191d21);
-      --ok: light-dark(#227a3d, #6cc58a); --bad: light-dark(#b3261e, #ff8a80) }
-    * { box-sizing: border-box }
-    body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem;
-      background: var(--bg); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
-    main { width: min(34rem, 100%); padding: 2rem; background: var(--paper); border: 1px solid var(--line);
-      border-radius: 1rem }
-    h1 { margin: 0 0 1.2rem; font-size: 1.6rem; line-height: 1.25 }
-    button { position: relative; display: flex; width: 100%; margin: 0 0 .7rem; padding: .8rem 1rem; overflow: hidden;
-      justify-content: space-between; font: inherit; color: inherit; text-align: left; cursor: pointer;
-      background: none; border: 1px solid var(--line); border-radius: .6rem }
-    button:hover, button:focus-visible { border-color: currentColor }
-    button i { position: absolute; inset: 0 auto 0 0; background: var(--bar); transition: width .4s }
-    button span, button b { position: relative }
-    p { margin: .6rem 0 0; color: var(--soft); font-size: .95rem }
-    #status::before { content: "●"; margin-right: .4em }
-    #status.live::before { color: var(--ok) }
-    #answer { color: var(--bad) }
-    @media (prefers-reduced-motion: reduce) { button i { transition: none } }
-  </style>
-</head>
-<body>
-  <main>
-    <h1 id="question">Live poll</h1>
-    <div id="choices"></div>
-    <p id="answer" role="alert"></p>
-    <p id="status" role="status">Connecting…</p>
-    <p>Open this page in a second window, and vote in one of them.</p>
-  </main>
-
-  <script>
-    const $ = (id) => document.getElementById(id);
-    const buttons = new Map();
-
-    // Draws the poll, or brings it up to date.
-    function show({ question, votes }) {
-      $("question").textContent = question;
-      const total = Object.values(votes).reduce((sum, count) => sum + count, 0);
-      for (const [choice, count] of Object.entries(votes)) {
-        if (!buttons.has(choice)) buttons.set(choice, makeButton(choice));
-        const button = buttons.get(choice);
-        button.querySelector("b").textContent = count;
-        button.querySelector("i").style.width = `${total ? (100 * count) / total : 0}%`;
-      }
-    }
-
-    function makeButton(choice) {
-      const button = document.createElement("button");
-      button.innerHTML = "<i></i><span></span><b></b>";
-      button.querySelector("span").textContent = choice;
-      button.onclick = () => vote(choice);
-      $("choices").append(button);
-      return button;
-    }
-
-    // A vote goes to the server as a form. The answer comes over the stream, to everybody.
-    async function vote(choice) {
-      const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
-      const problem = response.status < 500 ? await response.text()
-        : "The script failed. The terminal says where.";
-      $("answer").textContent = response.ok ? "" : problem;
-    }
-
-    function report(live) {
-      $("status").textContent = live ? "Live" : "Connection lost, trying again…";
-      $("status").classList.toggle("live", live);
-    }
-
-    // The stream: the browser keeps the connection, and opens it again when it was cut.
-    const source = new EventSource("/poll/events");
-    source.onmessage = (event) => show(JSON.parse(event.data));
-    source.onerror = () => report(false);
-    source.onopen = async () => {
-      report(true);
-      show(await (await fetch("/poll")).json());
-    };
-  </script>
-</body>
-</html>
-""",
-}
-
-#: A word about each file of a starter.
-STARTER_NOTES = {
-    "poll.js": "the script: a live poll",
-    "poll.test.js": "its tests",
-    "public/index.html": "its page",
-    "aiwebengine.d.ts": "what scripts can call, for your editor",
-    "jsconfig.json": "tells the editor to check the scripts",
-}
+def starter_files(kind):
+    """path -> (text, what it is) of all that --init writes."""
+    what, _, files = STARTERS[kind]
+    notes = {f"{kind}.js": f"the script: {what}", f"{kind}.test.js": "its tests",
+             "public/index.html": "its page"}
+    return {**{name: (text, notes[name]) for name, text in files.items()},
+            "public/style.css": (STARTER_STYLE, "how the page looks"),
+            "aiwebengine.d.ts": (type_declarations(), "what scripts can call, for your editor"),
+            "jsconfig.json": (JSCONFIG, "tells the editor to check the scripts")}
 
 
-def write_starter(folder):
+def write_starter(folder, kind):
     """--init: a folder to begin with; returns the exit code. Nothing is written over."""
-    files = {**STARTER, "aiwebengine.d.ts": type_declarations(), "jsconfig.json": JSCONFIG}
+    files = starter_files(kind)
     there = [name for name in files if os.path.lexists(folder / name)]
     if there:
         print(f"aiwebengine: nothing was written, because {folder} already has {', '.join(there)}. "
               "Name another folder, or move them away", file=sys.stderr)
         return EXIT_USAGE
     try:
-        for name, text in files.items():
+        for name, (text, _) in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "x", encoding="utf-8", newline="\n") as stream:
@@ -56214,15 +58043,15 @@ def write_starter(folder):
     except OSError as error:
         print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_USAGE
-    command, place = own_command(), shell_word(str(folder))
+    command, place, url = own_command(), shell_word(str(folder)), f"http://localhost:{DEFAULT_PORT}"
     print("\n".join([f"Written to {folder}:",
-                     *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
+                     *[f"  {name:<18} {note}" for name, (_, note) in files.items()], "",
                      "What next:", f"  {command} {place} --open",
-                     f"      shows it at http://localhost:{DEFAULT_PORT}/: open that in two windows, and "
-                     "vote (phones can, too, with --share)",
+                     f"      shows it at {url}/: {STARTERS[kind][1].format(url=url)}",
                      f"  {command} --test {place}", "      runs the tests", f"  {command} --docs",
                      "      shows what scripts can call",
-                     "  Change poll.js while the server runs: what you save is there at once."]))
+                     f"  Change {kind}.js while the server runs: what you save is there at once.",
+                     f"  Other starters: --kind {', '.join(name for name in STARTERS if name != kind)}."]))
     return EXIT_OK
 
 
@@ -56361,8 +58190,7 @@ Tab completes names, _ is the last value, _error the last error."""
 
 
 class Prompt:
-    """--repl: reads JavaScript from the terminal, or from a pipe, and shows what it gives. A line that
-    is not complete yet goes on in the next."""
+    """--repl: reads JavaScript, in one line or several, from a terminal or pipe, and shows results."""
 
     def __init__(self):
         self.terminal = sys.stdin.isatty()
@@ -56476,8 +58304,7 @@ class Prompt:
 
 
 class History:
-    """The lines typed at the prompt, kept in a file of the user's, and completion by the Tab key. Does
-    nothing where Python has no readline."""
+    """The prompt's history in a file of the user's, and completion by Tab, if Python has readline."""
 
     def __init__(self):
         self.path = os.path.expanduser(HISTORY_FILE)
@@ -56517,13 +58344,11 @@ class History:
             return
         length = readline.get_current_history_length()
         added, self.length = length - self.length, length
-        try:
+        with contextlib.suppress(OSError):
             if added and hasattr(readline, "append_history_file"):
                 readline.append_history_file(added, self.path)
             elif added:
                 readline.write_history_file(self.path)
-        except OSError:
-            pass
 
 
 # -- The file as a program ---------------------------------------------------------------

@@ -5,11 +5,14 @@
     python test_aiwebengine.py --jobs 2        in two processes; without it one for each core, at most four
     python test_aiwebengine.py LexerTest       one class, or LexerTest.test_cases, in this process
     python test_aiwebengine.py -k chat         tests whose name contains a word
+    python test_aiwebengine.py --durations 30  closes with the classes and tests that took longest
     python test_aiwebengine.py --poll          the tests of streams, HTTP and limits, as on a system that has little
     python test_aiwebengine.py --select        more than poll (macOS) or select; other tests where they are named
     python test_aiwebengine.py --contents      makes the table of contents of aiwebengine.py anew
+    python test_aiwebengine.py --record        notes anew the answers that node and graphql-core agreed with
     python test_aiwebengine.py --bench         measurements instead of tests
     python test_aiwebengine.py --fuzz N [--seed S]           N random programs, compared with node
+    python test_aiwebengine.py --mutate N [--seed S]         tries N random changes of aiwebengine.py: are they noticed?
     python test_aiwebengine.py --bench soak [memory] [storage] [redis] [--seconds N]
                                                ten minutes each of mixed traffic and kills, in which nothing may be lost
 
@@ -23,6 +26,7 @@ import ast
 import base64
 import contextlib
 import ctypes
+import difflib
 import dis
 import errno
 import faulthandler
@@ -532,6 +536,74 @@ def write_contents():
 
 #: A page of the documentation that is made from the tables of the host API: --contents writes it.
 HOST_API_PAGE = EXAMPLES / "docs" / "host-api.md"
+
+
+# -- Answers on record -------------------------------------------------------------------
+#
+# What node or graphql-core was asked about once holds on machines that have neither too: as the first digits of a hash
+# of each answer. `python test_aiwebengine.py --record` notes them anew, to be used where the two agree with all answers.
+# A "----" stands for what depends on the machine.
+
+RECORDED = {
+    "graphql": """
+        c01b 0ed6 21b0 21b0 532d fc1f 1201 79a2 21b0 5128 5267 4aad 21b0 fb71 37b0 a5cd 6ec5 ef56 b595 7f6e
+        5458 fca5 d6fb 83f4 b430 32a0 64ca 2c9a 8323 92dc 5c05 4da8 b2da 2ee4 5eba 034e ce08 9324 b752 db3d
+        953c dfba 93d9 ca06 0d7e 5dcf b953 3e19 0171 2617 3164 3c52 5d96 3548 1ee6 d094 c0bb 7f05 7809 0fd8
+        f14c 5c5c d0be d8f3 099c 5a21 5624 7439 ffc0 88ea a4c6 f134 260d dfb5 2919 8675 daed 06aa efbe 51c2
+        efbe 51b2 5976 21b0 fe78 839a 839a e52c 6ad8 fe78 21b0 2434 1e3d 1e3d 6994 247e 01ee 0b11 5fd2 c351
+        9dec 1efe 5976 2bfa 6b21 7ae6 4339 21b0 6ccd d0a8 fbbe 9408 35fb f6c6 2fc0 20f6 b283 908a 0796 d0a8
+        9afb 5458 f765 9e0d d806 d806 3543 c592 c592 4df4 51d5 b0b2 5976 2504 d1f5 373d 21b0 bb4c 0aa6 0aa6
+        8c4a bb4c 39cb ad02 c7e1 bb4c c5a1 c6bb 5854 eb17 0d8e d09e d9c4 c780 ea5a 7cdc bcb5 6109 9093 671b
+        90cd a452 14cc aa05 1e72 5529 4447 c25b 10c5 32de ce7e 5448 5504 4fe1 a789 9d73 2354 985e cc59 18e8
+        faa4 2948 f89e 202d 9fa0 8056 06cd 8ca9 94cd b247 4e33 b47d ea9f 7ecb 42ee d4e3 0643 9da9 dbc9 3683
+        be41 4620 14c6 70ff dc3f 4e04 69f8 4f59 4917 889b bb33 4df4 08c3 af63 e327 cdaa 6f20 dfa0 65bd 566e
+        94e8 5d41 9a81 839a 566e 251e 0bbe 2ad0 4911 ef6a 3333 0934 f405 03cf c345 540d e732 94e6 011d 0668
+        6b4a 31e6 2e87 bb05 b0ef 1e9b b82e 6309 efc6 954a 995e 9a89 e0b8 2ad0 f299 c0f8 9ceb 0b21 12ee cb76
+        bdbc a420 6c21 ad78 2221 f508 2764 a6d0 7b4c 7813 3483 f21d 7813 6d96 b444 e121 4606 fd10 3da7 c701
+        2e90 14c2 78ed 607c a753 a753 2c89 5992 bfd1 77f4 b444 cdae 4e39 335f 57df 7f46 47be 1a51 53f2 aa46
+        4a85 2b22 0c97 5267 654b 07ea 2c27 885d 1c6e 6270 e121 da99 2d27 34d4""",
+    "inspection": """
+        cb2e 2a03 bf0b d9e6 4cef ea58 e11b 5716 450d bf64 61ea 0206 7a5b d8fb 627d 4570 b60f 17a9 4124 ce0c
+        a6f5 e80e cb14 7bd4 2da5 c190 ce2a bb07 1f38 1f1f a5fb d9a6 ef19 a6cc a905 fe94 f674 f220 133f 898c
+        52ac fe40 b96f eef7 4eb7 845b c472 d9f6 d0c9 afe6 f720 7e47 0ec4 9d0a 2aa6 0be5 b206 ed54 9f96 d015
+        6941 547b 45cb 3fc1 2bd6 8741 c296 5343 17f9 13c2 0c8b c394 1620 cf29 c065 c737 34f2 8d76 d9d0 e6e2
+        0734 acf8 9409 5dc9 da4a 12a1 e504 ef1e d13b e4d1 7b15 1ee2 f651 e159 d543 1757 5a93 f577 3a47 98ff
+        5a5b bb9b a0fd 1628 c1fc 9c53 e532 e716 0a46 f69e dfba 7aa5 8eb0 fc02 f589 71ab 714d 7edf 8520 142e
+        c581 e924 3e18 962b ca8d fc9c d062 c31a 24d8 3dad 5aa0 4ac4 dd2b 7f99 eca7 b70a c5f7 91a0 4301 81d1
+        6159 e024 89df 5970 33c7 e357 296c 77d9 cd13 8b52 0515 2c4c bd1b 7502 ebcb 8225 510a 90a3 ba92 5145
+        d451 c844 3d29""",
+    "intl": """
+        b8a7 a234 9f1e 89cd 8786 d90d 6c64 c936 3b50 878f 7444 a414 7501 c553 f0ee ---- d358""",
+}
+
+
+def digests_of(answers):
+    return [hashlib.md5(json.dumps(answer).encode()).hexdigest()[:4] for answer in answers]
+
+
+def check_record(test, name, asked, answers):
+    """Has a test fail for each answer that is not the one on record."""
+    noted = RECORDED[name].split()
+    test.assertEqual(len(noted), len(asked), "run: python test_aiwebengine.py --record")
+    for question, answer, digest, known in zip(asked, answers, digests_of(answers), noted):
+        with test.subTest(question):
+            test.assertIn(known, (digest, "----"), f"another answer than before: {str(answer)[:2000]}")
+
+
+def write_records():
+    """--record: notes the answers of now."""
+    path, records = Path(__file__), ["RECORDED = {"]
+    for name, ask in {"graphql": GraphQLMessagesTest.ask, "inspection": InspectionTest.ask, "intl": IntlTest.ask}.items():
+        asked, answers = ask()
+        before = dict(zip(asked, RECORDED.get(name, "").split()))
+        digests = [digest if before.get(question) != "----" else "----"
+                   for question, digest in zip(asked, digests_of(answers))]
+        text = textwrap.fill(" ".join(digests), 108, initial_indent="        ", subsequent_indent="        ")
+        records.append(f'    "{name}": """\n{text}""",')
+    source = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r"^RECORDED = \{\n.*?^\}$", lambda match: "\n".join([*records, "}"]), source, count=1,
+                           flags=re.M | re.S), encoding="utf-8")
+    return 0
 
 
 # -- Cases of conformance ----------------------------------------------------------------
@@ -4538,6 +4610,438 @@ construct: () => 1 })))
                     self.assertEqual(answer, expected)
 
 
+class WindowsTimeZoneTest(unittest.TestCase):
+    """Local time where the system's functions know neither its IANA name nor the time before 1970 and after 2038."""
+
+    def windows(self, key_name, tz=None):
+        """As on a Windows that is set to a time zone."""
+        key = mock.MagicMock()
+        registry = mock.Mock(OpenKey=mock.Mock(return_value=key) if key_name else mock.Mock(side_effect=FileNotFoundError),
+                             QueryValueEx=mock.Mock(return_value=(key_name, 1)))
+        environment = {name: value for name, value in os.environ.items() if name != "TZ"}
+        for patch in (mock.patch.object(aiwebengine, "winreg", registry),
+                      mock.patch.dict(os.environ, {**environment, **({"TZ": tz} if tz else {})}, clear=True)):
+            patch.start()
+            self.addCleanup(patch.stop)
+        aiwebengine.windows_zone.cache_clear()
+        self.addCleanup(aiwebengine.windows_zone.cache_clear)
+
+    def test_the_name_of_the_zone_comes_from_the_registry(self):
+        for key_name, tz, expected in (("W. Europe Standard Time", None, "Europe/Berlin"), ("UTC", None, "UTC"),
+                                       ("Central Standard Time (Mexico)\0rest", None, "America/Mexico_City"),
+                                       ("Russia Time Zone 11", None, "Asia/Kamchatka"), ("Mars Standard Time", None, "UTC"),
+                                       ("", None, "UTC"), ("W. Europe Standard Time", "Asia/Tokyo", "Asia/Tokyo")):
+            with self.subTest(key_name):
+                self.windows(key_name, tz)
+                self.assertEqual(run("Intl.DateTimeFormat().resolvedOptions().timeZone"), expected)
+
+    def test_every_zone_of_the_table_exists(self):
+        self.assertEqual([name for name in aiwebengine.WINDOWS_ZONES.values() if not aiwebengine.load_zone(name)], [])
+        self.assertEqual(len(aiwebengine.WINDOWS_ZONES), 142)
+
+    def test_local_time_from_year_1_to_9999(self):
+        self.windows("W. Europe Standard Time")
+        cases = {"new Date(2038, 0, 19, 5).toISOString()": "2038-01-19T04:00:00.000Z",
+                 "new Date(2040, 6, 1).toISOString()": "2040-06-30T22:00:00.000Z",
+                 "new Date(9999, 11, 31, 23).toISOString()": "9999-12-31T22:00:00.000Z",
+                 "new Date(1960, 6, 1).toISOString()": "1960-06-30T23:00:00.000Z",      # no summer time then
+                 "new Date(1980, 6, 1).getTimezoneOffset()": -120, "new Date(2100, 0, 1).getTimezoneOffset()": -60,
+                 "new Date('0001-06-01T12:00:00Z').getFullYear()": 1,
+                 "String(new Date(2050, 6, 1))": "Fri Jul 01 2050 00:00:00 GMT+0200 (Central European Summer Time)",
+                 "new Date(2050, 6, 1, 7).toLocaleString()": "7/1/2050, 7:00:00 AM"}
+        for source, expected in cases.items():
+            with self.subTest(source):
+                self.assertEqual(run(source), expected)
+
+    def test_an_offset_that_the_system_computed_with_32_bits(self):
+        facts = mock.Mock(tm_zone="X", tm_isdst=0, tm_gmtoff=3600 - 2**33)
+        with mock.patch.object(aiwebengine, "winreg", None), mock.patch.object(aiwebengine.time, "localtime", lambda _: facts):
+            aiwebengine.windows_zone.cache_clear()
+            self.assertEqual(aiwebengine.local_facts(3e12)[0], 3600_000)
+        aiwebengine.windows_zone.cache_clear()
+
+    def test_without_a_time_zone_database_the_error_says_what_to_install(self):
+        with mock.patch.object(aiwebengine.zoneinfo, "ZoneInfo", mock.Mock(side_effect=LookupError)), \
+                mock.patch.object(aiwebengine.zoneinfo, "available_timezones", set):
+            with self.assertRaises(aiwebengine.JSError) as caught:
+                run("new Date(0).toLocaleString('en', { timeZone: 'Europe/Berlin' })")
+            self.assertEqual(caught.exception.name, "RangeError")
+            self.assertIn("Europe/Berlin", caught.exception.message)
+            self.assertIn("pip install tzdata", caught.exception.message)
+            self.assertEqual(run("new Date(0).toLocaleTimeString('en', { timeZone: 'UTC' })"), "12:00:00 AM")
+            self.windows("W. Europe Standard Time")
+            self.assertEqual(run("Intl.DateTimeFormat().resolvedOptions().timeZone"), "Europe/Berlin")
+
+
+class ArrayCallbackTest(unittest.TestCase):
+    """Callbacks that change the array they are called for (23.1.3), and ones replaced in Math."""
+
+    test_cases = conformance(r"""
+# map: elements added are not visited, those taken away neither
+var a = [1, 2, 3]; var r = a.map(x => { a.push(9); if (x === 1) a.splice(1, 1); return x }); result = r.length + ":" + r.join()
+=> 3:1,3,9
+# map: a deleted element stays a hole
+var a = [1, 2, 3, 4]; var r = a.map(x => { delete a[2]; return x }); result = r.join() + (2 in r)
+=> 1,2,,4false
+# map: index and array
+result = [5, 6].map((x, i) => x + i) + "|" + [5, 6].map((x, i, all) => x + i + all.length) + "|" + [5, 6].map(function () { return arguments.length })
+=> 5,7|7,9|3,3
+# map: rest and default parameters
+result = [5, 6].map((...all) => all.length) + "|" + [5, 6].map((x, i = "d") => x + "" + i) + "|" + ["1", "2", "3"].map(parseInt)
+=> 3,3|50,61|1,NaN,NaN
+# filter: the value is the one that was tested
+var a = [1, 2, 3, 4]; result = a.filter(x => { a[0] = a[1] = 7; if (x === 3) a.length = 3; return x !== 7 }).join()
+=> 1,3
+# filter: truthiness
+result = [0, NaN, "", null, "x", {}, -1].filter(x => x).length
+=> 3
+# forEach: holes that come while it runs
+var a = [1, 2, 3], s = []; a.forEach(x => { delete a[1]; s.push(x) }); result = s.join()
+=> 1,3
+# forEach: a frozen array, and one that becomes so
+var a = [1, 2, 3], s = []; a.forEach(x => { Object.freeze(a); s.push(x) }); Object.freeze([4, 5]).forEach((x, i) => { s.push(x + i) }); result = s.join()
+=> 1,2,3,4,6
+# reduce: elements taken away
+var a = [1, 2, 3, 4]; result = a.reduce((s, x) => { a.pop(); return s + x }, 0) + "," + [7].reduce((s, x) => s + x) + "," + [1, 2, 3].reduce((s, x) => s + "-" + x)
+=> 3,7,1-2-3
+# reduce: holes, no initial value
+var a = [, 1, , 2]; result = a.reduce((s, x) => s + x) + "," + [, 1].reduce((s, x, i) => s + i, "") + "," + (() => { try { [,].reduce((s, x) => s) } catch (e) { return e.name } })()
+=> 3,1,TypeError
+# this of callbacks
+result = [1].map(function (x) { return this.k + x }, { k: 4 }) + "," + [1].filter(function (x) { "use strict"; return this === undefined }).length
+=> 5,1
+# a species of the array's own
+class A extends Array {} var r = A.from([1, 2, 3]).map(x => x * 2); result = (r instanceof A) + r.join() + A.from([1, 2]).filter(x => x > 1).constructor.name
+=> true2,4,6A
+# 21.3.2 functions of Math replaced, removed, hidden
+var r = [Math.abs(-3), Math.floor(-1.5), Math.max(2, 3), Math.min(2, 3)]; Math.abs = x => "own" + x; r.push(Math.abs(-3)); delete Math.floor
+try { Math.floor(1.5) } catch (e) { r.push(e.message) } r.push((Math => Math.max(1, 2))({ max: (a, b) => a + b })); result = r.join()
+=> 3,-2,3,2,own-3,Math.floor is not a function,3
+# 21.3.2.16 Math.floor and zeros
+result = [0.3, -0.3, -0, 0, 2147483648.5].map(x => { var y = Math.floor(x); return Object.is(y, -0) ? "-0" : y }).join()
+=> 0,-1,-0,0,2147483648
+""")
+
+
+class ProtectorTest(unittest.TestCase):
+    """What the engine takes for granted of intrinsics ends with a script's write to them."""
+
+    test_cases = conformance(r"""
+# for-of and patterns over arrays call a return method that a script adds
+result = String((() => { const AI=Object.getPrototypeOf([][Symbol.iterator]()); let n=0; AI.return=function(){n++;return {}}; for (const x of [1,2]) break; const [q]=[1,2]; delete AI.return; return n; })())
+=> 2
+# Map: another Symbol.iterator, and the old one again
+result = String((() => { const m=new Map([[1,2]]); let s=""; for(const [k,v] of m) s+=k+v; const o=Map.prototype[Symbol.iterator]; Map.prototype[Symbol.iterator]=function*(){yield ["x","y"]}; for(const [k,v] of m) s+=k+v; Map.prototype[Symbol.iterator]=o; for(const [k,v] of m) s+=k+v; return s; })())
+=> 3xy3
+# another prototype of an iterator prototype
+result = String((() => { const P=Object.getPrototypeOf(new Map().values()); const o=Object.getPrototypeOf(P); let n=0; Object.setPrototypeOf(P,{__proto__:o, return(){n++; return {}}}); for (const x of new Map([[1,2]])) break; Object.setPrototypeOf(P,o); return n; })())
+=> 1
+# Array: another constructor property
+result = String((() => { const o=Array.prototype.constructor; Array.prototype.constructor={[Symbol.species]: function(n){ this.mine=n }}; const r=[1].map(x=>x); Array.prototype.constructor=o; return JSON.stringify(r)+JSON.stringify([1].map(x=>x)); })())
+=> {"0":1,"mine":1}[1]
+# Array: another getter of Symbol.species
+result = String((() => { const d=Object.getOwnPropertyDescriptor(Array, Symbol.species); Object.defineProperty(Array, Symbol.species, {configurable:true, get(){ return function(n){ this.other=n } }}); const r=[1].filter(x=>x); Object.defineProperty(Array, Symbol.species, d); return JSON.stringify(r); })())
+=> {"0":1,"other":0}
+# RegExp: another exec
+result = String((() => { const o=RegExp.prototype.exec; let n=0; RegExp.prototype.exec=function(s){ n++; return o.call(this,s) }; "aaa".replace(/a/g,"b"); /a/.test("a"); RegExp.prototype.exec=o; return n; })())
+=> 5
+# RegExp: another constructor property
+result = String((() => { const o=RegExp.prototype.constructor; let n=0; RegExp.prototype.constructor={[Symbol.species]: function(p,f){ n++; return new RegExp(p,f)}}; const r="a-b".split(/-/); RegExp.prototype.constructor=o; return n+r.join(); })())
+=> 1a,b
+# push
+result = String((() => { const a=[]; const f=()=>a.push(1); f(); const o=Array.prototype.push; Array.prototype.push=function(){ return "mine" }; const r=f(); Array.prototype.push=o; return r+f()+a.length; })())
+=> mine22
+# charCodeAt
+result = String((() => { const f=()=>"ab".charCodeAt(1); f(); String.prototype.charCodeAt=()=>7; return f(); })())
+=> 7
+# frozen intrinsics
+result = String((() => { Object.freeze(Array.prototype); Object.freeze(Array); const r=[...[1,2]].map(x=>x+1); return r.join()+Object.isFrozen(Array.prototype)+Object.isExtensible(Array); })())
+=> 2,3truefalse
+# String: an accessor in place of Symbol.iterator
+result = String((() => { let s=[..."ab"].join(); const o=String.prototype[Symbol.iterator]; Object.defineProperty(String.prototype, Symbol.iterator, {configurable:true, get(){ return function*(){ yield "Z" } }}); s+=[..."ab"].join(); return s; })())
+=> a,bZ
+# Uint8Array: an own accessor Symbol.iterator
+result = String((() => { const t=new Uint8Array([1,2]); let s=[...t].join(); Object.defineProperty(Uint8Array.prototype, Symbol.iterator, {configurable:true, get(){ return function*(){ yield "Z" } }}); s+=[...t].join(); return s; })())
+=> 1,2Z
+# generators: another next
+result = String((() => { function* g(){ yield 1; yield 2 } let s=[...g()].join(); const P=Object.getPrototypeOf(g.prototype), o=P.next; P.next=function(){ return {done:true} }; s+=[...g()].join(); P.next=o; return s; })())
+=> 1,2
+# Object.prototype.return
+result = String((() => { let n=0; Object.prototype.return=function(){n++; return {}}; for (const x of new Set([1])) break; const [y]=new Map([[1,2]]); delete Object.prototype.return; return n; })())
+=> 2
+# Set: no Symbol.iterator
+result = String((() => { const P=Set.prototype; delete P[Symbol.iterator]; try { for (const x of new Set([1])) ; return "no" } catch (e) { return e.name } })())
+=> TypeError
+# what is frozen, or written as it was, stays quick
+result = String((() => { const P = Array.prototype; P.push = P.push; P[Symbol.iterator] = P[Symbol.iterator]; Object.freeze(P); Object.freeze(Array); return [...[1]].map(x => x) })())
+=> 1
+""")
+
+    def test_intrinsics_that_are_frozen_or_get_their_own_methods_again_stay_under_their_protectors(self):
+        realm = aiwebengine.Realm()
+        realm.evaluate("""const P = Array.prototype; P.push = P.push; P[Symbol.iterator] = P[Symbol.iterator]; P.own = 1
+            Object.freeze(P); Object.freeze(Array); P.push = 1; Object.seal(Map.prototype); [...[1]].map(x => x)""")
+        self.assertTrue(realm.push_untouched and realm.array_iteration_untouched and realm.array_species_untouched)
+        realm.evaluate("Map.prototype[Symbol.iterator] = Map.prototype.keys")
+        self.assertTrue(realm.set_iteration_untouched)
+        self.assertFalse(realm.map_iteration_untouched)
+
+
+# ======================================================================================
+# 12  REGULAR EXPRESSIONS
+# ======================================================================================
+
+class LastMatchTest(unittest.TestCase):
+    """RegExp.$1 and its kin."""
+
+    test_cases = conformance(r"""
+# exec, test, match
+/(b)(c)?/.exec("abd"); var r = [RegExp.$1, RegExp.$2, RegExp.$3, RegExp.lastMatch, RegExp.leftContext, RegExp.rightContext, RegExp.input, RegExp.lastParen];
+/(x)/.test("none"); r.push(RegExp.$1); /(x)/.test("axe"); r.push(RegExp.$1); "dog".match(/(o)/); r.push(RegExp.$1); result = r.join()
+=> b,,,b,a,d,abd,,b,x,o
+# searches for all
+var r = ["ab".replace(/(a|b)/g, () => RegExp.$1), "zyz".replace(/z/g, "-") + RegExp["$`"], "xayb".match(/[ab]/g) + RegExp["$&"], "q1w2e".split(/(\d)/) + RegExp["$1"] + RegExp["$'"]]
+result = r.join("|")
+=> bb|-y-zy|a,bb|q,1,w,2,e2e
+# astral characters
+/(\u{1F600})(x)?/u.exec("a\u{1F600}b"); result = [RegExp.$1.length, RegExp.$2, RegExp["$+"], RegExp.leftContext, RegExp.rightContext].join()
+=> 2,,,a,b
+# they can be removed
+/(x)/.test("x"); result = RegExp.$1 + delete RegExp.$1 + typeof RegExp.$1
+=> xtrueundefined
+# they belong to RegExp itself, and so does compile
+class R extends RegExp {} const kind = (f) => { try { f() } catch (e) { return e.name } };
+result = [() => R.$1, () => Reflect.get(RegExp, "input", {}), () => Reflect.set(RegExp, "input", 1, R), () => new R("a").compile("b"), () => new RegExp("a").compile("b")].map(kind).join()
+=> TypeError,TypeError,TypeError,TypeError,
+""")
+
+
+# ======================================================================================
+# 13  INTL
+# ======================================================================================
+
+#: Writes `lines`, one for each combination of a class, a locale, its options and a value.
+INTL_COMBINATIONS = r"""
+const LOCALES = `en en-US en-GB en-CA en-AU en-IN de de-DE de-AT de-CH fr fr-CA es es-MX it pt-BR pt-PT
+    nl sv fi da nb pl cs hu ro tr uk ru el ja zh-CN zh-TW ko hi`.split(/\s+/)
+const lines = [], times = [Date.UTC(2024, 2, 5, 14, 7, 9, 45), Date.UTC(2023, 11, 31, 4, 5, 6)]
+const add = (kind, locale, options, run) => {
+  let text
+  try { text = run() } catch (error) { text = error.name }
+  lines.push([kind, locale, JSON.stringify(options), text].join("\t"))
+}
+const product = (choices) => Object.entries(choices).reduce((all, [name, values]) =>
+  all.flatMap((one) => values.map((value) => value === undefined ? one : { ...one, [name]: value })),
+      [{}])
+const text = ["narrow", "short", "long"], digits = ["numeric", "2-digit"]
+const dates = product({ dateStyle: [undefined, "full", "long", "medium", "short"],
+    timeStyle: [undefined, "full", "long", "medium", "short"] })
+  .concat(product({ weekday: [undefined, "long", "short"], year: [undefined, "numeric", "2-digit"],
+      month: [undefined, "numeric", "2-digit", ...text], day: [undefined, ...digits] }),
+    product({ hour: [undefined, ...digits], minute: [undefined, "2-digit"], second: [undefined,
+        "2-digit"], hour12: [undefined, true, false] }),
+    product({ month: ["long", "short", "numeric"], day: ["numeric"], year: ["numeric", undefined],
+        weekday: ["long", "short", undefined], hour: ["numeric", "2-digit"], minute: ["2-digit"],
+        second: [undefined, "2-digit"] }),
+    product({ era: text, year: ["numeric"], month: [undefined, "long", "numeric"], day: [undefined,
+        "numeric"] }),
+    product({ hour: ["numeric"], minute: ["2-digit"], second: ["2-digit"], fractionalSecondDigits: [1,
+        3], timeZoneName: [undefined, "short", "long", "shortOffset", "longOffset"] }),
+    product({ hour: ["numeric"], minute: [undefined, "numeric"], dayPeriod: text, hour12: [true] }),
+    product({ hour: ["numeric"], minute: ["numeric"], hourCycle: ["h11", "h12", "h23", "h24"] }),
+    text.map((weekday) => ({ weekday })), [{ minute: "numeric", second: "numeric" },
+        { timeZoneName: "short" }, { timeZoneName: "long", month: "long", day: "numeric" }])
+const numbers = [{}, { useGrouping: false }, { minimumFractionDigits: 2 },
+    { maximumSignificantDigits: 3 }, { style: "percent" }, { style: "percent",
+    maximumFractionDigits: 1, signDisplay: "always" },
+  { useGrouping: "min2" }, { useGrouping: "always" }, { minimumIntegerDigits: 5 },
+      { roundingIncrement: 5, minimumFractionDigits: 2, maximumFractionDigits: 2 },
+      { roundingMode: "floor", maximumFractionDigits: 0 }, { trailingZeroDisplay: "stripIfInteger",
+      minimumFractionDigits: 2 }]
+  .concat(product({ notation: ["scientific", "engineering", "compact"],
+      maximumFractionDigits: [undefined, 1] }), [{ notation: "compact", compactDisplay: "long" }],
+    product({ signDisplay: ["always", "never", "exceptZero", "negative"] }))
+const money = product({ style: ["currency"], currency: ["EUR", "USD", "GBP", "JPY", "CHF"],
+    currencyDisplay: ["symbol", "narrowSymbol", "code", "name"] })
+  .concat(product({ style: ["currency"], currency: ["EUR", "USD"], currencySign: ["accounting"],
+      signDisplay: ["auto", "always"] }),
+    product({ style: ["currency"], currency: ["CAD", "AUD", "INR", "MXN", "BRL", "SEK", "DKK", "NOK",
+        "PLN", "CZK", "HUF", "RON", "TRY", "UAH", "RUB", "TWD", "KRW", "CNY"] }))
+const show = (parts) => parts.map((part) => `${part.type[0]}${part.type.at(-1)}:${part.value}`).join("|")
+for (const locale of LOCALES) {
+  for (const [number, options] of dates.entries()) {
+    const time = times[number % 2]
+    const format = () => new Intl.DateTimeFormat(locale, { timeZone: "UTC", ...options })
+    add(options.dateStyle || options.timeStyle ? "style" : options.hour ? "time" : "date", locale,
+        options, () => format().format(time))
+    if (options.dateStyle || options.hour12) add("dateParts", locale, options,
+        () => show(format().formatToParts(time)))
+  }
+  const time = times[0]
+  for (const dateStyle of ["long", "short"]) for (const hours of [3, 50, 1000, 9000]) add("range",
+      locale, { dateStyle, hours }, () => new Intl.DateTimeFormat(locale, { timeZone: "UTC",
+      dateStyle }).formatRange(time, time + hours * 3600000))
+  for (const options of numbers) for (const value of [0, -1234.567, 1234567.891, 0.05, 999999, 21,
+      1.5e10])
+    add(options.notation || "number", locale, { ...options, value },
+        () => new Intl.NumberFormat(locale, options).format(value))
+  for (const options of money) for (const value of [-1234.5, 1, 12345678])
+    add("currency", locale, { ...options, value }, () => new Intl.NumberFormat(locale,
+        options).format(value))
+  for (const value of [-1234567.8, NaN, -Infinity]) for (const options of [{}, { style: "percent" },
+      { style: "currency", currency: "EUR" }, { style: "currency", currency: "USD",
+      currencyDisplay: "name" }, { notation: "compact" }, { notation: "scientific" }])
+    add("numberParts", locale, { ...options, value: String(value) },
+        () => show(new Intl.NumberFormat(locale, options).formatToParts(value)))
+  for (const type of ["cardinal", "ordinal"]) for (const value of [0, 1, 2, 3, 4, 5, 6, 8, 11, 12, 13,
+      21, 22, 23, 80, 100, 101, 111, 1000000, 0.5, 1.5, 2.3])
+    add("plural", locale, { type, value }, () => new Intl.PluralRules(locale, { type }).select(value))
+  for (const options of product({ style: ["long", "short", "narrow"], numeric: ["always",
+      "auto"] })) for (const unit of ["second", "minute", "hour", "day", "week", "month", "quarter",
+      "year"])
+    for (const value of [-2, -1, 0, 1, 2, 5, -1.5, 1000]) add("relative", locale, { ...options, unit,
+        value }, () => new Intl.RelativeTimeFormat(locale, options).format(value, unit))
+  for (const options of product({ style: ["long", "short", "narrow"], type: ["conjunction",
+      "disjunction", "unit"] })) for (const items of [["a"], ["a", "b"], ["a", "b", "c"], ["x", "y",
+      "z", "i", "o"]])
+    add("list", locale, { ...options, items }, () => new Intl.ListFormat(locale, options).format(items))
+  const words = `zebra Äpfel ähnlich Apfel Ångström ål öl ost über uhr Zug z ž zx chléb cukr hora ch cs
+      csak cz ña nz ll łan lód ł éa ea ñ ø æ å aa ı i İ š s ş ç c ő o ö ü ű ż ź ś ć ě ř r é è
+      ê`.split(/\s+/)
+  for (const options of [undefined, { sensitivity: "base" }, { numeric: true },
+      { caseFirst: "upper" }]) add("collation", locale, options,
+      () => [...words].sort(new Intl.Collator(locale, options).compare).join(" "))
+  for (const [name, run] of Object.entries({ a: () => (12345.678).toLocaleString(locale),
+      b: () => 123456789n.toLocaleString(locale), c: () => new Date(time).toLocaleDateString(locale),
+      d: () => new Date(time).toLocaleTimeString(locale),
+    e: () => new Date(time).toLocaleString(locale), f: () => [1234.5,
+        new Date(time)].toLocaleString(locale), g: () => ["z", "ä", "a"].sort((a,
+        b) => a.localeCompare(b, locale)).join(" "), h: () => "iıßAi̇".toLocaleUpperCase(locale) +
+        "IİÌ".toLocaleLowerCase(locale) }))
+    add("toLocale", locale, name, run)
+  for (const [name, run] of Object.entries({ a: () => new Intl.NumberFormat(locale,
+      { style: "currency", currency: "EUR" }).resolvedOptions(),
+      b: () => new Intl.DateTimeFormat(locale, { hour: "numeric", timeZone: "UTC" }).resolvedOptions(),
+    c: () => new Intl.PluralRules(locale, { type: "ordinal" }).resolvedOptions(),
+        d: () => new Intl.Collator(locale, {numeric: true}).resolvedOptions(),
+        e: () => new Intl.ListFormat(locale).resolvedOptions(),
+        f: () => new Intl.RelativeTimeFormat(locale).resolvedOptions(),
+    g: () => Intl.DateTimeFormat.supportedLocalesOf([locale, "de-u-co-phonebk"]),
+        h: () => new Intl.DateTimeFormat(locale, { dateStyle: "short", timeStyle: "short",
+        timeZone: "UTC" }).resolvedOptions() }))
+    add("resolved", locale, name, () => JSON.stringify(Object.entries(run()).filter(([key]) => name !==
+        "d" || key !== "locale").sort().flat()))
+}
+"""
+
+
+class IntlTest(unittest.TestCase):
+    """The locales of the table, against node (the same version of the CLDR) and by themselves."""
+
+    #: Combinations in which node (with the CLDR 48) is known to say something else, at most, by kind.
+    DIFFERENT = {"date": 245, "style": 4, "dateParts": 12, "time": 118, "range": 196, "compact": 1, "currency": 4,
+                 "collation": 56, "toLocale": 2, "resolved": 36}
+
+    @unittest.skipIf(NODE_MISSING, NODE_MISSING)
+    def test_node_says_the_same_for_all_combinations_of_locales_and_options(self):
+        asked = INTL_COMBINATIONS + "\nconsole.log(JSON.stringify([process.versions.cldr, ...lines]))"
+        done = subprocess.run([NODE, "-e", asked], capture_output=True, encoding="utf-8", timeout=2 * STUCK, check=True,
+                              env={**os.environ, "TZ": run("Intl.DateTimeFormat().resolvedOptions().timeZone")})
+        version, *expected = json.loads(done.stdout)
+        if version != "48.0":
+            self.skipTest(f"{LEFT_OUT}node has the CLDR {version}, the table has 48")
+        lines = run(INTL_COMBINATIONS + "\nlines.join('\\n')").split("\n")
+        self.assertEqual(len(lines), len(expected))
+        differences = {}
+        for ours, theirs in zip(lines, expected):
+            if ours != theirs:
+                differences.setdefault(ours.split("\t")[0], []).append(f"{ours} / {theirs}")
+        for kind, found in differences.items():
+            with self.subTest(kind):
+                self.assertLessEqual(len(found), self.DIFFERENT.get(kind, 0), found[:20])
+
+    @staticmethod
+    def ask():
+        kinds = {}
+        for line in run(INTL_COMBINATIONS + "\nlines.join('\\n')").split("\n"):
+            kinds.setdefault(line.split("\t")[0], []).append(line)
+        return list(kinds), kinds.values()
+
+    def test_all_combinations_of_locales_and_options_are_what_is_on_record(self):
+        check_record(self, "intl", *self.ask())
+
+    test_locales_and_segments = conformance(r"""
+# tags under their names of today
+result = Intl.getCanonicalLocales(["iw-latn", "cmn-TW", "hy-SU", "art-lojban", "sgn-DE", "en-u-ca-islamicc", "sl-t-iw-m0-names", "EN-x-A"]).join()
+=> he-Latn,zh-TW,hy-AM,jbo,gsg,en-u-ca-islamic-civil,sl-t-he-m0-prprname,en-x-a
+# likely subtags
+const both = (t) => new Intl.Locale(t).maximize() + " " + new Intl.Locale(t).minimize();
+result = ["zh-TW", "uz-AF", "und-Cyrl-BG", "und-419", "sr-ME", "en-Shaw", "de-u-co-phonebk"].map(both).join()
+=> zh-Hant-TW zh-TW,uz-Arab-AF uz-AF,bg-Cyrl-BG bg,es-Latn-419 es-419,sr-Latn-ME sr-ME,en-Shaw-GB en-Shaw,de-Latn-DE-u-co-phonebk de-u-co-phonebk
+# options go over the tag
+const l = new Intl.Locale("de-u-nu-latn", { region: "at", hourCycle: "h12", numeric: true, firstDayOfWeek: 0, variants: "1996" });
+result = [l, l.baseName, l.language, l.region, l.script, l.numeric, l.hourCycle, l.firstDayOfWeek, l.collation].join()
+=> de-AT-1996-u-fw-sun-hc-h12-kn-nu-latn,de-AT-1996,de,AT,,true,h12,sun,
+# customs of a region
+const info = (t) => { const l = new Intl.Locale(t); return [l.getWeekInfo().firstDay, l.getWeekInfo().weekend, l.getCalendars(), l.getHourCycles(), l.getNumberingSystems(), l.getTextInfo().direction].join() };
+result = [info("en-US"), info("fa"), info("en-US-u-rg-thzzzz")].join(" ")
+=> 7,6,7,gregory,h12,latn,ltr 6,5,persian,gregory,islamic-civil,islamic-tbla,h23,arabext,rtl 7,6,7,buddhist,gregory,h23,latn,ltr
+# a Locale is a locale
+result = new Intl.NumberFormat(new Intl.Locale("de")).format(1.5) + Intl.getCanonicalLocales(new Intl.Locale("fr"))
+=> 1,5fr
+# graphemes
+const parts = (t, g) => [...new Intl.Segmenter("en", { granularity: g }).segment(t)].map((s) => s.segment).join("|");
+result = parts("e\u0301\u{1F468}\u200D\u{1F469}\u200D\u{1F467}\u{1F1E9}\u{1F1EA}\u{1F1EB}\u{1F1F7}\r\n\uD55C\u1100\u1161\u11A8\u0915\u094D\u0937") === "e\u0301|\u{1F468}\u200D\u{1F469}\u200D\u{1F467}|\u{1F1E9}\u{1F1EA}|\u{1F1EB}\u{1F1F7}|\r\n|\uD55C|\u1100\u1161\u11A8|\u0915\u094D\u0937"
+=> true
+# words and sentences
+const parts = (t, g) => [...new Intl.Segmenter("en", { granularity: g }).segment(t)].map((s) => s.segment).join("|");
+result = parts("Don't pay 3.50, ok? a_b", "word") + " " + parts("Mr. who? It is 3.5 e.g. here. Yes!", "sentence")
+=> Don't| |pay| |3.50|,| |ok|?| |a_b Mr. who? |It is 3.5 e.g. here. |Yes!
+# the segment around an index
+const s = new Intl.Segmenter("en", { granularity: "word" }).segment("ab cd"), d = s.containing(4);
+result = [d.segment, d.index, d.isWordLike, s.containing(2).isWordLike, s.containing(5)].join()
+=> cd,3,true,false,
+""")
+
+    def test_people_outside_the_usa_read_their_own_numbers_and_dates(self):
+        for source, expected in {
+            "(1234567.891).toLocaleString('de-DE')": "1.234.567,891",
+            "(1234567.891).toLocaleString('en-IN')": "12,34,567.891",
+            "(1234).toLocaleString('pl') + (12345).toLocaleString('es')": "123412.345",
+            "new Date(0).toLocaleDateString('en-GB', { timeZone: 'UTC' })": "01/01/1970",
+            "new Date(0).toLocaleDateString('de-DE', { timeZone: 'UTC', dateStyle: 'full' })": "Donnerstag, 1. Januar 1970",
+            "new Date(0).toLocaleTimeString('sv', { timeZone: 'UTC' })": "00:00:00",
+            "[1234.5, new Date(0)].toLocaleString('de', { timeZone: 'UTC' })": "1.234,5,1.1.1970, 00:00:00",
+            "new Intl.PluralRules('pl').select(3) + new Intl.PluralRules('fr').select(0)": "fewone",
+            "new Intl.RelativeTimeFormat('de', { numeric: 'auto' }).format(-2, 'day')": "vorgestern",
+            "['z', 'ä', 'å'].sort((a, b) => a.localeCompare(b, 'sv')).join('')": "zåä",
+            "['hora', 'chata', 'cukr'].sort(new Intl.Collator('cs').compare).join()": "cukr,hora,chata",
+            "'iı'.toLocaleUpperCase('tr') + 'I'.toLocaleLowerCase('az') + 'I'.toLocaleLowerCase()": "İIıi",
+            "new Intl.ListFormat('es').format(['padre', 'hija', 'hijo', 'Ignacio'])": "padre, hija, hijo e Ignacio",
+        }.items():
+            with self.subTest(source):
+                self.assertEqual(run(source), expected)
+
+    def test_locales_that_are_not_in_the_table_fall_back_and_say_so(self):
+        self.assertEqual(run("[new Intl.NumberFormat('sw').resolvedOptions().locale, (1234.5).toLocaleString('sw'),"
+                             "Intl.NumberFormat.supportedLocalesOf(['sw', 'de-LI', 'fr-CA', 'iw'])].join(' ')"),
+                         "en-US 1,234.5 de-LI,fr-CA")
+        self.assertEqual(run("new Intl.DateTimeFormat('de-LI-u-hc-h12-nu-arab').resolvedOptions().locale"),
+                         "de-u-hc-h12")
+
+    def test_language_tags_are_brought_into_their_canonical_form(self):
+        self.assertEqual(run("Intl.getCanonicalLocales(['EN-us', 'zh-hant-tw', 'iw', 'de-u-kn-true-co-phonebk',"
+                             "'en-b-foo-a-bar-x-y']).join(' ')"),
+                         "en-US zh-Hant-TW he de-u-co-phonebk-kn en-a-bar-b-foo-x-y")
+        for tag in ("", "e", "en_US", "en-", "de-1996-1996", "en-a-b-c-a-d", "x-y", "en-u", "i-klingon", "ä"):
+            with self.subTest(tag), self.assertRaisesRegex(aiwebengine.JSError, "RangeError: Incorrect locale"):
+                run(f"Intl.getCanonicalLocales({tag!r})")
+
+
+# ======================================================================================
+# 14  FUNCTIONS OF THE WEB
+# ======================================================================================
+
 class InspectionTest(unittest.TestCase):
     """console.log and its like, with node as the oracle."""
 
@@ -4900,6 +5404,14 @@ console.log(Object.setPrototypeOf(new Number(1), null), Object.setPrototypeOf(ne
             with self.subTest(source):
                 self.assertEqual(self.printed(source), expected)
 
+    @classmethod
+    def ask(cls):
+        sources = cls.CASES.strip("\n").split("\n---\n")
+        return sources, map(cls.printed, sources)
+
+    def test_prints_what_is_on_record(self):
+        check_record(self, "inspection", *self.ask())
+
     def test_some_without_node(self):
         for source, expected in (
                 ("({ a: [1, , 'x'], m: new Map([['k', { s: new Set([1n]) }]]), get g() { return 1 } })",
@@ -4928,386 +5440,9 @@ console.log(Object.setPrototypeOf(new Number(1), null), Object.setPrototypeOf(ne
         self.assertTrue(text.endswith("Bad {}\n"), text)
 
 
-class WindowsTimeZoneTest(unittest.TestCase):
-    """Local time where the system's functions know neither its IANA name nor the time before 1970 and after 2038."""
-
-    def windows(self, key_name, tz=None):
-        """As on a Windows that is set to a time zone."""
-        key = mock.MagicMock()
-        registry = mock.Mock(OpenKey=mock.Mock(return_value=key) if key_name else mock.Mock(side_effect=FileNotFoundError),
-                             QueryValueEx=mock.Mock(return_value=(key_name, 1)))
-        environment = {name: value for name, value in os.environ.items() if name != "TZ"}
-        for patch in (mock.patch.object(aiwebengine, "winreg", registry),
-                      mock.patch.dict(os.environ, {**environment, **({"TZ": tz} if tz else {})}, clear=True)):
-            patch.start()
-            self.addCleanup(patch.stop)
-        aiwebengine.windows_zone.cache_clear()
-        self.addCleanup(aiwebengine.windows_zone.cache_clear)
-
-    def test_the_name_of_the_zone_comes_from_the_registry(self):
-        for key_name, tz, expected in (("W. Europe Standard Time", None, "Europe/Berlin"), ("UTC", None, "UTC"),
-                                       ("Central Standard Time (Mexico)\0rest", None, "America/Mexico_City"),
-                                       ("Russia Time Zone 11", None, "Asia/Kamchatka"), ("Mars Standard Time", None, "UTC"),
-                                       ("", None, "UTC"), ("W. Europe Standard Time", "Asia/Tokyo", "Asia/Tokyo")):
-            with self.subTest(key_name):
-                self.windows(key_name, tz)
-                self.assertEqual(run("Intl.DateTimeFormat().resolvedOptions().timeZone"), expected)
-
-    def test_every_zone_of_the_table_exists(self):
-        self.assertEqual([name for name in aiwebengine.WINDOWS_ZONES.values() if not aiwebengine.load_zone(name)], [])
-        self.assertEqual(len(aiwebengine.WINDOWS_ZONES), 142)
-
-    def test_local_time_from_year_1_to_9999(self):
-        self.windows("W. Europe Standard Time")
-        cases = {"new Date(2038, 0, 19, 5).toISOString()": "2038-01-19T04:00:00.000Z",
-                 "new Date(2040, 6, 1).toISOString()": "2040-06-30T22:00:00.000Z",
-                 "new Date(9999, 11, 31, 23).toISOString()": "9999-12-31T22:00:00.000Z",
-                 "new Date(1960, 6, 1).toISOString()": "1960-06-30T23:00:00.000Z",      # no summer time then
-                 "new Date(1980, 6, 1).getTimezoneOffset()": -120, "new Date(2100, 0, 1).getTimezoneOffset()": -60,
-                 "new Date('0001-06-01T12:00:00Z').getFullYear()": 1,
-                 "String(new Date(2050, 6, 1))": "Fri Jul 01 2050 00:00:00 GMT+0200 (Central European Summer Time)",
-                 "new Date(2050, 6, 1, 7).toLocaleString()": "7/1/2050, 7:00:00 AM"}
-        for source, expected in cases.items():
-            with self.subTest(source):
-                self.assertEqual(run(source), expected)
-
-    def test_an_offset_that_the_system_computed_with_32_bits(self):
-        facts = mock.Mock(tm_zone="X", tm_isdst=0, tm_gmtoff=3600 - 2**33)
-        with mock.patch.object(aiwebengine, "winreg", None), mock.patch.object(aiwebengine.time, "localtime", lambda _: facts):
-            aiwebengine.windows_zone.cache_clear()
-            self.assertEqual(aiwebengine.local_facts(3e12)[0], 3600_000)
-        aiwebengine.windows_zone.cache_clear()
-
-    def test_without_a_time_zone_database_the_error_says_what_to_install(self):
-        with mock.patch.object(aiwebengine.zoneinfo, "ZoneInfo", mock.Mock(side_effect=LookupError)), \
-                mock.patch.object(aiwebengine.zoneinfo, "available_timezones", set):
-            with self.assertRaises(aiwebengine.JSError) as caught:
-                run("new Date(0).toLocaleString('en', { timeZone: 'Europe/Berlin' })")
-            self.assertEqual(caught.exception.name, "RangeError")
-            self.assertIn("Europe/Berlin", caught.exception.message)
-            self.assertIn("pip install tzdata", caught.exception.message)
-            self.assertEqual(run("new Date(0).toLocaleTimeString('en', { timeZone: 'UTC' })"), "12:00:00 AM")
-            self.windows("W. Europe Standard Time")
-            self.assertEqual(run("Intl.DateTimeFormat().resolvedOptions().timeZone"), "Europe/Berlin")
-
-
-# ======================================================================================
-# 13  INTL
-# ======================================================================================
-
-#: Writes `lines`, one for each combination of a class, a locale, its options and a value.
-INTL_COMBINATIONS = r"""
-const LOCALES = `en en-US en-GB en-CA en-AU en-IN de de-DE de-AT de-CH fr fr-CA es es-MX it pt-BR pt-PT
-    nl sv fi da nb pl cs hu ro tr uk ru el ja zh-CN zh-TW ko hi`.split(/\s+/)
-const lines = [], times = [Date.UTC(2024, 2, 5, 14, 7, 9, 45), Date.UTC(2023, 11, 31, 4, 5, 6)]
-const add = (kind, locale, options, run) => {
-  let text
-  try { text = run() } catch (error) { text = error.name }
-  lines.push([kind, locale, JSON.stringify(options), text].join("\t"))
-}
-const product = (choices) => Object.entries(choices).reduce((all, [name, values]) =>
-  all.flatMap((one) => values.map((value) => value === undefined ? one : { ...one, [name]: value })),
-      [{}])
-const text = ["narrow", "short", "long"], digits = ["numeric", "2-digit"]
-const dates = product({ dateStyle: [undefined, "full", "long", "medium", "short"],
-    timeStyle: [undefined, "full", "long", "medium", "short"] })
-  .concat(product({ weekday: [undefined, "long", "short"], year: [undefined, "numeric", "2-digit"],
-      month: [undefined, "numeric", "2-digit", ...text], day: [undefined, ...digits] }),
-    product({ hour: [undefined, ...digits], minute: [undefined, "2-digit"], second: [undefined,
-        "2-digit"], hour12: [undefined, true, false] }),
-    product({ month: ["long", "short", "numeric"], day: ["numeric"], year: ["numeric", undefined],
-        weekday: ["long", "short", undefined], hour: ["numeric", "2-digit"], minute: ["2-digit"],
-        second: [undefined, "2-digit"] }),
-    product({ era: text, year: ["numeric"], month: [undefined, "long", "numeric"], day: [undefined,
-        "numeric"] }),
-    product({ hour: ["numeric"], minute: ["2-digit"], second: ["2-digit"], fractionalSecondDigits: [1,
-        3], timeZoneName: [undefined, "short", "long", "shortOffset", "longOffset"] }),
-    product({ hour: ["numeric"], minute: [undefined, "numeric"], dayPeriod: text, hour12: [true] }),
-    product({ hour: ["numeric"], minute: ["numeric"], hourCycle: ["h11", "h12", "h23", "h24"] }),
-    text.map((weekday) => ({ weekday })), [{ minute: "numeric", second: "numeric" },
-        { timeZoneName: "short" }, { timeZoneName: "long", month: "long", day: "numeric" }])
-const numbers = [{}, { useGrouping: false }, { minimumFractionDigits: 2 },
-    { maximumSignificantDigits: 3 }, { style: "percent" }, { style: "percent",
-    maximumFractionDigits: 1, signDisplay: "always" },
-  { useGrouping: "min2" }, { useGrouping: "always" }, { minimumIntegerDigits: 5 },
-      { roundingIncrement: 5, minimumFractionDigits: 2, maximumFractionDigits: 2 },
-      { roundingMode: "floor", maximumFractionDigits: 0 }, { trailingZeroDisplay: "stripIfInteger",
-      minimumFractionDigits: 2 }]
-  .concat(product({ notation: ["scientific", "engineering", "compact"],
-      maximumFractionDigits: [undefined, 1] }), [{ notation: "compact", compactDisplay: "long" }],
-    product({ signDisplay: ["always", "never", "exceptZero", "negative"] }))
-const money = product({ style: ["currency"], currency: ["EUR", "USD", "GBP", "JPY", "CHF"],
-    currencyDisplay: ["symbol", "narrowSymbol", "code", "name"] })
-  .concat(product({ style: ["currency"], currency: ["EUR", "USD"], currencySign: ["accounting"],
-      signDisplay: ["auto", "always"] }),
-    product({ style: ["currency"], currency: ["CAD", "AUD", "INR", "MXN", "BRL", "SEK", "DKK", "NOK",
-        "PLN", "CZK", "HUF", "RON", "TRY", "UAH", "RUB", "TWD", "KRW", "CNY"] }))
-const show = (parts) => parts.map((part) => `${part.type[0]}${part.type.at(-1)}:${part.value}`).join("|")
-for (const locale of LOCALES) {
-  for (const [number, options] of dates.entries()) {
-    const time = times[number % 2]
-    const format = () => new Intl.DateTimeFormat(locale, { timeZone: "UTC", ...options })
-    add(options.dateStyle || options.timeStyle ? "style" : options.hour ? "time" : "date", locale,
-        options, () => format().format(time))
-    if (options.dateStyle || options.hour12) add("dateParts", locale, options,
-        () => show(format().formatToParts(time)))
-  }
-  const time = times[0]
-  for (const dateStyle of ["long", "short"]) for (const hours of [3, 50, 1000, 9000]) add("range",
-      locale, { dateStyle, hours }, () => new Intl.DateTimeFormat(locale, { timeZone: "UTC",
-      dateStyle }).formatRange(time, time + hours * 3600000))
-  for (const options of numbers) for (const value of [0, -1234.567, 1234567.891, 0.05, 999999, 21,
-      1.5e10])
-    add(options.notation || "number", locale, { ...options, value },
-        () => new Intl.NumberFormat(locale, options).format(value))
-  for (const options of money) for (const value of [-1234.5, 1, 12345678])
-    add("currency", locale, { ...options, value }, () => new Intl.NumberFormat(locale,
-        options).format(value))
-  for (const value of [-1234567.8, NaN, -Infinity]) for (const options of [{}, { style: "percent" },
-      { style: "currency", currency: "EUR" }, { style: "currency", currency: "USD",
-      currencyDisplay: "name" }, { notation: "compact" }, { notation: "scientific" }])
-    add("numberParts", locale, { ...options, value: String(value) },
-        () => show(new Intl.NumberFormat(locale, options).formatToParts(value)))
-  for (const type of ["cardinal", "ordinal"]) for (const value of [0, 1, 2, 3, 4, 5, 6, 8, 11, 12, 13,
-      21, 22, 23, 80, 100, 101, 111, 1000000, 0.5, 1.5, 2.3])
-    add("plural", locale, { type, value }, () => new Intl.PluralRules(locale, { type }).select(value))
-  for (const options of product({ style: ["long", "short", "narrow"], numeric: ["always",
-      "auto"] })) for (const unit of ["second", "minute", "hour", "day", "week", "month", "quarter",
-      "year"])
-    for (const value of [-2, -1, 0, 1, 2, 5, -1.5, 1000]) add("relative", locale, { ...options, unit,
-        value }, () => new Intl.RelativeTimeFormat(locale, options).format(value, unit))
-  for (const options of product({ style: ["long", "short", "narrow"], type: ["conjunction",
-      "disjunction", "unit"] })) for (const items of [["a"], ["a", "b"], ["a", "b", "c"], ["x", "y",
-      "z", "i", "o"]])
-    add("list", locale, { ...options, items }, () => new Intl.ListFormat(locale, options).format(items))
-  const words = `zebra Äpfel ähnlich Apfel Ångström ål öl ost über uhr Zug z ž zx chléb cukr hora ch cs
-      csak cz ña nz ll łan lód ł éa ea ñ ø æ å aa ı i İ š s ş ç c ő o ö ü ű ż ź ś ć ě ř r é è
-      ê`.split(/\s+/)
-  for (const options of [undefined, { sensitivity: "base" }, { numeric: true },
-      { caseFirst: "upper" }]) add("collation", locale, options,
-      () => [...words].sort(new Intl.Collator(locale, options).compare).join(" "))
-  for (const [name, run] of Object.entries({ a: () => (12345.678).toLocaleString(locale),
-      b: () => 123456789n.toLocaleString(locale), c: () => new Date(time).toLocaleDateString(locale),
-      d: () => new Date(time).toLocaleTimeString(locale),
-    e: () => new Date(time).toLocaleString(locale), f: () => [1234.5,
-        new Date(time)].toLocaleString(locale), g: () => ["z", "ä", "a"].sort((a,
-        b) => a.localeCompare(b, locale)).join(" "), h: () => "iıßAi̇".toLocaleUpperCase(locale) +
-        "IİÌ".toLocaleLowerCase(locale) }))
-    add("toLocale", locale, name, run)
-  for (const [name, run] of Object.entries({ a: () => new Intl.NumberFormat(locale,
-      { style: "currency", currency: "EUR" }).resolvedOptions(),
-      b: () => new Intl.DateTimeFormat(locale, { hour: "numeric", timeZone: "UTC" }).resolvedOptions(),
-    c: () => new Intl.PluralRules(locale, { type: "ordinal" }).resolvedOptions(),
-        d: () => new Intl.Collator(locale, {numeric: true}).resolvedOptions(),
-        e: () => new Intl.ListFormat(locale).resolvedOptions(),
-        f: () => new Intl.RelativeTimeFormat(locale).resolvedOptions(),
-    g: () => Intl.DateTimeFormat.supportedLocalesOf([locale, "de-u-co-phonebk"]),
-        h: () => new Intl.DateTimeFormat(locale, { dateStyle: "short", timeStyle: "short",
-        timeZone: "UTC" }).resolvedOptions() }))
-    add("resolved", locale, name, () => JSON.stringify(Object.entries(run()).filter(([key]) => name !==
-        "d" || key !== "locale").sort().flat()))
-}
-"""
-
-
-class IntlTest(unittest.TestCase):
-    """The locales of the table, against node (the same version of the CLDR) and by themselves."""
-
-    #: Combinations in which node (with the CLDR 48) is known to say something else, at most, by kind.
-    DIFFERENT = {"date": 245, "style": 4, "dateParts": 12, "time": 118, "range": 196, "compact": 1, "currency": 4,
-                 "collation": 56, "toLocale": 2, "resolved": 36}
-
-    @unittest.skipIf(NODE_MISSING, NODE_MISSING)
-    def test_node_says_the_same_for_all_combinations_of_locales_and_options(self):
-        asked = INTL_COMBINATIONS + "\nconsole.log(JSON.stringify([process.versions.cldr, ...lines]))"
-        done = subprocess.run([NODE, "-e", asked], capture_output=True, encoding="utf-8", timeout=2 * STUCK, check=True,
-                              env={**os.environ, "TZ": run("Intl.DateTimeFormat().resolvedOptions().timeZone")})
-        version, *expected = json.loads(done.stdout)
-        if version != "48.0":
-            self.skipTest(f"{LEFT_OUT}node has the CLDR {version}, the table has 48")
-        lines = run(INTL_COMBINATIONS + "\nlines.join('\\n')").split("\n")
-        self.assertEqual(len(lines), len(expected))
-        differences = {}
-        for ours, theirs in zip(lines, expected):
-            if ours != theirs:
-                differences.setdefault(ours.split("\t")[0], []).append(f"{ours} / {theirs}")
-        for kind, found in differences.items():
-            with self.subTest(kind):
-                self.assertLessEqual(len(found), self.DIFFERENT.get(kind, 0), found[:20])
-
-    def test_people_outside_the_usa_read_their_own_numbers_and_dates(self):
-        for source, expected in {
-            "(1234567.891).toLocaleString('de-DE')": "1.234.567,891",
-            "(1234567.891).toLocaleString('en-IN')": "12,34,567.891",
-            "(1234).toLocaleString('pl') + (12345).toLocaleString('es')": "123412.345",
-            "new Date(0).toLocaleDateString('en-GB', { timeZone: 'UTC' })": "01/01/1970",
-            "new Date(0).toLocaleDateString('de-DE', { timeZone: 'UTC', dateStyle: 'full' })": "Donnerstag, 1. Januar 1970",
-            "new Date(0).toLocaleTimeString('sv', { timeZone: 'UTC' })": "00:00:00",
-            "[1234.5, new Date(0)].toLocaleString('de', { timeZone: 'UTC' })": "1.234,5,1.1.1970, 00:00:00",
-            "new Intl.PluralRules('pl').select(3) + new Intl.PluralRules('fr').select(0)": "fewone",
-            "new Intl.RelativeTimeFormat('de', { numeric: 'auto' }).format(-2, 'day')": "vorgestern",
-            "['z', 'ä', 'å'].sort((a, b) => a.localeCompare(b, 'sv')).join('')": "zåä",
-            "['hora', 'chata', 'cukr'].sort(new Intl.Collator('cs').compare).join()": "cukr,hora,chata",
-            "'iı'.toLocaleUpperCase('tr') + 'I'.toLocaleLowerCase('az') + 'I'.toLocaleLowerCase()": "İIıi",
-            "new Intl.ListFormat('es').format(['padre', 'hija', 'hijo', 'Ignacio'])": "padre, hija, hijo e Ignacio",
-        }.items():
-            with self.subTest(source):
-                self.assertEqual(run(source), expected)
-
-    def test_locales_that_are_not_in_the_table_fall_back_and_say_so(self):
-        self.assertEqual(run("[new Intl.NumberFormat('sw').resolvedOptions().locale, (1234.5).toLocaleString('sw'),"
-                             "Intl.NumberFormat.supportedLocalesOf(['sw', 'de-LI', 'fr-CA', 'iw'])].join(' ')"),
-                         "en-US 1,234.5 de-LI,fr-CA")
-        self.assertEqual(run("new Intl.DateTimeFormat('de-LI-u-hc-h12-nu-arab').resolvedOptions().locale"),
-                         "de-u-hc-h12")
-
-    def test_language_tags_are_brought_into_their_canonical_form(self):
-        self.assertEqual(run("Intl.getCanonicalLocales(['EN-us', 'zh-hant-tw', 'iw', 'de-u-kn-true-co-phonebk',"
-                             "'en-b-foo-a-bar-x-y']).join(' ')"),
-                         "en-US zh-Hant-TW he de-u-co-phonebk-kn en-a-bar-b-foo-x-y")
-        for tag in ("", "e", "en_US", "en-", "de-1996-1996", "en-a-b-c-a-d", "x-y", "en-u", "i-klingon", "ä"):
-            with self.subTest(tag), self.assertRaisesRegex(aiwebengine.JSError, "RangeError: Incorrect locale"):
-                run(f"Intl.getCanonicalLocales({tag!r})")
-
-
 # ======================================================================================
 # 15  REALM, JOBS AND TIMERS
 # ======================================================================================
-
-class ArrayCallbackTest(unittest.TestCase):
-    """Callbacks that change the array they are called for (23.1.3), and ones replaced in Math."""
-
-    test_cases = conformance(r"""
-# map: elements added are not visited, those taken away neither
-var a = [1, 2, 3]; var r = a.map(x => { a.push(9); if (x === 1) a.splice(1, 1); return x }); result = r.length + ":" + r.join()
-=> 3:1,3,9
-# map: a deleted element stays a hole
-var a = [1, 2, 3, 4]; var r = a.map(x => { delete a[2]; return x }); result = r.join() + (2 in r)
-=> 1,2,,4false
-# map: index and array
-result = [5, 6].map((x, i) => x + i) + "|" + [5, 6].map((x, i, all) => x + i + all.length) + "|" + [5, 6].map(function () { return arguments.length })
-=> 5,7|7,9|3,3
-# map: rest and default parameters
-result = [5, 6].map((...all) => all.length) + "|" + [5, 6].map((x, i = "d") => x + "" + i) + "|" + ["1", "2", "3"].map(parseInt)
-=> 3,3|50,61|1,NaN,NaN
-# filter: the value is the one that was tested
-var a = [1, 2, 3, 4]; result = a.filter(x => { a[0] = a[1] = 7; if (x === 3) a.length = 3; return x !== 7 }).join()
-=> 1,3
-# filter: truthiness
-result = [0, NaN, "", null, "x", {}, -1].filter(x => x).length
-=> 3
-# forEach: holes that come while it runs
-var a = [1, 2, 3], s = []; a.forEach(x => { delete a[1]; s.push(x) }); result = s.join()
-=> 1,3
-# forEach: a frozen array, and one that becomes so
-var a = [1, 2, 3], s = []; a.forEach(x => { Object.freeze(a); s.push(x) }); Object.freeze([4, 5]).forEach((x, i) => { s.push(x + i) }); result = s.join()
-=> 1,2,3,4,6
-# reduce: elements taken away
-var a = [1, 2, 3, 4]; result = a.reduce((s, x) => { a.pop(); return s + x }, 0) + "," + [7].reduce((s, x) => s + x) + "," + [1, 2, 3].reduce((s, x) => s + "-" + x)
-=> 3,7,1-2-3
-# reduce: holes, no initial value
-var a = [, 1, , 2]; result = a.reduce((s, x) => s + x) + "," + [, 1].reduce((s, x, i) => s + i, "") + "," + (() => { try { [,].reduce((s, x) => s) } catch (e) { return e.name } })()
-=> 3,1,TypeError
-# this of callbacks
-result = [1].map(function (x) { return this.k + x }, { k: 4 }) + "," + [1].filter(function (x) { "use strict"; return this === undefined }).length
-=> 5,1
-# a species of the array's own
-class A extends Array {} var r = A.from([1, 2, 3]).map(x => x * 2); result = (r instanceof A) + r.join() + A.from([1, 2]).filter(x => x > 1).constructor.name
-=> true2,4,6A
-# 21.3.2 functions of Math replaced, removed, hidden
-var r = [Math.abs(-3), Math.floor(-1.5), Math.max(2, 3), Math.min(2, 3)]; Math.abs = x => "own" + x; r.push(Math.abs(-3)); delete Math.floor
-try { Math.floor(1.5) } catch (e) { r.push(e.message) } r.push((Math => Math.max(1, 2))({ max: (a, b) => a + b })); result = r.join()
-=> 3,-2,3,2,own-3,Math.floor is not a function,3
-# 21.3.2.16 Math.floor and zeros
-result = [0.3, -0.3, -0, 0, 2147483648.5].map(x => { var y = Math.floor(x); return Object.is(y, -0) ? "-0" : y }).join()
-=> 0,-1,-0,0,2147483648
-""")
-
-
-class ProtectorTest(unittest.TestCase):
-    """What the engine takes for granted of intrinsics ends with a script's write to them."""
-
-    test_cases = conformance(r"""
-# for-of and patterns over arrays call a return method that a script adds
-result = String((() => { const AI=Object.getPrototypeOf([][Symbol.iterator]()); let n=0; AI.return=function(){n++;return {}}; for (const x of [1,2]) break; const [q]=[1,2]; delete AI.return; return n; })())
-=> 2
-# Map: another Symbol.iterator, and the old one again
-result = String((() => { const m=new Map([[1,2]]); let s=""; for(const [k,v] of m) s+=k+v; const o=Map.prototype[Symbol.iterator]; Map.prototype[Symbol.iterator]=function*(){yield ["x","y"]}; for(const [k,v] of m) s+=k+v; Map.prototype[Symbol.iterator]=o; for(const [k,v] of m) s+=k+v; return s; })())
-=> 3xy3
-# another prototype of an iterator prototype
-result = String((() => { const P=Object.getPrototypeOf(new Map().values()); const o=Object.getPrototypeOf(P); let n=0; Object.setPrototypeOf(P,{__proto__:o, return(){n++; return {}}}); for (const x of new Map([[1,2]])) break; Object.setPrototypeOf(P,o); return n; })())
-=> 1
-# Array: another constructor property
-result = String((() => { const o=Array.prototype.constructor; Array.prototype.constructor={[Symbol.species]: function(n){ this.mine=n }}; const r=[1].map(x=>x); Array.prototype.constructor=o; return JSON.stringify(r)+JSON.stringify([1].map(x=>x)); })())
-=> {"0":1,"mine":1}[1]
-# Array: another getter of Symbol.species
-result = String((() => { const d=Object.getOwnPropertyDescriptor(Array, Symbol.species); Object.defineProperty(Array, Symbol.species, {configurable:true, get(){ return function(n){ this.other=n } }}); const r=[1].filter(x=>x); Object.defineProperty(Array, Symbol.species, d); return JSON.stringify(r); })())
-=> {"0":1,"other":0}
-# RegExp: another exec
-result = String((() => { const o=RegExp.prototype.exec; let n=0; RegExp.prototype.exec=function(s){ n++; return o.call(this,s) }; "aaa".replace(/a/g,"b"); /a/.test("a"); RegExp.prototype.exec=o; return n; })())
-=> 5
-# RegExp: another constructor property
-result = String((() => { const o=RegExp.prototype.constructor; let n=0; RegExp.prototype.constructor={[Symbol.species]: function(p,f){ n++; return new RegExp(p,f)}}; const r="a-b".split(/-/); RegExp.prototype.constructor=o; return n+r.join(); })())
-=> 1a,b
-# push
-result = String((() => { const a=[]; const f=()=>a.push(1); f(); const o=Array.prototype.push; Array.prototype.push=function(){ return "mine" }; const r=f(); Array.prototype.push=o; return r+f()+a.length; })())
-=> mine22
-# charCodeAt
-result = String((() => { const f=()=>"ab".charCodeAt(1); f(); String.prototype.charCodeAt=()=>7; return f(); })())
-=> 7
-# frozen intrinsics
-result = String((() => { Object.freeze(Array.prototype); Object.freeze(Array); const r=[...[1,2]].map(x=>x+1); return r.join()+Object.isFrozen(Array.prototype)+Object.isExtensible(Array); })())
-=> 2,3truefalse
-# String: an accessor in place of Symbol.iterator
-result = String((() => { let s=[..."ab"].join(); const o=String.prototype[Symbol.iterator]; Object.defineProperty(String.prototype, Symbol.iterator, {configurable:true, get(){ return function*(){ yield "Z" } }}); s+=[..."ab"].join(); return s; })())
-=> a,bZ
-# Uint8Array: an own accessor Symbol.iterator
-result = String((() => { const t=new Uint8Array([1,2]); let s=[...t].join(); Object.defineProperty(Uint8Array.prototype, Symbol.iterator, {configurable:true, get(){ return function*(){ yield "Z" } }}); s+=[...t].join(); return s; })())
-=> 1,2Z
-# generators: another next
-result = String((() => { function* g(){ yield 1; yield 2 } let s=[...g()].join(); const P=Object.getPrototypeOf(g.prototype), o=P.next; P.next=function(){ return {done:true} }; s+=[...g()].join(); P.next=o; return s; })())
-=> 1,2
-# Object.prototype.return
-result = String((() => { let n=0; Object.prototype.return=function(){n++; return {}}; for (const x of new Set([1])) break; const [y]=new Map([[1,2]]); delete Object.prototype.return; return n; })())
-=> 2
-# Set: no Symbol.iterator
-result = String((() => { const P=Set.prototype; delete P[Symbol.iterator]; try { for (const x of new Set([1])) ; return "no" } catch (e) { return e.name } })())
-=> TypeError
-# what is frozen, or written as it was, stays quick
-result = String((() => { const P = Array.prototype; P.push = P.push; P[Symbol.iterator] = P[Symbol.iterator]; Object.freeze(P); Object.freeze(Array); return [...[1]].map(x => x) })())
-=> 1
-""")
-
-    def test_intrinsics_that_are_frozen_or_get_their_own_methods_again_stay_under_their_protectors(self):
-        realm = aiwebengine.Realm()
-        realm.evaluate("""const P = Array.prototype; P.push = P.push; P[Symbol.iterator] = P[Symbol.iterator]; P.own = 1
-            Object.freeze(P); Object.freeze(Array); P.push = 1; Object.seal(Map.prototype); [...[1]].map(x => x)""")
-        self.assertTrue(realm.push_untouched and realm.array_iteration_untouched and realm.array_species_untouched)
-        realm.evaluate("Map.prototype[Symbol.iterator] = Map.prototype.keys")
-        self.assertTrue(realm.set_iteration_untouched)
-        self.assertFalse(realm.map_iteration_untouched)
-
-
-class LastMatchTest(unittest.TestCase):
-    """RegExp.$1 and its kin."""
-
-    test_cases = conformance(r"""
-# exec, test, match
-/(b)(c)?/.exec("abd"); var r = [RegExp.$1, RegExp.$2, RegExp.$3, RegExp.lastMatch, RegExp.leftContext, RegExp.rightContext, RegExp.input, RegExp.lastParen];
-/(x)/.test("none"); r.push(RegExp.$1); /(x)/.test("axe"); r.push(RegExp.$1); "dog".match(/(o)/); r.push(RegExp.$1); result = r.join()
-=> b,,,b,a,d,abd,,b,x,o
-# searches for all
-var r = ["ab".replace(/(a|b)/g, () => RegExp.$1), "zyz".replace(/z/g, "-") + RegExp["$`"], "xayb".match(/[ab]/g) + RegExp["$&"], "q1w2e".split(/(\d)/) + RegExp["$1"] + RegExp["$'"]]
-result = r.join("|")
-=> bb|-y-zy|a,bb|q,1,w,2,e2e
-# astral characters
-/(\u{1F600})(x)?/u.exec("a\u{1F600}b"); result = [RegExp.$1.length, RegExp.$2, RegExp["$+"], RegExp.leftContext, RegExp.rightContext].join()
-=> 2,,,a,b
-# they can be removed
-/(x)/.test("x"); result = RegExp.$1 + delete RegExp.$1 + typeof RegExp.$1
-=> xtrueundefined
-""")
-
 
 class RealmTest(unittest.TestCase):
     """The Python API: values, functions, promises, timers, errors."""
@@ -6116,777 +6251,6 @@ class LibraryTest(unittest.TestCase):
                 self.assertEqual(self.result(file, is_module, expression), expected)
 
 
-# -- The engine seam and js2py -----------------------------------------------------------
-
-class EngineSeamTest(unittest.TestCase):
-    """What the server asks of an engine."""
-
-    def test_both_engines_have_the_interface(self):
-        for name, engine in aiwebengine.ENGINES.items():
-            attributes = ("name", "modules", "console", "lock", "memory", "outgrown", "unloaded")
-            for member in aiwebengine.ENGINE_INTERFACE:
-                if member not in attributes:
-                    self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
-        realm = aiwebengine.Realm("x.js")
-        self.assertEqual(realm.name, "x.js")
-        self.assertTrue(hasattr(realm.modules, "loader"))
-
-    def test_the_server_uses_nothing_else(self):
-        text = pathlib.Path(aiwebengine.__file__).read_text("utf-8")
-        below = text[re.search(r"^# \d+  STREAMS", text, re.M).start():text.index("# -- JavaScript without a server")]
-        used = set(re.findall(r"\brealm\.([a-z_]+)", below))
-        self.assertEqual(used - set(aiwebengine.ENGINE_INTERFACE), set())
-
-    def test_unknown_engine(self):
-        with self.assertRaises(ValueError):
-            aiwebengine.check_engine("v8")
-
-    def test_nobody_imports_js2py_unasked(self):
-        done = subprocess.run([sys.executable, "-c", "import sys, aiwebengine\n"
-                               "aiwebengine.Realm().evaluate('1')\n"
-                               "print([m for m in sys.modules if m.startswith(('js2py', 'pyjsparser'))])"],
-                              capture_output=True, encoding="utf-8", timeout=2 * STUCK,
-                              cwd=pathlib.Path(aiwebengine.__file__).parent)
-        self.assertEqual(done.stdout.strip(), "[]", done.stderr)
-
-    def test_not_installed_is_one_line(self):
-        code, out, err = run_command("--engine", "js2py", "-e", "1")
-        self.assertEqual((code, out), (2, ""))
-        self.assertEqual(err.count("\n"), 1, err)
-        self.assertIn("--engine builtin", err)
-
-    def test_what_does_not_import_is_one_line(self):
-        with tempfile.TemporaryDirectory() as folder:
-            ServerCase.write(pathlib.Path(folder, "js2py", "__init__.py"), "")
-            ServerCase.write(pathlib.Path(folder, "js2py", "base.py"),
-                             "print('noise')\nraise RuntimeError('other\\nPython')")
-            code, out, err = run_command("--engine", "js2py", "-e", "1", env={"PYTHONPATH": folder})
-        self.assertEqual((code, out), (2, ""))
-        self.assertRegex(err, r"^aiwebengine: the js2py in .*js2py does not work on CPython \d\.\d+ \(RuntimeError: other "
-                              r"Python\): use --engine builtin\n\Z")
-
-    def test_what_to_install_fits_the_python_at_hand(self):
-        for version, package in (((3, 10), "js2py"), ((3, 11), "js2py"), ((3, 12), "js2py-3-13"), ((3, 13), "js2py-3-13"),
-                                 ((3, 14), "js2py-3-14"), ((3, 15), "js2py-3-14")):
-            missing = ModuleNotFoundError("no", name="js2py")
-            with mock.patch.object(aiwebengine, "js2py_folder", side_effect=missing), \
-                    mock.patch.object(sys, "version_info", version), self.subTest(version), \
-                    self.assertRaisesRegex(aiwebengine.EngineUnavailable, f"pip install {package}, or use --engine builtin"):
-                aiwebengine.check_js2py()
-
-
-if not JS2PY_MISSING:
-    del EngineSeamTest.test_not_installed_is_one_line
-
-
-@unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
-class Js2PyEngineTest(unittest.TestCase):
-    """js2py as engine."""
-
-    takes = 12
-
-    def setUp(self):
-        self.lines = []
-        self.realm = aiwebengine.Js2PyRealm("t.js", console=lambda level, text: self.lines.append((level, text)))
-        self.addCleanup(self.realm.close)
-
-    def evaluate(self, source, timeout=STUCK):
-        return self.realm.evaluate(textwrap.dedent(source), "t.js", timeout)
-
-    def error(self, source, timeout=STUCK):
-        with self.assertRaises(aiwebengine.JSError) as caught:
-            self.evaluate(source, timeout)
-        return caught.exception
-
-    def test_long_searches_and_sorts_end_at_the_time_limit(self):
-        for code, outcome in (
-                ("'abcabc'.lastIndexOf('bc') + ' ' + 'abcabc'.lastIndexOf('bc', 3) + ' ' + 'ab'.lastIndexOf('x')", "4 1 -1"),
-                ("var s = 'a'; for (var i = 0; i < 23; i++) s += s; s.lastIndexOf('b' + s.substr(0, 1000000))", -1),
-                ("var a = []; for (var i = 0; i < 20000; i++) a.push(i % 7); for (;;) a.sort()", "TimeoutError")):
-            realm = aiwebengine.check_engine("js2py")("long.js", console=lambda level, text: None)
-            before = time.thread_time()
-            with self.subTest(code):
-                try:
-                    found = realm.evaluate(code, timeout=2)
-                except aiwebengine.JSError as error:
-                    found = error.name
-                self.assertEqual(found, outcome)
-                self.assertLess(time.thread_time() - before, 4)
-
-    def test_values_cross(self):
-        cases = {"1 + 2": 3, "0.5": 0.5, "'é😀'": "é😀", "null": None, "undefined": aiwebengine.undefined,
-                 "[1, 'a', null, [true]]": [1, "a", None, [True]], "({a: {b: [1]}})": {"a": {"b": [1]}},
-                 "var o = {}; o.x = 1; o": {"x": 1}, "new Date(0)": "1970-01-01T00:00:00.00Z",
-                 "var unused = 1": aiwebengine.undefined, "[1].map(function (x) { return x + 1 })": [2]}
-        for source, value in cases.items():
-            if source.startswith("({"):
-                self.assertEqual(self.evaluate("var v = " + source + "; v"), value, source)
-            else:
-                self.assertEqual(self.evaluate(source), value, source)
-        self.realm.define("given", {"list": [1, {"k": None}], "f": lambda *args: {"got": list(args)}})
-        self.assertEqual(self.evaluate("given.f(given.f, 1, 'x', {a: undefined})")["got"][1:],
-                         [1, "x", {"a": aiwebengine.undefined}])
-
-    def test_functions_and_errors_of_the_host(self):
-        def fail(*args):
-            raise aiwebengine.HostTypeError("not this")
-        self.realm.define("registry.fail", fail, raw=True)
-        self.assertEqual(self.evaluate("var s; try { registry.fail() } catch (e) { s = e.name + e.message + "
-                                       "(e instanceof TypeError) } s"), "TypeErrornot thistrue")
-        self.evaluate("function twice(x) { return {r: x.n * 2} }")
-        function = self.realm.lookup("twice")
-        self.assertEqual(self.realm.run(function, {"n": 4}), {"r": 8})
-        self.assertEqual(self.realm.call("twice", {"n": 5}), {"r": 10})
-        self.assertIsNone(self.realm.lookup("nothing"))
-        self.assertEqual(self.realm.run(function, {"n": 1}, convert=lambda v: self.realm.stringify(v)), '{"r":2}')
-
-    def test_json(self):
-        value = self.realm.from_python({"a": [1, None, 0.5], "f": aiwebengine.undefined})
-        self.assertEqual(self.realm.stringify(value), '{"a":[1,null,0.5]}')
-        self.assertEqual(self.realm.get(self.realm.parse_json('{"a": 7}'), "a"), 7)
-        self.assertIn("circular", self.error("var c = {}; c.c = c; c").message)
-
-    def test_errors(self):
-        error = self.error("function outer() { return inner() }\nfunction inner() { throw new RangeError('no') }\n"
-                           "outer()")
-        self.assertEqual((error.name, error.message, error.phase), ("RangeError", "no", "runtime"))
-        self.assertEqual(error.stack, "RangeError: no\n    at inner (t.js:2)\n    at outer (t.js:1)\n    at t.js:3")
-        self.assertEqual((error.filename, error.line), ("t.js", 2))
-        self.assertEqual(self.error("throw 'text'").message, "text")
-        self.assertEqual(self.error("nope").name, "ReferenceError")
-
-    def test_what_is_newer_is_named_with_its_place(self):
-        cases = [("var a = 1;\n  let b = 2;", "'let'", 2, 3), ("var f = x => x", "an arrow function", 1, 9),
-                 ("var s = `x`", "a template literal", 1, 9), ("class A {}", "a class", 1, 1),
-                 ("var {a} = {}", "destructuring", 1, 5), ("var o = {a() {}}", "shorthand", 1, 10),
-                 ("f(...[1])", "'...'", 1, 3), ("for (var x of []) {}", "for-of", 1, 1),
-                 ("var x = 2 ** 3", "'**'", 1, 9), ("var y = a?.b", "'?.'", 1, 9), ("1n", "a BigInt", 1, 1),
-                 ("async function f() {}", "an async function", 1, 1), ("/x/u", "flag", 1, 1),
-                 ("import a from './a.js'", "import and export", 1, 1)]
-        for source, what, line, column in cases:
-            error = self.error(source)
-            self.assertEqual((error.name, error.phase, error.filename), ("SyntaxError", "parse", "t.js"), source)
-            self.assertIn(what, error.message)
-            self.assertIn("--engine builtin", error.message)
-            self.assertEqual((error.line, error.column), (line, column), source)
-        error = self.error("var x = ;")
-        self.assertEqual((error.message, error.line), ("Unexpected token ';'", 1))
-
-    def test_deadline(self):
-        endless = ["for (;;) {}", "while (true) { try { throw 1 } catch (e) { } finally { } }",
-                   "try { for (;;) {} } finally { for (;;) {} }", "do {} while (1)",
-                   "function f() { try { f() } finally { f() } } f()",
-                   "var a = []; a.length = 4294967295; a.indexOf(3)",
-                   "var b = new Array(4294967295); b.map(function () {})",
-                   "var o = {valueOf: function () { for (;;) {} }}; o + 1",
-                   "[2, 1].sort(function () { for (;;) {} })"]
-        for source in endless:
-            started = time.monotonic()
-            self.assertIsInstance(self.error(source, timeout=0.3), aiwebengine.ScriptTimeout, source)
-            self.assertLess(time.monotonic() - started, STUCK, source)
-            self.assertEqual(self.evaluate("1 + 1"), 2)
-
-    def test_deep_recursion_is_a_range_error(self):
-        self.assertEqual(aiwebengine.on_script_thread(
-            self.evaluate, "var n; function f() { return f() + 1 } try { f() } catch (e) { n = e.name } n"),
-            "RangeError")
-
-    def test_console_and_timers(self):
-        self.evaluate("console.log('a', 1, {x: [1]}, null); console.error(new TypeError('t'));"
-                      "var t = setInterval(function () { console.info('tick'); clearInterval(t) }, 5);"
-                      "setTimeout(function (a) { console.warn(a) }, 1, 'arg'); queueMicrotask(function () { "
-                      "console.debug('micro') }); setTimeout(function () { throw new Error('late') }, 2)")
-        self.realm.wait_idle()
-        deadline = time.monotonic() + WAIT
-        while len(self.lines) < 6 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        self.assertEqual(self.lines[:3], [("log", 'a 1 {"x":[1]} null'), ("error", "TypeError: t"),
-                                          ("debug", "micro")])
-        self.assertIn(("warn", "arg"), self.lines)
-        self.assertIn(("info", "tick"), self.lines)
-        self.assertTrue(any("Error: late" in text for _, text in self.lines))
-
-    def test_realms_share_nothing(self):
-        other = aiwebengine.Js2PyRealm("other.js")
-        self.evaluate("Array.prototype.mine = 1; Object.prototype.all = 2; JSON.parse = 3; var global = 4;"
-                      "(function () { this.leaked = 5 })()")
-        self.assertEqual(other.evaluate("[typeof [].mine, typeof ({}).all, typeof JSON.parse, typeof global, "
-                                        "typeof leaked].join()"), "undefined,undefined,function,undefined,undefined")
-        other.close()
-
-    def test_an_import_of_js2py_elsewhere_is_left_alone(self):
-        name = aiwebengine.js2py_folder().name
-        before = sys.modules[name] = types.ModuleType(name)
-        self.addCleanup(sys.modules.pop, name)
-        aiwebengine.Js2PyRealm().close()
-        self.assertIs(sys.modules[name], before)
-        self.assertEqual(vars(before).keys() - vars(types.ModuleType(name)).keys(), set())
-
-    # -- ways out ----
-
-    #: Each evaluates to a string or number, or throws a JavaScript error.
-    ESCAPES = [
-        # CVE-2024-28397
-        "Object.getOwnPropertyNames({}).__getattribute__",
-        "var a = Object.getOwnPropertyNames({}).__class__; a.__base__.__subclasses__()",
-        """var hacked = Object.getOwnPropertyNames({}); var bymarve = hacked.__getattribute__;
-           var n11 = bymarve("__getattribute__"); var obj = n11("__class__").__base__; obj""",
-        # new ArrayBuffer
-        "new ArrayBuffer(8).__class__", "ArrayBuffer(1).__class__.__base__", "new Uint8Array(4).__class__",
-        "new Float64Array([1]).buffer.__class__",
-        # pyimport, eval, Function and what leads to them
-        "pyimport os; os", "eval('pyimport os')", "eval('1')", "(0, eval)('1')", "Function('return 1')()",
-        "new Function('a', 'return a')(1)", "(function () {}).constructor('return 1')()",
-        "Object.getPrototypeOf(function () {}).constructor('x')", "Function.create('x')",
-        "Function.prototype.constructor.call(null, 'return this')", "Function.bind(null)('1')",
-        "require('os')", "JsToPyException", "Js", "PyJsException", "py_wrap", "__builtins__", "PyJs_poll",
-        "var.get", "globals()", "__import__('os')", "this.__builtins__", "window.__class__", "this.own",
-        # the attributes of Python objects
-        "''.__class__", "(1).__class__", "true.__class__", "[].__class__", "({}).__class__", "/x/.__class__",
-        "(function () {}).__code__", "(function () {}).__globals__", "(function () {}).code", "(function () "
-        "{}).func_globals", "console.log.__globals__", "console.log.__closure__", "setTimeout.__self__",
-        "new Date().__class__", "Math.__class__", "JSON.stringify.__globals__", "arguments.__class__",
-        "(function () { return arguments.__class__ })()", "(function () { return arguments.callee.__globals__ })()",
-        "try { null.x } catch (e) { e.__class__ }", "try { null.x } catch (e) { e.__traceback__ }",
-        "var d = Object.getOwnPropertyDescriptor({a: 1}, 'a'); d.__class__",
-        "Object.keys({a: 1}).__class__", "'a'.split('').__class__", "'a'.match(/a/).__class__",
-        "JSON.parse('[1]').__class__", "JSON.parse('{\"__class__\": 1}').__class__.__class__",
-        "Object.getOwnPropertyNames.call(null, function () {}).__class__", "Error.prototype.mes", "new Error('x').mes",
-        "Object.getOwnPropertyNames(Object.getOwnPropertyNames).__len__",
-        "''.replace.call({toString: function () { return this.__class__ }}, 'a', 'b')",
-        "({}).__defineGetter__", "({}).__proto__.__class__", "host.__class__", "host.f.__class__",
-        "host.f.__self__", "host.list.__class__", "host.f().__class__", "host.f.call.__globals__",
-        # text that becomes Python
-        "try { throw 1 } catch (BLOCK) { '+__import__(\"os\")+' }", "try { throw 1 } catch (xBLOCKx) { \"\\\"\" }",
-        "try { throw 1 } catch (BLOCK) { \"'\\n__import__('os').getpid()#\" }",
-        "try { throw 1 } catch (NAME) { 'NAME' } ", "try { throw 1 } catch (HOLDER) { 'HOLDER' }",
-        "var PyJs_LONG_0_ = 'PyJs_anonymous_0_'; (function () { return PyJs_LONG_0_ })()",
-        "'PyJs_Object_0_'; ({get a() { return 'PyJs_Object_0_' }}).a",
-        "(function (Js, Scope, PyJsComma, None, __import__) { return typeof Js })(1)",
-        "(function __import__(var_, self) { return 'x' })()", "var __builtins__ = 1; __builtins__",
-        "function PyJs_poll() { return 1 } PyJs_poll()", "function Js() { return 'mine' } Js()",
-        "var \\u0061 = 1; a", "var ᾳ = 1; ᾳ", "l\\u0061bel: for (;;) { break l\\u0061bel }",
-        "typeof {a: 1}['a('.charAt(0) + '(']", "var o = {'a)(': 1}; delete o['a)(']; o['x)'] = 1; o['x)']++; o['x)']",
-        "try { throw 1 } catch (PyJsTempException) { PyJsTempException }", "var SWITCHED = 1, CONDITION = 2; switch (2) "
-        "{ case CONDITION: SWITCHED }", "(function (self, cls, args) { return arguments })(1, 2).length",
-        # Python numbers that JavaScript has not, texts and dates that Python makes
-        "Math.sqrt(-1).__class__", "Math.pow(-8, 1 / 3).conjugate", "Math.sqrt(-1).real.__class__",
-        "new Date(NaN).__class__", "Date.__code__", "Date.prototype.getTime.call(Date)", "Date().__class__",
-        "Date.prototype.setTime.call({Class: 'Date'}, 1)", "''.match.call(null, {Class: 'RegExp', pat: 1})",
-        "'x'.replace({Class: 'RegExp', glob: true, pat: {}}, 'y')", "RegExp.prototype.exec.call({pat: 1}, 'x')",
-        "Function.prototype.toString.call({code: 1})", "Function.prototype.call.call({call: 1})",
-        "Array.prototype.concat.call({Class: 'Array'}).length", "String.prototype.toString.call({Class: 'String'})",
-        "Function.prototype.toString.call(eval)", "(function (a, b) {}).toString()", "setTimeout.toString()",
-        "Object.getOwnPropertyNames(this).indexOf('__builtins__')", "for (var k in this) { k.__class__ }",
-        "this['%js2py']", "this.interrupt", "interrupt", "js2py_poll()", "x0", "PyJs_completion",
-        "'\\'\"\\n\\r\\u2028\\x00#{}%s{0}'", "/[\\'\"]'''/.source", "({'\\'+1+\\'': 1})", "'\\ud800'",
-    ]
-
-    def test_ways_out(self):
-        self.realm.define("host", {"f": lambda *args: [1, {"a": 2}], "list": [1]})
-        plain = (str, int, float, bool, type(None), type(aiwebengine.undefined))
-
-        def check(value, source):
-            if isinstance(value, (list, dict)):
-                for item in value if isinstance(value, list) else value.values():
-                    check(item, source)
-            elif not isinstance(value, plain):
-                self.assertIsInstance(value, aiwebengine.Js2PyValue, source)
-                self.assertIsInstance(value.object, self.realm.values.PyJs, source)
-                self.assertNotIsInstance(value.object, self.realm.values.PyObjectWrapper, source)
-        for source in self.ESCAPES:
-            try:
-                value = self.evaluate(source, timeout=STUCK)
-            except aiwebengine.JSError as error:
-                self.assertNotIsInstance(error, aiwebengine.ScriptTimeout, source)
-                self.assertNotIn("Traceback", error.stack)
-                continue
-            check(value, source)
-            self.assertNotIn("<class", str(value))
-        self.assertEqual(self.evaluate("typeof Object.getOwnPropertyNames({a: 1}).concat"), "function")
-        self.assertEqual(self.evaluate("Object.getOwnPropertyNames({a: 1})"), ["a"])
-
-    def test_only_what_the_translator_means_to_write(self):
-        writes = ["import os", "__import__('os')", "var.__class__", "Js(().__class__)", "lambda: 1", "[x for x in y]",
-                  "f'{var}'", "global var", "var.get(*x)", "Js = var", "PyJs_poll = var", "del Js", "open('x')",
-                  "exec('x')", "class A(object): pass", "with var: pass", "var.own.items()", "(x := 1)", "yield x",
-                  "@staticmethod\ndef PyJs_a_1_(): pass", "assert x", "async def PyJs_a_1_(): pass", "b'x'", "{1}",
-                  "def PyJs_a_1_(open): pass", "var.func_globals", "1j", "..."]
-        for text in writes:
-            copy = types.SimpleNamespace(translate=lambda source, text=text: (text, {}))
-            with self.assertRaises(SyntaxError, msg=text):
-                aiwebengine.translated(copy, "", "t.js")
-
-    def test_a_copy_has_no_dangerous_function_and_no_module_that_has(self):
-        with self.assertRaises(ImportError):
-            self.realm.runtime["__import__"]("os")
-        for name in ("open", "exec", "eval", "compile", "globals", "input"):
-            self.assertNotIn(name, self.realm.runtime)
-        for name, module in self.realm.copy.modules.items():
-            self.assertIs(module.__builtins__, self.realm.runtime, name)
-        self.assertFalse([name for name in self.realm.copy.modules if "eval" in name or "parser" in name or "import"
-                          in name or name == "js2py.evaljs" or re.search(r"constructors\.js\w+(array|buffer)$", name)])
-
-    def test_a_host_object_of_another_realm_is_refused(self):
-        other = aiwebengine.Js2PyRealm("other.js")
-        self.addCleanup(other.close)
-        foreign = other.from_python({"a": 1})
-        self.realm.define("foreign", lambda *args: foreign, raw=True)
-        self.assertEqual((self.error("foreign()").name, self.error("foreign()").message),
-                         ("TypeError", "this object belongs to another script"))
-
-    def test_numbers_kept_for_all_stay_what_they_are(self):
-        """js2py's own % made 1 into -2, for every script, with -5 % 3."""
-        self.assertEqual(self.evaluate("[-5 % 3, 5 % -3, 5.5 % 2, 3 % Infinity, 1 + 1]"), [-2, 2, 1.5, 3, 2])
-
-    def test_limits(self):
-        cases = {"var s = 'x'; for (;;) s += s": "Invalid string length",
-                 "new Array(1e6).join(new Array(1e4).join('x'))": "Invalid string length",
-                 "(1).toPrecision(1e9)": "toPrecision() argument must be between 1 and 100",
-                 "JSON.parse(new Array(100000).join('[') + new Array(100000).join(']'))": "Maximum call stack size exceeded",
-                 "var o = {toString: function () { return '' + this }}; '' + o": "Maximum call stack size exceeded",
-                 "var o = {get a() { return this.a }}; o.a": "Maximum call stack size exceeded",
-                 "[2, 1].sort(function () { return [2, 1].sort(arguments.callee) })":
-                     "Maximum call stack size exceeded"}
-        for source, message in cases.items():
-            error = aiwebengine.on_script_thread(self.error, source, 60)
-            self.assertEqual((error.name, error.message), ("RangeError", message), source)
-
-    def test_errors_are_made_without_code_of_the_script(self):
-        for source in ("Object.defineProperty(Error.prototype, 'message', {set: function (v) {}})",
-                       "Object.defineProperty(TypeError.prototype, 'name', {get: function () { for (;;) {} }})",
-                       "TypeError.prototype.toString = function () { for (;;) {} }",
-                       "TypeError = Error = 1; Error.prototype.__proto__ = null"):
-            realm = aiwebengine.Js2PyRealm("t.js")
-            with self.assertRaises(aiwebengine.JSError, msg=source) as caught:
-                realm.evaluate(source + "; null.x", "t.js", STUCK)
-            self.assertNotIsInstance(caught.exception, aiwebengine.ScriptTimeout, source)
-            self.assertIn("tried getting property 'x'", caught.exception.message)
-            realm.close()
-        deep = self.error("var p = {message: 'far'}; for (var i = 0; i < 3000; i++) p = Object.create(p); throw p")
-        self.assertEqual((deep.name, deep.message), ("", "[object Object]"))
-
-    def test_what_a_copy_keeps_is_bounded(self):
-        self.evaluate("for (var i = 0; i < 3000; i++) String.fromCharCode(i); 'abc'.charAt(1) + 'abc'[2] + ''.charAt()", 60)
-        self.assertLess(len(self.realm.values.CHAR_BANK), 1100)
-        self.assertEqual(self.error("var s = '[],'; for (var i = 0; i < 20; i++) s += s; JSON.parse('[' + s + '1]')").message,
-                         "js2py cannot read JSON with more than 1,000,000 values here")
-
-    def test_regular_expressions_are_ours_and_can_be_stopped(self):
-        self.assertEqual(self.evaluate("/(a+)+$/.test(new Array(40).join('a') + 'b')"), False)
-        self.assertEqual(self.evaluate("'2020-01'.replace(/(\\d+)-(\\d+)/, '$2/$1') + 'aXbX'.replace(/x/gi, "
-                                       "function (m) { return m + m }) + 'a,b'.split(/,/).length + /b/g.exec('ab').index "
-                                       "+ 'abab'.match(/b/g).length + 'ab'.search(/b/)"), "01/2020aXXbXX2121")
-        self.realm.define("nines", "9" * 3_000_000)
-        self.assertIsInstance(self.error("/(9+9+)+\\1x/.test(nines)", 0.3), aiwebengine.ScriptTimeout)
-
-    def test_a_timeout_has_its_line(self):
-        error = self.error("function f() {\n  for (;;) {\n  }\n}\nf()", 0.2)
-        self.assertEqual((error.filename, error.line), ("t.js", 2))
-        self.assertTrue(error.stack.endswith("\n    at f (t.js:2)\n    at t.js:5"), error.stack)
-
-    def test_deep_and_long_sources_are_one_error_or_work(self):
-        for source in ("(" * 20000, "[" * 5000 + "]" * 5000, "!" * 20000 + "1", "- " * 400 + "1", "1" + "+1" * 20000,
-                       "1" + ",1" * 20000, "if (1) " * 90 + "1", "1" + ".b" * 20000, "try {" * 30 + "} finally {}" * 30,
-                       "for (;0;) " * 30 + "1", "l: " * 400 + "1", "f(1);" * 30000, "with (1) {}", "(function (a, a) {})"):
-            try:
-                self.assertEqual(aiwebengine.on_script_thread(self.evaluate, source, 60), 1, source[:20])
-            except aiwebengine.JSError as error:
-                self.assertEqual((error.name, error.phase), ("SyntaxError", "parse"), source[:20])
-                self.assertNotIn("<unknown>", error.message)
-        functions = ";".join(f"var v{number} = function () {{ return {number} }}" for number in range(300))
-        self.assertEqual(self.evaluate(functions + "; v299() + v7()", 60), 306)
-
-    def test_what_js2py_gets_wrong_and_this_copy_does_not(self):
-        cases = {"var i = 0, n = 0; do { i++; if (i % 2) continue; n++ } while (i < 10); n": 5,
-                 "var r = ''; for (var k in {b: 1, a: 2, 1: 3}) r += k; r": "1ba", "'😀'.length": 2,
-                 "JSON.stringify({b: NaN, a: 'é', d: new Number(1)})": '{"b":null,"a":"é","d":1}',
-                 "encodeURIComponent('😀') + decodeURIComponent('%F0%9F%98%80')": "%F0%9F%98%80😀",
-                 "typeof Date() + Date.parse('1970-01-02').getTime()": "string86400000",
-                 "var s = ''; for (var j = 0; j < 4; j += [1].map(function (x) { return x })[0]) { if (j == 2) continue; "
-                 "s += j } s": "013",
-                 "l: for (var a = 0, b = 5; a < 3; a++) { for (;;) { continue l } } a + b": 8,
-                 "var u = ''; for (var c = 0; c < 4; c++) { switch (c) { case 1: continue; default: u += c } u += '.' } u":
-                     "0.2.3.",
-                 "u = ''; m: for (c = 0; c < 3; c++) for (a = 0; a < 3; a++) switch (a) { case 1: continue m; case 0: "
-                 "continue; default: u += 'no' } u + c": "3",
-                 "JSON.stringify({a: [1, {b: NaN}], c: {}}, null, 1)":
-                     '{\n "a": [\n  1,\n  {\n   "b": null\n  }\n ],\n "c": {}\n}',
-                 "JSON.stringify({a: 1, b: {a: 2, c: 3}}, ['a', 'b'])": '{"a":1,"b":{"a":2}}',
-                 "JSON.stringify({a: 1}, function (k, v) { return v === 1 ? 2 : v })": '{"a":2}',
-                 "(function () { try { return 1 } finally { s = 'finally' } })() + s": "1finally"}
-        for source, value in cases.items():
-            self.assertEqual(self.evaluate(source), value, source)
-
-    def test_prototype_cycle(self):
-        self.assertEqual(self.error("var a = {}, b = {}; a.__proto__ = b; b.__proto__ = a;").name, "TypeError")
-
-    # -- under the server ----
-
-    CHAT = """
-        function hello(context) { return {status: 201, body: 'hi ' + context.request.query.name}; }
-        function data(context) { return {list: [1, 2], kind: context.kind}; }
-        function send() { return routeRegistry.sendStreamMessage('/events', {n: 1}); }
-        function slow() { for (;;) {} }
-        function bad() { return undefined.x; }
-        function count(context) { return context.args.n + 1; }
-        function init() {
-            routeRegistry.registerRoute('/hello', 'hello');
-            routeRegistry.registerRoute('/data', data);
-            routeRegistry.registerRoute('/send', 'send', 'POST');
-            routeRegistry.registerRoute('/slow', 'slow');
-            routeRegistry.registerRoute('/bad', 'bad');
-            routeRegistry.registerStreamRoute('/events');
-            graphQLRegistry.registerQuery('count', 'type Query { count(n: Int!): Int }', 'count');
-            sharedStorage.setItem('k', 'v');
-        }
-    """
-
-    def test_server(self):
-        with tempfile.TemporaryDirectory() as folder:
-            pathlib.Path(folder, "chat.js").write_text(self.CHAT, "utf-8")
-            pathlib.Path(folder, "modern.js").write_text("var a = 1;\nconst b = 2;\n", "utf-8")
-            log = aiwebengine.Log("silent")
-            with aiwebengine.Server(folder, port=0, reload=False, engine="js2py", log=log,
-                                    handler_timeout=1) as server:
-                self.assertEqual(list(server.app.failures), ["modern.js"])
-                failure = server.app.failures["modern.js"]
-                self.assertIn("modern.js:2:1", failure.text)
-                self.assertIn("--engine builtin", failure.text)
-                self.assertEqual(self.fetch(server, "/hello?name=a%20b"), (201, "hi a b"))
-                self.assertEqual(self.fetch(server, "/data"), (200, '{"list":[1,2],"kind":"httpRoute"}'))
-                self.assertEqual(self.fetch(server, "/send", b"")[0], 200)
-                self.assertEqual(self.fetch(server, "/slow")[0], 504)
-                status, text = self.fetch(server, "/bad")
-                self.assertEqual(status, 500)
-                self.assertIn("TypeError", text)
-                self.assertNotIn("Traceback", text)
-                status, text = self.fetch(server, "/graphql?query=%7Bcount(n:1)%7D")
-                self.assertEqual(json.loads(text), {"data": {"count": 2}})
-
-    def fetch(self, server, path, data=None):
-        request = urllib.request.Request(server.url + path, data)
-        try:
-            with urllib.request.urlopen(request, timeout=STUCK) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
-
-@unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
-class Js2PyServerTest(ServerCase):
-    """The host API for scripts on js2py."""
-
-    options = {"engine": "js2py"}
-
-    def test_routes_requests_and_responses(self):
-        self.serve("""
-            function show(context) {
-                var r = context.request;
-                return {status: 202, headers: {'X-Seen': r.headers['x-in']}, body: {q: r.query.q, id: r.params.id,
-                        form: r.form, json: r.json, method: r.method, cookies: r.cookies, ip: r.ip, none: r.auth.userId}};
-            }
-            routeRegistry.registerRoute('/show/:id', 'show');
-            routeRegistry.registerRoute('/show/:id', 'show', 'POST');
-            routeRegistry.registerRoute('/list', function () { return [1, {a: '\u00e9'}, null, 0.5]; });
-            routeRegistry.registerRoute('/text', function () { return 'plain'; });
-            routeRegistry.registerRoute('/none', function () {});
-            routeRegistry.registerRoute('/number', function () { return 7; });
-            routeRegistry.registerRoute('/builder', function () { return ResponseBuilder.json({a: [1]}, 201); });
-            routeRegistry.registerRoute('/moved', function () { return ResponseBuilder.redirect('/text'); });
-            routeRegistry.registerRoute('/routes', function () { return routeRegistry.listRoutes(); });
-            function wrong() { routeRegistry.registerRoute('no slash', show); }
-            routeRegistry.registerRoute('/wrong', function () { try { wrong() } catch (e) { return e.name + ': ' + e.message } });
-        """)
-        status, headers, text = self.get("/show/7?q=%C3%A9", **{"X-In": "y", "Cookie": "a=b"})
-        self.assertEqual((status, headers["x-seen"]), (202, "y"))
-        self.assertEqual(json.loads(text), {"q": "é", "id": "7", "form": {}, "json": None, "method": "GET",
-                                            "cookies": {"a": "b"}, "ip": "127.0.0.1", "none": None})
-        self.assertEqual(json.loads(self.post("/show/8", {"f": "x y"})[2])["form"], {"f": "x y"})
-        self.assertEqual(self.get("/list")[2], '[1,{"a":"é"},null,0.5]')
-        self.assertEqual([self.get(path)[0] for path in ("/text", "/none", "/number", "/builder", "/moved")],
-                         [200, 204, 500, 201, 302])
-        self.assertIn("/show/:id", self.get("/routes")[2])
-        self.assertIn('Error: registerRoute: the path must start with "/"', self.get("/wrong")[2])
-
-    def test_streams_storage_timers_and_graphql(self):
-        self.serve("""
-            routeRegistry.registerStreamRoute('/chat', {onConnect: function (context) {
-                if (context.request.query.room === 'closed') return false;
-                return {room: context.request.query.room};
-            }, history: 5});
-            function say(context) {
-                sharedStorage.setItem('last', context.request.form.text);
-                return routeRegistry.sendStreamMessageFiltered('/chat', {text: context.request.form.text}, {room: 'a'});
-            }
-            routeRegistry.registerRoute('/say', 'say', 'POST');
-            routeRegistry.registerRoute('/last', function () { return sharedStorage.getItem('last'); });
-            routeRegistry.registerRoute('/later', function () {
-                setTimeout(function (n) { sendStreamMessageToConnections('/chat', n, '{}'); }, 1, 42);
-            });
-            graphQLRegistry.registerQuery('hello', 'type Query { hello(n: Int!): [Item] } type Item { n: Int, s: String }',
-                function (context) { return [{n: context.args.n, s: 'x'}]; });
-            graphQLRegistry.registerSubscription('ticks', 'type Subscription { ticks: Int }', function () { return 1; });
-            routeRegistry.registerRoute('/tick', function () { return graphQLRegistry.sendSubscriptionMessage('ticks', 2); });
-            routeRegistry.registerRoute('/own', function () { return graphQLRegistry.executeGraphQL('{ hello(n: 3) { n } }'); });
-        """)
-        here, there = self.connect("/chat?room=a"), self.connect("/chat?room=b")
-        self.assertEqual(self.connect("/chat?room=closed").status, 403)
-        self.assertIn("1 connection matched", self.post("/say", {"text": "hi 😀"})[2])
-        self.assertEqual(here.json(), {"text": "hi 😀"})
-        self.assertTrue(there.nothing())
-        self.assertEqual(self.get("/last")[2], "hi 😀")
-        self.get("/later")
-        self.assertEqual((here.json(), there.json()), (42, 42))
-        answer = self.get("/graphql?query=" + urllib.parse.quote("{ hello(n: 5) { n s } }"))[2]
-        self.assertEqual(json.loads(answer), {"data": {"hello": [{"n": 5, "s": "x"}]}})
-        self.assertEqual(json.loads(self.get("/own")[2]), {"data": {"hello": [{"n": 3}]}})
-        ticks = self.connect("/graphql/sse?query=" + urllib.parse.quote("subscription { ticks }"))
-        self.assertEqual(ticks.json(), {"data": {"ticks": 1}})
-        self.get("/tick")
-        self.assertEqual(ticks.json(), {"data": {"ticks": 2}})
-
-    def test_errors_name_the_line_and_reload_works(self):
-        self.serve("function broken() {\n  var a;\n  return a.b;\n}\nrouteRegistry.registerRoute('/x', 'broken');",
-                   reload=True)
-        status, headers, text = self.get("/x")
-        error = json.loads(text)["error"]
-        self.assertEqual((status, error["name"]), (500, "TypeError"))
-        self.assertIn("at broken (app.js:3)", error["stack"])
-        self.assertIn("> 3 |   return a.b;", self.output.getvalue())
-        self.write(self.folder / "app.js", "routeRegistry.registerRoute('/x', function () { return 'mended'; });")
-        self.eventually(lambda: self.get("/x")[2] == "mended")
-
-    def test_other_scripts_are_served_while_one_hangs(self):
-        self.serve({"a.js": "routeRegistry.registerRoute('/hang', function () { for (;;) {} });",
-                    "b.js": "routeRegistry.registerRoute('/b', function () { return 'b'; });"}, handler_timeout=2)
-        thread = threading.Thread(target=self.get, args=["/hang"])
-        thread.start()
-        self.assertEqual(self.get("/b")[2], "b")
-        thread.join()
-
-
-# -- The prompt --------------------------------------------------------------------------
-
-class PromptTest(unittest.TestCase):
-    """The prompt."""
-
-    def setUp(self):
-        self.realm = aiwebengine.PromptRealm("<prompt>", console=lambda level, text: None)
-        self.addCleanup(self.realm.close)
-
-    def answer(self, source):
-        return aiwebengine.on_script_thread(self.realm.answer, source)
-
-    def test_values(self):
-        cases = [("1 + 1", "2"), ("_ + 1", "3"), ("'a'", "'a'"), ("var v = 1", "undefined"), ("{a: 1}", "{ a: 1 }"),
-                 ("{a: 1};", "1"), ("new Map([[1, {b: 2}]])", "Map(1) { 1 => { b: 2 } }"), ("[1, , 2]",
-                 "[ 1, <1 empty item>, 2 ]"), ("(x => x)", "[Function (anonymous)]"), ("let q = 5", "undefined"),
-                 ("q", "5"), ("Promise.resolve(1)", "Promise { 1 }"), ("undefined", "undefined"), ("_", "undefined"),
-                 ("{ let z = 3; z }", "3"), ("", "undefined"), ("10n", "10n"), ("Symbol('s')", "Symbol(s)")]
-        for source, text in cases:
-            self.assertEqual(self.answer(source), text, source)
-
-    def test_await(self):
-        cases = [("await 7", "7"), ("const x = await Promise.resolve(1), {y, z: [w] = [9]} = {y: 2}; let u", "undefined"),
-                 ("[x, y, w, u]", "[ 1, 2, 9, undefined ]"), ("await new Promise(r => setTimeout(r, 5, 'late'))",
-                 "'late'"), ("let s = 0; for await (const i of [1, 2]) s += i; s", "3"), ("s", "3"),
-                 ("function g() { return x } class C { m() { return 4 } } await g()", "1"), ("new C().m()", "4"),
-                 ("await 5; // comment", "5"), ("(await 6)", "6"), ("if (await 1) 'yes'", "'yes'"),
-                 ("async () => await 1", "[AsyncFunction (anonymous)]"), ("await {a: 1}", "{ a: 1 }"), ("_", "{ a: 1 }")]
-        for source, text in cases:
-            self.assertEqual(self.answer(source), text, source)
-        with self.assertRaises(aiwebengine.JSError) as caught:
-            self.answer("await Promise.reject(new TypeError('no'))")
-        self.assertEqual(caught.exception.message, "no")
-        with self.assertRaises(aiwebengine.JSError) as caught:
-            self.answer("await 1)")
-        self.assertEqual((caught.exception.line, caught.exception.column), (1, 8))
-
-    def test_incomplete(self):
-        for source in ("f(", "{", "{a: 1,", "{a: 1,\nb: [", "function f() {", "`text", "/* note", "await f(", "x =>",
-                       "class A {", "[1,", "if (1) {\n  await f(", "for await (const x of y) {", "1 +"):
-            with self.assertRaises(aiwebengine.Incomplete, msg=source):
-                self.answer(source)
-        for source in ("f)", "var x = ;", "'abc", "{a: 1}}", "await f)", "let let", "a b", "}", "await }"):
-            with self.assertRaises(aiwebengine.JSError, msg=source) as caught:
-                self.answer(source)
-            self.assertEqual(caught.exception.phase, "parse")
-
-    def test_interrupt(self):
-        self.realm.console = lambda level, text: threading.Timer(0.1, self.realm.stop).start()
-        for source in ("for (;;) {}", "await new Promise(r => setTimeout(r, 600000))", "try { for (;;) {} } finally { 1 }"):
-            started = time.monotonic()
-            with self.assertRaises(aiwebengine.ScriptTimeout, msg=source):
-                self.answer("console.log('begun'); " + source)
-            self.assertLess(time.monotonic() - started, STUCK)
-            self.assertEqual(self.answer("1"), "1")
-        with self.assertRaises(aiwebengine.ScriptTimeout):
-            self.realm.timers.close()
-            self.answer("await new Promise(() => {})")
-
-    def test_completion_runs_no_code(self):
-        self.answer("var obj = { prefix: 1, preview: { deep: 's' }, get trap() { throw 1 } }; let letter = 1")
-        self.answer("var proxy = new Proxy({}, { get() { throw 1 }, ownKeys() { throw 1 } })")
-        for text, found in (("obj.pre", ["obj.prefix", "obj.preview"]), ("obj.preview.d", ["obj.preview.deep"]),
-                            ("lett", ["letter"]), ("obj.trap.x", []), ("proxy.a", []), ("nothing.x", []),
-                            ("obj.preview.deep.cha", ["obj.preview.deep.charAt", "obj.preview.deep.charCodeAt"]),
-                            ("Math.flo", ["Math.floor"]), ("instanc", ["instanceof"]), ("letter.toFix", ["letter.toFixed"])):
-            self.assertEqual(self.realm.completions(text), found, text)
-
-    def test_errors_without_a_stack_are_shown_as_others_are(self):
-        self.answer("let x")
-        for source, text in (("let x", "Uncaught SyntaxError: Identifier 'x' has already been declared"),
-                             ("var x", "Uncaught SyntaxError: Identifier 'x' has already been declared"),
-                             ("let = ;", "Uncaught SyntaxError: Unexpected token ';'"),
-                             ("throw Object.assign(new RangeError('r'), { stack: '' })", "Uncaught RangeError: r"),
-                             ("throw [1]", "Uncaught [ 1 ]")):
-            with self.assertRaises(aiwebengine.JSError) as caught:
-                self.answer(source)
-            self.assertEqual(self.realm.uncaught(caught.exception), text)
-
-    def test_last_value_and_last_error(self):
-        self.answer("41")
-        self.assertEqual(self.answer("_ + 1"), "42")
-        with self.assertRaises(aiwebengine.JSError) as caught:
-            self.answer("throw { code: 7 }")
-        self.assertEqual(self.realm.uncaught(caught.exception), "Uncaught { code: 7 }")
-        self.assertEqual(self.answer("_error.code"), "7")
-        self.assertEqual(self.answer("_ = 'mine'"), "'mine'")
-        self.answer("2")
-        self.assertEqual(self.answer("_"), "'mine'")
-        self.answer("let _error = 1; throw_ = () => { throw 2 }")
-        with self.assertRaises(aiwebengine.JSError) as caught:
-            self.answer("throw_()")
-        self.assertEqual(self.realm.uncaught(caught.exception), "Uncaught 2")
-        self.assertEqual(self.answer("_error"), "1")
-
-    def test_commands(self):
-        with tempfile.TemporaryDirectory() as folder:
-            path = pathlib.Path(folder, "lib.js")
-            path.write_text("function twice(x) {\n  return 2 * x;\n}\n", "utf-8")
-            text = f".load {path}\ntwice(4)\n.load {folder}/none.js\n.nonsense\n.5 + 1\n[3]\n.concat(1)\n[3\n]\nf({{\n"
-            code, out, err = run_command("--repl", text=text, env={"NO_COLOR": "1"})
-        self.assertEqual(code, 0)
-        for part in ("> 8\n", "> 1.5\n", "> ... [ 3 ]\n"):
-            self.assertIn(part, out)
-        for part in (f"none.js cannot be read: {os.strerror(errno.ENOENT)}", "There is no command .nonsense", "Unexpected token '.'",
-                     "Uncaught SyntaxError: Unexpected end of input"):
-            self.assertIn(part, err)
-
-    def test_proxies_are_told_apart(self):
-        self.assertEqual(self.answer("new Proxy({ a: 1 }, {})"), "Proxy [ { a: 1 }, {} ]")
-        self.assertEqual(self.answer("[[[new Proxy([new Proxy({}, {})], { get() { throw 1 } })]]]"), "[ [ [ Proxy [Array] ] ] ]")
-
-    def test_colours(self):
-        lines = []
-        realm = aiwebengine.PromptRealm(console=lambda level, text: lines.append(text), colors=True)
-        self.addCleanup(realm.close)
-        self.assertEqual(realm.answer("console.log('plain', 1); ({ a: 'x', b: [null, undefined] })"),
-                         "{ a: \x1b[32m'x'\x1b[39m, b: [ \x1b[1mnull\x1b[22m, \x1b[90mundefined\x1b[39m ] }")
-        self.assertEqual(lines, ["plain \x1b[33m1\x1b[39m"])
-
-    def test_bytes_that_are_no_text(self):
-        done = subprocess.run([*COMMAND, "--repl"], input=b"'a\xff'\n1 + 1\n", capture_output=True,
-                              timeout=2 * STUCK, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
-        self.assertEqual(done.returncode, 0)
-        self.assertIn(b"That is not utf-8 text.", done.stderr)
-
-    def test_imports(self):
-        with tempfile.TemporaryDirectory() as folder:
-            pathlib.Path(folder, "lib.js").write_text("export const x = 41;\n", "utf-8")
-            done = subprocess.run([*COMMAND, "--repl"], capture_output=True, encoding="utf-8",
-                                  input="(await import('./lib.js')).x + 1\n", cwd=folder, timeout=2 * STUCK)
-        self.assertIn("> 42\n", done.stdout)
-
-    def test_session(self):
-        text = ("1 + 1\n_ * 2\nfunction f(x) {\n  return {x}\n}\nf(await 3)\nnull.x\nthrow {a: 1}\nthrow 'text'\n"
-                "let z = ;\nabc(\n.break\n.help\n\n'still here'\n.exit\n'not reached'\n")
-        code, out, err = run_command("--repl", text=text, env={"NO_COLOR": "1"})
-        self.assertEqual(code, 0)
-        for part in ("> 2\n", "> 4\n", "... ... undefined\n", "{ x: 3 }", ".exit    leave", "'still here'"):
-            self.assertIn(part, out)
-        for part in ("Uncaught TypeError: Cannot read properties of null (reading 'x')\n    at <prompt>:1:6",
-                     "Uncaught { a: 1 }", "Uncaught 'text'", "SyntaxError: Unexpected token ';'"):
-            self.assertIn(part, err)
-        self.assertNotIn("not reached", out)
-        self.assertNotIn("Traceback", err)
-
-    @needs(hasattr(os, "openpty"), "terminals that a program makes")
-    def test_terminal(self):
-        home = tempfile.TemporaryDirectory()
-        self.addCleanup(home.cleanup)
-        master, slave = os.openpty()
-        process = subprocess.Popen([*COMMAND, "--repl"], stdin=slave, stdout=slave,
-                                   stderr=slave, start_new_session=True,
-                                   env={**os.environ, "NO_COLOR": "1", "TERM": "dumb", "HOME": home.name})
-        os.close(slave)
-        seen = bytearray()
-
-        def expect(part):
-            deadline = time.monotonic() + STUCK
-            while part.encode() not in seen:
-                self.assertLess(time.monotonic(), deadline, (part, bytes(seen)))
-                if readable():
-                    seen.extend(os.read(master, 1000))
-            del seen[:seen.index(part.encode()) + len(part)]
-
-        def readable(seconds=0.2):
-            return select.select([master], [], [], seconds)[0]
-
-        def until_it_reads():
-            """Waits until all threads sleep: before that the terminal swallows Ctrl+D, and readline a signal."""
-            threads = Path(f"/proc/{process.pid}/task")
-            if not threads.exists():
-                return time.sleep(1)
-            calm, deadline = 0, time.monotonic() + STUCK
-            while calm < 5:
-                self.assertLess(time.monotonic(), deadline)
-                time.sleep(0.02)
-                states = [(thread / "stat").read_text("utf-8").rpartition(")")[2].split()[0] for thread in threads.iterdir()]
-                calm = calm + 1 if set(states) == {"S"} else 0
-        try:
-            expect("> ")
-            os.write(master, b"console.log('be' + 'gins'); for (;;) {}\n")
-            expect("begins")
-            process.send_signal(signal.SIGINT)
-            expect("interrupted")
-            expect("> ")
-            os.write(master, b"6 * 7\n")
-            expect("42")
-            os.write(master, b"f(\n")
-            expect("... ")
-            until_it_reads()
-            process.send_signal(signal.SIGINT)
-            expect("> ")
-            os.write(master, b"[1, 2]\n")
-            expect("[ 1, 2 ]")
-            expect("> ")
-            os.write(master, b".editor\n")
-            expect("forgets them")
-            for line in ("let e = 4", "e * 20"):
-                os.write(master, line.encode() + b"\n")
-                expect(line)
-            until_it_reads()
-            os.write(master, b"\x04")
-            expect("80")
-            expect("> ")
-            history = pathlib.Path(home.name, ".aiwebengine_history")
-            if importlib.util.find_spec("readline"):
-                os.write(master, b"globalThis.encodeURIC\t('\xc3\xa4')\n")
-                expect("'%C3%A4'")
-                expect("> ")
-                self.assertIn("6 * 7\nf(\n[1, 2]\n.editor\n", history.read_text("utf-8"))
-                self.assertEqual(history.stat().st_mode & 0o77, 0)
-            until_it_reads()
-            os.write(master, b"\x04")
-            self.assertEqual(process.wait(STUCK), 0)
-        finally:
-            process.kill()
-            process.wait()
-            os.close(master)
-
-
 # -- Attacks -----------------------------------------------------------------------------
 
 # Runs a list of attacks, each in a realm of its own, in a process with limits; prints one JSON line for each.
@@ -7585,7 +6949,7 @@ class LongestPause(threading.Thread):
         return watcher.longest
 
 
-def longest_pause(setup, call, seconds=0.4):
+def longest_pause(setup, call, seconds):
     """(pause, how it ended, overtime) of a built-in call that is repeated until the time limit."""
     gc.collect()                # what the call before has left counts as memory in use
     realm = aiwebengine.Realm(console=lambda level, text: None)
@@ -7605,8 +6969,7 @@ def longest_pause(setup, call, seconds=0.4):
 class PauseTest(unittest.TestCase):
     """No built-in call keeps the other threads from running for long, or its script beyond the time limit."""
 
-    takes = 120
-    alone = True
+    takes = 60
 
     #: Seconds: some tens of milliseconds are the rule; the division of the largest BigInts takes 0.65 on Python 3.10,
     #: whose division is quadratic, and slow machines need room.
@@ -7665,25 +7028,38 @@ class PauseTest(unittest.TestCase):
             try:
                 for call in calls:
                     with self.subTest(call):
-                        pause, took = min(self.worst_of(realm, call, made, pauses) for _ in range(2))
+                        for _ in range(2):          # what comes once may be the machine's; what comes again is ours
+                            pause, took = self.worst_of(realm, call, made, pauses)
+                            if pause < self.LONGEST and took < 0.05 + self.LONGEST:
+                                break
                         self.assertLess(pause, self.LONGEST)
                         self.assertLess(took, 0.05 + self.LONGEST)
             finally:
                 pauses.done = True
                 pauses.join()
+                gc.unfreeze()
+
+    #: Values that calls may change, and an expression that shows whether one did.
+    CHANGED = {**dict.fromkeys("A H M ST AA S".split(), "Object({0}).length ?? {0}.size"), **dict.fromkeys(
+        ("O", "IX"), "[Object.keys({0}).length, Object.isExtensible({0}), Object.isFrozen({0}), {0}.__proto__ === "
+                     "Object.prototype, {0}.k1].join()")}
 
     def worst_of(self, realm, call, made, pauses):
         """(longest pause, seconds) of a call with a time limit of 50 ms."""
         name, this, arguments = call
 
-        def ensure(text):
+        def needed(text):
             for value in re.findall(r"\b[A-Z][A-Z0-9]*\b", re.sub(r"'[^']*'", "", text)):
-                if value in LARGEST_VALUES and value not in made:
-                    ensure(LARGEST_VALUES[value])
-                    realm.evaluate(f"var {value} = {LARGEST_VALUES[value]}; 0", timeout=10 * STUCK)
-                    made[value] = realm.evaluate(f"Object({value}).length ?? {value}.size", timeout=STUCK)
-        ensure(f"{this} {arguments}")
+                if value in LARGEST_VALUES:
+                    yield from needed(LARGEST_VALUES[value])
+                    yield value
+        values = list(dict.fromkeys(needed(f"{this} {arguments}")))
+        for value in values:
+            if value not in made:
+                realm.evaluate(f"var {value} = {LARGEST_VALUES[value]}; 0", timeout=10 * STUCK)
+                made[value] = realm.evaluate(self.CHANGED.get(value, "0").format(value), timeout=STUCK)
         gc.collect()
+        gc.freeze()                     # or each collection would look at all the values again
         code = f"Reflect.construct(fns[{json.dumps(name)}], [{arguments}])" if this == "new" else \
             f"Reflect.apply(fns[{json.dumps(name)}], {this}, [{arguments}])"
         pauses.longest, before = 0.0, time.thread_time()
@@ -7693,9 +7069,10 @@ class PauseTest(unittest.TestCase):
             self.assertNotIn("Internal error", error.message)
         took = time.thread_time() - before
         time.sleep(0.003)
-        if this in ("A", "H", "M", "ST", "AA", "S", "O", "IX"):     # some calls empty it
-            if realm.evaluate(f"Object({this}).length ?? {this}.size", timeout=STUCK) != made[this] or this in ("O", "IX"):
-                del made[this]
+        for value in values:
+            if value in self.CHANGED:
+                if realm.evaluate(self.CHANGED[value].format(value), timeout=STUCK) != made[value]:
+                    del made[value]
         return pauses.longest, took
 
     def test_what_survives_long_collections_is_given_back_after_its_realm_is_closed(self):
@@ -7774,11 +7151,11 @@ class PauseTest(unittest.TestCase):
         for name, (setup, call) in LARGEST_CALLS.items():
             with self.subTest(name):
                 for attempt in range(3):        # what comes once may be the machine's; what comes again is ours
-                    pause, end, took = longest_pause(setup, call)
-                    if pause < self.LONGEST and took < 0.4 + self.LONGEST:
+                    pause, end, took = longest_pause(setup, call, 0.15)
+                    if pause < self.LONGEST and took < 0.15 + self.LONGEST:
                         break
                 self.assertLess(pause, self.LONGEST)
-                self.assertLess(took, 0.4 + self.LONGEST)
+                self.assertLess(took, 0.15 + self.LONGEST)
                 self.assertIn(end, ("TimeoutError", "RangeError", "OutOfMemoryError"))
 
 
@@ -7945,6 +7322,558 @@ class BadInputTest(AttackTestCase):
         for name, (_, expected) in cases.items():
             with self.subTest(name):
                 self.assertEqual(outcomes[name], ["value", expected])
+
+
+# ======================================================================================
+# 16  JS2PY, AND THE CHOICE OF AN ENGINE
+# ======================================================================================
+
+class EngineSeamTest(unittest.TestCase):
+    """What the server asks of an engine."""
+
+    def test_both_engines_have_the_interface(self):
+        for name, engine in aiwebengine.ENGINES.items():
+            attributes = ("name", "modules", "console", "lock", "memory", "outgrown", "unloaded")
+            for member in aiwebengine.ENGINE_INTERFACE:
+                if member not in attributes:
+                    self.assertTrue(callable(getattr(engine, member, None)), f"{name}.{member}")
+        realm = aiwebengine.Realm("x.js")
+        self.assertEqual(realm.name, "x.js")
+        self.assertTrue(hasattr(realm.modules, "loader"))
+
+    def test_the_server_uses_nothing_else(self):
+        text = pathlib.Path(aiwebengine.__file__).read_text("utf-8")
+        below = text[re.search(r"^# \d+  STREAMS", text, re.M).start():text.index("# -- JavaScript without a server")]
+        used = set(re.findall(r"\brealm\.([a-z_]+)", below))
+        self.assertEqual(used - set(aiwebengine.ENGINE_INTERFACE), set())
+
+    def test_unknown_engine(self):
+        with self.assertRaises(ValueError):
+            aiwebengine.check_engine("v8")
+
+    def test_nobody_imports_js2py_unasked(self):
+        done = subprocess.run([sys.executable, "-c", "import sys, aiwebengine\n"
+                               "aiwebengine.Realm().evaluate('1')\n"
+                               "print([m for m in sys.modules if m.startswith(('js2py', 'pyjsparser'))])"],
+                              capture_output=True, encoding="utf-8", timeout=2 * STUCK,
+                              cwd=pathlib.Path(aiwebengine.__file__).parent)
+        self.assertEqual(done.stdout.strip(), "[]", done.stderr)
+
+    def test_not_installed_is_one_line(self):
+        code, out, err = run_command("--engine", "js2py", "-e", "1")
+        self.assertEqual((code, out), (2, ""))
+        self.assertEqual(err.count("\n"), 1, err)
+        self.assertIn("--engine builtin", err)
+
+    def test_what_does_not_import_is_one_line(self):
+        with tempfile.TemporaryDirectory() as folder:
+            ServerCase.write(pathlib.Path(folder, "js2py", "__init__.py"), "")
+            ServerCase.write(pathlib.Path(folder, "js2py", "base.py"),
+                             "print('noise')\nraise RuntimeError('other\\nPython')")
+            code, out, err = run_command("--engine", "js2py", "-e", "1", env={"PYTHONPATH": folder})
+        self.assertEqual((code, out), (2, ""))
+        self.assertRegex(err, r"^aiwebengine: the js2py in .*js2py does not work on CPython \d\.\d+ \(RuntimeError: other "
+                              r"Python\): use --engine builtin\n\Z")
+
+    def test_what_to_install_fits_the_python_at_hand(self):
+        for version, package in (((3, 10), "js2py"), ((3, 11), "js2py"), ((3, 12), "js2py-3-13"), ((3, 13), "js2py-3-13"),
+                                 ((3, 14), "js2py-3-14"), ((3, 15), "js2py-3-14")):
+            missing = ModuleNotFoundError("no", name="js2py")
+            with mock.patch.object(aiwebengine, "js2py_folder", side_effect=missing), \
+                    mock.patch.object(sys, "version_info", version), self.subTest(version), \
+                    self.assertRaisesRegex(aiwebengine.EngineUnavailable, f"pip install {package}, or use --engine builtin"):
+                aiwebengine.check_js2py()
+
+
+if not JS2PY_MISSING:
+    del EngineSeamTest.test_not_installed_is_one_line
+
+
+@unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
+class Js2PyEngineTest(unittest.TestCase):
+    """js2py as engine."""
+
+    takes = 12
+
+    def setUp(self):
+        self.lines = []
+        self.realm = aiwebengine.Js2PyRealm("t.js", console=lambda level, text: self.lines.append((level, text)))
+        self.addCleanup(self.realm.close)
+
+    def evaluate(self, source, timeout=STUCK):
+        return self.realm.evaluate(textwrap.dedent(source), "t.js", timeout)
+
+    def error(self, source, timeout=STUCK):
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            self.evaluate(source, timeout)
+        return caught.exception
+
+    def test_long_searches_and_sorts_end_at_the_time_limit(self):
+        for code, outcome in (
+                ("'abcabc'.lastIndexOf('bc') + ' ' + 'abcabc'.lastIndexOf('bc', 3) + ' ' + 'ab'.lastIndexOf('x')", "4 1 -1"),
+                ("var s = 'a'; for (var i = 0; i < 23; i++) s += s; s.lastIndexOf('b' + s.substr(0, 1000000))", -1),
+                ("var a = []; for (var i = 0; i < 20000; i++) a.push(i % 7); for (;;) a.sort()", "TimeoutError")):
+            realm = aiwebengine.check_engine("js2py")("long.js", console=lambda level, text: None)
+            before = time.thread_time()
+            with self.subTest(code):
+                try:
+                    found = realm.evaluate(code, timeout=2)
+                except aiwebengine.JSError as error:
+                    found = error.name
+                self.assertEqual(found, outcome)
+                self.assertLess(time.thread_time() - before, 4)
+
+    def test_values_cross(self):
+        cases = {"1 + 2": 3, "0.5": 0.5, "'é😀'": "é😀", "null": None, "undefined": aiwebengine.undefined,
+                 "[1, 'a', null, [true]]": [1, "a", None, [True]], "({a: {b: [1]}})": {"a": {"b": [1]}},
+                 "var o = {}; o.x = 1; o": {"x": 1}, "new Date(0)": "1970-01-01T00:00:00.00Z",
+                 "var unused = 1": aiwebengine.undefined, "[1].map(function (x) { return x + 1 })": [2]}
+        for source, value in cases.items():
+            if source.startswith("({"):
+                self.assertEqual(self.evaluate("var v = " + source + "; v"), value, source)
+            else:
+                self.assertEqual(self.evaluate(source), value, source)
+        self.realm.define("given", {"list": [1, {"k": None}], "f": lambda *args: {"got": list(args)}})
+        self.assertEqual(self.evaluate("given.f(given.f, 1, 'x', {a: undefined})")["got"][1:],
+                         [1, "x", {"a": aiwebengine.undefined}])
+
+    def test_functions_and_errors_of_the_host(self):
+        def fail(*args):
+            raise aiwebengine.HostTypeError("not this")
+        self.realm.define("registry.fail", fail, raw=True)
+        self.assertEqual(self.evaluate("var s; try { registry.fail() } catch (e) { s = e.name + e.message + "
+                                       "(e instanceof TypeError) } s"), "TypeErrornot thistrue")
+        self.evaluate("function twice(x) { return {r: x.n * 2} }")
+        function = self.realm.lookup("twice")
+        self.assertEqual(self.realm.run(function, {"n": 4}), {"r": 8})
+        self.assertEqual(self.realm.call("twice", {"n": 5}), {"r": 10})
+        self.assertIsNone(self.realm.lookup("nothing"))
+        self.assertEqual(self.realm.run(function, {"n": 1}, convert=lambda v: self.realm.stringify(v)), '{"r":2}')
+
+    def test_json(self):
+        value = self.realm.from_python({"a": [1, None, 0.5], "f": aiwebengine.undefined})
+        self.assertEqual(self.realm.stringify(value), '{"a":[1,null,0.5]}')
+        self.assertEqual(self.realm.get(self.realm.parse_json('{"a": 7}'), "a"), 7)
+        self.assertIn("circular", self.error("var c = {}; c.c = c; c").message)
+
+    def test_errors(self):
+        error = self.error("function outer() { return inner() }\nfunction inner() { throw new RangeError('no') }\n"
+                           "outer()")
+        self.assertEqual((error.name, error.message, error.phase), ("RangeError", "no", "runtime"))
+        self.assertEqual(error.stack, "RangeError: no\n    at inner (t.js:2)\n    at outer (t.js:1)\n    at t.js:3")
+        self.assertEqual((error.filename, error.line), ("t.js", 2))
+        self.assertEqual(self.error("throw 'text'").message, "text")
+        self.assertEqual(self.error("nope").name, "ReferenceError")
+
+    def test_what_is_newer_is_named_with_its_place(self):
+        cases = [("var a = 1;\n  let b = 2;", "'let'", 2, 3), ("var f = x => x", "an arrow function", 1, 9),
+                 ("var s = `x`", "a template literal", 1, 9), ("class A {}", "a class", 1, 1),
+                 ("var {a} = {}", "destructuring", 1, 5), ("var o = {a() {}}", "shorthand", 1, 10),
+                 ("f(...[1])", "'...'", 1, 3), ("for (var x of []) {}", "for-of", 1, 1),
+                 ("var x = 2 ** 3", "'**'", 1, 9), ("var y = a?.b", "'?.'", 1, 9), ("1n", "a BigInt", 1, 1),
+                 ("async function f() {}", "an async function", 1, 1), ("/x/u", "flag", 1, 1),
+                 ("import a from './a.js'", "import and export", 1, 1)]
+        for source, what, line, column in cases:
+            error = self.error(source)
+            self.assertEqual((error.name, error.phase, error.filename), ("SyntaxError", "parse", "t.js"), source)
+            self.assertIn(what, error.message)
+            self.assertIn("--engine builtin", error.message)
+            self.assertEqual((error.line, error.column), (line, column), source)
+        error = self.error("var x = ;")
+        self.assertEqual((error.message, error.line), ("Unexpected token ';'", 1))
+
+    def test_deadline(self):
+        endless = ["for (;;) {}", "while (true) { try { throw 1 } catch (e) { } finally { } }",
+                   "try { for (;;) {} } finally { for (;;) {} }", "do {} while (1)",
+                   "function f() { try { f() } finally { f() } } f()",
+                   "var a = []; a.length = 4294967295; a.indexOf(3)",
+                   "var b = new Array(4294967295); b.map(function () {})",
+                   "var o = {valueOf: function () { for (;;) {} }}; o + 1",
+                   "[2, 1].sort(function () { for (;;) {} })"]
+        for source in endless:
+            started = time.monotonic()
+            self.assertIsInstance(self.error(source, timeout=0.3), aiwebengine.ScriptTimeout, source)
+            self.assertLess(time.monotonic() - started, STUCK, source)
+            self.assertEqual(self.evaluate("1 + 1"), 2)
+
+    def test_deep_recursion_is_a_range_error(self):
+        self.assertEqual(aiwebengine.on_script_thread(
+            self.evaluate, "var n; function f() { return f() + 1 } try { f() } catch (e) { n = e.name } n"),
+            "RangeError")
+
+    def test_console_and_timers(self):
+        self.evaluate("console.log('a', 1, {x: [1]}, null); console.error(new TypeError('t'));"
+                      "var t = setInterval(function () { console.info('tick'); clearInterval(t) }, 5);"
+                      "setTimeout(function (a) { console.warn(a) }, 1, 'arg'); queueMicrotask(function () { "
+                      "console.debug('micro') }); setTimeout(function () { throw new Error('late') }, 2)")
+        self.realm.wait_idle()
+        deadline = time.monotonic() + WAIT
+        while len(self.lines) < 6 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.assertEqual(self.lines[:3], [("log", 'a 1 {"x":[1]} null'), ("error", "TypeError: t"),
+                                          ("debug", "micro")])
+        self.assertIn(("warn", "arg"), self.lines)
+        self.assertIn(("info", "tick"), self.lines)
+        self.assertTrue(any("Error: late" in text for _, text in self.lines))
+
+    def test_realms_share_nothing(self):
+        other = aiwebengine.Js2PyRealm("other.js")
+        self.evaluate("Array.prototype.mine = 1; Object.prototype.all = 2; JSON.parse = 3; var global = 4;"
+                      "(function () { this.leaked = 5 })()")
+        self.assertEqual(other.evaluate("[typeof [].mine, typeof ({}).all, typeof JSON.parse, typeof global, "
+                                        "typeof leaked].join()"), "undefined,undefined,function,undefined,undefined")
+        other.close()
+
+    def test_an_import_of_js2py_elsewhere_is_left_alone(self):
+        name = aiwebengine.js2py_folder().name
+        before = sys.modules[name] = types.ModuleType(name)
+        self.addCleanup(sys.modules.pop, name)
+        aiwebengine.Js2PyRealm().close()
+        self.assertIs(sys.modules[name], before)
+        self.assertEqual(vars(before).keys() - vars(types.ModuleType(name)).keys(), set())
+
+    # -- ways out ----
+
+    #: Each evaluates to a string or number, or throws a JavaScript error.
+    ESCAPES = [
+        # CVE-2024-28397
+        "Object.getOwnPropertyNames({}).__getattribute__",
+        "var a = Object.getOwnPropertyNames({}).__class__; a.__base__.__subclasses__()",
+        """var hacked = Object.getOwnPropertyNames({}); var bymarve = hacked.__getattribute__;
+           var n11 = bymarve("__getattribute__"); var obj = n11("__class__").__base__; obj""",
+        # new ArrayBuffer
+        "new ArrayBuffer(8).__class__", "ArrayBuffer(1).__class__.__base__", "new Uint8Array(4).__class__",
+        "new Float64Array([1]).buffer.__class__",
+        # pyimport, eval, Function and what leads to them
+        "pyimport os; os", "eval('pyimport os')", "eval('1')", "(0, eval)('1')", "Function('return 1')()",
+        "new Function('a', 'return a')(1)", "(function () {}).constructor('return 1')()",
+        "Object.getPrototypeOf(function () {}).constructor('x')", "Function.create('x')",
+        "Function.prototype.constructor.call(null, 'return this')", "Function.bind(null)('1')",
+        "require('os')", "JsToPyException", "Js", "PyJsException", "py_wrap", "__builtins__", "PyJs_poll",
+        "var.get", "globals()", "__import__('os')", "this.__builtins__", "window.__class__", "this.own",
+        # the attributes of Python objects
+        "''.__class__", "(1).__class__", "true.__class__", "[].__class__", "({}).__class__", "/x/.__class__",
+        "(function () {}).__code__", "(function () {}).__globals__", "(function () {}).code", "(function () "
+        "{}).func_globals", "console.log.__globals__", "console.log.__closure__", "setTimeout.__self__",
+        "new Date().__class__", "Math.__class__", "JSON.stringify.__globals__", "arguments.__class__",
+        "(function () { return arguments.__class__ })()", "(function () { return arguments.callee.__globals__ })()",
+        "try { null.x } catch (e) { e.__class__ }", "try { null.x } catch (e) { e.__traceback__ }",
+        "var d = Object.getOwnPropertyDescriptor({a: 1}, 'a'); d.__class__",
+        "Object.keys({a: 1}).__class__", "'a'.split('').__class__", "'a'.match(/a/).__class__",
+        "JSON.parse('[1]').__class__", "JSON.parse('{\"__class__\": 1}').__class__.__class__",
+        "Object.getOwnPropertyNames.call(null, function () {}).__class__", "Error.prototype.mes", "new Error('x').mes",
+        "Object.getOwnPropertyNames(Object.getOwnPropertyNames).__len__",
+        "''.replace.call({toString: function () { return this.__class__ }}, 'a', 'b')",
+        "({}).__defineGetter__", "({}).__proto__.__class__", "host.__class__", "host.f.__class__",
+        "host.f.__self__", "host.list.__class__", "host.f().__class__", "host.f.call.__globals__",
+        # text that becomes Python
+        "try { throw 1 } catch (BLOCK) { '+__import__(\"os\")+' }", "try { throw 1 } catch (xBLOCKx) { \"\\\"\" }",
+        "try { throw 1 } catch (BLOCK) { \"'\\n__import__('os').getpid()#\" }",
+        "try { throw 1 } catch (NAME) { 'NAME' } ", "try { throw 1 } catch (HOLDER) { 'HOLDER' }",
+        "var PyJs_LONG_0_ = 'PyJs_anonymous_0_'; (function () { return PyJs_LONG_0_ })()",
+        "'PyJs_Object_0_'; ({get a() { return 'PyJs_Object_0_' }}).a",
+        "(function (Js, Scope, PyJsComma, None, __import__) { return typeof Js })(1)",
+        "(function __import__(var_, self) { return 'x' })()", "var __builtins__ = 1; __builtins__",
+        "function PyJs_poll() { return 1 } PyJs_poll()", "function Js() { return 'mine' } Js()",
+        "var \\u0061 = 1; a", "var ᾳ = 1; ᾳ", "l\\u0061bel: for (;;) { break l\\u0061bel }",
+        "typeof {a: 1}['a('.charAt(0) + '(']", "var o = {'a)(': 1}; delete o['a)(']; o['x)'] = 1; o['x)']++; o['x)']",
+        "try { throw 1 } catch (PyJsTempException) { PyJsTempException }", "var SWITCHED = 1, CONDITION = 2; switch (2) "
+        "{ case CONDITION: SWITCHED }", "(function (self, cls, args) { return arguments })(1, 2).length",
+        # Python numbers that JavaScript has not, texts and dates that Python makes
+        "Math.sqrt(-1).__class__", "Math.pow(-8, 1 / 3).conjugate", "Math.sqrt(-1).real.__class__",
+        "new Date(NaN).__class__", "Date.__code__", "Date.prototype.getTime.call(Date)", "Date().__class__",
+        "Date.prototype.setTime.call({Class: 'Date'}, 1)", "''.match.call(null, {Class: 'RegExp', pat: 1})",
+        "'x'.replace({Class: 'RegExp', glob: true, pat: {}}, 'y')", "RegExp.prototype.exec.call({pat: 1}, 'x')",
+        "Function.prototype.toString.call({code: 1})", "Function.prototype.call.call({call: 1})",
+        "Array.prototype.concat.call({Class: 'Array'}).length", "String.prototype.toString.call({Class: 'String'})",
+        "Function.prototype.toString.call(eval)", "(function (a, b) {}).toString()", "setTimeout.toString()",
+        "Object.getOwnPropertyNames(this).indexOf('__builtins__')", "for (var k in this) { k.__class__ }",
+        "this['%js2py']", "this.interrupt", "interrupt", "js2py_poll()", "x0", "PyJs_completion",
+        "'\\'\"\\n\\r\\u2028\\x00#{}%s{0}'", "/[\\'\"]'''/.source", "({'\\'+1+\\'': 1})", "'\\ud800'",
+    ]
+
+    def test_ways_out(self):
+        self.realm.define("host", {"f": lambda *args: [1, {"a": 2}], "list": [1]})
+        plain = (str, int, float, bool, type(None), type(aiwebengine.undefined))
+
+        def check(value, source):
+            if isinstance(value, (list, dict)):
+                for item in value if isinstance(value, list) else value.values():
+                    check(item, source)
+            elif not isinstance(value, plain):
+                self.assertIsInstance(value, aiwebengine.Js2PyValue, source)
+                self.assertIsInstance(value.object, self.realm.values.PyJs, source)
+                self.assertNotIsInstance(value.object, self.realm.values.PyObjectWrapper, source)
+        for source in self.ESCAPES:
+            try:
+                value = self.evaluate(source, timeout=STUCK)
+            except aiwebengine.JSError as error:
+                self.assertNotIsInstance(error, aiwebengine.ScriptTimeout, source)
+                self.assertNotIn("Traceback", error.stack)
+                continue
+            check(value, source)
+            self.assertNotIn("<class", str(value))
+        self.assertEqual(self.evaluate("typeof Object.getOwnPropertyNames({a: 1}).concat"), "function")
+        self.assertEqual(self.evaluate("Object.getOwnPropertyNames({a: 1})"), ["a"])
+
+    def test_only_what_the_translator_means_to_write(self):
+        writes = ["import os", "__import__('os')", "var.__class__", "Js(().__class__)", "lambda: 1", "[x for x in y]",
+                  "f'{var}'", "global var", "var.get(*x)", "Js = var", "PyJs_poll = var", "del Js", "open('x')",
+                  "exec('x')", "class A(object): pass", "with var: pass", "var.own.items()", "(x := 1)", "yield x",
+                  "@staticmethod\ndef PyJs_a_1_(): pass", "assert x", "async def PyJs_a_1_(): pass", "b'x'", "{1}",
+                  "def PyJs_a_1_(open): pass", "var.func_globals", "1j", "..."]
+        for text in writes:
+            copy = types.SimpleNamespace(translate=lambda source, text=text: (text, {}))
+            with self.assertRaises(SyntaxError, msg=text):
+                aiwebengine.translated(copy, "", "t.js")
+
+    def test_a_copy_has_no_dangerous_function_and_no_module_that_has(self):
+        with self.assertRaises(ImportError):
+            self.realm.runtime["__import__"]("os")
+        for name in ("open", "exec", "eval", "compile", "globals", "input"):
+            self.assertNotIn(name, self.realm.runtime)
+        for name, module in self.realm.copy.modules.items():
+            self.assertIs(module.__builtins__, self.realm.runtime, name)
+        self.assertFalse([name for name in self.realm.copy.modules if "eval" in name or "parser" in name or "import"
+                          in name or name == "js2py.evaljs" or re.search(r"constructors\.js\w+(array|buffer)$", name)])
+
+    def test_a_host_object_of_another_realm_is_refused(self):
+        other = aiwebengine.Js2PyRealm("other.js")
+        self.addCleanup(other.close)
+        foreign = other.from_python({"a": 1})
+        self.realm.define("foreign", lambda *args: foreign, raw=True)
+        self.assertEqual((self.error("foreign()").name, self.error("foreign()").message),
+                         ("TypeError", "this object belongs to another script"))
+
+    def test_numbers_kept_for_all_stay_what_they_are(self):
+        """js2py's own % made 1 into -2, for every script, with -5 % 3."""
+        self.assertEqual(self.evaluate("[-5 % 3, 5 % -3, 5.5 % 2, 3 % Infinity, 1 + 1]"), [-2, 2, 1.5, 3, 2])
+
+    def test_limits(self):
+        cases = {"var s = 'x'; for (;;) s += s": "Invalid string length",
+                 "new Array(1e6).join(new Array(1e4).join('x'))": "Invalid string length",
+                 "(1).toPrecision(1e9)": "toPrecision() argument must be between 1 and 100",
+                 "JSON.parse(new Array(100000).join('[') + new Array(100000).join(']'))": "Maximum call stack size exceeded",
+                 "var o = {toString: function () { return '' + this }}; '' + o": "Maximum call stack size exceeded",
+                 "var o = {get a() { return this.a }}; o.a": "Maximum call stack size exceeded",
+                 "[2, 1].sort(function () { return [2, 1].sort(arguments.callee) })":
+                     "Maximum call stack size exceeded"}
+        for source, message in cases.items():
+            error = aiwebengine.on_script_thread(self.error, source, 60)
+            self.assertEqual((error.name, error.message), ("RangeError", message), source)
+
+    def test_errors_are_made_without_code_of_the_script(self):
+        for source in ("Object.defineProperty(Error.prototype, 'message', {set: function (v) {}})",
+                       "Object.defineProperty(TypeError.prototype, 'name', {get: function () { for (;;) {} }})",
+                       "TypeError.prototype.toString = function () { for (;;) {} }",
+                       "TypeError = Error = 1; Error.prototype.__proto__ = null"):
+            realm = aiwebengine.Js2PyRealm("t.js")
+            with self.assertRaises(aiwebengine.JSError, msg=source) as caught:
+                realm.evaluate(source + "; null.x", "t.js", STUCK)
+            self.assertNotIsInstance(caught.exception, aiwebengine.ScriptTimeout, source)
+            self.assertIn("tried getting property 'x'", caught.exception.message)
+            realm.close()
+        deep = self.error("var p = {message: 'far'}; for (var i = 0; i < 3000; i++) p = Object.create(p); throw p")
+        self.assertEqual((deep.name, deep.message), ("", "[object Object]"))
+
+    def test_what_a_copy_keeps_is_bounded(self):
+        self.evaluate("for (var i = 0; i < 3000; i++) String.fromCharCode(i); 'abc'.charAt(1) + 'abc'[2] + ''.charAt()", 60)
+        self.assertLess(len(self.realm.values.CHAR_BANK), 1100)
+        self.assertEqual(self.error("var s = '[],'; for (var i = 0; i < 20; i++) s += s; JSON.parse('[' + s + '1]')").message,
+                         "js2py cannot read JSON with more than 1,000,000 values here")
+
+    def test_regular_expressions_are_ours_and_can_be_stopped(self):
+        self.assertEqual(self.evaluate("/(a+)+$/.test(new Array(40).join('a') + 'b')"), False)
+        self.assertEqual(self.evaluate("'2020-01'.replace(/(\\d+)-(\\d+)/, '$2/$1') + 'aXbX'.replace(/x/gi, "
+                                       "function (m) { return m + m }) + 'a,b'.split(/,/).length + /b/g.exec('ab').index "
+                                       "+ 'abab'.match(/b/g).length + 'ab'.search(/b/)"), "01/2020aXXbXX2121")
+        self.realm.define("nines", "9" * 3_000_000)
+        self.assertIsInstance(self.error("/(9+9+)+\\1x/.test(nines)", 0.3), aiwebengine.ScriptTimeout)
+
+    def test_a_timeout_has_its_line(self):
+        error = self.error("function f() {\n  for (;;) {\n  }\n}\nf()", 0.2)
+        self.assertEqual((error.filename, error.line), ("t.js", 2))
+        self.assertTrue(error.stack.endswith("\n    at f (t.js:2)\n    at t.js:5"), error.stack)
+
+    def test_deep_and_long_sources_are_one_error_or_work(self):
+        for source in ("(" * 20000, "[" * 5000 + "]" * 5000, "!" * 20000 + "1", "- " * 400 + "1", "1" + "+1" * 20000,
+                       "1" + ",1" * 20000, "if (1) " * 90 + "1", "1" + ".b" * 20000, "try {" * 30 + "} finally {}" * 30,
+                       "for (;0;) " * 30 + "1", "l: " * 400 + "1", "f(1);" * 30000, "with (1) {}", "(function (a, a) {})"):
+            try:
+                self.assertEqual(aiwebengine.on_script_thread(self.evaluate, source, 60), 1, source[:20])
+            except aiwebengine.JSError as error:
+                self.assertEqual((error.name, error.phase), ("SyntaxError", "parse"), source[:20])
+                self.assertNotIn("<unknown>", error.message)
+        functions = ";".join(f"var v{number} = function () {{ return {number} }}" for number in range(300))
+        self.assertEqual(self.evaluate(functions + "; v299() + v7()", 60), 306)
+
+    def test_what_js2py_gets_wrong_and_this_copy_does_not(self):
+        cases = {"var i = 0, n = 0; do { i++; if (i % 2) continue; n++ } while (i < 10); n": 5,
+                 "var r = ''; for (var k in {b: 1, a: 2, 1: 3}) r += k; r": "1ba", "'😀'.length": 2,
+                 "JSON.stringify({b: NaN, a: 'é', d: new Number(1)})": '{"b":null,"a":"é","d":1}',
+                 "encodeURIComponent('😀') + decodeURIComponent('%F0%9F%98%80')": "%F0%9F%98%80😀",
+                 "typeof Date() + Date.parse('1970-01-02').getTime()": "string86400000",
+                 "var s = ''; for (var j = 0; j < 4; j += [1].map(function (x) { return x })[0]) { if (j == 2) continue; "
+                 "s += j } s": "013",
+                 "l: for (var a = 0, b = 5; a < 3; a++) { for (;;) { continue l } } a + b": 8,
+                 "var u = ''; for (var c = 0; c < 4; c++) { switch (c) { case 1: continue; default: u += c } u += '.' } u":
+                     "0.2.3.",
+                 "u = ''; m: for (c = 0; c < 3; c++) for (a = 0; a < 3; a++) switch (a) { case 1: continue m; case 0: "
+                 "continue; default: u += 'no' } u + c": "3",
+                 "JSON.stringify({a: [1, {b: NaN}], c: {}}, null, 1)":
+                     '{\n "a": [\n  1,\n  {\n   "b": null\n  }\n ],\n "c": {}\n}',
+                 "JSON.stringify({a: 1, b: {a: 2, c: 3}}, ['a', 'b'])": '{"a":1,"b":{"a":2}}',
+                 "JSON.stringify({a: 1}, function (k, v) { return v === 1 ? 2 : v })": '{"a":2}',
+                 "(function () { try { return 1 } finally { s = 'finally' } })() + s": "1finally"}
+        for source, value in cases.items():
+            self.assertEqual(self.evaluate(source), value, source)
+
+    def test_prototype_cycle(self):
+        self.assertEqual(self.error("var a = {}, b = {}; a.__proto__ = b; b.__proto__ = a;").name, "TypeError")
+
+    # -- under the server ----
+
+    CHAT = """
+        function hello(context) { return {status: 201, body: 'hi ' + context.request.query.name}; }
+        function data(context) { return {list: [1, 2], kind: context.kind}; }
+        function send() { return routeRegistry.sendStreamMessage('/events', {n: 1}); }
+        function slow() { for (;;) {} }
+        function bad() { return undefined.x; }
+        function count(context) { return context.args.n + 1; }
+        function init() {
+            routeRegistry.registerRoute('/hello', 'hello');
+            routeRegistry.registerRoute('/data', data);
+            routeRegistry.registerRoute('/send', 'send', 'POST');
+            routeRegistry.registerRoute('/slow', 'slow');
+            routeRegistry.registerRoute('/bad', 'bad');
+            routeRegistry.registerStreamRoute('/events');
+            graphQLRegistry.registerQuery('count', 'type Query { count(n: Int!): Int }', 'count');
+            sharedStorage.setItem('k', 'v');
+        }
+    """
+
+    def test_server(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "chat.js").write_text(self.CHAT, "utf-8")
+            pathlib.Path(folder, "modern.js").write_text("var a = 1;\nconst b = 2;\n", "utf-8")
+            log = aiwebengine.Log("silent")
+            with aiwebengine.Server(folder, port=0, reload=False, engine="js2py", log=log,
+                                    handler_timeout=1) as server:
+                self.assertEqual(list(server.app.failures), ["modern.js"])
+                failure = server.app.failures["modern.js"]
+                self.assertIn("modern.js:2:1", failure.text)
+                self.assertIn("--engine builtin", failure.text)
+                self.assertEqual(self.fetch(server, "/hello?name=a%20b"), (201, "hi a b"))
+                self.assertEqual(self.fetch(server, "/data"), (200, '{"list":[1,2],"kind":"httpRoute"}'))
+                self.assertEqual(self.fetch(server, "/send", b"")[0], 200)
+                self.assertEqual(self.fetch(server, "/slow")[0], 504)
+                status, text = self.fetch(server, "/bad")
+                self.assertEqual(status, 500)
+                self.assertIn("TypeError", text)
+                self.assertNotIn("Traceback", text)
+                status, text = self.fetch(server, "/graphql?query=%7Bcount(n:1)%7D")
+                self.assertEqual(json.loads(text), {"data": {"count": 2}})
+
+    def fetch(self, server, path, data=None):
+        request = urllib.request.Request(server.url + path, data)
+        try:
+            with urllib.request.urlopen(request, timeout=STUCK) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
+@unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
+class Js2PyServerTest(ServerCase):
+    """The host API for scripts on js2py."""
+
+    options = {"engine": "js2py"}
+
+    def test_routes_requests_and_responses(self):
+        self.serve("""
+            function show(context) {
+                var r = context.request;
+                return {status: 202, headers: {'X-Seen': r.headers['x-in']}, body: {q: r.query.q, id: r.params.id,
+                        form: r.form, json: r.json, method: r.method, cookies: r.cookies, ip: r.ip, none: r.auth.userId}};
+            }
+            routeRegistry.registerRoute('/show/:id', 'show');
+            routeRegistry.registerRoute('/show/:id', 'show', 'POST');
+            routeRegistry.registerRoute('/list', function () { return [1, {a: '\u00e9'}, null, 0.5]; });
+            routeRegistry.registerRoute('/text', function () { return 'plain'; });
+            routeRegistry.registerRoute('/none', function () {});
+            routeRegistry.registerRoute('/number', function () { return 7; });
+            routeRegistry.registerRoute('/builder', function () { return ResponseBuilder.json({a: [1]}, 201); });
+            routeRegistry.registerRoute('/moved', function () { return ResponseBuilder.redirect('/text'); });
+            routeRegistry.registerRoute('/routes', function () { return routeRegistry.listRoutes(); });
+            function wrong() { routeRegistry.registerRoute('no slash', show); }
+            routeRegistry.registerRoute('/wrong', function () { try { wrong() } catch (e) { return e.name + ': ' + e.message } });
+        """)
+        status, headers, text = self.get("/show/7?q=%C3%A9", **{"X-In": "y", "Cookie": "a=b"})
+        self.assertEqual((status, headers["x-seen"]), (202, "y"))
+        self.assertEqual(json.loads(text), {"q": "é", "id": "7", "form": {}, "json": None, "method": "GET",
+                                            "cookies": {"a": "b"}, "ip": "127.0.0.1", "none": None})
+        self.assertEqual(json.loads(self.post("/show/8", {"f": "x y"})[2])["form"], {"f": "x y"})
+        self.assertEqual(self.get("/list")[2], '[1,{"a":"é"},null,0.5]')
+        self.assertEqual([self.get(path)[0] for path in ("/text", "/none", "/number", "/builder", "/moved")],
+                         [200, 204, 500, 201, 302])
+        self.assertIn("/show/:id", self.get("/routes")[2])
+        self.assertIn('Error: registerRoute: the path must start with "/"', self.get("/wrong")[2])
+
+    def test_streams_storage_timers_and_graphql(self):
+        self.serve("""
+            routeRegistry.registerStreamRoute('/chat', {onConnect: function (context) {
+                if (context.request.query.room === 'closed') return false;
+                return {room: context.request.query.room};
+            }, history: 5});
+            function say(context) {
+                sharedStorage.setItem('last', context.request.form.text);
+                return routeRegistry.sendStreamMessageFiltered('/chat', {text: context.request.form.text}, {room: 'a'});
+            }
+            routeRegistry.registerRoute('/say', 'say', 'POST');
+            routeRegistry.registerRoute('/last', function () { return sharedStorage.getItem('last'); });
+            routeRegistry.registerRoute('/later', function () {
+                setTimeout(function (n) { sendStreamMessageToConnections('/chat', n, '{}'); }, 1, 42);
+            });
+            graphQLRegistry.registerQuery('hello', 'type Query { hello(n: Int!): [Item] } type Item { n: Int, s: String }',
+                function (context) { return [{n: context.args.n, s: 'x'}]; });
+            graphQLRegistry.registerSubscription('ticks', 'type Subscription { ticks: Int }', function () { return 1; });
+            routeRegistry.registerRoute('/tick', function () { return graphQLRegistry.sendSubscriptionMessage('ticks', 2); });
+            routeRegistry.registerRoute('/own', function () { return graphQLRegistry.executeGraphQL('{ hello(n: 3) { n } }'); });
+        """)
+        here, there = self.connect("/chat?room=a"), self.connect("/chat?room=b")
+        self.assertEqual(self.connect("/chat?room=closed").status, 403)
+        self.assertIn("1 connection matched", self.post("/say", {"text": "hi 😀"})[2])
+        self.assertEqual(here.json(), {"text": "hi 😀"})
+        self.assertTrue(there.nothing())
+        self.assertEqual(self.get("/last")[2], "hi 😀")
+        self.get("/later")
+        self.assertEqual((here.json(), there.json()), (42, 42))
+        answer = self.get("/graphql?query=" + urllib.parse.quote("{ hello(n: 5) { n s } }"))[2]
+        self.assertEqual(json.loads(answer), {"data": {"hello": [{"n": 5, "s": "x"}]}})
+        self.assertEqual(json.loads(self.get("/own")[2]), {"data": {"hello": [{"n": 3}]}})
+        ticks = self.connect("/graphql/sse?query=" + urllib.parse.quote("subscription { ticks }"))
+        self.assertEqual(ticks.json(), {"data": {"ticks": 1}})
+        self.get("/tick")
+        self.assertEqual(ticks.json(), {"data": {"ticks": 2}})
+
+    def test_errors_name_the_line_and_reload_works(self):
+        self.serve("function broken() {\n  var a;\n  return a.b;\n}\nrouteRegistry.registerRoute('/x', 'broken');",
+                   reload=True)
+        status, headers, text = self.get("/x")
+        error = json.loads(text)["error"]
+        self.assertEqual((status, error["name"]), (500, "TypeError"))
+        self.assertIn("at broken (app.js:3)", error["stack"])
+        self.assertIn("> 3 |   return a.b;", self.output.getvalue())
+        self.write(self.folder / "app.js", "routeRegistry.registerRoute('/x', function () { return 'mended'; });")
+        self.eventually(lambda: self.get("/x")[2] == "mended")
+
+    def test_other_scripts_are_served_while_one_hangs(self):
+        self.serve({"a.js": "routeRegistry.registerRoute('/hang', function () { for (;;) {} });",
+                    "b.js": "routeRegistry.registerRoute('/b', function () { return 'b'; });"}, handler_timeout=2)
+        thread = threading.Thread(target=self.get, args=["/hang"])
+        thread.start()
+        self.assertEqual(self.get("/b")[2], "b")
+        thread.join()
 
 
 # ======================================================================================
@@ -9608,6 +9537,19 @@ class GraphQLMessagesTest(unittest.TestCase):
                  'Variable "$a" got invalid value {}; Field '
                  '"required" of required type "Int!" was not provided.')):
             self.assertEqual(self.service.execute(text, variables)["errors"][0]["message"], message)
+
+    @staticmethod
+    def ask():
+        service = graphql_corpus_service()
+        answers = []
+        for text, variables, name in GRAPHQL_CORPUS:
+            document = aiwebengine.GraphQLDocument(service.view(), text)
+            answers.append([[error.formatted() for error in document.errors],
+                            "" if "subscription" in text else service.execute(text, variables, name)])
+        return [f"{text} {variables}" for text, variables, _ in GRAPHQL_CORPUS], answers
+
+    def test_the_corpus_is_answered_as_on_record(self):
+        check_record(self, "graphql", *self.ask())
 
     @unittest.skipIf(MODULES_MISSING, MODULES_MISSING)
     def test_the_whole_corpus(self):
@@ -15373,6 +15315,98 @@ class LivePageTest(LiveCase):
             self.assertNotIn(banned, text)
 
 
+class CarrierTest(ServerCase):
+    """/engine/streams: event streams inside one."""
+
+    SCRIPT = """
+        routeRegistry.registerStreamRoute("/s", ({ request }) => request.query.no ? { status: 403, body: "no" } :
+          { ...request.query, crumb: request.cookies.crumb, from: request.ip });
+    """
+
+    def carrier(self):
+        client = self.connect("/engine/streams", ["Accept: text/event-stream", "Cache-Control: no-cache"])
+        first = client.next()
+        self.assertEqual(first["event"], "key")
+        return client, json.loads(first["data"])["key"]
+
+    def ask(self, key, number, target="", **headers):
+        return self.request("POST", f"/engine/streams?key={key}&number={number}", target, headers)
+
+    def read(self, client, mark):
+        """What a carrier brings until a text is in it: {number: text}."""
+        found = {}
+        while mark not in "".join(found.values()):
+            number, text = client.json()
+            found[number] = found.get(number, "") + (text or "<EOF>")
+        return found
+
+    def connections(self):
+        return self.server.app.streams.get("/s").connections
+
+    def test_carries_several_streams_each_with_its_response_and_its_events(self):
+        self.serve(self.SCRIPT)
+        client, key = self.carrier()
+        for number in (1, 2):
+            self.assertEqual(self.ask(key, number, f"/s?name=n{number}", Cookie="crumb=7")[0], 204)
+            self.assertRegex(self.read(client, "\n\n")[number], r"\AHTTP/1\.1 200 OK\r\n(.+\r\n)+\r\nretry: 3000\nid: \S+\n\n\Z")
+        self.assertEqual(sorted((one.metadata["name"], one.metadata["crumb"], one.address) for one in self.connections()),
+                         [("n1", "7", "127.0.0.1"), ("n2", "7", "127.0.0.1")])
+        self.server.app.streams.get("/s").send("für zwei\nLine 2", {"name": "n2"})
+        self.assertRegex(self.read(client, "2\n\n")[2], r"\Aid: \S+\ndata: für zwei\ndata: Line 2\n\n\Z")
+        self.assertEqual(self.get_json("/engine/health")["connections"], 2)
+
+    def test_an_id_gets_what_was_missed(self):
+        self.serve(self.SCRIPT)
+        stream = self.server.app.streams.get("/s")
+        stream.send("one"), stream.send("two")
+        client, key = self.carrier()
+        self.ask(key, 5, "/s?name=a", **{"Last-Event-ID": stream.event_id(1)})
+        self.assertIn("data: two\n\n", self.read(client, "two\n\n")[5])
+
+    def test_a_stream_is_closed_by_an_empty_body_and_all_with_their_carrier(self):
+        self.serve(self.SCRIPT)
+        client, key = self.carrier()
+        for number in (1, 2, 3):
+            self.ask(key, number, f"/s?name=n{number}")
+        self.eventually(lambda: len(self.connections()) == 3)
+        self.ask(key, 2)
+        self.eventually(lambda: sorted(one.metadata["name"] for one in self.connections()) == ["n1", "n3"])
+        self.ask(key, 1, "/s?name=other")        # in place of the first
+        self.eventually(lambda: sorted(one.metadata["name"] for one in self.connections()) == ["n3", "other"])
+        client.close()
+        self.eventually(lambda: not self.connections() and not self.server._http.carriers.of)
+        self.assertEqual(self.ask(key, 1, "/s")[0], 404)
+
+    def test_what_is_no_stream_says_so_and_ends(self):
+        self.serve(self.SCRIPT)
+        client, key = self.carrier()
+        for number, (target, status) in enumerate({"/s?no=1": "403 Forbidden", "/nothing": "404 Not Found"}.items()):
+            self.ask(key, number, target)
+            self.assertIn(f"HTTP/1.1 {status}\r\n", self.read(client, "<EOF>")[number])
+
+    def test_bad_orders_are_refused(self):
+        self.serve(self.SCRIPT)
+        _, key = self.carrier()
+        for number, target in (("x", "/s"), ("1", "s"), ("1", "/s x"), ("1", "/s\r\nX: y"), ("", "/s")):
+            self.assertEqual(self.ask(key, number, target)[0], 400, (number, target))
+        self.assertEqual(self.ask("guess", 1, "/s")[0], 404)
+        self.assertEqual(self.ask(key, 1, "/s", Origin="http://evil.example")[0], 403)
+        self.assertIn(" 403 ", self.raw(b"GET /engine/streams HTTP/1.1\r\nHost: localhost\r\nOrigin: http://evil.example\r\n\r\n"))
+        with unittest.mock.patch.object(aiwebengine, "MAX_CARRIED", 1):
+            self.assertEqual(self.ask(key, 1, "/s?name=a")[0], 204)
+            self.eventually(self.connections)
+            self.assertEqual(self.ask(key, 2, "/s?name=b")[0], 503)
+
+    def test_a_server_that_stops_leaves_no_sockets_of_carried_streams(self):
+        self.serve(self.SCRIPT)
+        _, key = self.carrier()
+        self.ask(key, 1, "/s?name=a")
+        self.eventually(self.connections)
+        carried, = self.server._http.carriers.of[key].values()
+        self.server.stop()
+        self.assertEqual(carried.connection.fileno(), -1)
+
+
 class TroublePageTest(ServerCase):
     accept = {"Accept": "text/html"}
 
@@ -16248,6 +16282,132 @@ class DashboardTest(ServerCase):
         self.assertEqual((status, answer["status"]), (200, 200))
         self.assertIn("event stream", answer["body"])
 
+    def shown(self, number):
+        return self.get_json(f"/engine/request?number={number}")
+
+    def test_a_request_is_kept_with_the_start_of_its_answer(self):
+        self.serve({"app.js": """
+            routeRegistry.registerRoute("/text", () => ({ status: 418, body: "é".repeat(9000), headers: { "Set-Cookie": "a=secret" } }));
+            routeRegistry.registerRoute("/bytes", () => ({ bodyBase64: "AAECAw==", contentType: "image/png" }));
+            routeRegistry.registerRoute("/none", () => null);
+            routeRegistry.registerRoute("/events/:x", () => "no stream");
+            routeRegistry.registerStreamRoute("/stream");""", "public/big.txt": "x" * 400_000, "public/small.txt": "a file"})
+        for path in "/text", "/bytes", "/none", "/big.txt", "/small.txt", "/nowhere", "/graphql?query={__typename}":
+            self.get(path)
+        self.connect("/stream")
+        answers = [self.shown(number)["answer"] for number in range(1, 9)]
+        self.assertEqual(answers[0]["line"], "HTTP/1.1 418 I'm a Teapot")
+        self.assertEqual((answers[0]["size"], answers[0]["body"]), (18000, "é" * 8192))
+        self.assertEqual(answers[0]["note"], "the first 16,384 of 18,000 bytes")
+        self.assertIn(["Set-Cookie", "(not shown)"], answers[0]["headers"])
+        self.assertIn(["Content-Length", "18000"], answers[0]["headers"])
+        self.assertEqual([(answer["body"], answer["note"]) for answer in answers[1:5]],
+                         [(None, "4 bytes that are not text"), (None, "no body"),
+                          (None, "400,000 bytes of a file, which are not kept"), ("a file", "")])
+        self.assertIn("Nothing is registered at GET /nowhere", answers[5]["body"])
+        self.assertIn("an event stream", answers[7]["note"])
+        self.assertEqual([self.shown(number)["source"] for number in range(1, 9)],
+                         ["app.js"] * 3 + ["public/"] * 2 + ["server", "GraphQL", "app.js"])
+
+    def test_a_request_tells_how_long_it_waited_ran_and_was_sent(self):
+        self.serve("routeRegistry.registerRoute('/slow', ({ request }) => { for (const end = Date.now() + 300; Date.now() < end;); return 'x'.repeat(20); });"
+                   "routeRegistry.registerRoute('/later', () => new Promise((done) => setTimeout(done, 200, 'x')));"
+                   "routeRegistry.registerRoute('/large', () => 'x'.repeat(9e6));")
+        threads = [threading.Thread(target=self.get, args=("/slow",)) for _ in range(3)]
+        [thread.start() for thread in threads], [thread.join() for thread in threads]
+        slow = [self.shown(number) for number in (1, 2, 3)]
+        self.assertGreater(max(entry["waited"] for entry in slow), 250)
+        self.assertTrue(all(entry["handled"] >= 290 for entry in slow), slow)
+        self.assertTrue(all(abs(entry["waited"] + entry["handled"] - entry["ms"]) < 0.1 for entry in slow), slow)
+        self.get("/later")
+        self.assertGreater(self.shown(4)["handled"], 190)
+        with socket.create_connection(("127.0.0.1", self.server.port)) as client:
+            client.settimeout(WAIT)
+            client.sendall(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            self.eventually(lambda: len(self.server._http.requests.entries) == 5)
+            self.assertIsNone(self.shown(5)["sending"], "it is not all sent while nobody reads")
+            received = 0
+            while received < 9e6:
+                received += len(client.recv(1 << 20))
+            self.eventually(lambda: self.shown(5)["sending"] is not None)
+        self.assertGreater(self.shown(5)["sending"], 0)
+        self.assertEqual(self.shown(1)["sending"], 0)
+
+    def test_the_curl_command_makes_the_same_request(self):
+        self.serve("for (const method of ['GET', 'POST', 'PUT']) routeRegistry.registerRoute('/echo/*', ({ request }) =>"
+                   " [request.method, request.url, request.body, Object.entries(request.headers)], method);")
+        for method, target, body, headers in (
+                ("GET", "/echo/a?b=[1]&c={2}&d='e'", None, {"X-It's": "a \"b\" $HOME `id`"}),
+                ("POST", "/echo/x", "it's\nfor $you \\ \"é\"\n", {"Content-Type": "text/plain"}),
+                ("PUT", "/echo/a/../b", "@file", {}), ("POST", "/echo/x", "", {"X-Empty": ""})):
+            self.request(method, target, body.encode() if body else body, headers | {"Cookie": "secret=1"})
+            number = self.server._http.requests.total
+            words = shlex.split(self.shown(number)["curl"].replace("\\\n", " "))
+            self.assertEqual(words[0], "curl")
+            self.assertNotIn("secret", " ".join(words))
+            options = list(zip(words[2:], words[3:]))
+            self.assertEqual(words[1], f"http://localhost:{self.server.port}{target}".replace("localhost", self.host_of(number)))
+            self.assertEqual("--globoff" in words, "[" in target)
+            self.assertEqual("--path-as-is" in words, ".." in target)
+            sent = next((value for name, value in options if name == "--data-raw"), "")
+            self.assertEqual(sent, body or "")
+            named = next((value for name, value in options if name == "--request"), "POST" if sent else "GET")
+            self.assertEqual(named, method)
+            for name, value in headers.items():
+                self.assertIn(("--header", f"{name.lower()}: {value}" if value else f"{name.lower()};"), options)
+        self.post("/echo/x", b"a\0b")
+        self.assertIsNone(self.shown(self.server._http.requests.total)["curl"], "no command line can hold it")
+
+    def host_of(self, number):
+        return dict(self.shown(number)["headers"])["host"].partition(":")[0]
+
+    # -- storage ----
+
+    def test_storage_is_read_set_and_removed(self):
+        self.serve({"app.js": "sharedStorage.setItem('a', '1'); routeRegistry.registerRoute('/all', () =>"
+                              " sharedStorage.keys().map((key) => key + '=' + sharedStorage.getItem(key)));", "bad.js": "("})
+        do = lambda **wish: self.act("/engine/storage", **wish)
+        self.assertEqual(do(script="app.js", key="a"), (200, {"value": "1"}))
+        self.assertEqual(do(script="app.js", key="b"), (200, {"value": None}))
+        self.assertEqual(do(script="app.js", key="\ud800 \n/", value="\udfff"), (200, {"value": "\udfff"}))
+        self.assertEqual(do(script="app.js", key="a", value=None), (200, {"value": None}))
+        self.assertEqual(do(script="app.js", key="null", value="null"), (200, {"value": "null"}))
+        self.assertEqual(len(self.get_json("/all")), 2)
+        self.assertEqual(do(script="bad.js", key="x", value="y")[0], 200, "a script that does not load has a storage")
+        for wish, status, text in (({"script": "none.js", "key": "a"}, 404, "There is no script none.js"),
+                                   ({"script": "app.js"}, 400, "key is missing"),
+                                   ({"script": "app.js", "key": "a", "value": 5}, 400, "value must be a string, or null"),
+                                   ({"script": "app.js", "key": "k" * 1001}, 400, "key can have 1,000 characters, but has 1,001"),
+                                   ({"script": "app.js", "key": "a", "value": "v" * 1_000_001}, 400, "but has 1,000,001")):
+            answer = do(**wish)
+            self.assertEqual(answer[0], status, answer)
+            self.assertIn(text, answer[1]["error"]["message"])
+
+    def test_a_look_at_a_storage_takes_only_the_start_of_what_is_large(self):
+        for place in None, Path(self.enterTemporary(), "kept.db"):
+            with self.subTest(place):
+                self.serve({"app.js": "sharedStorage.setItem('\\0 \\ud800', 'half \\udfff'); sharedStorage.setItem('big', 'é'.repeat(900000));"
+                                      "for (let i = 0; i < 300; i++) sharedStorage.setItem('Row ' + i, '' + i);"},
+                           **({"storage": str(place)} if place else {}))
+                look = lambda **query: aiwebengine.storage_view(self.server.app, {"name": "app.js", **query})
+                view = look()
+                self.assertEqual((view["count"], view["wanted"], len(view["items"])), (302, 302, aiwebengine.MAX_SHOWN_ROWS))
+                self.assertEqual(json.loads(view["items"][0]["key"]), "\0 \ud800")
+                self.assertEqual(view["items"][1]["start"], "é" * aiwebengine.MAX_PREVIEW)
+                self.assertEqual(view["items"][1]["size"], 900_000 if place is None else 1_800_000)
+                self.assertEqual([item["start"] for item in look(q="row 29")["items"]], [str(i) for i in range(300) if "29" in str(i)])
+                self.assertIn("kept.db" if place else "in memory", view["where"])
+                self.assertEqual(look(name="none.js"), {"name": "none.js", "known": False})
+
+    def test_the_token_does_not_open_the_storage(self):
+        self.serve("sharedStorage.setItem('a', '1')")
+        self.assertEqual(self.get("/engine/events?view=storage&name=app.js", **{"X-Forwarded-For": "192.0.2.1"})[0], 403)
+        key = self.server.key
+        with self.elsewhere():
+            cookie = {"Cookie": self.get("/engine?token=" + key.token)[1]["set-cookie"].partition(";")[0]}
+            self.assertEqual(self.request("HEAD", "/engine/events?view=overview", None, cookie)[0], 200)
+            self.assertEqual(self.request("HEAD", "/engine/events?view=storage", None, cookie)[0], 403)
+
     def test_the_request_log_is_bounded_and_without_the_dashboard(self):
         self.serve(self.CHAT)
         for _ in range(aiwebengine.REQUESTS_KEPT + 10):
@@ -16326,12 +16486,13 @@ class DashboardTest(ServerCase):
 
     # -- who may ----
 
-    LOCAL = (("GET", "/engine"), ("GET", "/engine/events"), ("GET", "/engine/chaos"), ("GET", "/engine/source?script=app.js"), ("GET", "/engine/request?number=1"),
-             ("POST", "/engine/send"), ("POST", "/engine/reload"), ("POST", "/engine/replay"), ("POST", "/engine/evaluate"))
+    LOCAL = (("GET", "/engine"), ("GET", "/engine/events"), ("GET", "/engine/chaos"), ("GET", "/engine/source?script=app.js"), ("GET", "/engine/request?number=1"), ("GET", "/engine/events?view=storage"),
+             ("POST", "/engine/send"), ("POST", "/engine/reload"), ("POST", "/engine/replay"), ("POST", "/engine/evaluate"),
+             ("POST", "/engine/storage"))
 
     def refused(self, headers=(), status=403, text="", requests=LOCAL):
         for method, path in requests:
-            wish = json.dumps({"script": "app.js", "code": "hits = 99", "path": "/chat", "data": "x", "filter": "", "number": "1", "worker": ""})
+            wish = json.dumps({"script": "app.js", "code": "hits = 99", "path": "/chat", "data": "x", "filter": "", "number": "1", "worker": "", "key": "a"})
             with self.subTest(path, headers=headers):
                 answer = self.request(method, path, wish if method == "POST" else None,
                                       {"Content-Type": "application/json", **dict(headers)})
@@ -16446,14 +16607,14 @@ class DashboardTest(ServerCase):
     def test_other_sites_are_refused_even_with_cors(self):
         self.serve(self.CHAT, cors=["https://friend.example"])
         self.refused({"Origin": "https://friend.example"}, text="only available to pages of this server")
-        self.refused({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}, requests=self.LOCAL[:5], text="only available to pages of this server")
-        self.refused({"Sec-Fetch-Site": "same-site"}, requests=self.LOCAL[:5], text="only available to pages of this server")
-        self.refused({"Sec-Fetch-Site": "cross-site"}, requests=self.LOCAL[5:])
+        self.refused({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}, requests=self.LOCAL[:6], text="only available to pages of this server")
+        self.refused({"Sec-Fetch-Site": "same-site"}, requests=self.LOCAL[:6], text="only available to pages of this server")
+        self.refused({"Sec-Fetch-Site": "cross-site"}, requests=self.LOCAL[6:])
         self.assertEqual(self.get("/engine", **{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})[0], 200)
 
     def test_forms_and_other_methods_are_refused(self):
         self.serve(self.CHAT)
-        for _, path in self.LOCAL[5:]:
+        for _, path in self.LOCAL[6:]:
             self.assertEqual(self.request("POST", path, "{}", {"Content-Type": "text/plain"})[0], 415, path)
             self.assertEqual(self.request("POST", path, "[", {"Content-Type": "application/json"})[0], 400, path)
             status, headers, _ = self.get(path)
@@ -16778,6 +16939,227 @@ routeRegistry.registerRoute("/send", ({ request }) => {
 routeRegistry.registerRoute("/who", ({ meta }) => `${meta.worker} ${word}`);
 routeRegistry.registerRoute("/here", ({ meta }) => `${meta.worker} ${JSON.parse(routeRegistry.listConnections("/s")).length}`);
 """
+
+
+# -- The prompt --------------------------------------------------------------------------
+
+class PromptTest(unittest.TestCase):
+    """The prompt."""
+
+    def setUp(self):
+        self.realm = aiwebengine.PromptRealm("<prompt>", console=lambda level, text: None)
+        self.addCleanup(self.realm.close)
+
+    def answer(self, source):
+        return aiwebengine.on_script_thread(self.realm.answer, source)
+
+    def test_values(self):
+        cases = [("1 + 1", "2"), ("_ + 1", "3"), ("'a'", "'a'"), ("var v = 1", "undefined"), ("{a: 1}", "{ a: 1 }"),
+                 ("{a: 1};", "1"), ("new Map([[1, {b: 2}]])", "Map(1) { 1 => { b: 2 } }"), ("[1, , 2]",
+                 "[ 1, <1 empty item>, 2 ]"), ("(x => x)", "[Function (anonymous)]"), ("let q = 5", "undefined"),
+                 ("q", "5"), ("Promise.resolve(1)", "Promise { 1 }"), ("undefined", "undefined"), ("_", "undefined"),
+                 ("{ let z = 3; z }", "3"), ("", "undefined"), ("10n", "10n"), ("Symbol('s')", "Symbol(s)")]
+        for source, text in cases:
+            self.assertEqual(self.answer(source), text, source)
+
+    def test_await(self):
+        cases = [("await 7", "7"), ("const x = await Promise.resolve(1), {y, z: [w] = [9]} = {y: 2}; let u", "undefined"),
+                 ("[x, y, w, u]", "[ 1, 2, 9, undefined ]"), ("await new Promise(r => setTimeout(r, 5, 'late'))",
+                 "'late'"), ("let s = 0; for await (const i of [1, 2]) s += i; s", "3"), ("s", "3"),
+                 ("function g() { return x } class C { m() { return 4 } } await g()", "1"), ("new C().m()", "4"),
+                 ("await 5; // comment", "5"), ("(await 6)", "6"), ("if (await 1) 'yes'", "'yes'"),
+                 ("async () => await 1", "[AsyncFunction (anonymous)]"), ("await {a: 1}", "{ a: 1 }"), ("_", "{ a: 1 }")]
+        for source, text in cases:
+            self.assertEqual(self.answer(source), text, source)
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            self.answer("await Promise.reject(new TypeError('no'))")
+        self.assertEqual(caught.exception.message, "no")
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            self.answer("await 1)")
+        self.assertEqual((caught.exception.line, caught.exception.column), (1, 8))
+
+    def test_incomplete(self):
+        for source in ("f(", "{", "{a: 1,", "{a: 1,\nb: [", "function f() {", "`text", "/* note", "await f(", "x =>",
+                       "class A {", "[1,", "if (1) {\n  await f(", "for await (const x of y) {", "1 +"):
+            with self.assertRaises(aiwebengine.Incomplete, msg=source):
+                self.answer(source)
+        for source in ("f)", "var x = ;", "'abc", "{a: 1}}", "await f)", "let let", "a b", "}", "await }"):
+            with self.assertRaises(aiwebengine.JSError, msg=source) as caught:
+                self.answer(source)
+            self.assertEqual(caught.exception.phase, "parse")
+
+    def test_interrupt(self):
+        self.realm.console = lambda level, text: threading.Timer(0.1, self.realm.stop).start()
+        for source in ("for (;;) {}", "await new Promise(r => setTimeout(r, 600000))", "try { for (;;) {} } finally { 1 }"):
+            started = time.monotonic()
+            with self.assertRaises(aiwebengine.ScriptTimeout, msg=source):
+                self.answer("console.log('begun'); " + source)
+            self.assertLess(time.monotonic() - started, STUCK)
+            self.assertEqual(self.answer("1"), "1")
+        with self.assertRaises(aiwebengine.ScriptTimeout):
+            self.realm.timers.close()
+            self.answer("await new Promise(() => {})")
+
+    def test_completion_runs_no_code(self):
+        self.answer("var obj = { prefix: 1, preview: { deep: 's' }, get trap() { throw 1 } }; let letter = 1")
+        self.answer("var proxy = new Proxy({}, { get() { throw 1 }, ownKeys() { throw 1 } })")
+        for text, found in (("obj.pre", ["obj.prefix", "obj.preview"]), ("obj.preview.d", ["obj.preview.deep"]),
+                            ("lett", ["letter"]), ("obj.trap.x", []), ("proxy.a", []), ("nothing.x", []),
+                            ("obj.preview.deep.cha", ["obj.preview.deep.charAt", "obj.preview.deep.charCodeAt"]),
+                            ("Math.flo", ["Math.floor"]), ("instanc", ["instanceof"]), ("letter.toFix", ["letter.toFixed"])):
+            self.assertEqual(self.realm.completions(text), found, text)
+
+    def test_errors_without_a_stack_are_shown_as_others_are(self):
+        self.answer("let x")
+        for source, text in (("let x", "Uncaught SyntaxError: Identifier 'x' has already been declared"),
+                             ("var x", "Uncaught SyntaxError: Identifier 'x' has already been declared"),
+                             ("let = ;", "Uncaught SyntaxError: Unexpected token ';'"),
+                             ("throw Object.assign(new RangeError('r'), { stack: '' })", "Uncaught RangeError: r"),
+                             ("throw [1]", "Uncaught [ 1 ]")):
+            with self.assertRaises(aiwebengine.JSError) as caught:
+                self.answer(source)
+            self.assertEqual(self.realm.uncaught(caught.exception), text)
+
+    def test_last_value_and_last_error(self):
+        self.answer("41")
+        self.assertEqual(self.answer("_ + 1"), "42")
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            self.answer("throw { code: 7 }")
+        self.assertEqual(self.realm.uncaught(caught.exception), "Uncaught { code: 7 }")
+        self.assertEqual(self.answer("_error.code"), "7")
+        self.assertEqual(self.answer("_ = 'mine'"), "'mine'")
+        self.answer("2")
+        self.assertEqual(self.answer("_"), "'mine'")
+        self.answer("let _error = 1; throw_ = () => { throw 2 }")
+        with self.assertRaises(aiwebengine.JSError) as caught:
+            self.answer("throw_()")
+        self.assertEqual(self.realm.uncaught(caught.exception), "Uncaught 2")
+        self.assertEqual(self.answer("_error"), "1")
+
+    def test_commands(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = pathlib.Path(folder, "lib.js")
+            path.write_text("function twice(x) {\n  return 2 * x;\n}\n", "utf-8")
+            text = f".load {path}\ntwice(4)\n.load {folder}/none.js\n.nonsense\n.5 + 1\n[3]\n.concat(1)\n[3\n]\nf({{\n"
+            code, out, err = run_command("--repl", text=text, env={"NO_COLOR": "1"})
+        self.assertEqual(code, 0)
+        for part in ("> 8\n", "> 1.5\n", "> ... [ 3 ]\n"):
+            self.assertIn(part, out)
+        for part in (f"none.js cannot be read: {os.strerror(errno.ENOENT)}", "There is no command .nonsense", "Unexpected token '.'",
+                     "Uncaught SyntaxError: Unexpected end of input"):
+            self.assertIn(part, err)
+
+    def test_proxies_are_told_apart(self):
+        self.assertEqual(self.answer("new Proxy({ a: 1 }, {})"), "Proxy [ { a: 1 }, {} ]")
+        self.assertEqual(self.answer("[[[new Proxy([new Proxy({}, {})], { get() { throw 1 } })]]]"), "[ [ [ Proxy [Array] ] ] ]")
+
+    def test_colours(self):
+        lines = []
+        realm = aiwebengine.PromptRealm(console=lambda level, text: lines.append(text), colors=True)
+        self.addCleanup(realm.close)
+        self.assertEqual(realm.answer("console.log('plain', 1); ({ a: 'x', b: [null, undefined] })"),
+                         "{ a: \x1b[32m'x'\x1b[39m, b: [ \x1b[1mnull\x1b[22m, \x1b[90mundefined\x1b[39m ] }")
+        self.assertEqual(lines, ["plain \x1b[33m1\x1b[39m"])
+
+    def test_bytes_that_are_no_text(self):
+        done = subprocess.run([*COMMAND, "--repl"], input=b"'a\xff'\n1 + 1\n", capture_output=True,
+                              timeout=2 * STUCK, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+        self.assertEqual(done.returncode, 0)
+        self.assertIn(b"That is not utf-8 text.", done.stderr)
+
+    def test_imports(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "lib.js").write_text("export const x = 41;\n", "utf-8")
+            done = subprocess.run([*COMMAND, "--repl"], capture_output=True, encoding="utf-8",
+                                  input="(await import('./lib.js')).x + 1\n", cwd=folder, timeout=2 * STUCK)
+        self.assertIn("> 42\n", done.stdout)
+
+    def test_session(self):
+        text = ("1 + 1\n_ * 2\nfunction f(x) {\n  return {x}\n}\nf(await 3)\nnull.x\nthrow {a: 1}\nthrow 'text'\n"
+                "let z = ;\nabc(\n.break\n.help\n\n'still here'\n.exit\n'not reached'\n")
+        code, out, err = run_command("--repl", text=text, env={"NO_COLOR": "1"})
+        self.assertEqual(code, 0)
+        for part in ("> 2\n", "> 4\n", "... ... undefined\n", "{ x: 3 }", ".exit    leave", "'still here'"):
+            self.assertIn(part, out)
+        for part in ("Uncaught TypeError: Cannot read properties of null (reading 'x')\n    at <prompt>:1:6",
+                     "Uncaught { a: 1 }", "Uncaught 'text'", "SyntaxError: Unexpected token ';'"):
+            self.assertIn(part, err)
+        self.assertNotIn("not reached", out)
+        self.assertNotIn("Traceback", err)
+
+    @needs(hasattr(os, "openpty"), "terminals that a program makes")
+    def test_terminal(self):
+        home = tempfile.TemporaryDirectory()
+        self.addCleanup(home.cleanup)
+        master, slave = os.openpty()
+        process = subprocess.Popen([*COMMAND, "--repl"], stdin=slave, stdout=slave,
+                                   stderr=slave, start_new_session=True,
+                                   env={**os.environ, "NO_COLOR": "1", "TERM": "dumb", "HOME": home.name})
+        os.close(slave)
+        seen = bytearray()
+
+        def expect(part):
+            deadline = time.monotonic() + STUCK
+            while part.encode() not in seen:
+                self.assertLess(time.monotonic(), deadline, (part, bytes(seen)))
+                if readable():
+                    seen.extend(os.read(master, 1000))
+            del seen[:seen.index(part.encode()) + len(part)]
+
+        def readable(seconds=0.2):
+            return select.select([master], [], [], seconds)[0]
+
+        def until_it_reads():
+            """Waits until all threads sleep: before that the terminal swallows Ctrl+D, and readline a signal."""
+            threads = Path(f"/proc/{process.pid}/task")
+            if not threads.exists():
+                return time.sleep(1)
+            calm, deadline = 0, time.monotonic() + STUCK
+            while calm < 5:
+                self.assertLess(time.monotonic(), deadline)
+                time.sleep(0.02)
+                states = [(thread / "stat").read_text("utf-8").rpartition(")")[2].split()[0] for thread in threads.iterdir()]
+                calm = calm + 1 if set(states) == {"S"} else 0
+        try:
+            expect("> ")
+            os.write(master, b"console.log('be' + 'gins'); for (;;) {}\n")
+            expect("begins")
+            process.send_signal(signal.SIGINT)
+            expect("interrupted")
+            expect("> ")
+            os.write(master, b"6 * 7\n")
+            expect("42")
+            os.write(master, b"f(\n")
+            expect("... ")
+            until_it_reads()
+            process.send_signal(signal.SIGINT)
+            expect("> ")
+            os.write(master, b"[1, 2]\n")
+            expect("[ 1, 2 ]")
+            expect("> ")
+            os.write(master, b".editor\n")
+            expect("forgets them")
+            for line in ("let e = 4", "e * 20"):
+                os.write(master, line.encode() + b"\n")
+                expect(line)
+            until_it_reads()
+            os.write(master, b"\x04")
+            expect("80")
+            expect("> ")
+            history = pathlib.Path(home.name, ".aiwebengine_history")
+            if importlib.util.find_spec("readline"):
+                os.write(master, b"globalThis.encodeURIC\t('\xc3\xa4')\n")
+                expect("'%C3%A4'")
+                expect("> ")
+                self.assertIn("6 * 7\nf(\n[1, 2]\n.editor\n", history.read_text("utf-8"))
+                self.assertEqual(history.stat().st_mode & 0o77, 0)
+            until_it_reads()
+            os.write(master, b"\x04")
+            self.assertEqual(process.wait(STUCK), 0)
+        finally:
+            process.kill()
+            process.wait()
+            os.close(master)
 
 
 class Follower(threading.Thread):
@@ -18033,30 +18415,51 @@ class ScriptTestsTest(ServerCase):
 class StarterTest(ServerCase):
     """--init, and what it writes."""
 
-    def init(self, folder):
+    def init(self, folder, *arguments):
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = aiwebengine.main(["--init", str(folder)])
+            code = aiwebengine.main(["--init", str(folder), *arguments])
         return code, out.getvalue(), err.getvalue()
 
-    def starter(self):
-        folder = pathlib.Path(self.enterTemporary(), "new", "my poll")
-        self.assertEqual(self.init(folder)[0], 0)
+    def starter(self, kind="poll"):
+        folder = pathlib.Path(self.enterTemporary(), "new", f"my {kind}")
+        self.assertEqual(self.init(folder, "--kind", kind)[0], 0)
         return folder
 
+    def starters(self):
+        for kind in aiwebengine.STARTERS:
+            with self.subTest(kind):
+                yield kind, self.starter(kind)
+
+    def test_there_are_five_kinds_and_the_poll_is_the_first(self):
+        self.assertEqual(list(aiwebengine.STARTERS), ["poll", "quiz", "chat", "api", "graphql"])
+        folder = pathlib.Path(self.enterTemporary(), "x")
+        self.init(folder)
+        self.assertTrue((folder / "poll.js").exists())
+
     def test_writes_a_script_a_page_a_test_and_the_types(self):
-        folder = self.starter()
-        files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        self.assertEqual(files, ["aiwebengine.d.ts", "jsconfig.json", "poll.js", "poll.test.js", "public/index.html"])
-        self.assertEqual((folder / "aiwebengine.d.ts").read_text(encoding="utf-8"), aiwebengine.type_declarations())
+        for kind, folder in self.starters():
+            files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+            self.assertEqual(files, sorted(["aiwebengine.d.ts", "jsconfig.json", f"{kind}.js", f"{kind}.test.js",
+                                            "public/index.html", "public/style.css"]))
+            self.assertEqual((folder / "aiwebengine.d.ts").read_text(encoding="utf-8"), aiwebengine.type_declarations())
 
     def test_says_what_it_wrote_and_what_to_do_next(self):
-        folder = pathlib.Path(self.enterTemporary(), "my poll")
-        _, told, _ = self.init(folder)
-        for name in ("poll.js", "poll.test.js", "public/index.html", "aiwebengine.d.ts", "jsconfig.json"):
-            self.assertIn(f"  {name} ", told)
-        self.assertRegex(told, rf"--test (['\"]){re.escape(str(folder))}\1")
-        self.assertIn("http://localhost:3000/", told)
+        for kind in aiwebengine.STARTERS:
+            folder = pathlib.Path(self.enterTemporary(), "my starter")
+            _, told, _ = self.init(folder, "--kind", kind)
+            for name in (f"{kind}.js", f"{kind}.test.js", "public/index.html", "aiwebengine.d.ts", "jsconfig.json"):
+                self.assertIn(f"  {name} ", told)
+            self.assertRegex(told, rf"--test (['\"]){re.escape(str(folder))}\1")
+            self.assertIn("http://localhost:3000/", told)
+            others = re.search(r"Other starters: --kind (.*)\.", told)[1].split(", ")
+            self.assertEqual(sorted([kind, *others]), sorted(aiwebengine.STARTERS))
+
+    def test_a_kind_that_does_not_exist_is_one_line(self):
+        code, out, err = run_command("--init", "nowhere", "--kind", "quizz")
+        self.assertEqual((code, out, err.count("\n")), (2, "", 1))
+        self.assertIn("graphql", err)
+        self.assertFalse(os.path.exists("nowhere"))
 
     def test_writes_over_nothing_and_lists_what_is_in_the_way(self):
         folder = pathlib.Path(self.enterTemporary())
@@ -18075,24 +18478,51 @@ class StarterTest(ServerCase):
         self.assertEqual((code, told.count("\n")), (2, 1))
         self.assertIn("cannot be written", told)
 
-    def test_the_starter_passes_its_tests_and_loads_without_a_problem(self):
-        folder = self.starter()
-        for option in ("--test", "--check"):
-            out = io.StringIO()
-            with contextlib.redirect_stdout(out):
-                self.assertEqual(aiwebengine.main([option, str(folder)]), 0, out.getvalue())
-        self.assertIn("0 problems", out.getvalue())
+    def test_every_starter_passes_its_tests_and_loads_without_a_problem(self):
+        for _, folder in self.starters():
+            for option in ("--test", "--check"):
+                out = io.StringIO()
+                with contextlib.redirect_stdout(out):
+                    self.assertEqual(aiwebengine.main([option, str(folder)]), 0, out.getvalue())
+            self.assertIn("0 problems", out.getvalue())
 
-    def test_the_starter_passes_typescript_with_its_own_configuration(self):
+    def tsc(self, folder):
         compiler = Path(NODE_MODULES or "", "typescript", "bin", "tsc")
         if not NODE or not NODE_MODULES or not compiler.exists():
             self.skipTest(MODULES_MISSING or "AIWEBENGINE_NODE_MODULES has no typescript")
-        done = subprocess.run([NODE, compiler, "-p", self.starter() / "jsconfig.json"], capture_output=True, encoding="utf-8")
-        self.assertEqual(done.stdout, "")
+        return subprocess.run([NODE, compiler, "--pretty", "false", "-p", folder / "jsconfig.json"], capture_output=True,
+                              encoding="utf-8").stdout
 
-    def test_the_page_asks_nobody_else_for_anything(self):
-        page = aiwebengine.STARTER["public/index.html"]
-        self.assertEqual(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", page), [])
+    def test_every_starter_passes_typescript_with_its_own_configuration(self):
+        for _, folder in self.starters():
+            self.assertEqual(self.tsc(folder), "")
+
+    def test_typescript_finds_a_mistyped_property_of_the_context_in_the_handlers_of_every_starter(self):
+        mistakes = {"poll": ("request.form", "request.from"), "quiz": ("request.form.name", "request.forms.name"),
+                    "chat": ("request.query.name", "request.querry.name"), "api": ("request.json", "request.jsn"),
+                    "graphql": ("{ args: { author } }", "{ arg: { author } }")}
+        for kind, folder in self.starters():
+            script = folder / f"{kind}.js"
+            text = script.read_text("utf-8")
+            self.assertIn(mistakes[kind][0], text)
+            if kind == "graphql":       # resolvers have their arguments as properties, too, so there anything goes
+                continue
+            self.write(script, text.replace(*mistakes[kind], 1))
+            self.assertRegex(self.tsc(folder), rf"{kind}\.js\(\d+,\d+\): error TS\d+: Property '\w+' does not exist on type 'HttpRequest'")
+
+    def test_the_pages_ask_nobody_else_for_anything(self):
+        for kind in aiwebengine.STARTERS:
+            for name, (text, _) in aiwebengine.starter_files(kind).items():
+                if name.startswith("public/"):
+                    self.assertEqual(re.findall(r"(?:https?:)?//[\w.-]+\.\w+", text), [])
+
+    def test_the_quiz_is_that_of_the_examples_and_all_look_like_them(self):
+        files = aiwebengine.STARTERS["quiz"][2]
+        for name, place in (("quiz.js", "quiz.js"), ("quiz.test.js", "quiz.test.js"), ("public/index.html", "public/quiz.html")):
+            self.assertEqual(files[name], (EXAMPLES / place).read_text(encoding="utf-8"), place)
+        self.assertLess(files["quiz.js"].count("\n") + files["public/index.html"].count("\n"), 150)
+        look = (EXAMPLES / "public" / "style.css").read_text(encoding="utf-8").split("\n")
+        self.assertEqual([line for line in aiwebengine.STARTER_STYLE.split("\n")[1:] if line not in look], [])
 
 
 # ======================================================================================
@@ -19192,17 +19622,19 @@ class ExamplesInTheBrowser(unittest.TestCase):
 class StarterInTheBrowser(unittest.TestCase):
     """What --init writes."""
 
+    LIVE = "document.querySelector('#status')?.dataset.state === 'live'"
+
     def test_a_vote_moves_the_bars_of_every_open_page(self):
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
             aiwebengine.main(["--init", folder])
             with aiwebengine.Server(folder, port=0, log_level="error") as server, Browser() as browser:
                 ada, ben = [browser.page(server.url) for _ in range(2)]
                 for page in (ada, ben):
-                    page.wait_for("document.querySelector('#status.live') && document.querySelectorAll('button').length === 3")
+                    page.wait_for(f"{self.LIVE} && document.querySelectorAll('button').length === 3")
                 ada.click("button:nth-child(2)")
-                ben.wait_for("document.querySelector('button:nth-child(2) b').textContent === '1'")
-                self.assertEqual(ben.evaluate("[...document.querySelectorAll('button i')].map(bar => bar.style.width)"),
-                                 ["0%", "100%", "0%"])
+                ben.wait_for("document.querySelector('button:nth-child(2)').value === '1'")
+                self.assertEqual(ben.evaluate("[...document.querySelectorAll('button')].map(bar => bar.style.getPropertyValue('--part'))"),
+                                 ["0", "1", "0"])
                 ada.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
                 self.assertLessEqual(ada.evaluate("document.documentElement.scrollWidth - window.innerWidth"), 0)
                 for page in (ada, ben):
@@ -19256,16 +19688,16 @@ class StarterInTheBrowser(unittest.TestCase):
             server = aiwebengine.Server(folder, port=0, log=aiwebengine.Log("info", log, False))
             with server, Browser() as browser:
                 page = browser.page(server.url)
-                page.wait_for("!!document.querySelector('#status.live')")
+                page.wait_for(self.LIVE)
                 change("Salad: 0 }", "Salad: 0, Curry: 0 }")
                 page.wait_for("document.querySelectorAll('button').length === 4")
                 change("votes[choice] += 1;", "votes[choice] += ;")
                 told("poll.js was not loaded (the previous version keeps running)")
                 told("poll.js:26:20  SyntaxError: Unexpected token ';'")
                 page.click("button:nth-child(4)")
-                page.wait_for("document.querySelector('button:nth-child(4) b').textContent === '1'")
+                page.wait_for("document.querySelector('button:nth-child(4)').value === '1'")
                 change("votes[choice] += ;", "vots[choice] += 1;")
-                page.wait_for("document.querySelector('button:nth-child(4) b')?.textContent === '0'")
+                page.wait_for("document.querySelector('button:nth-child(4)')?.value === '0'")
                 page.click("button:nth-child(1)")
                 told("error: route POST /poll/vote: the handler failed")
                 told("poll.js:26:3  ReferenceError: vots is not defined. Did you mean votes?")
@@ -19576,6 +20008,157 @@ class LivePagesInTheBrowser(LiveCase):
 
 
 @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
+class SharedStreamsInTheBrowser(ServerCase):
+    """/engine/stream.js, and what a page says when its browser has no connection left."""
+
+    SCRIPT = """
+        routeRegistry.registerStreamRoute("/s", ({ request, connection }) => {
+          if (request.query.refused) return { status: 403, body: "no" };
+          if (!request.headers["last-event-id"]) connection.send({ hello: request.query.name, crumb: request.cookies.crumb });
+        });
+        routeRegistry.registerRoute("/say", ({ request: { query } }) =>
+          routeRegistry.sendStreamMessage("/s", query.text, query.event && { event: query.event }));
+    """
+    PAGE = """<!doctype html><html><script>document.cookie = "crumb=7"</script><script type=module>
+        import { SharedEventSource } from "/engine/stream.js";
+        window.got = [];
+        window.source = new SharedEventSource("/s" + location.search);
+        source.onopen = () => got.push("open " + source.readyState);
+        source.onerror = () => got.push("error " + source.readyState);
+        source.onmessage = ({ data, lastEventId, origin }) => got.push(data);
+        source.addEventListener("score", ({ type, data }) => got.push(type + " " + data));
+        </script></html>"""
+    PLAIN = "<!doctype html><html><script>window.source = new EventSource('/s' + location.search);" \
+            "source.onopen = () => { window.open_ = true };</script></html>"
+
+    @classmethod
+    def setUpClass(cls):
+        cls.browser = Browser().__enter__()
+        cls.addClassCleanup(cls.browser.__exit__, None, None, None)
+
+    def open(self, path, before=None):
+        page = self.browser.page()
+        self.addCleanup(self.shut, page)
+        if before:
+            page.command("Page.addScriptToEvaluateOnNewDocument", source=before)
+        page.goto(self.server.url + path)
+        return page
+
+    @staticmethod
+    def shut(page):
+        with contextlib.suppress(AssertionError):       # closed by the test
+            page.close()
+
+    def serve_pages(self, **options):
+        self.serve({"app.js": self.SCRIPT, "public/index.html": self.PAGE, "public/plain.html": self.PLAIN}, **options)
+
+    def hello(self, name):
+        return ["open 1", json.dumps({"hello": name, "crumb": "7"}, separators=(",", ":"))]
+
+    def listeners(self, count):
+        self.eventually(lambda: len(self.server.app.streams.get("/s").connections) == count)
+
+    def test_eight_tabs_listen_each_on_its_own_and_requests_still_work(self):
+        self.serve_pages()
+        pages = [self.open(f"/?name=n{number}") for number in range(8)]
+        for number, page in enumerate(pages):
+            page.wait_for("window.got?.length === 2")
+            self.assertEqual(page.evaluate("got"), self.hello(f"n{number}"))
+        for number, page in enumerate(pages):
+            self.assertIn("8 connections matched", page.evaluate(f"fetch('/say?text=from+{number}').then((r) => r.text())"))
+        self.get("/say?text=2:1&event=score")
+        for page in pages:
+            page.wait_for("got.at(-1) === 'score 2:1'")
+            self.assertEqual(page.evaluate("got.slice(2, -1)"), [f"from {number}" for number in range(8)])
+            self.assertEqual([text for text in page.problems() if "favicon" not in text], [])
+        self.assertEqual(len(self.server._http.carriers.stream.connections), 1)
+        self.assertEqual(self.get_json("/engine/health")["connections"], 8)
+
+    def test_a_tab_that_closes_or_leaves_gives_its_stream_up_and_the_last_one_the_connection(self):
+        self.serve_pages()
+        pages = [self.open("/?name=n") for _ in range(3)]
+        self.listeners(3)
+        pages[0].evaluate("source.close()")
+        self.listeners(2)
+        self.assertEqual(pages[0].evaluate("source.readyState"), 2)
+        pages[1].goto("about:blank")
+        self.listeners(1)
+        pages[2].close()
+        self.listeners(0)
+        self.eventually(lambda: not self.server._http.carriers.of)
+
+    def test_what_is_sent_while_the_connection_is_cut_comes_after_it(self):
+        self.serve_pages()
+        page = self.open("/?name=Ada")
+        page.wait_for("window.got?.length === 2")
+        self.get("/say?text=one")
+        page.wait_for("got.length === 3")
+        for connection in list(self.server._http.carriers.stream.connections):
+            self.server.app.broadcaster.finish(connection)
+        self.listeners(0)
+        self.get("/say?text=two")
+        page.wait_for("got.at(-1) === 'two'")
+        self.get("/say?text=three")
+        page.wait_for("got.at(-1) === 'three'")
+        self.assertEqual(page.evaluate("got.slice(2)"), ["one", "error 0", "open 1", "two", "three"])
+
+    def test_a_stream_that_ends_alone_is_opened_again_alone(self):
+        self.serve_pages()
+        ada, ben = self.open("/?name=Ada"), self.open("/?name=Ben")
+        for page in (ada, ben):
+            page.wait_for("window.got?.length === 2")
+        connection, = [one for one in self.server.app.streams.get("/s").connections if one.metadata["name"] == "Ada"]
+        self.server.app.broadcaster.finish(connection, b"retry: 10\n\n")
+        ada.wait_for("got.at(-1) === 'open 1' && got.length > 3")
+        self.get("/say?text=end")
+        for page in (ada, ben):
+            page.wait_for("got.at(-1) === 'end'")
+        self.assertEqual(ada.evaluate("got.slice(2)"), ["error 0", "open 1", "end"])
+        self.assertEqual(ben.evaluate("got.slice(2)"), ["end"])
+
+    def test_a_stream_that_is_refused_or_not_there_is_closed(self):
+        self.serve_pages()
+        page = self.open("/?refused=1")
+        page.wait_for("window.got?.length === 1")
+        self.assertEqual(page.evaluate("[got, source.readyState]"), [["error 2"], 2])
+        found = page.evaluate("""import("/engine/stream.js").then(({ SharedEventSource }) => new Promise((done) => {
+            const other = new SharedEventSource("/nothing");
+            other.onerror = () => done([other.readyState, other.url, SharedEventSource.CLOSED, other.OPEN]); }))""")
+        self.assertEqual(found, [2, self.server.url.rstrip("/") + "/nothing", 2, 1])
+        self.assertIn("SyntaxError", page.evaluate("""import("/engine/stream.js").then(({ SharedEventSource }) => {
+            try { new SharedEventSource("http://a:b:c") } catch (error) { return error.name } })"""))
+
+    def test_without_shared_workers_and_without_the_connection_it_is_an_event_source(self):
+        self.serve_pages()
+        for before in ("delete window.SharedWorker", "window.SharedWorker = class { constructor() { throw new Error() } }"):
+            page = self.open("/?name=Ada", before)
+            page.wait_for("window.got?.length === 2")
+            self.assertEqual(page.evaluate("got"), self.hello("Ada"))
+            self.get("/say?text=2:1&event=score")
+            page.wait_for("got.at(-1) === 'score 2:1'")
+            self.assertEqual(self.server._http.carriers.of, {})
+            page.close()
+            self.listeners(0)
+        with unittest.mock.patch.object(aiwebengine.Carriers, "change", side_effect=aiwebengine.Refusal(404, "not here")):
+            page = self.open("/?name=Ben")
+            page.wait_for("window.got?.length === 2")
+            self.assertEqual(page.evaluate("got"), self.hello("Ben"))
+
+    def test_a_page_that_waits_for_a_connection_says_which_streams_have_them(self):
+        self.serve_pages(reload=True)
+        pages = []
+        for _ in range(5):
+            pages.append(self.open("/plain.html?a"))
+            pages[-1].wait_for("window.open_")
+        last = self.open("/plain.html?b")
+        last.wait_for("window.open_")
+        note = "document.querySelector('aiwebengine-note')?.shadowRoot.textContent"
+        last.wait_for(f"{note}?.includes('six connections are in use by /s (6)')")
+        pages[0].close()
+        last.wait_for(f"{note} === undefined")
+
+
+@unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
 class DocsInTheBrowser(ServerCase):
     """/engine/docs."""
 
@@ -19705,7 +20288,7 @@ class DashboardInTheBrowser(ServerCase):
         self.see(page, "#script-answer", "Loaded again")
         page.wait_for("document.querySelector('#trouble').hidden")
         self.see(page, "#lines", "mended")
-        self.see(page, "#script-facts", "running")
+        self.see(page, "#facts", "running")
 
     def test_the_log_is_followed_filtered_and_searched(self):
         page = self.open("#/script/chat.js")
@@ -19748,6 +20331,94 @@ class DashboardInTheBrowser(ServerCase):
         self.see(page, "#replay-facts", "200 OK")
         self.see(page, "#replay-text", "Broadcast to '/chat'")
         self.see(page, "#n-requests", "2")
+
+    def test_a_request_is_looked_at_with_its_answer_and_times(self):
+        page = self.open("#/requests")
+        self.get("/say?text=answer")
+        self.see(page, "#requests", "GET /say?text=answer")
+        page.click("#requests tbody tr")
+        self.see(page, "#answer-text", "HTTP/1.1 200 OK\n")
+        self.see(page, "#answer-text", "Content-Type: text/plain")
+        self.see(page, "#answer-text", "Broadcast to '/chat'")
+        self.see(page, "#request-facts", "ms in the queue · ")
+        self.see(page, "#request-facts", "ms in chat.js · sent at once")
+        page.browser.command("Browser.grantPermissions", permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+        page.click("#copy-curl")
+        self.see(page, "#copy-curl", "Copied")
+        self.assertEqual(page.evaluate("navigator.clipboard.readText()").split()[:1], ["curl"])
+
+    def test_requests_are_filtered_by_kind(self):
+        page = self.open("#/requests", {"a.js": "routeRegistry.registerRoute('/a', () => 'a', 'GET');"
+                                                "routeRegistry.registerRoute('/a', () => 'a', 'POST');",
+                                        "b.js": "routeRegistry.registerRoute('/b', () => ({ status: 404 }));",
+                                        "public/page.html": "<title>p</title>"})
+        for method, path in ("GET", "/a"), ("POST", "/a"), ("GET", "/b"), ("GET", "/page.html"):
+            self.request(method, path, "")
+        shown = "[...document.querySelectorAll('#requests tbody tr')].map(row => row.cells[1].innerText).join()"
+        page.wait_for(f"{shown} === 'GET /b,POST /a,GET /a'")
+        for field, value, wanted in (("by-source", "a.js", "POST /a,GET /a"), ("by-method", "POST", "POST /a"),
+                                     ("by-source", "", "POST /a"), ("by-method", "", "GET /b,POST /a,GET /a"),
+                                     ("by-status", "4", "GET /b"), ("by-status", "2", "POST /a,GET /a"), ("by-status", "5", "")):
+            page.type(f"#{field}", value)
+            page.wait_for(f"{shown} === {json.dumps(wanted)}")
+        self.see(page, "#view-requests", "No request is of this kind.")
+        page.type("#by-status", "")
+        page.click("#hide-files")
+        page.wait_for(f"{shown} === 'GET /page.html,GET /b,POST /a,GET /a'")
+
+    def test_only_what_changes_nothing_is_sent_again_without_a_question(self):
+        page = self.open("#/requests", {"a.js": "let n = 0; routeRegistry.registerRoute('/n', () => String(++n), 'POST');"})
+        self.post("/n", "x")
+        self.see(page, "#requests", "POST /n")
+        page.click("#requests tbody tr")
+        self.see(page, "#answer-text", "\n1")
+        for button, sent in ("#ask [value=no]", False), ("#ask-yes", True):
+            page.click("#replay")
+            page.wait_for("document.querySelector('#ask').open")
+            self.assertIn("POST /n once more", page.text("#ask-text"))
+            page.click(button)
+            page.wait_for("!document.querySelector('#ask').open")
+            if sent:
+                self.see(page, "#replay-text", "\n2")
+        self.assertEqual(self.server._http.requests.total, 2)
+
+    def test_storage_is_seen_and_changed(self):
+        nasty = "a/b?<b>&\n\"q\" é"
+        page = self.open("#/storage/s.js", {"s.js": f"sharedStorage.setItem({json.dumps(nasty)}, 'one');"
+                                                    "sharedStorage.setItem('\\ud800', 'half'); sharedStorage.setItem('long', 'x'.repeat(5000));"
+                                                    "routeRegistry.registerRoute('/s', () => sharedStorage.keys().map((key) => [key, sharedStorage.getItem(key)]));"})
+        self.see(page, "#items", json.dumps(nasty, ensure_ascii=False))
+        self.assertLess(len(page.text("#items tbody tr:nth-child(3)")), 300)
+        kept = lambda: dict(json.loads(self.get("/s")[2]))
+        for row, old, new in (1, "one", "two\nlines"), (2, "half", "whole"), (3, "x" * 5000, "short"):
+            page.click(f"#items tbody tr:nth-child({row})")
+            page.wait_for(f"document.querySelector('#item-value').value === {json.dumps(old)}")
+            page.type("#item-value", new)
+            page.click("#item-form button.main")
+            self.see(page, "#item-answer", "Saved")
+        self.assertEqual(kept()[nasty], "two\nlines")
+        self.assertEqual(kept()["long"], "short")
+        self.see(page, "#items", "short")
+        page.click("#item-remove")
+        page.click("#ask-yes")
+        page.wait_for("document.querySelector('#item').hidden && document.querySelectorAll('#items tbody tr').length === 2")
+        page.click("#item-new")
+        page.type("#item-key", "new")
+        page.type("#item-value", "1")
+        page.click("#item-form button.main")
+        self.see(page, "#items", "new")
+        page.type("#item-q", "NEW")
+        page.wait_for("document.querySelectorAll('#items tbody tr').length === 1")
+        self.see(page, "#n-items", "1 of 3")
+        self.assertEqual(kept()["new"], "1")
+        self.assertEqual(page.problems(), [])
+
+    def test_every_view_has_one_heading_that_names_it(self):
+        page = self.open()
+        for view, title in (("#/", "Overview"), ("#/requests", "Requests"), ("#/storage/chat.js", "Storage"), ("#/script/chat.js", "chat.js"),
+                            ("#/stream/%2Fchat", "/chat"), ("#/script/server", "Server log")):
+            page.evaluate(f"location.hash = {json.dumps(view)}")
+            page.wait_for(f"[...document.querySelectorAll('h1')].map(node => node.innerText).join('|') === {json.dumps(title)}")
 
     def test_what_comes_from_outside_stays_text(self):
         nasty = self.NASTY
@@ -19962,11 +20633,10 @@ class DashboardInTheBrowser(ServerCase):
 
 # ======================================================================================
 # CLIENTS
+# ======================================================================================
 #
 # Readers of streams that people use, from npm and PyPI, each as its documentation says. They must
 # get every message once, none that is empty, and what was sent while they were away.
-# ======================================================================================
-
 
 class ClientCase(ServerCase):
     """A server whose heartbeats come fast, for a client in a program of its own or in a browser's page."""
@@ -20310,10 +20980,11 @@ class BrowserClientsTest(ClientCase):
 
 
 # ======================================================================================
-# MEASUREMENTS  (python test_aiwebengine.py --bench)
+# MEASUREMENTS AND SOAK
 # ======================================================================================
 #
-# Everything is measured beside something else in the same run, because machines differ and are noisy.
+# python test_aiwebengine.py --bench runs them, and no test does. Everything is measured beside something else in the
+# same run, because machines differ and are noisy.
 
 #: name -> (JavaScript with a function run(), a Python twin written by hand). ES5 only, so that js2py takes part.
 PROGRAMS = {
@@ -23318,8 +23989,12 @@ for here, reason, tests in IMPOSSIBLE:
 
 # -- Several processes -------------------------------------------------------------------
 
+#: The environment variable that has the processes of a run note the lines of aiwebengine.py that they run, there.
+REACH = "AIWEBENGINE_REACH"
+#: Lines that this process has run since the test began: see --mutate.
+REACHED = getattr(sys.modules.get("sitecustomize"), "reached", set())
 #: Seconds without any news after which a child shows what its threads do and ends.
-NO_NEWS = 600
+NO_NEWS = float(os.environ.get("AIWEBENGINE_NO_NEWS", 600))
 
 
 class ToldResult(PlainResult):
@@ -23333,11 +24008,17 @@ class ToldResult(PlainResult):
         sys.stdout.flush()
         faulthandler.dump_traceback_later(NO_NEWS, exit=True)
         self.tell("start", test.id(), os.fstat(2).st_size)
+        self.before = time.monotonic(), sum(os.times()[:4])
+        REACHED.clear()
+        if REACH in os.environ:
+            sys.monitoring.restart_events()
         super().startTest(test)
 
     def stopTest(self, test):
         super().stopTest(test)
-        self.tell("stop", test.id(), "")
+        if REACH in os.environ:
+            self.tell("reached", test.id(), sorted(REACHED | reached_by_processes()))
+        self.tell("stop", test.id(), [time.monotonic() - self.before[0], sum(os.times()[:4]) - self.before[1]])
 
     def told_of(self, kind, test, text=""):
         sys.stdout.flush()
@@ -23392,10 +24073,11 @@ def run_as_child():
     for line in orders:
         kind, names = json.loads(line)
         result = ToldResult(tell)
+        before = sum(os.times()[:4])
         unittest.TestSuite(map(globals()[kind], names)).run(result)
         result.stopTestRun()
         faulthandler.cancel_dump_traceback_later()
-        tell("class", kind, "")
+        tell("class", kind, sum(os.times()[:4]) - before)
     return 0
 
 
@@ -23403,11 +24085,12 @@ class Child(threading.Thread):
     """Takes classes from `orders` and has a process run them; what happens is put into the queue `told` as
     (child, class, event, test, text)."""
 
-    def __init__(self, folder, number, orders, told):
+    def __init__(self, folder, number, orders, told, script=__file__, **env):
         super().__init__(daemon=True)
+        self.script = script
         self.output = Path(folder) / f"output{number}"
         self.env = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder),
-                    "PYTHONPYCACHEPREFIX": str(Path(folder, "compiled"))}   # or each of a thousand processes compiles anew
+                    "PYTHONPYCACHEPREFIX": str(Path(folder, "compiled")), **env}    # or a thousand processes compile anew
         self.env.pop("PYTHONDONTWRITEBYTECODE", None)
         self.orders, self.told = orders, told
         self.process = None
@@ -23418,10 +24101,10 @@ class Child(threading.Thread):
     def run(self):
         while self.orders and not self.ended:
             kind, names = self.orders.pop(0)
-            start = time.monotonic()
+            start, self.computed = time.monotonic(), 0.0
             while names and not self.ended:
                 names = self.run_class(kind, names)
-            self.told.put((self, kind, "class", kind, f"{time.monotonic() - start:.1f} s"))
+            self.told.put((self, kind, "class", kind, (time.monotonic() - start, self.computed)))
         self.end(10)
         self.told.put((self, "", "end", "", ""))
 
@@ -23433,7 +24116,7 @@ class Child(threading.Thread):
             if self.ended:
                 return False
             self.at = output.tell()
-            self.process = subprocess.Popen([sys.executable, *flags, __file__, "--child"], stdin=subprocess.PIPE,
+            self.process = subprocess.Popen([sys.executable, *flags, self.script, "--child"], stdin=subprocess.PIPE,
                                             stdout=subprocess.PIPE, stderr=output, env=self.env, encoding="utf-8", **apart)
             return True
 
@@ -23448,6 +24131,7 @@ class Child(threading.Thread):
         for line in self.process.stdout:
             what, test, text = json.loads(line)
             if what == "class":
+                self.computed += text
                 return []
             if what == "start":
                 running, self.at = test, text
@@ -23461,7 +24145,7 @@ class Child(threading.Thread):
         left = names[names.index(running.rpartition(".")[2]) + 1:] if running else []
         self.told.put((self, kind, "failed", running or kind, f"{running or kind}\nthe process of the tests ended (exit code "
                        f"{self.code})\n{self.printed()}"))
-        self.told.put((self, kind, "stop", running or kind, ""))
+        self.told.put((self, kind, "stop", running or kind, (0.0, 0.0)))
         return left
 
     def printed(self):
@@ -23578,6 +24262,7 @@ class Runner(unittest.TextTestRunner):
     def __init__(self, **options):
         super().__init__(**{**options, "stream": sys.stdout, "resultclass": PlainResult, "warnings": None})
         self.passed, self.broken, self.skipped = 0, set(), []
+        self.took = {}                      # {test or class: (seconds, seconds of processor time)}
 
     def run(self, suite):
         classes = {}
@@ -23642,6 +24327,8 @@ class Runner(unittest.TextTestRunner):
                 child.end()
 
     def hear(self, child, kind, what, test, text):
+        if what in ("class", "stop"):
+            self.took[test] = text
         if what == "class":
             self.progress.class_done(child, kind)
         elif what == "stop":
@@ -23655,18 +24342,36 @@ class Runner(unittest.TextTestRunner):
             self.progress.test_failed(kind, test)
             self.progress.say(f"{'=' * 70}\nFAIL: {text.rstrip()}\n{'-' * 70}")
         if self.verbosity > 1 and what not in ("stop", "end"):
-            self.progress.say(f"{test} took {text}" if what == "class" else f"{test} ... {what}")
+            self.progress.say(f"{test} took {text[0]:.1f} s" if what == "class" else f"{test} ... {what}")
+
+
+def take_number(argv, option, least=1):
+    """Takes an option with a number, `--jobs N` or `--jobs=N`, out of the arguments; None where it is not there."""
+    for at, word in enumerate(argv):
+        name, equals, text = word.partition("=")
+        if name == option:
+            text = text if equals else "".join(argv[at + 1:at + 2])
+            if not text.isdecimal() or int(text) < least:
+                sys.exit(f"{option} takes a number from {least} up, not {text!r}")
+            del argv[at:at + (1 if equals else 2)]
+            return int(text)
+    return None
+
+
+def print_durations(took, count):
+    """Prints the classes and the tests that took longest."""
+    for title, kinds in (("class", True), ("test", False)):
+        longest = sorted(((entry, name) for name, entry in took.items() if ("." not in name) == kinds), reverse=True)
+        print(f"\n  seconds  computed  {title}")
+        for (seconds, computed), name in longest[:count]:
+            print(f"{seconds:9.1f} {computed:9.1f}  {name.removeprefix('__main__.')}")
 
 
 def number_of_jobs(argv):
     """Takes `--jobs N` out of the arguments; without it, one process for each core, at most four."""
-    for at, word in enumerate(argv):
-        if word == "--jobs" or word.startswith("--jobs="):
-            text = word[7:] or "".join(argv[at + 1:at + 2])
-            if not text.isdecimal() or not int(text):
-                sys.exit(f"--jobs takes a number from 1 up, not {text!r}")
-            del argv[at:at + (1 if word[7:] else 2)]
-            return int(text)
+    given = take_number(argv, "--jobs")
+    if given:
+        return given
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(4, cores)
 
@@ -23724,10 +24429,326 @@ def run_with_less(selector, argv):
             **os.environ, "AIWEBENGINE_SELECTOR": selector, "PYTHONPATH": folder + os.pathsep + os.environ["PYTHONPATH"]})
 
 
+# -- Mutations ---------------------------------------------------------------------------
+#
+# How much do the tests notice? Single changes of aiwebengine.py, picked at random, are each tried with the tests that
+# run the changed lines.
+
+#: What every process of a run does first in which lines are noted.
+REACH_LINES = """
+import atexit, os, sys
+monitoring, reached = sys.monitoring, set()
+
+def at_line(code, line):
+    if os.path.basename(code.co_filename) == "aiwebengine.py":
+        reached.add(line)
+    return monitoring.DISABLE
+monitoring.use_tool_id(4, "reach")
+monitoring.register_callback(4, monitoring.events.LINE, at_line)
+monitoring.set_events(4, monitoring.events.LINE)
+
+@atexit.register
+def note():
+    if reached:
+        with open(os.path.join(os.environ["AIWEBENGINE_REACH"], f"{os.getpid()}.lines"), "w") as file:
+            print(*reached, file=file)
+"""
+
+
+def reached_by_processes():
+    """The lines that processes which have ended by now ran."""
+    lines = set()
+    for file in Path(os.environ[REACH]).glob("*.lines"):
+        lines.update(map(int, file.read_text().split()))
+        file.unlink()
+    return lines
+
+
+class Mutations(ast.NodeVisitor):
+    """Finds what can be changed in a source: `found` maps kinds to lists of (node, what takes its place, the lines
+    of which one must run). Texts, apart from those that are compared, and what a `raise` says are left alone."""
+
+    OTHER = {ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt,
+             ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And,
+             ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Add, ast.FloorDiv: ast.Mult, ast.Div: ast.Mult,
+             ast.Mod: ast.Mult, ast.LShift: ast.RShift, ast.RShift: ast.LShift, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd}
+
+    def __init__(self, tree):
+        self.found = {}
+        self.lines = range(0)
+        self.visit(tree)
+
+    def add(self, kind, node, **changed):
+        """Notes a change of these fields of a node."""
+        self.replace(kind, node, type(node)(**{**{name: getattr(node, name) for name in node._fields}, **changed}))
+
+    def replace(self, kind, node, other):
+        self.found.setdefault(kind, []).append((node, other, self.lines))
+
+    def visit(self, node):
+        before = self.lines
+        if isinstance(node, ast.stmt):
+            inner = getattr(node, "body", None) or getattr(node, "cases", None)
+            end = getattr(inner[0], "lineno", node.lineno + 1) - 1 if inner else node.end_lineno
+            self.lines = range(node.lineno, max(end, node.lineno) + 1)
+        elif isinstance(node, ast.Lambda):
+            self.lines = range(node.body.lineno, node.body.end_lineno + 1)
+        if isinstance(node, (ast.If, ast.While, ast.IfExp)):
+            self.replace("condition", node.test, ast.UnaryOp(ast.Not(), node.test))
+        super().visit(node)
+        self.lines = before
+
+    def visit_Compare(self, node):
+        for at, operator in enumerate(node.ops):
+            self.add("comparison", node, ops=[*node.ops[:at], self.OTHER[type(operator)](), *node.ops[at + 1:]])
+        for part in (node.left, *node.comparators):
+            for text in (part, *getattr(part, "elts", ())):
+                if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                    self.add("constant", text, value=text.value + "_")
+        self.generic_visit(node)
+
+    def visit_BoolOp(self, node):
+        self.add("and, or", node, op=self.OTHER[type(node.op)]())
+        for at in range(len(node.values)):
+            left = node.values[:at] + node.values[at + 1:]
+            self.replace("operand", node, left[0] if len(left) == 1 else ast.BoolOp(node.op, left))
+        self.generic_visit(node)
+
+    def visit_UnaryOp(self, node):
+        if isinstance(node.op, (ast.Not, ast.USub)):
+            self.replace("not, minus", node, node.operand)
+        self.generic_visit(node)
+
+    def visit_BinOp(self, node):
+        if type(node.op) in self.OTHER and not isinstance(getattr(node.left, "value", None), str):
+            self.add("arithmetic", node, op=self.OTHER[type(node.op)]())
+        self.generic_visit(node)
+
+    def visit_Constant(self, node):
+        if isinstance(node.value, bool):
+            self.add("constant", node, value=not node.value)
+        elif isinstance(node.value, (int, float)):
+            self.add("constant", node, value=node.value + 1)
+
+    def visit_Return(self, node):
+        if node.value and not (isinstance(node.value, ast.Constant) and node.value.value is None):
+            self.add("result", node, value=ast.Constant(None))
+        self.generic_visit(node)
+
+    def visit_Raise(self, node):
+        self.replace("statement", node, ast.Pass())
+
+    def visit_Expr(self, node):
+        if isinstance(node.value, ast.Call):
+            self.replace("statement", node, ast.Pass())
+        self.generic_visit(node)
+
+    def visit_Assign(self, node):
+        if all(isinstance(target, (ast.Attribute, ast.Subscript)) for target in node.targets):
+            self.replace("statement", node, ast.Pass())
+        self.generic_visit(node)
+
+    visit_Continue = visit_Break = visit_Raise
+
+    def visit_AugAssign(self, node):
+        self.replace("statement", node, ast.Pass())
+        self.generic_visit(node)
+
+    def visit_JoinedStr(self, node):
+        pass                            # mostly messages
+
+    def visit_AnnAssign(self, node):
+        pass
+
+
+def changed_source(lines, node, other):
+    """The lines of a source, which are bytes, with another node in the place of one; line numbers stay."""
+    text = ast.unparse(other)
+    room = "\n" * (node.end_lineno - node.lineno)
+    text = text + room if isinstance(node, ast.stmt) else f"({text}{room})"
+    return [*lines[:node.lineno - 1], lines[node.lineno - 1][:node.col_offset] + text.encode()
+            + lines[node.end_lineno - 1][node.end_col_offset:], *lines[node.end_lineno:]]
+
+
+class MutationRun:
+    """Tries mutations; `outcomes` counts how they ended."""
+
+    #: Seconds without news after which a mutation counts as noticed, because the program hangs.
+    PATIENCE = "90"
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.source = MODULE.read_bytes()
+        self.lines = self.source.splitlines(keepends=True)
+        self.outcomes = {}
+        self.tests = {}                     # {test: (lines that it runs, seconds)}
+        self.printing = threading.Lock()
+
+    def measure(self, jobs):
+        """Runs all tests once to learn which lines each of them runs; those that fail are left out."""
+        orders = [(name, unittest.defaultTestLoader.getTestCaseNames(kind)) for name, kind in globals().items()
+                  if isinstance(kind, type) and issubclass(kind, unittest.TestCase)
+                  and kind is not StructureTest and not getattr(kind, "alone", False)]
+        orders = [(name, tests) for name, tests in orders if tests]
+        orders.sort(key=lambda entry: -seconds_of(globals()[entry[0]], entry[1]))
+        place = self.folder / "reach"
+        place.mkdir()
+        (place / "sitecustomize.py").write_text(REACH_LINES, "utf-8")
+        reached, broken = {}, set()
+        for kind, what, test, text in self.events(
+                place, orders, jobs, **{REACH: str(place), "PYTHONPATH": f"{place}{os.pathsep}{os.environ['PYTHONPATH']}"}):
+            if what == "reached":
+                reached[test] = set(text)
+            elif what == "stop":
+                self.tests[test] = reached.get(test, set()), text[0]
+            elif what == "failed":
+                broken.add(test)
+                print("left out, for it fails as it is:", test, flush=True)
+        for test in broken:
+            self.tests.pop(test, None)
+
+    @staticmethod
+    def events(folder, orders, jobs=1, **options):
+        """Runs tests in children and yields what happens; ends them when the caller has heard enough."""
+        told, orders = queue.SimpleQueue(), list(orders)
+        children = [Child(folder, number, orders, told, **options) for number in range(jobs)]
+        try:
+            for child in children:
+                child.start()
+            while children:
+                child, kind, what, test, text = told.get()
+                if what == "end":
+                    children.remove(child)
+                else:
+                    yield kind, what, test, text
+        finally:
+            for child in children:
+                with child.starting:
+                    child.ended = True
+                child.end()
+
+    def tests_for(self, lines):
+        """[class, tests] of those that run one of these lines, the quickest classes first."""
+        chosen = {}
+        for test, (reached, seconds) in self.tests.items():
+            if not reached.isdisjoint(lines):
+                _, kind, name = test.rsplit(".", 2)
+                chosen.setdefault(kind, []).append((seconds, name))
+        costs = sorted((sum(seconds for seconds, _ in tests), kind) for kind, tests in chosen.items())
+        return [(kind, [name for _, name in sorted(chosen[kind])]) for _, kind in costs]
+
+    @staticmethod
+    def lines_of(tree, lines):
+        """The lines of which a test must run one to notice a mutation of these. What runs at the import alone shows
+        where its name is used."""
+        functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.Lambda))]
+        for node in functions:
+            header = isinstance(node, ast.FunctionDef) and node.lineno < node.end_lineno
+            if node.lineno + header <= lines[0] and lines[-1] <= node.end_lineno:
+                return set(lines)
+        holders = [node for node in ast.walk(tree) if isinstance(node, (ast.Assign, ast.ClassDef, ast.FunctionDef))
+                   and node.lineno <= lines[0] <= node.end_lineno]
+        if not holders:
+            return set()
+        holder = holders[-1]            # the innermost
+        names = {holder.name} if hasattr(holder, "name") else {getattr(each, "id", "") for each in ast.walk(holder)}
+        users = [node for node in functions if node is holder or any(
+            getattr(each, "id", None) in names or getattr(each, "attr", None) in names for each in ast.walk(node))]
+        return {line for node in users for line in range(
+            node.body[0].lineno if isinstance(node.body, list) else node.lineno, node.end_lineno + 1)}
+
+    def failing_test(self, place, orders):
+        """The first test that fails, twice, in a folder with a changed program; None if all pass."""
+        options = {"script": str(place / "test_aiwebengine.py"), "AIWEBENGINE_NO_NEWS": self.PATIENCE, "PYTHONPATH": str(place)}
+        while orders:
+            done, failed = set(), None
+            for kind, what, test, _ in self.events(place, orders, **options):
+                if what == "failed":
+                    failed = kind, test.rpartition(".")[2].partition(" ")[0]
+                    break
+                done.add(tuple(test.split(".")[-2:]))
+            if not failed:
+                return None
+            kind, name = failed
+            names = dict(orders)[kind]
+            again = [name] if name in names else names              # all, if setUpClass failed
+            if any(what == "failed" for _, what, _, _ in self.events(place, [(kind, again)], **options)):
+                return ".".join(failed)
+            done.update((kind, each) for each in again)
+            orders = [(kind, [name for name in names if (kind, name) not in done]) for kind, names in orders]
+            orders = [(kind, names) for kind, names in orders if names]
+        return None
+
+    def try_one(self, number, tree, kind, node, other, lines):
+        """Tries one mutation and prints what became of it."""
+        changed = changed_source(self.lines, node, other)
+        source = b"".join(changed)
+        try:
+            same = compile(source, "a", "exec") == compile(self.source, "a", "exec")
+        except SyntaxError as error:
+            return self.say(number, "not Python", kind, node, str(error))
+        if same:
+            return self.say(number, "same", kind, node, "")
+        orders = self.tests_for(self.lines_of(tree, lines))
+        if not orders:
+            return self.say(number, "NOT REACHED", kind, node, self.difference(changed))
+        place = self.folder / f"mutation{number}"
+        shutil.copytree(HERE, place, ignore=shutil.ignore_patterns(".git", "__pycache__"))
+        (place / "aiwebengine.py").write_bytes(source)
+        start = time.monotonic()
+        failed = self.failing_test(place, orders)
+        shutil.rmtree(place, ignore_errors=True)
+        took = f"{time.monotonic() - start:.0f} s, {sum(len(tests) for _, tests in orders)} tests"
+        if failed:
+            return self.say(number, "noticed", kind, node, f"by {failed} ({took})")
+        self.say(number, "UNNOTICED", kind, node, f"({took})\n" + self.difference(changed))
+
+    def say(self, number, outcome, kind, node, text):
+        with self.printing:
+            self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
+            print(f"{number:4} {outcome}: line {node.lineno}, {kind}: {text}", flush=True)
+
+    def difference(self, changed):
+        before, after = ([line.decode() for line in lines] for lines in (self.lines, b"".join(changed).splitlines(True)))
+        return "".join(difflib.unified_diff(before, after, "aiwebengine.py", "changed", n=4))
+
+
+def run_mutations(count, seed, jobs):
+    """--mutate N --seed S: tries N mutations and prints which of them the tests did not notice, for a person to decide
+    whether they count. Returns 1 if there are such."""
+    if sys.version_info < (3, 12):
+        sys.exit("--mutate needs Python 3.12 or newer")
+    tree = ast.parse(MODULE.read_bytes())
+    found = Mutations(tree).found
+    chance = random.Random(seed)
+    picked = queue.SimpleQueue()
+    for number in range(count):
+        kind = chance.choice(sorted(found))
+        picked.put((number, tree, kind, *chance.choice(found[kind])))
+    with tempfile.TemporaryDirectory(prefix="aiw", ignore_cleanup_errors=True) as folder:
+        run = MutationRun(folder)
+        run.measure(jobs)
+
+        def work():
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    run.try_one(*picked.get_nowait())
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(jobs)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.5)
+    print(f"{count} mutations from seed {seed}: " + ", ".join(f"{n} {outcome}" for outcome, n in sorted(run.outcomes.items())))
+    return 1 if {"UNNOTICED", "NOT REACHED"} & set(run.outcomes) else 0
+
+
 def main(argv):
     """Runs the tests or the benchmarks; returns the exit code."""
     if "--contents" in argv:
         return write_contents()
+    if "--record" in argv:
+        return write_records()
     for selector in ("poll", "select"):
         if f"--{selector}" in argv:
             return run_with_less(selector, [word for word in argv if word != f"--{selector}"])
@@ -23738,7 +24759,11 @@ def main(argv):
         return run_fuzzer(int(argv[argv.index("--fuzz") + 1]), seed)
     if argv == ["--child"]:
         return run_as_child()
+    mutations, seed = take_number(argv, "--mutate"), take_number(argv, "--seed", 0)
+    if mutations:
+        return run_mutations(mutations, random.randrange(10 ** 9) if seed is None else seed, number_of_jobs(argv))
     Runner.jobs = number_of_jobs(argv)
+    durations = take_number(argv, "--durations")
     for name in ("SIGTERM", "SIGHUP"):          # the children are ended then
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, frame: sys.exit(128 + number))
@@ -23748,6 +24773,8 @@ def main(argv):
     except KeyboardInterrupt:
         print("\ninterrupted")
         return 130
+    if durations:
+        print_durations(result.took, durations)
     for test, reason in result.skipped:
         print(f"skipped: {test}: {reason}")
     print(f"{result.passed} passed, {len(result.broken)} failed, {len(result.skipped)} skipped", flush=True)
