@@ -173,7 +173,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,220
+    15  Realm, jobs and timers                                                         4,221
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           267
           Helpers of generated code: shortcuts                                           651
@@ -181,7 +181,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The global object                                                              120
           Modules                                                                        414
           Freeing in slices                                                              156
-          Deadlines                                                                      426
+          Deadlines                                                                      427
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            153
@@ -31586,7 +31586,8 @@ class CollectorPauses:
     LONG, NOTICED = 0.1, 0.02
 
     #: `finds_from` is where ours begins in gc.garbage, while garbage is only found; otherwise None.
-    __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False finds_from=None")
+    __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
+                           "finds_from=None")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:

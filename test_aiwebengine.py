@@ -23850,7 +23850,8 @@ class ProgramMaker:
         strict = '"use strict";\n' if self.chance(.5) else ""
 
         def body():
-            names = self.random.sample(self.NAMES, self.pick(7, 8, 8, 8))
+            # (Strict code in a context of node's vm may assign to a name that nobody declared.)
+            names = self.random.sample(self.NAMES, 8 if strict else self.pick(7, 8, 8, 8))
             lines = []
             for name in names:
                 word = self.pick("let", "let", "var", "var", "const" if self.chance(.2) else "let")
