@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            412
+     1  This page: contents, imports, version                                            417
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         475
           Attributes of classes                                                           26
@@ -28,49 +28,54 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,272
-          Parser: names and scopes                                                       257
-          Parser: statements                                                             497
-          Parser: functions                                                              154
-          Parser: classes                                                                188
-          Parser: expressions                                                            443
+     6  Parser                                                                         4,042
+          Parser: names and scopes                                                       272
+          Parser: statements                                                             504
+          Parser: functions                                                              160
+          Parser: classes                                                                194
+          Parser: expressions                                                            453
           Parser: literals                                                               192
-          Parser: patterns                                                               167
-          Parser: modules                                                                200
-          Parsing a source text                                                          112
-     7  Scope analysis                                                                 1,346
+          Parser: patterns                                                               169
+          Parser: modules                                                                210
+          Parsing a source text                                                          115
+          Parser: types of TypeScript                                                    641
+          Parser: declarations of TypeScript                                             464
+          Parser: enums and namespaces                                                   208
+          Parser: elements of JSX                                                        306
+          From TypeScript and JSX to JavaScript                                           90
+     7  Scope analysis                                                                 1,381
           Variables and scopes                                                           173
-          Resolving names                                                                831
-          Types of variables                                                             331
+          Resolving names                                                                833
+          Types of variables                                                             364
      8  Values and objects                                                             1,240
           Property descriptors                                                           201
           Ordinary objects                                                               422
           Functions                                                                      136
           Arrays                                                                         314
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,053
+     9  Conversions and operators                                                      1,051
           Numbers and text                                                               124
           Type conversion                                                                252
-          Objects                                                                        156
+          Objects                                                                        154
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      158
-    10  Code generator                                                                 4,172
+    10  Code generator                                                                 4,184
           Nodes of Python                                                                199
           Functions and their variables                                                  479
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  176
-          Expressions                                                                    247
+          Expressions                                                                    249
           Classes                                                                        182
-          Operators                                                                      432
+          Operators                                                                      436
           Assignments                                                                    339
-          Members and calls                                                              482
+          Members and calls                                                              486
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        465
+          Compiling a source text                                                        467
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,219
+    11  Built-ins of the language                                                      9,223
           Helpers shared by the built-ins                                                 94
           Object                                                                         343
           Function                                                                       152
@@ -101,7 +106,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array                                                                          144
           Array: callbacks                                                               111
           Array: order                                                                   124
-          Array: prototype methods                                                       552
+          Array: prototype methods                                                       555
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 37
@@ -116,7 +121,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
           Promise                                                                        428
-          Generators and async functions                                                 196
+          Generators and async functions                                                 197
           Iterator helpers                                                               467
           Async functions                                                                 32
           Async generators                                                               112
@@ -146,20 +151,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the constructor                                                         58
           RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,911
+    13  Intl                                                                           3,036
           Intl: the table of locales                                                     819
           Intl: names of languages and regions                                           158
           Intl: language tags                                                            137
-          Intl (ECMA-402): locales                                                       275
+          Intl (ECMA-402): locales                                                       318
           Intl.Locale                                                                    202
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              424
-          Intl.DateTimeFormat                                                            437
+          Intl.NumberFormat                                                              471
+          Intl.DateTimeFormat                                                            445
           Intl.Collator                                                                  106
-          Intl.PluralRules                                                                31
+          Intl.PluralRules                                                                57
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
-          Intl.RelativeTimeFormat                                                         72
+          Intl.RelativeTimeFormat                                                         73
     14  Functions of the web                                                           2,194
           Inspection                                                                     599
           console: formatting                                                             84
@@ -173,13 +178,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,221
+    15  Realm, jobs and timers                                                         4,227
           Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           267
-          Helpers of generated code: shortcuts                                           651
+          Helpers of generated code: one realm                                           268
+          Helpers of generated code: shortcuts                                           653
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        414
+          Modules                                                                        417
           Freeing in slices                                                              156
           Deadlines                                                                      427
           Values for a reader that chooses                                               102
@@ -236,15 +241,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          789
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,168
+    20  Scripts: loading and hot reload                                                2,201
           Log                                                                            194
           Causes of errors                                                               249
           Errors of scripts                                                               79
           Calls                                                                          214
           Routes                                                                         165
-          Imported files                                                                  61
+          Imported files                                                                  85
           One script                                                                     379
-          All scripts                                                                    616
+          All scripts                                                                    624
           Live pages                                                                     143
     21  HTTP server                                                                    3,551
           Request heads                                                                  200
@@ -282,7 +287,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,941
+    23  Command line                                                                   3,940
           Starters: what they share                                                      119
           Starters: their files                                                          803
           Options                                                                        234
@@ -293,7 +298,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Script tests                                                                   412
           Script tests: requests and streams                                             181
           Script tests: one file                                                         422
-          Reports of tests                                                               247
+          Reports of tests                                                               246
           Several processes                                                              275
           A starter                                                                       42
           JavaScript without a server                                                    121
@@ -1741,7 +1746,7 @@ REGEXP_VALIDATOR = []
 _PRECEDENCE = {
     "??": 1, "||": 1, "&&": 2, "|": 3, "^": 4, "&": 5,
     "==": 6, "!=": 6, "===": 6, "!==": 6,
-    "<": 7, ">": 7, "<=": 7, ">=": 7, "in": 7, "instanceof": 7,
+    "<": 7, ">": 7, "<=": 7, ">=": 7, "in": 7, "instanceof": 7, "as": 7,
     "<<": 8, ">>": 8, ">>>": 8, "+": 9, "-": 9, "*": 10, "/": 10, "%": 10, "**": 11}
 _RELATIONAL = _PRECEDENCE["in"]
 _EXPONENT = _PRECEDENCE["**"]
@@ -1752,6 +1757,8 @@ _UNARY_OPERATORS = frozenset("typeof void delete ! ~ + - ++ --".split())
 #: Tokens after which an operand is surely complete: they spare the checks for operators.
 _EXPRESSION_ENDS = frozenset(") ] } , ; : end name".split())
 _SUBSCRIPTS = frozenset(". ( [ ?. template".split())
+#: What may stand behind an operand where there are types: `x!`, `f<T>(x)`.
+_TYPE_MARKS = frozenset("! < <<".split())
 _LOOPS = frozenset(("for", "while", "do"))
 #: How a declaration with `using` begins, and the first name in it.
 _USING = re.compile(r"(await[ \t]+)?using[ \t]+(?!(?:in|instanceof)\b)([\w$\\]+)[ \t]*(=(?!=))?")
@@ -1803,11 +1810,18 @@ def _declared_identifiers(target):
 _WHOLE_ASSIGNMENTS = (ArrowFunctionExpression, YieldExpression, AssignmentExpression)
 
 
+#: Where the parser is in the text.
+_CURSOR = operator.attrgetter(
+    "pos", "type", "value", "start", "line", "line_start", "newline", "last_end", "last_line",
+    "last_line_start", "line_after", "escaped_at", "octal_at", "octal_message")
+
+
 class _FunctionContext:
     """What is allowed inside the function, script, module, field initializer or static block being parsed."""
 
     __slots__ = ("is_async", "is_generator", "returns", "super_property", "super_call", "new_target",
-                 "forbids_arguments", "static_block", "in_parameters", "labels", "loops", "breakable")
+                 "forbids_arguments", "static_block", "in_parameters", "labels", "loops", "breakable",
+                 "in_namespace")
 
     def __init__(self, is_async=False, is_generator=False, returns=True, super_property=False,
                  super_call=False, new_target=True, forbids_arguments=False, static_block=False):
@@ -1819,7 +1833,7 @@ class _FunctionContext:
         self.new_target = new_target
         self.forbids_arguments = forbids_arguments
         self.static_block = static_block
-        self.in_parameters = False
+        self.in_parameters = self.in_namespace = False
         self.labels = {}  # name -> True when it labels a loop
         self.loops = self.breakable = 0  # how many loops, and loops and switches, are open
 
@@ -1836,9 +1850,10 @@ class _Declarations:
 
 
 class _PrivateNames:
-    """Private names of one class body: declared maps a name to its kind, used lists (name, offset)."""
+    """Private names of one class body, which begins at the offset start: declared maps a name to its kind,
+    used lists (name, offset)."""
 
-    __slots__, __init__ = attributes("outer; declared={} used=[]")
+    __slots__, __init__ = attributes("outer start=0; declared={} used=[]")
 
 
 class NameParser(JSLexer):
@@ -1846,7 +1861,7 @@ class NameParser(JSLexer):
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
-                 "exported", "local_exports", "saw_module_syntax")
+                 "exported", "local_exports", "saw_module_syntax", "consequent_at")
 
     def __init__(self, source, is_module=False, strict=False, first_line=1):
         self.strict = strict or is_module
@@ -1859,6 +1874,7 @@ class NameParser(JSLexer):
         self.arrow_at = -1  # offset where an arrow function may begin: the start of an AssignmentExpression
         self.no_in = False  # whether `in` is an operator in the expression that begins there
         self.await_at = self.yield_at = self.await_name_at = self.await_name_end = -1
+        self.consequent_at = -1  # offset of the middle part of the latest conditional
         self.rest_commas = set()  # offsets of the spread elements that a comma follows
         self.exported, self.local_exports = set(), []
         self.saw_module_syntax = False
@@ -1909,6 +1925,10 @@ class NameParser(JSLexer):
         """True when the current token is this contextual keyword, written without escapes."""
         return self.type == "name" and self.value == word and self.escaped_at != self.start
 
+    def parse_annotation(self):
+        """Read the type of a declared name, where there are types."""
+        self.unexpected()
+
     def consume_semicolon(self):
         """Read the end of a statement: a semicolon, or where one is inserted (12.10)."""
         type = self.type
@@ -1919,15 +1939,17 @@ class NameParser(JSLexer):
 
     def peek(self):
         """Return (type, value, newline before) of the token after the current one."""
-        saved = (self.pos, self.type, self.value, self.start, self.line, self.line_start, self.newline,
-                 self.last_end, self.last_line, self.last_line_start, self.line_after, self.escaped_at,
-                 self.octal_at, self.octal_message)
+        cursor = _CURSOR(self)
         self.advance()
         found = self.type, self.value, self.newline
+        self.reset(cursor)
+        return found
+
+    def reset(self, cursor):
+        """Go back to the token where the cursor was taken."""
         (self.pos, self.type, self.value, self.start, self.line, self.line_start, self.newline,
          self.last_end, self.last_line, self.last_line_start, self.line_after, self.escaped_at,
-         self.octal_at, self.octal_message) = saved
-        return found
+         self.octal_at, self.octal_message) = cursor
 
     def deeper(self):
         self.depth += 1
@@ -2049,12 +2071,15 @@ class StatementParser(NameParser):
         body = []
         self.parse_directives(body)
         self.parse_statement_list("end", body)
-        for identifier in self.local_exports:
-            if identifier.name not in self.declarations.names:
-                raise self.error(f"Export '{identifier.name}' is not defined in module", identifier.start)
+        self.check_local_exports()
         node = Program(body, "module" if self.is_module else "script", self.strict)
         self.advance()
         return self.finish(node, 0, 1, 0)
+
+    def check_local_exports(self):
+        for identifier in self.local_exports:
+            if identifier.name not in self.declarations.names:
+                raise self.error(f"Export '{identifier.name}' is not defined in module", identifier.start)
 
     def parse_directives(self, body):
         """Read the directive prologue into body. Return the "use strict" directive, if one is there."""
@@ -2086,7 +2111,7 @@ class StatementParser(NameParser):
 
     def parse_statement(self):
         """Read a StatementListItem: a statement or a declaration."""
-        handler = _STATEMENTS.get(self.type)
+        handler = self.statements.get(self.type)
         if handler is None:
             return self.parse_expression_statement()
         self.depth = depth = self.depth + 1
@@ -2274,6 +2299,8 @@ class StatementParser(NameParser):
                 for identifier in names:
                     self.declare(kind, identifier)
             init = None
+            if self.type == ":" or self.type == "!":
+                self.parse_annotation()
             if self.accept("="):
                 init = self.parse_assignment(in_for)
             elif not (in_for and (self.type == "in" or self.is_name("of"))):
@@ -2529,6 +2556,8 @@ class StatementParser(NameParser):
                 if identifier.name in known:
                     raise self.already_declared(identifier)
                 known[identifier.name] = _CATCH if param is identifier else _LEXICAL
+            if self.type == ":":
+                self.parse_annotation()
             self.expect(")")
         body = self.parse_bare_block()
         self.declarations = self.declarations.outer
@@ -2614,9 +2643,15 @@ class FunctionParser(StatementParser):
 
     def parse_parameters(self, names):
         """Read `(a, b = 1, ...c)`. Appends the declared identifiers to names; return (params, simple)."""
-        self.expect("(")
-        params = self.parse_list(")", lambda: self.parse_binding_element(names, ")"))
+        self.open_parameters()
+        params = self.parse_list(")", lambda: self.parse_parameter(names))
         return params, all([param.__class__ is Identifier for param in params])
+
+    def open_parameters(self):
+        self.expect("(")
+
+    def parse_parameter(self, names):
+        return self.parse_binding_element(names, ")")
 
     def parse_function_body(self, name, names, simple, unique):
         """Read `{ … }`; check the function's name and parameters by the mode its directives set."""
@@ -2707,21 +2742,23 @@ class ClassParser(FunctionParser):
         outer_strict, self.strict = self.strict, True  # all parts of a class are strict (15.7)
         self.advance()
         name = superclass = None
-        if self.type == "name":
+        if self.type == "name" and self.value != "implements":
             name = self.parse_binding_name()
             if node_class is ClassDeclaration:
                 self.declare("class", name)
         elif not may_be_nameless:
             self.unexpected()
-        if self.accept("extends"):
-            superclass = self.parse_left_hand_side()
+        if self.type != "{":
+            superclass = self.parse_heritage()
         self.expect("{")
-        private_names = self.private_names = _PrivateNames(self.private_names)
+        private_names = self.private_names = _PrivateNames(self.private_names, self.last_end)
         body, has_constructor = [], False
         while self.type != "}":
             if self.accept(";"):
                 continue
             member = self.parse_class_member(superclass is not None)
+            if member is None:
+                continue
             if member.__class__ is MethodDefinition and member.kind == "constructor":
                 if has_constructor:
                     raise self.error("A class may only have one constructor", member.start)
@@ -2731,6 +2768,10 @@ class ClassParser(FunctionParser):
         self.strict = outer_strict
         self.advance()
         return self.finish(node_class(name, superclass, body), start, line, column)
+
+    def parse_heritage(self):
+        """Read what stands between the name of a class and its body; return the superclass or None."""
+        return self.parse_left_hand_side() if self.accept("extends") else None
 
     def resolve_private_names(self, private_names):
         """At the end of a class: every private name used must be declared here or further out."""
@@ -2929,6 +2970,9 @@ class ExpressionParser(ClassParser):
             precedence = precedences.get(operator, 0)
             if precedence <= minimum or no_in and operator == "in":
                 return left
+            if operator == "as":
+                left = self.parse_as(left)
+                continue
             self.advance()
             if self.type == "private" and precedence < _RELATIONAL:
                 right = self.parse_private_in(no_in)
@@ -2961,6 +3005,7 @@ class ExpressionParser(ClassParser):
         branches = []
         while True:
             self.expect("?")
+            self.consequent_at = self.start
             consequent = self.parse_assignment()
             self.expect(":")
             branches.append((test, consequent))
@@ -3005,7 +3050,7 @@ class ExpressionParser(ClassParser):
                     return self.parse_arrow([expression], start, expression.line, expression.column, False,
                                             self.no_in)
         else:
-            handler = _OPERANDS.get(type)
+            handler = self.operands.get(type)
             if handler is None:
                 self.unexpected()
             self.depth = depth = self.depth + 1
@@ -3088,7 +3133,7 @@ class ExpressionParser(ClassParser):
             if self.value in _SPECIAL_NAMES:
                 return self.parse_special_name(await_allowed=False)
             return self.take(Identifier(self.value))
-        handler = _OPERANDS.get(self.type)
+        handler = self.operands.get(self.type)
         if handler is None or self.type in _UNARY_OPERATORS:
             self.unexpected()
         self.deeper()
@@ -3133,6 +3178,8 @@ class ExpressionParser(ClassParser):
                 if is_chain:
                     raise self.error("Invalid tagged template on optional chain")
                 node = TaggedTemplateExpression(expression, self.parse_template(True))
+            elif type in _TYPE_MARKS and self.skip_types():
+                continue
             else:
                 break
             expression = self.finish_from(node, expression)
@@ -3140,6 +3187,10 @@ class ExpressionParser(ClassParser):
             expression = self.finish_from(ChainExpression(expression), expression)
         self.depth = depth - 1
         return expression
+
+    def skip_types(self):
+        """Read what types put behind an operand, where there are types; return whether that was there."""
+        return False
 
     def parse_member_name(self, expression):
         """Read the property behind a dot."""
@@ -3488,7 +3539,7 @@ class LiteralParser(ExpressionParser):
             self.advance()
             node = Property(key, self.parse_assignment(), "init", computed, False, False)
             return self.finish(node, start, line, column)
-        if self.type != "(":
+        if self.type != "(" and self.type != "<":
             if self.type in (",", "}") and (first in JS_KEYWORDS or first == "string" or first == "number"):
                 raise self.error(f"Unexpected {first}" if first in ("string", "number") else
                                  f"Unexpected token '{first}'", start)
@@ -3547,6 +3598,8 @@ class DestructuringParser(LiteralParser):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
         node = self.finish(RestElement(self.parse_binding_target(names)), start, line, column)
+        if close == ")" and self.type in (":", "?"):
+            self.parse_annotation()
         if self.type == "=":
             raise self.error("Rest parameter may not have a default initializer" if close == ")"
                              else _BAD_TARGET)
@@ -3693,6 +3746,12 @@ class JSParser(DestructuringParser):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.note_module_syntax("Cannot use import statement outside a module", start)
         self.advance()
+        specifiers = self.parse_import_clause()
+        source, attributes = self.parse_module_source()
+        return self.finish(ImportDeclaration(specifiers, source, attributes), start, line, column)
+
+    def parse_import_clause(self):
+        """Read the names that are imported, and the word `from`."""
         specifiers = []
         if self.type != "string":
             if self.type == "name":
@@ -3709,8 +3768,7 @@ class JSParser(DestructuringParser):
             elif not specifiers:
                 self.unexpected()
             self.expect_word("from")
-        source, attributes = self.parse_module_source()
-        return self.finish(ImportDeclaration(specifiers, source, attributes), start, line, column)
+        return specifiers
 
     def note_module_syntax(self, message, start, anywhere=False):
         """Raise the error for what only modules have, and only at their top level unless `anywhere`."""
@@ -3863,13 +3921,11 @@ class JSParser(DestructuringParser):
         return self.finish_from(ExportSpecifier(local, exported), local)
 
     def parse_export_declaration(self):
-        type = self.type
-        following, _, newline = self.peek() if type == "name" else (None, None, None)
-        if not (type in ("var", "const", "function", "class")
-                or self.is_name("let")
-                or self.is_name("async") and following == "function" and not newline):
+        if not self.begins_declaration():
             self.unexpected()
         declaration = self.parse_statement()
+        if declaration.__class__ is EmptyStatement:     # only types
+            return declaration
         if declaration.__class__ is VariableDeclaration:
             for declarator in declaration.declarations:
                 for identifier in _declared_identifiers(declarator.id):
@@ -3877,6 +3933,13 @@ class JSParser(DestructuringParser):
         else:
             self.export_name(declaration.id)
         return ExportNamedDeclaration(declaration, [], None, [])
+
+    def begins_declaration(self):
+        """Whether what may be exported begins here."""
+        type = self.type
+        following, _, newline = self.peek() if type == "name" else (None, None, None)
+        return type in ("var", "const", "function", "class") or self.is_name("let") \
+            or self.is_name("async") and following == "function" and not newline
 
 
 # -- Parsing a source text ---------------------------------------------------------------
@@ -3903,6 +3966,9 @@ _OPERANDS = {
     "class": JSParser.parse_class_expression, "new": JSParser.parse_new, "super": JSParser.parse_super,
     "import": JSParser.parse_import_operand,
     **{operator: JSParser.parse_prefix for operator in _UNARY_OPERATORS}}
+
+
+JSParser.statements, JSParser.operands = _STATEMENTS, _OPERANDS
 
 
 def _guarded(parser, parse):
@@ -3989,6 +4055,1715 @@ def parse_function(params_source, body_source, is_async=False, is_generator=Fals
         parser.unexpected()
     node.id = None
     return node, text
+
+
+# -- Parser: types of TypeScript ---------------------------------------------------------
+#
+# Types are read and forgotten: what must go from the text is noted as an Edit, so that the same parser makes
+# the tree and the JavaScript. What needs code (enum, namespace, JSX …) is an Edit too; then the text that
+# the edits make is parsed, and its positions are those of the source.
+
+_NO_TYPES = "Types are read in .ts and .tsx files only: rename the file to .tsx"
+
+#: One change: the part of the source from start to end becomes text; blanks where that is None.
+Edit = collections.namedtuple("Edit", "start end text", defaults=(None,))
+
+_ACCESSIBILITY = frozenset("public private protected readonly override".split())
+_MEMBER_MODIFIERS = _ACCESSIBILITY | {"static", "abstract", "declare", "accessor"}
+_TYPE_OPERATORS = frozenset("keyof unique readonly infer".split())
+#: What may follow a name with type arguments where an operand could begin: it is an operator, too.
+_NO_TYPE_ARGUMENTS_BEFORE = frozenset("< > + - <<".split())
+#: How a generic arrow function begins in a file with elements.
+_GENERIC_ARROW = re.compile(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))").match
+_LINE_BREAKS = re.compile("[\n\r\u2028\u2029]")
+_NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]")
+
+
+_PARSE_UNARY = JSParser.parse_unary
+_PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
+                       "no_in", "await_at", "yield_at", "await_name_at", "await_name_end", "consequent_at",
+                       "ambient", "no_conditional", "in_constructor", "returns_type", "exporting")
+_PARSER_STATE = operator.attrgetter(*_PARSER_STATE_NAMES)
+
+
+class TypeParser(JSParser):
+    """Reads the types of TypeScript.
+
+    edits          the Edits that make JavaScript of the source, in no order
+    makes_code     whether some of them put code in place of something
+    has_types      whether the text may contain types
+    has_jsx        whether the text may contain JSX; then `<T>x` is none of TypeScript's assertions
+    not_arrows     offsets of parentheses that were tried and begin no arrow function
+    trying         how many attempts are under way; their errors are seen by nobody
+    ambient        whether what is read has no code: `declare …`
+    no_conditional whether `extends` ends a type
+    returns_type   whether the parameter list that was read last had a type behind it
+    namespaces     names of the namespaces around, innermost last
+    enums          {name: {member: constant or None}} of those declared so far
+    type_names     names that were declared as types only
+    """
+
+    __slots__ = ("edits", "makes_code", "has_jsx", "not_arrows", "trying", "ambient",
+                 "no_conditional", "returns_type", "parameter_properties", "in_constructor", "type_names",
+                 "namespaces", "enums", "exporting", "has_types", "factory", "fragment", "import_source")
+
+    def __init__(self, source, is_module=False, has_types=True, has_jsx=False):
+        self.edits, self.makes_code, self.has_types, self.has_jsx = [], False, has_types, has_jsx
+        self.exporting = False
+        self.not_arrows, self.trying = set(), 0
+        self.ambient = self.no_conditional = self.returns_type = self.in_constructor = False
+        self.parameter_properties, self.type_names, self.namespaces, self.enums = [], set(), [], {}
+        self.read_pragmas(source)
+        super().__init__(source, is_module)
+
+    # -- edits and attempts ----
+
+    def erase(self, start, text=None):
+        """Note that what was read since `start` is no JavaScript; edits inside are forgotten."""
+        if not self.has_types:
+            raise self.error(_NO_TYPES, start)
+        while self.edits and self.edits[-1].start >= start:
+            self.edits.pop()
+        self.edits.append(Edit(start, self.last_end, text))
+
+    def put(self, start, end, text):
+        """Note code that stands in place of a part of the source."""
+        self.makes_code = True
+        self.edits.append(Edit(start, end, text))
+
+    def erase_token(self):
+        start = self.start
+        self.advance()
+        self.erase(start)
+
+    def error(self, message, offset=None):
+        if self.trying:
+            return JSSyntaxError(message, 1, 1)     # finding the line would cost more than the attempt
+        return super().error(message, offset)
+
+    def attempt(self, parse, *arguments):
+        """What parse(*arguments) returns; None, with everything as before, where it finds an error."""
+        cursor, edits, makes_code = _CURSOR(self), len(self.edits), self.makes_code
+        state = _PARSER_STATE(self)
+        used = len(self.private_names.used) if self.private_names is not None else 0
+        self.covers = {}
+        self.trying += 1
+        try:
+            found = parse(*arguments)
+            self.check_covers()
+        except JSSyntaxError:
+            found = None
+        self.trying -= 1
+        if found is None:
+            self.reset(cursor)
+            del self.edits[edits:]
+            self.makes_code = makes_code
+            for name, value in zip(_PARSER_STATE_NAMES, state):
+                setattr(self, name, value)
+            if self.private_names is not None:
+                del self.private_names.used[used:]
+        else:
+            self.covers = state[_PARSER_STATE_NAMES.index("covers")]
+        return found
+
+    def consume_semicolon(self):
+        end = self.last_end
+        by_line = self.type != ";"
+        super().consume_semicolon()
+        if by_line and self.edits and self.edits[-1].end == end and self.edits[-1].text is None:
+            self.edits[-1] = self.edits[-1]._replace(text=";")  # without the type, the next line could go on
+
+    # -- tokens in types ----
+
+    def _read_odd(self, start):
+        if self.source[start] == "@":
+            raise self.error("Decorators are not supported; call a function with the class instead", start)
+        return super()._read_odd(start)
+
+    def split_token(self, first):
+        """Make a token of the first character of one like `>>` or `<<`."""
+        self.type, self.pos = first, self.start + 1
+
+    def close_angle(self):
+        if self.type[:1] == ">":
+            self.split_token(">")
+        self.expect(">")
+
+    def follows_on_line(self, *types):
+        """Whether the next token is of one of the types and on the same line."""
+        type, _, newline = self.peek()
+        return type in types and not newline
+
+    def skip_word(self):
+        """Read any name or keyword."""
+        if self.type not in _IDENTIFIER_NAMES:
+            self.unexpected()
+        self.advance()
+
+    # -- types ----
+
+    def skip_type(self):
+        """Read a Type."""
+        self.deeper()
+        if self.type == "<" or self.type == "new" or self.type == "(" and self.begins_function_type() \
+                or self.is_name("abstract") and self.peek()[0] == "new":
+            self.skip_function_type()
+        else:
+            self.skip_union()
+            if self.type == "extends" and not self.newline and not self.no_conditional:
+                self.advance()
+                self.skip_with(self.skip_type, no_conditional=True)
+                self.expect("?")
+                self.skip_with(self.skip_type)
+                self.expect(":")
+                self.skip_with(self.skip_type)
+        self.depth -= 1
+        return True
+
+    def skip_with(self, skip, no_conditional=False):
+        """Run skip() where conditional types are allowed, or not."""
+        outer, self.no_conditional = self.no_conditional, no_conditional
+        skip()
+        self.no_conditional = outer
+
+    def begins_function_type(self):
+        """Whether the parenthesis here begins the parameters of a function type."""
+        verdict = []
+
+        def look():
+            self.advance()
+            if self.type in (")", "..."):
+                verdict.append(True)
+            elif self.type == "name" or self.type == "this":
+                self.advance()
+            else:
+                self.parse_binding_target([])
+            if self.type == ")":
+                self.advance()
+                verdict.append(self.type == "=>")
+            else:
+                verdict.append(self.type in (":", ",", "?", "="))
+        self.attempt(look)
+        return any(verdict)
+
+    def skip_function_type(self):
+        if self.is_name("abstract"):
+            self.advance()
+        if self.type == "new":
+            self.advance()
+        self.parse_parameters([])
+        self.expect("=>")
+        self.skip_return_type()
+
+    def skip_union(self):
+        """Read a type without `extends … ? …`, from unions on."""
+        while True:
+            if self.type == "|" or self.type == "&":
+                self.advance()
+            self.skip_operators()
+            if self.type != "|" and self.type != "&":
+                return
+
+    def skip_operators(self):
+        while self.type == "name" and self.value in _TYPE_OPERATORS:
+            word = self.value
+            self.advance()
+            if word == "infer":
+                self.skip_word()
+                if self.type == "extends":
+                    self.attempt(self.skip_infer_constraint)
+                return
+        if self.type in ("new", "(", "<"):
+            # a function type may stand here as the last part of a union
+            if self.type != "(" or self.begins_function_type():
+                self.skip_function_type()
+                return
+        self.skip_primary_type()
+        while not self.newline and self.type == "[":
+            self.advance()
+            if self.type != "]":
+                self.skip_with(self.skip_type)
+            self.expect("]")
+
+    def skip_infer_constraint(self):
+        self.advance()
+        self.skip_with(self.skip_type, no_conditional=True)
+        return True if self.no_conditional or self.type != "?" else None
+
+    def skip_primary_type(self):
+        type = self.type
+        if type == "name":
+            self.skip_type_reference()
+        elif type in ("string", "number", "bigint", "null", "true", "false", "void", "this"):
+            self.advance()
+        elif type == "-":
+            self.advance()
+            if self.type not in ("number", "bigint"):
+                self.unexpected()
+            self.advance()
+        elif type == "{":
+            self.skip_object_type()
+        elif type == "[":
+            self.skip_list("[", "]", self.skip_tuple_element)
+        elif type == "(":
+            self.advance()
+            self.skip_with(self.skip_type)
+            self.expect(")")
+        elif type == "template":
+            self.skip_template_type()
+        elif type == "typeof":
+            self.advance()
+            if self.type == "import":
+                self.skip_import_type()
+            else:
+                self.skip_type_reference()
+        elif type == "import":
+            self.skip_import_type()
+        else:
+            self.unexpected()
+
+    def skip_list(self, opening, closing, skip_one):
+        """Read `[a, b]` and the like, with skip_one() for each part."""
+        self.expect(opening)
+        while self.type != closing:
+            self.skip_with(skip_one)
+            if self.type != closing:
+                self.expect(",")
+        self.advance()
+
+    def skip_type_reference(self):
+        """Read `a.b.C<T>`."""
+        self.skip_word()
+        while self.type == ".":
+            self.advance()
+            if self.type == "private":
+                self.advance()
+            else:
+                self.skip_word()
+        if not self.newline and self.type in ("<", "<<"):
+            self.skip_type_arguments()
+
+    def skip_type_arguments(self):
+        self.split_token("<")
+        self.advance()
+        while True:
+            self.skip_with(self.skip_type)
+            if self.type != ",":
+                break
+            self.advance()
+        self.close_angle()
+
+    def skip_import_type(self):
+        self.advance()
+        self.expect("(")
+        self.skip_with(self.skip_type)
+        if self.type == ",":
+            self.advance()
+            self.parse_assignment()
+            if self.type == ",":
+                self.advance()
+        self.expect(")")
+        if self.type == ".":
+            self.advance()
+            self.skip_type_reference()
+        elif self.type in ("<", "<<"):
+            self.skip_type_arguments()
+
+    def skip_template_type(self):
+        while True:
+            is_last = self.read_template_text(self.pos)[3]
+            self.advance()
+            if is_last:
+                return
+            self.skip_with(self.skip_type)
+            if self.type != "}":
+                raise self.error("Missing } in template literal type")
+
+    def skip_tuple_element(self):
+        if self.type == "...":
+            self.advance()
+        if self.type in _IDENTIFIER_NAMES and self.peek()[0] in (":", "?"):
+            self.advance()
+        else:
+            self.skip_type()
+        if self.type == "?":
+            self.advance()
+        if self.type == ":":
+            self.advance()
+            self.skip_type()
+
+    def skip_object_type(self):
+        """Read `{ members }`: an object type, a mapped type or the body of an interface."""
+        self.expect("{")
+        while self.type != "}":
+            self.skip_with(self.skip_type_member)
+            if self.type in (";", ","):
+                self.advance()
+            elif self.type != "}" and not self.newline:
+                self.unexpected()
+        self.advance()
+
+    def skip_type_member(self):
+        if self.type in ("+", "-"):
+            self.advance()
+        while self.type == "name" and self.value in ("readonly", "get", "set") \
+                and self.peek()[0] in _PROPERTY_KEYS:
+            self.advance()
+        if self.type == "new" and self.peek()[0] in ("(", "<"):
+            self.advance()
+        elif self.type not in ("(", "<"):
+            self.skip_type_key()
+        if self.type in ("+", "-"):
+            self.advance()
+        if self.type == "?":
+            self.advance()
+        if self.type in ("(", "<"):
+            self.parse_parameters([])
+        elif self.type == ":":
+            self.advance()
+            self.skip_type()
+
+    def skip_type_key(self):
+        """Read the key of a member: a name, `[expression]`, `[name: type]` or `[name in type as type]`."""
+        if self.type != "[" :
+            self.parse_property_key(True)
+            return
+        self.advance()
+        following = self.peek()[0] if self.type in _IDENTIFIER_NAMES else None
+        if following == ":" or following == "in":
+            self.advance()
+            self.advance()
+            self.skip_type()
+            if self.is_name("as"):
+                self.advance()
+                self.skip_type()
+        else:
+            self.parse_assignment()
+        self.expect("]")
+
+    def skip_type_parameters(self):
+        """Read `<in out const T extends U = V, …>`."""
+        self.expect("<")
+        while self.type != ">":
+            while self.type in ("const", "in") or self.is_name("out") and self.peek()[0] == "name":
+                self.advance()
+            self.skip_word()
+            if self.type == "extends":
+                self.advance()
+                self.skip_with(self.skip_type)
+            if self.type == "=":
+                self.advance()
+                self.skip_with(self.skip_type)
+            if self.type != ",":
+                break
+            self.advance()
+        self.close_angle()
+
+    def skip_return_type(self):
+        """Read the type behind a parameter list: also `x is T`, `asserts x`, `asserts x is T`."""
+        self.deeper()
+        if self.is_name("asserts") and self.follows_on_line("name", "this") and self.peek()[1] != "is":
+            self.advance()
+            self.skip_word()
+            if self.is_name("is"):
+                self.advance()
+                self.skip_with(self.skip_type)
+            self.depth -= 1
+            return
+        if self.type in ("name", "this"):
+            following, word, newline = self.peek()
+            if following == "name" and word == "is" and not newline:
+                self.advance()
+                self.advance()
+        self.skip_with(self.skip_type)
+        self.depth -= 1
+
+    # -- where types stand in code ----
+
+    def parse_annotation(self):
+        """Read `: type`, `!: type` or `?: type` behind a declared name."""
+        start = self.start
+        if self.type in ("!", "?"):
+            self.advance()
+        if self.type == ":":
+            self.advance()
+            self.skip_with(self.skip_type)
+        self.erase(start)
+
+    def open_parameters(self):
+        if self.type == "<":
+            start = self.start
+            self.skip_type_parameters()
+            self.erase(start)
+        super().open_parameters()
+        if self.type == "this":
+            start = self.start
+            self.advance()
+            if self.type == ":":
+                self.advance()
+                self.skip_with(self.skip_type)
+            if self.type == ",":
+                self.advance()
+            self.erase(start)
+
+    def parse_parameters(self, names):
+        found = super().parse_parameters(names)
+        returns_type = self.type == ":"
+        if returns_type:
+            start = self.start
+            self.advance()
+            self.skip_return_type()
+            self.erase(start)
+        self.returns_type = returns_type
+        return found
+
+    def parse_parameter(self, names):
+        if self.type == "...":
+            return self.parse_rest(names, ")")
+        is_property = False
+        while self.type == "name" and self.value in _ACCESSIBILITY \
+                and self.peek()[0] in ("name", "{", "[", "this"):
+            if not self.in_constructor and not self.ambient:
+                raise self.error("A parameter property is only allowed in the parameters of a constructor "
+                                 "with a body")
+            is_property = True
+            self.erase_token()
+        target = self.parse_binding_target(names)
+        if is_property:
+            if target.__class__ is not Identifier:
+                raise self.error("A parameter property must have a name of its own", target.start)
+            self.parameter_properties.append(target.name)
+        if self.type in ("?", ":"):
+            self.parse_annotation()
+        if self.type != "=":
+            return target
+        self.advance()
+        return self.finish_from(AssignmentPattern(target, self.parse_assignment()), target)
+
+    def parse_as(self, operand):
+        """Read `as type` or `satisfies type` behind an operand."""
+        start = self.start
+        self.advance()
+        if self.type == "const":
+            self.advance()
+        else:
+            self.skip_with(self.skip_type)
+        self.erase(start)
+        self.note_as()
+        if _PRECEDENCE.get(self.type, 0) > _RELATIONAL and not operand.parenthesized \
+                and operand.__class__ in (BinaryExpression, UnaryExpression):
+            self.put(operand.start, operand.start, "(")     # the type held the operand together
+            self.put(start, start, ")")
+        return operand
+
+    def note_as(self):
+        """Behind an operand, `as` and `satisfies` are operators."""
+        if self.type == "name" and self.value in ("as", "satisfies") and not self.newline \
+                and self.escaped_at != self.start:
+            self.type = "as"
+
+    def skip_types(self):
+        if self.type == "!":
+            if self.newline:
+                return False
+            self.erase_token()
+            return True
+        return self.attempt(self.skip_arguments_in_expression) is not None
+
+    def skip_arguments_in_expression(self):
+        """Read the type arguments of a call; an error where they are none, as in `a < b > c`."""
+        start = self.start
+        self.skip_type_arguments()
+        type = self.type
+        if type in _NO_TYPE_ARGUMENTS_BEFORE or not (
+                type in ("(", "template") or self.newline or type in _PRECEDENCE
+                or (self.value in ("as", "satisfies") if type == "name" else type not in _OPERANDS)):
+            self.unexpected()
+        self.erase(start)
+        return True
+
+    def parse_unary(self):
+        expression = _PARSE_UNARY(self)
+        if self.type in _EXPRESSION_ENDS and self.type != "name":
+            return expression
+        while self.type in _TYPE_MARKS and expression.__class__ not in _WHOLE_ASSIGNMENTS \
+                and self.skip_types():
+            if self.type in _SUBSCRIPTS:
+                expression = self.parse_subscripts(expression)
+            if (self.type == "++" or self.type == "--") and not self.newline:
+                expression = self.parse_postfix(expression)
+        self.note_as()
+        return expression
+
+    def parse_operand(self):
+        operand = super().parse_operand()
+        while self.type in _TYPE_MARKS and self.skip_types():
+            pass
+        return operand
+
+    # -- arrow functions ----
+
+    def peek_start(self):
+        """The offset of the token after the current one."""
+        cursor = _CURSOR(self)
+        self.advance()
+        start = self.start
+        self.reset(cursor)
+        return start
+
+    def parse_typed_arrow(self, surely, is_async=False):
+        """Read an arrow function whose parameters may have types; `surely`: nothing else can stand here.
+        Otherwise return None, with nothing read, for something else."""
+        start, line, column, no_in = self.start, self.line, self.start - self.line_start, self.no_in
+
+        def head():
+            if is_async:
+                self.advance()
+            params = self.parse_parameters([])
+            if self.type != "=>" or self.newline:
+                self.unexpected()
+            if self.returns_type and _LINE_BREAKS.search(self.source, *self.edits[-1][:2]):
+                self.move_parenthesis(self.edits[-1])
+            return params
+
+        def whole():
+            params = head()
+            returns_type = self.returns_type
+            node = self.parse_arrow(params[0], start, line, column, is_async, no_in)
+            return None if returns_type and self.type != ":" else node
+
+        if start == self.consequent_at:
+            return self.attempt(whole)
+        params = head() if surely else self.attempt(head)
+        return params and self.parse_arrow(params[0], start, line, column, is_async, no_in)
+
+    def move_parenthesis(self, edit):
+        """Let the `)` before a return type stand behind its line breaks: no line may end before `=>`."""
+        closing = self.source.rfind(")", 0, edit.start)
+        self.edits[-1:] = [Edit(closing, edit.end - 1), Edit(edit.end - 1, edit.end, ")")]
+
+    def parse_arrow(self, params, start, line, column, is_async, no_in):
+        if start == self.consequent_at:
+            self.consequent_at = self.peek_start()
+        return super().parse_arrow(params, start, line, column, is_async, no_in)
+
+    def parse_paren(self):
+        if self.arrow_at == self.start and self.start not in self.not_arrows:
+            type, _, _ = self.peek()
+            surely = type == "..." or type in ("name", "this") and self.peek_second() == ":"
+            if surely or type in (")", "{", "[", "name", "this"):
+                start = self.start
+                node = self.parse_typed_arrow(surely and start != self.consequent_at)
+                if node is not None:
+                    return node
+                self.not_arrows.add(start)
+        return super().parse_paren()
+
+    def peek_second(self):
+        """The type of the second token after the current one."""
+        cursor = _CURSOR(self)
+        self.advance()
+        self.advance()
+        type = self.type
+        self.reset(cursor)
+        return type
+
+    def parse_async(self):
+        type, _, newline = self.peek()
+        if self.arrow_at == self.start and type in ("(", "<") and not newline \
+                and self.start not in self.not_arrows:
+            start = self.start
+            node = self.parse_typed_arrow(False, is_async=True)
+            if node is not None:
+                return node
+            self.not_arrows.add(start)
+        return super().parse_async()
+
+    def parse_angle(self):
+        """Read what begins with `<`: a generic arrow function, or `<type>operand`; or an element."""
+        if self.has_jsx and not _GENERIC_ARROW(self.source, self.start):
+            return self.parse_element()
+        if self.arrow_at == self.start:
+            node = self.parse_typed_arrow(self.has_jsx)
+            if node is not None:
+                return node
+        start = self.start
+        self.advance()
+        if self.type == "const":
+            self.advance()
+        else:
+            self.skip_with(self.skip_type)
+        self.close_angle()
+        self.erase(start)
+        return self.parse_unary()
+
+
+# -- Parser: declarations of TypeScript --------------------------------------------------
+
+_TYPE_WORDS = frozenset("type interface namespace module declare abstract global".split())
+_AMBIENT_STARTS = frozenset("var const function class enum import".split())
+_FUNCTION_NAME = re.compile(r"(?:async\s+)?function\s*\*?\s*([\w$]+)").match
+_INDEX_SIGNATURE = re.compile(r"\[\s*[\w$]+\s*:").match
+_IMPORT_TYPE = re.compile(r"import\s+type\s*(?:[{*]|(?:from\s+from|(?!from\s*[\"'])[\w$]+)\b(?!\s*=))").match
+_TYPE_AS_AS = re.compile(r"type\s+as\s+as\b(?!\s*[,}])").match
+_IMPORT_BRACE = re.compile(r"import\s*\{").match
+#: Stands for a part of a list that is erased.
+_ERASED = object()
+_COMMA = re.compile(r"\s*,?").match
+_IMPORT_EQUALS = re.compile(r"import\s+(?:type\s+)?([\w$]+)\s*=").match
+
+
+class TypeScriptParser(TypeParser):
+    """Reads declarations that have types, are types, or make code: enums, namespaces, parameter
+    properties."""
+
+    __slots__ = ()
+
+    def finish_erased(self, start):
+        """Erase a declaration that is read whole; return what stands for it in the tree."""
+        self.erase(start, ";")
+        node = EmptyStatement()
+        node.start, node.end = start, self.last_end
+        node.line = node.end_line = self.last_line
+        node.column = node.end_column = 0
+        return node
+
+    def without_code(self, parse):
+        """Run parse() for a declaration that declares nothing in JavaScript."""
+        outer = self.declarations, self.exported, self.local_exports, self.ambient, self.function
+        self.declarations, self.exported, self.local_exports = _Declarations(None, True), set(), []
+        self.ambient, makes_code = True, self.makes_code
+        parse()
+        self.makes_code = makes_code
+        self.declarations, self.exported, self.local_exports, self.ambient, self.function = outer
+
+    # -- statements ----
+
+    def parse_name_statement(self):
+        word = self.value
+        if word in _TYPE_WORDS and self.escaped_at != self.start and self.has_types:
+            type, value, newline = self.peek()
+            if not newline and (
+                    type == "name" and word in ("type", "interface", "namespace", "module")
+                    or type == "string" and word == "module" or type == "class" and word == "abstract"
+                    or word == "declare" and (type in _AMBIENT_STARTS or type == "name")
+                    or word == "global" and type == "{" and self.ambient):
+                return getattr(self, "parse_" + word)()
+        return super().parse_name_statement()
+
+    def parse_type(self):
+        """Read `type name<T> = type`."""
+        start = self.start
+        self.advance()
+        self.type_names.add(self.value)
+        self.skip_word()
+        if self.type == "<":
+            self.skip_type_parameters()
+        self.expect("=")
+        self.skip_with(self.skip_type)
+        self.consume_semicolon()
+        return self.finish_erased(start)
+
+    def parse_interface(self):
+        start = self.start
+        self.advance()
+        self.type_names.add(self.value)
+        self.skip_word()
+        if self.type == "<":
+            self.skip_type_parameters()
+        if self.type == "extends":
+            self.advance()
+            self.skip_references()
+        self.skip_object_type()
+        return self.finish_erased(start)
+
+    def skip_references(self):
+        """Read `A, B<T>` of a heritage clause."""
+        while True:
+            self.skip_type_reference()
+            if self.type != ",":
+                return
+            self.advance()
+
+    def parse_abstract(self):
+        self.erase_token()
+        return self.parse_class_declaration()
+
+    def parse_declare(self):
+        start = self.start
+        self.advance()
+        self.without_code(self.skip_ambient)
+        return self.finish_erased(start)
+
+    def skip_ambient(self):
+        """Read the declaration behind `declare`."""
+        if self.type in ("var", "const") and self.peek()[0] != "enum" or self.is_name("let"):
+            self.advance()
+            while True:
+                self.parse_binding_target([])
+                if self.type in (":", "!"):
+                    self.parse_annotation()
+                if self.type == "=":
+                    self.advance()
+                    self.parse_assignment()
+                if self.type != ",":
+                    break
+                self.advance()
+            self.consume_semicolon()
+        elif self.type == "name" and self.value in ("namespace", "module", "global"):
+            self.skip_ambient_module()
+        else:
+            self.parse_statement()
+
+    def skip_ambient_module(self):
+        """Read `module "name" { … }`; what stands in it is not for JavaScript, whatever it is."""
+        self.advance()
+        while self.type not in ("{", ";", "end") and not self.newline:
+            self.advance()
+        if self.type != "{":
+            self.consume_semicolon()
+            return
+        depth = 0
+        while True:
+            if self.type == "template":
+                self.skip_template_type()
+                continue
+            depth += {"{": 1, "}": -1}.get(self.type, 0)
+            if self.type == "end":
+                self.unexpected()
+            self.advance()
+            if not depth:
+                return
+
+    parse_global = parse_declare
+
+    def parse_namespace(self):
+        return self.parse_declare() if self.ambient else self.parse_value_namespace()
+
+    parse_module = parse_namespace
+
+    def parse_variable_statement(self, using=None):
+        if self.type == "const" and self.peek()[0] == "enum":
+            return self.parse_enum()
+        return super().parse_variable_statement(using)
+
+    # -- functions ----
+
+    def parse_function_start(self):
+        found = super().parse_function_start()
+        if self.type == "<":    # of a function without a name
+            start = self.start
+            self.skip_type_parameters()
+            self.erase(start)
+        return found
+
+    def parse_function_body(self, name, names, simple, unique):
+        if self.type != "{" and (self.newline or self.type in (";", "}", "end")):
+            return None     # a signature
+        return super().parse_function_body(name, names, simple, unique)
+
+    def parse_function_declaration(self, may_be_nameless=False):
+        start = self.start
+        name = _FUNCTION_NAME(self.source, start)
+        known = self.declarations.names.get(name and name[1])
+        node = super().parse_function_declaration(may_be_nameless)
+        if node.body is not None:
+            return node
+        if node.id is not None:
+            names = self.declarations.names
+            names.pop(node.id.name)
+            if known is not None:
+                names[node.id.name] = known
+        self.consume_semicolon()
+        return self.finish_erased(start)
+
+    def parse_function_expression(self):
+        return self.with_body(super().parse_function_expression())
+
+    def parse_property(self):
+        node = super().parse_property()
+        if node.__class__ is Property and (node.method or node.kind != "init"):
+            self.with_body(node.value)
+        return node
+
+    def with_body(self, function):
+        if function.body is None:
+            self.unexpected()
+        return function
+
+    # -- classes ----
+
+    def parse_class(self, node_class, may_be_nameless):
+        outer = self.parameter_properties, self.in_constructor
+        self.parameter_properties, self.in_constructor = [], False
+        node = super().parse_class(node_class, may_be_nameless)
+        self.parameter_properties, self.in_constructor = outer
+        return node
+
+    def parse_heritage(self):
+        if self.type == "<":
+            start = self.start
+            self.skip_type_parameters()
+            self.erase(start)
+        superclass = super().parse_heritage()
+        start = self.start
+        if superclass is not None and self.type in ("<", "<<"):
+            self.skip_type_arguments()
+            self.erase(start)
+            start = self.start
+        if self.is_name("implements"):
+            self.advance()
+            self.skip_references()
+            self.erase(start)
+        return superclass
+
+    def parse_class_member(self, is_derived):
+        start, line, column = self.start, self.line, self.start - self.line_start
+        static, words = False, set()
+        while self.type == "name" and self.value in _MEMBER_MODIFIERS and self.escaped_at != self.start:
+            following, _, newline = self.peek()
+            if following == "{" and self.value == "static":
+                self.advance()
+                return self.parse_static_block(start, line, column)
+            if following not in _PROPERTY_KEYS and following != "*" or newline and self.value != "static":
+                break
+            words.add(self.value)
+            if self.value == "static":
+                static = True
+                self.advance()
+            else:
+                self.erase_token()
+        if self.type == "[" and _INDEX_SIGNATURE(self.source, self.start):
+            self.skip_type_member()
+            self.consume_semicolon()
+            return self.erased_member(start)
+        function_start = self.start, self.line, self.start - self.line_start
+        kind, is_async, is_generator, key = self.parse_modifiers()
+        computed = False
+        if key is None:
+            key, computed = self.parse_property_key(True)
+        if self.type == "?" or self.type == "!" and not self.newline:
+            self.erase_token()
+        declared = dict(self.private_names.declared) if key.__class__ is PrivateName else None
+        if self.type in ("(", "<") or kind != "method" or is_async or is_generator:
+            node = self.parse_member_function(key, computed, static, kind, is_async, is_generator, is_derived,
+                                              function_start)
+            is_erased = node is None
+        else:
+            if self.type == ":":
+                self.parse_annotation()
+            node = self.parse_field(key, computed, static)
+            is_erased = not words.isdisjoint(("abstract", "declare"))
+            if "accessor" in words:
+                self.put_accessor(node, start)
+        if is_erased:
+            if declared is not None:
+                self.private_names.declared = declared
+            return self.erased_member(start)
+        return self.finish(node, start, line, column)
+
+    def erased_member(self, start):
+        self.erase(start, ";")
+
+    def parse_member_function(self, key, computed, static, kind, is_async, is_generator, is_derived,
+                              function_start):
+        """Read a method; None for a signature without a body."""
+        is_constructor = not static and not computed and kind == "method" \
+            and getattr(key, "name", getattr(key, "value", None)) == "constructor"
+        outer = self.parameter_properties, self.in_constructor
+        self.parameter_properties, self.in_constructor = [], is_constructor
+        node = self.parse_method(key, computed, static, kind, is_async, is_generator, is_derived,
+                                 function_start)
+        properties = self.parameter_properties
+        self.parameter_properties, self.in_constructor = outer
+        if node.value.body is None:
+            self.consume_semicolon()
+            return None
+        if properties:
+            self.put_parameter_properties(properties, node.value.body)
+        return node
+
+    def put_parameter_properties(self, names, body):
+        """Declare the fields of `constructor(public a)` at the top of the class, and assign them in it: first
+        thing, or behind the call of `super`."""
+        self.put(self.private_names.start, self.private_names.start, "".join(f" {name};" for name in names))
+        at = body.start + 1
+        for statement in body.body:
+            expression = getattr(statement, "expression", None)
+            if getattr(statement, "directive", None) is not None:
+                at = statement.end
+            if expression.__class__ is CallExpression and expression.callee.__class__ is Super:
+                at = statement.end
+                break
+        self.put(at, at, "".join(f" this.{name} = {name};" for name in names))
+
+    def put_accessor(self, node, start):
+        """Make of `accessor name = value` a private field with a getter and a setter."""
+        if node.computed or node.key.__class__ is PrivateName:
+            raise self.error("An accessor field must have a plain name", start)
+        raw = self.source[node.key.start:node.key.end]
+        hidden = f"#{re.sub(r'[^A-Za-z0-9_$]', '_', raw)}_accessor_storage"
+        prefix, this = ("static ", "this") if node.static else ("", "this")
+        self.put(node.key.start, node.key.end, hidden)
+        text = f" {prefix}get {raw}() {{ return {this}.{hidden}; }} " \
+            f"{prefix}set {raw}(value) {{ {this}.{hidden} = value; }}"
+        at = self.last_end
+        self.put(at, at, text if self.source[at - 1:at] == ";" else ";" + text)
+
+    # -- imports and exports ----
+
+    def parse_import(self):
+        start = self.start
+        equals = _IMPORT_EQUALS(self.source, start)
+        if equals:
+            return self.parse_import_equals(equals[1])
+        if not _IMPORT_TYPE(self.source, start):
+            node = super().parse_import()
+            if node.__class__ is ImportDeclaration and not node.specifiers \
+                    and _IMPORT_BRACE(self.source, start) and self.has_types:
+                return self.finish_erased(start)    # all of it was types
+            return node
+        self.note_module_syntax("Cannot use import statement outside a module", start)
+
+        def parse():
+            self.advance()
+            self.advance()
+            self.type_names.update(specifier.local.name for specifier in self.parse_import_clause())
+            self.parse_module_source()
+        self.without_code(parse)
+        return self.finish_erased(start)
+
+    def parse_import_equals(self, name):
+        """Read `import name = a.b`, another name for what a namespace holds."""
+        start, is_type = self.start, self.peek()[1] == "type"
+        while self.type != "=":
+            self.advance()
+        equals = self.start
+        self.advance()
+        if self.is_name("require") and self.peek()[0] == "(":
+            raise self.error(f"import {name} = require(…) is not supported; write: import {name} from …",
+                             start)
+        self.skip_type_reference()
+        self.consume_semicolon()
+        if is_type or self.ambient:
+            return self.finish_erased(start)
+        self.put(start, equals, f"var {name} ")
+        return self.declared(start, name)
+
+    def declared(self, start, name):
+        """The node for a declaration that makes code: that code is parsed later. Declare its name."""
+        self.declarations.names.setdefault(name, _VAR)
+        identifier = Identifier(name)
+        identifier.start = identifier.end = start
+        return VariableDeclaration("var", [VariableDeclarator(identifier, None)])
+
+    def parse_list(self, close, parse_one):
+        parts = super().parse_list(close, parse_one)
+        return parts if close != "}" else [part for part in parts if part is not _ERASED]
+
+    def parse_import_specifier(self):
+        return self.skip_type_specifier() or super().parse_import_specifier()
+
+    def parse_export_specifier(self, locals_read):
+        return self.skip_type_specifier() or super().parse_export_specifier(locals_read)
+
+    def skip_type_specifier(self):
+        """Read `type name as name` in the braces of an import or export; None for any other."""
+        start = self.start
+        if not self.begins_type_specifier():
+            return None
+        self.advance()
+        name = self.parse_module_name()
+        if self.is_name("as"):
+            self.advance()
+            name = self.parse_module_name()
+        self.type_names.add(getattr(name, "name", None))
+        self.erase(start)
+        self.edits[-1] = Edit(start, _COMMA(self.source, self.last_end).end())
+        return _ERASED
+
+    def begins_type_specifier(self):
+        """Whether a specifier begins with the word `type` that makes it one of types."""
+        if not self.is_name("type"):
+            return False
+        following, word, _ = self.peek()
+        if following not in _IDENTIFIER_NAMES and following != "string":
+            return False
+        return word != "as" or following != "name" or self.peek_second() in (",", "}") \
+            or _TYPE_AS_AS(self.source, self.start) is not None
+
+    def parse_export(self):
+        start = self.start
+        following, word, _ = self.peek()
+        if self.namespaces and self.function.in_namespace:
+            return self.parse_namespace_export()
+        if following == "=" or following == "name" and word == "as":
+            if following == "=":
+                raise self.error("export = is not supported; write: export default")
+            while self.type != ";" and (not self.newline or self.start == start):
+                self.advance()
+            self.consume_semicolon()
+            return self.finish_erased(start)
+        if following == "name" and word == "type" and self.peek_second() in ("{", "*"):
+            self.note_module_syntax("Unexpected token 'export'", start)
+            self.without_code(self.skip_export_type)
+            return self.finish_erased(start)
+        node = super().parse_export()
+        if node.__class__ is EmptyStatement:
+            if self.edits[-1].text == ";":
+                return self.finish_erased(start)
+            self.edits.append(Edit(start, start + len("export")))   # a part of what was exported before
+        return node
+
+    def skip_export_type(self):
+        self.advance()
+        self.advance()
+        if self.type == "*":
+            self.parse_export_all()
+        else:
+            self.parse_export_list()
+
+    def begins_declaration(self):
+        return super().begins_declaration() or self.type in ("enum", "import") \
+            or self.type == "name" and self.value in _TYPE_WORDS
+
+    def parse_export_default(self):
+        start = self.start
+        word = self.peek()[1]
+        if word == "interface" and self.peek_second() == "name":
+            self.advance()
+            return self.parse_interface()
+        if word == "abstract" and self.peek_second() == "class":
+            self.export_name(self.finish_token(Identifier("default")))
+            self.advance()
+            self.erase_token()
+            return ExportDefaultDeclaration(self.parse_class_declaration(True))
+        node = super().parse_export_default()
+        value = node.declaration
+        if value.__class__ is EmptyStatement or value.__class__ is Identifier \
+                and value.name in self.type_names and value.name not in self.declarations.names:
+            self.exported.discard("default")
+            return self.finish_erased(start)
+        return node
+
+    def check_local_exports(self):
+        for identifier in self.local_exports:
+            if identifier.name not in self.declarations.names and identifier.name in self.type_names:
+                self.declarations.names[identifier.name] = _VAR
+        super().check_local_exports()
+
+    def parse_export_list(self):
+        node = super().parse_export_list()
+        if node.source is None:
+            types = [one for one in node.specifiers if one.local.name in self.type_names
+                     and one.local.name not in self.declarations.names]
+            node.specifiers = [one for one in node.specifiers if one not in types]
+            self.edits += [Edit(one.start, _COMMA(self.source, one.end).end()) for one in types]
+        return node
+
+
+# -- Parser: enums and namespaces --------------------------------------------------------
+
+def _literal_text(value):
+    """A number as a literal."""
+    if isinstance(value, float):
+        return "NaN" if value != value else repr(value).replace("inf", "Infinity")
+    return str(value)
+
+
+def _signed(value):
+    """A number as ToInt32 makes it (7.1.6)."""
+    value = int(value) & 0xFFFFFFFF if math.isfinite(value) else 0
+    return value - (1 << 32) if value & 0x80000000 else value
+
+
+_FOLDED = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "%": math.fmod,
+    "**": operator.pow, "|": lambda a, b: _signed(_signed(a) | _signed(b)),
+    "&": lambda a, b: _signed(_signed(a) & _signed(b)), "^": lambda a, b: _signed(_signed(a) ^ _signed(b)),
+    "<<": lambda a, b: _signed(_signed(a) << (_signed(b) & 31)),
+    ">>": lambda a, b: _signed(a) >> (_signed(b) & 31),
+    ">>>": lambda a, b: (_signed(a) & 0xFFFFFFFF) >> (_signed(b) & 31)}
+
+
+class EnumParser(TypeScriptParser):
+    """Reads enums and namespaces, which become functions that fill an object, as TypeScript makes them."""
+
+    __slots__ = ()
+
+    def open_object(self, start, name):
+        """(what stands before the code that fills the object `name`, what stands behind it)."""
+        space = self.namespaces[-1] if self.exporting else None
+        declared = name in self.declarations.names
+        is_top = self.declarations.outer is None and not (self.function.returns or self.namespaces)
+        keyword = "" if declared else f"{'var' if is_top else 'let'} {name}; "
+        whole = f"{name} || ({name} = {{}})" if space is None else \
+            f"{name} = {space}.{name} || ({space}.{name} = {{}})"
+        self.exporting = False
+        return f"{keyword}(function ({name}) {{", f"}})({whole});"
+
+    def parse_enum(self):
+        start = self.start
+        if not self.has_types:
+            raise self.error(_NO_TYPES, start)
+        if self.type == "const":
+            self.advance()
+        self.advance()
+        name = self.value
+        self.skip_word()
+        repeated = name in self.declarations.names
+        opening, closing = self.open_object(start, name)
+        self.expect("{")
+        self.put(start, self.last_end, opening)
+        members, following = self.enums.setdefault(name, {}), 0
+        while self.type != "}":
+            following = self.parse_enum_member(name, members, following)
+            if self.type != "}":
+                self.put(self.start, self.pos, "")
+                self.expect(",")
+        self.advance()
+        self.put(self.last_end - 1, self.last_end, closing)
+        return self.code_node(start, name, repeated)
+
+    def code_node(self, start, name, repeated):
+        if not repeated:
+            return self.declared(start, name)
+        node = EmptyStatement()
+        node.start, node.end, node.line, node.column = start, self.last_end, self.line, 0
+        node.end_line, node.end_column = self.last_line, 0
+        return node
+
+    def parse_enum_member(self, name, members, following):
+        """Read one member; return the value of the next one without an initializer (None: it needs one)."""
+        start = self.start
+        if self.type != "string" and self.type not in _IDENTIFIER_NAMES:
+            self.unexpected()
+        key = self.value if self.type in ("string", "name") else self.type
+        self.advance()
+        quoted = json.dumps(key)
+        if self.type != "=":
+            if following is None and not self.ambient:
+                raise self.error("Enum member must have initializer", start)
+            members[key] = following
+            if following is not None:
+                number = _literal_text(following)
+                self.put(start, self.last_end, f"{name}[{name}[{quoted}] = {number}] = {quoted};")
+            return following and following + 1 if following else 1
+        self.advance()
+        first = self.start
+        value = self.parse_assignment()
+        end = self.last_end
+        members[key] = folded = self.fold(value, name, members)
+        if isinstance(folded, str):
+            self.put(start, end, f"{name}[{quoted}] = {json.dumps(folded)};")
+            return None
+        if folded is not None:
+            self.put(start, end, f"{name}[{name}[{quoted}] = {_literal_text(folded)}] = {quoted};")
+            return folded + 1
+        if value.__class__ is TemplateLiteral:
+            self.put(start, first, f"{name}[{quoted}] = ")
+            self.put(end, end, ";")
+        else:
+            self.put(start, first, f"{name}[{name}[{quoted}] = ")
+            self.put(end, end, f"] = {quoted};")
+        keys = {id(node.property if node.__class__ is MemberExpression else node.key)
+                for node in value.walk() if node.__class__ in (MemberExpression, Property)
+                and not node.computed}
+        for node in value.walk():
+            if node.__class__ is Identifier and node.name in members and id(node) not in keys:
+                self.put(node.start, node.start, f"{name}.")
+        return None
+
+    def fold(self, node, name, members):
+        """The value of a constant enum expression, a number or str; None for any other."""
+        kind = node.__class__
+        if kind is NumericLiteral or kind is StringLiteral:
+            return node.value
+        if kind is TemplateLiteral:
+            parts = [self.fold(part, name, members) for part in node.expressions]
+            if None in parts:
+                return None
+            texts = [part if isinstance(part, str) else _literal_text(part) for part in parts]
+            return "".join(q.cooked + t for q, t in zip(node.quasis, [*texts, ""]))
+        if kind is Identifier:
+            return members.get(node.name)
+        if kind is MemberExpression and node.object.__class__ is Identifier:
+            key = node.property
+            key = key.name if not node.computed and key.__class__ is Identifier \
+                else getattr(key, "value", None)
+            return self.enums.get(node.object.name, {}).get(key)
+        if kind is UnaryExpression:
+            value = self.fold(node.argument, name, members)
+            if value is None or isinstance(value, str):
+                return None
+            return {"-": operator.neg, "+": operator.pos, "~": lambda v: ~_signed(v)}.get(
+                node.operator, lambda v: None)(value)
+        if kind is not BinaryExpression or node.operator not in _FOLDED:
+            return None
+        left, right = (self.fold(side, name, members) for side in (node.left, node.right))
+        if left is None or right is None:
+            return None
+        if isinstance(left, str) or isinstance(right, str):
+            return None if node.operator != "+" else "".join(
+                side if isinstance(side, str) else _literal_text(side) for side in (left, right))
+        try:
+            value = _FOLDED[node.operator](left, right)
+        except (ArithmeticError, ValueError):
+            return None
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    # -- namespaces ----
+
+    def parse_value_namespace(self):
+        start = self.start
+        self.advance()
+        names = [self.value]
+        self.skip_word()
+        while self.type == ".":
+            self.advance()
+            names.append(self.value)
+            self.skip_word()
+        repeated = names[0] in self.declarations.names
+        opening, closing = self.open_object(start, names[0])
+        for outer, inner in zip(names, names[1:]):
+            opening += f" var {inner}; (function ({inner}) {{"
+            closing = f"}})({inner} = {outer}.{inner} || ({outer}.{inner} = {{}})); " + closing
+        self.expect("{")
+        self.put(start, self.last_end, opening)
+        saved = self.enter_function(_FunctionContext(returns=False, new_target=False))
+        self.function.in_namespace = True
+        exported, self.exported = self.exported, set()
+        self.namespaces.append(names[-1])
+        body = []
+        self.parse_statement_list("}", body)
+        self.namespaces.pop()
+        self.exported = exported
+        self.leave_function(saved)
+        self.advance()
+        if all(node.__class__ is EmptyStatement for node in body):
+            self.type_names.add(names[0])
+            return self.finish_erased(start)
+        self.put(self.last_end - 1, self.last_end, closing)
+        return self.code_node(start, names[0], repeated)
+
+    def parse_namespace_export(self):
+        """Read `export declaration` in a namespace: what it declares becomes a property."""
+        start, space = self.start, self.namespaces[-1]
+        self.advance()
+        self.edits.append(Edit(start, self.last_end))
+        if self.type == "default" or self.type in ("{", "*"):
+            self.unexpected()
+        self.exporting = self.type == "enum" or self.type == "const" and self.peek()[0] == "enum" \
+            or self.type == "name" and self.value in ("namespace", "module")
+        makes_object = self.exporting
+        node = self.parse_statement()
+        end = self.last_end
+        if node.__class__ is VariableDeclaration and not makes_object:
+            names = [name.name for one in node.declarations for name in _declared_identifiers(one.id)]
+            self.put(end, end, "".join(
+                f" {space}.{name} = {name};" if node.kind == "const" else
+                f' Object.defineProperty({space}, "{name}", {{ get: () => {name}, '
+                f"set: (value) => {{ {name} = value; }}, enumerable: true, configurable: true }});"
+                for name in names))
+        elif node.__class__ in (FunctionDeclaration, ClassDeclaration):
+            self.put(end, end, f" {space}.{node.id.name} = {node.id.name};")
+        return node
+
+
+# -- Parser: elements of JSX -------------------------------------------------------------
+
+_JSX_NAME = re.compile(r"[A-Za-z_$\x80-\U0010ffff][\w$-]*").match
+_JSX_SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*").match
+_JSX_TEXT = re.compile(r"[^<{>}]*").match
+_JSX_ENTITY = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
+_PRAGMA = re.compile(r"@jsx(Frag|ImportSource|Runtime)?\s+([^\s*]+)")
+_PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII).fullmatch
+
+
+def _jsx_text(text):
+    """The text of an element's child as JSX defines it: lines trimmed, empty ones left out; or ""."""
+    lines = re.split("\r\n|[\n\r]", text)
+    last = len(lines) - 1
+    trimmed = [line.strip(" \t") if 0 < index < last else
+               line.lstrip(" \t") if index and index == last else
+               line.rstrip(" \t") if index < last else line for index, line in enumerate(lines)]
+    return " ".join(line for line in trimmed if line)
+
+
+def _jsx_entities(text):
+    """The text with its HTML entities replaced."""
+    if "&" not in text:
+        return text
+
+    def replace(match):
+        code = int(match[1]) if match[1] else int(match[2], 16) if match[2] else \
+            html.entities.name2codepoint.get(match[3], 39 if match[3] == "apos" else None)
+        return match[0] if code is None or code > 0x10FFFF else chr(code)
+    return _JSX_ENTITY.sub(replace, text)
+
+
+class JSXParser(EnumParser):
+    """Reads the elements of JSX, which become calls: h("div", { id: "x" }, "text")."""
+
+    __slots__ = ()
+
+    def read_pragmas(self, source):
+        """Take `/** @jsx name */`, `@jsxFrag name` and `@jsxImportSource package` from the comments."""
+        found = {match[1]: match[2] for comment in re.findall(r"/\*[\s\S]*?\*/", source[:5000])
+                 for match in _PRAGMA.finditer(comment)} if "@jsx" in source[:5000] else {}
+        self.factory, self.fragment = found.get(None, "h"), found.get("Frag", "Fragment")
+        self.import_source = found.get("ImportSource")
+        if self.import_source:
+            self.fragment = "_Fragment"
+
+    def parse_program(self):
+        first = self.start
+        node = super().parse_program()
+        if self.import_source and self.makes_code:
+            self.put(first, first,
+                     'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from '
+                     f'{json.dumps(self.import_source + "/jsx-runtime")}; ')
+        return node
+
+    def leap(self, offset):
+        """Move on to an offset, over text that is not made of tokens."""
+        if _LINE_BREAKS.search(self.source, self.pos, offset):
+            self._count_lines(self.pos, offset)
+        self.pos = offset
+
+    def leap_space(self):
+        self.leap(_JSX_SPACE(self.source, self.pos).end())
+        return self.source[self.pos:self.pos + 1]
+
+    def jsx_error(self, message):
+        raise self.error(message, self.pos)
+
+    def parse_element(self):
+        """Read the element that begins at the current `<`."""
+        start, line, column = self.start, self.line, self.start - self.line_start
+        self.deeper()
+        self.pos = self.start + 1
+        self.read_element(start)
+        self.depth -= 1
+        self.advance()
+        return self.finish(NullLiteral(), start, line, column)
+
+    def read_name(self):
+        """Read `name`, `a.b.c` or `a:b`; return it as written."""
+        self.leap_space()
+        start = self.pos
+        while True:
+            match = _JSX_NAME(self.source, self.pos)
+            if match is None:
+                self.jsx_error("The name of an element is missing")
+            self.pos = match.end()
+            if self.source[self.pos:self.pos + 1] not in (".", ":"):
+                return self.source[start:self.pos]
+            self.pos += 1
+
+    def read_element(self, start):
+        """Read an element whose `<` was read; `pos` is behind it afterwards."""
+        if self.leap_space() == ">":
+            name, shown = "", self.fragment
+        else:
+            name = self.read_name()
+            shown = name if "." in name or not (name[0].islower() or "-" in name or ":" in name) \
+                else json.dumps(name)
+        if self.leap_space() == "<":
+            self.advance()
+            type_start = self.start
+            self.skip_type_arguments_only()
+            self.edits.append(Edit(type_start, self.pos))
+            self.leap_space()
+        automatic = self.import_source is not None
+        call = len(self.edits)
+        self.put(start, self.pos, f"{self.factory}({shown}, ")
+        key, any_attribute = self.read_attributes(automatic)
+        children = []
+        if self.source.startswith("/>", self.pos):
+            self.put_ends(self.pos, self.pos + 2, automatic, any_attribute, [], key)
+            self.pos += 2
+        else:
+            opened = self.pos
+            self.pos += 1
+            self.read_children(children)
+            closing = self.pos
+            self.read_closing(name, start)
+            self.put_ends(opened, opened + 1, automatic, any_attribute, children, key, closing, self.pos)
+        if automatic:
+            several = "s" if len(children) > 1 else ""
+            self.edits[call] = Edit(start, self.edits[call].end, f"_jsx{several}({shown}, ")
+
+    def put_ends(self, start, end, automatic, any_attribute, children, key, closing=None, closed=None):
+        """Put code in place of the `>` of an opening tag and of the closing tag."""
+        if not automatic:
+            self.put(start, end, (" }" if any_attribute else "null") + (")" if closing is None else ""))
+            for at, edit in children:
+                self.edits[at] = edit._replace(text=", " + edit.text)
+            if closing is not None:
+                self.put(closing, closed, ")")
+            return
+        before = "" if any_attribute else "{ "
+        if children:
+            before += (", " if any_attribute else "") + "children: " + ("[" if len(children) > 1 else "")
+            for at, edit in children[1:]:
+                self.edits[at] = edit._replace(text=", " + edit.text)
+        after = ("]" if len(children) > 1 else "") + " }" + (f", {key}" if key else "") + ")"
+        if closing is None:
+            self.put(start, end, before + after)
+        else:
+            self.put(start, end, before)
+            self.put(closing, closed, after)
+
+    def read_attributes(self, automatic):
+        """Read the attributes of a tag. Return (the code of `key` where that is apart, whether there are
+        others)."""
+        any_attribute, key = False, None
+        while True:
+            char = self.leap_space()
+            if char == ">" or self.source.startswith("/>", self.pos):
+                return key, any_attribute
+            start = self.pos
+            comma = ", " if any_attribute else "{ "
+            if char == "{":
+                self.pos += 1
+                self.advance()
+                if self.type != "...":
+                    self.unexpected()
+                self.put(start, self.pos, comma + "...")
+                self.advance()
+                self.parse_assignment()
+                self.close_container()
+                any_attribute = True
+                continue
+            name = self.read_name()
+            end = self.pos
+            is_key = automatic and name == "key"
+            head = "" if is_key else comma + (name if _PLAIN_NAME(name) else json.dumps(name))
+            if self.leap_space() == "=":
+                self.pos += 1
+                value_start = self.pos
+                char = self.leap_space()
+                if is_key:
+                    key = self.read_key(start)
+                    continue
+                self.put(start, value_start, head + ": ")
+                self.read_attribute_value(char)
+            else:
+                self.put(start, end, head + ": true")
+            any_attribute = any_attribute or not is_key
+
+    def read_key(self, start):
+        """Read the value of `key`, which the automatic form passes apart; return its code."""
+        first, edits = self.pos, len(self.edits)
+        self.read_attribute_value(self.source[first])
+        del self.edits[edits:]
+        self.edits.append(Edit(start, self.pos))
+        text = self.source[first:self.pos]
+        return text[1:-1] if text[0] == "{" else json.dumps(_jsx_entities(text[1:-1]))
+
+    def read_attribute_value(self, char):
+        start = self.pos
+        if char == "{":
+            self.pos += 1
+            self.advance()
+            self.edits.append(Edit(start, start + 1, ""))
+            self.parse_assignment()
+            self.close_container()
+        elif char == "<":
+            self.pos += 1
+            self.read_element(start)
+        elif char and char in "\"'":
+            end = self.source.find(char, start + 1)
+            if end < 0:
+                self.jsx_error(f"The text has no {char} at its end")
+            self.leap(end + 1)
+            self.put_text(start, end + 1, _jsx_entities(self.source[start + 1:end]))
+        else:
+            self.jsx_error("The value of an attribute is a text in quotes or an expression in braces")
+
+    def put_text(self, start, end, text):
+        self.put(start, end, json.dumps(text, ensure_ascii=False).replace("\u2028", "\\u2028")
+                 .replace("\u2029", "\\u2029"))
+
+    def close_container(self):
+        """Take the `}` behind an expression; the text goes on behind it."""
+        if self.type != "}":
+            self.unexpected()
+        self.edits.append(Edit(self.start, self.pos, ""))
+
+    def read_children(self, children):
+        """Read what stands between the tags; children gets (index, Edit) of the first edit of each child."""
+        source = self.source
+        while True:
+            start = self.pos
+            end = _JSX_TEXT(source, start).end()
+            self.leap(end)
+            char = source[end:end + 1]
+            if char in (">", "}"):
+                self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element")
+            if not char:
+                self.jsx_error("An element is not closed")
+            if end > start:
+                text = _jsx_text(source[start:end])
+                if text:
+                    children.append((len(self.edits), None))
+                    self.put_text(start, end, _jsx_entities(text))
+                    children[-1] = len(self.edits) - 1, self.edits[-1]
+                else:
+                    self.edits.append(Edit(start, end))
+            if char == "<":
+                following = _JSX_SPACE(source, end + 1).end()
+                if source.startswith("/", following):
+                    return
+                index = len(self.edits)
+                self.pos = end + 1
+                self.read_element(end)
+                children.append((index, self.edits[index]))
+                self.mark_child(children, index)
+            else:
+                self.read_container(children)
+
+    def mark_child(self, children, index):
+        """Give a child that is an element a first edit of its own, which a comma can go into."""
+        start = self.edits[index].start
+        self.put(start, start, "")
+        children[-1] = len(self.edits) - 1, self.edits[-1]
+
+    def read_container(self, children):
+        """Read a `{expression}`, `{...expression}` or `{}` among the children."""
+        start = self.pos
+        self.pos += 1
+        self.advance()
+        if self.type == "}":
+            self.edits.append(Edit(start, self.pos))
+            return
+        self.put(start, start + 1, "")
+        children.append((len(self.edits) - 1, self.edits[-1]))
+        if self.type == "...":
+            self.advance()
+        self.parse_expression()
+        self.close_container()
+
+    def read_closing(self, name, start):
+        """Read the closing tag of an element."""
+        self.leap(_JSX_SPACE(self.source, self.pos + 1).end() + 1)
+        found = "" if self.leap_space() == ">" else self.read_name()
+        if found != name:
+            raise self.error(f"</{found}> closes an element that <{name}> did not open" if found else
+                             f"<{name}> is closed by </>", self.pos)
+        if self.leap_space() != ">":
+            self.jsx_error("A closing tag ends with >")
+        self.pos += 1
+
+    def skip_type_arguments_only(self):
+        """Read `<T>` behind the name of an element, and nothing behind it."""
+        self.split_token("<")
+        self.advance()
+        while True:
+            self.skip_with(self.skip_type)
+            if self.type != ",":
+                break
+            self.advance()
+        if self.type[:1] != ">":
+            self.unexpected()
+        self.split_token(">")
+
+
+JSXParser.statements = {type: getattr(JSXParser, parse.__name__) for type, parse in _STATEMENTS.items()}
+JSXParser.statements["enum"] = JSXParser.parse_enum
+JSXParser.operands = {type: getattr(JSXParser, parse.__name__) for type, parse in _OPERANDS.items()}
+JSXParser.operands["<"] = JSXParser.operands["<<"] = JSXParser.parse_angle
+
+
+# -- From TypeScript and JSX to JavaScript -----------------------------------------------
+
+#: The languages of scripts by the ends of their files' names: (has types, has JSX).
+LANGUAGES = {".js": (False, False), ".mjs": (False, False), ".cjs": (False, False), ".jsx": (False, True),
+             ".ts": (True, False), ".mts": (True, False), ".cts": (True, False), ".tsx": (True, True)}
+
+
+def language_of(name):
+    """(has types, has JSX) of a file by its name; ordinary JavaScript for a name that tells nothing."""
+    return LANGUAGES.get(name[name.rfind("."):], (False, False))
+
+
+def _apply(source, edits):
+    """(the text that the edits make, [(its offset, offset in the source)] of the parts that are kept)."""
+    pieces, kept, at, length = [], [(0, 0)], 0, 0
+    for start, end, text in sorted(edits, key=lambda edit: edit[:2]):
+        if start < at:
+            continue    # a part of what is erased
+        removed = source[start:end]
+        blank = _NOT_LINE_BREAKS.sub(" ", removed)
+        if text is None:
+            text = blank
+        elif _LINE_BREAKS.search(removed, 0, len(text)):
+            text += "".join(_LINE_BREAKS.findall(removed))
+        else:
+            text += blank[len(text):] if text else ""
+        pieces += source[at:start], text
+        length += start - at + len(text)
+        kept.append((length, end))
+        at = end
+    pieces.append(source[at:])
+    return "".join(pieces), kept
+
+
+def _restore_positions(program, source, kept):
+    """Give the nodes of a Program the lines and columns of the source that its text was made from."""
+    place = _places(source, kept)
+    for node in program.walk():
+        node.line, node.column = place(node.start)
+        node.end_line, node.end_column = place(node.end)
+
+
+def _places(source, kept):
+    """A function from an offset in the text that edits made to (line, column from 0) in its source."""
+    starts = [0, *(match.end() for match in _JS_LINE_BREAK.finditer(source))]
+    made = [offset for offset, _ in kept]
+
+    def place(offset):
+        index = bisect.bisect_right(made, offset) - 1
+        old = kept[index][1] + offset - made[index]
+        if index + 1 < len(kept):
+            old = min(old, kept[index + 1][1])
+        line = bisect.bisect_right(starts, old)
+        return line, old - starts[line - 1]
+    return place
+
+
+def typed_parser(source, name, is_module):
+    """The parser for a text in the language that the name of its file tells."""
+    has_types, has_jsx = language_of(name)
+    return JSXParser(source, is_module, has_types, has_jsx) if has_types or has_jsx \
+        else JSParser(source, is_module)
+
+
+def parse_typed(source, name, is_module):
+    """Parse a script or module in the language that the name of its file tells.
+
+    Return (Program, JavaScript): the offsets of the nodes refer to the JavaScript, a text without types and
+    elements; their lines and columns to the source. Raises JSSyntaxError.
+    """
+    parser = typed_parser(python_text(source), name, is_module)
+    program = _guarded(parser, parser.parse_program)
+    if parser.__class__ is JSParser or not parser.edits:
+        return program, source
+    source = parser.source
+    text, kept = _apply(source, parser.edits)
+    if parser.makes_code:
+        second = JSParser(text, is_module)
+        try:
+            program = _guarded(second, second.parse_program)
+        except JSSyntaxError as error:
+            breaks = [0, *(match.end() for match in _JS_LINE_BREAK.finditer(text))]
+            if error.line is not None and error.line <= len(breaks):
+                line, column = _places(source, kept)(breaks[error.line - 1] + (error.column or 1) - 1)
+                error.line, error.column = line, column + 1
+            raise
+        _restore_positions(program, source, kept)
+    return program, text
 
 
 # ======================================================================================
@@ -4950,6 +6725,8 @@ class ScopeAnalyzer:
             variable.references.append(node)
             if isinstance(function.node, FunctionDeclaration) and function is not owner:
                 variable.dominates = False
+        elif variable.kind == "import" and not declares:
+            variable.references.append(node)
 
     def settle(self, variable):
         """Decides where a variable lives, once all references are known."""
@@ -5335,6 +7112,39 @@ RANGE_RULES = {
 def analyze_scopes(program, site=None):
     """Resolves the names of a Program; returns its FunctionScope. `site`: the EvalSite of a text for eval."""
     return ScopeAnalyzer().analyze(program) if site is None else ScopeAnalyzer().analyze_eval(program, site)
+
+
+def javascript_of(source, name):
+    """The JavaScript of a module in TypeScript or with JSX, for a browser; raises JSSyntaxError."""
+    program, text = parse_typed(source, name, True)
+    if language_of(name)[0]:
+        analyze_scopes(program)
+        ends = [(node, _COMMA(text, node.end).end() if node.__class__ is ImportSpecifier else node.end)
+                for node in drop_type_imports(program)]
+        text = _apply(text, [Edit(node.start, end) for node, end in ends])[0]
+    return text
+
+
+def drop_type_imports(program):
+    """Take out of the Program of a TypeScript module, once its scopes are known, the imports that its code
+    never uses: they are of types. Return the nodes taken out."""
+    used = {one.local.name for statement in program.body if statement.__class__ is ExportNamedDeclaration
+            and statement.source is None for one in statement.specifiers}
+    dropped, body = [], []
+    for statement in program.body:
+        specifiers = statement.specifiers if statement.__class__ is ImportDeclaration else []
+        names = program.scope.names
+        statement_dropped = [one for one in specifiers if one.local.name not in used
+                             and not names[one.local.name].references]
+        if specifiers and len(statement_dropped) == len(specifiers):
+            dropped.append(statement)
+            continue
+        if statement_dropped:
+            dropped += statement_dropped
+            statement.specifiers = [one for one in specifiers if one not in statement_dropped]
+        body.append(statement)
+    program.body = body
+    return dropped
 
 
 # ======================================================================================
@@ -7084,7 +8894,7 @@ def ordinary_has_instance(function, value):
     """OrdinaryHasInstance (7.3.22)."""
     if not is_callable(function):
         return False
-    target = getattr(function, "bound_target", None)
+    target = None if type(function) is JSFunction else getattr(function, "bound_target", None)
     if target is not None:
         return instance_of(value, target)
     if not isinstance(value, JSObject):
@@ -7092,12 +8902,10 @@ def ordinary_has_instance(function, value):
     proto = function.get("prototype")
     if not isinstance(proto, JSObject):
         raise JSTypeError(f"Function has non-object prototype '{display(proto)}' in instanceof check")
-    value = value.get_proto()
-    while value is not None:
-        if value is proto:
-            return True
-        value = value.get_proto()
-    return False
+    while True:
+        value = value.proto if type(value) is JSObject else value.get_proto()
+        if value is None or value is proto:
+            return value is proto
 
 
 @runtime_helper
@@ -9378,6 +11186,8 @@ class ExpressionEmitter(DestructuringEmitter):
         """A Python condition for the truth of a value: Python takes NaN for true."""
         if kind == "bool" or kind == "str" or type(kind) is tuple:
             return value
+        if isinstance(value, ast.Constant):
+            return self.python("{value} and {value} == {value}", value=value)
         # Most conditions that are not known to be are booleans, too.
         value, first = self.reusable(value)
         return self.python("{first} is True or {value} and {value} == {value}", first=first, value=value)
@@ -9936,7 +11746,8 @@ class OperatorEmitter(ClassEmitter):
             b, right = self.reusable(right)
             return self.python("{left} % {b} if type({right}) is int and {b} > 0 else mod({left}, {b})",
                                left=left, right=right, b=b)
-        if operator == "%" and not (type(right_kind) is tuple and right_kind[0] > 0):
+        if operator == "%" and right_kind is not None \
+                and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
         a, first, b, second = self.pair(left, right)
         helper = self.call(_HELPERS[operator], a, b)
@@ -9962,7 +11773,10 @@ class OperatorEmitter(ClassEmitter):
     def int_arm(self, check, operator, a, b, right_kind):
         """-> (a condition for ints, of which `check` tests the types; the result of the operator)"""
         if operator == "%":
-            return self.both(check, self.compare(a, ast.GtE(), self.const(0))), self.operate(a, "%", b)
+            positive = self.compare(a, ast.GtE(), self.const(0))
+            if right_kind is None:
+                positive = self.both(positive, self.compare(b, ast.Gt(), self.const(0)))
+            return self.both(check, positive), self.operate(a, "%", b)
         temp = self.temporary()
         inside = self.walrus(temp, self.operate(a, operator, b))
         if operator in ("&", "|"):
@@ -10530,10 +12344,11 @@ class CallEmitter(AssignmentEmitter):
         if is_numeric(kind):
             return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
                 isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
-        if kind is None and isinstance(prop, Identifier) and isinstance(key, ast.Name) \
-                and isinstance(obj, ast.Name) \
-                and self.runs_often():
-            return self.computed_element(obj, key, kind, True)
+        if kind is None and self.runs_often() and (
+                isinstance(prop, Identifier) and isinstance(key, ast.Name)
+                or isinstance(prop, BinaryExpression)):
+            return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
+                isinstance(key, ast.Name) or is_stable(node.object, prop)))
         return self.call("get_element", obj, key)
 
     def private_member(self, obj, variable):
@@ -10780,7 +12595,9 @@ class CallEmitter(AssignmentEmitter):
             elif first is not again:
                 checks.append(self.compare(first, _IS_NOT, self.const(None)))
         slow = self.call(helper, obj, text, *names)
-        check = self.both(*checks, self.compare(obj, _IS, self.name("plain_math")))
+        check = self.compare(obj, _IS, self.name("plain_math"))
+        if checks:
+            check = self.both(*checks, check)
         a, b = names[0], names[-1]
         if helper == "quick_abs":
             return self.python("abs({a}) if {check} else {slow}", a=a, check=check, slow=slow)
@@ -10790,8 +12607,9 @@ class CallEmitter(AssignmentEmitter):
             return self.python("floor({a}) if {check} and 0.0 < {a} < 9e15 else {slow}", a=a, check=check,
                                slow=slow)
         low, high = (b, a) if helper == "quick_max" else (a, b)     # the helper knows NaN, and -0 from 0
-        return self.python("({a} if {low} < {high} else {b} if {high} < {low} else {slow}) if {check} "
-                           "else {slow}", a=a, b=b, low=low, high=high, check=check, slow=slow)
+        return self.python("({a} if {low} < {high} else {b} if {high} < {low} or {a} == {b} and {a} "
+                           "else {slow}) if {check} else {slow}",
+                           a=a, b=b, low=low, high=high, check=check, slow=slow)
 
     def arguments(self, nodes, function, this):
         """The arguments; where one needs statements, the callee is saved first."""
@@ -11519,7 +13337,7 @@ def compile_script(source, filename, program=None, may_await=False, keep_tree=Fa
     a tuple, as it may be a promise, and is a generator function for run_async where there is an await. The
     text of an eval has a `site`; its code takes the Cells of that, and new.target."""
     if program is None:
-        program = parse_script(source)
+        program, source = parse_typed(source, filename, False)
     scope = analyze_scopes(program, site)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
@@ -11588,8 +13406,10 @@ class CompiledModule:
 @refuses_clearly
 def compile_module(source, filename, keep_tree=False):
     """Compiles a module; raises JSSyntaxError. Returns a CompiledModule."""
-    program = parse_module(source)
+    program, source = parse_typed(source, filename, True)
     scope = analyze_scopes(program)
+    if language_of(filename)[0]:
+        drop_type_imports(program)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
     emitter = Emitter(unit, scope)
@@ -15085,7 +16905,7 @@ def holey_array(items, proto):
 def has_array_constructor(realm, array):
     """True when ArraySpeciesCreate for this JSArray can only give an ordinary array."""
     return array.proto is realm.ArrayPrototype and array.attrs is None and "constructor" not in array.props \
-        and not isinstance(array, DictArray) and realm.array_species_untouched
+        and (type(array) is JSArray or not isinstance(array, DictArray)) and realm.array_species_untouched
 
 
 def array_species_create(realm, original, length):
@@ -15800,6 +17620,9 @@ def array_shift(realm, this, *_):
 
 @ARRAY.method("slice", 2)
 def array_slice(realm, this, start=undefined, end=undefined, *_):
+    if type(this) is JSArray and end is undefined and (start is undefined or type(start) is int) \
+            and len(this.items) <= 1 << 20 and not this.props and has_array_constructor(realm, this):
+        return realm.new_array(this.items[:] if start is undefined else this.items[start:])
     obj, length = array_and_length(realm, this)
     start = relative_index(start, length)
     end = relative_index(end, length, length)
@@ -18775,8 +20598,9 @@ def is_plain_generator(realm, generator):
 @runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*`: a Python generator to yield from."""
-    plain = type(iterable) is JSGenerator and is_plain_generator(realm, iterable)
-    return delegation(realm, get_iterator(realm, iterable), False, iterable.resume if plain else None)
+    if type(iterable) is JSGenerator and is_plain_generator(realm, iterable):
+        return delegation(realm, IteratorRecord(iterable, undefined), False, iterable.resume)
+    return delegation(realm, get_iterator(realm, iterable), False)
 
 
 def delegation(realm, record, is_async, resume=None):
@@ -25263,8 +27087,8 @@ cr-CA oj-CA Grek: el-GR grc-GR Hans: zh-CN hak-CN hsn-CN nan-CN wuu-CN +yue-CN H
 Avst: ae-IR Xsux: akk-IQ Armi: arc-IR Cher: chr-US Copt: cop-EG Thaa: dv-MV Goth: got-UA Gujr: gu-IN Armn:
 hy-AM hyw-AM Yiii: ii-CN Jpan: ja-JP Geor: ka-GE Khmr: km-KH Knda: kn-IN Kore: ko-KR Laoo: lo-LA Mlym: ml-IN
 Orya: or-IN Guru: pa-IN Olck: sat-IN Syrc: syr-IQ Taml: ta-IN Telu: te-IN Vaii: vai-LR Tfng: zgh-MA
-Adlm: +ff-GN Aghb: xag-AZ Ahom: aho-IN Bali: ban-ID Bamu: bax-CM Bass: bsq-LR Batk: bbc-ID Bhks: +sa-IN Bopo: +zh-TW
-Brah: pka-IN Brai: +fr-FR Bugi: bug-ID Buhd: bku-PH Cakm: ccp-BD Cari: xcr-TR Cham: cjm-VN Chrs: xco-UZ
+Adlm: +ff-GN Aghb: xag-AZ Ahom: aho-IN Bali: ban-ID Bamu: bax-CM Bass: bsq-LR Batk: bbc-ID Bhks: +sa-IN
+Bopo: +zh-TW Brah: pka-IN Brai: +fr-FR Bugi: bug-ID Buhd: bku-PH Cakm: ccp-BD Cari: xcr-TR Cham: cjm-VN Chrs: xco-UZ
 Cprt: ecy-CY Diak: +dv-MV Dogr: doi-IN Dsrt: +en-US Egyp: egy-EG Elba: +sq-AL Elym: +arc-IR Glag: +cu-BG
 Gong: wsg-IN Gonm: esg-IN Gran: +sa-IN Hang: +ko-KR Hani: +zh-CN Hano: hnn-PH Hira: +ja-JP Hluw: hlu-TR
 Hmng: hnj-LA Hmnp: mww-US Hung: +hu-HU Ital: ett-IT Java: +jv-ID Kali: eky-MM Kawi: kaw-ID Khar: pgd-PK
@@ -25698,6 +27522,31 @@ def keyword_text(name, value):
     return value and value.lower()
 
 
+#: Systems of digits, by the code point of the digit zero.
+NUMBERING_SYSTEMS = {name: [utf16(chr(int(zero, 16) + digit)) for digit in range(10)] for name, _, zero in [
+    entry.partition("=") for entry in """
+adlm=1e950 ahom=11730 arab=660 arabext=6f0 bali=1b50 beng=9e6 bhks=11c50 brah=11066 cakm=11136 cham=aa50
+deva=966 diak=11950 fullwide=ff10 gara=10d40 gong=11da0 gonm=11d50 gujr=ae6 gukh=16130 guru=a66 hmng=16b50
+hmnp=1e140 java=a9d0 kali=a900 kawi=11f50 khmr=17e0 knda=ce6 krai=16d70 lana=1a80 lanatham=1a90 laoo=ed0
+limb=1946 latn=30 lepc=1c40 mathbold=1d7ce mathdbl=1d7d8 mathmono=1d7f6 mathsanb=1d7ec mathsans=1d7e2 mlym=d66
+modi=11650 mong=1810 mroo=16a60 mtei=abf0 mymr=1040 mymrepka=116da mymrpao=116d0 mymrshan=1090
+mymrtlng=a9f0 nagm=1e4f0 newa=11450 nkoo=7c0 olck=1c50 onao=1e5f1 orya=b66 osma=104a0 outlined=1ccf0
+rohg=10d30 saur=a8d0 segment=1fbf0 shrd=111d0 sind=112f0 sinh=de6 sora=110f0 sund=1bb0 sunu=11bf0
+takr=116c0 talu=19d0 tamldec=be6 telu=c66 thai=e50 tibt=f20 tirh=114d0 tnsa=16ac0 tols=11de0 vaii=a620
+wara=118e0 wcho=1e2f0
+""".split()]}
+NUMBERING_SYSTEMS["hanidec"] = list("〇一二三四五六七八九")
+
+
+def in_system(parts, system):
+    """The parts of a number or date with the digits of a numbering system."""
+    if system == "latn":
+        return parts
+    digits = dict(zip(range(48, 58), NUMBERING_SYSTEMS[system]))
+    return [(kind, text if kind in ("unit", "currency", "compact", "literal") else text.translate(digits))
+            for kind, text in parts]
+
+
 def number_option(options, name, low, high, default):
     """GetNumberOption (9.2.14): an int, or `default`."""
     value = options.get(name)
@@ -25725,6 +27574,24 @@ def join_parts(parts):
     return "".join([text for _, text in parts])
 
 
+def range_parts(first, last, between):
+    """(type, text, source) of a range of two texts, of one where they are the same."""
+    if first == last:
+        return [(*part, "shared") for part in first]
+    return [(*part, source) for parts, source in (
+        (first, "startRange"), (between, "shared"), (last, "endRange")) for part in parts]
+
+
+def declare_ranges(table, parts_of):
+    """formatRange and formatRangeToParts from parts_of(realm, this, start, end)."""
+    table.methods(
+        formatRange=lambda realm, this, start=undefined, end=undefined, *_: "".join(
+            [text for _, text, _ in parts_of(realm, this, start, end)]).replace("\u202f", " "),
+        formatRangeToParts=lambda realm, this, start=undefined, end=undefined, *_: realm.new_array([
+            realm.new_object({"type": kind, "value": text, "source": source})
+            for kind, text, source in parts_of(realm, this, start, end)]))
+
+
 INTL.methods(
     getCanonicalLocales=lambda realm, this, locales=undefined, *_:
         realm.new_array(locale_list(realm, locales)))
@@ -25734,7 +27601,7 @@ INTL.methods(
 def intl_supported_values_of(realm, this, key=undefined, *_):
     """Intl.supportedValuesOf (8.3.2)."""
     key = to_string(key)
-    values = {"calendar": ["gregory"], "collation": ["default"], "numberingSystem": ["latn"],
+    values = {"calendar": ["gregory"], "collation": ["default"], "numberingSystem": sorted(NUMBERING_SYSTEMS),
               "currency": sorted(locale_data("en").map("symbols")), "unit": sorted(UNIT_FORMS)}.get(key)
     if key == "timeZone":
         values = sorted([name for name in zoneinfo.available_timezones() | {"UTC"} if "/" in name
@@ -26044,7 +27911,8 @@ class NumberSettings(IntlSettings):
         option = option_reader(options)
         locale_matcher(option)
         system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, _ = resolve_locale(locales, {"nu": ("latn",)}, {"nu": system})
+        self.locale, self.data, values = resolve_locale(locales, {"nu": NUMBERING_SYSTEMS}, {"nu": system})
+        self.numberingSystem = values["nu"] or "latn"
         self.choose(option, "style")
         self.read_currency(option)
         self.read_unit(option)
@@ -26282,8 +28150,9 @@ def currency_symbol(settings):
     return narrow or symbol if settings.currencyDisplay == "narrowSymbol" else symbol
 
 
-def format_number_parts(value, settings):
-    """PartitionNumberPattern (ECMA-402, 15.5.4): a list of (type, text)."""
+def format_number_parts(value, settings, approximate=False):
+    """PartitionNumberPattern (ECMA-402, 15.5.4): a list of (type, text); with the sign of about the number if
+    `approximate`."""
     value = decimal_value(value)
     if settings.style == "percent" and value.is_finite():
         value = rounded_decimals().scaleb(value, 2)
@@ -26292,17 +28161,61 @@ def format_number_parts(value, settings):
     rows = settings.data.list("number")
     sign = shown_sign(settings.signDisplay, negative, is_zero)
     sign = {"-": ("minusSign", rows[2]), "+": ("plusSign", rows[3])}.get(sign)
+    if approximate and sign is None:
+        sign = ("approximatelySign", range_sign(settings, "about"))
     if settings.style == "unit":
         digits += unit_parts(settings, category)
     if settings.style == "currency" and settings.currencyDisplay == "name":
-        digits = currency_name_parts(([sign] if sign else []) + digits, settings, category)
-        return digits
+        parts = currency_name_parts(([sign] if sign else []) + digits, settings, category)
+        return in_system(parts, settings.numberingSystem)
     accounting = settings.style == "currency" and settings.currencySign == "accounting"
     pattern = {"percent": rows[7], "currency": rows[9 if accounting else 8]}.get(settings.style, "#")
-    return signed_parts(digits, pattern, settings, sign, accounting)
+    parts = in_system(signed_parts(digits, pattern, settings, sign), settings.numberingSystem)
+    if approximate and sign[0] != "approximatelySign":
+        parts.insert(parts.index(sign), ("approximatelySign", range_sign(settings, "about")))
+    return parts
 
 
-def signed_parts(digits, pattern, settings, sign, accounting):
+#: What stands between the numbers of a range and before one that is about right; – and ~ for the others.
+RANGE_SIGNS = {"between": {"es": "-", "it": "-", "nl": "-", "da": "-", "zh": "-", "ja": "～", "ko": "~",
+                           "pt-PT": " - ", "ro": " - "},
+               "about": {"de": "≈", "fr": "≃", "fr-CA": "≈", "ru": "≈", "ja": "約", "nb": "ca."}}
+
+
+def range_sign(settings, name):
+    signs, (tag, _) = RANGE_SIGNS[name], split_extension(settings.locale)
+    return signs.get(tag) or signs.get(tag.split("-")[0]) or ("–" if name == "between" else "~")
+
+
+def affixes(parts):
+    """(how many parts stand before the digits of a number, how many up to their end)."""
+    digits = [place for place, (kind, _) in enumerate(parts) if kind in (
+        "integer", "fraction", "infinity", "exponentInteger")]
+    return digits[0], digits[-1] + 1
+
+
+def number_range_parts(realm, this, start, end):
+    """PartitionNumberRangePattern (15.5.20): a list of (type, text, source)."""
+    if start is undefined or end is undefined:
+        raise JSTypeError("start or end cannot be undefined")
+    settings = this.settings
+    start, end = numeric_value(start), numeric_value(end)
+    if decimal_value(start).is_nan() or decimal_value(end).is_nan():
+        raise JSRangeError("Invalid number value: NaN has no range")
+    first, last = format_number_parts(start, settings), format_number_parts(end, settings)
+    if first == last:
+        return [(*part, "shared") for part in format_number_parts(start, settings, True)]
+    sign = range_sign(settings, "between")
+    (head, tail), (last_head, last_tail) = affixes(first), affixes(last)
+    around = first[:head] + first[tail:]
+    if around == last[:last_head] + last[last_tail:] and len(join_parts(around)) != 1:
+        middle = range_parts(first[head:tail], last[last_head:last_tail], [("literal", sign)])
+        return [(*part, "shared") for part in first[:head]] + middle + [
+            (*part, "shared") for part in first[tail:]]
+    return range_parts(first, last, [("literal", sign if sign[0] == " " else f" {sign} ")])
+
+
+def signed_parts(digits, pattern, settings, sign):
     """The digits in a pattern such as "¤#,##0.00;(¤#,##0.00)" of the locale."""
     positive, _, negative = pattern.partition(";")
     use = positive
@@ -26377,6 +28290,7 @@ def number_format(realm, this, value=undefined, *_):
     return join_parts(format_number_parts(numeric_value(value), this.settings))
 
 
+declare_ranges(NUMBER_FORMAT, number_range_parts)
 NUMBER_FORMAT.getters(format=lambda realm, this, *_: bound_format(realm, this, number_format))
 NUMBER_FORMAT.methods(
     formatToParts=lambda realm, this, value=undefined, *_:
@@ -26419,7 +28333,12 @@ US_ZONES = {ZONE_NAMES[short]: short for short in (
 def find_zone(name):
     """(canonical name, facts function) for the option timeZone; RangeError for unknown ones."""
     if name.upper() in ("UTC", "GMT", "ETC/UTC", "ETC/GMT"):
-        return "UTC", lambda value: (0, ZONE_NAMES["UTC"])
+        return name.upper().replace("ETC", "Etc"), lambda value: (0, ZONE_NAMES["UTC"])
+    offset = re.fullmatch("([+-])([01][0-9]|2[0-3])(?::?([0-5][0-9]))?", name)
+    if offset:
+        sign, hours, minutes = offset.groups("00")
+        shift = (int(hours) * 60 + int(minutes)) * (-60000 if sign == "-" else 60000)
+        return f"{sign if shift else '+'}{hours}:{minutes}", lambda value: (shift, "")
     zone = load_zone(name)
     if zone is None or zone.key.islower() or zone.key.isupper():
         matches = [each for each in zoneinfo.available_timezones() if each.lower() == name.lower()]
@@ -26455,8 +28374,9 @@ class DateSettings(IntlSettings):
         hour12 = options.get("hour12")
         hour12 = None if hour12 is undefined else to_boolean(hour12)
         wanted["hc"] = option("hourCycle", HOUR_CYCLES, None)
-        keys = {"ca": ("gregory",), "nu": ("latn",), "hc": HOUR_CYCLES if hour12 is None else ()}
+        keys = {"ca": ("gregory",), "nu": NUMBERING_SYSTEMS, "hc": HOUR_CYCLES if hour12 is None else ()}
         self.locale, self.data, values = resolve_locale(locales, keys, wanted)
+        self.numberingSystem = values["nu"] or "latn"
         usual, twelve = self.data.list("hours")
         self.hour_cycle = values["hc"] or usual
         if hour12 is not None:
@@ -26768,7 +28688,8 @@ def zone_name_text(data, offset, name, letter, width):
 def format_date_parts(value, settings):
     """PartitionDateTimePattern (ECMA-402, 11.5.6): a list of (type, text)."""
     offset, zone = settings.facts(value)
-    return token_parts(settings, pattern_tokens(settings.pattern), value + offset, offset, zone)
+    parts = token_parts(settings, pattern_tokens(settings.pattern), value + offset, offset, zone)
+    return in_system(parts, settings.numberingSystem)
 
 
 def token_parts(settings, tokens, local, offset, zone):
@@ -26806,15 +28727,16 @@ def date_time_format(realm, this, date=undefined, *_):
 DATE_TIME_FORMAT.getters(format=lambda realm, this, *_: bound_format(realm, this, date_time_format))
 
 
-@DATE_TIME_FORMAT.method("formatRange", 2)
-def date_time_format_range(realm, this, start=undefined, end=undefined, *_):
+def date_range_parts(realm, this, start, end):
+    """PartitionDateTimeRangePattern (11.5.9): a list of (type, text, source). Both dates stand whole."""
     if start is undefined or end is undefined:
         raise JSTypeError("startDate or endDate cannot be undefined")
-    start, end = [formatted_date(date_argument(realm, date), this.settings)
-                  for date in (start, end)]
-    return start if start == end else f"{start} – {end}"
+    dates = date_argument(realm, start), date_argument(realm, end)
+    first, last = [format_date_parts(date, this.settings) for date in dates]
+    return range_parts(first, last, [("literal", " – ")])
 
 
+declare_ranges(DATE_TIME_FORMAT, date_range_parts)
 DATE_TIME_FORMAT.methods(
     formatToParts=lambda realm, this, date=undefined, *_:
         parts_to_array(realm, format_date_parts(date_argument(realm, date), this.settings)))
@@ -26947,15 +28869,15 @@ class PluralSettings(NumberSettings):
     """The options of Intl.PluralRules: its type, and how the number would be written."""
 
     CHOICES = {**NumberSettings.CHOICES, "type": (("cardinal", "ordinal"), "cardinal")}
-    SHOWN = ("locale", "type", *NumberSettings.DIGITS, "pluralCategories", *NumberSettings.ROUNDING)
+    SHOWN = ("locale", "type", "notation", "compactDisplay", *NumberSettings.DIGITS, "pluralCategories",
+             *NumberSettings.ROUNDING)
     style = None
 
     def __init__(self, locales, options):
         option = option_reader(options)
         locale_matcher(option)
         self.locale, self.data, _ = resolve_locale(locales)
-        self.choose(option, "type")
-        self.notation = "standard"
+        self.choose(option, "type", "notation", "compactDisplay")
         self.read_digits(options, option, 0, 3)
         self.rules = self.data.list("plural" if self.type == "cardinal" else "ordinal")
         names = [rule.split(":")[0] for rule in self.rules if rule] + ["other"]
@@ -26965,11 +28887,37 @@ class PluralSettings(NumberSettings):
 PLURAL_RULES = intl_class("PluralRules", PluralSettings)
 
 
+#: Languages in which a range has the category of its end. In the others it has none of its own if the ends
+#: differ and the last one is "one", or one of them "one" and the other "many".
+ENDS_OF_RANGES = ("de", "da", "nl", "hu", "tr", "uk", "ru", "el")
+
+
+def category_of(value, settings):
+    if not is_finite(value):
+        return "other"
+    whole, fraction, power = scale_number(decimal_value(value), settings)
+    places = max(power, 0)
+    whole += fraction[:places].ljust(places, "0")
+    return plural_category(settings.rules, whole, fraction[places:], power)
+
+
 @PLURAL_RULES.method("select", 1)
 def plural_rules_select(realm, this, value=undefined, *_):
-    value, settings = to_number(value), this.settings
-    return plural_category(settings.rules, *round_decimal(decimal_value(value), settings)) \
-        if is_finite(value) else "other"
+    return category_of(to_number(value), this.settings)
+
+
+@PLURAL_RULES.method("selectRange", 2)
+def plural_rules_select_range(realm, this, start=undefined, end=undefined, *_):
+    if start is undefined or end is undefined:
+        raise JSTypeError("start or end cannot be undefined")
+    start, end = to_number(start), to_number(end)
+    if start != start or end != end:
+        raise JSRangeError("Invalid number value: NaN has no range")
+    first, last = category_of(start, this.settings), category_of(end, this.settings)
+    language = split_extension(this.settings.locale)[0].split("-")[0]
+    plain = first == last or language in ENDS_OF_RANGES or {first, last} != {"one", "many"} and (
+        last != "one" or language == "it") or language in ("pl", "cs") and (first, last) != ("few", "one")
+    return last if plain else "few" if language == "ro" and first == "few" else "other"
 
 
 # -- Intl.ListFormat ---------------------------------------------------------------------
@@ -27201,7 +29149,8 @@ class RelativeSettings(IntlSettings):
         option = option_reader(options)
         locale_matcher(option)
         system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, _ = resolve_locale(locales, {"nu": ("latn",)}, {"nu": system})
+        self.locale, self.data, values = resolve_locale(locales, {"nu": NUMBERING_SYSTEMS}, {"nu": system})
+        self.numberingSystem = values["nu"] or "latn"
         self.choose(option, "style", "numeric")
         self.number = NumberSettings([self.locale], JSObject(None))
 
@@ -30063,7 +32012,8 @@ def function_helpers(realm, helpers):
     def make_generator(code, info):
         def start(this, *args):
             body = code(this, *args)
-            proto = function.get("prototype")
+            props = function.props
+            proto = props["prototype"] if "prototype" in props else function.get("prototype")
             return JSGenerator(proto if isinstance(proto, JSObject) else realm.GeneratorPrototype, body)
         function = JSFunction(realm.GeneratorFunctionPrototype, start, info)
         function.home = realm
@@ -30202,14 +32152,16 @@ def shortcuts_of_math(realm, helpers):
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) and is_plain(obj):
+                and (x > y or x < y or x == y and type(x) is type(y)) and (x or y or type(x) is int) \
+                and is_plain(obj):
             return x if x > y else y
         return method(obj, "max", text)(obj, x, y)
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) and is_plain(obj):
+                and (x > y or x < y or x == y and type(x) is type(y)) and (x or y or type(x) is int) \
+                and is_plain(obj):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
@@ -31335,18 +33287,21 @@ def blamed_on(module, key):
 _MODULE_WORDS = re.compile(r"\b(?:import|export)\b")
 
 
-def is_module(source):
-    """Whether a source is no script but a module: has import or export declarations or import.meta."""
+def is_module(source, name):
+    """Whether a source, of a file of that name, is no script but a module: has import or export declarations
+    or import.meta."""
+    if name.endswith((".mjs", ".mts")):
+        return True
     if not _MODULE_WORDS.search(source):
         return False
     try:
-        parse_script(source)
+        parse_typed(source, name, False)
         return False
     except JSSyntaxError as error:
         if error.is_module_syntax:
             return True
     # Something before the first declaration is wrong in a script, perhaps not in a module.
-    parser = JSParser(python_text(source), True)
+    parser = typed_parser(python_text(source), name, True)
     with contextlib.suppress(JSSyntaxError):
         _guarded(parser, parser.parse_program)
     return parser.saw_module_syntax
@@ -32784,7 +34739,7 @@ class Realm(RealmBase):
     def evaluate(self, source, filename="<script>", timeout=None):
         """Runs a script and the microtasks it leaves; returns the completion value as plain Python.
         Raises JSError (phase "parse" or "runtime") or ScriptTimeout."""
-        if self.enter(lambda: is_module(source), timeout):
+        if self.enter(lambda: is_module(source, filename), timeout):
             self.evaluate_module(source, filename, timeout)
             return undefined
         return self.enter(
@@ -33523,7 +35478,7 @@ class CommandRealm(ForegroundRealm):
 
     def run_text(self, source, filename):
         """Runs a script or module. Returns its completion value as text, None for undefined."""
-        if filename.endswith(".mjs") or self.enter(lambda: is_module(source)):
+        if any(language_of(filename)) or self.enter(lambda: is_module(source, filename)):
             self.evaluate_module(source, filename)
             return None
         compiled = self.compile_awaiting(source, filename, parse_awaiting)
@@ -44173,9 +46128,10 @@ LOOPBACK = ("127.0.0.1", "::1")
 MAX_WATCHED_FILES = 10_000
 WATCH_SHARE = 20
 
-#: Files that look like scripts and are none, and what to do about them.
-NOT_YET_SCRIPTS = re.compile(r"(?<!\.d)\.(?:ts|tsx|mts|cts|jsx|mjs|cjs)$")
-ONLY_JAVASCRIPT = "scripts are JavaScript in files that end with .js, so take types and JSX out and rename it"
+#: How the names of scripts end; files that look like scripts and are none, and what to do about them.
+SCRIPT_SUFFIXES = (".js", ".mjs", ".jsx", ".ts", ".mts", ".tsx")
+NOT_SCRIPTS = re.compile(r"(?<!\.d)\.(?:cts|cjs)$")
+NO_COMMONJS = "scripts use import and export, so rename it to end with .js or .ts"
 
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
 _COLOURS = {"warn": "33", "error": "31", "debug": "2"}
@@ -45097,6 +47053,21 @@ def is_spelled_so(folder, parts):
     return True
 
 
+#: Endings that an import may leave out or name otherwise: what a file is called that TypeScript compiles.
+_TYPED_TWINS = {".js": (".ts", ".tsx", ".jsx"), ".mjs": (".mts",), ".jsx": (".tsx",)}
+
+
+def complete_import(folder, specifier):
+    """The specifier of an import with the ending of the file that is meant: `./x` is x.js, x.ts …, and
+    `./x.js` is x.ts where only that is there."""
+    if os.path.isfile(os.path.join(folder, specifier)):
+        return specifier
+    stem, end = os.path.splitext(specifier)
+    tries = [*(stem + other for other in _TYPED_TWINS.get(end, ())),
+             *(specifier + other for other in SCRIPT_SUFFIXES)]
+    return next((one for one in tries if os.path.isfile(os.path.join(folder, one))), specifier)
+
+
 def find_import(folder, specifier, referrer):
     """(path, name) of an imported file, relative to the importing one; HostError outside the folder."""
     if not specifier.startswith(("./", "../")):
@@ -45107,6 +47078,7 @@ def find_import(folder, specifier, referrer):
                         "U+0000")
     folder = folder.resolve()
     try:
+        specifier = complete_import((folder / referrer).parent, specifier)
         path = pathlib.Path(os.path.realpath((folder / referrer).parent.joinpath(specifier)))
         named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
         misspelled = path.exists() and not named.startswith("../") \
@@ -45130,6 +47102,14 @@ def open_ordinary(path):
         return file
     file.close()
     raise ValueError("it is not an ordinary file")
+
+
+def refuse_twin(path):
+    """Raises HostError for a script when an earlier one has the same name with another ending."""
+    for end in SCRIPT_SUFFIXES[:SCRIPT_SUFFIXES.index(path.suffix)] if path.suffix in SCRIPT_SUFFIXES else ():
+        twin = path.with_suffix(end)
+        if twin.is_file():
+            raise HostError(f"{twin.name} has the same name: rename or delete one of them")
 
 
 def read_import(path, specifier, referrer):
@@ -45630,8 +47610,8 @@ class Application:
                 self.change({name: path}, again=False)
         if self.path.is_dir():
             for name in sorted(os.listdir(self.path)):
-                if NOT_YET_SCRIPTS.search(name):
-                    self.log.write("warn", f"{name} is not run: {ONLY_JAVASCRIPT}", name)
+                if NOT_SCRIPTS.search(name):
+                    self.log.write("warn", f"{name} is not run: {NO_COMMONJS}", name)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -45693,7 +47673,7 @@ class Application:
             self._fail(failure)
         for name in loaded:
             host = self.hosts[name]
-            warnings = [text for file, source in host.sources.items() if file.endswith(".js")
+            warnings = [text for file, source in host.sources.items() if file.endswith(SCRIPT_SUFFIXES)
                         for text in habits_in(source, file,
                                               file != name or bool(host.routes or host.streams))]
             for problem in [*host.missing_handlers(), *warnings]:
@@ -45704,6 +47684,7 @@ class Application:
         """Runs a script apart from those that serve and stages it, or returns the LoadFailure."""
         host = None
         try:
+            refuse_twin(path)
             host = ScriptHost(self, name, read_script(path))
             self.troubles.pop(name, None)
             host.load()
@@ -46070,8 +48051,15 @@ def is_loopback(address):
 
 def is_script(entry):
     """Is a folder entry a server script?"""
-    name = entry.name
-    return name.endswith(".js") and not name.endswith(".test.js") and name[0] != "." and entry.is_file()
+    stem, end = os.path.splitext(entry.name)
+    return end in SCRIPT_SUFFIXES and not stem.endswith(".test") and entry.name[0] != "." \
+        and not (stem.endswith(".d") and end in (".ts", ".mts")) and entry.is_file()
+
+
+def is_test(path):
+    """Is a file one of tests, such as chat.test.js?"""
+    return path.stem.endswith(".test") and path.suffix in SCRIPT_SUFFIXES and path.name[0] != "." \
+        and path.is_file()
 
 
 def file_stamp(path):
@@ -56203,7 +58191,7 @@ def trouble_with(scripts, options):
         return no_scripts(scripts, options)
     if scripts.is_dir():
         if options.run or options.dump_python is not None:
-            return f"{'--run' if options.run else '--dump-python'} needs one .js file, not a folder"
+            return f"{'--run' if options.run else '--dump-python'} needs one file, not a folder"
         try:
             os.listdir(scripts)
         except OSError as error:
@@ -56217,20 +58205,20 @@ def trouble_with(scripts, options):
         except (OSError, ValueError) as error:
             return f"{scripts} cannot be read: {error}"
         return None
-    if NOT_YET_SCRIPTS.search(scripts.name):
-        return f"{scripts} is not run: {ONLY_JAVASCRIPT}"
-    return None if scripts.suffix == ".js" else f"{scripts} is not a .js file"
+    if NOT_SCRIPTS.search(scripts.name):
+        return f"{scripts} is not run: {NO_COMMONJS}"
+    return None if scripts.suffix in SCRIPT_SUFFIXES else f"{scripts} is not a .js or .ts file"
 
 
 def no_scripts(scripts, options):
     """What to do when there is nothing to serve."""
     command, given = own_command(), options.scripts is not None
     folders = [path.name for path in sorted(scripts.parent.glob("*")) if path.is_dir()
-               and any(path.glob("*.js"))]
-    if any(scripts.parent.glob("*.js")):
+               and any(map(is_script, path.iterdir()))]
+    if any(map(is_script, scripts.parent.iterdir())):
         folders.insert(0, ".")
     meant = nearest(scripts.name, folders) if given else None
-    if options.run or options.dump_python is not None or scripts.suffix == ".js" \
+    if options.run or options.dump_python is not None or scripts.suffix in SCRIPT_SUFFIXES \
             or not scripts.parent.is_dir():
         return f"{printable(str(scripts))} does not exist"
     lines = [f"{printable(str(scripts))} does not exist" + (f"; did you mean {scripts.parent / meant}?"
@@ -57654,9 +59642,8 @@ REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
 def test_files(scripts):
     """The test files of a folder in name order, or the one file given."""
     if scripts.is_dir():
-        return sorted(path for path in scripts.iterdir()
-                      if path.name.endswith(TEST_SUFFIX) and path.name[0] != "." and path.is_file())
-    return [scripts] if scripts.name.endswith(TEST_SUFFIX) else []
+        return sorted(path for path in scripts.iterdir() if is_test(path))
+    return [scripts] if is_test(scripts) else []
 
 
 def run_tests(scripts, options):
@@ -58164,7 +60151,7 @@ def dump_script(source, filename):
     """--dump-python: prints the Python that a script or module becomes."""
     realm = Realm(filename, console=print_console)
     try:
-        compile_text = compile_module if is_module(source) else compile_script
+        compile_text = compile_module if is_module(source, filename) else compile_script
         text = dump_python(compile_text(source, filename, keep_tree=True))
     except JSSyntaxError as error:
         error.filename = filename
