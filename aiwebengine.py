@@ -28,15 +28,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,272
+     6  Parser                                                                         2,258
           Parser: names and scopes                                                       257
-          Parser: statements                                                             497
-          Parser: functions                                                              154
-          Parser: classes                                                                188
-          Parser: expressions                                                            443
-          Parser: literals                                                               192
-          Parser: patterns                                                               167
-          Parser: modules                                                                200
+          Parser: statements                                                             495
+          Parser: functions                                                              152
+          Parser: classes                                                                186
+          Parser: expressions                                                            441
+          Parser: literals                                                               190
+          Parser: patterns                                                               165
+          Parser: modules                                                                198
           Parsing a source text                                                          112
      7  Scope analysis                                                                 1,346
           Variables and scopes                                                           173
@@ -48,13 +48,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      136
           Arrays                                                                         314
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,053
+     9  Conversions and operators                                                      1,055
           Numbers and text                                                               124
-          Type conversion                                                                252
-          Objects                                                                        156
+          Type conversion                                                                259
+          Objects                                                                        153
           Equality and order                                                              85
           Arithmetic                                                                     248
-          Iteration                                                                      158
+          Iteration                                                                      156
     10  Code generator                                                                 4,168
           Nodes of Python                                                                199
           Functions and their variables                                                  479
@@ -70,14 +70,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          178
           Compiling a source text                                                        465
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,219
-          Helpers shared by the built-ins                                                 94
-          Object                                                                         343
+    11  Built-ins of the language                                                      9,188
+          Helpers shared by the built-ins                                                 93
+          Object                                                                         340
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     69
-          Error                                                                          263
+          Error                                                                          261
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -87,7 +87,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: text                                                                      33
           Date: parsing                                                                  170
           Date: getters and setters                                                       92
-          Date: methods that make text                                                    55
+          Date: methods that make text                                                    54
           Date: constructor                                                               28
           String                                                                         114
           String: access, search, parts                                                  141
@@ -105,7 +105,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 37
-          Map and Set                                                                    423
+          Map and Set                                                                    421
           Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               107
@@ -115,20 +115,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               94
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
-          Promise                                                                        428
-          Generators and async functions                                                 196
-          Iterator helpers                                                               467
+          Promise                                                                        425
+          Generators and async functions                                                 195
+          Iterator helpers                                                               458
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                157
+          Async iteration                                                                153
           Array.fromAsync                                                                 42
-          Disposal of resources                                                          157
+          Disposal of resources                                                          156
           JSON: parsing                                                                  435
           JSON: writing                                                                  356
-          Reflect                                                                         73
-          Proxy                                                                          270
+          Reflect                                                                         71
+          Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,317
+    12  Regular expressions                                                            3,316
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -140,7 +140,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      310
           RegExp objects                                                                 130
-          RegExp.prototype                                                               149
+          RegExp.prototype                                                               148
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         58
@@ -156,23 +156,23 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.PluralRules                                                                31
           Intl.ListFormat                                                                 68
           Intl.RelativeTimeFormat                                                         72
-    14  Functions of the web                                                           2,194
+    14  Functions of the web                                                           2,191
           Inspection                                                                     599
           console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        188
           URL                                                                            585
-          URLSearchParams                                                                223
+          URLSearchParams                                                                222
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    127
+          TextEncoder and TextDecoder                                                    126
           Base64                                                                          32
-          structuredClone                                                                139
+          structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,978
+    15  Realm, jobs and timers                                                         3,976
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           267
-          Helpers of generated code: shortcuts                                           651
+          Helpers of generated code: shortcuts                                           649
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        414
@@ -2034,8 +2034,6 @@ class NameParser(JSLexer):
 class StatementParser(NameParser):
     """Reads programs, lists of statements and statements."""
 
-    __slots__ = ()
-
     def parse_program(self):
         body = []
         self.parse_directives(body)
@@ -2531,8 +2529,6 @@ class StatementParser(NameParser):
 class FunctionParser(StatementParser):
     """Reads functions of every kind: their heads, parameters and bodies."""
 
-    __slots__ = ()
-
     def parse_function_declaration(self, may_be_nameless=False):
         start, line, column = self.start, self.line, self.start - self.line_start
         is_async, is_generator = self.parse_function_start()
@@ -2684,8 +2680,6 @@ class FunctionParser(StatementParser):
 
 class ClassParser(FunctionParser):
     """Reads classes, their elements and private names."""
-
-    __slots__ = ()
 
     def parse_class_declaration(self, may_be_nameless=False):
         return self.parse_class(ClassDeclaration, may_be_nameless)
@@ -2872,8 +2866,6 @@ class ClassParser(FunctionParser):
 
 class ExpressionParser(ClassParser):
     """Reads operators by precedence, chains of members and calls, and words such as `await`."""
-
-    __slots__ = ()
 
     def parse_expression(self, no_in=False):
         """Read an Expression: one or several AssignmentExpressions separated by commas."""
@@ -3316,8 +3308,6 @@ class ExpressionParser(ClassParser):
 class LiteralParser(ExpressionParser):
     """Reads primary expressions: literals, templates, parentheses, arrays and objects."""
 
-    __slots__ = ()
-
     def parse_this(self):
         return self.take(ThisExpression())
 
@@ -3508,8 +3498,6 @@ class LiteralParser(ExpressionParser):
 class DestructuringParser(LiteralParser):
     """Reads binding patterns, and converts expressions that turn out to be patterns."""
 
-    __slots__ = ()
-
     def parse_binding_target(self, names):
         """Read an identifier or pattern that declares names, which are appended to names."""
         type = self.type
@@ -3674,8 +3662,6 @@ class DestructuringParser(LiteralParser):
 
 class JSParser(DestructuringParser):
     """A parser for one source text, all parts together. Use parse_script, parse_module or parse_function."""
-
-    __slots__ = ()
 
     def parse_import(self):
         """Read an import declaration, or an expression statement that begins with import."""
@@ -6951,6 +6937,13 @@ def prototype_of_primitive(realm, value):
     return None
 
 
+def require_object(value, message="{} is not an object"):
+    """`value` if it is an object, else a TypeError with the message, in which {} stands for the value."""
+    if not isinstance(value, JSObject):
+        raise JSTypeError(message.format(display(value)))
+    return value
+
+
 def require_object_coercible(value, what):
     """RequireObjectCoercible (7.2.1); `what` is the method's name for the message."""
     if value is undefined or value is null:
@@ -7046,8 +7039,7 @@ def length_of_array_like(obj):
 
 def list_from_array_like(value):
     """CreateListFromArrayLike (7.3.20) without element types: a Python list."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError("CreateListFromArrayLike called on non-object")
+    require_object(value, "CreateListFromArrayLike called on non-object")
     if type(value) is JSArray:
         return list(value.items)
     length = length_of_array_like(value)
@@ -7081,8 +7073,7 @@ def ordinary_has_instance(function, value):
     if not isinstance(value, JSObject):
         return False
     proto = function.get("prototype")
-    if not isinstance(proto, JSObject):
-        raise JSTypeError(f"Function has non-object prototype '{display(proto)}' in instanceof check")
+    require_object(proto, "Function has non-object prototype '{}' in instanceof check")
     value = value.get_proto()
     while value is not None:
         if value is proto:
@@ -7120,8 +7111,7 @@ def species_constructor(obj, default):
     ctor = obj.get("constructor")
     if ctor is undefined:
         return default
-    if not isinstance(ctor, JSObject):
-        raise JSTypeError("The .constructor property is not an object")
+    require_object(ctor, "The .constructor property is not an object")
     species = ctor.get(SYM_SPECIES)
     if species is undefined or species is null:
         return default
@@ -7500,8 +7490,7 @@ class IteratorRecord:
         if method is undefined or method is null:
             return
         result = call(method, self.iterator)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"{display(result)} is not an object")
+        require_object(result)
 
     def abandon(self, error):
         """IteratorClose with a throw completion: errors of `return` are lost."""
@@ -7539,8 +7528,7 @@ def not_iterable(value, text=None, kind=""):
 def iterator_from_method(value, method):
     """GetIteratorFromMethod (7.4.4)."""
     iterator = method.fn(value)
-    if not isinstance(iterator, JSObject):
-        raise JSTypeError(f"Result of the Symbol.iterator method is not an object")
+    require_object(iterator, "Result of the Symbol.iterator method is not an object")
     return IteratorRecord(iterator, iterator.get("next"))
 
 
@@ -12063,8 +12051,7 @@ def define_or_throw(obj, key, desc):
 
 def to_property_descriptor(value):
     """ToPropertyDescriptor (6.2.6.5)."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"Property description must be an object: {display(value)}")
+    require_object(value, "Property description must be an object: {}")
     desc = PropertyDescriptor()
     for name in ("enumerable", "configurable", "value", "writable", "get", "set"):
         if not value.has(name):
@@ -12303,15 +12290,13 @@ def define_all(realm, obj, properties):
 
 @OBJECT.static.method("defineProperties", 2)
 def object_define_properties(realm, this, obj=undefined, properties=undefined, *_):
-    if not isinstance(obj, JSObject):
-        raise JSTypeError("Object.defineProperties called on non-object")
+    require_object(obj, "Object.defineProperties called on non-object")
     return define_all(realm, obj, properties)
 
 
 @OBJECT.static.method("defineProperty", 3)
 def object_define_property(realm, this, obj=undefined, key=undefined, attributes=undefined, *_):
-    if not isinstance(obj, JSObject):
-        raise JSTypeError("Object.defineProperty called on non-object")
+    require_object(obj, "Object.defineProperty called on non-object")
     key = to_property_key(key)
     define_or_throw(obj, key, to_property_descriptor(attributes))
     return obj
@@ -12340,8 +12325,7 @@ def object_from_entries(realm, this, entries=undefined, *_):
     iterator = iterate(realm, entries)
     try:
         for entry in with_polls(iterator):
-            if not isinstance(entry, JSObject):
-                raise JSTypeError(f"Iterator value {display(entry)} is not an entry object")
+            require_object(entry, "Iterator value {} is not an entry object")
             key = entry.get("0")
             value = entry.get("1")
             obj.create_data_property_or_throw(to_property_key(key), value)
@@ -12921,8 +12905,7 @@ ERROR.value("message", "")
 
 @ERROR.method("toString")
 def error_to_string(realm, this, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Error.prototype.toString requires that 'this' be a JSReceiver")
+    require_object(this, "Error.prototype.toString requires that 'this' be a JSReceiver")
     name = this.get("name")
     name = "Error" if name is undefined else to_string(name)
     message = this.get("message")
@@ -12941,8 +12924,7 @@ ERROR.static.methods(isError=lambda realm, this, value=undefined, *_: isinstance
 @ERROR.static.method("captureStackTrace", 2)
 def error_capture_stack_trace(realm, this, obj=undefined, until=undefined, *_):
     """Gives any object a `stack`; calls up to and with the function `until` are left out."""
-    if not isinstance(obj, JSObject):
-        raise JSTypeError(f"Invalid argument: {display(obj)}")
+    require_object(obj, "Invalid argument: {}")
     frames = frames_of_stack(sys._getframe(1), MAX_STACK_FRAMES)
     codes = [getattr(part, "__code__", None) for part in (until.fn, until.ctor)] if is_callable(until) else ()
     for index, (code, _lasti) in enumerate(frames):
@@ -14139,8 +14121,7 @@ DATE.alias("toGMTString", "toUTCString")
 
 @DATE.method(SYM_TO_PRIMITIVE, 1, receiver=False, flags=CONFIGURABLE)
 def date_to_primitive(realm, this, hint=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Date.prototype[Symbol.toPrimitive] called on non-object")
+    require_object(this, "Date.prototype[Symbol.toPrimitive] called on non-object")
     if hint not in ("default", "string", "number"):
         raise JSTypeError(f"Invalid hint: {display(hint)}")
     order = ("valueOf", "toString") if hint == "number" else ("toString", "valueOf")
@@ -16369,8 +16350,7 @@ def entry_of(item):
     """The key and value of one item given to a Map's constructor."""
     if type(item) is JSArray and len(item.items) > 1:
         return item.items[0], item.items[1]
-    if not isinstance(item, JSObject):
-        raise JSTypeError(f"Iterator value {display(item)} is not an entry object")
+    require_object(item, "Iterator value {} is not an entry object")
     return item.get("0"), item.get("1")
 
 
@@ -16489,8 +16469,7 @@ class SetRecord:
     __slots__ = ("obj", "size", "has", "keys")
 
     def __init__(self, obj):
-        if not isinstance(obj, JSObject):
-            raise JSTypeError(f"{display(obj)} is not a set-like object")
+        require_object(obj, "{} is not a set-like object")
         size = to_number(obj.get("size"))
         if size != size:
             raise JSTypeError("The 'size' property must be a number")
@@ -18420,8 +18399,7 @@ PROMISE.method("catch", 1, receiver=False)(
 
 @PROMISE.method("finally", 1, receiver=False)
 def promise_finally(realm, this, on_finally=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Promise.prototype.finally called on a non-object")
+    require_object(this, "Promise.prototype.finally called on a non-object")
     constructor = species_constructor(this, realm.Promise)
     if not is_callable(on_finally):
         return invoke(realm, this, "then", on_finally, on_finally)
@@ -18585,15 +18563,13 @@ def promise_reject_static(realm, this, reason=undefined, *_):
 
 @PROMISE.static.method("resolve", 1)
 def promise_resolve_static(realm, this, value=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("PromiseResolve called on non-object")
+    require_object(this, "PromiseResolve called on non-object")
     return promise_resolve(realm, this, value)
 
 
 @PROMISE.static.method("try", 1)
 def promise_try(realm, this, function=undefined, *args):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Promise.try called on non-object")
+    require_object(this, "Promise.try called on non-object")
     capability = new_promise_capability(realm, this)
     try:
         value = call(function, undefined, *args)
@@ -18800,8 +18776,7 @@ def delegation(realm, record, is_async, resume=None):
             result = method.fn(iterator, received)
         if is_async:
             result = yield Await(result)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
+        require_object(result, "Iterator result {} is not an object")
         if to_boolean(result.get("done")):
             if mode == "return":
                 raise GeneratorReturn(result.get("value"))
@@ -18897,13 +18872,6 @@ def wrapped_iterator_return(realm, this, *_):
     return realm.iter_result(undefined, True) if method is undefined else method.fn(this.record.iterator)
 
 
-def require_object(value, what):
-    """`value` if it is an object, else a TypeError."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"{what} called on non-object")
-    return value
-
-
 def direct_iterator(iterator):
     """GetIteratorDirect (7.4.9)."""
     return IteratorRecord(iterator, iterator.get("next"))
@@ -18915,8 +18883,7 @@ def flattenable(realm, value, strings=False):
         raise JSTypeError(f"{display(value)} is not an object")
     method = get_method(realm, value, SYM_ITERATOR)
     iterator = value if method is undefined else method.fn(value)
-    if not isinstance(iterator, JSObject):
-        raise JSTypeError(f"{display(iterator)} is not an object")
+    require_object(iterator)
     return direct_iterator(iterator)
 
 
@@ -18926,7 +18893,8 @@ def iterator_method(name, check=None, lazy=False, length=1):
     def declare(impl):
         @ITERATOR.method(name, length)
         def run(realm, this, *args):
-            record = IteratorRecord(require_object(this, f"Iterator.prototype.{name}"), undefined)
+            require_object(this, f"Iterator.prototype.{name} called on non-object")
+            record = IteratorRecord(this, undefined)
             try:
                 args = (check(*(args[:1] or (undefined,)), *args[1:]), *args[1:]) if check is not None else ()
             except BaseException as error:
@@ -19177,8 +19145,7 @@ def iterator_from(realm, this, value=undefined, *_):
 def iterator_concat(realm, this, *items):
     methods = []
     for item in items:
-        if not isinstance(item, JSObject):
-            raise JSTypeError(f"{display(item)} is not an object")
+        require_object(item)
         methods.append(get_method(realm, item, SYM_ITERATOR))
         if methods[-1] is undefined:
             raise not_iterable(item)
@@ -19231,15 +19198,14 @@ def steps_to_end(record):
     """Takes one step without reading its value: whether the iterator has ended."""
     record.done = True
     result = call(record.next_method, record.iterator)
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    require_object(result, "Iterator result {} is not an object")
     record.done = to_boolean(result.get("done"))
     return record.done
 
 
 @ITERATOR.static.method("zip", 1)
 def iterator_zip(realm, this, iterables=undefined, options=undefined, *_):
-    require_object(iterables, "Iterator.zip")
+    require_object(iterables, "Iterator.zip called on non-object")
     mode, padding = zip_options(options)
     records, opened = [], []
     try:
@@ -19260,7 +19226,7 @@ def iterator_zip(realm, this, iterables=undefined, options=undefined, *_):
 
 @ITERATOR.static.method("zipKeyed", 1)
 def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
-    require_object(iterables, "Iterator.zipKeyed")
+    require_object(iterables, "Iterator.zipKeyed called on non-object")
     mode, padding = zip_options(options)
     records, keys = [], []
     try:
@@ -19440,8 +19406,7 @@ ASYNC_FROM_SYNC = BuiltinClass("AsyncFromSyncIterator", parent="AsyncIteratorPro
 
 def continue_sync_iterator(realm, this, promise, result, close):
     """AsyncFromSyncIteratorContinuation (27.1.4.4). `close`: a rejected value closes the iterator."""
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    require_object(result, "Iterator result {} is not an object")
     done = to_boolean(result.get("done"))
     value = result.get("value")
     record = this.record
@@ -19531,16 +19496,14 @@ def async_from_sync(realm, record):
 
 def async_iterator_from_method(value, method):
     iterator = method.fn(value)
-    if not isinstance(iterator, JSObject):
-        raise JSTypeError("Result of the Symbol.asyncIterator method is not an object")
+    require_object(iterator, "Result of the Symbol.asyncIterator method is not an object")
     return AsyncIteratorRecord(iterator, iterator.get("next"))
 
 
 @runtime_helper
 def async_step(record, result):
     """The value of an awaited iterator result, or None (Python's) at the end."""
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    require_object(result, "Iterator result {} is not an object")
     if to_boolean(result.get("done")):
         return None
     value = result.get("value")
@@ -19559,8 +19522,7 @@ def async_close(record, wrap):
         return
     result = call(method, record.iterator)
     result = yield Await(result) if wrap else result
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"{display(result)} is not an object")
+    require_object(result)
 
 
 @runtime_helper
@@ -19634,8 +19596,7 @@ def use_resource(realm, resources, value, is_async):
         if is_async:
             resources.append((value, True, None))
         return value
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"{display(value)} is not an object that can be disposed of")
+    require_object(value, "{} is not an object that can be disposed of")
     method = get_method(realm, value, SYM_ASYNC_DISPOSE) if is_async else undefined
     run = getattr(method, "fn", None)
     if method is undefined:
@@ -20580,9 +20541,7 @@ REFLECT = Namespace("Reflect", "Reflect")
 
 def require_target(value, method):
     """The object that a function of Reflect works on."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"Reflect.{method} called on non-object")
-    return value
+    return require_object(value, f"Reflect.{method} called on non-object")
 
 
 @REFLECT.method("construct", 2)
@@ -20879,9 +20838,7 @@ class JSProxy(JSProxyBase):
         if trap is None:
             return construct(target, args, new_target)
         result = trap(target, self.realm.new_array(list(args)), new_target)
-        if not isinstance(result, JSObject):
-            raise JSTypeError("proxy [[Construct]] must return an object")
-        return result
+        return require_object(result, "proxy [[Construct]] must return an object")
 
     def create_data_property(self, key, value):
         return self.define_own(key, data_descriptor(value))
@@ -23788,8 +23745,7 @@ for _flag, _name in _FLAG_NAMES.items():
 
 @REGEXP.getter("flags")
 def regexp_flags(realm, this, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError(f"RegExp.prototype.flags getter called on non-object {display(this)}")
+    require_object(this, "RegExp.prototype.flags getter called on non-object {}")
     return "".join([flag for flag, name in _FLAG_NAMES.items() if to_boolean(this.get(name))])
 
 
@@ -28345,8 +28301,7 @@ def params_construct(realm, new_target, init=undefined, *_):
 def pairs_from_sequence(realm, sequence):
     pairs = []
     for item in iterable_to_list(realm, sequence):
-        if not isinstance(item, JSObject):
-            raise JSTypeError("Each query pair must be an iterable [name, value] tuple")
+        require_object(item, "Each query pair must be an iterable [name, value] tuple")
         pair = [utf16(web_text(part)) for part in iterable_to_list(realm, item)]
         if len(pair) != 2:
             raise JSTypeError("Each query pair must be an iterable [name, value] tuple")
@@ -28547,8 +28502,7 @@ def web_option(options, name):
     """A boolean member of an options object (Web IDL dictionary)."""
     if options is undefined or options is null:
         return False
-    if not isinstance(options, JSObject):
-        raise JSTypeError("The options must be an object")
+    require_object(options, "The options must be an object")
     return to_boolean(options.get(name))
 
 
@@ -28711,8 +28665,7 @@ def transfer_list(realm, options):
     """The array buffers to be moved instead of copied: member `transfer` of the options."""
     if options is undefined or options is null:
         return []
-    if not isinstance(options, JSObject):
-        raise JSTypeError("The options must be an object")
+    require_object(options, "The options must be an object")
     transfer = options.get("transfer")
     buffers = [] if transfer is undefined else iterable_to_list(realm, transfer)
     for position, buffer in enumerate(buffers):
@@ -30058,13 +30011,11 @@ def import_type(options):
     """The `type` among the import attributes that import(…) was given, or None."""
     if options is undefined:
         return None
-    if not isinstance(options, JSObject):
-        raise JSTypeError("The second argument of import() must be an object")
+    require_object(options, "The second argument of import() must be an object")
     attributes = options.get("with")
     if attributes is undefined:
         return None
-    if not isinstance(attributes, JSObject):
-        raise JSTypeError("The 'with' option of import() must be an object")
+    require_object(attributes, "The 'with' option of import() must be an object")
     found = {}
     for key in attributes.own_keys():
         own = attributes.get_own(key) if type(key) is str else None
