@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            403
+     1  This page: contents, imports, version                                            416
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         475
           Attributes of classes                                                           26
@@ -28,49 +28,54 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,258
-          Parser: names and scopes                                                       257
-          Parser: statements                                                             495
-          Parser: functions                                                              152
-          Parser: classes                                                                186
-          Parser: expressions                                                            441
+     6  Parser                                                                         4,028
+          Parser: names and scopes                                                       272
+          Parser: statements                                                             502
+          Parser: functions                                                              158
+          Parser: classes                                                                192
+          Parser: expressions                                                            451
           Parser: literals                                                               190
-          Parser: patterns                                                               165
-          Parser: modules                                                                198
-          Parsing a source text                                                          112
-     7  Scope analysis                                                                 1,346
+          Parser: patterns                                                               167
+          Parser: modules                                                                208
+          Parsing a source text                                                          115
+          Parser: types of TypeScript                                                    641
+          Parser: declarations of TypeScript                                             464
+          Parser: enums and namespaces                                                   208
+          Parser: elements of JSX                                                        306
+          From TypeScript and JSX to JavaScript                                           90
+     7  Scope analysis                                                                 1,381
           Variables and scopes                                                           173
-          Resolving names                                                                831
-          Types of variables                                                             331
+          Resolving names                                                                833
+          Types of variables                                                             364
      8  Values and objects                                                             1,240
           Property descriptors                                                           201
           Ordinary objects                                                               422
           Functions                                                                      136
           Arrays                                                                         314
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,055
+     9  Conversions and operators                                                      1,053
           Numbers and text                                                               124
           Type conversion                                                                259
-          Objects                                                                        153
+          Objects                                                                        151
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      156
-    10  Code generator                                                                 4,168
+    10  Code generator                                                                 4,182
           Nodes of Python                                                                199
           Functions and their variables                                                  479
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  176
-          Expressions                                                                    247
+          Expressions                                                                    249
           Classes                                                                        182
-          Operators                                                                      428
+          Operators                                                                      434
           Assignments                                                                    339
-          Members and calls                                                              482
+          Members and calls                                                              486
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        465
+          Compiling a source text                                                        467
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,188
+    11  Built-ins of the language                                                      9,192
           Helpers shared by the built-ins                                                 93
           Object                                                                         340
           Function                                                                       152
@@ -101,7 +106,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array                                                                          144
           Array: callbacks                                                               111
           Array: order                                                                   124
-          Array: prototype methods                                                       552
+          Array: prototype methods                                                       555
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 37
@@ -116,7 +121,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
           Promise                                                                        425
-          Generators and async functions                                                 195
+          Generators and async functions                                                 196
           Iterator helpers                                                               458
           Async functions                                                                 32
           Async generators                                                               112
@@ -128,7 +133,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         71
           Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,316
+    12  Regular expressions                                                            3,325
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -140,22 +145,26 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      310
           RegExp objects                                                                 130
-          RegExp.prototype                                                               148
+          RegExp.prototype                                                               150
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         58
-          RegExp: legacy properties                                                       33
+          RegExp: legacy properties                                                       40
           RegExp: iterator of matchAll                                                    36
-    13  Intl                                                                           2,287
+    13  Intl                                                                           3,036
           Intl: the table of locales                                                     819
-          Intl (ECMA-402): locales                                                       294
+          Intl: names of languages and regions                                           158
+          Intl: language tags                                                            137
+          Intl (ECMA-402): locales                                                       318
+          Intl.Locale                                                                    202
           Plural rules                                                                    28
-          Intl.NumberFormat                                                              424
-          Intl.DateTimeFormat                                                            437
+          Intl.NumberFormat                                                              471
+          Intl.DateTimeFormat                                                            445
           Intl.Collator                                                                  106
-          Intl.PluralRules                                                                31
+          Intl.PluralRules                                                                57
           Intl.ListFormat                                                                 68
-          Intl.RelativeTimeFormat                                                         72
+          Intl.Segmenter                                                                 146
+          Intl.RelativeTimeFormat                                                         73
     14  Functions of the web                                                           2,191
           Inspection                                                                     599
           console: formatting                                                             84
@@ -169,13 +178,13 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,976
+    15  Realm, jobs and timers                                                         3,982
           Helpers of generated code: any realm                                           353
-          Helpers of generated code: one realm                                           267
-          Helpers of generated code: shortcuts                                           649
+          Helpers of generated code: one realm                                           268
+          Helpers of generated code: shortcuts                                           651
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        414
+          Modules                                                                        417
           Deadlines                                                                      343
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
@@ -231,17 +240,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          789
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,140
+    20  Scripts: loading and hot reload                                                2,201
           Log                                                                            194
           Causes of errors                                                               249
           Errors of scripts                                                               79
           Calls                                                                          214
           Routes                                                                         165
-          Imported files                                                                  61
+          Imported files                                                                  85
           One script                                                                     379
-          All scripts                                                                    613
-          Live pages                                                                     122
-    21  HTTP server                                                                    3,402
+          All scripts                                                                    624
+          Live pages                                                                     143
+    21  HTTP server                                                                    3,551
           Request heads                                                                  200
           Request bodies                                                                 248
           Responses of handlers                                                          158
@@ -250,16 +259,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Fault injection                                                                328
           Live pages                                                                      45
           Static files                                                                   264
-          One connection: reading                                                        218
-          One connection: answering                                                      292
+          One connection for the streams of all tabs                                     124
+          One connection: reading                                                        214
+          One connection: answering                                                      299
           One connection: GraphQL and routes of scripts                                  245
-          One connection: streams                                                        129
+          One connection: streams                                                        139
           One connection: writing                                                        142
           Requests as scripts see them                                                   179
-          The server                                                                     578
-    22  Pages                                                                          4,288
+          The server                                                                     590
+    22  Pages                                                                          4,613
           Page kit                                                                       134
-          Live pages                                                                     208
+          Live pages                                                                     234
+          Streams of all tabs                                                            284
           Errors                                                                         302
           For monitors                                                                   120
           Dashboard: facts                                                               339
@@ -269,14 +280,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: the script                                                          684
           Dashboard: requests and storage                                                240
           QR codes                                                                       150
-          For other devices                                                               37
+          For other devices                                                               52
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     185
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,172
-          Options                                                                        232
+    23  Command line                                                                   3,940
+          Starters: what they share                                                      119
+          Starters: their files                                                          803
+          Options                                                                        234
           Documentation                                                                  336
           The program                                                                    153
           The map of this file                                                            58
@@ -284,9 +297,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Script tests                                                                   412
           Script tests: requests and streams                                             181
           Script tests: one file                                                         422
-          Reports of tests                                                               247
+          Reports of tests                                                               246
           Several processes                                                              275
-          A starter                                                                      197
+          A starter                                                                       42
           JavaScript without a server                                                    121
           The prompt's terminal                                                          175
           The file as a program                                                           33
@@ -1732,7 +1745,7 @@ REGEXP_VALIDATOR = []
 _PRECEDENCE = {
     "??": 1, "||": 1, "&&": 2, "|": 3, "^": 4, "&": 5,
     "==": 6, "!=": 6, "===": 6, "!==": 6,
-    "<": 7, ">": 7, "<=": 7, ">=": 7, "in": 7, "instanceof": 7,
+    "<": 7, ">": 7, "<=": 7, ">=": 7, "in": 7, "instanceof": 7, "as": 7,
     "<<": 8, ">>": 8, ">>>": 8, "+": 9, "-": 9, "*": 10, "/": 10, "%": 10, "**": 11}
 _RELATIONAL = _PRECEDENCE["in"]
 _EXPONENT = _PRECEDENCE["**"]
@@ -1743,6 +1756,8 @@ _UNARY_OPERATORS = frozenset("typeof void delete ! ~ + - ++ --".split())
 #: Tokens after which an operand is surely complete: they spare the checks for operators.
 _EXPRESSION_ENDS = frozenset(") ] } , ; : end name".split())
 _SUBSCRIPTS = frozenset(". ( [ ?. template".split())
+#: What may stand behind an operand where there are types: `x!`, `f<T>(x)`.
+_TYPE_MARKS = frozenset("! < <<".split())
 _LOOPS = frozenset(("for", "while", "do"))
 #: How a declaration with `using` begins, and the first name in it.
 _USING = re.compile(r"(await[ \t]+)?using[ \t]+(?!(?:in|instanceof)\b)([\w$\\]+)[ \t]*(=(?!=))?")
@@ -1794,11 +1809,18 @@ def _declared_identifiers(target):
 _WHOLE_ASSIGNMENTS = (ArrowFunctionExpression, YieldExpression, AssignmentExpression)
 
 
+#: Where the parser is in the text.
+_CURSOR = operator.attrgetter(
+    "pos", "type", "value", "start", "line", "line_start", "newline", "last_end", "last_line",
+    "last_line_start", "line_after", "escaped_at", "octal_at", "octal_message")
+
+
 class _FunctionContext:
     """What is allowed inside the function, script, module, field initializer or static block being parsed."""
 
     __slots__ = ("is_async", "is_generator", "returns", "super_property", "super_call", "new_target",
-                 "forbids_arguments", "static_block", "in_parameters", "labels", "loops", "breakable")
+                 "forbids_arguments", "static_block", "in_parameters", "labels", "loops", "breakable",
+                 "in_namespace")
 
     def __init__(self, is_async=False, is_generator=False, returns=True, super_property=False,
                  super_call=False, new_target=True, forbids_arguments=False, static_block=False):
@@ -1810,7 +1832,7 @@ class _FunctionContext:
         self.new_target = new_target
         self.forbids_arguments = forbids_arguments
         self.static_block = static_block
-        self.in_parameters = False
+        self.in_parameters = self.in_namespace = False
         self.labels = {}  # name -> True when it labels a loop
         self.loops = self.breakable = 0  # how many loops, and loops and switches, are open
 
@@ -1827,9 +1849,10 @@ class _Declarations:
 
 
 class _PrivateNames:
-    """Private names of one class body: declared maps a name to its kind, used lists (name, offset)."""
+    """Private names of one class body, which begins at the offset start: declared maps a name to its kind,
+    used lists (name, offset)."""
 
-    __slots__, __init__ = attributes("outer; declared={} used=[]")
+    __slots__, __init__ = attributes("outer start=0; declared={} used=[]")
 
 
 class NameParser(JSLexer):
@@ -1837,7 +1860,7 @@ class NameParser(JSLexer):
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
-                 "exported", "local_exports", "saw_module_syntax")
+                 "exported", "local_exports", "saw_module_syntax", "consequent_at")
 
     def __init__(self, source, is_module=False, strict=False, first_line=1):
         self.strict = strict or is_module
@@ -1850,6 +1873,7 @@ class NameParser(JSLexer):
         self.arrow_at = -1  # offset where an arrow function may begin: the start of an AssignmentExpression
         self.no_in = False  # whether `in` is an operator in the expression that begins there
         self.await_at = self.yield_at = self.await_name_at = self.await_name_end = -1
+        self.consequent_at = -1  # offset of the middle part of the latest conditional
         self.rest_commas = set()  # offsets of the spread elements that a comma follows
         self.exported, self.local_exports = set(), []
         self.saw_module_syntax = False
@@ -1900,6 +1924,10 @@ class NameParser(JSLexer):
         """True when the current token is this contextual keyword, written without escapes."""
         return self.type == "name" and self.value == word and self.escaped_at != self.start
 
+    def parse_annotation(self):
+        """Read the type of a declared name, where there are types."""
+        self.unexpected()
+
     def consume_semicolon(self):
         """Read the end of a statement: a semicolon, or where one is inserted (12.10)."""
         type = self.type
@@ -1910,15 +1938,17 @@ class NameParser(JSLexer):
 
     def peek(self):
         """Return (type, value, newline before) of the token after the current one."""
-        saved = (self.pos, self.type, self.value, self.start, self.line, self.line_start, self.newline,
-                 self.last_end, self.last_line, self.last_line_start, self.line_after, self.escaped_at,
-                 self.octal_at, self.octal_message)
+        cursor = _CURSOR(self)
         self.advance()
         found = self.type, self.value, self.newline
+        self.reset(cursor)
+        return found
+
+    def reset(self, cursor):
+        """Go back to the token where the cursor was taken."""
         (self.pos, self.type, self.value, self.start, self.line, self.line_start, self.newline,
          self.last_end, self.last_line, self.last_line_start, self.line_after, self.escaped_at,
-         self.octal_at, self.octal_message) = saved
-        return found
+         self.octal_at, self.octal_message) = cursor
 
     def deeper(self):
         self.depth += 1
@@ -2038,12 +2068,15 @@ class StatementParser(NameParser):
         body = []
         self.parse_directives(body)
         self.parse_statement_list("end", body)
-        for identifier in self.local_exports:
-            if identifier.name not in self.declarations.names:
-                raise self.error(f"Export '{identifier.name}' is not defined in module", identifier.start)
+        self.check_local_exports()
         node = Program(body, "module" if self.is_module else "script", self.strict)
         self.advance()
         return self.finish(node, 0, 1, 0)
+
+    def check_local_exports(self):
+        for identifier in self.local_exports:
+            if identifier.name not in self.declarations.names:
+                raise self.error(f"Export '{identifier.name}' is not defined in module", identifier.start)
 
     def parse_directives(self, body):
         """Read the directive prologue into body. Return the "use strict" directive, if one is there."""
@@ -2075,7 +2108,7 @@ class StatementParser(NameParser):
 
     def parse_statement(self):
         """Read a StatementListItem: a statement or a declaration."""
-        handler = _STATEMENTS.get(self.type)
+        handler = self.statements.get(self.type)
         if handler is None:
             return self.parse_expression_statement()
         self.depth = depth = self.depth + 1
@@ -2263,6 +2296,8 @@ class StatementParser(NameParser):
                 for identifier in names:
                     self.declare(kind, identifier)
             init = None
+            if self.type == ":" or self.type == "!":
+                self.parse_annotation()
             if self.accept("="):
                 init = self.parse_assignment(in_for)
             elif not (in_for and (self.type == "in" or self.is_name("of"))):
@@ -2518,6 +2553,8 @@ class StatementParser(NameParser):
                 if identifier.name in known:
                     raise self.already_declared(identifier)
                 known[identifier.name] = _CATCH if param is identifier else _LEXICAL
+            if self.type == ":":
+                self.parse_annotation()
             self.expect(")")
         body = self.parse_bare_block()
         self.declarations = self.declarations.outer
@@ -2601,9 +2638,15 @@ class FunctionParser(StatementParser):
 
     def parse_parameters(self, names):
         """Read `(a, b = 1, ...c)`. Appends the declared identifiers to names; return (params, simple)."""
-        self.expect("(")
-        params = self.parse_list(")", lambda: self.parse_binding_element(names, ")"))
+        self.open_parameters()
+        params = self.parse_list(")", lambda: self.parse_parameter(names))
         return params, all([param.__class__ is Identifier for param in params])
+
+    def open_parameters(self):
+        self.expect("(")
+
+    def parse_parameter(self, names):
+        return self.parse_binding_element(names, ")")
 
     def parse_function_body(self, name, names, simple, unique):
         """Read `{ … }`; check the function's name and parameters by the mode its directives set."""
@@ -2692,21 +2735,23 @@ class ClassParser(FunctionParser):
         outer_strict, self.strict = self.strict, True  # all parts of a class are strict (15.7)
         self.advance()
         name = superclass = None
-        if self.type == "name":
+        if self.type == "name" and self.value != "implements":
             name = self.parse_binding_name()
             if node_class is ClassDeclaration:
                 self.declare("class", name)
         elif not may_be_nameless:
             self.unexpected()
-        if self.accept("extends"):
-            superclass = self.parse_left_hand_side()
+        if self.type != "{":
+            superclass = self.parse_heritage()
         self.expect("{")
-        private_names = self.private_names = _PrivateNames(self.private_names)
+        private_names = self.private_names = _PrivateNames(self.private_names, self.last_end)
         body, has_constructor = [], False
         while self.type != "}":
             if self.accept(";"):
                 continue
             member = self.parse_class_member(superclass is not None)
+            if member is None:
+                continue
             if member.__class__ is MethodDefinition and member.kind == "constructor":
                 if has_constructor:
                     raise self.error("A class may only have one constructor", member.start)
@@ -2716,6 +2761,10 @@ class ClassParser(FunctionParser):
         self.strict = outer_strict
         self.advance()
         return self.finish(node_class(name, superclass, body), start, line, column)
+
+    def parse_heritage(self):
+        """Read what stands between the name of a class and its body; return the superclass or None."""
+        return self.parse_left_hand_side() if self.accept("extends") else None
 
     def resolve_private_names(self, private_names):
         """At the end of a class: every private name used must be declared here or further out."""
@@ -2912,6 +2961,9 @@ class ExpressionParser(ClassParser):
             precedence = precedences.get(operator, 0)
             if precedence <= minimum or no_in and operator == "in":
                 return left
+            if operator == "as":
+                left = self.parse_as(left)
+                continue
             self.advance()
             if self.type == "private" and precedence < _RELATIONAL:
                 right = self.parse_private_in(no_in)
@@ -2944,6 +2996,7 @@ class ExpressionParser(ClassParser):
         branches = []
         while True:
             self.expect("?")
+            self.consequent_at = self.start
             consequent = self.parse_assignment()
             self.expect(":")
             branches.append((test, consequent))
@@ -2988,7 +3041,7 @@ class ExpressionParser(ClassParser):
                     return self.parse_arrow([expression], start, expression.line, expression.column, False,
                                             self.no_in)
         else:
-            handler = _OPERANDS.get(type)
+            handler = self.operands.get(type)
             if handler is None:
                 self.unexpected()
             self.depth = depth = self.depth + 1
@@ -3071,7 +3124,7 @@ class ExpressionParser(ClassParser):
             if self.value in _SPECIAL_NAMES:
                 return self.parse_special_name(await_allowed=False)
             return self.take(Identifier(self.value))
-        handler = _OPERANDS.get(self.type)
+        handler = self.operands.get(self.type)
         if handler is None or self.type in _UNARY_OPERATORS:
             self.unexpected()
         self.deeper()
@@ -3116,6 +3169,8 @@ class ExpressionParser(ClassParser):
                 if is_chain:
                     raise self.error("Invalid tagged template on optional chain")
                 node = TaggedTemplateExpression(expression, self.parse_template(True))
+            elif type in _TYPE_MARKS and self.skip_types():
+                continue
             else:
                 break
             expression = self.finish_from(node, expression)
@@ -3123,6 +3178,10 @@ class ExpressionParser(ClassParser):
             expression = self.finish_from(ChainExpression(expression), expression)
         self.depth = depth - 1
         return expression
+
+    def skip_types(self):
+        """Read what types put behind an operand, where there are types; return whether that was there."""
+        return False
 
     def parse_member_name(self, expression):
         """Read the property behind a dot."""
@@ -3469,7 +3528,7 @@ class LiteralParser(ExpressionParser):
             self.advance()
             node = Property(key, self.parse_assignment(), "init", computed, False, False)
             return self.finish(node, start, line, column)
-        if self.type != "(":
+        if self.type != "(" and self.type != "<":
             if self.type in (",", "}") and (first in JS_KEYWORDS or first == "string" or first == "number"):
                 raise self.error(f"Unexpected {first}" if first in ("string", "number") else
                                  f"Unexpected token '{first}'", start)
@@ -3526,6 +3585,8 @@ class DestructuringParser(LiteralParser):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
         node = self.finish(RestElement(self.parse_binding_target(names)), start, line, column)
+        if close == ")" and self.type in (":", "?"):
+            self.parse_annotation()
         if self.type == "=":
             raise self.error("Rest parameter may not have a default initializer" if close == ")"
                              else _BAD_TARGET)
@@ -3670,6 +3731,12 @@ class JSParser(DestructuringParser):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.note_module_syntax("Cannot use import statement outside a module", start)
         self.advance()
+        specifiers = self.parse_import_clause()
+        source, attributes = self.parse_module_source()
+        return self.finish(ImportDeclaration(specifiers, source, attributes), start, line, column)
+
+    def parse_import_clause(self):
+        """Read the names that are imported, and the word `from`."""
         specifiers = []
         if self.type != "string":
             if self.type == "name":
@@ -3686,8 +3753,7 @@ class JSParser(DestructuringParser):
             elif not specifiers:
                 self.unexpected()
             self.expect_word("from")
-        source, attributes = self.parse_module_source()
-        return self.finish(ImportDeclaration(specifiers, source, attributes), start, line, column)
+        return specifiers
 
     def note_module_syntax(self, message, start, anywhere=False):
         """Raise the error for what only modules have, and only at their top level unless `anywhere`."""
@@ -3840,13 +3906,11 @@ class JSParser(DestructuringParser):
         return self.finish_from(ExportSpecifier(local, exported), local)
 
     def parse_export_declaration(self):
-        type = self.type
-        following, _, newline = self.peek() if type == "name" else (None, None, None)
-        if not (type in ("var", "const", "function", "class")
-                or self.is_name("let")
-                or self.is_name("async") and following == "function" and not newline):
+        if not self.begins_declaration():
             self.unexpected()
         declaration = self.parse_statement()
+        if declaration.__class__ is EmptyStatement:     # only types
+            return declaration
         if declaration.__class__ is VariableDeclaration:
             for declarator in declaration.declarations:
                 for identifier in _declared_identifiers(declarator.id):
@@ -3854,6 +3918,13 @@ class JSParser(DestructuringParser):
         else:
             self.export_name(declaration.id)
         return ExportNamedDeclaration(declaration, [], None, [])
+
+    def begins_declaration(self):
+        """Whether what may be exported begins here."""
+        type = self.type
+        following, _, newline = self.peek() if type == "name" else (None, None, None)
+        return type in ("var", "const", "function", "class") or self.is_name("let") \
+            or self.is_name("async") and following == "function" and not newline
 
 
 # -- Parsing a source text ---------------------------------------------------------------
@@ -3880,6 +3951,9 @@ _OPERANDS = {
     "class": JSParser.parse_class_expression, "new": JSParser.parse_new, "super": JSParser.parse_super,
     "import": JSParser.parse_import_operand,
     **{operator: JSParser.parse_prefix for operator in _UNARY_OPERATORS}}
+
+
+JSParser.statements, JSParser.operands = _STATEMENTS, _OPERANDS
 
 
 def _guarded(parser, parse):
@@ -3966,6 +4040,1715 @@ def parse_function(params_source, body_source, is_async=False, is_generator=Fals
         parser.unexpected()
     node.id = None
     return node, text
+
+
+# -- Parser: types of TypeScript ---------------------------------------------------------
+#
+# Types are read and forgotten: what must go from the text is noted as an Edit, so that the same parser makes
+# the tree and the JavaScript. What needs code (enum, namespace, JSX …) is an Edit too; then the text that
+# the edits make is parsed, and its positions are those of the source.
+
+_NO_TYPES = "Types are read in .ts and .tsx files only: rename the file to .tsx"
+
+#: One change: the part of the source from start to end becomes text; blanks where that is None.
+Edit = collections.namedtuple("Edit", "start end text", defaults=(None,))
+
+_ACCESSIBILITY = frozenset("public private protected readonly override".split())
+_MEMBER_MODIFIERS = _ACCESSIBILITY | {"static", "abstract", "declare", "accessor"}
+_TYPE_OPERATORS = frozenset("keyof unique readonly infer".split())
+#: What may follow a name with type arguments where an operand could begin: it is an operator, too.
+_NO_TYPE_ARGUMENTS_BEFORE = frozenset("< > + - <<".split())
+#: How a generic arrow function begins in a file with elements.
+_GENERIC_ARROW = re.compile(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))").match
+_LINE_BREAKS = re.compile("[\n\r\u2028\u2029]")
+_NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]")
+
+
+_PARSE_UNARY = JSParser.parse_unary
+_PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
+                       "no_in", "await_at", "yield_at", "await_name_at", "await_name_end", "consequent_at",
+                       "ambient", "no_conditional", "in_constructor", "returns_type", "exporting")
+_PARSER_STATE = operator.attrgetter(*_PARSER_STATE_NAMES)
+
+
+class TypeParser(JSParser):
+    """Reads the types of TypeScript.
+
+    edits          the Edits that make JavaScript of the source, in no order
+    makes_code     whether some of them put code in place of something
+    has_types      whether the text may contain types
+    has_jsx        whether the text may contain JSX; then `<T>x` is none of TypeScript's assertions
+    not_arrows     offsets of parentheses that were tried and begin no arrow function
+    trying         how many attempts are under way; their errors are seen by nobody
+    ambient        whether what is read has no code: `declare …`
+    no_conditional whether `extends` ends a type
+    returns_type   whether the parameter list that was read last had a type behind it
+    namespaces     names of the namespaces around, innermost last
+    enums          {name: {member: constant or None}} of those declared so far
+    type_names     names that were declared as types only
+    """
+
+    __slots__ = ("edits", "makes_code", "has_jsx", "not_arrows", "trying", "ambient",
+                 "no_conditional", "returns_type", "parameter_properties", "in_constructor", "type_names",
+                 "namespaces", "enums", "exporting", "has_types", "factory", "fragment", "import_source")
+
+    def __init__(self, source, is_module=False, has_types=True, has_jsx=False):
+        self.edits, self.makes_code, self.has_types, self.has_jsx = [], False, has_types, has_jsx
+        self.exporting = False
+        self.not_arrows, self.trying = set(), 0
+        self.ambient = self.no_conditional = self.returns_type = self.in_constructor = False
+        self.parameter_properties, self.type_names, self.namespaces, self.enums = [], set(), [], {}
+        self.read_pragmas(source)
+        super().__init__(source, is_module)
+
+    # -- edits and attempts ----
+
+    def erase(self, start, text=None):
+        """Note that what was read since `start` is no JavaScript; edits inside are forgotten."""
+        if not self.has_types:
+            raise self.error(_NO_TYPES, start)
+        while self.edits and self.edits[-1].start >= start:
+            self.edits.pop()
+        self.edits.append(Edit(start, self.last_end, text))
+
+    def put(self, start, end, text):
+        """Note code that stands in place of a part of the source."""
+        self.makes_code = True
+        self.edits.append(Edit(start, end, text))
+
+    def erase_token(self):
+        start = self.start
+        self.advance()
+        self.erase(start)
+
+    def error(self, message, offset=None):
+        if self.trying:
+            return JSSyntaxError(message, 1, 1)     # finding the line would cost more than the attempt
+        return super().error(message, offset)
+
+    def attempt(self, parse, *arguments):
+        """What parse(*arguments) returns; None, with everything as before, where it finds an error."""
+        cursor, edits, makes_code = _CURSOR(self), len(self.edits), self.makes_code
+        state = _PARSER_STATE(self)
+        used = len(self.private_names.used) if self.private_names is not None else 0
+        self.covers = {}
+        self.trying += 1
+        try:
+            found = parse(*arguments)
+            self.check_covers()
+        except JSSyntaxError:
+            found = None
+        self.trying -= 1
+        if found is None:
+            self.reset(cursor)
+            del self.edits[edits:]
+            self.makes_code = makes_code
+            for name, value in zip(_PARSER_STATE_NAMES, state):
+                setattr(self, name, value)
+            if self.private_names is not None:
+                del self.private_names.used[used:]
+        else:
+            self.covers = state[_PARSER_STATE_NAMES.index("covers")]
+        return found
+
+    def consume_semicolon(self):
+        end = self.last_end
+        by_line = self.type != ";"
+        super().consume_semicolon()
+        if by_line and self.edits and self.edits[-1].end == end and self.edits[-1].text is None:
+            self.edits[-1] = self.edits[-1]._replace(text=";")  # without the type, the next line could go on
+
+    # -- tokens in types ----
+
+    def _read_odd(self, start):
+        if self.source[start] == "@":
+            raise self.error("Decorators are not supported; call a function with the class instead", start)
+        return super()._read_odd(start)
+
+    def split_token(self, first):
+        """Make a token of the first character of one like `>>` or `<<`."""
+        self.type, self.pos = first, self.start + 1
+
+    def close_angle(self):
+        if self.type[:1] == ">":
+            self.split_token(">")
+        self.expect(">")
+
+    def follows_on_line(self, *types):
+        """Whether the next token is of one of the types and on the same line."""
+        type, _, newline = self.peek()
+        return type in types and not newline
+
+    def skip_word(self):
+        """Read any name or keyword."""
+        if self.type not in _IDENTIFIER_NAMES:
+            self.unexpected()
+        self.advance()
+
+    # -- types ----
+
+    def skip_type(self):
+        """Read a Type."""
+        self.deeper()
+        if self.type == "<" or self.type == "new" or self.type == "(" and self.begins_function_type() \
+                or self.is_name("abstract") and self.peek()[0] == "new":
+            self.skip_function_type()
+        else:
+            self.skip_union()
+            if self.type == "extends" and not self.newline and not self.no_conditional:
+                self.advance()
+                self.skip_with(self.skip_type, no_conditional=True)
+                self.expect("?")
+                self.skip_with(self.skip_type)
+                self.expect(":")
+                self.skip_with(self.skip_type)
+        self.depth -= 1
+        return True
+
+    def skip_with(self, skip, no_conditional=False):
+        """Run skip() where conditional types are allowed, or not."""
+        outer, self.no_conditional = self.no_conditional, no_conditional
+        skip()
+        self.no_conditional = outer
+
+    def begins_function_type(self):
+        """Whether the parenthesis here begins the parameters of a function type."""
+        verdict = []
+
+        def look():
+            self.advance()
+            if self.type in (")", "..."):
+                verdict.append(True)
+            elif self.type == "name" or self.type == "this":
+                self.advance()
+            else:
+                self.parse_binding_target([])
+            if self.type == ")":
+                self.advance()
+                verdict.append(self.type == "=>")
+            else:
+                verdict.append(self.type in (":", ",", "?", "="))
+        self.attempt(look)
+        return any(verdict)
+
+    def skip_function_type(self):
+        if self.is_name("abstract"):
+            self.advance()
+        if self.type == "new":
+            self.advance()
+        self.parse_parameters([])
+        self.expect("=>")
+        self.skip_return_type()
+
+    def skip_union(self):
+        """Read a type without `extends … ? …`, from unions on."""
+        while True:
+            if self.type == "|" or self.type == "&":
+                self.advance()
+            self.skip_operators()
+            if self.type != "|" and self.type != "&":
+                return
+
+    def skip_operators(self):
+        while self.type == "name" and self.value in _TYPE_OPERATORS:
+            word = self.value
+            self.advance()
+            if word == "infer":
+                self.skip_word()
+                if self.type == "extends":
+                    self.attempt(self.skip_infer_constraint)
+                return
+        if self.type in ("new", "(", "<"):
+            # a function type may stand here as the last part of a union
+            if self.type != "(" or self.begins_function_type():
+                self.skip_function_type()
+                return
+        self.skip_primary_type()
+        while not self.newline and self.type == "[":
+            self.advance()
+            if self.type != "]":
+                self.skip_with(self.skip_type)
+            self.expect("]")
+
+    def skip_infer_constraint(self):
+        self.advance()
+        self.skip_with(self.skip_type, no_conditional=True)
+        return True if self.no_conditional or self.type != "?" else None
+
+    def skip_primary_type(self):
+        type = self.type
+        if type == "name":
+            self.skip_type_reference()
+        elif type in ("string", "number", "bigint", "null", "true", "false", "void", "this"):
+            self.advance()
+        elif type == "-":
+            self.advance()
+            if self.type not in ("number", "bigint"):
+                self.unexpected()
+            self.advance()
+        elif type == "{":
+            self.skip_object_type()
+        elif type == "[":
+            self.skip_list("[", "]", self.skip_tuple_element)
+        elif type == "(":
+            self.advance()
+            self.skip_with(self.skip_type)
+            self.expect(")")
+        elif type == "template":
+            self.skip_template_type()
+        elif type == "typeof":
+            self.advance()
+            if self.type == "import":
+                self.skip_import_type()
+            else:
+                self.skip_type_reference()
+        elif type == "import":
+            self.skip_import_type()
+        else:
+            self.unexpected()
+
+    def skip_list(self, opening, closing, skip_one):
+        """Read `[a, b]` and the like, with skip_one() for each part."""
+        self.expect(opening)
+        while self.type != closing:
+            self.skip_with(skip_one)
+            if self.type != closing:
+                self.expect(",")
+        self.advance()
+
+    def skip_type_reference(self):
+        """Read `a.b.C<T>`."""
+        self.skip_word()
+        while self.type == ".":
+            self.advance()
+            if self.type == "private":
+                self.advance()
+            else:
+                self.skip_word()
+        if not self.newline and self.type in ("<", "<<"):
+            self.skip_type_arguments()
+
+    def skip_type_arguments(self):
+        self.split_token("<")
+        self.advance()
+        while True:
+            self.skip_with(self.skip_type)
+            if self.type != ",":
+                break
+            self.advance()
+        self.close_angle()
+
+    def skip_import_type(self):
+        self.advance()
+        self.expect("(")
+        self.skip_with(self.skip_type)
+        if self.type == ",":
+            self.advance()
+            self.parse_assignment()
+            if self.type == ",":
+                self.advance()
+        self.expect(")")
+        if self.type == ".":
+            self.advance()
+            self.skip_type_reference()
+        elif self.type in ("<", "<<"):
+            self.skip_type_arguments()
+
+    def skip_template_type(self):
+        while True:
+            is_last = self.read_template_text(self.pos)[3]
+            self.advance()
+            if is_last:
+                return
+            self.skip_with(self.skip_type)
+            if self.type != "}":
+                raise self.error("Missing } in template literal type")
+
+    def skip_tuple_element(self):
+        if self.type == "...":
+            self.advance()
+        if self.type in _IDENTIFIER_NAMES and self.peek()[0] in (":", "?"):
+            self.advance()
+        else:
+            self.skip_type()
+        if self.type == "?":
+            self.advance()
+        if self.type == ":":
+            self.advance()
+            self.skip_type()
+
+    def skip_object_type(self):
+        """Read `{ members }`: an object type, a mapped type or the body of an interface."""
+        self.expect("{")
+        while self.type != "}":
+            self.skip_with(self.skip_type_member)
+            if self.type in (";", ","):
+                self.advance()
+            elif self.type != "}" and not self.newline:
+                self.unexpected()
+        self.advance()
+
+    def skip_type_member(self):
+        if self.type in ("+", "-"):
+            self.advance()
+        while self.type == "name" and self.value in ("readonly", "get", "set") \
+                and self.peek()[0] in _PROPERTY_KEYS:
+            self.advance()
+        if self.type == "new" and self.peek()[0] in ("(", "<"):
+            self.advance()
+        elif self.type not in ("(", "<"):
+            self.skip_type_key()
+        if self.type in ("+", "-"):
+            self.advance()
+        if self.type == "?":
+            self.advance()
+        if self.type in ("(", "<"):
+            self.parse_parameters([])
+        elif self.type == ":":
+            self.advance()
+            self.skip_type()
+
+    def skip_type_key(self):
+        """Read the key of a member: a name, `[expression]`, `[name: type]` or `[name in type as type]`."""
+        if self.type != "[" :
+            self.parse_property_key(True)
+            return
+        self.advance()
+        following = self.peek()[0] if self.type in _IDENTIFIER_NAMES else None
+        if following == ":" or following == "in":
+            self.advance()
+            self.advance()
+            self.skip_type()
+            if self.is_name("as"):
+                self.advance()
+                self.skip_type()
+        else:
+            self.parse_assignment()
+        self.expect("]")
+
+    def skip_type_parameters(self):
+        """Read `<in out const T extends U = V, …>`."""
+        self.expect("<")
+        while self.type != ">":
+            while self.type in ("const", "in") or self.is_name("out") and self.peek()[0] == "name":
+                self.advance()
+            self.skip_word()
+            if self.type == "extends":
+                self.advance()
+                self.skip_with(self.skip_type)
+            if self.type == "=":
+                self.advance()
+                self.skip_with(self.skip_type)
+            if self.type != ",":
+                break
+            self.advance()
+        self.close_angle()
+
+    def skip_return_type(self):
+        """Read the type behind a parameter list: also `x is T`, `asserts x`, `asserts x is T`."""
+        self.deeper()
+        if self.is_name("asserts") and self.follows_on_line("name", "this") and self.peek()[1] != "is":
+            self.advance()
+            self.skip_word()
+            if self.is_name("is"):
+                self.advance()
+                self.skip_with(self.skip_type)
+            self.depth -= 1
+            return
+        if self.type in ("name", "this"):
+            following, word, newline = self.peek()
+            if following == "name" and word == "is" and not newline:
+                self.advance()
+                self.advance()
+        self.skip_with(self.skip_type)
+        self.depth -= 1
+
+    # -- where types stand in code ----
+
+    def parse_annotation(self):
+        """Read `: type`, `!: type` or `?: type` behind a declared name."""
+        start = self.start
+        if self.type in ("!", "?"):
+            self.advance()
+        if self.type == ":":
+            self.advance()
+            self.skip_with(self.skip_type)
+        self.erase(start)
+
+    def open_parameters(self):
+        if self.type == "<":
+            start = self.start
+            self.skip_type_parameters()
+            self.erase(start)
+        super().open_parameters()
+        if self.type == "this":
+            start = self.start
+            self.advance()
+            if self.type == ":":
+                self.advance()
+                self.skip_with(self.skip_type)
+            if self.type == ",":
+                self.advance()
+            self.erase(start)
+
+    def parse_parameters(self, names):
+        found = super().parse_parameters(names)
+        returns_type = self.type == ":"
+        if returns_type:
+            start = self.start
+            self.advance()
+            self.skip_return_type()
+            self.erase(start)
+        self.returns_type = returns_type
+        return found
+
+    def parse_parameter(self, names):
+        if self.type == "...":
+            return self.parse_rest(names, ")")
+        is_property = False
+        while self.type == "name" and self.value in _ACCESSIBILITY \
+                and self.peek()[0] in ("name", "{", "[", "this"):
+            if not self.in_constructor and not self.ambient:
+                raise self.error("A parameter property is only allowed in the parameters of a constructor "
+                                 "with a body")
+            is_property = True
+            self.erase_token()
+        target = self.parse_binding_target(names)
+        if is_property:
+            if target.__class__ is not Identifier:
+                raise self.error("A parameter property must have a name of its own", target.start)
+            self.parameter_properties.append(target.name)
+        if self.type in ("?", ":"):
+            self.parse_annotation()
+        if self.type != "=":
+            return target
+        self.advance()
+        return self.finish_from(AssignmentPattern(target, self.parse_assignment()), target)
+
+    def parse_as(self, operand):
+        """Read `as type` or `satisfies type` behind an operand."""
+        start = self.start
+        self.advance()
+        if self.type == "const":
+            self.advance()
+        else:
+            self.skip_with(self.skip_type)
+        self.erase(start)
+        self.note_as()
+        if _PRECEDENCE.get(self.type, 0) > _RELATIONAL and not operand.parenthesized \
+                and operand.__class__ in (BinaryExpression, UnaryExpression):
+            self.put(operand.start, operand.start, "(")     # the type held the operand together
+            self.put(start, start, ")")
+        return operand
+
+    def note_as(self):
+        """Behind an operand, `as` and `satisfies` are operators."""
+        if self.type == "name" and self.value in ("as", "satisfies") and not self.newline \
+                and self.escaped_at != self.start:
+            self.type = "as"
+
+    def skip_types(self):
+        if self.type == "!":
+            if self.newline:
+                return False
+            self.erase_token()
+            return True
+        return self.attempt(self.skip_arguments_in_expression) is not None
+
+    def skip_arguments_in_expression(self):
+        """Read the type arguments of a call; an error where they are none, as in `a < b > c`."""
+        start = self.start
+        self.skip_type_arguments()
+        type = self.type
+        if type in _NO_TYPE_ARGUMENTS_BEFORE or not (
+                type in ("(", "template") or self.newline or type in _PRECEDENCE
+                or (self.value in ("as", "satisfies") if type == "name" else type not in _OPERANDS)):
+            self.unexpected()
+        self.erase(start)
+        return True
+
+    def parse_unary(self):
+        expression = _PARSE_UNARY(self)
+        if self.type in _EXPRESSION_ENDS and self.type != "name":
+            return expression
+        while self.type in _TYPE_MARKS and expression.__class__ not in _WHOLE_ASSIGNMENTS \
+                and self.skip_types():
+            if self.type in _SUBSCRIPTS:
+                expression = self.parse_subscripts(expression)
+            if (self.type == "++" or self.type == "--") and not self.newline:
+                expression = self.parse_postfix(expression)
+        self.note_as()
+        return expression
+
+    def parse_operand(self):
+        operand = super().parse_operand()
+        while self.type in _TYPE_MARKS and self.skip_types():
+            pass
+        return operand
+
+    # -- arrow functions ----
+
+    def peek_start(self):
+        """The offset of the token after the current one."""
+        cursor = _CURSOR(self)
+        self.advance()
+        start = self.start
+        self.reset(cursor)
+        return start
+
+    def parse_typed_arrow(self, surely, is_async=False):
+        """Read an arrow function whose parameters may have types; `surely`: nothing else can stand here.
+        Otherwise return None, with nothing read, for something else."""
+        start, line, column, no_in = self.start, self.line, self.start - self.line_start, self.no_in
+
+        def head():
+            if is_async:
+                self.advance()
+            params = self.parse_parameters([])
+            if self.type != "=>" or self.newline:
+                self.unexpected()
+            if self.returns_type and _LINE_BREAKS.search(self.source, *self.edits[-1][:2]):
+                self.move_parenthesis(self.edits[-1])
+            return params
+
+        def whole():
+            params = head()
+            returns_type = self.returns_type
+            node = self.parse_arrow(params[0], start, line, column, is_async, no_in)
+            return None if returns_type and self.type != ":" else node
+
+        if start == self.consequent_at:
+            return self.attempt(whole)
+        params = head() if surely else self.attempt(head)
+        return params and self.parse_arrow(params[0], start, line, column, is_async, no_in)
+
+    def move_parenthesis(self, edit):
+        """Let the `)` before a return type stand behind its line breaks: no line may end before `=>`."""
+        closing = self.source.rfind(")", 0, edit.start)
+        self.edits[-1:] = [Edit(closing, edit.end - 1), Edit(edit.end - 1, edit.end, ")")]
+
+    def parse_arrow(self, params, start, line, column, is_async, no_in):
+        if start == self.consequent_at:
+            self.consequent_at = self.peek_start()
+        return super().parse_arrow(params, start, line, column, is_async, no_in)
+
+    def parse_paren(self):
+        if self.arrow_at == self.start and self.start not in self.not_arrows:
+            type, _, _ = self.peek()
+            surely = type == "..." or type in ("name", "this") and self.peek_second() == ":"
+            if surely or type in (")", "{", "[", "name", "this"):
+                start = self.start
+                node = self.parse_typed_arrow(surely and start != self.consequent_at)
+                if node is not None:
+                    return node
+                self.not_arrows.add(start)
+        return super().parse_paren()
+
+    def peek_second(self):
+        """The type of the second token after the current one."""
+        cursor = _CURSOR(self)
+        self.advance()
+        self.advance()
+        type = self.type
+        self.reset(cursor)
+        return type
+
+    def parse_async(self):
+        type, _, newline = self.peek()
+        if self.arrow_at == self.start and type in ("(", "<") and not newline \
+                and self.start not in self.not_arrows:
+            start = self.start
+            node = self.parse_typed_arrow(False, is_async=True)
+            if node is not None:
+                return node
+            self.not_arrows.add(start)
+        return super().parse_async()
+
+    def parse_angle(self):
+        """Read what begins with `<`: a generic arrow function, or `<type>operand`; or an element."""
+        if self.has_jsx and not _GENERIC_ARROW(self.source, self.start):
+            return self.parse_element()
+        if self.arrow_at == self.start:
+            node = self.parse_typed_arrow(self.has_jsx)
+            if node is not None:
+                return node
+        start = self.start
+        self.advance()
+        if self.type == "const":
+            self.advance()
+        else:
+            self.skip_with(self.skip_type)
+        self.close_angle()
+        self.erase(start)
+        return self.parse_unary()
+
+
+# -- Parser: declarations of TypeScript --------------------------------------------------
+
+_TYPE_WORDS = frozenset("type interface namespace module declare abstract global".split())
+_AMBIENT_STARTS = frozenset("var const function class enum import".split())
+_FUNCTION_NAME = re.compile(r"(?:async\s+)?function\s*\*?\s*([\w$]+)").match
+_INDEX_SIGNATURE = re.compile(r"\[\s*[\w$]+\s*:").match
+_IMPORT_TYPE = re.compile(r"import\s+type\s*(?:[{*]|(?:from\s+from|(?!from\s*[\"'])[\w$]+)\b(?!\s*=))").match
+_TYPE_AS_AS = re.compile(r"type\s+as\s+as\b(?!\s*[,}])").match
+_IMPORT_BRACE = re.compile(r"import\s*\{").match
+#: Stands for a part of a list that is erased.
+_ERASED = object()
+_COMMA = re.compile(r"\s*,?").match
+_IMPORT_EQUALS = re.compile(r"import\s+(?:type\s+)?([\w$]+)\s*=").match
+
+
+class TypeScriptParser(TypeParser):
+    """Reads declarations that have types, are types, or make code: enums, namespaces, parameter
+    properties."""
+
+    __slots__ = ()
+
+    def finish_erased(self, start):
+        """Erase a declaration that is read whole; return what stands for it in the tree."""
+        self.erase(start, ";")
+        node = EmptyStatement()
+        node.start, node.end = start, self.last_end
+        node.line = node.end_line = self.last_line
+        node.column = node.end_column = 0
+        return node
+
+    def without_code(self, parse):
+        """Run parse() for a declaration that declares nothing in JavaScript."""
+        outer = self.declarations, self.exported, self.local_exports, self.ambient, self.function
+        self.declarations, self.exported, self.local_exports = _Declarations(None, True), set(), []
+        self.ambient, makes_code = True, self.makes_code
+        parse()
+        self.makes_code = makes_code
+        self.declarations, self.exported, self.local_exports, self.ambient, self.function = outer
+
+    # -- statements ----
+
+    def parse_name_statement(self):
+        word = self.value
+        if word in _TYPE_WORDS and self.escaped_at != self.start and self.has_types:
+            type, value, newline = self.peek()
+            if not newline and (
+                    type == "name" and word in ("type", "interface", "namespace", "module")
+                    or type == "string" and word == "module" or type == "class" and word == "abstract"
+                    or word == "declare" and (type in _AMBIENT_STARTS or type == "name")
+                    or word == "global" and type == "{" and self.ambient):
+                return getattr(self, "parse_" + word)()
+        return super().parse_name_statement()
+
+    def parse_type(self):
+        """Read `type name<T> = type`."""
+        start = self.start
+        self.advance()
+        self.type_names.add(self.value)
+        self.skip_word()
+        if self.type == "<":
+            self.skip_type_parameters()
+        self.expect("=")
+        self.skip_with(self.skip_type)
+        self.consume_semicolon()
+        return self.finish_erased(start)
+
+    def parse_interface(self):
+        start = self.start
+        self.advance()
+        self.type_names.add(self.value)
+        self.skip_word()
+        if self.type == "<":
+            self.skip_type_parameters()
+        if self.type == "extends":
+            self.advance()
+            self.skip_references()
+        self.skip_object_type()
+        return self.finish_erased(start)
+
+    def skip_references(self):
+        """Read `A, B<T>` of a heritage clause."""
+        while True:
+            self.skip_type_reference()
+            if self.type != ",":
+                return
+            self.advance()
+
+    def parse_abstract(self):
+        self.erase_token()
+        return self.parse_class_declaration()
+
+    def parse_declare(self):
+        start = self.start
+        self.advance()
+        self.without_code(self.skip_ambient)
+        return self.finish_erased(start)
+
+    def skip_ambient(self):
+        """Read the declaration behind `declare`."""
+        if self.type in ("var", "const") and self.peek()[0] != "enum" or self.is_name("let"):
+            self.advance()
+            while True:
+                self.parse_binding_target([])
+                if self.type in (":", "!"):
+                    self.parse_annotation()
+                if self.type == "=":
+                    self.advance()
+                    self.parse_assignment()
+                if self.type != ",":
+                    break
+                self.advance()
+            self.consume_semicolon()
+        elif self.type == "name" and self.value in ("namespace", "module", "global"):
+            self.skip_ambient_module()
+        else:
+            self.parse_statement()
+
+    def skip_ambient_module(self):
+        """Read `module "name" { … }`; what stands in it is not for JavaScript, whatever it is."""
+        self.advance()
+        while self.type not in ("{", ";", "end") and not self.newline:
+            self.advance()
+        if self.type != "{":
+            self.consume_semicolon()
+            return
+        depth = 0
+        while True:
+            if self.type == "template":
+                self.skip_template_type()
+                continue
+            depth += {"{": 1, "}": -1}.get(self.type, 0)
+            if self.type == "end":
+                self.unexpected()
+            self.advance()
+            if not depth:
+                return
+
+    parse_global = parse_declare
+
+    def parse_namespace(self):
+        return self.parse_declare() if self.ambient else self.parse_value_namespace()
+
+    parse_module = parse_namespace
+
+    def parse_variable_statement(self, using=None):
+        if self.type == "const" and self.peek()[0] == "enum":
+            return self.parse_enum()
+        return super().parse_variable_statement(using)
+
+    # -- functions ----
+
+    def parse_function_start(self):
+        found = super().parse_function_start()
+        if self.type == "<":    # of a function without a name
+            start = self.start
+            self.skip_type_parameters()
+            self.erase(start)
+        return found
+
+    def parse_function_body(self, name, names, simple, unique):
+        if self.type != "{" and (self.newline or self.type in (";", "}", "end")):
+            return None     # a signature
+        return super().parse_function_body(name, names, simple, unique)
+
+    def parse_function_declaration(self, may_be_nameless=False):
+        start = self.start
+        name = _FUNCTION_NAME(self.source, start)
+        known = self.declarations.names.get(name and name[1])
+        node = super().parse_function_declaration(may_be_nameless)
+        if node.body is not None:
+            return node
+        if node.id is not None:
+            names = self.declarations.names
+            names.pop(node.id.name)
+            if known is not None:
+                names[node.id.name] = known
+        self.consume_semicolon()
+        return self.finish_erased(start)
+
+    def parse_function_expression(self):
+        return self.with_body(super().parse_function_expression())
+
+    def parse_property(self):
+        node = super().parse_property()
+        if node.__class__ is Property and (node.method or node.kind != "init"):
+            self.with_body(node.value)
+        return node
+
+    def with_body(self, function):
+        if function.body is None:
+            self.unexpected()
+        return function
+
+    # -- classes ----
+
+    def parse_class(self, node_class, may_be_nameless):
+        outer = self.parameter_properties, self.in_constructor
+        self.parameter_properties, self.in_constructor = [], False
+        node = super().parse_class(node_class, may_be_nameless)
+        self.parameter_properties, self.in_constructor = outer
+        return node
+
+    def parse_heritage(self):
+        if self.type == "<":
+            start = self.start
+            self.skip_type_parameters()
+            self.erase(start)
+        superclass = super().parse_heritage()
+        start = self.start
+        if superclass is not None and self.type in ("<", "<<"):
+            self.skip_type_arguments()
+            self.erase(start)
+            start = self.start
+        if self.is_name("implements"):
+            self.advance()
+            self.skip_references()
+            self.erase(start)
+        return superclass
+
+    def parse_class_member(self, is_derived):
+        start, line, column = self.start, self.line, self.start - self.line_start
+        static, words = False, set()
+        while self.type == "name" and self.value in _MEMBER_MODIFIERS and self.escaped_at != self.start:
+            following, _, newline = self.peek()
+            if following == "{" and self.value == "static":
+                self.advance()
+                return self.parse_static_block(start, line, column)
+            if following not in _PROPERTY_KEYS and following != "*" or newline and self.value != "static":
+                break
+            words.add(self.value)
+            if self.value == "static":
+                static = True
+                self.advance()
+            else:
+                self.erase_token()
+        if self.type == "[" and _INDEX_SIGNATURE(self.source, self.start):
+            self.skip_type_member()
+            self.consume_semicolon()
+            return self.erased_member(start)
+        function_start = self.start, self.line, self.start - self.line_start
+        kind, is_async, is_generator, key = self.parse_modifiers()
+        computed = False
+        if key is None:
+            key, computed = self.parse_property_key(True)
+        if self.type == "?" or self.type == "!" and not self.newline:
+            self.erase_token()
+        declared = dict(self.private_names.declared) if key.__class__ is PrivateName else None
+        if self.type in ("(", "<") or kind != "method" or is_async or is_generator:
+            node = self.parse_member_function(key, computed, static, kind, is_async, is_generator, is_derived,
+                                              function_start)
+            is_erased = node is None
+        else:
+            if self.type == ":":
+                self.parse_annotation()
+            node = self.parse_field(key, computed, static)
+            is_erased = not words.isdisjoint(("abstract", "declare"))
+            if "accessor" in words:
+                self.put_accessor(node, start)
+        if is_erased:
+            if declared is not None:
+                self.private_names.declared = declared
+            return self.erased_member(start)
+        return self.finish(node, start, line, column)
+
+    def erased_member(self, start):
+        self.erase(start, ";")
+
+    def parse_member_function(self, key, computed, static, kind, is_async, is_generator, is_derived,
+                              function_start):
+        """Read a method; None for a signature without a body."""
+        is_constructor = not static and not computed and kind == "method" \
+            and getattr(key, "name", getattr(key, "value", None)) == "constructor"
+        outer = self.parameter_properties, self.in_constructor
+        self.parameter_properties, self.in_constructor = [], is_constructor
+        node = self.parse_method(key, computed, static, kind, is_async, is_generator, is_derived,
+                                 function_start)
+        properties = self.parameter_properties
+        self.parameter_properties, self.in_constructor = outer
+        if node.value.body is None:
+            self.consume_semicolon()
+            return None
+        if properties:
+            self.put_parameter_properties(properties, node.value.body)
+        return node
+
+    def put_parameter_properties(self, names, body):
+        """Declare the fields of `constructor(public a)` at the top of the class, and assign them in it: first
+        thing, or behind the call of `super`."""
+        self.put(self.private_names.start, self.private_names.start, "".join(f" {name};" for name in names))
+        at = body.start + 1
+        for statement in body.body:
+            expression = getattr(statement, "expression", None)
+            if getattr(statement, "directive", None) is not None:
+                at = statement.end
+            if expression.__class__ is CallExpression and expression.callee.__class__ is Super:
+                at = statement.end
+                break
+        self.put(at, at, "".join(f" this.{name} = {name};" for name in names))
+
+    def put_accessor(self, node, start):
+        """Make of `accessor name = value` a private field with a getter and a setter."""
+        if node.computed or node.key.__class__ is PrivateName:
+            raise self.error("An accessor field must have a plain name", start)
+        raw = self.source[node.key.start:node.key.end]
+        hidden = f"#{re.sub(r'[^A-Za-z0-9_$]', '_', raw)}_accessor_storage"
+        prefix, this = ("static ", "this") if node.static else ("", "this")
+        self.put(node.key.start, node.key.end, hidden)
+        text = f" {prefix}get {raw}() {{ return {this}.{hidden}; }} " \
+            f"{prefix}set {raw}(value) {{ {this}.{hidden} = value; }}"
+        at = self.last_end
+        self.put(at, at, text if self.source[at - 1:at] == ";" else ";" + text)
+
+    # -- imports and exports ----
+
+    def parse_import(self):
+        start = self.start
+        equals = _IMPORT_EQUALS(self.source, start)
+        if equals:
+            return self.parse_import_equals(equals[1])
+        if not _IMPORT_TYPE(self.source, start):
+            node = super().parse_import()
+            if node.__class__ is ImportDeclaration and not node.specifiers \
+                    and _IMPORT_BRACE(self.source, start) and self.has_types:
+                return self.finish_erased(start)    # all of it was types
+            return node
+        self.note_module_syntax("Cannot use import statement outside a module", start)
+
+        def parse():
+            self.advance()
+            self.advance()
+            self.type_names.update(specifier.local.name for specifier in self.parse_import_clause())
+            self.parse_module_source()
+        self.without_code(parse)
+        return self.finish_erased(start)
+
+    def parse_import_equals(self, name):
+        """Read `import name = a.b`, another name for what a namespace holds."""
+        start, is_type = self.start, self.peek()[1] == "type"
+        while self.type != "=":
+            self.advance()
+        equals = self.start
+        self.advance()
+        if self.is_name("require") and self.peek()[0] == "(":
+            raise self.error(f"import {name} = require(…) is not supported; write: import {name} from …",
+                             start)
+        self.skip_type_reference()
+        self.consume_semicolon()
+        if is_type or self.ambient:
+            return self.finish_erased(start)
+        self.put(start, equals, f"var {name} ")
+        return self.declared(start, name)
+
+    def declared(self, start, name):
+        """The node for a declaration that makes code: that code is parsed later. Declare its name."""
+        self.declarations.names.setdefault(name, _VAR)
+        identifier = Identifier(name)
+        identifier.start = identifier.end = start
+        return VariableDeclaration("var", [VariableDeclarator(identifier, None)])
+
+    def parse_list(self, close, parse_one):
+        parts = super().parse_list(close, parse_one)
+        return parts if close != "}" else [part for part in parts if part is not _ERASED]
+
+    def parse_import_specifier(self):
+        return self.skip_type_specifier() or super().parse_import_specifier()
+
+    def parse_export_specifier(self, locals_read):
+        return self.skip_type_specifier() or super().parse_export_specifier(locals_read)
+
+    def skip_type_specifier(self):
+        """Read `type name as name` in the braces of an import or export; None for any other."""
+        start = self.start
+        if not self.begins_type_specifier():
+            return None
+        self.advance()
+        name = self.parse_module_name()
+        if self.is_name("as"):
+            self.advance()
+            name = self.parse_module_name()
+        self.type_names.add(getattr(name, "name", None))
+        self.erase(start)
+        self.edits[-1] = Edit(start, _COMMA(self.source, self.last_end).end())
+        return _ERASED
+
+    def begins_type_specifier(self):
+        """Whether a specifier begins with the word `type` that makes it one of types."""
+        if not self.is_name("type"):
+            return False
+        following, word, _ = self.peek()
+        if following not in _IDENTIFIER_NAMES and following != "string":
+            return False
+        return word != "as" or following != "name" or self.peek_second() in (",", "}") \
+            or _TYPE_AS_AS(self.source, self.start) is not None
+
+    def parse_export(self):
+        start = self.start
+        following, word, _ = self.peek()
+        if self.namespaces and self.function.in_namespace:
+            return self.parse_namespace_export()
+        if following == "=" or following == "name" and word == "as":
+            if following == "=":
+                raise self.error("export = is not supported; write: export default")
+            while self.type != ";" and (not self.newline or self.start == start):
+                self.advance()
+            self.consume_semicolon()
+            return self.finish_erased(start)
+        if following == "name" and word == "type" and self.peek_second() in ("{", "*"):
+            self.note_module_syntax("Unexpected token 'export'", start)
+            self.without_code(self.skip_export_type)
+            return self.finish_erased(start)
+        node = super().parse_export()
+        if node.__class__ is EmptyStatement:
+            if self.edits[-1].text == ";":
+                return self.finish_erased(start)
+            self.edits.append(Edit(start, start + len("export")))   # a part of what was exported before
+        return node
+
+    def skip_export_type(self):
+        self.advance()
+        self.advance()
+        if self.type == "*":
+            self.parse_export_all()
+        else:
+            self.parse_export_list()
+
+    def begins_declaration(self):
+        return super().begins_declaration() or self.type in ("enum", "import") \
+            or self.type == "name" and self.value in _TYPE_WORDS
+
+    def parse_export_default(self):
+        start = self.start
+        word = self.peek()[1]
+        if word == "interface" and self.peek_second() == "name":
+            self.advance()
+            return self.parse_interface()
+        if word == "abstract" and self.peek_second() == "class":
+            self.export_name(self.finish_token(Identifier("default")))
+            self.advance()
+            self.erase_token()
+            return ExportDefaultDeclaration(self.parse_class_declaration(True))
+        node = super().parse_export_default()
+        value = node.declaration
+        if value.__class__ is EmptyStatement or value.__class__ is Identifier \
+                and value.name in self.type_names and value.name not in self.declarations.names:
+            self.exported.discard("default")
+            return self.finish_erased(start)
+        return node
+
+    def check_local_exports(self):
+        for identifier in self.local_exports:
+            if identifier.name not in self.declarations.names and identifier.name in self.type_names:
+                self.declarations.names[identifier.name] = _VAR
+        super().check_local_exports()
+
+    def parse_export_list(self):
+        node = super().parse_export_list()
+        if node.source is None:
+            types = [one for one in node.specifiers if one.local.name in self.type_names
+                     and one.local.name not in self.declarations.names]
+            node.specifiers = [one for one in node.specifiers if one not in types]
+            self.edits += [Edit(one.start, _COMMA(self.source, one.end).end()) for one in types]
+        return node
+
+
+# -- Parser: enums and namespaces --------------------------------------------------------
+
+def _literal_text(value):
+    """A number as a literal."""
+    if isinstance(value, float):
+        return "NaN" if value != value else repr(value).replace("inf", "Infinity")
+    return str(value)
+
+
+def _signed(value):
+    """A number as ToInt32 makes it (7.1.6)."""
+    value = int(value) & 0xFFFFFFFF if math.isfinite(value) else 0
+    return value - (1 << 32) if value & 0x80000000 else value
+
+
+_FOLDED = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "%": math.fmod,
+    "**": operator.pow, "|": lambda a, b: _signed(_signed(a) | _signed(b)),
+    "&": lambda a, b: _signed(_signed(a) & _signed(b)), "^": lambda a, b: _signed(_signed(a) ^ _signed(b)),
+    "<<": lambda a, b: _signed(_signed(a) << (_signed(b) & 31)),
+    ">>": lambda a, b: _signed(a) >> (_signed(b) & 31),
+    ">>>": lambda a, b: (_signed(a) & 0xFFFFFFFF) >> (_signed(b) & 31)}
+
+
+class EnumParser(TypeScriptParser):
+    """Reads enums and namespaces, which become functions that fill an object, as TypeScript makes them."""
+
+    __slots__ = ()
+
+    def open_object(self, start, name):
+        """(what stands before the code that fills the object `name`, what stands behind it)."""
+        space = self.namespaces[-1] if self.exporting else None
+        declared = name in self.declarations.names
+        is_top = self.declarations.outer is None and not (self.function.returns or self.namespaces)
+        keyword = "" if declared else f"{'var' if is_top else 'let'} {name}; "
+        whole = f"{name} || ({name} = {{}})" if space is None else \
+            f"{name} = {space}.{name} || ({space}.{name} = {{}})"
+        self.exporting = False
+        return f"{keyword}(function ({name}) {{", f"}})({whole});"
+
+    def parse_enum(self):
+        start = self.start
+        if not self.has_types:
+            raise self.error(_NO_TYPES, start)
+        if self.type == "const":
+            self.advance()
+        self.advance()
+        name = self.value
+        self.skip_word()
+        repeated = name in self.declarations.names
+        opening, closing = self.open_object(start, name)
+        self.expect("{")
+        self.put(start, self.last_end, opening)
+        members, following = self.enums.setdefault(name, {}), 0
+        while self.type != "}":
+            following = self.parse_enum_member(name, members, following)
+            if self.type != "}":
+                self.put(self.start, self.pos, "")
+                self.expect(",")
+        self.advance()
+        self.put(self.last_end - 1, self.last_end, closing)
+        return self.code_node(start, name, repeated)
+
+    def code_node(self, start, name, repeated):
+        if not repeated:
+            return self.declared(start, name)
+        node = EmptyStatement()
+        node.start, node.end, node.line, node.column = start, self.last_end, self.line, 0
+        node.end_line, node.end_column = self.last_line, 0
+        return node
+
+    def parse_enum_member(self, name, members, following):
+        """Read one member; return the value of the next one without an initializer (None: it needs one)."""
+        start = self.start
+        if self.type != "string" and self.type not in _IDENTIFIER_NAMES:
+            self.unexpected()
+        key = self.value if self.type in ("string", "name") else self.type
+        self.advance()
+        quoted = json.dumps(key)
+        if self.type != "=":
+            if following is None and not self.ambient:
+                raise self.error("Enum member must have initializer", start)
+            members[key] = following
+            if following is not None:
+                number = _literal_text(following)
+                self.put(start, self.last_end, f"{name}[{name}[{quoted}] = {number}] = {quoted};")
+            return following and following + 1 if following else 1
+        self.advance()
+        first = self.start
+        value = self.parse_assignment()
+        end = self.last_end
+        members[key] = folded = self.fold(value, name, members)
+        if isinstance(folded, str):
+            self.put(start, end, f"{name}[{quoted}] = {json.dumps(folded)};")
+            return None
+        if folded is not None:
+            self.put(start, end, f"{name}[{name}[{quoted}] = {_literal_text(folded)}] = {quoted};")
+            return folded + 1
+        if value.__class__ is TemplateLiteral:
+            self.put(start, first, f"{name}[{quoted}] = ")
+            self.put(end, end, ";")
+        else:
+            self.put(start, first, f"{name}[{name}[{quoted}] = ")
+            self.put(end, end, f"] = {quoted};")
+        keys = {id(node.property if node.__class__ is MemberExpression else node.key)
+                for node in value.walk() if node.__class__ in (MemberExpression, Property)
+                and not node.computed}
+        for node in value.walk():
+            if node.__class__ is Identifier and node.name in members and id(node) not in keys:
+                self.put(node.start, node.start, f"{name}.")
+        return None
+
+    def fold(self, node, name, members):
+        """The value of a constant enum expression, a number or str; None for any other."""
+        kind = node.__class__
+        if kind is NumericLiteral or kind is StringLiteral:
+            return node.value
+        if kind is TemplateLiteral:
+            parts = [self.fold(part, name, members) for part in node.expressions]
+            if None in parts:
+                return None
+            texts = [part if isinstance(part, str) else _literal_text(part) for part in parts]
+            return "".join(q.cooked + t for q, t in zip(node.quasis, [*texts, ""]))
+        if kind is Identifier:
+            return members.get(node.name)
+        if kind is MemberExpression and node.object.__class__ is Identifier:
+            key = node.property
+            key = key.name if not node.computed and key.__class__ is Identifier \
+                else getattr(key, "value", None)
+            return self.enums.get(node.object.name, {}).get(key)
+        if kind is UnaryExpression:
+            value = self.fold(node.argument, name, members)
+            if value is None or isinstance(value, str):
+                return None
+            return {"-": operator.neg, "+": operator.pos, "~": lambda v: ~_signed(v)}.get(
+                node.operator, lambda v: None)(value)
+        if kind is not BinaryExpression or node.operator not in _FOLDED:
+            return None
+        left, right = (self.fold(side, name, members) for side in (node.left, node.right))
+        if left is None or right is None:
+            return None
+        if isinstance(left, str) or isinstance(right, str):
+            return None if node.operator != "+" else "".join(
+                side if isinstance(side, str) else _literal_text(side) for side in (left, right))
+        try:
+            value = _FOLDED[node.operator](left, right)
+        except (ArithmeticError, ValueError):
+            return None
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    # -- namespaces ----
+
+    def parse_value_namespace(self):
+        start = self.start
+        self.advance()
+        names = [self.value]
+        self.skip_word()
+        while self.type == ".":
+            self.advance()
+            names.append(self.value)
+            self.skip_word()
+        repeated = names[0] in self.declarations.names
+        opening, closing = self.open_object(start, names[0])
+        for outer, inner in zip(names, names[1:]):
+            opening += f" var {inner}; (function ({inner}) {{"
+            closing = f"}})({inner} = {outer}.{inner} || ({outer}.{inner} = {{}})); " + closing
+        self.expect("{")
+        self.put(start, self.last_end, opening)
+        saved = self.enter_function(_FunctionContext(returns=False, new_target=False))
+        self.function.in_namespace = True
+        exported, self.exported = self.exported, set()
+        self.namespaces.append(names[-1])
+        body = []
+        self.parse_statement_list("}", body)
+        self.namespaces.pop()
+        self.exported = exported
+        self.leave_function(saved)
+        self.advance()
+        if all(node.__class__ is EmptyStatement for node in body):
+            self.type_names.add(names[0])
+            return self.finish_erased(start)
+        self.put(self.last_end - 1, self.last_end, closing)
+        return self.code_node(start, names[0], repeated)
+
+    def parse_namespace_export(self):
+        """Read `export declaration` in a namespace: what it declares becomes a property."""
+        start, space = self.start, self.namespaces[-1]
+        self.advance()
+        self.edits.append(Edit(start, self.last_end))
+        if self.type == "default" or self.type in ("{", "*"):
+            self.unexpected()
+        self.exporting = self.type == "enum" or self.type == "const" and self.peek()[0] == "enum" \
+            or self.type == "name" and self.value in ("namespace", "module")
+        makes_object = self.exporting
+        node = self.parse_statement()
+        end = self.last_end
+        if node.__class__ is VariableDeclaration and not makes_object:
+            names = [name.name for one in node.declarations for name in _declared_identifiers(one.id)]
+            self.put(end, end, "".join(
+                f" {space}.{name} = {name};" if node.kind == "const" else
+                f' Object.defineProperty({space}, "{name}", {{ get: () => {name}, '
+                f"set: (value) => {{ {name} = value; }}, enumerable: true, configurable: true }});"
+                for name in names))
+        elif node.__class__ in (FunctionDeclaration, ClassDeclaration):
+            self.put(end, end, f" {space}.{node.id.name} = {node.id.name};")
+        return node
+
+
+# -- Parser: elements of JSX -------------------------------------------------------------
+
+_JSX_NAME = re.compile(r"[A-Za-z_$\x80-\U0010ffff][\w$-]*").match
+_JSX_SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*").match
+_JSX_TEXT = re.compile(r"[^<{>}]*").match
+_JSX_ENTITY = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
+_PRAGMA = re.compile(r"@jsx(Frag|ImportSource|Runtime)?\s+([^\s*]+)")
+_PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII).fullmatch
+
+
+def _jsx_text(text):
+    """The text of an element's child as JSX defines it: lines trimmed, empty ones left out; or ""."""
+    lines = re.split("\r\n|[\n\r]", text)
+    last = len(lines) - 1
+    trimmed = [line.strip(" \t") if 0 < index < last else
+               line.lstrip(" \t") if index and index == last else
+               line.rstrip(" \t") if index < last else line for index, line in enumerate(lines)]
+    return " ".join(line for line in trimmed if line)
+
+
+def _jsx_entities(text):
+    """The text with its HTML entities replaced."""
+    if "&" not in text:
+        return text
+
+    def replace(match):
+        code = int(match[1]) if match[1] else int(match[2], 16) if match[2] else \
+            html.entities.name2codepoint.get(match[3], 39 if match[3] == "apos" else None)
+        return match[0] if code is None or code > 0x10FFFF else chr(code)
+    return _JSX_ENTITY.sub(replace, text)
+
+
+class JSXParser(EnumParser):
+    """Reads the elements of JSX, which become calls: h("div", { id: "x" }, "text")."""
+
+    __slots__ = ()
+
+    def read_pragmas(self, source):
+        """Take `/** @jsx name */`, `@jsxFrag name` and `@jsxImportSource package` from the comments."""
+        found = {match[1]: match[2] for comment in re.findall(r"/\*[\s\S]*?\*/", source[:5000])
+                 for match in _PRAGMA.finditer(comment)} if "@jsx" in source[:5000] else {}
+        self.factory, self.fragment = found.get(None, "h"), found.get("Frag", "Fragment")
+        self.import_source = found.get("ImportSource")
+        if self.import_source:
+            self.fragment = "_Fragment"
+
+    def parse_program(self):
+        first = self.start
+        node = super().parse_program()
+        if self.import_source and self.makes_code:
+            self.put(first, first,
+                     'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from '
+                     f'{json.dumps(self.import_source + "/jsx-runtime")}; ')
+        return node
+
+    def leap(self, offset):
+        """Move on to an offset, over text that is not made of tokens."""
+        if _LINE_BREAKS.search(self.source, self.pos, offset):
+            self._count_lines(self.pos, offset)
+        self.pos = offset
+
+    def leap_space(self):
+        self.leap(_JSX_SPACE(self.source, self.pos).end())
+        return self.source[self.pos:self.pos + 1]
+
+    def jsx_error(self, message):
+        raise self.error(message, self.pos)
+
+    def parse_element(self):
+        """Read the element that begins at the current `<`."""
+        start, line, column = self.start, self.line, self.start - self.line_start
+        self.deeper()
+        self.pos = self.start + 1
+        self.read_element(start)
+        self.depth -= 1
+        self.advance()
+        return self.finish(NullLiteral(), start, line, column)
+
+    def read_name(self):
+        """Read `name`, `a.b.c` or `a:b`; return it as written."""
+        self.leap_space()
+        start = self.pos
+        while True:
+            match = _JSX_NAME(self.source, self.pos)
+            if match is None:
+                self.jsx_error("The name of an element is missing")
+            self.pos = match.end()
+            if self.source[self.pos:self.pos + 1] not in (".", ":"):
+                return self.source[start:self.pos]
+            self.pos += 1
+
+    def read_element(self, start):
+        """Read an element whose `<` was read; `pos` is behind it afterwards."""
+        if self.leap_space() == ">":
+            name, shown = "", self.fragment
+        else:
+            name = self.read_name()
+            shown = name if "." in name or not (name[0].islower() or "-" in name or ":" in name) \
+                else json.dumps(name)
+        if self.leap_space() == "<":
+            self.advance()
+            type_start = self.start
+            self.skip_type_arguments_only()
+            self.edits.append(Edit(type_start, self.pos))
+            self.leap_space()
+        automatic = self.import_source is not None
+        call = len(self.edits)
+        self.put(start, self.pos, f"{self.factory}({shown}, ")
+        key, any_attribute = self.read_attributes(automatic)
+        children = []
+        if self.source.startswith("/>", self.pos):
+            self.put_ends(self.pos, self.pos + 2, automatic, any_attribute, [], key)
+            self.pos += 2
+        else:
+            opened = self.pos
+            self.pos += 1
+            self.read_children(children)
+            closing = self.pos
+            self.read_closing(name, start)
+            self.put_ends(opened, opened + 1, automatic, any_attribute, children, key, closing, self.pos)
+        if automatic:
+            several = "s" if len(children) > 1 else ""
+            self.edits[call] = Edit(start, self.edits[call].end, f"_jsx{several}({shown}, ")
+
+    def put_ends(self, start, end, automatic, any_attribute, children, key, closing=None, closed=None):
+        """Put code in place of the `>` of an opening tag and of the closing tag."""
+        if not automatic:
+            self.put(start, end, (" }" if any_attribute else "null") + (")" if closing is None else ""))
+            for at, edit in children:
+                self.edits[at] = edit._replace(text=", " + edit.text)
+            if closing is not None:
+                self.put(closing, closed, ")")
+            return
+        before = "" if any_attribute else "{ "
+        if children:
+            before += (", " if any_attribute else "") + "children: " + ("[" if len(children) > 1 else "")
+            for at, edit in children[1:]:
+                self.edits[at] = edit._replace(text=", " + edit.text)
+        after = ("]" if len(children) > 1 else "") + " }" + (f", {key}" if key else "") + ")"
+        if closing is None:
+            self.put(start, end, before + after)
+        else:
+            self.put(start, end, before)
+            self.put(closing, closed, after)
+
+    def read_attributes(self, automatic):
+        """Read the attributes of a tag. Return (the code of `key` where that is apart, whether there are
+        others)."""
+        any_attribute, key = False, None
+        while True:
+            char = self.leap_space()
+            if char == ">" or self.source.startswith("/>", self.pos):
+                return key, any_attribute
+            start = self.pos
+            comma = ", " if any_attribute else "{ "
+            if char == "{":
+                self.pos += 1
+                self.advance()
+                if self.type != "...":
+                    self.unexpected()
+                self.put(start, self.pos, comma + "...")
+                self.advance()
+                self.parse_assignment()
+                self.close_container()
+                any_attribute = True
+                continue
+            name = self.read_name()
+            end = self.pos
+            is_key = automatic and name == "key"
+            head = "" if is_key else comma + (name if _PLAIN_NAME(name) else json.dumps(name))
+            if self.leap_space() == "=":
+                self.pos += 1
+                value_start = self.pos
+                char = self.leap_space()
+                if is_key:
+                    key = self.read_key(start)
+                    continue
+                self.put(start, value_start, head + ": ")
+                self.read_attribute_value(char)
+            else:
+                self.put(start, end, head + ": true")
+            any_attribute = any_attribute or not is_key
+
+    def read_key(self, start):
+        """Read the value of `key`, which the automatic form passes apart; return its code."""
+        first, edits = self.pos, len(self.edits)
+        self.read_attribute_value(self.source[first])
+        del self.edits[edits:]
+        self.edits.append(Edit(start, self.pos))
+        text = self.source[first:self.pos]
+        return text[1:-1] if text[0] == "{" else json.dumps(_jsx_entities(text[1:-1]))
+
+    def read_attribute_value(self, char):
+        start = self.pos
+        if char == "{":
+            self.pos += 1
+            self.advance()
+            self.edits.append(Edit(start, start + 1, ""))
+            self.parse_assignment()
+            self.close_container()
+        elif char == "<":
+            self.pos += 1
+            self.read_element(start)
+        elif char and char in "\"'":
+            end = self.source.find(char, start + 1)
+            if end < 0:
+                self.jsx_error(f"The text has no {char} at its end")
+            self.leap(end + 1)
+            self.put_text(start, end + 1, _jsx_entities(self.source[start + 1:end]))
+        else:
+            self.jsx_error("The value of an attribute is a text in quotes or an expression in braces")
+
+    def put_text(self, start, end, text):
+        self.put(start, end, json.dumps(text, ensure_ascii=False).replace("\u2028", "\\u2028")
+                 .replace("\u2029", "\\u2029"))
+
+    def close_container(self):
+        """Take the `}` behind an expression; the text goes on behind it."""
+        if self.type != "}":
+            self.unexpected()
+        self.edits.append(Edit(self.start, self.pos, ""))
+
+    def read_children(self, children):
+        """Read what stands between the tags; children gets (index, Edit) of the first edit of each child."""
+        source = self.source
+        while True:
+            start = self.pos
+            end = _JSX_TEXT(source, start).end()
+            self.leap(end)
+            char = source[end:end + 1]
+            if char in (">", "}"):
+                self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element")
+            if not char:
+                self.jsx_error("An element is not closed")
+            if end > start:
+                text = _jsx_text(source[start:end])
+                if text:
+                    children.append((len(self.edits), None))
+                    self.put_text(start, end, _jsx_entities(text))
+                    children[-1] = len(self.edits) - 1, self.edits[-1]
+                else:
+                    self.edits.append(Edit(start, end))
+            if char == "<":
+                following = _JSX_SPACE(source, end + 1).end()
+                if source.startswith("/", following):
+                    return
+                index = len(self.edits)
+                self.pos = end + 1
+                self.read_element(end)
+                children.append((index, self.edits[index]))
+                self.mark_child(children, index)
+            else:
+                self.read_container(children)
+
+    def mark_child(self, children, index):
+        """Give a child that is an element a first edit of its own, which a comma can go into."""
+        start = self.edits[index].start
+        self.put(start, start, "")
+        children[-1] = len(self.edits) - 1, self.edits[-1]
+
+    def read_container(self, children):
+        """Read a `{expression}`, `{...expression}` or `{}` among the children."""
+        start = self.pos
+        self.pos += 1
+        self.advance()
+        if self.type == "}":
+            self.edits.append(Edit(start, self.pos))
+            return
+        self.put(start, start + 1, "")
+        children.append((len(self.edits) - 1, self.edits[-1]))
+        if self.type == "...":
+            self.advance()
+        self.parse_expression()
+        self.close_container()
+
+    def read_closing(self, name, start):
+        """Read the closing tag of an element."""
+        self.leap(_JSX_SPACE(self.source, self.pos + 1).end() + 1)
+        found = "" if self.leap_space() == ">" else self.read_name()
+        if found != name:
+            raise self.error(f"</{found}> closes an element that <{name}> did not open" if found else
+                             f"<{name}> is closed by </>", self.pos)
+        if self.leap_space() != ">":
+            self.jsx_error("A closing tag ends with >")
+        self.pos += 1
+
+    def skip_type_arguments_only(self):
+        """Read `<T>` behind the name of an element, and nothing behind it."""
+        self.split_token("<")
+        self.advance()
+        while True:
+            self.skip_with(self.skip_type)
+            if self.type != ",":
+                break
+            self.advance()
+        if self.type[:1] != ">":
+            self.unexpected()
+        self.split_token(">")
+
+
+JSXParser.statements = {type: getattr(JSXParser, parse.__name__) for type, parse in _STATEMENTS.items()}
+JSXParser.statements["enum"] = JSXParser.parse_enum
+JSXParser.operands = {type: getattr(JSXParser, parse.__name__) for type, parse in _OPERANDS.items()}
+JSXParser.operands["<"] = JSXParser.operands["<<"] = JSXParser.parse_angle
+
+
+# -- From TypeScript and JSX to JavaScript -----------------------------------------------
+
+#: The languages of scripts by the ends of their files' names: (has types, has JSX).
+LANGUAGES = {".js": (False, False), ".mjs": (False, False), ".cjs": (False, False), ".jsx": (False, True),
+             ".ts": (True, False), ".mts": (True, False), ".cts": (True, False), ".tsx": (True, True)}
+
+
+def language_of(name):
+    """(has types, has JSX) of a file by its name; ordinary JavaScript for a name that tells nothing."""
+    return LANGUAGES.get(name[name.rfind("."):], (False, False))
+
+
+def _apply(source, edits):
+    """(the text that the edits make, [(its offset, offset in the source)] of the parts that are kept)."""
+    pieces, kept, at, length = [], [(0, 0)], 0, 0
+    for start, end, text in sorted(edits, key=lambda edit: edit[:2]):
+        if start < at:
+            continue    # a part of what is erased
+        removed = source[start:end]
+        blank = _NOT_LINE_BREAKS.sub(" ", removed)
+        if text is None:
+            text = blank
+        elif _LINE_BREAKS.search(removed, 0, len(text)):
+            text += "".join(_LINE_BREAKS.findall(removed))
+        else:
+            text += blank[len(text):] if text else ""
+        pieces += source[at:start], text
+        length += start - at + len(text)
+        kept.append((length, end))
+        at = end
+    pieces.append(source[at:])
+    return "".join(pieces), kept
+
+
+def _restore_positions(program, source, kept):
+    """Give the nodes of a Program the lines and columns of the source that its text was made from."""
+    place = _places(source, kept)
+    for node in program.walk():
+        node.line, node.column = place(node.start)
+        node.end_line, node.end_column = place(node.end)
+
+
+def _places(source, kept):
+    """A function from an offset in the text that edits made to (line, column from 0) in its source."""
+    starts = [0, *(match.end() for match in _JS_LINE_BREAK.finditer(source))]
+    made = [offset for offset, _ in kept]
+
+    def place(offset):
+        index = bisect.bisect_right(made, offset) - 1
+        old = kept[index][1] + offset - made[index]
+        if index + 1 < len(kept):
+            old = min(old, kept[index + 1][1])
+        line = bisect.bisect_right(starts, old)
+        return line, old - starts[line - 1]
+    return place
+
+
+def typed_parser(source, name, is_module):
+    """The parser for a text in the language that the name of its file tells."""
+    has_types, has_jsx = language_of(name)
+    return JSXParser(source, is_module, has_types, has_jsx) if has_types or has_jsx \
+        else JSParser(source, is_module)
+
+
+def parse_typed(source, name, is_module):
+    """Parse a script or module in the language that the name of its file tells.
+
+    Return (Program, JavaScript): the offsets of the nodes refer to the JavaScript, a text without types and
+    elements; their lines and columns to the source. Raises JSSyntaxError.
+    """
+    parser = typed_parser(python_text(source), name, is_module)
+    program = _guarded(parser, parser.parse_program)
+    if parser.__class__ is JSParser or not parser.edits:
+        return program, source
+    source = parser.source
+    text, kept = _apply(source, parser.edits)
+    if parser.makes_code:
+        second = JSParser(text, is_module)
+        try:
+            program = _guarded(second, second.parse_program)
+        except JSSyntaxError as error:
+            breaks = [0, *(match.end() for match in _JS_LINE_BREAK.finditer(text))]
+            if error.line is not None and error.line <= len(breaks):
+                line, column = _places(source, kept)(breaks[error.line - 1] + (error.column or 1) - 1)
+                error.line, error.column = line, column + 1
+            raise
+        _restore_positions(program, source, kept)
+    return program, text
 
 
 # ======================================================================================
@@ -4927,6 +6710,8 @@ class ScopeAnalyzer:
             variable.references.append(node)
             if isinstance(function.node, FunctionDeclaration) and function is not owner:
                 variable.dominates = False
+        elif variable.kind == "import" and not declares:
+            variable.references.append(node)
 
     def settle(self, variable):
         """Decides where a variable lives, once all references are known."""
@@ -5312,6 +7097,39 @@ RANGE_RULES = {
 def analyze_scopes(program, site=None):
     """Resolves the names of a Program; returns its FunctionScope. `site`: the EvalSite of a text for eval."""
     return ScopeAnalyzer().analyze(program) if site is None else ScopeAnalyzer().analyze_eval(program, site)
+
+
+def javascript_of(source, name):
+    """The JavaScript of a module in TypeScript or with JSX, for a browser; raises JSSyntaxError."""
+    program, text = parse_typed(source, name, True)
+    if language_of(name)[0]:
+        analyze_scopes(program)
+        ends = [(node, _COMMA(text, node.end).end() if node.__class__ is ImportSpecifier else node.end)
+                for node in drop_type_imports(program)]
+        text = _apply(text, [Edit(node.start, end) for node, end in ends])[0]
+    return text
+
+
+def drop_type_imports(program):
+    """Take out of the Program of a TypeScript module, once its scopes are known, the imports that its code
+    never uses: they are of types. Return the nodes taken out."""
+    used = {one.local.name for statement in program.body if statement.__class__ is ExportNamedDeclaration
+            and statement.source is None for one in statement.specifiers}
+    dropped, body = [], []
+    for statement in program.body:
+        specifiers = statement.specifiers if statement.__class__ is ImportDeclaration else []
+        names = program.scope.names
+        statement_dropped = [one for one in specifiers if one.local.name not in used
+                             and not names[one.local.name].references]
+        if specifiers and len(statement_dropped) == len(specifiers):
+            dropped.append(statement)
+            continue
+        if statement_dropped:
+            dropped += statement_dropped
+            statement.specifiers = [one for one in specifiers if one not in statement_dropped]
+        body.append(statement)
+    program.body = body
+    return dropped
 
 
 # ======================================================================================
@@ -7067,19 +8885,17 @@ def ordinary_has_instance(function, value):
     """OrdinaryHasInstance (7.3.22)."""
     if not is_callable(function):
         return False
-    target = getattr(function, "bound_target", None)
+    target = None if type(function) is JSFunction else getattr(function, "bound_target", None)
     if target is not None:
         return instance_of(value, target)
     if not isinstance(value, JSObject):
         return False
     proto = function.get("prototype")
     require_object(proto, "Function has non-object prototype '{}' in instanceof check")
-    value = value.get_proto()
-    while value is not None:
-        if value is proto:
-            return True
-        value = value.get_proto()
-    return False
+    while True:
+        value = value.proto if type(value) is JSObject else value.get_proto()
+        if value is None or value is proto:
+            return value is proto
 
 
 @runtime_helper
@@ -9357,6 +11173,8 @@ class ExpressionEmitter(DestructuringEmitter):
         """A Python condition for the truth of a value: Python takes NaN for true."""
         if kind == "bool" or kind == "str" or type(kind) is tuple:
             return value
+        if isinstance(value, ast.Constant):
+            return self.python("{value} and {value} == {value}", value=value)
         # Most conditions that are not known to be are booleans, too.
         value, first = self.reusable(value)
         return self.python("{first} is True or {value} and {value} == {value}", first=first, value=value)
@@ -9913,7 +11731,8 @@ class OperatorEmitter(ClassEmitter):
             b, right = self.reusable(right)
             return self.python("{left} % {b} if type({right}) is int and {b} > 0 else mod({left}, {b})",
                                left=left, right=right, b=b)
-        if operator == "%" and not (type(right_kind) is tuple and right_kind[0] > 0):
+        if operator == "%" and right_kind is not None \
+                and not (type(right_kind) is tuple and right_kind[0] > 0):
             return self.call("mod", left, right)
         a, first, b, second = self.pair(left, right)
         helper = self.call(_HELPERS[operator], a, b)
@@ -9930,6 +11749,8 @@ class OperatorEmitter(ClassEmitter):
             if check is not None:
                 arms.append((check, self.operate(a, operator, b)) if kind == "float" else
                             self.int_arm(check, operator, a, b, right_kind))
+        if not arms:
+            return self.call(_HELPERS[operator], left, right)
         for check, value in reversed(arms):
             helper = self.either(check, value, helper)
         return helper
@@ -9937,7 +11758,10 @@ class OperatorEmitter(ClassEmitter):
     def int_arm(self, check, operator, a, b, right_kind):
         """-> (a condition for ints, of which `check` tests the types; the result of the operator)"""
         if operator == "%":
-            return self.both(check, self.compare(a, ast.GtE(), self.const(0))), self.operate(a, "%", b)
+            positive = self.compare(a, ast.GtE(), self.const(0))
+            if right_kind is None:
+                positive = self.both(positive, self.compare(b, ast.Gt(), self.const(0)))
+            return self.both(check, positive), self.operate(a, "%", b)
         temp = self.temporary()
         inside = self.walrus(temp, self.operate(a, operator, b))
         if operator in ("&", "|"):
@@ -10505,10 +12329,11 @@ class CallEmitter(AssignmentEmitter):
         if is_numeric(kind):
             return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
                 isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
-        if kind is None and isinstance(prop, Identifier) and isinstance(key, ast.Name) \
-                and isinstance(obj, ast.Name) \
-                and self.runs_often():
-            return self.computed_element(obj, key, kind, True)
+        if kind is None and self.runs_often() and (
+                isinstance(prop, Identifier) and isinstance(key, ast.Name)
+                or isinstance(prop, BinaryExpression)):
+            return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
+                isinstance(key, ast.Name) or is_stable(node.object, prop)))
         return self.call("get_element", obj, key)
 
     def private_member(self, obj, variable):
@@ -10755,7 +12580,9 @@ class CallEmitter(AssignmentEmitter):
             elif first is not again:
                 checks.append(self.compare(first, _IS_NOT, self.const(None)))
         slow = self.call(helper, obj, text, *names)
-        check = self.both(*checks, self.compare(obj, _IS, self.name("plain_math")))
+        check = self.compare(obj, _IS, self.name("plain_math"))
+        if checks:
+            check = self.both(*checks, check)
         a, b = names[0], names[-1]
         if helper == "quick_abs":
             return self.python("abs({a}) if {check} else {slow}", a=a, check=check, slow=slow)
@@ -10765,8 +12592,9 @@ class CallEmitter(AssignmentEmitter):
             return self.python("floor({a}) if {check} and 0.0 < {a} < 9e15 else {slow}", a=a, check=check,
                                slow=slow)
         low, high = (b, a) if helper == "quick_max" else (a, b)     # the helper knows NaN, and -0 from 0
-        return self.python("({a} if {low} < {high} else {b} if {high} < {low} else {slow}) if {check} "
-                           "else {slow}", a=a, b=b, low=low, high=high, check=check, slow=slow)
+        return self.python("({a} if {low} < {high} else {b} if {high} < {low} or {a} == {b} and {a} "
+                           "else {slow}) if {check} else {slow}",
+                           a=a, b=b, low=low, high=high, check=check, slow=slow)
 
     def arguments(self, nodes, function, this):
         """The arguments; where one needs statements, the callee is saved first."""
@@ -11494,7 +13322,7 @@ def compile_script(source, filename, program=None, may_await=False, keep_tree=Fa
     a tuple, as it may be a promise, and is a generator function for run_async where there is an await. The
     text of an eval has a `site`; its code takes the Cells of that, and new.target."""
     if program is None:
-        program = parse_script(source)
+        program, source = parse_typed(source, filename, False)
     scope = analyze_scopes(program, site)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
@@ -11563,8 +13391,10 @@ class CompiledModule:
 @refuses_clearly
 def compile_module(source, filename, keep_tree=False):
     """Compiles a module; raises JSSyntaxError. Returns a CompiledModule."""
-    program = parse_module(source)
+    program, source = parse_typed(source, filename, True)
     scope = analyze_scopes(program)
+    if language_of(filename)[0]:
+        drop_type_imports(program)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
     emitter = Emitter(unit, scope)
@@ -15053,7 +16883,7 @@ def holey_array(items, proto):
 def has_array_constructor(realm, array):
     """True when ArraySpeciesCreate for this JSArray can only give an ordinary array."""
     return array.proto is realm.ArrayPrototype and array.attrs is None and "constructor" not in array.props \
-        and not isinstance(array, DictArray) and realm.array_species_untouched
+        and (type(array) is JSArray or not isinstance(array, DictArray)) and realm.array_species_untouched
 
 
 def array_species_create(realm, original, length):
@@ -15768,6 +17598,9 @@ def array_shift(realm, this, *_):
 
 @ARRAY.method("slice", 2)
 def array_slice(realm, this, start=undefined, end=undefined, *_):
+    if type(this) is JSArray and end is undefined and (start is undefined or type(start) is int) \
+            and len(this.items) <= 1 << 20 and not this.props and has_array_constructor(realm, this):
+        return realm.new_array(this.items[:] if start is undefined else this.items[start:])
     obj, length = array_and_length(realm, this)
     start = relative_index(start, length)
     end = relative_index(end, length, length)
@@ -18738,8 +20571,9 @@ def is_plain_generator(realm, generator):
 @runtime_helper
 def yield_delegate(realm, iterable):
     """`yield*`: a Python generator to yield from."""
-    plain = type(iterable) is JSGenerator and is_plain_generator(realm, iterable)
-    return delegation(realm, get_iterator(realm, iterable), False, iterable.resume if plain else None)
+    if type(iterable) is JSGenerator and is_plain_generator(realm, iterable):
+        return delegation(realm, IteratorRecord(iterable, undefined), False, iterable.resume)
+    return delegation(realm, get_iterator(realm, iterable), False)
 
 
 def delegation(realm, record, is_async, resume=None):
@@ -23777,7 +25611,9 @@ def regexp_to_string(realm, this, *_):
 
 @REGEXP.method("compile", 2, receiver=JSRegExp)
 def regexp_compile(realm, this, pattern=undefined, flags=undefined, *_):
-    """B.2.4.1."""
+    """B.2.4.1; not on an object of a class that extends RegExp."""
+    if this.proto is not realm.RegExpPrototype:
+        raise JSTypeError("RegExp.prototype.compile cannot be used on an object of a subclass")
     if type(pattern) is JSRegExp:
         if flags is not undefined:
             raise JSTypeError("Invalid flags supplied to RegExp constructor")
@@ -24227,15 +26063,22 @@ def last_match(realm):
 
 
 def declare_legacy_property(names, read, setter=None):
-    """A getter of RegExp itself: read(match) of the last match."""
+    """A getter of RegExp itself, and of no class that extends it: read(match) of the last match."""
     def getter(realm, this, *_):
+        check_legacy_receiver(realm, this)
         match = last_match(realm)
         return "" if match is None else read(match) or ""
     for name in names:
         REGEXP.static.getter(name, setter=setter)(getter)
 
 
-declare_legacy_property(["input", "$_"], lambda match: match.string, lambda realm, this, *_: undefined)
+def check_legacy_receiver(realm, this, *_):
+    if this is not realm.RegExp:
+        raise JSTypeError("The properties of the last match belong to RegExp alone")
+    return undefined
+
+
+declare_legacy_property(["input", "$_"], lambda match: match.string, check_legacy_receiver)
 declare_legacy_property(["lastMatch", "$&"], lambda match: match[0])
 declare_legacy_property(["lastParen", "$+"], lambda match: match.groups("")[-1] if match.groups() else "")
 declare_legacy_property(["leftContext", "$`"], lambda match: match.string[:match.start()])
@@ -25108,18 +26951,305 @@ zones: India Standard Time=भारतीय मानक समय;IST|Greenwi
 """
 
 
+# -- Intl: names of languages and regions ------------------------------------------------
+#
+# Codes that have another name today, and the script and region that a language is likely to have (CLDR,
+# supplemental data): 3-letter codes of languages, those that a script or a region has become, and so on.
+
+LANGUAGE_ALIASES = dict(entry.split("=") for entry in """
+aar=aa abk=ab adp=dz afr=af aka=ak alb=sq als=sq amh=am ara=ar arb=ar arg=an arm=hy asm=as ava=av ave=ae
+aym=ay ayr=ay aze=az azj=az bak=ba bam=bm baq=eu bel=be ben=bn bis=bi bod=bo bos=bs bre=br bul=bg bur=my
+cat=ca ces=cs cha=ch che=ce chi=zh chu=cu chv=cv cls=sa cmn=zh cor=kw cos=co cre=cr cwd=cr cym=cy cze=cs
+dan=da deu=de div=dv drh=mn dut=nl dzo=dz ekk=et ell=el eng=en epo=eo esk=ik est=et eus=eu ewe=ee fao=fo
+fas=fa fat=ak fij=fj fin=fi fra=fr fre=fr fry=fy fuc=ff ful=ff gaz=om geo=ka ger=de gla=gd gle=ga glg=gl
+glv=gv gre=el grn=gn gug=gn guj=gu hat=ht hau=ha heb=he her=hz hin=hi hmo=ho hrv=hr hun=hu hye=hy ibo=ig
+ice=is ido=io iii=ii ike=iu iku=iu ile=ie ina=ia ind=id ipk=ik isl=is ita=it jav=jv jaw=jv jpn=ja kal=kl
+kan=kn kas=ks kat=ka kau=kr kaz=kk khk=mn khm=km kik=ki kin=rw kir=ky kmr=ku knc=kr kng=kg kom=kv kon=kg
+kor=ko kpv=kv kua=kj kur=ku lao=lo lat=la lav=lv lim=li lin=ln lit=lt ltz=lb lub=lu lug=lg lvs=lv mac=mk
+mah=mh mal=ml mao=mi mar=mr may=ms mkd=mk mlg=mg mlt=mt mol=ro mon=mn mri=mi msa=ms mya=my nau=na nav=nv
+nbl=nr nde=nd ndo=ng nep=ne nld=nl nno=nn nob=nb nor=no npi=ne nya=ny oci=oc ojg=oj oji=oj ori=or orm=om
+ory=or oss=os pan=pa pbu=ps per=fa pes=fa pli=pi plt=mg pol=pl por=pt prp=gu pus=ps que=qu quz=qu roh=rm
+ron=ro rum=ro run=rn rus=ru sag=sg san=sa scc=sr scr=hr sin=si slk=sk slo=sk slv=sl sme=se smo=sm sna=sn
+snd=sd som=so sot=st spa=es sqi=sq src=sc srd=sc srp=sr ssw=ss sun=su swa=sw swe=sv swh=sw tah=ty tam=ta
+tat=tt tel=te tgk=tg tha=th tib=bo tir=ti ton=to tsn=tn tso=ts tuk=tk tur=tr twi=ak uig=ug ukr=uk urd=ur
+uzb=uz uzn=uz ven=ve vie=vi vol=vo wel=cy wln=wa wol=wo xho=xh ydd=yi yid=yi yor=yo zha=za zho=zh zsm=ms
+zul=zu zyb=za aam=aas bih=bho bxr=bua cnr=sr-ME dgo=doi diq=zza drw=fa-AF gbo=grb gom=kok hbs=sr-Latn in=id
+iw=he ji=yi jw=jv mhr=chm mo=ro pnb=lah prs=fa-AF sgl=isk sh=sr-Latn swc=sw-CD tgl=fil tl=fil tnf=fa-AF
+ttq=tmh
+""".split())
+
+#: Regions; where one became several, the likely one of them counts for a language, or else the first.
+REGION_ALIASES = dict(entry.split("=") for entry in """
+100=BG 104=MM 108=BI 112=BY 116=KH 120=CM 124=CA 132=CV 136=KY 140=CF 144=LK 148=TD 152=CL 156=CN 158=TW
+162=CX 166=CC 170=CO 172=RU/AM/AZ/BY/EE/GE/KZ/KG/LV/LT/MD/TJ/TM/UA/UZ 174=KM 175=YT 178=CG 180=CD 184=CK
+188=CR 191=HR 192=CU 196=CY 200=CZ/SK 203=CZ 204=BJ 208=DK 212=DM 214=DO 218=EC 222=SV 226=GQ 230=ET 231=ET
+232=ER 233=EE 234=FO 238=FK 239=GS 242=FJ 246=FI 248=AX 249=FR 250=FR 254=GF 258=PF 260=TF 262=DJ 266=GA
+268=GE 270=GM 275=PS 276=DE 278=DE 280=DE 288=GH 292=GI 296=KI 300=GR 304=GL 308=GD 312=GP 316=GU 320=GT
+324=GN 328=GY 332=HT 334=HM 336=VA 340=HN 344=HK 348=HU 352=IS 356=IN 360=ID 364=IR 368=IQ 372=IE 376=IL
+380=IT 384=CI 388=JM 392=JP 398=KZ 400=JO 404=KE 408=KP 410=KR 414=KW 417=KG 418=LA 422=LB 426=LS 428=LV
+430=LR 434=LY 438=LI 440=LT 442=LU 446=MO 450=MG 454=MW 458=MY 462=MV 466=ML 470=MT 474=MQ 478=MR 480=MU
+484=MX 492=MC 496=MN 498=MD 499=ME 500=MS 504=MA 508=MZ 512=OM 516=NA 520=NR 524=NP 528=NL 530=CW/SX/BQ
+531=CW 532=CW/SX/BQ 533=AW 534=SX 535=BQ 536=SA/IQ 540=NC 548=VU 554=NZ 558=NI 562=NE 566=NG 570=NU 574=NF
+578=NO 580=MP 581=UM 582=FM/MH/MP/PW 583=FM 584=MH 585=PW 586=PK 591=PA 598=PG 600=PY 604=PE 608=PH 612=PN
+616=PL 620=PT 624=GW 626=TL 630=PR 634=QA 638=RE 642=RO 643=RU 646=RW 652=BL 654=SH 659=KN 660=AI 662=LC
+663=MF 666=PM 670=VC 674=SM 678=ST 682=SA 686=SN 688=RS 690=SC 694=SL 702=SG 703=SK 704=VN 705=SI 706=SO
+710=ZA 716=ZW 720=YE 724=ES 728=SS 729=SD 732=EH 736=SD 740=SR 744=SJ 748=SZ 752=SE 756=CH 760=SY 762=TJ
+764=TH 768=TG 772=TK 776=TO 780=TT 784=AE 788=TN 792=TR 795=TM 796=TC 798=TV 800=UG 804=UA 807=MK
+810=RU/AM/AZ/BY/EE/GE/KZ/KG/LV/LT/MD/TJ/TM/UA/UZ 818=EG 826=GB 830=JE/GG 831=GG 832=JE 833=IM 834=TZ 840=US
+850=VI 854=BF 858=UY 860=UZ 862=VE 876=WF 882=WS 886=YE 887=YE 890=RS/ME/SI/HR/MK/BA 891=RS/ME 894=ZM 967=EU
+983=XK 999=ZZ AN=CW/SX/BQ BU=MM CS=RS/ME CT=KI DD=DE DY=BJ FQ=AQ FX=FR HV=BF JT=UM MI=UM NH=VU NQ=AQ
+NT=SA/IQ PC=FM/MH/MP/PW PU=UM PZ=PA QU=EU RH=ZW SU=RU/AM/AZ/BY/EE/GE/KZ/KG/LV/LT/MD/TJ/TM/UA/UZ TP=TL UK=GB
+VD=VN WK=UM YD=YE YU=RS/ME ZR=CD 004=AF 008=AL 010=AQ 012=DZ 016=AS 020=AD 024=AO 028=AG 031=AZ 032=AR
+036=AU 040=AT 044=BS 048=BH 050=BD 051=AM 052=BB 056=BE 060=BM 062=034/143 064=BT 068=BO 070=BA 072=BW
+074=BV 076=BR 084=BZ 086=IO 090=SB 092=VG 096=BN
+""".split())
+SIGN_LANGUAGES = dict(entry.split("=") for entry in """
+BR=bzs CO=csn DD=gsg DE=gsg DK=dsl ES=ssp FR=fsl FX=fsl GB=bfi GR=gss IE=isg IT=ise JP=jsl MX=mfs NI=ncs
+NL=dse NO=nsl PT=psr SE=swl UK=bfi US=ase ZA=sfs
+""".split())
+#: Variants that are languages of their own, or another variant, today.
+VARIANT_ALIASES = {"art-lojban": "jbo", "cel-gaulish": "xtg", "zh-guoyu": "zh", "zh-hakka": "hak",
+                   "zh-xiang": "hsn", "hy-arevela": "hy", "hy-arevmda": "hyw", "aa-saaho": "ssy",
+                   "no-bokmal": "nb", "no-nynorsk": "nn"}
+#: Values of keywords, by key-value; those of time zones that are met.
+KEYWORD_ALIASES = dict(entry.split("=") for entry in """
+ca-ethiopic-amete-alem=ethioaa ca-islamicc=islamic-civil ks-primary=level1 ks-tertiary=level3
+ms-imperial=uksystem kb-yes= kc-yes= kh-yes= kk-yes= kn-yes= m0-names=prprname tz-cnckg=cnsha tz-eire=iedub
+tz-est=papty tz-gmt0=gmt tz-uct=utc tz-zulu=utc rg-no23=no50 rg-cn11=cnbj rg-cz10a=cz110 rg-fra=frges
+rg-frg=frges rg-lud=lucl sd-no23=no50 sd-cn11=cnbj sd-cz10a=cz110 sd-fra=frges sd-frg=frges sd-lud=lucl
+""".split())
+
+#: Script: language-region …; the first language is that of the script, and + marks those that are usually
+#: written in another.
+LIKELY_SUBTAGS = """
+Latn: en-US aa-ET aae-IT af-ZA ak-GH an-ES ast-ES ay-BO az-AZ bi-VU bm-ML br-FR bs-BA ca-ES ceb-PH ch-GU
+co-FR cs-CZ csb-PL cy-GB da-DK de-DE dsb-DE ee-GH eo-001 es-ES et-EE eu-ES ff-SN fi-FI fil-PH fj-FJ fo-FO
+fr-FR fur-IT fy-NL ga-IE gaa-GH gd-GB gl-ES gn-PY gsw-CH gv-IM ha-NG haw-US hmn-CN ho-PG hr-HR hsb-DE ht-HT
+hu-HU hz-NA ia-001 id-ID ie-EE ig-NG ik-US ilo-PH io-001 is-IS it-IT jbo-001 jv-ID kg-CD ki-KE kj-NA kl-GL
+kr-NG ksh-DE ku-TR kw-GB la-VA lb-LU lg-UG li-NL ln-CD lt-LT lu-CD lus-IN lv-LV mg-MG mh-MH mi-NZ ms-MY
+mt-MT mus-US mwl-PT na-NR nb-NO nd-ZW nds-DE ng-NA nl-NL nn-NO no-NO nr-ZA nso-ZA nv-US ny-MW oc-FR om-ET
+pap-CW pau-PW pi-GB pl-PL pt-BR qu-PE rm-CH rn-BI ro-RO rup-RO rw-RW sc-IT scn-IT se-NO sg-CF sk-SK sl-SI
+sm-WS smn-FI sn-ZW so-SO sq-AL ss-ZA ssy-ER st-ZA su-ID sv-SE sw-TZ szl-PL tet-TL tk-TM tkl-TK tn-ZA to-TO
+tok-001 tpi-PG tr-TR ts-ZA tvl-TV tw-GH ty-PF uz-UZ ve-ZA vi-VN vo-001 wa-BE wo-SN xh-ZA yo-NG za-CN zu-ZA
++ky-TR Cyrl: ru-RU ab-GE av-RU ba-RU be-BY bg-BG ce-RU cu-RU cv-RU kk-KZ kv-RU ky-KG mk-MK mn-MN os-GE sr-RS
+tg-TJ tt-RU uk-UA +ku-AM +ug-KZ Kana: +ja-JP ain-JP Ethi: am-ET ti-ET Arab: ar-EG ckb-IQ fa-IR ks-IN lrc-IR
+mzn-IR ps-AF sd-PK ug-CN ur-PK +az-IR +kk-CN +ku-IQ +ky-CN +pa-PK +tg-PK +uz-AF Beng: bn-BD as-IN mni-IN
+Deva: hi-IN bh-IN bho-IN brx-IN kok-IN mai-IN mr-IN ne-NP sa-IN +pi-IN +sd-IN Tibt: bo-CN dz-BT Cans: iu-CA
+cr-CA oj-CA Grek: el-GR grc-GR Hans: zh-CN hak-CN hsn-CN nan-CN wuu-CN +yue-CN Hebr: he-IL yi-UA Hant:
++zh-TW lzh-CN yue-HK +hak-TW +nan-TW Mymr: my-MM +pi-MM Sinh: si-LK +pi-LK Thai: th-TH +pi-TH
+Avst: ae-IR Xsux: akk-IQ Armi: arc-IR Cher: chr-US Copt: cop-EG Thaa: dv-MV Goth: got-UA Gujr: gu-IN Armn:
+hy-AM hyw-AM Yiii: ii-CN Jpan: ja-JP Geor: ka-GE Khmr: km-KH Knda: kn-IN Kore: ko-KR Laoo: lo-LA Mlym: ml-IN
+Orya: or-IN Guru: pa-IN Olck: sat-IN Syrc: syr-IQ Taml: ta-IN Telu: te-IN Vaii: vai-LR Tfng: zgh-MA
+Adlm: +ff-GN Aghb: xag-AZ Ahom: aho-IN Bali: ban-ID Bamu: bax-CM Bass: bsq-LR Batk: bbc-ID Bhks: +sa-IN
+Bopo: +zh-TW Brah: pka-IN Brai: +fr-FR Bugi: bug-ID Buhd: bku-PH Cakm: ccp-BD Cari: xcr-TR Cham: cjm-VN Chrs: xco-UZ
+Cprt: ecy-CY Diak: +dv-MV Dogr: doi-IN Dsrt: +en-US Egyp: egy-EG Elba: +sq-AL Elym: +arc-IR Glag: +cu-BG
+Gong: wsg-IN Gonm: esg-IN Gran: +sa-IN Hang: +ko-KR Hani: +zh-CN Hano: hnn-PH Hira: +ja-JP Hluw: hlu-TR
+Hmng: hnj-LA Hmnp: mww-US Hung: +hu-HU Ital: ett-IT Java: +jv-ID Kali: eky-MM Kawi: kaw-ID Khar: pgd-PK
+Khoj: +sd-IN Kits: zkt-CN Kthi: +bho-IN Lana: nod-TH Lepc: lep-IN Limb: lif-IN Lina: lab-GR Linb: gmy-GR
+Lisu: lis-CN Lyci: xlc-TR Lydi: xld-TR Mahj: +hi-IN Mand: myz-IR Mani: xmn-CN Modi: +mr-IN Mong: +mn-CN
+Mroo: mro-BD Mtei: +mni-IN Nagm: unr-IN Nand: +sa-IN Nbat: +arc-JO Newa: new-NP Nkoo: man-GN Nshu: +en-US
+Ogam: sga-IE Orkh: otk-MN Osge: osa-US Osma: +so-SO Palm: +arc-SY Perm: +kv-RU Phag: +lzh-CN Phli: pal-IR
+Phnx: phn-LB Plrd: hmd-CN Prti: xpr-IR Rjng: rej-ID Rohg: rhg-MM Runr: non-SE Samr: smp-IL Sarb: xsa-YE
+Saur: saz-IN Shaw: +en-GB Shrd: +sa-IN Sidd: +sa-IN Sind: +sd-IN Sogd: sog-UZ Sora: srb-IN Soyo: cmg-MN
+Sund: +su-ID Sylo: syl-BD Tagb: tbw-PH Takr: doi-IN Tale: tdd-CN Talu: khb-CN Tang: txg-CN Tavt: blt-VN
+Tglg: +fil-PH Tirh: +mai-IN Ugar: uga-SY Wara: hoc-IN Xpeo: peo-IR Yezi: +ku-GE Zanb: cmg-MN
+"""
+LIKELY_REGIONS = """
+*ab-Cyrl: GE *bg-Cyrl: RO *bho-Deva: MU *fa-Arab: TJ *ha-Arab: NG *kk-Arab: MN *mk-Cyrl: AL GR *ms-Arab: ID
+*ne-Deva: BT *sr-Cyrl: BA XK *ug-Arab: CN *uk-Cyrl: MD SK *ur-Arab: GB IN MU af: NA ak: GH am: ET ar: AE BH
+DZ EG EH IQ JO KM KW LB LY MA MR OM PS QA SA SD SS SY TD TN YE az: AZ az-Arab: IQ IR az-Cyrl: RU bg: BG bi:
+VU bm: ML bn: BD bs: BA ca: AD cs: CZ da: DK de: AT CH DE LI dv: MV dz: BT el: CY GR es: 419 AR BO CL CO CR
+CU DO EA EC ES GQ GT HN IC MX NI PA PE PR SV UY VE et: EE fa: AF IR fi: FI fil: PH fo: FO fr: BF BJ BL CD CG
+CI CM DJ FR GA GF GN GP LU MC MF MQ MU NC PF PM RE SC TF TG WF YT gn: PY ha: NE ha-Arab: CM SD hak-Hant: TW
+he: IL hi: IN hr: HR ht: HT hu: HU hy: AM id: ID is: IS it: IT SM VA ja: JP ka: GE kk-Arab: AF CN IR MN kl:
+GL km: KH ko: KP KR ku-Arab: IQ IR LB ku-Cyrl: AM AZ GE TM ky: KG ky-Arab: CN ky-Latn: TR lo: LA lt: LT lv:
+LV mg: MG mk: MK mn: MN mn-Mong: CN ms: BN CC MY ms-Arab: CC mt: MT my: MM nan-Hant: MO TW nb: NO SJ ne: NP
+nl: AW BE NL SR no: BV pa-Arab: PK pap: BQ CW pau: PW pi-Deva: IN pi-Mymr: MM pi-Sinh: LK pi-Thai: TH pl: PL
+pt: AO BR CV GW MZ PT ST TL rn: BI ro: MD RO ru: BY KZ RU rw: RW sd-Deva: IN sg: CF si: LK sk: SK sl: SI sm:
+AS WS sn: ZW so: SO sq: AL XK sr: ME RS sr-Latn: ME RO TR st: LS sv: AX SE sw: KE TZ UG tg: TJ tg-Arab: PK
+th: TH ti: ER tk: TM tkl: TK to: TO tpi: PG tr: TR tvl: TV ug-Cyrl: KZ MN uk: UA ur: PK uz: UZ uz-Arab: AF
+uz-Cyrl: CN vi: VN wo: SN yue-Hans: CN zh: CN HK MO TW zh-Hant: AU BN GB GF HK ID MO PA PF PH SR TH TW US VN
+"""
+
+
+@functools.cache
+def likely_subtags():
+    """{(language, script, region): (language, script, region)}, "" for what is not given."""
+    likely, own = {}, {"en": "Latn"}
+    script = ""
+    for word in LIKELY_SUBTAGS.split():
+        if word[-1] == ":":
+            script, first = word[:-1], True
+            continue
+        language, _, region = word.lstrip("+").partition("-")
+        full = language, script, region
+        if word[0] != "+":
+            own[language] = script
+            likely[language, "", ""] = full
+        likely[language, script, ""] = full
+        if first:
+            likely["und", script, ""] = full
+        first = False
+    likely["und", "", ""] = likely["en", "", ""]
+    for word in LIKELY_REGIONS.split():
+        if word[-1] == ":":
+            language, _, script = word[:-1].partition("-")
+        elif language[0] == "*":
+            likely["und", script, word] = language[1:], script, word
+        elif script:
+            likely[language, "", word] = language, script, word
+        else:
+            likely["und", "", word] = language, "", word
+    for key, full in list(likely.items()):
+        if full[1] == "":
+            language, region = full[0], key[2]
+            script = likely.get((language, "", region), (0, own[language]))[1]
+            likely[key] = language, script, region
+            likely.setdefault(("und", script, region), likely[key])
+    return likely
+
+
+# -- Intl: language tags -----------------------------------------------------------------
+
+_LANGUAGE_ID = (r"(?P<language>[a-z]{2,3}|[a-z]{5,8})(?:-(?P<script>[a-z]{4}))?"
+                r"(?:-(?P<region>[a-z]{2}|[0-9]{3}))?(?P<variants>(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*)")
+_LOCALE_ID = re.compile(_LANGUAGE_ID + r"(?P<extensions>(?:-[a-wyz0-9](?:-[a-z0-9]{2,8})+)*)"
+                        r"(?P<private>(?:-x(?:-[a-z0-9]{1,8})+)?)\Z")
+_KEYWORDS = re.compile(r"((?:-[a-z0-9]{3,8})*)((?:-[a-z0-9][a-z](?:-[a-z0-9]{3,8})*)*)\Z")
+_TRANSFORMED = re.compile(f"(?:-(?P<id>{_LANGUAGE_ID}))?"
+                          r"(?P<fields>(?:-[a-z][0-9](?:-[a-z0-9]{3,8})+)*)\Z")
+
+
+class LanguageTag:
+    """A Unicode locale identifier in its canonical form (UTS #35, part 1, 3.2).
+
+    language, script, region   "" where a tag has none
+    variants                   list of texts
+    extensions                 {singleton: its text, with the - before it}, without u
+    attributes, keywords       list and {key: value} of -u-
+    private                    "-x-…", or ""
+    """
+
+    def __init__(self, text):
+        match = _LOCALE_ID.match(text.lower()) if text.isascii() else None
+        found = re.findall(r"-([a-wyz0-9])((?:-[a-z0-9]{2,8})+)", match["extensions"]) if match else []
+        self.extensions = dict(found)
+        keywords = _KEYWORDS.match(self.extensions.pop("u", ""))
+        transformed = _TRANSFORMED.match(self.extensions.get("t", ""))
+        if not match or len({kind for kind, _ in found}) < len(found) or not keywords or not transformed:
+            raise_bad_tag(text)
+        self.read_id(match)
+        self.attributes = sorted(set(keywords[1].split("-")[1:]))
+        self.keywords = {}
+        for keyword in re.split(r"-(?=[a-z0-9][a-z](?:-|\Z))", keywords[2])[1:]:
+            self.keywords.setdefault(keyword[:2], canonical_value(keyword[:2], keyword[3:]))
+        if "t" in self.extensions:
+            self.extensions["t"] = self.canonical_transform(transformed)
+        self.private = match["private"]
+
+    def read_id(self, match):
+        """Takes over language, script, region and variants of a match."""
+        self.language, self.script = match["language"], (match["script"] or "").title()
+        self.region, self.variants = (match["region"] or "").upper(), match["variants"].split("-")[1:]
+        if len({*self.variants}) < len(self.variants):
+            raise_bad_tag(match[0])
+        self.canonicalize_id()
+
+    def canonicalize_id(self):
+        self.variants.sort()
+        if "heploc" in self.variants:
+            self.variants = sorted({*self.variants, "alalc97"} - {"heploc", "hepburn"})
+        if "polytoni" in self.variants:
+            self.variants = sorted({*self.variants, "polyton"} - {"polytoni"})
+        for variant in self.variants:
+            alias = VARIANT_ALIASES.get(f"{self.language}-{variant}")
+            if alias:
+                self.language = alias
+                self.variants.remove(variant)
+                break
+        if self.language == "sgn" and self.region in SIGN_LANGUAGES:
+            self.language, self.region = SIGN_LANGUAGES[self.region], ""
+        alias = LANGUAGE_ALIASES.get(self.language)
+        if alias:
+            self.language, _, more = alias.partition("-")
+            if len(more) == 4:
+                self.script = self.script or more
+            elif more:
+                self.region = self.region or more
+        regions = REGION_ALIASES.get(self.region, "").split("/")
+        if len(regions) > 1:
+            likely = likely_subtags()
+            full = likely.get((self.language, self.script, "")) or likely.get((self.language, "", ""))
+            self.region = full[2] if full and full[2] in regions else regions[0]
+        else:
+            self.region = regions[0] or self.region
+
+    def canonical_transform(self, match):
+        """The -t- extension, its tag in lower case."""
+        source = ""
+        if match["id"]:
+            tag = LanguageTag.__new__(LanguageTag)
+            tag.read_id(match)
+            source = "-" + tag.base.lower()
+        fields = re.split(r"-(?=[a-z][0-9](?:-|\Z))", match["fields"])[1:]
+        fields = [f"-{field[:2]}-{canonical_value(field[:2], field[3:])}" for field in fields]
+        return source + "".join(sorted(fields))
+
+    @property
+    def base(self):
+        """Language, script, region and variants."""
+        return "-".join([part for part in (self.language, self.script, self.region, *self.variants) if part])
+
+    def __str__(self):
+        extensions = dict(self.extensions)
+        keywords = [f"-{key}" + f"-{value}" * bool(value) for key, value in sorted(self.keywords.items())]
+        if self.attributes or keywords:
+            extensions["u"] = "".join([f"-{word}" for word in self.attributes] + keywords)
+        kinds = "".join([f"-{kind}{extensions[kind]}" for kind in sorted(extensions)])
+        return self.base + kinds + self.private
+
+    def maximized(self):
+        """(language, script, region) the likely ones where they are missing (UTS #35, part 1, 4.3)."""
+        language, script, region = self.language, self.script, self.region
+        likely = likely_subtags()
+        if language != "und" and script and region:
+            return language, script, region
+        for key in ((language, script, region), (language, script, ""), (language, "", region),
+                    (language, "", "")):
+            if key in likely:
+                full = likely[key]
+                return full[0] if language == "und" else language, script or full[1], region or full[2]
+        return language, script, region
+
+    def minimized(self):
+        """The shortest (language, script, region) that is the same when it is maximized."""
+        language, script, region = full = self.maximized()
+        for trial in ((language, "", ""), (language, "", region), (language, script, "")):
+            if language_tag(*trial).maximized() == full:
+                return trial
+        return full
+
+
+def language_tag(language, script="", region=""):
+    tag = LanguageTag("und")
+    tag.language, tag.script, tag.region = language, script, region
+    return tag
+
+
+def raise_bad_tag(text):
+    raise JSRangeError(f'Incorrect locale information provided: "{text[:100]}" is not a language tag')
+
+
+def canonical_value(key, value):
+    """The value of a keyword under its name of today, "" for "true"."""
+    value = KEYWORD_ALIASES.get(f"{key}-{value}", value)
+    return "" if value == "true" and key[1].isalpha() else value
+
+
 # -- Intl (ECMA-402): locales ------------------------------------------------------------
 
 INTL = Namespace("Intl", tag="Intl")
 
-_LOCALE_ID = re.compile(
-    r"(?P<language>[a-z]{2,3}|[a-z]{5,8})(?:-(?P<script>[a-z]{4}))?(?:-(?P<region>[a-z]{2}|[0-9]{3}))?"
-    r"(?P<variants>(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*)"
-    r"(?P<extensions>(?:-[a-wyz0-9](?:-[a-z0-9]{2,8})+)*)(?P<private>(?:-x(?:-[a-z0-9]{1,8})+)?)\Z")
-#: Codes that have another name today (CLDR, supplementalMetadata; the ones that are met).
-_OLD_CODES = {"iw": "he", "in": "id", "ji": "yi", "jw": "jv", "mo": "ro", "sh": "sr-latn", "tl": "fil",
-              "aam": "aas", "cmn": "zh", "DD": "DE", "BU": "MM", "UK": "GB", "SU": "RU",
-              "YD": "YE", "FX": "FR"}
 #: More locales than this nobody asks for.
 MAX_LOCALES = 1000
 NO_BREAK_SPACE = "\u00a0"
@@ -25204,6 +27334,12 @@ class JSIntlObject(JSObject):
     __slots__, __init__ = object_attributes("settings; bound=None")
 
 
+class JSLocale(JSObject):
+    """`tag` is its LanguageTag."""
+
+    __slots__, __init__ = object_attributes("tag")
+
+
 def intl_options(realm, options):
     """CoerceOptionsToObject (9.2.10)."""
     return JSObject(None) if options is undefined else to_object(realm, options)
@@ -25269,6 +27405,8 @@ def locale_list(realm, locales):
         return []
     if type(locales) is str:
         return [canonical_tag(locales)]
+    if type(locales) is JSLocale:
+        return [str(locales.tag)]
     obj = to_object(realm, locales)
     result = []
     for index in range(min(length_of_array_like(obj), MAX_LOCALES)):
@@ -25277,7 +27415,7 @@ def locale_list(realm, locales):
         tag = obj.get(str(index))
         if type(tag) is not str and not isinstance(tag, JSObject):
             raise JSTypeError("Incorrect locale information provided")
-        tag = canonical_tag(to_string(tag))
+        tag = str(tag.tag) if type(tag) is JSLocale else canonical_tag(to_string(tag))
         if tag not in result:
             result.append(tag)
     return result
@@ -25285,29 +27423,7 @@ def locale_list(realm, locales):
 
 def canonical_tag(tag):
     """CanonicalizeUnicodeLocaleId (6.2.3): en-US, zh-Hant-TW, de-u-co-phonebk; RangeError for others."""
-    match = _LOCALE_ID.match(tag.lower()) if tag.isascii() else None
-    variants = match["variants"].split("-")[1:] if match else []
-    extensions = re.findall(r"-([a-wyz0-9])((?:-[a-z0-9]{2,8})+)", match["extensions"]) if match else []
-    kinds = [kind for kind, _ in extensions]
-    if not match or len({*variants}) < len(variants) or len({*kinds}) < len(kinds):
-        raise JSRangeError(f"Incorrect locale information provided: {tag[:100]!r} is not a language tag"
-                           .replace("'", '"'))
-    language, region = match["language"], (match["region"] or "").upper()
-    language, _, script = _OLD_CODES.get(language, language).partition("-")
-    parts = [language, (match["script"] or script).title(), _OLD_CODES.get(region, region), *sorted(variants)]
-    for kind, text in sorted(extensions):
-        parts.append(kind + (canonical_keywords(text) if kind == "u" else text))
-    return "-".join([part for part in parts if part]) + match["private"]
-
-
-def canonical_keywords(text):
-    """The -u- extension with its keywords in order, each once, without "true"."""
-    attributes, *rest = re.split(r"-(?=[a-z0-9][a-z](?:-|\Z))", text)
-    keywords = {}
-    for keyword in rest:
-        keywords.setdefault(keyword[:2], re.sub(r"-(true|yes)\Z", "", keyword))
-    words = sorted(attributes.split("-")[1:])
-    return "".join(["-" + word for word in words + [keywords[key] for key in sorted(keywords)]])
+    return tag if tag in locale_headers() else str(LanguageTag(tag))
 
 
 def split_extension(tag):
@@ -25350,10 +27466,38 @@ def locale_matcher(option):
 
 def keyword_option(option, name):
     """An option whose value is a type of a Unicode extension, such as "latn" or "gregory", or None."""
-    value = option(name, None, None)
+    return keyword_text(name, option(name, None, None))
+
+
+def keyword_text(name, value):
     if value is not None and not re.fullmatch("[a-zA-Z0-9]{3,8}(-[a-zA-Z0-9]{3,8})*", value):
         raise JSRangeError(f"Invalid {name} : {value}")
     return value and value.lower()
+
+
+#: Systems of digits, by the code point of the digit zero.
+NUMBERING_SYSTEMS = {name: [utf16(chr(int(zero, 16) + digit)) for digit in range(10)] for name, _, zero in [
+    entry.partition("=") for entry in """
+adlm=1e950 ahom=11730 arab=660 arabext=6f0 bali=1b50 beng=9e6 bhks=11c50 brah=11066 cakm=11136 cham=aa50
+deva=966 diak=11950 fullwide=ff10 gara=10d40 gong=11da0 gonm=11d50 gujr=ae6 gukh=16130 guru=a66 hmng=16b50
+hmnp=1e140 java=a9d0 kali=a900 kawi=11f50 khmr=17e0 knda=ce6 krai=16d70 lana=1a80 lanatham=1a90 laoo=ed0
+limb=1946 latn=30 lepc=1c40 mathbold=1d7ce mathdbl=1d7d8 mathmono=1d7f6 mathsanb=1d7ec mathsans=1d7e2 mlym=d66
+modi=11650 mong=1810 mroo=16a60 mtei=abf0 mymr=1040 mymrepka=116da mymrpao=116d0 mymrshan=1090
+mymrtlng=a9f0 nagm=1e4f0 newa=11450 nkoo=7c0 olck=1c50 onao=1e5f1 orya=b66 osma=104a0 outlined=1ccf0
+rohg=10d30 saur=a8d0 segment=1fbf0 shrd=111d0 sind=112f0 sinh=de6 sora=110f0 sund=1bb0 sunu=11bf0
+takr=116c0 talu=19d0 tamldec=be6 telu=c66 thai=e50 tibt=f20 tirh=114d0 tnsa=16ac0 tols=11de0 vaii=a620
+wara=118e0 wcho=1e2f0
+""".split()]}
+NUMBERING_SYSTEMS["hanidec"] = list("〇一二三四五六七八九")
+
+
+def in_system(parts, system):
+    """The parts of a number or date with the digits of a numbering system."""
+    if system == "latn":
+        return parts
+    digits = dict(zip(range(48, 58), NUMBERING_SYSTEMS[system]))
+    return [(kind, text if kind in ("unit", "currency", "compact", "literal") else text.translate(digits))
+            for kind, text in parts]
 
 
 def number_option(options, name, low, high, default):
@@ -25383,6 +27527,24 @@ def join_parts(parts):
     return "".join([text for _, text in parts])
 
 
+def range_parts(first, last, between):
+    """(type, text, source) of a range of two texts, of one where they are the same."""
+    if first == last:
+        return [(*part, "shared") for part in first]
+    return [(*part, source) for parts, source in (
+        (first, "startRange"), (between, "shared"), (last, "endRange")) for part in parts]
+
+
+def declare_ranges(table, parts_of):
+    """formatRange and formatRangeToParts from parts_of(realm, this, start, end)."""
+    table.methods(
+        formatRange=lambda realm, this, start=undefined, end=undefined, *_: "".join(
+            [text for _, text, _ in parts_of(realm, this, start, end)]).replace("\u202f", " "),
+        formatRangeToParts=lambda realm, this, start=undefined, end=undefined, *_: realm.new_array([
+            realm.new_object({"type": kind, "value": text, "source": source})
+            for kind, text, source in parts_of(realm, this, start, end)]))
+
+
 INTL.methods(
     getCanonicalLocales=lambda realm, this, locales=undefined, *_:
         realm.new_array(locale_list(realm, locales)))
@@ -25392,7 +27554,7 @@ INTL.methods(
 def intl_supported_values_of(realm, this, key=undefined, *_):
     """Intl.supportedValuesOf (8.3.2)."""
     key = to_string(key)
-    values = {"calendar": ["gregory"], "collation": ["default"], "numberingSystem": ["latn"],
+    values = {"calendar": ["gregory"], "collation": ["default"], "numberingSystem": sorted(NUMBERING_SYSTEMS),
               "currency": sorted(locale_data("en").map("symbols")), "unit": sorted(UNIT_FORMS)}.get(key)
     if key == "timeZone":
         values = sorted([name for name in zoneinfo.available_timezones() | {"UTC"} if "/" in name
@@ -25400,6 +27562,208 @@ def intl_supported_values_of(realm, this, key=undefined, *_):
     if values is None:
         raise JSRangeError(f"Invalid key : {key}")
     return realm.new_array(values)
+
+
+# -- Intl.Locale -------------------------------------------------------------------------
+
+LOCALE = BuiltinClass("Locale", JSLocale, tag="Intl.Locale", is_global=False)
+LOCALE.target = "Intl.Locale.prototype"
+INTL.value("Locale", lambda realm: realm.Locale)
+
+#: The options that are keywords, in the order in which they are read, and what they may say.
+LOCALE_KEYWORDS = {"calendar": ("ca", None), "collation": ("co", None), "firstDayOfWeek": ("fw", None),
+                   "hourCycle": ("hc", ("h11", "h12", "h23", "h24")),
+                   "caseFirst": ("kf", ("upper", "lower", "false")), "numeric": ("kn", None),
+                   "numberingSystem": ("nu", None)}
+WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+#: The parts of a tag that are options.
+_TAG_OPTIONS = {"language": "[a-z]{2,3}|[a-z]{5,8}", "script": "[a-z]{4}", "region": "[a-z]{2}|[0-9]{3}",
+                "variants": "(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3})(?:-(?:[a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*"}
+
+
+@LOCALE.constructor(1)
+def locale_constructor(realm, new_target, tag=undefined, options=undefined, *_):
+    """Intl.Locale (ECMA-402, 14.1.1)."""
+    proto = proto_from(realm, new_target, "LocalePrototype")
+    if type(tag) is not str and not isinstance(tag, JSObject):
+        raise JSTypeError("First argument to Intl.Locale constructor can't be empty or missing")
+    text = str(tag.tag) if type(tag) is JSLocale else to_string(tag)
+    options = intl_options(realm, options)
+    tag = LanguageTag(text)
+    option = option_reader(options)
+    apply_tag_options(tag, option)
+    for name, (key, allowed) in LOCALE_KEYWORDS.items():
+        if name == "numeric":
+            value = options.get(name)
+            value = None if value is undefined else str(to_boolean(value)).lower()
+        elif allowed:
+            value = option(name, allowed, None)
+        elif name == "firstDayOfWeek":
+            value = option(name, None, None)
+            value = WEEKDAYS[int(value)] if value is not None and re.fullmatch("[0-7]", value) else value
+            value = keyword_text(name, value)
+        else:
+            value = keyword_option(option, name)
+        if value is not None:
+            tag.keywords[key] = canonical_value(key, value)
+    return JSLocale(proto, tag)
+
+
+def apply_tag_options(tag, option):
+    """UpdateLanguageId (14.1.2)."""
+    for name, form in _TAG_OPTIONS.items():
+        value = option(name, None, None)
+        if value is None:
+            continue
+        value = value.lower() if value.isascii() else ""
+        if not re.fullmatch(form, value):
+            raise JSRangeError(f"Incorrect locale information provided: {name} cannot be that text")
+        value = {"script": value.title(), "region": value.upper(),
+                 "variants": value.split("-")}.get(name, value)
+        if name == "variants" and len({*value}) < len(value):
+            raise JSRangeError("Incorrect locale information provided: a variant stands there twice")
+        setattr(tag, name, value)
+    tag.canonicalize_id()
+
+
+def locale_keyword(name):
+    key = LOCALE_KEYWORDS[name][0]
+
+    def read(realm, this, *_):
+        value = this.tag.keywords.get(key, undefined)
+        return value in ("", "true") if name == "numeric" else value
+    return read
+
+
+for _name in LOCALE_KEYWORDS:
+    LOCALE.getter(_name)(locale_keyword(_name))
+for _name in ("language", "script", "region"):
+    LOCALE.getter(_name)(lambda realm, this, *_, name=_name: getattr(this.tag, name) or undefined)
+LOCALE.getter("baseName")(lambda realm, this, *_: this.tag.base)
+LOCALE.getter("variants")(lambda realm, this, *_: "-".join(this.tag.variants) or undefined)
+
+
+def with_subtags(realm, this, subtags):
+    """A new Intl.Locale like `this` with another (language, script, region)."""
+    tag = LanguageTag(str(this.tag))
+    tag.language, tag.script, tag.region = subtags
+    return JSLocale(realm.LocalePrototype, tag)
+
+
+def region_of_preferences(tag):
+    """The region whose customs count: that of -u-rg-, of the tag, of -u-sd-, or the likely one."""
+    for key in ("rg", "region", "sd"):
+        region = tag.region if key == "region" else tag.keywords.get(key, "")[:2].upper()
+        if region:
+            return region
+    return tag.maximized()[2] or "001"
+
+
+#: Regions by the first day of their week, 1 to 7 (1 in all others), and by their weekend (6 and 7 in others).
+FIRST_DAYS = {6: "AF BH DJ DZ EG IQ IR JO KW LY OM QA SD SY", 5: "MV", 7: (
+    "AG AS BD BR BS BT BW BZ CA CO DM DO ET GT GU HK HN ID IL IN IS JM JP KE KH KR LA MH MM MO MT MX MZ "
+    "NI NP PA PE PH PK PR PT PY SA SG SV TH TT TW UM US VE VI WS YE ZA ZW")}
+WEEKENDS = {(4, 5): "AF", (5, 6): "BH DZ EG IQ IL JO KW LY OM QA SA SD SY YE", (5,): "IR", (7,): "IN UG"}
+#: Calendars beside gregory, which comes first except in two; where clocks of 12 hours are usual.
+CALENDARS_OF_REGIONS = {
+    "islamic-umalqura": "AE BH KW QA SA", "persian": "AF IR", "coptic": "EG", "hebrew": "IL", "roc": "TW",
+    "ethiopic": "ET", "indian": "IN", "japanese": "JP", "dangi": "KR", "buddhist": "TH",
+    "chinese": "CN CX HK MO SG TW",
+    "islamic-civil islamic-tbla": (
+        "AE AF AL AZ BD BH DJ DZ EG EH ER ID IL IQ IR JO KM KW LB LY MA MR MV MY NE OM PK PS QA SD SY TD TJ "
+        "TM TN TR UZ XK YE")}
+TWELVE_HOURS = (
+    "AE AG AL AR AS AU BB BD BH BM BN BO BS CA CL CO CR CU CY DJ DM DO DZ EC EG EH ER ET FJ FM GD GH GM "
+    "GR GT GU GY HK HN IN IQ JM JO KH KI KN KP KR KW KY LB LC LR LS LY MH MO MP MR MW MX MY NA NI NZ OM "
+    "PA PE PG PH PK PR PS PW PY QA SA SB SD SG SL SO SS SV SY SZ TC TD TN TO TT TW UM US UY VC VE VG VI "
+    "VU WS YE ZM").split()
+#: Languages that keep their clock wherever they are spoken.
+HOURS_OF_LANGUAGES = {"fr-CA": "h23", "en-001": "h12", "ar-001": "h12", "en-GB": "h23"}
+COLLATIONS_OF_LANGUAGES = {
+    "ar": "compat", "bn": "trad", "de": "phonebk", "es": "trad", "fi": "trad", "ja": "unihan", "kn": "trad",
+    "ko": "searchjl unihan", "ln": "phonetic", "si": "dict", "sv": "trad", "vi": "trad",
+    "zh": "pinyin stroke unihan zhuyin"}
+NUMBERS_OF_LANGUAGES = {"as": "beng", "bn": "beng", "mni": "beng", "mr": "deva", "ne": "deva", "sa": "deva",
+                        "bho": "deva", "dz": "tibt", "fa": "arabext", "ks": "arabext", "ps": "arabext",
+                        "my": "mymr", "sd": "arab", "ckb": "arab", "sat": "olck"}
+RIGHT_TO_LEFT = (
+    "Adlm Arab Armi Avst Chrs Cprt Elym Hatr Hebr Hung Khar Lydi Mand Mani Mend Nbat Nkoo Orkh Palm Phli "
+    "Phnx Prti Rohg Samr Sarb Sogd Syrc Thaa Yezi").split()
+
+
+def entries_with(table, region):
+    """The keys of a table of regions that name this one."""
+    return [key for key, regions in table.items() if region in regions.split()]
+
+
+def locale_list_method(name, key, find):
+    """A method get<name>s() of the values in common use, that of the keyword `key` alone where it stands."""
+    @LOCALE.method(name, 0)
+    def method(realm, this, *_):
+        value = this.tag.keywords.get(key)
+        return realm.new_array([value] if value else find(this.tag))
+
+
+def usual_calendars(tag):
+    found = [name for names in entries_with(CALENDARS_OF_REGIONS, region_of_preferences(tag))
+             for name in names.split()]
+    found.insert(found[:1] in (["persian"], ["buddhist"]), "gregory")
+    return found
+
+
+def usual_hours(tag):
+    region = region_of_preferences(tag)
+    return [HOURS_OF_LANGUAGES.get(f"{tag.language}-{region}", "h12" if region in TWELVE_HOURS else "h23")]
+
+
+locale_list_method("getCalendars", "ca", usual_calendars)
+locale_list_method("getCollations", "co", lambda tag: sorted(
+    ["emoji", "eor", *COLLATIONS_OF_LANGUAGES.get(tag.language, "").split()]))
+locale_list_method("getHourCycles", "hc", usual_hours)
+locale_list_method("getNumberingSystems", "nu", lambda tag: [NUMBERS_OF_LANGUAGES.get(tag.language, "latn")])
+
+
+@functools.cache
+def zones_by_region():
+    """{region: names of time zones}, from the zone.tab of the system; empty where there is none."""
+    zones = {}
+    for folder in zoneinfo.TZPATH:
+        try:
+            with open(os.path.join(folder, "zone.tab"), encoding="utf-8") as file:
+                rows = [line.split("\t") for line in file if line[0] != "#"]
+        except OSError:
+            continue
+        for row in rows:
+            zones.setdefault(row[0], []).append(row[2].strip())
+        break
+    return zones
+
+
+@LOCALE.method("getTimeZones", 0)
+def locale_time_zones(realm, this, *_):
+    region = this.tag.region
+    return realm.new_array(sorted(zones_by_region().get(region, []))) if region else undefined
+
+
+@LOCALE.method("getTextInfo", 0)
+def locale_text_info(realm, this, *_):
+    script = this.tag.maximized()[1]
+    return realm.new_object({"direction": "rtl" if script in RIGHT_TO_LEFT else "ltr"})
+
+
+@LOCALE.method("getWeekInfo", 0)
+def locale_week_info(realm, this, *_):
+    region = region_of_preferences(this.tag)
+    first = this.tag.keywords.get("fw")
+    day = (WEEKDAYS.index(first) or 7) if first in WEEKDAYS else (entries_with(FIRST_DAYS, region) or [1])[0]
+    weekend = (entries_with(WEEKENDS, region) or [(6, 7)])[0]
+    return realm.new_object({"firstDay": day, "weekend": realm.new_array([*weekend])})
+
+
+LOCALE.methods(
+    maximize=lambda realm, this, *_: with_subtags(realm, this, this.tag.maximized()),
+    minimize=lambda realm, this, *_: with_subtags(realm, this, this.tag.minimized()),
+    toString=lambda realm, this, *_: str(this.tag))
 
 
 # -- Plural rules ------------------------------------------------------------------------
@@ -25500,7 +27864,8 @@ class NumberSettings(IntlSettings):
         option = option_reader(options)
         locale_matcher(option)
         system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, _ = resolve_locale(locales, {"nu": ("latn",)}, {"nu": system})
+        self.locale, self.data, values = resolve_locale(locales, {"nu": NUMBERING_SYSTEMS}, {"nu": system})
+        self.numberingSystem = values["nu"] or "latn"
         self.choose(option, "style")
         self.read_currency(option)
         self.read_unit(option)
@@ -25738,8 +28103,9 @@ def currency_symbol(settings):
     return narrow or symbol if settings.currencyDisplay == "narrowSymbol" else symbol
 
 
-def format_number_parts(value, settings):
-    """PartitionNumberPattern (ECMA-402, 15.5.4): a list of (type, text)."""
+def format_number_parts(value, settings, approximate=False):
+    """PartitionNumberPattern (ECMA-402, 15.5.4): a list of (type, text); with the sign of about the number if
+    `approximate`."""
     value = decimal_value(value)
     if settings.style == "percent" and value.is_finite():
         value = rounded_decimals().scaleb(value, 2)
@@ -25748,17 +28114,61 @@ def format_number_parts(value, settings):
     rows = settings.data.list("number")
     sign = shown_sign(settings.signDisplay, negative, is_zero)
     sign = {"-": ("minusSign", rows[2]), "+": ("plusSign", rows[3])}.get(sign)
+    if approximate and sign is None:
+        sign = ("approximatelySign", range_sign(settings, "about"))
     if settings.style == "unit":
         digits += unit_parts(settings, category)
     if settings.style == "currency" and settings.currencyDisplay == "name":
-        digits = currency_name_parts(([sign] if sign else []) + digits, settings, category)
-        return digits
+        parts = currency_name_parts(([sign] if sign else []) + digits, settings, category)
+        return in_system(parts, settings.numberingSystem)
     accounting = settings.style == "currency" and settings.currencySign == "accounting"
     pattern = {"percent": rows[7], "currency": rows[9 if accounting else 8]}.get(settings.style, "#")
-    return signed_parts(digits, pattern, settings, sign, accounting)
+    parts = in_system(signed_parts(digits, pattern, settings, sign), settings.numberingSystem)
+    if approximate and sign[0] != "approximatelySign":
+        parts.insert(parts.index(sign), ("approximatelySign", range_sign(settings, "about")))
+    return parts
 
 
-def signed_parts(digits, pattern, settings, sign, accounting):
+#: What stands between the numbers of a range and before one that is about right; – and ~ for the others.
+RANGE_SIGNS = {"between": {"es": "-", "it": "-", "nl": "-", "da": "-", "zh": "-", "ja": "～", "ko": "~",
+                           "pt-PT": " - ", "ro": " - "},
+               "about": {"de": "≈", "fr": "≃", "fr-CA": "≈", "ru": "≈", "ja": "約", "nb": "ca."}}
+
+
+def range_sign(settings, name):
+    signs, (tag, _) = RANGE_SIGNS[name], split_extension(settings.locale)
+    return signs.get(tag) or signs.get(tag.split("-")[0]) or ("–" if name == "between" else "~")
+
+
+def affixes(parts):
+    """(how many parts stand before the digits of a number, how many up to their end)."""
+    digits = [place for place, (kind, _) in enumerate(parts) if kind in (
+        "integer", "fraction", "infinity", "exponentInteger")]
+    return digits[0], digits[-1] + 1
+
+
+def number_range_parts(realm, this, start, end):
+    """PartitionNumberRangePattern (15.5.20): a list of (type, text, source)."""
+    if start is undefined or end is undefined:
+        raise JSTypeError("start or end cannot be undefined")
+    settings = this.settings
+    start, end = numeric_value(start), numeric_value(end)
+    if decimal_value(start).is_nan() or decimal_value(end).is_nan():
+        raise JSRangeError("Invalid number value: NaN has no range")
+    first, last = format_number_parts(start, settings), format_number_parts(end, settings)
+    if first == last:
+        return [(*part, "shared") for part in format_number_parts(start, settings, True)]
+    sign = range_sign(settings, "between")
+    (head, tail), (last_head, last_tail) = affixes(first), affixes(last)
+    around = first[:head] + first[tail:]
+    if around == last[:last_head] + last[last_tail:] and len(join_parts(around)) != 1:
+        middle = range_parts(first[head:tail], last[last_head:last_tail], [("literal", sign)])
+        return [(*part, "shared") for part in first[:head]] + middle + [
+            (*part, "shared") for part in first[tail:]]
+    return range_parts(first, last, [("literal", sign if sign[0] == " " else f" {sign} ")])
+
+
+def signed_parts(digits, pattern, settings, sign):
     """The digits in a pattern such as "¤#,##0.00;(¤#,##0.00)" of the locale."""
     positive, _, negative = pattern.partition(";")
     use = positive
@@ -25833,6 +28243,7 @@ def number_format(realm, this, value=undefined, *_):
     return join_parts(format_number_parts(numeric_value(value), this.settings))
 
 
+declare_ranges(NUMBER_FORMAT, number_range_parts)
 NUMBER_FORMAT.getters(format=lambda realm, this, *_: bound_format(realm, this, number_format))
 NUMBER_FORMAT.methods(
     formatToParts=lambda realm, this, value=undefined, *_:
@@ -25875,7 +28286,12 @@ US_ZONES = {ZONE_NAMES[short]: short for short in (
 def find_zone(name):
     """(canonical name, facts function) for the option timeZone; RangeError for unknown ones."""
     if name.upper() in ("UTC", "GMT", "ETC/UTC", "ETC/GMT"):
-        return "UTC", lambda value: (0, ZONE_NAMES["UTC"])
+        return name.upper().replace("ETC", "Etc"), lambda value: (0, ZONE_NAMES["UTC"])
+    offset = re.fullmatch("([+-])([01][0-9]|2[0-3])(?::?([0-5][0-9]))?", name)
+    if offset:
+        sign, hours, minutes = offset.groups("00")
+        shift = (int(hours) * 60 + int(minutes)) * (-60000 if sign == "-" else 60000)
+        return f"{sign if shift else '+'}{hours}:{minutes}", lambda value: (shift, "")
     zone = load_zone(name)
     if zone is None or zone.key.islower() or zone.key.isupper():
         matches = [each for each in zoneinfo.available_timezones() if each.lower() == name.lower()]
@@ -25911,8 +28327,9 @@ class DateSettings(IntlSettings):
         hour12 = options.get("hour12")
         hour12 = None if hour12 is undefined else to_boolean(hour12)
         wanted["hc"] = option("hourCycle", HOUR_CYCLES, None)
-        keys = {"ca": ("gregory",), "nu": ("latn",), "hc": HOUR_CYCLES if hour12 is None else ()}
+        keys = {"ca": ("gregory",), "nu": NUMBERING_SYSTEMS, "hc": HOUR_CYCLES if hour12 is None else ()}
         self.locale, self.data, values = resolve_locale(locales, keys, wanted)
+        self.numberingSystem = values["nu"] or "latn"
         usual, twelve = self.data.list("hours")
         self.hour_cycle = values["hc"] or usual
         if hour12 is not None:
@@ -26224,7 +28641,8 @@ def zone_name_text(data, offset, name, letter, width):
 def format_date_parts(value, settings):
     """PartitionDateTimePattern (ECMA-402, 11.5.6): a list of (type, text)."""
     offset, zone = settings.facts(value)
-    return token_parts(settings, pattern_tokens(settings.pattern), value + offset, offset, zone)
+    parts = token_parts(settings, pattern_tokens(settings.pattern), value + offset, offset, zone)
+    return in_system(parts, settings.numberingSystem)
 
 
 def token_parts(settings, tokens, local, offset, zone):
@@ -26262,15 +28680,16 @@ def date_time_format(realm, this, date=undefined, *_):
 DATE_TIME_FORMAT.getters(format=lambda realm, this, *_: bound_format(realm, this, date_time_format))
 
 
-@DATE_TIME_FORMAT.method("formatRange", 2)
-def date_time_format_range(realm, this, start=undefined, end=undefined, *_):
+def date_range_parts(realm, this, start, end):
+    """PartitionDateTimeRangePattern (11.5.9): a list of (type, text, source). Both dates stand whole."""
     if start is undefined or end is undefined:
         raise JSTypeError("startDate or endDate cannot be undefined")
-    start, end = [formatted_date(date_argument(realm, date), this.settings)
-                  for date in (start, end)]
-    return start if start == end else f"{start} – {end}"
+    dates = date_argument(realm, start), date_argument(realm, end)
+    first, last = [format_date_parts(date, this.settings) for date in dates]
+    return range_parts(first, last, [("literal", " – ")])
 
 
+declare_ranges(DATE_TIME_FORMAT, date_range_parts)
 DATE_TIME_FORMAT.methods(
     formatToParts=lambda realm, this, date=undefined, *_:
         parts_to_array(realm, format_date_parts(date_argument(realm, date), this.settings)))
@@ -26403,15 +28822,15 @@ class PluralSettings(NumberSettings):
     """The options of Intl.PluralRules: its type, and how the number would be written."""
 
     CHOICES = {**NumberSettings.CHOICES, "type": (("cardinal", "ordinal"), "cardinal")}
-    SHOWN = ("locale", "type", *NumberSettings.DIGITS, "pluralCategories", *NumberSettings.ROUNDING)
+    SHOWN = ("locale", "type", "notation", "compactDisplay", *NumberSettings.DIGITS, "pluralCategories",
+             *NumberSettings.ROUNDING)
     style = None
 
     def __init__(self, locales, options):
         option = option_reader(options)
         locale_matcher(option)
         self.locale, self.data, _ = resolve_locale(locales)
-        self.choose(option, "type")
-        self.notation = "standard"
+        self.choose(option, "type", "notation", "compactDisplay")
         self.read_digits(options, option, 0, 3)
         self.rules = self.data.list("plural" if self.type == "cardinal" else "ordinal")
         names = [rule.split(":")[0] for rule in self.rules if rule] + ["other"]
@@ -26421,11 +28840,37 @@ class PluralSettings(NumberSettings):
 PLURAL_RULES = intl_class("PluralRules", PluralSettings)
 
 
+#: Languages in which a range has the category of its end. In the others it has none of its own if the ends
+#: differ and the last one is "one", or one of them "one" and the other "many".
+ENDS_OF_RANGES = ("de", "da", "nl", "hu", "tr", "uk", "ru", "el")
+
+
+def category_of(value, settings):
+    if not is_finite(value):
+        return "other"
+    whole, fraction, power = scale_number(decimal_value(value), settings)
+    places = max(power, 0)
+    whole += fraction[:places].ljust(places, "0")
+    return plural_category(settings.rules, whole, fraction[places:], power)
+
+
 @PLURAL_RULES.method("select", 1)
 def plural_rules_select(realm, this, value=undefined, *_):
-    value, settings = to_number(value), this.settings
-    return plural_category(settings.rules, *round_decimal(decimal_value(value), settings)) \
-        if is_finite(value) else "other"
+    return category_of(to_number(value), this.settings)
+
+
+@PLURAL_RULES.method("selectRange", 2)
+def plural_rules_select_range(realm, this, start=undefined, end=undefined, *_):
+    if start is undefined or end is undefined:
+        raise JSTypeError("start or end cannot be undefined")
+    start, end = to_number(start), to_number(end)
+    if start != start or end != end:
+        raise JSRangeError("Invalid number value: NaN has no range")
+    first, last = category_of(start, this.settings), category_of(end, this.settings)
+    language = split_extension(this.settings.locale)[0].split("-")[0]
+    plain = first == last or language in ENDS_OF_RANGES or {first, last} != {"one", "many"} and (
+        last != "one" or language == "it") or language in ("pl", "cs") and (first, last) != ("few", "one")
+    return last if plain else "few" if language == "ro" and first == "few" else "other"
 
 
 # -- Intl.ListFormat ---------------------------------------------------------------------
@@ -26496,6 +28941,152 @@ LIST_FORMAT.methods(
         parts_to_array(realm, list_parts(string_list(realm, items), this.settings)))
 
 
+# -- Intl.Segmenter ----------------------------------------------------------------------
+#
+# The rules of UAX #29 as patterns for our own matcher. There is no dictionary: an ideograph and a letter of
+# Hiragana are words of their own, and what Thai, Lao, Khmer or Burmese write without spaces is one word.
+
+def segment_patterns():
+    """{granularity: source of a pattern that matches one segment}, under the flag v."""
+    extend = r"\p{Gr_Ext}\p{EMod}"
+    prepend = (r"\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\u0d4e\u{110bd}\u{110cd}\u{111c2}\u{111c3}"
+               r"\u{1193f}\u{11941}\u{11a3a}\u{11a84}-\u{11a89}\u{11d46}\u{11f02}")
+    marks = (rf"[[{extend}\u200d\p{{Mc}}\u0e33\u0eb3]--[\u102b\u102c\u1038\u1062-\u1064\u1067-\u106d\u1083"
+             r"\u1087-\u108c\u108f\u109a-\u109c\u1a61\u1a63\u1a64\uaa7b\uaa7d\u{11720}\u{11721}]]*")
+    control = rf"\p{{Cc}}\p{{Cs}}\p{{Zl}}\p{{Zp}}[\p{{Cf}}--[\u200d{extend}{prepend}]]"
+    syllables = "".join([chr(code) for code in range(0xAC00, 0xD7A4, 28)])
+    hangul = (rf"[\u1100-\u115f\ua960-\ua97c]*(?:(?:[{syllables}]|[\u1160-\u11a7\ud7b0-\ud7c6])"
+              r"[\u1160-\u11a7\ud7b0-\ud7c6]*|[\uac00-\ud7a3])[\u11a8-\u11ff\ud7cb-\ud7fb]*"
+              r"|[\u1100-\u115f\ua960-\ua97c]+|[\u11a8-\u11ff\ud7cb-\ud7fb]+")
+    consonant = (r"[\u0915-\u0939\u0958-\u095f\u0978-\u097f\u0995-\u09a8\u09aa-\u09b0\u09b2\u09b6-\u09b9"
+                 r"\u09dc\u09dd\u09df\u09f0\u09f1\u0a95-\u0aa8\u0aaa-\u0ab0\u0ab2\u0ab3\u0ab5-\u0ab9\u0af9"
+                 r"\u0b15-\u0b28\u0b2a-\u0b30\u0b32\u0b33\u0b35-\u0b39\u0b5c\u0b5d\u0b5f\u0b71"
+                 r"\u0c15-\u0c28\u0c2a-\u0c39\u0c58-\u0c5a\u0d15-\u0d3a]")
+    conjunct = rf"{consonant}(?:[\p{{Gr_Ext}}\u200d]*?[\u094d\u09cd\u0acd\u0b4d\u0c4d\u0d4d]" \
+               rf"[\p{{Gr_Ext}}\u200d]*{consonant})+"
+    emoji = rf"\p{{ExtPict}}(?:[{extend}]*\u200d\p{{ExtPict}})*"
+    grapheme = (rf"\r\n|[{control}]|[{prepend}]*(?:\p{{RI}}\p{{RI}}|{hangul}|{emoji}|{conjunct}|[^{control}])"
+                rf"{marks}|[{prepend}]+|[^]")
+    follow = rf"[[{extend}\p{{Mc}}\p{{Cf}}]--[\u200b]]*"
+    complex_scripts = r"[[\p{sc=Thai}\p{sc=Laoo}\p{sc=Khmr}\p{sc=Mymr}]&&[\p{L}\p{M}]]"
+    letter = rf"[[\p{{Alphabetic}}]--[\p{{Ideo}}\p{{sc=Hira}}\p{{sc=Kana}}{extend}\p{{Mc}}{complex_scripts}]]"
+    inside = rf"[:\u00b7\u0387\u05f4\u2027\ufe13\ufe55.\u2018\u2019\u2024\ufe52\uff07\uff0e']{follow}"
+    points = (r"[,;\u037e\u0589\u060c\u060d\u066c\u07f8\u2044\ufe10\ufe14.\u2018\u2019\u2024\ufe52\uff0e']"
+              + follow)
+    kana = r"[\p{sc=Kana}\u3031-\u3035\u309b\u309c\u30a0\u30fc\uff70]"
+    word = (rf"(?:{letter}{follow}(?:{inside}(?={letter}))?|\p{{Nd}}{follow}(?:{points}(?=\p{{Nd}}))?"
+            rf"|\p{{Pc}}{follow})+|(?:(?:{kana}|\p{{Pc}}){follow})+|{complex_scripts}+")
+    space = r"[ \u1680\u2000-\u2006\u2008-\u200a\u205f\u3000]"
+    words = (rf"\r\n|[\n\v\f\r\x85\u2028\u2029]|{word}|{space}+{follow}|\p{{RI}}{follow}\p{{RI}}{follow}"
+             rf"|\p{{ExtPict}}{follow}(?:(?<=\u200d)\p{{ExtPict}}{follow})*|[^]{follow}")
+    close, stop = r"[\p{Ps}\p{Pe}\p{Pi}\p{Pf}'\u0022]*[\p{Zs}\t]*", r"[.\u2024\ufe52\uff0e]"
+    end = r"[\n\r\x85\u2028\u2029]"
+    goes_on = rf"(?:[^\p{{L}}\p{{STerm}}\n\r\x85\u2028\u2029]*\p{{Ll}}|[,\-:;\u3001\p{{STerm}}])"
+    sentence = (rf"(?:[^\p{{STerm}}{stop}\n\r\x85\u2028\u2029]"
+                rf"|[\p{{STerm}}--{stop}](?={close}[,\-:;\u3001\p{{STerm}}])"
+                rf"|{stop}(?:(?=\p{{Nd}})|(?<=\p{{Lu}}{stop})(?=\p{{Lu}})|(?={close}{goes_on})))*"
+                rf"(?:[{stop}\p{{STerm}}]{close}(?:\r\n|{end})?|\r\n|{end})?")
+    return {"grapheme": grapheme, "word": words, "sentence": sentence}
+
+
+@functools.cache
+def segment_pattern(granularity):
+    return CompiledPattern(segment_patterns()[granularity], "v")
+
+
+#: What is decided without the long patterns.
+PLAIN_SEGMENTS = {
+    "grapheme": re.compile(r"[ -~](?=[ -~]|\Z)"), "sentence": re.compile("(?!)"),
+    "word": re.compile(r"[A-Za-z0-9]+(?=[ !?()\n]|\Z)| +(?=[!-~]|\Z)|[!?()](?=[ -~]|\Z)")}
+
+
+class SegmenterSettings(IntlSettings):
+    """The options of Intl.Segmenter."""
+
+    CHOICES = {"granularity": (("grapheme", "word", "sentence"), "grapheme")}
+    SHOWN = ("locale", "granularity")
+    coerce = staticmethod(object_options)
+
+    def __init__(self, locales, options):
+        option = option_reader(options)
+        locale_matcher(option)
+        self.locale, _, _ = resolve_locale(locales)
+        self.choose(option, "granularity")
+
+
+SEGMENTER = intl_class("Segmenter", SegmenterSettings)
+
+
+class JSSegments(JSObject):
+    """What segment() returns. `ends` are the ends of the segments so far, the first one 0; `judged` and
+    `viewed` are those of a JSRegExp."""
+
+    __slots__, __init__ = object_attributes("granularity text; ends=[0] judged=None viewed=None")
+
+    def end_after(self, realm, index):
+        """The end of the segment that begins at an index."""
+        plain = PLAIN_SEGMENTS[self.granularity].match(self.text, index)
+        if plain:
+            return plain.end()
+        pattern = segment_pattern(self.granularity)
+        return pattern.find(realm, self, self.text, index, True).end()
+
+    def around(self, realm, index):
+        """(start, end) of the segment with the code unit at an index."""
+        while self.ends[-1] <= index:
+            self.ends.append(self.end_after(realm, self.ends[-1]))
+            if not len(self.ends) & 255:
+                realm.poll()
+        place = bisect.bisect_right(self.ends, index)
+        return self.ends[place - 1], self.ends[place]
+
+    def data(self, realm, start, end):
+        """CreateSegmentDataObject (18.7.1)."""
+        segment = self.text[start:end]
+        values = {"segment": segment, "index": start, "input": self.text}
+        if self.granularity == "word":
+            values["isWordLike"] = any(map(str.isalnum, python_text(segment)))
+        return realm.new_object(values)
+
+
+SEGMENTS = BuiltinClass("Segments", JSSegments, is_global=False)
+
+
+class JSSegmentIterator(JSObject):
+    __slots__, __init__ = object_attributes("segments; index=0")
+
+
+SEGMENT_ITERATOR = BuiltinClass("SegmentIterator", JSSegmentIterator, parent="IteratorPrototype",
+                                tag="Segmenter String Iterator", is_global=False)
+
+
+@SEGMENTER.method("segment", 1)
+def segmenter_segment(realm, this, text=undefined, *_):
+    return JSSegments(realm.SegmentsPrototype, this.settings.granularity, to_string(text))
+
+
+@SEGMENTS.method("containing", 1)
+def segments_containing(realm, this, index=undefined, *_):
+    index = to_integer_or_infinity(index)
+    if not 0 <= index < len(this.text):
+        return undefined
+    return this.data(realm, *this.around(realm, index))
+
+
+@SEGMENTS.method(SYM_ITERATOR, 0)
+def segments_iterator(realm, this, *_):
+    return JSSegmentIterator(realm.SegmentIteratorPrototype, this)
+
+
+@SEGMENT_ITERATOR.method("next", 0)
+def segment_iterator_next(realm, this, *_):
+    start, segments = this.index, this.segments
+    if start >= len(segments.text):
+        return realm.iter_result(undefined, True)
+    this.index = segments.end_after(realm, start)
+    return realm.iter_result(segments.data(realm, start, this.index), False)
+
+
 # -- Intl.RelativeTimeFormat -------------------------------------------------------------
 
 RELATIVE_UNITS = ("second", "minute", "hour", "day", "week", "month", "quarter", "year")
@@ -26511,7 +29102,8 @@ class RelativeSettings(IntlSettings):
         option = option_reader(options)
         locale_matcher(option)
         system = keyword_option(option, "numberingSystem")
-        self.locale, self.data, _ = resolve_locale(locales, {"nu": ("latn",)}, {"nu": system})
+        self.locale, self.data, values = resolve_locale(locales, {"nu": NUMBERING_SYSTEMS}, {"nu": system})
+        self.numberingSystem = values["nu"] or "latn"
         self.choose(option, "style", "numeric")
         self.number = NumberSettings([self.locale], JSObject(None))
 
@@ -29370,7 +31962,8 @@ def function_helpers(realm, helpers):
     def make_generator(code, info):
         def start(this, *args):
             body = code(this, *args)
-            proto = function.get("prototype")
+            props = function.props
+            proto = props["prototype"] if "prototype" in props else function.get("prototype")
             return JSGenerator(proto if isinstance(proto, JSObject) else realm.GeneratorPrototype, body)
         function = JSFunction(realm.GeneratorFunctionPrototype, start, info)
         function.home = realm
@@ -29509,14 +32102,16 @@ def shortcuts_of_math(realm, helpers):
     def quick_max(obj, text, x, y):
         """Math.max(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) and is_plain(obj):
+                and (x > y or x < y or x == y and type(x) is type(y)) and (x or y or type(x) is int) \
+                and is_plain(obj):
             return x if x > y else y
         return method(obj, "max", text)(obj, x, y)
 
     def quick_min(obj, text, x, y):
         """Math.min(x, y)"""
         if (type(x) is float or type(x) is int) and (type(y) is float or type(y) is int) \
-                and (x > y or x < y) and is_plain(obj):
+                and (x > y or x < y or x == y and type(x) is type(y)) and (x or y or type(x) is int) \
+                and is_plain(obj):
             return x if x < y else y
         return method(obj, "min", text)(obj, x, y)
 
@@ -30640,18 +33235,21 @@ def blamed_on(module, key):
 _MODULE_WORDS = re.compile(r"\b(?:import|export)\b")
 
 
-def is_module(source):
-    """Whether a source is no script but a module: has import or export declarations or import.meta."""
+def is_module(source, name):
+    """Whether a source, of a file of that name, is no script but a module: has import or export declarations
+    or import.meta."""
+    if name.endswith((".mjs", ".mts")):
+        return True
     if not _MODULE_WORDS.search(source):
         return False
     try:
-        parse_script(source)
+        parse_typed(source, name, False)
         return False
     except JSSyntaxError as error:
         if error.is_module_syntax:
             return True
     # Something before the first declaration is wrong in a script, perhaps not in a module.
-    parser = JSParser(python_text(source), True)
+    parser = typed_parser(python_text(source), name, True)
     with contextlib.suppress(JSSyntaxError):
         _guarded(parser, parser.parse_program)
     return parser.saw_module_syntax
@@ -31846,7 +34444,7 @@ class Realm(RealmBase):
     def evaluate(self, source, filename="<script>", timeout=None):
         """Runs a script and the microtasks it leaves; returns the completion value as plain Python.
         Raises JSError (phase "parse" or "runtime") or ScriptTimeout."""
-        if self.enter(lambda: is_module(source), timeout):
+        if self.enter(lambda: is_module(source, filename), timeout):
             self.evaluate_module(source, filename, timeout)
             return undefined
         return self.enter(
@@ -32585,7 +35183,7 @@ class CommandRealm(ForegroundRealm):
 
     def run_text(self, source, filename):
         """Runs a script or module. Returns its completion value as text, None for undefined."""
-        if filename.endswith(".mjs") or self.enter(lambda: is_module(source)):
+        if any(language_of(filename)) or self.enter(lambda: is_module(source, filename)):
             self.evaluate_module(source, filename)
             return None
         compiled = self.compile_awaiting(source, filename, parse_awaiting)
@@ -43227,13 +45825,18 @@ SUGGESTED_BESIDE = 0.1
 MAX_LIVE_PAGES = 1000
 MAX_TROUBLE_CHARACTERS = 4000
 LIVE_PATH = "/engine/live"
+#: Connections that a browser opens to one name of a server; whoever has more than so many is no one browser.
+BROWSER_CONNECTIONS, MAX_CROWD = 6, 60
+#: A browser on this machine may come by either, and by the one for a page and by the other for its streams.
+LOOPBACK = ("127.0.0.1", "::1")
 #: Files of public/ that are watched; looking at them may take one part in so many of the time.
 MAX_WATCHED_FILES = 10_000
 WATCH_SHARE = 20
 
-#: Files that look like scripts and are none, and what to do about them.
-NOT_YET_SCRIPTS = re.compile(r"(?<!\.d)\.(?:ts|tsx|mts|cts|jsx|mjs|cjs)$")
-ONLY_JAVASCRIPT = "scripts are JavaScript in files that end with .js, so take types and JSX out and rename it"
+#: How the names of scripts end; files that look like scripts and are none, and what to do about them.
+SCRIPT_SUFFIXES = (".js", ".mjs", ".jsx", ".ts", ".mts", ".tsx")
+NOT_SCRIPTS = re.compile(r"(?<!\.d)\.(?:cts|cjs)$")
+NO_COMMONJS = "scripts use import and export, so rename it to end with .js or .ts"
 
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
 _COLOURS = {"warn": "33", "error": "31", "debug": "2"}
@@ -44155,6 +46758,21 @@ def is_spelled_so(folder, parts):
     return True
 
 
+#: Endings that an import may leave out or name otherwise: what a file is called that TypeScript compiles.
+_TYPED_TWINS = {".js": (".ts", ".tsx", ".jsx"), ".mjs": (".mts",), ".jsx": (".tsx",)}
+
+
+def complete_import(folder, specifier):
+    """The specifier of an import with the ending of the file that is meant: `./x` is x.js, x.ts …, and
+    `./x.js` is x.ts where only that is there."""
+    if os.path.isfile(os.path.join(folder, specifier)):
+        return specifier
+    stem, end = os.path.splitext(specifier)
+    tries = [*(stem + other for other in _TYPED_TWINS.get(end, ())),
+             *(specifier + other for other in SCRIPT_SUFFIXES)]
+    return next((one for one in tries if os.path.isfile(os.path.join(folder, one))), specifier)
+
+
 def find_import(folder, specifier, referrer):
     """(path, name) of an imported file, relative to the importing one; HostError outside the folder."""
     if not specifier.startswith(("./", "../")):
@@ -44165,6 +46783,7 @@ def find_import(folder, specifier, referrer):
                         "U+0000")
     folder = folder.resolve()
     try:
+        specifier = complete_import((folder / referrer).parent, specifier)
         path = pathlib.Path(os.path.realpath((folder / referrer).parent.joinpath(specifier)))
         named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
         misspelled = path.exists() and not named.startswith("../") \
@@ -44188,6 +46807,14 @@ def open_ordinary(path):
         return file
     file.close()
     raise ValueError("it is not an ordinary file")
+
+
+def refuse_twin(path):
+    """Raises HostError for a script when an earlier one has the same name with another ending."""
+    for end in SCRIPT_SUFFIXES[:SCRIPT_SUFFIXES.index(path.suffix)] if path.suffix in SCRIPT_SUFFIXES else ():
+        twin = path.with_suffix(end)
+        if twin.is_file():
+            raise HostError(f"{twin.name} has the same name: rename or delete one of them")
 
 
 def read_import(path, specifier, referrer):
@@ -44613,6 +47240,8 @@ class Application:
         self.reloads = 0
         #: A LiveChannel while files are watched, else None.
         self.live = None
+        #: Streams of the server itself, and the sockets of connections that are carried inside another one.
+        self.own_streams, self.carried = [], weakref.WeakSet()
         self.storage = storage or redis     # a StorageFile, a RedisLink, or None: in memory
         self.relay = LocalRelay(self.graphql)
         if storage is not None:
@@ -44686,8 +47315,8 @@ class Application:
                 self.change({name: path}, again=False)
         if self.path.is_dir():
             for name in sorted(os.listdir(self.path)):
-                if NOT_YET_SCRIPTS.search(name):
-                    self.log.write("warn", f"{name} is not run: {ONLY_JAVASCRIPT}", name)
+                if NOT_SCRIPTS.search(name):
+                    self.log.write("warn", f"{name} is not run: {NO_COMMONJS}", name)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -44749,7 +47378,7 @@ class Application:
             self._fail(failure)
         for name in loaded:
             host = self.hosts[name]
-            warnings = [text for file, source in host.sources.items() if file.endswith(".js")
+            warnings = [text for file, source in host.sources.items() if file.endswith(SCRIPT_SUFFIXES)
                         for text in habits_in(source, file,
                                               file != name or bool(host.routes or host.streams))]
             for problem in [*host.missing_handlers(), *warnings]:
@@ -44760,6 +47389,7 @@ class Application:
         """Runs a script apart from those that serve and stages it, or returns the LoadFailure."""
         host = None
         try:
+            refuse_twin(path)
             host = ScriptHost(self, name, read_script(path))
             self.troubles.pop(name, None)
             host.load()
@@ -45022,8 +47652,8 @@ class Application:
 
     @property
     def stream_connections(self):
-        """Open connections to streams, without pages that only listen for changes."""
-        return self.broadcaster.count - (len(self.live.stream.connections) if self.live is not None else 0)
+        """Open connections to streams of scripts."""
+        return self.broadcaster.count - sum(len(stream.connections) for stream in self.own_streams)
 
     # -- finding ----
 
@@ -45126,8 +47756,15 @@ def is_loopback(address):
 
 def is_script(entry):
     """Is a folder entry a server script?"""
-    name = entry.name
-    return name.endswith(".js") and not name.endswith(".test.js") and name[0] != "." and entry.is_file()
+    stem, end = os.path.splitext(entry.name)
+    return end in SCRIPT_SUFFIXES and not stem.endswith(".test") and entry.name[0] != "." \
+        and not (stem.endswith(".d") and end in (".ts", ".mts")) and entry.is_file()
+
+
+def is_test(path):
+    """Is a file one of tests, such as chat.test.js?"""
+    return path.stem.endswith(".test") and path.suffix in SCRIPT_SUFFIXES and path.name[0] != "." \
+        and path.is_file()
 
 
 def file_stamp(path):
@@ -45184,6 +47821,7 @@ class Watcher:
                 self.app.refresh(ABSENCE_SECONDS)
                 if self.app.live is not None:
                     self.app.live.look_at_files()
+                    self.app.live.look_at_crowds()
                 self._trouble = None
             except Exception as error:  # the folder vanished for a moment, or for good; a fault of ours
                 if str(error) != self._trouble:
@@ -45208,9 +47846,12 @@ class LiveChannel:
         self.boot = random_hex(4)
         self.version = self.tries = 0
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
+        app.own_streams.append(self.stream)
         self.files = public_stamps(app.public)
         #: What is switched on that a page should tell, such as fault injection; set by the HTTP section.
         self.notice = ""
+        #: Address -> {path: connections} of browsers that may have no connection left.
+        self.crowds = {}
         #: Pages that gave their place to others, but may still be there.
         self.leaving = set()
         self._lock = threading.Lock()
@@ -45237,11 +47878,29 @@ class LiveChannel:
     def send(self, styles=()):
         """Tells all pages. Their metadata say where they are."""
         for here in (True, False):
-            self.stream.send(self.state(here, styles), self.metadata(here))
+            self.stream.send(self.state(here, styles), {"here": "yes" if here else "no"})
 
     @staticmethod
-    def metadata(here):
-        return {"here": "yes" if here else "no"}
+    def metadata(here, address):
+        return {"here": "yes" if here else "no", "address": LOOPBACK[0] if is_loopback(address) else address}
+
+    def look_at_crowds(self):
+        """Tells the pages of an address when its streams take as many connections as a browser has. Whether a
+        page does wait, it finds out itself."""
+        found, counts = {}, self.app.broadcaster.count_of
+        for address in {page.metadata["address"] for page in tuple(self.stream.connections)}:
+            names = LOOPBACK if address == LOOPBACK[0] else (address,)
+            if BROWSER_CONNECTIONS <= sum(counts[name] for name in names) <= MAX_CROWD:
+                crowd = collections.Counter(
+                    stream.path for stream in self.app.streams for connection in tuple(stream.connections)
+                    if connection.address in names and connection.sock not in self.app.carried)
+                if crowd:
+                    found[address] = dict(crowd)
+        known, self.crowds = self.crowds, found
+        for address in {*known, *found}:
+            if known.get(address) != found.get(address):
+                self.stream.send(json.dumps({"crowd": found.get(address, {})}, ensure_ascii=False),
+                                 {"address": address})
 
     def make_room(self, address):
         """Whether another page of an address may listen. Nobody has more than a share of the places, and when
@@ -46933,6 +49592,130 @@ def byte_range(text, size):
     return (start, end) if start < end else ()
 
 
+# -- One connection for the streams of all tabs ------------------------------------------
+
+#: What a connection is doing: waiting for requests, for room to write, for the client to stop sending
+#: what nobody will read; over; given to the broadcaster; kept waiting by fault injection.
+READING, WRITING, DRAINING, CLOSED, TAKEN = "reading", "writing", "draining", "closed", "taken"
+HELD, WAITING = "held", "waiting"
+
+CARRIER_PATH = "/engine/streams"
+#: Streams that one carrier carries.
+MAX_CARRIED = 200
+#: Header fields that are those of the request to open a stream, not of the stream.
+_NOT_CARRIED = re.compile(r"accept|accept-encoding|cache-control|connection|content-.*|expect|last-event-id|"
+                          r"origin|transfer-encoding")
+
+
+class CarriedStream:
+    """The client's end of an event stream whose other end is served as any connection is; the leader reads
+    it, and passes on what comes."""
+
+    more, awaited = False, None
+
+    def __init__(self, carriers, key, number, sock, peer):
+        self.carriers, self.key, self.number, self.connection, self.peer = carriers, key, number, sock, peer
+        self.state, self.watched = READING, None
+        self.decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def serve(self):
+        try:
+            data = self.connection.recv(RECEIVE_FIRST)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            data = b""
+        text = self.decoder.decode(data, not data)
+        if text:
+            self.carriers.tell(self.key, self.number, text)
+        if not data:
+            self.carriers.tell(self.key, self.number, None)
+            self.carriers.of.get(self.key, {}).pop(self.number, None)
+            self.end()
+
+    def end(self):
+        self.state = CLOSED
+
+
+class Carriers:
+    """Streams inside one: a browser opens six connections to a server, so the script /engine/stream.js has
+    one for all its tabs.
+
+    `GET CARRIER_PATH` is an event stream. It begins with an event `key`; then come `[number, text]`, what the
+    stream of that number says as bytes of HTTP would, and `[number, null]` at its end. `POST
+    CARRIER_PATH?key=KEY&number=N` with the URL of a stream as its body opens it, with the cookies and the
+    address of this request; an empty body closes it.
+    """
+
+    def __init__(self, server):
+        self.server = server
+        self.of = {}                    # key -> {number: CarriedStream}
+        self.stream = Stream(CARRIER_PATH, server.app.broadcaster, 0)
+        self.stream.retry = 1000
+        self.stream.on_close = lambda one: server.later(0, functools.partial(self.end, one.metadata["key"]))
+        server.app.own_streams.append(self.stream)
+
+    def open(self):
+        key = random_hex(16)
+        self.of[key] = {}
+        return key
+
+    def tell(self, key, number, text):
+        self.stream.send(json.dumps([number, text], ensure_ascii=False), {"key": key})
+
+    def change(self, head, peer, body):
+        """The Response to a POST; the leader does what it asks for."""
+        key, number, target = head.query.get("key"), head.query.get("number", ""), body.decode("latin-1")
+        streams = self.of.get(key)
+        if streams is None:
+            raise Refusal(404, "There is no such connection, or it belongs to another process")
+        if not number.isdecimal() or target and not re.fullmatch(r"/[!-~]*", target):
+            raise Refusal(400, "number must be a number, and the body the path of a stream, or empty")
+        if target and len(streams) >= MAX_CARRIED:
+            raise Refusal(503, f"One connection carries {MAX_CARRIED} streams at most",
+                          headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
+        last_id = head.fields.get("last-event-id")
+        lines = [f"GET {target} HTTP/1.1", "Accept: text/event-stream", "Cache-Control: no-cache",
+                 "Connection: close", *([f"Last-Event-ID: {last_id}"] if last_id else []),
+                 *[f"{name}: {value}" for name, value in head.fields.items()
+                   if not _NOT_CARRIED.fullmatch(name)]]
+        self.server.later(0, functools.partial(self.carry, key, int(number), peer, target
+                                               and "\r\n".join([*lines, "", ""]).encode("latin-1")))
+        return Response(204)
+
+    def carry(self, key, number, peer, request):
+        """Closes the stream of a number, and opens another one if there is a request for it."""
+        streams = self.of.get(key)
+        if streams is None:
+            return
+        self.close(streams.pop(number, None))
+        if request:
+            try:
+                near, far = socket.socketpair()
+            except OSError:             # no file is left: the client tries again
+                self.tell(key, number, None)
+                return
+            near.setblocking(False)
+            carried = streams[number] = CarriedStream(self, key, number, near, peer)
+            self.server.app.carried.add(far)
+            self.server.watch(carried)
+            self.server.process_request(far, (peer, 0), request)
+
+    def close(self, carried):
+        if carried is not None:
+            carried.end()
+            self.server.forget(carried)
+
+    def end(self, key):
+        """The browser has gone."""
+        for carried in self.of.pop(key, {}).values():
+            self.close(carried)
+
+    def end_all(self):
+        for key in list(self.of):
+            self.end(key)
+
+
 # -- One connection: reading -------------------------------------------------------------
 
 #: The origin in a head that was refused before it was understood.
@@ -46942,10 +49725,6 @@ _REPLACED_HEADERS = frozenset(("server", "date", "x-content-type-options"))
 _STREAM_HEAD = ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\n"
                 "X-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n")
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-#: What a connection is doing: waiting for requests, for room to write, for the client to stop sending
-#: what nobody will read; over; given to the broadcaster; kept waiting by fault injection.
-READING, WRITING, DRAINING, CLOSED, TAKEN = "reading", "writing", "draining", "closed", "taken"
-HELD, WAITING = "held", "waiting"
 #: What the log calls a request that fault injection left without an answer.
 DROPPED = 444
 
@@ -47290,6 +50069,9 @@ class RequestAnswerer(RequestReader):
         if head.path == LIVE_PATH and head.method == "GET":
             self.open_live(head)
             return
+        if head.path == CARRIER_PATH and head.method == "GET":
+            self.open_carrier(head)
+            return
         if ("GET", head.path) in LOCAL_PAGES:
             self.local(head, body)
             return
@@ -47311,6 +50093,8 @@ class RequestAnswerer(RequestReader):
         if route is not None:
             self.server.gate.admit(self.address, self.server.clock)
             self.call_route(route, head, params, body)
+        elif head.path == CARRIER_PATH and head.method == "POST":
+            self.reply(self.server.carriers.change(head, self.peer, body))
         elif (head.method, head.path) in LOCAL_PAGES:
             self.local(head, body)
         elif self.allowed(head):
@@ -47357,6 +50141,8 @@ class RequestAnswerer(RequestReader):
         if head.key in self.app.stream_keys or self.app.streams.get(head.path) or head.path in PAGES \
                 or head.method not in ("GET", "HEAD") and self.find_static(head):   # they would have found it
             names.add("GET")
+        if head.path == CARRIER_PATH:
+            names.update(("GET", "POST"))
         if head.path.startswith("/engine/"):
             names.update(method for method, path in LOCAL_PAGES if path == head.path)
         if "GET" in names:
@@ -47716,7 +50502,17 @@ class StreamOpener(ScriptCaller):
                           headers=(("Retry-After", str(RETRY_AFTER_SECONDS)),))
         headers = (("Access-Control-Allow-Origin", head.origin),) if twin else ()
         here = made_here(head, self.address)
-        self.hand_over(head, live.stream, live.metadata(here), None, live.opening(here), headers)
+        self.hand_over(head, live.stream, live.metadata(here, self.address), None, live.opening(here),
+                       headers)
+
+    def open_carrier(self, head):
+        """Opens what carries the streams of all tabs of a browser."""
+        if not is_same_origin(head):
+            raise Refusal(403, "Only pages of this server may listen here")
+        self.check_room()
+        key = self.server.carriers.open()
+        self.hand_over(head, self.server.carriers.stream, {"key": key}, None,
+                       encode_data(json.dumps({"key": key}), "key"))
 
     def is_twin(self, head):
         """Does a page of this server ask under the other name of this machine? The live channel does, so as
@@ -47873,7 +50669,7 @@ class RequestHandler(StreamOpener):
     def note(self, status, answer=b""):
         """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
-        if head is not None and not head.path.startswith(LIVE_PATH):
+        if head is not None and not head.path.startswith((LIVE_PATH, CARRIER_PATH)):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
@@ -48254,6 +51050,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self.key = Key()
         self.missing_pace = Pace()
         self.requests = RequestLog()
+        self.carriers = Carriers(self)
         self.dashboard = None           # made by the section on pages when somebody looks
         self.stopping = False
         self.clock = time.monotonic()
@@ -48343,6 +51140,7 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         self._active.set()
         self._wake()
         self._ended.wait(GRACE_SECONDS + 0.5)
+        self.carriers.end_all()
         self.app.later = None
         for sock in (self._pulse, self._waker):
             sock.close()
@@ -48546,15 +51344,16 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                 return
             self.process_request(request, address)
 
-    def process_request(self, request, client_address):
+    def process_request(self, request, client_address, received=b""):
         """A new connection: its request has often arrived already, so it is looked at once."""
         request.setblocking(False)
         with contextlib.suppress(OSError):
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         handler = self.RequestHandlerClass(request, client_address, self)
+        handler.received = received
         mine = MAX_OPEN_OF_THIS_MACHINE if is_loopback(handler.peer) else MAX_OPEN_OF_ADDRESS
         full = len(self.handlers) >= MAX_OPEN_REQUESTS \
-            or len(self.handlers) + self.app.broadcaster.count >= self.max_sockets
+            or len(self.handlers) + self.app.broadcaster.count + len(self.app.carried) >= self.max_sockets
         if self.open_of[handler.peer] >= mine and not self._make_room(handler.peer) \
                 or full and not self._make_room():
             handler.closing = True
@@ -48632,6 +51431,15 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
         if handler.watched is not None:
             handler.watched = None
             self.selector.unregister(handler.connection)
+
+    def watch(self, carried):
+        """Reads a socket of ours whose other end is a connection."""
+        self.selector.register(carried.connection, selectors.EVENT_READ, carried)
+        carried.watched = selectors.EVENT_READ
+
+    def forget(self, carried):
+        self._unwatch(carried)
+        carried.connection.close()
 
     def release(self, handler):
         """The socket is about to be given away."""
@@ -48919,11 +51727,12 @@ LIVE_SCRIPT = r"""
 
   if (typeof SharedWorkerGlobalScope !== "undefined" && self instanceof SharedWorkerGlobalScope) {
     const pages = new Set();
-    let last = null;
+    let last = null, crowd = null;
     self.onconnect = ({ ports: [page] }) => {
       pages.add(page);
       page.onmessage = () => pages.delete(page);
       if (last) page.postMessage(last);
+      if (crowd) page.postMessage(crowd);
     };
     const channel = new URL("live", location.href).pathname;
     // A browser opens six connections to one name of a server. This one goes to the other name of this
@@ -48931,7 +51740,9 @@ LIVE_SCRIPT = r"""
     const twin = { "localhost": "127.0.0.1", "127.0.0.1": "localhost" }[location.hostname];
     const port = location.port ? ":" + location.port : "";
     listen((state) => {
-      last = state;
+      if (state?.startsWith('{"crowd"')) crowd = state;
+      else last = state;
+      if (!state) crowd = null;
       if (state) for (const page of pages) page.postMessage(state);
     }, ...(twin ? [`${location.protocol}//${twin}${port}${channel}`] : []), channel);
     return;
@@ -48946,6 +51757,7 @@ LIVE_SCRIPT = r"""
   function onState(text) {
     if (!text) return;
     const state = JSON.parse(text);
+    if (state.crowd) return crowded(state.crowd);
     const newer = state.version > version || (own !== undefined && state.tries > tries);
     if (state.boot !== boot || newer) {
       if (state.boot !== boot || !state.styles.length || state.version !== version + 1) return reload(state);
@@ -48953,6 +51765,26 @@ LIVE_SCRIPT = r"""
       state.styles.length && restyle(state.styles);
     }
     if (own === undefined) show(state);
+  }
+
+  // -- Connections: a browser opens six to one server, and then requests wait --
+
+  let state = { trouble: [], notice: "" }, rounds = 0, crowd = "";
+  async function crowded(streams) {
+    if (own !== undefined) return;
+    const round = ++rounds, say = (text) => {
+      if (round !== rounds) return;
+      crowd = text;
+      show(state);
+    };
+    const users = Object.entries(streams).map(([path, count]) => `${path} (${count})`);
+    if (!users.length) return say("");
+    const timer = setTimeout(say, 2000, `This page has to wait: a browser opens six connections to a server, and six `
+      + `connections are in use by ${users.join(", ")}. Close a tab. With SharedEventSource of /engine/stream.js, `
+      + `all tabs share one connection.`);
+    await fetch(new URL("live.js", tag.src), { method: "HEAD", cache: "no-store" }).catch(() => {});
+    clearTimeout(timer);
+    say("");
   }
 
   // -- Reloading --
@@ -49018,13 +51850,15 @@ LIVE_SCRIPT = r"""
   }
 
   let host = null, shown = "", dismissed = "";
-  function show({ trouble, notice }) {
-    const said = JSON.stringify([trouble, notice]);
+  function show(now) {
+    state = now;
+    const { trouble, notice } = now;
+    const said = JSON.stringify([trouble, notice, crowd]);
     if (said === shown) return;
     shown = said;
     host?.remove();
     host = null;
-    if (!trouble.length && !notice || said === dismissed) return;
+    if (!trouble.length && !notice && !crowd || said === dismissed) return;
     host = element("aiwebengine-note");
     const root = host.attachShadow({ mode: "open" });
     const sheet = new CSSStyleSheet();
@@ -49036,7 +51870,7 @@ LIVE_SCRIPT = r"""
       text.append(element("details", "", element("summary", "", element("b", name), what,
         element("span", report.split("\n")[0])), element("pre", report)));
     }
-    if (notice) text.append(element("p", notice));
+    for (const line of [notice, crowd]) if (line) text.append(element("p", line));
     const close = element("button", "\u00d7");
     close.ariaLabel = "Dismiss";
     close.onclick = () => { dismissed = shown; host.remove(); };
@@ -49094,6 +51928,290 @@ def live_script(server, head, _all):
     return Response(200, "text/javascript; charset=utf-8", utf8(LIVE_SCRIPT),
                     [("Cache-Control", "max-age=86400" if head.target.endswith(_LIVE_VERSION)
                       else "no-cache")])
+
+
+# -- Streams of all tabs -----------------------------------------------------------------
+
+#: A module for pages, and once more a shared worker that holds the one connection of all tabs.
+STREAM_SCRIPT = r"""
+// Event streams for any number of tabs. A browser opens six connections to a server, and each EventSource takes
+// one; a SharedEventSource is used like an EventSource, and all of them share one connection.
+//
+//   import { SharedEventSource } from "/engine/stream.js";
+//   const source = new SharedEventSource("/chat/events?name=Ada");
+//   source.onmessage = (event) => console.log(event.data);
+//
+// Where a browser has no shared workers, and for other servers, it is an EventSource of its own.
+
+const CONNECTING = 0, OPEN = 1, CLOSED = 2;
+const sources = new Map();      // of this page, by number
+let worker = null, numbers = 0;
+
+export class SharedEventSource extends EventTarget {
+  #url; #state = CONNECTING; #withCredentials; #plain = null; #types = new Set(["open", "message", "error"]);
+  #number = ++numbers; #lastId = ""; #handlers = {};
+
+  constructor(url, { withCredentials = false } = {}) {
+    super();
+    try {
+      this.#url = new URL(url, document.baseURI).href;
+    } catch {
+      throw new DOMException(`Cannot open an EventSource to '${url}'. The URL is invalid.`, "SyntaxError");
+    }
+    this.#withCredentials = Boolean(withCredentials);
+    sources.set(this.#number, { tell: (message) => this.#tell(...message), begin: () => this.#begin(),
+                                plain: () => this.#goPlain() });
+    if (new URL(this.#url).origin !== location.origin || !connect()) this.#goPlain();
+    else this.#begin();
+  }
+
+  get url() { return this.#url; }
+  get readyState() { return this.#plain ? this.#plain.readyState : this.#state; }
+  get withCredentials() { return this.#withCredentials; }
+
+  addEventListener(type, ...rest) {
+    super.addEventListener(type, ...rest);
+    if (!this.#types.has(type)) {
+      this.#types.add(type);
+      if (this.#plain) this.#forward(type);
+    }
+  }
+
+  close() {
+    if (this.#plain) this.#plain.close();
+    else if (this.#state !== CLOSED) worker.port.postMessage(["close", this.#number]);
+    this.#state = CLOSED;
+    sources.delete(this.#number);
+  }
+
+  #begin() {
+    const { pathname, search } = new URL(this.#url);
+    worker.port.postMessage(["open", this.#number, pathname + search, this.#lastId]);
+  }
+
+  #tell(what, type, data, lastEventId) {
+    if (this.#state === CLOSED || this.#plain) return;
+    if (what === "plain") return this.#goPlain();
+    if (what === "event") {
+      this.#lastId = lastEventId;
+      this.dispatchEvent(new MessageEvent(type, { data, lastEventId, origin: location.origin }));
+      return;
+    }
+    this.#state = { open: OPEN, lost: CONNECTING, refused: CLOSED }[what];
+    if (what === "refused") sources.delete(this.#number);
+    this.dispatchEvent(new Event(what === "open" ? "open" : "error"));
+  }
+
+  // An EventSource of its own does the work.
+  #goPlain() {
+    const url = new URL(this.#url);
+    if (this.#lastId) url.searchParams.set("lastEventId", this.#lastId);
+    this.#plain = new EventSource(url, { withCredentials: this.#withCredentials });
+    this.#types.forEach((type) => this.#forward(type));
+  }
+
+  #forward(type) {
+    this.#plain.addEventListener(type, (event) => this.dispatchEvent(event instanceof MessageEvent
+      ? new MessageEvent(type, { data: event.data, lastEventId: event.lastEventId, origin: event.origin })
+      : new Event(type)));
+  }
+
+  static {
+    for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSED })) {
+      for (const place of [this, this.prototype]) Object.defineProperty(place, name, { value, enumerable: true });
+    }
+    for (const name of ["open", "message", "error"]) {
+      Object.defineProperty(this.prototype, "on" + name, {
+        enumerable: true, configurable: true,
+        get() { return this.#handlers[name] ?? null; },
+        set(handler) {
+          if (!(name in this.#handlers)) this.addEventListener(name, (event) => this.#handlers[name]?.call(this, event));
+          this.#handlers[name] = typeof handler === "function" ? handler : null;
+        },
+      });
+    }
+  }
+}
+
+// -- In a page: the way to the worker --
+
+function connect() {
+  if (worker || typeof SharedWorker === "undefined") return worker;
+  try {
+    worker = new SharedWorker(import.meta.url, { type: "module", name: "aiwebengine streams" });
+  } catch {
+    return null;
+  }
+  worker.onerror = () => {      // it cannot run here
+    worker.onerror = null;
+    for (const source of sources.values()) source.plain();
+  };
+  worker.port.onmessage = ({ data: [number, ...message] }) => sources.get(number)?.tell(message);
+  addEventListener("pagehide", () => worker.port.postMessage(["bye"]));
+  addEventListener("pageshow", (event) => event.persisted && sources.forEach((source) => source.begin()));
+  // A page that crashes says no goodbye; but then it holds this lock no longer.
+  const lock = `aiwebengine page ${Math.random()}`;
+  navigator.locks?.request(lock, () => {
+    worker.port.postMessage(["lock", lock]);
+    return new Promise(() => {});
+  });
+  return worker;
+}
+
+// -- In the worker --
+
+// One stream of a page. The server says what it would say on a connection of its own: a response, then events.
+class Stream {
+  constructor(number, url, lastId, tell) {
+    Object.assign(this, { number, url, lastId, tell, retry: 3000, timer: 0 });
+    this.reset();
+  }
+
+  reset() {
+    clearTimeout(this.timer);
+    Object.assign(this, { rest: "", opened: false, refused: false, type: "", data: "", id: this.lastId });
+  }
+
+  take(text) {
+    this.rest += text;
+    if (!this.opened) {
+      const end = this.rest.indexOf("\r\n\r\n");
+      if (end < 0 || this.refused) return;
+      const head = this.rest.slice(0, end);
+      this.rest = this.rest.slice(end + 4).replace(/^\uFEFF/, "");
+      if (/^HTTP\S+ 3/.test(head)) return this.tell("plain");
+      if (!/^HTTP\S+ 200 /.test(head) || !/^content-type: *text\/event-stream/im.test(head)) {
+        this.refused = true;
+        return this.tell("refused");
+      }
+      this.opened = true;
+      this.tell("open");
+    }
+    const lines = this.rest.split(/\r\n|\n|\r(?!$)/);
+    this.rest = lines.pop();
+    for (const line of lines) this.read(line);
+  }
+
+  read(line) {
+    if (line === "") return this.dispatch();
+    const [, field, value] = /^([^:]*)(?:: ?([^]*))?$/.exec(line);
+    if (field === "data") this.data += `${value ?? ""}\n`;
+    else if (field === "event") this.type = value ?? "";
+    else if (field === "id" && !value?.includes("\0")) this.id = value ?? "";
+    else if (field === "retry" && /^\d+$/.test(value)) this.retry = Number(value);
+  }
+
+  dispatch() {
+    const { type, data } = this;
+    this.lastId = this.id;
+    this.type = this.data = "";
+    if (data) this.tell("event", type || "message", data.slice(0, -1), this.lastId);
+  }
+}
+
+function work() {
+  const HERE = new URL("streams", location.href);
+  const streams = new Map();
+  let carrier = null, key = null, last = 0;
+
+  // Opens a stream, or closes it without a target.
+  async function ask(number, target, lastId) {
+    const query = new URLSearchParams({ key, number });
+    const headers = lastId ? { "Last-Event-ID": unescape(encodeURIComponent(lastId)) } : {};
+    return (await fetch(`${HERE.pathname}?${query}`, { method: "POST", body: target, headers })).status;
+  }
+
+  async function begin(stream) {
+    stream.reset();
+    if (key === null) return;
+    const asked = key;
+    const status = await ask(stream.number, stream.url, stream.lastId).catch(() => 0);
+    if (streams.get(stream.number) !== stream || asked !== key || status === 204) return;
+    if (status === 404) stream.tell("plain");       // several processes: this one knows nothing of the other
+    else again(stream);
+  }
+
+  function again(stream) {
+    stream.reset();
+    stream.tell("lost");
+    stream.timer = setTimeout(begin, stream.retry, stream);
+  }
+
+  function carry() {
+    carrier = new EventSource(HERE);
+    carrier.addEventListener("key", ({ data }) => {
+      key = JSON.parse(data).key;
+      streams.forEach(begin);
+    });
+    carrier.onmessage = ({ data }) => {
+      const [number, text] = JSON.parse(data);
+      const stream = streams.get(number);
+      if (!stream) return;
+      if (text !== null) stream.take(text);
+      else if (stream.refused) streams.delete(number);
+      else again(stream);
+    };
+    carrier.onerror = () => {
+      const cut = key !== null;
+      key = null;
+      for (const stream of streams.values()) {
+        stream.reset();
+        if (carrier.readyState === EventSource.CLOSED) stream.tell("plain");    // the server knows no such thing
+        else if (cut) stream.tell("lost");
+      }
+      if (carrier.readyState === EventSource.CLOSED) carrier = null;
+    };
+  }
+
+  function drop(stream) {
+    clearTimeout(stream.timer);
+    if (!streams.delete(stream.number)) return;
+    if (key !== null) ask(stream.number, "").catch(() => {});
+    setTimeout(() => {          // nobody listens any more
+      if (streams.size || !carrier) return;
+      carrier.close();
+      carrier = key = null;
+    }, 1000);
+  }
+
+  self.onconnect = ({ ports: [page] }) => {
+    const own = new Map();      // the page's numbers -> streams
+    const leave = () => {
+      own.forEach(drop);
+      own.clear();
+    };
+    const orders = {
+      open(number, url, lastId) {
+        if (own.has(number)) drop(own.get(number));
+        const stream = new Stream(++last, url, lastId, (...message) => {
+          page.postMessage([number, ...message]);
+          if (message[0] === "plain") drop(stream);
+        });
+        own.set(number, stream);
+        streams.set(stream.number, stream);
+        if (carrier) begin(stream);
+        else carry();
+      },
+      close(number) {
+        if (own.has(number)) drop(own.get(number));
+        own.delete(number);
+      },
+      bye: leave,
+      lock(name) { navigator.locks.request(name, leave); },
+    };
+    page.onmessage = ({ data: [order, ...rest] }) => orders[order](...rest);
+  };
+}
+
+if (typeof SharedWorkerGlobalScope !== "undefined" && self instanceof SharedWorkerGlobalScope) work();
+else globalThis.SharedEventSource ??= SharedEventSource;
+"""
+
+
+@page("/engine/stream.js")
+def stream_script(server, head, _all):
+    return Response(200, "text/javascript; charset=utf-8", utf8(STREAM_SCRIPT),
+                    [("Cache-Control", "no-cache")])
 
 
 # -- Errors ------------------------------------------------------------------------------
@@ -51825,6 +54943,21 @@ def share_page(handler, head, body):
                                           f"<main>{''.join(parts)}</main>"))
 
 
+@local_page("GET", "/engine/share.svg")
+def share_picture(handler, head, body):
+    """The code for a page of a script, for that page to show to this machine: ?path=/quiz.html."""
+    check_local(head, handler.address)
+    path, addresses = head.query.get("path", "/"), share_addresses(handler.server)
+    if not addresses:
+        raise Refusal(404, "Only this machine can reach the server; start it with --share")
+    try:
+        code = qr_picture(qr_code(addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")))
+    except ValueError:
+        raise Refusal(400, "The path is too long for a code") from None
+    code = code.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
+    return Response(200, "image/svg+xml", utf8(code), [("Cache-Control", "no-store")])
+
+
 # -- Fault injection ---------------------------------------------------------------------
 
 
@@ -53159,6 +56292,928 @@ def free_port_after(host, port):
     return None
 
 
+# -- Starters: what they share -----------------------------------------------------------
+
+#: The look of all starters: a part of what the examples look like.
+STARTER_STYLE = """\
+/* The look of the page: paper and ink by day, slate by night, one accent. Change a colour and save. */
+
+:root {
+  color-scheme: light dark;
+  --paper: #f6f4ef;
+  --card: #fffefb;
+  --line: #e0dbd0;
+  --field: #8d877a;
+  --ink: #23262b;
+  --soft: #5f6168;
+  --accent: #0f766e;
+  --accent-ink: #ffffff;
+  --tint: #e2f0ec;
+  --red: #b3261e;
+  --shadow: 0 1px 2px rgb(60 50 30 / 0.06), 0 6px 20px rgb(60 50 30 / 0.05);
+  --round: 12px;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --paper: #16191c;
+    --card: #1e2226;
+    --line: #32373d;
+    --field: #747c86;
+    --ink: #e8e6e1;
+    --soft: #a4a8ae;
+    --accent: #5cc8b8;
+    --accent-ink: #0b211e;
+    --tint: #1d3633;
+    --warm: #f0a66e;
+    --warm-tint: #3a2a1c;
+    --red: #ff9a90;
+    --red-tint: #42211e;
+    --shadow: 0 1px 2px rgb(0 0 0 / 0.3);
+  }
+}
+*, *::before, *::after { box-sizing: border-box; }
+html {
+  background: var(--paper);
+  color: var(--ink);
+  font: 16px/1.55 -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, sans-serif;
+}
+body { max-width: 60rem; margin: 0 auto; padding: 1.75rem 1.25rem 4rem; }
+h1, h2, h3, p, ul, ol, dl, dd, figure, pre { margin: 0; }
+h1 { font-size: 1.9rem; line-height: 1.2; letter-spacing: -0.02em; }
+ul, ol { padding: 0; list-style: none; }
+a { color: var(--accent); text-underline-offset: 0.2em; text-decoration-thickness: 1px; }
+[hidden] { display: none !important; }
+:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; border-radius: 4px; }
+.top { display: flex; align-items: center; justify-content: space-between; gap: 1rem; margin-bottom: 1.5rem; }
+.note { color: var(--soft); font-size: 0.9rem; }
+.stack { display: grid; gap: 1.25rem; grid-template-columns: minmax(0, 1fr); align-content: start; }
+.card { padding: 1.25rem; border: 1px solid var(--line); border-radius: var(--round); background: var(--card); box-shadow: var(--shadow); }
+.card > * + * { margin-top: 0.9rem; }
+#status { display: inline-flex; align-items: center; gap: 0.5rem; padding: 0.2rem 0.75rem; border: 1px solid var(--line);
+  border-radius: 99px; background: var(--card); color: var(--soft); font-size: 0.85rem; }
+#status::before { content: ""; width: 0.55rem; height: 0.55rem; border-radius: 50%; background: var(--field); }
+#status[data-state="live"]::before { background: #1a9e6b; }
+#status[data-state="waiting"]::before { background: #d98a1f; animation: breathe 1.2s ease-in-out infinite; }
+@keyframes breathe { 50% { opacity: 0.25; } }
+label, legend { padding: 0; font-size: 0.875rem; font-weight: 600; }
+form { display: grid; gap: 0.9rem; }
+form.card > * + * { margin-top: 0; }
+.field { display: grid; gap: 0.3rem; min-width: 0; }
+input, select, textarea, button { font: inherit; color: inherit; }
+input:not([type="radio"], [type="range"]), select, textarea {
+  width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--card);
+}
+button { min-height: 2.6rem; padding: 0.45rem 1.1rem; border: 1px solid transparent; border-radius: 8px; background: var(--accent);
+  color: var(--accent-ink); font-weight: 600; cursor: pointer; }
+button:hover { filter: brightness(1.08); }
+button.quiet { border-color: var(--field); background: transparent; color: var(--ink); font-weight: 500; }
+button:disabled, button.quiet:disabled { border-color: var(--line); background: var(--line); color: var(--soft); filter: none;
+  cursor: default; }
+.row { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: end; }
+.row > .grow { flex: 1 1 9rem; }
+.answer { min-height: 1.4em; color: var(--soft); font-size: 0.875rem; overflow-wrap: anywhere; }
+.answer.bad { color: var(--red); font-weight: 600; }
+.log { display: grid; gap: 0.6rem; align-content: start; }
+.log:empty::after { content: attr(data-empty); color: var(--soft); }
+.log .item { padding: 0.65rem 0.9rem; border: 1px solid var(--line); border-left: 4px solid var(--accent); border-radius: 8px;
+  overflow-wrap: anywhere; }
+.log .private { border-left-color: #d98a1f; }
+.meta { display: flex; flex-wrap: wrap; gap: 0.2rem 0.6rem; align-items: baseline; color: var(--soft); font-size: 0.8rem; }
+.meta strong { color: var(--ink); font-size: 0.95rem; }
+.options { display: grid; gap: 0.7rem; }
+.options:empty, #best:empty { display: none; }
+.options button { position: relative; z-index: 0; display: flex; justify-content: space-between; gap: 1rem; min-height: 3.2rem;
+  padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--card); color: var(--ink);
+  font-weight: 500; text-align: left; }
+.options button:hover:enabled, .options .chosen, .options .right { border-color: var(--accent); filter: none; }
+.options .chosen, .options .right { box-shadow: inset 0 0 0 1px var(--accent); font-weight: 700; }
+.options button::before { content: ""; position: absolute; inset: 0 auto 0 0; z-index: -1; width: calc(100% * var(--part, 0));
+  background: var(--tint); transition: width 0.4s; }
+.options button::after { content: attr(value); font-weight: 700; }
+.options .right::after { content: attr(value) " ✓"; color: var(--accent); }
+#code { width: min(22rem, 100%); border-radius: var(--round); }
+#best { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; }
+#best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--card); }
+@media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
+"""
+
+#: How their pages begin, with the title for {}.
+STARTER_HEAD = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>{}</title>
+  <link rel="icon" href="data:,">
+  <link rel="stylesheet" href="style.css">
+</head>
+"""
+
+
+# -- Starters: their files ---------------------------------------------------------------
+
+#: kind -> (what it is, what to try first, files by path) of --init; style.css, aiwebengine.d.ts and
+#: jsconfig.json come on top. The quiz is that of the examples.
+STARTERS = {
+    "poll": ("a live poll",
+             "open that in two windows, and vote (phones can, too, with --share)", {
+        "poll.js": """\
+// A live poll: whoever has the page open sees the bars grow while others vote.
+//
+// It takes three calls to make a page live:
+//   registerStreamRoute   opens a stream. Each open page listens to it.
+//   registerRoute         answers requests. That is how a page says that somebody voted.
+//   sendStreamMessage     sends a message to everybody who listens.
+
+const QUESTION = "What shall we have for lunch?";
+const votes = { Soup: 0, Pizza: 0, Salad: 0 };
+
+routeRegistry.registerStreamRoute("/poll/events");
+routeRegistry.registerRoute("/poll", "showPoll");
+routeRegistry.registerRoute("/poll/vote", "vote", "POST");
+
+// GET /poll: how things stand, for a page that opens. An object is sent as JSON.
+function showPoll() {
+  return { question: QUESTION, votes };
+}
+
+/** POST /poll/vote, with a form that has the field "choice". @param {Context} context */
+function vote({ request }) {
+  const { choice } = request.form;
+  if (!Object.hasOwn(votes, choice)) {
+    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
+  }
+  votes[choice] += 1;
+  return routeRegistry.sendStreamMessage("/poll/events", { question: QUESTION, votes });
+}
+""",
+        "poll.test.js": """\
+// Tests of poll.js. Each test calls the script as a browser would, without one.
+
+const vote = (choice) => request("POST", "/poll/vote", { form: { choice } });
+
+test("a vote is seen on every open page", async () => {
+  const ada = connect("/poll/events");
+  const ben = connect("/poll/events");
+
+  const response = await vote("Soup");
+
+  assert.match(response.body, /2 connections matched/);
+  assert.equal((await ada.next()).data.votes.Soup, 1);
+  assert.equal((await ben.next()).data.votes.Soup, 1);
+});
+
+test("a page that opens later starts with the votes so far", async () => {
+  const before = (await request("/poll")).json.votes.Pizza;
+  await vote("Pizza");
+  await vote("Pizza");
+  assert.equal((await request("/poll")).json.votes.Pizza, before + 2);
+});
+
+test("only what is on the list can be chosen", async () => {
+  const page = connect("/poll/events");
+  const response = await vote("Ice cream");
+  assert.equal(response.status, 400);
+  assert.deepEqual(page.messages, []);
+});
+""",
+        "public/index.html": STARTER_HEAD.format("Live poll") + """\
+<body>
+  <main class="stack">
+    <div class="top"><h1 id="question">Live poll</h1><span id="status" role="status">Connecting…</span></div>
+    <div id="choices" class="options"></div>
+    <p id="answer" class="answer bad" role="alert"></p>
+    <p class="note">Open this page in a second window, and vote in one of them.</p>
+  </main>
+
+  <script type="module">
+    import { SharedEventSource } from "/engine/stream.js";
+
+    const $ = (id) => document.getElementById(id);
+    const buttons = new Map();
+
+    // Draws the poll, or brings it up to date. style.css makes bars of the buttons.
+    function show({ question, votes }) {
+      $("question").textContent = question;
+      const total = Object.values(votes).reduce((sum, count) => sum + count, 0);
+      for (const [choice, count] of Object.entries(votes)) {
+        if (!buttons.has(choice)) buttons.set(choice, makeButton(choice));
+        const button = buttons.get(choice);
+        button.value = count;
+        button.style.setProperty("--part", total ? count / total : 0);
+      }
+    }
+
+    function makeButton(choice) {
+      const button = document.createElement("button");
+      button.textContent = choice;
+      button.onclick = () => vote(choice);
+      $("choices").append(button);
+      return button;
+    }
+
+    // A vote goes to the server as a form. The answer comes over the stream, to everybody.
+    async function vote(choice) {
+      const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
+      const problem = response.status < 500 ? await response.text()
+        : "The script failed. The terminal says where.";
+      $("answer").textContent = response.ok ? "" : problem;
+    }
+
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+
+    // The stream: an EventSource whose connection is shared by all tabs, and opened again when it was cut.
+    const source = new SharedEventSource("/poll/events");
+    source.onmessage = (event) => show(JSON.parse(event.data));
+    source.onerror = () => report("waiting", "Connection lost, trying again…");
+    source.onopen = async () => {
+      report("live", "Live");
+      show(await (await fetch("/poll")).json());
+    };
+  </script>
+</body>
+</html>
+""",
+    }),
+    "quiz": ("a quiz for a class",
+             "you are the teacher at {url}/?teacher; with --share, pupils scan the code", {
+        "quiz.js": """\
+// A quiz for a class: the teacher shows the questions on the wall, and everybody answers on a phone.
+// Start it with --share. On the machine that runs it, the page with ?teacher is the teacher's, and shows a code for phones.
+const QUESTIONS = [
+  { text: "Which planet is closest to the sun?", choices: ["Venus", "Mercury", "Mars", "Earth"], right: 1 },
+  { text: "How many bits are in a byte?", choices: ["4", "8", "16", "32"], right: 1 },
+  { text: "Which of these is a prime number?", choices: ["21", "27", "29", "33"], right: 2 },
+];
+const players = new Map(); // by id: { name, score, choice, points }
+const quiz = { step: 0, phase: "lobby", number: 0, counts: [], since: 0 };
+
+routeRegistry.registerStreamRoute("/quiz/events", "listen");
+routeRegistry.registerRoute("/quiz", "show");
+routeRegistry.registerRoute("/quiz/join", "join", "POST");
+routeRegistry.registerRoute("/quiz/answer", "answer", "POST");
+routeRegistry.registerRoute("/quiz/next", "next", "POST");
+const refuse = (status, reason) => ({ status, body: reason });
+const isTeacher = ({ ip, headers }) => ["127.0.0.1", "::1"].includes(ip) && !headers["x-forwarded-for"];
+const tellTeacher = () => routeRegistry.sendStreamMessageFiltered("/quiz/events", state(true), { role: "teacher" });
+
+// What is told. While a question is open, only the teacher sees how many chose what, and nobody which answer is right.
+function state(all = quiz.phase === "answer") {
+  const { step, phase, number, counts } = quiz;
+  const { text, choices = [], right } = phase === "end" ? {} : QUESTIONS[number - 1] ?? {};
+  const best = phase === "question" ? [] : [...players.values()].sort((a, b) => b.score - a.score).slice(0, 10);
+  return { step, phase, number, total: QUESTIONS.length, text, choices, players: players.size, counts: all ? counts : [],
+    right: phase === "answer" ? right : null, best: best.map(({ name, score }) => ({ name, score })) };
+}
+
+/** Decides who listens as what. @param {Context} context */
+function listen({ request }) {
+  return { role: "teacher" in request.query && isTeacher(request) ? "teacher" : "student" };
+}
+
+/** How things stand, also for a player whose page was cut off in the middle of a question. @param {Context} context */
+function show({ request }) {
+  const { name, score, choice } = players.get(request.query.id) ?? {}, teacher = isTeacher(request);
+  return { ...state(quiz.phase === "answer" || teacher), me: name ? { name, score, choice } : null, teacher };
+}
+
+/** @param {Context} context */
+function join({ request }) {
+  const name = (request.form.name ?? "").trim().slice(0, 20);
+  if (!name) return refuse(400, "Please write your name.");
+  if ([...players.values()].some((player) => player.name === name)) return refuse(409, `The name ${name} is taken.`);
+  const id = crypto.randomUUID();
+  players.set(id, { name, score: 0, choice: null, points: 0 });
+  tellTeacher();
+  return { id };
+}
+
+/** The first answer counts: 1000 points if it comes at once, 500 after twenty seconds. @param {Context} context */
+function answer({ request: { form } }) {
+  const player = players.get(form.id), choice = Number(form.choice);
+  if (!player) return refuse(404, "Please join first.");
+  if (quiz.phase !== "question" || Number(form.number) !== quiz.number) return refuse(409, "Too late.");
+  if (player.choice !== null || !(choice in quiz.counts)) return refuse(409, "One answer to each question.");
+  const points = Math.round(Math.max(500, 1000 - (Date.now() - quiz.since) / 40));
+  Object.assign(player, { choice, points: choice === QUESTIONS[quiz.number - 1].right ? points : 0 });
+  quiz.counts[choice] += 1;
+  tellTeacher();
+}
+
+/** A question, its answer, the next question …, the end, and a new round. @param {Context} context */
+function next({ request }) {
+  if (!isTeacher(request)) return refuse(403, "Only the teacher may do this.");
+  const { phase, number } = quiz;
+  if (phase === "question") quiz.phase = "answer";
+  else if (phase === "answer" && number === QUESTIONS.length) quiz.phase = "end";
+  else Object.assign(quiz, { phase: "question", number: (number % QUESTIONS.length) + 1, since: Date.now() });
+  if (quiz.phase === "question") quiz.counts = QUESTIONS[quiz.number - 1].choices.map(() => 0);
+  quiz.step += 1;
+  for (const player of players.values()) {
+    if (phase === "end") player.score = 0;
+    if (quiz.phase === "answer") player.score += player.points;
+    if (quiz.phase === "question") Object.assign(player, { choice: null, points: 0 });
+  }
+  routeRegistry.sendStreamMessageFiltered("/quiz/events", state(), { role: "student" });
+  return tellTeacher();
+}
+""",
+        "quiz.test.js": """\
+// Tests of quiz.js. A test comes from the same machine, as the teacher does; a header says that pupils come from another.
+
+const PUPIL = { headers: { "x-forwarded-for": "10.0.0.5" } };
+const post = (path, form) => request("POST", path, { form, ...PUPIL });
+const join = async (name) => (await post("/quiz/join", { name })).json.id;
+const answer = (id, choice, number = 1) => post("/quiz/answer", { id, number, choice });
+const look = async (id) => (await request("/quiz", { query: { id }, ...PUPIL })).json;
+const next = () => request("POST", "/quiz/next");
+
+/** Goes on until the first question of a new round is open. */
+async function begin() {
+  do await next(); while ((await look()).phase !== "question" || (await look()).number !== 1);
+}
+
+test("a question reaches everybody, and its right answer only when it is over", async () => {
+  const pages = [connect("/quiz/events"), connect("/quiz/events"), connect("/quiz/events?teacher")];
+  await next();
+  await next();
+  for (const page of pages) {
+    assert.deepEqual(page.messages.map(({ data }) => [data.phase, data.number, data.right]), [["question", 1, null], ["answer", 1, 1]]);
+  }
+});
+
+test("the first answer counts, and its points are given when the question is over", async () => {
+  const ada = await join("Ada");
+  const ben = await join("Ben");
+  await begin();
+  await answer(ada, 1);
+  assert.equal((await answer(ada, 2)).status, 409);
+  await clock.advance(8000);
+  await answer(ben, 1);
+  assert.deepEqual((await look(ada)).me, { name: "Ada", score: 0, choice: 1 });
+  await next();
+  assert.deepEqual((await look(ada)).best.slice(0, 2), [{ name: "Ada", score: 1000 }, { name: "Ben", score: 800 }]);
+});
+
+test("only the teacher sees how many chose what while a question is open", async () => {
+  const cleo = await join("Cleo");
+  const teacher = connect("/quiz/events?teacher");
+  const pupil = connect("/quiz/events?teacher", PUPIL);
+  await begin();
+  await answer(cleo, 3);
+  assert.deepEqual(teacher.messages.at(-1).data.counts, [0, 0, 0, 1]);
+  assert.deepEqual(pupil.messages.at(-1).data.counts, []);
+  assert.deepEqual((await look(cleo)).counts, []);
+  await next();
+  assert.deepEqual(pupil.messages.at(-1).data.counts, [0, 0, 0, 1]);
+});
+
+test("whoever is cut off in the middle of a question has kept the place", async () => {
+  const dan = await join("Dan");
+  const page = connect("/quiz/events");
+  page.close();
+  await begin();
+  await answer(dan, 2);
+  const again = page.reconnect();
+  assert.equal(again.messages.at(-1).data.number, 1);
+  assert.deepEqual((await look(dan)).me, { name: "Dan", score: 0, choice: 2 });
+});
+
+test("what is wrong is refused with a reason", async () => {
+  const eve = await join("Eve");
+  await begin();
+  assert.equal((await post("/quiz/join", { name: " " })).status, 400);
+  assert.match((await post("/quiz/join", { name: "Eve" })).body, /Eve is taken/);
+  assert.equal((await post("/quiz/next")).status, 403);
+  assert.equal((await answer("nobody", 1)).status, 404);
+  assert.equal((await answer(eve, 4)).status, 409);
+  assert.match((await answer(eve, 1, 2)).body, /Too late/);
+});
+
+test("after the last question comes the result, and then a new round", async () => {
+  const finn = await join("Finn");
+  await begin();
+  await answer(finn, 1);
+  while ((await look()).phase !== "end") await next();
+  assert.deepEqual((await look(finn)).best[0], { name: "Finn", score: 1000 });
+  await next();
+  assert.deepEqual((await look(finn)).me, { name: "Finn", score: 0, choice: null });
+});
+""",
+        "public/index.html": """\
+<!DOCTYPE html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Quiz</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="style.css">
+<main class="stack">
+  <div class="top"><strong id="me">Quiz</strong><span id="status" role="status">Connecting…</span></div>
+  <h1 id="text"></h1>
+  <img id="code" hidden alt="A code that leads phones to this page">
+  <form id="join" class="card" hidden>
+    <label for="name">Your name</label><input id="name" required maxlength="20" autocomplete="off"><button>Join</button>
+  </form>
+  <div id="choices" class="options"></div>
+  <button id="next" hidden>Begin</button>
+  <ol id="best"></ol>
+  <p id="answer" class="answer" role="status"></p>
+  <p id="teach" class="note" hidden><a href="?teacher">I am the teacher</a></p>
+</main>
+<script type="module">
+  import { SharedEventSource } from "/engine/stream.js";
+  const $ = (id) => document.getElementById(id);
+  const make = (tag, facts) => Object.assign(document.createElement(tag), facts);
+  const teacher = location.search === "?teacher";
+  const key = "quiz" + location.search; // with ?1 and ?2 two tabs are two players
+  let quiz;
+  const look = async () => draw(await (await fetch(`/quiz?id=${localStorage[key]}`)).json());
+  async function post(path, fields) {
+    const response = await fetch(path, { method: "POST", body: new URLSearchParams(fields) });
+    if (!response.ok) return $("answer").textContent = await response.text();
+    if (path === "/quiz/join") localStorage[key] = (await response.json()).id;
+    look();
+  }
+  function draw(now) {
+    if (now.step < quiz?.step) return; // something newer was faster
+    const { phase, number, total, text, choices, counts, right, players, best, me } = quiz = now;
+    const answers = counts.reduce((sum, count) => sum + count, 0);
+    const facts = text ? `Question ${number} of ${total}: ${answers} of ${players} answered` : `${players} players`;
+    $("me").textContent = teacher ? facts : me ? `${me.name}: ${me.score} points` : "Quiz";
+    const hidden = { join: teacher || me, teach: teacher || !now.teacher, code: !teacher || phase !== "lobby", next: !teacher };
+    for (const id in hidden) $(id).hidden = hidden[id];
+    $("next").textContent = { lobby: "Begin", question: "Show the answer", answer: "Go on", end: "Once more" }[phase];
+    const rest = phase === "end" ? "The result" : teacher ? "Scan the code to join" : me ? "It begins soon" : "Join the quiz";
+    $("text").textContent = me || teacher ? text ?? rest : rest;
+    $("answer").textContent = !me || phase !== "answer" ? "" : me.choice === right ? "Right!" : "Not this time.";
+    const lines = (teacher || phase === "end" ? best : []).map(({ name, score }) => (phase === "lobby" ? name : `${name}: ${score}`));
+    $("best").replaceChildren(...lines.map((textContent) => make("li", { textContent })));
+    $("choices").replaceChildren(...(teacher || me ? choices : []).map((choice, index) => make("button", {
+      textContent: choice, value: counts[index] ?? "", style: `--part: ${(counts[index] ?? 0) / (answers || 1)}`,
+      disabled: teacher || phase !== "question" || me.choice !== null,
+      className: index === right ? "right" : index === me?.choice ? "chosen" : "",
+      onclick: () => post("/quiz/answer", { id: localStorage[key], number, choice: index }),
+    })));
+  }
+  const source = new SharedEventSource("/quiz/events" + location.search);
+  const report = (state, text) => { $("status").dataset.state = state; $("status").textContent = text; };
+  source.onopen = () => { report("live", "Live"); quiz = null; look(); };
+  source.onerror = () => report("waiting", "Connection lost, trying again…");
+  source.onmessage = ({ data }) => {
+    const now = JSON.parse(data);
+    if (teacher) draw(now);
+    else if (now.phase === "question" && quiz?.me) draw({ ...now, me: { ...quiz.me, choice: null } });
+    else look(); // for one's own score
+  };
+  $("join").onsubmit = (event) => { event.preventDefault(); post("/quiz/join", { name: $("name").value }); };
+  $("next").onclick = () => post("/quiz/next");
+  $("code").onerror = () => $("code").replaceWith(make("p", { textContent: "Start it with --share, so that phones can join." }));
+  if (teacher) $("code").src = `/engine/share.svg?path=${location.pathname}`;
+</script>
+""",
+    }),
+    "chat": ("a chat",
+             "open that in two windows, and come in under two names", {
+        "chat.js": """\
+// A chat: whoever has the page open reads what the others write, and a private message reaches one person alone.
+//
+// Everybody listens to one stream. A filter is compared with the metadata of each connection, and decides who gets a message.
+
+const MAX_TEXT = 500;
+
+routeRegistry.registerStreamRoute("/chat/events", "listen");
+routeRegistry.registerRoute("/chat/say", "say", "POST");
+
+/** Called for each new listener: what it returns becomes the metadata of the connection. @param {Context} context */
+function listen({ request }) {
+  const name = request.query.name?.trim();
+  return name ? { name } : { status: 400, body: "Please say who you are: ?name=…" };
+}
+
+/** POST /chat/say, with the fields "from", "text", and "to" if it is for one person only. @param {Context} context */
+function say({ request }) {
+  const { from, text = "", to } = request.form;
+  if (!from || !text.trim()) return { status: 400, body: "Please give a name and a text." };
+  if (text.length > MAX_TEXT) return { status: 400, body: `Please keep it under ${MAX_TEXT} characters.` };
+
+  const message = { from, text: text.trim(), to, at: new Date().toISOString() };
+  if (!to) return routeRegistry.sendStreamMessage("/chat/events", message);
+  if (to !== from) routeRegistry.sendStreamMessageFiltered("/chat/events", message, { name: from });
+  return routeRegistry.sendStreamMessageFiltered("/chat/events", message, { name: to });
+}
+""",
+        "chat.test.js": """\
+// Tests of chat.js. connect() listens as a page does, request() sends a form.
+
+const enter = (name) => connect("/chat/events", { query: { name } });
+const say = (form) => request("POST", "/chat/say", { form });
+const texts = (client) => client.messages.map(({ data }) => data.text);
+
+test("everybody reads what is said", async () => {
+  const [ada, ben] = [enter("Ada"), enter("Ben")];
+  const response = await say({ from: "Ada", text: " Hello " });
+  assert.match(response.body, /2 connections matched, 2 delivered/);
+  assert.deepEqual([texts(ada), texts(ben)], [["Hello"], ["Hello"]]);
+});
+
+test("a private message is for two", async () => {
+  const [ada, ben, eve] = [enter("Ada"), enter("Ben"), enter("Eve")];
+  await say({ from: "Ada", to: "Ben", text: "Psst" });
+  assert.deepEqual([texts(ada), texts(ben), texts(eve)], [["Psst"], ["Psst"], []]);
+});
+
+test("a page that was cut off gets what it missed", async () => {
+  const ben = enter("Ben");
+  ben.close();
+  await say({ from: "Ada", text: "Are you there?" });
+  assert.deepEqual(texts(ben.reconnect()), ["Are you there?"]);
+});
+
+test("nobody listens without a name, and nothing empty is said", async () => {
+  assert.equal(enter(" ").status, 400);
+  assert.equal((await say({ from: "Ada", text: " " })).status, 400);
+});
+""",
+        "public/index.html": STARTER_HEAD.format("Chat") + """\
+<body>
+  <main class="stack">
+    <div class="top"><h1>Chat</h1><span id="status" role="status">Not connected</span></div>
+    <form id="enter" class="card">
+      <div class="field">
+        <label for="name">Your name</label>
+        <input id="name" required maxlength="20" autocomplete="nickname" autofocus>
+      </div>
+      <button>Come in</button>
+    </form>
+    <form id="write" class="card" autocomplete="off" hidden>
+      <div class="field">
+        <label for="to">To (leave it empty for everybody)</label>
+        <input id="to" maxlength="20">
+      </div>
+      <div class="field">
+        <label for="text">Message</label>
+        <input id="text" required maxlength="500">
+      </div>
+      <button>Send</button>
+      <p id="answer" class="answer" role="status"></p>
+    </form>
+    <div id="messages" class="log" role="log" aria-label="Messages" data-empty="Nobody has said anything yet."></div>
+  </main>
+
+  <script type="module">
+    import { SharedEventSource } from "/engine/stream.js";
+
+    const $ = (id) => document.getElementById(id);
+    let me = "";
+
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+
+    // Text is set as text, so that nothing somebody wrote can become a part of the page.
+    function show({ from, to, text, at }) {
+      const item = document.createElement("div");
+      item.className = to ? "item private" : "item";
+      item.innerHTML = '<div class="meta"><strong></strong><time></time></div>';
+      item.querySelector("strong").textContent = to ? `${from} to ${to}` : from;
+      item.querySelector("time").textContent = new Date(at).toLocaleTimeString();
+      item.append(text);
+      $("messages").prepend(item);
+    }
+
+    $("enter").onsubmit = (event) => {
+      event.preventDefault();
+      me = $("name").value.trim();
+      const source = new SharedEventSource("/chat/events?" + new URLSearchParams({ name: me }));
+      source.onopen = () => report("live", `Live as ${me}`);
+      source.onerror = () => report("waiting", "Connection lost, trying again…");
+      source.onmessage = (event) => show(JSON.parse(event.data));
+      $("enter").hidden = true;
+      $("write").hidden = false;
+      $("text").focus();
+    };
+
+    $("write").onsubmit = async (event) => {
+      event.preventDefault();
+      const body = new URLSearchParams({ from: me, to: $("to").value.trim(), text: $("text").value });
+      const response = await fetch("/chat/say", { method: "POST", body });
+      $("answer").textContent = await response.text();
+      if (response.ok) $("text").value = "";
+    };
+  </script>
+</body>
+</html>
+""",
+    }),
+    "api": ("an API with JSON",
+             "try {url}/api/notes, too", {
+        "api.js": """\
+// An API for notes with JSON: list, create, read, change, remove. A stream tells open pages about each change.
+//
+//   curl localhost:3000/api/notes
+//   curl -d title=Milk localhost:3000/api/notes
+//   curl -X PUT -d done=true localhost:3000/api/notes/1
+//   curl -X DELETE localhost:3000/api/notes/1
+
+routeRegistry.registerRoute("/api/notes", "list");
+routeRegistry.registerRoute("/api/notes", "create", "POST");
+routeRegistry.registerRoute("/api/notes/:id", "read");
+routeRegistry.registerRoute("/api/notes/:id", "change", "PUT");
+routeRegistry.registerRoute("/api/notes/:id", "remove", "DELETE");
+routeRegistry.registerStreamRoute("/api/notes/events");
+
+// sharedStorage keeps texts, also when this script is loaded again; with --storage notes.db also when the server ends.
+const load = () => JSON.parse(sharedStorage.getItem("notes") ?? "[]");
+
+function save(notes) {
+  sharedStorage.setItem("notes", JSON.stringify(notes));
+  routeRegistry.sendStreamMessage("/api/notes/events", notes);
+}
+
+/** The note that a request names. What is thrown with a status becomes the answer. @param {HttpRequest} request */
+function find(notes, request) {
+  const note = notes.find(({ id }) => id === Number(request.params.id));
+  if (!note) throw Object.assign(new Error(`There is no note ${request.params.id}.`), { status: 404 });
+  return note;
+}
+
+/** The fields of a note, from JSON or a form. @param {HttpRequest} request */
+function fields(request) {
+  const { title, done } = request.json ?? request.form;
+  if (title !== undefined && (typeof title !== "string" || !title.trim() || title.length > 200)) {
+    throw Object.assign(new Error("A title has 1 to 200 characters."), { status: 400 });
+  }
+  return { ...(title !== undefined && { title: title.trim() }), ...(done !== undefined && { done: String(done) === "true" }) };
+}
+
+function list() {
+  return load();
+}
+
+/** @param {Context} context */
+function create({ request }) {
+  const notes = load();
+  const given = fields(request);
+  if (!given.title) return ResponseBuilder.error(400, "A note needs a title.");
+  const note = { id: Math.max(0, ...notes.map(({ id }) => id)) + 1, done: false, ...given };
+  save([...notes, note]);
+  return ResponseBuilder.json(note, { status: 201, headers: { Location: `/api/notes/${note.id}` } });
+}
+
+/** @param {Context} context */
+function read({ request }) {
+  return find(load(), request);
+}
+
+/** @param {Context} context */
+function change({ request }) {
+  const notes = load();
+  const note = Object.assign(find(notes, request), fields(request));
+  save(notes);
+  return note;
+}
+
+/** @param {Context} context */
+function remove({ request }) {
+  const notes = load();
+  const note = find(notes, request);
+  save(notes.filter((other) => other !== note));
+  return ResponseBuilder.noContent();
+}
+""",
+        "api.test.js": """\
+// Tests of api.js: each goes through HTTP as a client would.
+
+const create = async (title) => (await request("POST", "/api/notes", { json: { title } })).json;
+const note = (method, id, json) => request(method, `/api/notes/${id}`, { json });
+
+test("a note is created, read, changed and removed", async () => {
+  const { status, headers, json } = await request("POST", "/api/notes", { json: { title: " Milk " } });
+  assert.equal(status, 201);
+  assert.equal(headers.location, `/api/notes/${json.id}`);
+  assert.deepEqual(json, { id: json.id, title: "Milk", done: false });
+  assert.deepEqual((await note("PUT", json.id, { done: true })).json, { id: json.id, title: "Milk", done: true });
+  assert.deepEqual((await note("GET", json.id)).json.done, true);
+  assert.equal((await note("DELETE", json.id)).status, 204);
+  assert.equal((await note("GET", json.id)).status, 404);
+});
+
+test("a form will do, too", async () => {
+  const { json } = await request("POST", "/api/notes", { form: { title: "Bread", done: "true" } });
+  assert.equal(json.done, true);
+});
+
+test("what is wrong is refused, and nothing changes", async () => {
+  const before = (await request("/api/notes")).json;
+  for (const json of [{}, { title: "" }, { title: 7 }, { title: "x".repeat(201) }]) {
+    assert.equal((await request("POST", "/api/notes", { json })).status, 400);
+  }
+  assert.equal((await note("PUT", 999, { done: true })).status, 404);
+  assert.deepEqual((await request("/api/notes")).json, before);
+});
+
+test("open pages get the whole list after each change", async () => {
+  const page = connect("/api/notes/events");
+  await create("Cheese");
+  assert.equal((await page.next()).data.at(-1).title, "Cheese");
+});
+""",
+        "public/index.html": STARTER_HEAD.format("Notes") + """\
+<body>
+  <main class="stack">
+    <div class="top"><h1>Notes</h1><span id="status" role="status">Connecting…</span></div>
+    <form id="add" class="card" autocomplete="off">
+      <div class="row">
+        <div class="grow field"><label for="title">A new note</label><input id="title" required maxlength="200"></div>
+        <button>Add</button>
+      </div>
+      <p id="answer" class="answer bad" role="alert"></p>
+    </form>
+    <div id="notes" class="log" data-empty="There are no notes yet."></div>
+    <p class="note">The same as JSON: <a href="/api/notes">/api/notes</a></p>
+  </main>
+
+  <script type="module">
+    import { SharedEventSource } from "/engine/stream.js";
+
+    const $ = (id) => document.getElementById(id);
+    const make = (tag, facts) => Object.assign(document.createElement(tag), facts);
+
+    async function call(method, path, json) {
+      const response = await fetch(path, { method, body: json && JSON.stringify(json), headers: { "Content-Type": "application/json" } });
+      $("answer").textContent = response.ok ? "" : (await response.json()).error.message;
+      return response.ok;
+    }
+
+    function show(notes) {
+      $("notes").replaceChildren(...notes.map(({ id, title, done }) => {
+        const path = `/api/notes/${id}`;
+        const item = make("label", { className: "item row" });
+        item.append(
+          make("input", { type: "checkbox", checked: done, onchange: (event) => call("PUT", path, { done: event.target.checked }) }),
+          make("span", { textContent: title, className: "grow" }),
+          make("button", { textContent: "Remove", className: "quiet", onclick: () => call("DELETE", path) }));
+        return item;
+      }));
+    }
+
+    $("add").onsubmit = async (event) => {
+      event.preventDefault();
+      if (await call("POST", "/api/notes", { title: $("title").value })) $("title").value = "";
+    };
+
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+
+    const source = new SharedEventSource("/api/notes/events");
+    source.onmessage = (event) => show(JSON.parse(event.data));
+    source.onerror = () => report("waiting", "Connection lost, trying again…");
+    source.onopen = async () => {
+      report("live", "Live");
+      show(await (await fetch("/api/notes")).json());
+    };
+  </script>
+</body>
+</html>
+""",
+    }),
+    "graphql": ("a guest book with GraphQL",
+             "the explorer at {url}/graphql runs your own queries", {
+        "graphql.js": """\
+// A guest book with GraphQL: a query for what is there, a mutation to write, and a subscription for what comes next.
+//
+// http://localhost:3000/graphql has an explorer: write queries there, and see the schema.
+
+const entries = [];
+
+const SDL = `
+  type Entry { id: ID!  author: String!  text: String!  at: String! }
+  type Query { entries(author: String): [Entry!]! }
+  type Mutation { write(author: String!, text: String!): Entry! }
+  type Subscription { written: Entry! }
+`;
+
+graphQLRegistry.registerQuery("entries", SDL, "entriesOf");
+graphQLRegistry.registerMutation("write", SDL, "write");
+graphQLRegistry.registerSubscription("written", SDL, "written");
+
+/** All entries, or those of one author. @param {ResolverContext} context */
+function entriesOf({ args: { author } }) {
+  return author ? entries.filter((entry) => entry.author === author) : entries;
+}
+
+/** What is thrown becomes an error of the answer. @param {ResolverContext} context */
+function write({ args: { author, text } }) {
+  if (!author.trim() || !text.trim()) throw new Error("Please give a name and a text.");
+  const entry = { id: String(entries.length + 1), author: author.trim(), text: text.trim(), at: new Date().toISOString() };
+  entries.push(entry);
+  graphQLRegistry.sendSubscriptionMessage("written", entry);
+  return entry;
+}
+
+// Called for each new subscriber. What it returned would be sent to that one first; here there is nothing to say.
+function written() {}
+""",
+        "graphql.test.js": """\
+// Tests of graphql.js. graphql() runs a query or mutation, subscribe() listens.
+
+const WRITE = "mutation ($author: String!, $text: String!) { write(author: $author, text: $text) { id } }";
+const write = (author, text) => graphql(WRITE, { author, text });
+
+test("what is written can be read", async () => {
+  await write("Ada", "Hello");
+  const { data } = await graphql('{ entries(author: "Ada") { author text } }');
+  assert.deepEqual(data.entries, [{ author: "Ada", text: "Hello" }]);
+});
+
+test("subscribers get what is written, with the fields that they ask for", async () => {
+  const page = subscribe("subscription { written { text } }");
+  await write("Ben", "  Good morning ");
+  assert.deepEqual((await page.next()).data, { data: { written: { text: "Good morning" } } });
+});
+
+test("an empty text is refused", async () => {
+  const { errors } = await write("Ada", " ");
+  assert.match(errors[0].message, /a name and a text/);
+});
+""",
+        "public/index.html": STARTER_HEAD.format("Guest book") + """\
+<body>
+  <main class="stack">
+    <div class="top"><h1>Guest book</h1><span id="status" role="status">Connecting…</span></div>
+    <form id="write" class="card" autocomplete="off">
+      <div class="field"><label for="author">Your name</label><input id="author" required maxlength="20"></div>
+      <div class="field"><label for="text">What do you want to say?</label><input id="text" required maxlength="200"></div>
+      <button>Write</button>
+      <p id="answer" class="answer bad" role="alert"></p>
+    </form>
+    <div id="entries" class="log" data-empty="Nobody has written anything yet."></div>
+    <p class="note">Try your own queries in the <a href="/graphql">explorer</a>.</p>
+  </main>
+
+  <script type="module">
+    import { SharedEventSource } from "/engine/stream.js";
+
+    const $ = (id) => document.getElementById(id);
+    const FIELDS = "id author text at";
+
+    /** Runs a query or mutation. Gives its data, or says on the page what is wrong. */
+    async function graphql(query, variables) {
+      const headers = { "Content-Type": "application/json" };
+      const response = await fetch("/graphql", { method: "POST", headers, body: JSON.stringify({ query, variables }) });
+      const { data, errors } = await response.json();
+      $("answer").textContent = errors ? errors[0].message : "";
+      return data;
+    }
+
+    function show({ id, author, text, at }) {
+      if (document.getElementById(`entry${id}`)) return; // it came both ways
+      const item = document.createElement("div");
+      item.id = `entry${id}`;
+      item.className = "item";
+      item.innerHTML = '<div class="meta"><strong></strong><time></time></div>';
+      item.querySelector("strong").textContent = author;
+      item.querySelector("time").textContent = new Date(at).toLocaleTimeString();
+      item.append(text);
+      $("entries").prepend(item);
+    }
+
+    $("write").onsubmit = async (event) => {
+      event.preventDefault();
+      const WRITE = "mutation ($author: String!, $text: String!) { write(author: $author, text: $text) { id } }";
+      if (await graphql(WRITE, { author: $("author").value, text: $("text").value })) $("text").value = "";
+    };
+
+    function report(state, text) {
+      $("status").dataset.state = state;
+      $("status").textContent = text;
+    }
+
+    // First subscribe, then ask for what is there: so nothing is missed between the two.
+    const query = encodeURIComponent(`subscription { written { ${FIELDS} } }`);
+    const source = new SharedEventSource("/graphql/sse?query=" + query);
+    source.onmessage = (event) => show(JSON.parse(event.data).data.written);
+    source.onerror = () => report("waiting", "Connection lost, trying again…");
+    source.onopen = async () => {
+      report("live", "Live");
+      (await graphql(`{ entries { ${FIELDS} } }`))?.entries.forEach(show);
+    };
+  </script>
+</body>
+</html>
+""",
+    }),
+}
+
+
 # -- Options -----------------------------------------------------------------------------
 
 
@@ -53284,6 +57339,8 @@ OPTIONS = {
     "writing and testing scripts": (
         (("--init",), dict(type=pathlib.Path, metavar="DIR",
                            help="write a starter: a script, a page, a test, types")),
+        (("--kind",), dict(choices=tuple(STARTERS), default=next(iter(STARTERS)),
+                           help=f"with --init: which starter ({next(iter(STARTERS))})")),
         (("--check",), dict(action="store_true", help="load the scripts, say what they register, and exit")),
         (("--test",), dict(action="store_true", help="run the *.test.js of SCRIPTS and exit")),
         (("--watch",), dict(action="store_true", help="with --test: run them again whenever a file changes")),
@@ -53762,7 +57819,7 @@ def main(argv=None):
     if options.report and options.reporter == "spec":
         parser.error("--report FILE needs --reporter tap or --reporter junit")
     if options.init:
-        return write_starter(options.init)
+        return write_starter(options.init, options.kind)
     if options.types:
         print(type_declarations(), end="")
         return EXIT_OK
@@ -53839,7 +57896,7 @@ def trouble_with(scripts, options):
         return no_scripts(scripts, options)
     if scripts.is_dir():
         if options.run or options.dump_python is not None:
-            return f"{'--run' if options.run else '--dump-python'} needs one .js file, not a folder"
+            return f"{'--run' if options.run else '--dump-python'} needs one file, not a folder"
         try:
             os.listdir(scripts)
         except OSError as error:
@@ -53853,20 +57910,20 @@ def trouble_with(scripts, options):
         except (OSError, ValueError) as error:
             return f"{scripts} cannot be read: {error}"
         return None
-    if NOT_YET_SCRIPTS.search(scripts.name):
-        return f"{scripts} is not run: {ONLY_JAVASCRIPT}"
-    return None if scripts.suffix == ".js" else f"{scripts} is not a .js file"
+    if NOT_SCRIPTS.search(scripts.name):
+        return f"{scripts} is not run: {NO_COMMONJS}"
+    return None if scripts.suffix in SCRIPT_SUFFIXES else f"{scripts} is not a .js or .ts file"
 
 
 def no_scripts(scripts, options):
     """What to do when there is nothing to serve."""
     command, given = own_command(), options.scripts is not None
     folders = [path.name for path in sorted(scripts.parent.glob("*")) if path.is_dir()
-               and any(path.glob("*.js"))]
-    if any(scripts.parent.glob("*.js")):
+               and any(map(is_script, path.iterdir()))]
+    if any(map(is_script, scripts.parent.iterdir())):
         folders.insert(0, ".")
     meant = nearest(scripts.name, folders) if given else None
-    if options.run or options.dump_python is not None or scripts.suffix == ".js" \
+    if options.run or options.dump_python is not None or scripts.suffix in SCRIPT_SUFFIXES \
             or not scripts.parent.is_dir():
         return f"{printable(str(scripts))} does not exist"
     lines = [f"{printable(str(scripts))} does not exist" + (f"; did you mean {scripts.parent / meant}?"
@@ -55290,9 +59347,8 @@ REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
 def test_files(scripts):
     """The test files of a folder in name order, or the one file given."""
     if scripts.is_dir():
-        return sorted(path for path in scripts.iterdir()
-                      if path.name.endswith(TEST_SUFFIX) and path.name[0] != "." and path.is_file())
-    return [scripts] if scripts.name.endswith(TEST_SUFFIX) else []
+        return sorted(path for path in scripts.iterdir() if is_test(path))
+    return [scripts] if is_test(scripts) else []
 
 
 def run_tests(scripts, options):
@@ -55652,182 +59708,27 @@ def tell_imports(app, channel):
 
 # -- A starter ---------------------------------------------------------------------------
 
-#: What --init writes, by path; aiwebengine.d.ts and jsconfig.json come on top.
-STARTER = {
-    "poll.js": """\
-// A live poll: whoever has the page open sees the bars grow while others vote.
-//
-// It takes three calls to make a page live:
-//   registerStreamRoute   opens a stream. Each open page listens to it.
-//   registerRoute         answers requests. That is how a page says that somebody voted.
-//   sendStreamMessage     sends a message to everybody who listens.
-
-const QUESTION = "What shall we have for lunch?";
-const votes = { Soup: 0, Pizza: 0, Salad: 0 };
-
-routeRegistry.registerStreamRoute("/poll/events");
-routeRegistry.registerRoute("/poll", "showPoll");
-routeRegistry.registerRoute("/poll/vote", "vote", "POST");
-
-// GET /poll: how things stand, for a page that opens. An object is sent as JSON.
-function showPoll() {
-  return { question: QUESTION, votes };
-}
-
-// POST /poll/vote, with a form that has the field "choice".
-function vote({ request }) {
-  const { choice } = request.form;
-  if (!Object.hasOwn(votes, choice)) {
-    return { status: 400, body: `Please choose one of: ${Object.keys(votes).join(", ")}.` };
-  }
-  votes[choice] += 1;
-  return routeRegistry.sendStreamMessage("/poll/events", { question: QUESTION, votes });
-}
-""",
-    "poll.test.js": """\
-// Tests of poll.js. Each test calls the script as a browser would, without one.
-
-const vote = (choice) => request("POST", "/poll/vote", { form: { choice } });
-
-test("a vote is seen on every open page", async () => {
-  const ada = connect("/poll/events");
-  const ben = connect("/poll/events");
-
-  const response = await vote("Soup");
-
-  assert.match(response.body, /2 connections matched/);
-  assert.equal((await ada.next()).data.votes.Soup, 1);
-  assert.equal((await ben.next()).data.votes.Soup, 1);
-});
-
-test("a page that opens later starts with the votes so far", async () => {
-  const before = (await request("/poll")).json.votes.Pizza;
-  await vote("Pizza");
-  await vote("Pizza");
-  assert.equal((await request("/poll")).json.votes.Pizza, before + 2);
-});
-
-test("only what is on the list can be chosen", async () => {
-  const page = connect("/poll/events");
-  const response = await vote("Ice cream");
-  assert.equal(response.status, 400);
-  assert.deepEqual(page.messages, []);
-});
-""",
-    "public/index.html": """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-  <meta charset="utf-8">
-  <meta name="viewport" content="width=device-width, initial-scale=1">
-  <title>Live poll</title>
-  <link rel="icon" href="data:,">
-  <style>
-    :root { color-scheme: light dark;
-      --ink: light-dark(#1c2024, #e4e8eb); --soft: light-dark(#5c656e, #9aa5af);
-      --line: light-dark(#e1e5e9, #2c333a); --bar: light-dark(#cfe2f8, #1f4166);
-      --bg: light-dark(#f6f7f9, #121518); --paper: light-dark(#fff, #191d21);
-      --ok: light-dark(#227a3d, #6cc58a); --bad: light-dark(#b3261e, #ff8a80) }
-    * { box-sizing: border-box }
-    body { margin: 0; min-height: 100vh; display: grid; place-items: center; padding: 1rem;
-      background: var(--bg); color: var(--ink); font: 1.05rem/1.5 system-ui, sans-serif }
-    main { width: min(34rem, 100%); padding: 2rem; background: var(--paper); border: 1px solid var(--line);
-      border-radius: 1rem }
-    h1 { margin: 0 0 1.2rem; font-size: 1.6rem; line-height: 1.25 }
-    button { position: relative; display: flex; width: 100%; margin: 0 0 .7rem; padding: .8rem 1rem; overflow: hidden;
-      justify-content: space-between; font: inherit; color: inherit; text-align: left; cursor: pointer;
-      background: none; border: 1px solid var(--line); border-radius: .6rem }
-    button:hover, button:focus-visible { border-color: currentColor }
-    button i { position: absolute; inset: 0 auto 0 0; background: var(--bar); transition: width .4s }
-    button span, button b { position: relative }
-    p { margin: .6rem 0 0; color: var(--soft); font-size: .95rem }
-    #status::before { content: "●"; margin-right: .4em }
-    #status.live::before { color: var(--ok) }
-    #answer { color: var(--bad) }
-    @media (prefers-reduced-motion: reduce) { button i { transition: none } }
-  </style>
-</head>
-<body>
-  <main>
-    <h1 id="question">Live poll</h1>
-    <div id="choices"></div>
-    <p id="answer" role="alert"></p>
-    <p id="status" role="status">Connecting…</p>
-    <p>Open this page in a second window, and vote in one of them.</p>
-  </main>
-
-  <script>
-    const $ = (id) => document.getElementById(id);
-    const buttons = new Map();
-
-    // Draws the poll, or brings it up to date.
-    function show({ question, votes }) {
-      $("question").textContent = question;
-      const total = Object.values(votes).reduce((sum, count) => sum + count, 0);
-      for (const [choice, count] of Object.entries(votes)) {
-        if (!buttons.has(choice)) buttons.set(choice, makeButton(choice));
-        const button = buttons.get(choice);
-        button.querySelector("b").textContent = count;
-        button.querySelector("i").style.width = `${total ? (100 * count) / total : 0}%`;
-      }
-    }
-
-    function makeButton(choice) {
-      const button = document.createElement("button");
-      button.innerHTML = "<i></i><span></span><b></b>";
-      button.querySelector("span").textContent = choice;
-      button.onclick = () => vote(choice);
-      $("choices").append(button);
-      return button;
-    }
-
-    // A vote goes to the server as a form. The answer comes over the stream, to everybody.
-    async function vote(choice) {
-      const response = await fetch("/poll/vote", { method: "POST", body: new URLSearchParams({ choice }) });
-      const problem = response.status < 500 ? await response.text()
-        : "The script failed. The terminal says where.";
-      $("answer").textContent = response.ok ? "" : problem;
-    }
-
-    function report(live) {
-      $("status").textContent = live ? "Live" : "Connection lost, trying again…";
-      $("status").classList.toggle("live", live);
-    }
-
-    // The stream: the browser keeps the connection, and opens it again when it was cut.
-    const source = new EventSource("/poll/events");
-    source.onmessage = (event) => show(JSON.parse(event.data));
-    source.onerror = () => report(false);
-    source.onopen = async () => {
-      report(true);
-      show(await (await fetch("/poll")).json());
-    };
-  </script>
-</body>
-</html>
-""",
-}
-
-#: A word about each file of a starter.
-STARTER_NOTES = {
-    "poll.js": "the script: a live poll",
-    "poll.test.js": "its tests",
-    "public/index.html": "its page",
-    "aiwebengine.d.ts": "what scripts can call, for your editor",
-    "jsconfig.json": "tells the editor to check the scripts",
-}
+def starter_files(kind):
+    """path -> (text, what it is) of all that --init writes."""
+    what, _, files = STARTERS[kind]
+    notes = {f"{kind}.js": f"the script: {what}", f"{kind}.test.js": "its tests",
+             "public/index.html": "its page"}
+    return {**{name: (text, notes[name]) for name, text in files.items()},
+            "public/style.css": (STARTER_STYLE, "how the page looks"),
+            "aiwebengine.d.ts": (type_declarations(), "what scripts can call, for your editor"),
+            "jsconfig.json": (JSCONFIG, "tells the editor to check the scripts")}
 
 
-def write_starter(folder):
+def write_starter(folder, kind):
     """--init: a folder to begin with; returns the exit code. Nothing is written over."""
-    files = {**STARTER, "aiwebengine.d.ts": type_declarations(), "jsconfig.json": JSCONFIG}
+    files = starter_files(kind)
     there = [name for name in files if os.path.lexists(folder / name)]
     if there:
         print(f"aiwebengine: nothing was written, because {folder} already has {', '.join(there)}. "
               "Name another folder, or move them away", file=sys.stderr)
         return EXIT_USAGE
     try:
-        for name, text in files.items():
+        for name, (text, _) in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             with open(path, "x", encoding="utf-8", newline="\n") as stream:
@@ -55835,15 +59736,15 @@ def write_starter(folder):
     except OSError as error:
         print(f"aiwebengine: {error.filename or folder} cannot be written: {error.strerror}", file=sys.stderr)
         return EXIT_USAGE
-    command, place = own_command(), shell_word(str(folder))
+    command, place, url = own_command(), shell_word(str(folder)), f"http://localhost:{DEFAULT_PORT}"
     print("\n".join([f"Written to {folder}:",
-                     *[f"  {name:<18} {note}" for name, note in STARTER_NOTES.items()], "",
+                     *[f"  {name:<18} {note}" for name, (_, note) in files.items()], "",
                      "What next:", f"  {command} {place} --open",
-                     f"      shows it at http://localhost:{DEFAULT_PORT}/: open that in two windows, and "
-                     "vote (phones can, too, with --share)",
+                     f"      shows it at {url}/: {STARTERS[kind][1].format(url=url)}",
                      f"  {command} --test {place}", "      runs the tests", f"  {command} --docs",
                      "      shows what scripts can call",
-                     "  Change poll.js while the server runs: what you save is there at once."]))
+                     f"  Change {kind}.js while the server runs: what you save is there at once.",
+                     f"  Other starters: --kind {', '.join(name for name in STARTERS if name != kind)}."]))
     return EXIT_OK
 
 
@@ -55955,7 +59856,7 @@ def dump_script(source, filename):
     """--dump-python: prints the Python that a script or module becomes."""
     realm = Realm(filename, console=print_console)
     try:
-        compile_text = compile_module if is_module(source) else compile_script
+        compile_text = compile_module if is_module(source, filename) else compile_script
         text = dump_python(compile_text(source, filename, keep_tree=True))
     except JSSyntaxError as error:
         error.filename = filename

@@ -1,4 +1,4 @@
-// GraphQL in the browser, with nothing but what the browser has: fetch and EventSource.
+// GraphQL in the browser, with nothing to install: fetch, and an event stream for subscriptions.
 
 /** Runs a query or mutation. Gives its data; throws an Error with the messages of the server. */
 export async function graphql(query, variables = {}) {

@@ -1,12 +1,15 @@
 // What all the example pages need in the browser: open a stream and say how it is doing,
-// post a form, make an element. There is nothing to install; EventSource is built in.
+// post a form, make an element.
+
+// An EventSource whose connection is shared by all tabs: a browser opens only six to one server.
+import { SharedEventSource } from "/engine/stream.js";
 
 /**
  * Opens a stream. The metadata goes into the URL; each message arrives as an object.
  * The element with the id "status" always tells the reader whether the page is live.
  */
 export function openStream(path, metadata, onMessage, onOpen = () => {}) {
-  const source = new EventSource(`${path}?${new URLSearchParams(metadata)}`);
+  const source = new SharedEventSource(`${path}?${new URLSearchParams(metadata)}`);
   showStatus("waiting", "Connecting…");
   source.onopen = () => {
     showStatus("live", "Live");
@@ -14,7 +17,7 @@ export function openStream(path, metadata, onMessage, onOpen = () => {}) {
   };
   source.onerror = () => {
     // The browser reconnects by itself, except when the server turned it away.
-    const refused = source.readyState === EventSource.CLOSED;
+    const refused = source.readyState === source.CLOSED;
     if (refused) showStatus("closed", "Refused");
     else showStatus("waiting", "Connection lost, trying again…");
   };
