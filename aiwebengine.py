@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            419
+     1  This page: contents, imports, version                                            420
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         475
           Attributes of classes                                                           26
@@ -28,15 +28,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,042
+     6  Parser                                                                         4,028
           Parser: names and scopes                                                       272
-          Parser: statements                                                             504
-          Parser: functions                                                              160
-          Parser: classes                                                                194
-          Parser: expressions                                                            453
-          Parser: literals                                                               192
-          Parser: patterns                                                               169
-          Parser: modules                                                                210
+          Parser: statements                                                             502
+          Parser: functions                                                              158
+          Parser: classes                                                                192
+          Parser: expressions                                                            451
+          Parser: literals                                                               190
+          Parser: patterns                                                               167
+          Parser: modules                                                                208
           Parsing a source text                                                          115
           Parser: types of TypeScript                                                    641
           Parser: declarations of TypeScript                                             464
@@ -53,14 +53,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      136
           Arrays                                                                         314
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,051
+     9  Conversions and operators                                                      1,053
           Numbers and text                                                               124
-          Type conversion                                                                252
-          Objects                                                                        154
+          Type conversion                                                                259
+          Objects                                                                        151
           Equality and order                                                              85
           Arithmetic                                                                     248
-          Iteration                                                                      158
-    10  Code generator                                                                 4,187
+          Iteration                                                                      156
+    10  Code generator                                                                 4,189
           Nodes of Python                                                                199
           Functions and their variables                                                  479
           Statements                                                                     212
@@ -68,21 +68,21 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Destructuring                                                                  176
           Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      437
+          Operators                                                                      439
           Assignments                                                                    339
           Members and calls                                                              486
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        467
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,228
-          Helpers shared by the built-ins                                                 94
-          Object                                                                         343
+    11  Built-ins of the language                                                      9,197
+          Helpers shared by the built-ins                                                 93
+          Object                                                                         340
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     69
-          Error                                                                          263
+          Error                                                                          261
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -92,7 +92,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: text                                                                      33
           Date: parsing                                                                  170
           Date: getters and setters                                                       92
-          Date: methods that make text                                                    55
+          Date: methods that make text                                                    54
           Date: constructor                                                               28
           String                                                                         114
           String: access, search, parts                                                  141
@@ -110,7 +110,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 37
-          Map and Set                                                                    423
+          Map and Set                                                                    421
           Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               107
@@ -120,20 +120,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               94
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
-          Promise                                                                        428
-          Generators and async functions                                                 197
-          Iterator helpers                                                               467
+          Promise                                                                        425
+          Generators and async functions                                                 196
+          Iterator helpers                                                               458
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                157
+          Async iteration                                                                153
           Array.fromAsync                                                                 42
-          Disposal of resources                                                          157
+          Disposal of resources                                                          156
           JSON: parsing                                                                  435
           JSON: writing                                                                  356
-          Reflect                                                                         73
-          Proxy                                                                          270
+          Reflect                                                                         71
+          Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,326
+    12  Regular expressions                                                            3,325
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -145,7 +145,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      310
           RegExp objects                                                                 130
-          RegExp.prototype                                                               151
+          RegExp.prototype                                                               150
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         58
@@ -165,32 +165,33 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,194
+    14  Functions of the web                                                           2,191
           Inspection                                                                     599
           console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        188
           URL                                                                            585
-          URLSearchParams                                                                223
+          URLSearchParams                                                                222
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    127
+          TextEncoder and TextDecoder                                                    126
           Base64                                                                          32
-          structuredClone                                                                139
+          structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,984
+    15  Realm, jobs and timers                                                         4,225
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
-          Helpers of generated code: shortcuts                                           653
+          Helpers of generated code: shortcuts                                           651
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        417
-          Deadlines                                                                      343
+          Freeing in slices                                                              156
+          Deadlines                                                                      427
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            153
           Outcomes of calls                                                               94
-          Realm: objects, errors, jobs                                                   426
+          Realm: objects, errors, jobs                                                   429
           Realm: running code, values in and out                                         412
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
@@ -2072,8 +2073,6 @@ class NameParser(JSLexer):
 class StatementParser(NameParser):
     """Reads programs, lists of statements and statements."""
 
-    __slots__ = ()
-
     def parse_program(self):
         body = []
         self.parse_directives(body)
@@ -2576,8 +2575,6 @@ class StatementParser(NameParser):
 class FunctionParser(StatementParser):
     """Reads functions of every kind: their heads, parameters and bodies."""
 
-    __slots__ = ()
-
     def parse_function_declaration(self, may_be_nameless=False):
         start, line, column = self.start, self.line, self.start - self.line_start
         is_async, is_generator = self.parse_function_start()
@@ -2735,8 +2732,6 @@ class FunctionParser(StatementParser):
 
 class ClassParser(FunctionParser):
     """Reads classes, their elements and private names."""
-
-    __slots__ = ()
 
     def parse_class_declaration(self, may_be_nameless=False):
         return self.parse_class(ClassDeclaration, may_be_nameless)
@@ -2929,8 +2924,6 @@ class ClassParser(FunctionParser):
 
 class ExpressionParser(ClassParser):
     """Reads operators by precedence, chains of members and calls, and words such as `await`."""
-
-    __slots__ = ()
 
     def parse_expression(self, no_in=False):
         """Read an Expression: one or several AssignmentExpressions separated by commas."""
@@ -3383,8 +3376,6 @@ class ExpressionParser(ClassParser):
 class LiteralParser(ExpressionParser):
     """Reads primary expressions: literals, templates, parentheses, arrays and objects."""
 
-    __slots__ = ()
-
     def parse_this(self):
         return self.take(ThisExpression())
 
@@ -3575,8 +3566,6 @@ class LiteralParser(ExpressionParser):
 class DestructuringParser(LiteralParser):
     """Reads binding patterns, and converts expressions that turn out to be patterns."""
 
-    __slots__ = ()
-
     def parse_binding_target(self, names):
         """Read an identifier or pattern that declares names, which are appended to names."""
         type = self.type
@@ -3743,8 +3732,6 @@ class DestructuringParser(LiteralParser):
 
 class JSParser(DestructuringParser):
     """A parser for one source text, all parts together. Use parse_script, parse_module or parse_function."""
-
-    __slots__ = ()
 
     def parse_import(self):
         """Read an import declaration, or an expression statement that begins with import."""
@@ -8777,6 +8764,13 @@ def prototype_of_primitive(realm, value):
     return None
 
 
+def require_object(value, message="{} is not an object"):
+    """`value` if it is an object, else a TypeError with the message, in which {} stands for the value."""
+    if not isinstance(value, JSObject):
+        raise JSTypeError(message.format(display(value)))
+    return value
+
+
 def require_object_coercible(value, what):
     """RequireObjectCoercible (7.2.1); `what` is the method's name for the message."""
     if value is undefined or value is null:
@@ -8872,8 +8866,7 @@ def length_of_array_like(obj):
 
 def list_from_array_like(value):
     """CreateListFromArrayLike (7.3.20) without element types: a Python list."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError("CreateListFromArrayLike called on non-object")
+    require_object(value, "CreateListFromArrayLike called on non-object")
     if type(value) is JSArray:
         return list(value.items)
     length = length_of_array_like(value)
@@ -8907,8 +8900,7 @@ def ordinary_has_instance(function, value):
     if not isinstance(value, JSObject):
         return False
     proto = function.get("prototype")
-    if not isinstance(proto, JSObject):
-        raise JSTypeError(f"Function has non-object prototype '{display(proto)}' in instanceof check")
+    require_object(proto, "Function has non-object prototype '{}' in instanceof check")
     while True:
         value = value.proto if type(value) is JSObject else value.get_proto()
         if value is None or value is proto:
@@ -8944,8 +8936,7 @@ def species_constructor(obj, default):
     ctor = obj.get("constructor")
     if ctor is undefined:
         return default
-    if not isinstance(ctor, JSObject):
-        raise JSTypeError("The .constructor property is not an object")
+    require_object(ctor, "The .constructor property is not an object")
     species = ctor.get(SYM_SPECIES)
     if species is undefined or species is null:
         return default
@@ -9324,8 +9315,7 @@ class IteratorRecord:
         if method is undefined or method is null:
             return
         result = call(method, self.iterator)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"{display(result)} is not an object")
+        require_object(result)
 
     def abandon(self, error):
         """IteratorClose with a throw completion: errors of `return` are lost."""
@@ -9363,8 +9353,7 @@ def not_iterable(value, text=None, kind=""):
 def iterator_from_method(value, method):
     """GetIteratorFromMethod (7.4.4)."""
     iterator = method.fn(value)
-    if not isinstance(iterator, JSObject):
-        raise JSTypeError(f"Result of the Symbol.iterator method is not an object")
+    require_object(iterator, "Result of the Symbol.iterator method is not an object")
     return IteratorRecord(iterator, iterator.get("next"))
 
 
@@ -11747,6 +11736,8 @@ class OperatorEmitter(ClassEmitter):
             return self.call(_HELPERS[operator], left, right)
         if operator in ("&", "|") and isinstance(right, ast.Constant):
             right = self.const(to_int32(right.value))
+            if type(left_kind) is not tuple:
+                right_kind = (right.value, right.value)
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 \
                 and type(right_kind) is not tuple \
                 and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
@@ -11771,8 +11762,8 @@ class OperatorEmitter(ClassEmitter):
             if check is not None:
                 arms.append((check, self.operate(a, operator, b)) if kind == "float" else
                             self.int_arm(check, operator, a, b, right_kind))
-        if not arms:
-            return self.call(_HELPERS[operator], left, right)
+        if not arms:                    # no test has evaluated the operands
+            return self.call(_HELPERS[operator], first, second)
         for check, value in reversed(arms):
             helper = self.either(check, value, helper)
         return helper
@@ -13911,8 +13902,7 @@ def define_or_throw(obj, key, desc):
 
 def to_property_descriptor(value):
     """ToPropertyDescriptor (6.2.6.5)."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"Property description must be an object: {display(value)}")
+    require_object(value, "Property description must be an object: {}")
     desc = PropertyDescriptor()
     for name in ("enumerable", "configurable", "value", "writable", "get", "set"):
         if not value.has(name):
@@ -14151,15 +14141,13 @@ def define_all(realm, obj, properties):
 
 @OBJECT.static.method("defineProperties", 2)
 def object_define_properties(realm, this, obj=undefined, properties=undefined, *_):
-    if not isinstance(obj, JSObject):
-        raise JSTypeError("Object.defineProperties called on non-object")
+    require_object(obj, "Object.defineProperties called on non-object")
     return define_all(realm, obj, properties)
 
 
 @OBJECT.static.method("defineProperty", 3)
 def object_define_property(realm, this, obj=undefined, key=undefined, attributes=undefined, *_):
-    if not isinstance(obj, JSObject):
-        raise JSTypeError("Object.defineProperty called on non-object")
+    require_object(obj, "Object.defineProperty called on non-object")
     key = to_property_key(key)
     define_or_throw(obj, key, to_property_descriptor(attributes))
     return obj
@@ -14188,8 +14176,7 @@ def object_from_entries(realm, this, entries=undefined, *_):
     iterator = iterate(realm, entries)
     try:
         for entry in with_polls(iterator):
-            if not isinstance(entry, JSObject):
-                raise JSTypeError(f"Iterator value {display(entry)} is not an entry object")
+            require_object(entry, "Iterator value {} is not an entry object")
             key = entry.get("0")
             value = entry.get("1")
             obj.create_data_property_or_throw(to_property_key(key), value)
@@ -14769,8 +14756,7 @@ ERROR.value("message", "")
 
 @ERROR.method("toString")
 def error_to_string(realm, this, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Error.prototype.toString requires that 'this' be a JSReceiver")
+    require_object(this, "Error.prototype.toString requires that 'this' be a JSReceiver")
     name = this.get("name")
     name = "Error" if name is undefined else to_string(name)
     message = this.get("message")
@@ -14789,8 +14775,7 @@ ERROR.static.methods(isError=lambda realm, this, value=undefined, *_: isinstance
 @ERROR.static.method("captureStackTrace", 2)
 def error_capture_stack_trace(realm, this, obj=undefined, until=undefined, *_):
     """Gives any object a `stack`; calls up to and with the function `until` are left out."""
-    if not isinstance(obj, JSObject):
-        raise JSTypeError(f"Invalid argument: {display(obj)}")
+    require_object(obj, "Invalid argument: {}")
     frames = frames_of_stack(sys._getframe(1), MAX_STACK_FRAMES)
     codes = [getattr(part, "__code__", None) for part in (until.fn, until.ctor)] if is_callable(until) else ()
     for index, (code, _lasti) in enumerate(frames):
@@ -15987,8 +15972,7 @@ DATE.alias("toGMTString", "toUTCString")
 
 @DATE.method(SYM_TO_PRIMITIVE, 1, receiver=False, flags=CONFIGURABLE)
 def date_to_primitive(realm, this, hint=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Date.prototype[Symbol.toPrimitive] called on non-object")
+    require_object(this, "Date.prototype[Symbol.toPrimitive] called on non-object")
     if hint not in ("default", "string", "number"):
         raise JSTypeError(f"Invalid hint: {display(hint)}")
     order = ("valueOf", "toString") if hint == "number" else ("toString", "valueOf")
@@ -18220,8 +18204,7 @@ def entry_of(item):
     """The key and value of one item given to a Map's constructor."""
     if type(item) is JSArray and len(item.items) > 1:
         return item.items[0], item.items[1]
-    if not isinstance(item, JSObject):
-        raise JSTypeError(f"Iterator value {display(item)} is not an entry object")
+    require_object(item, "Iterator value {} is not an entry object")
     return item.get("0"), item.get("1")
 
 
@@ -18340,8 +18323,7 @@ class SetRecord:
     __slots__ = ("obj", "size", "has", "keys")
 
     def __init__(self, obj):
-        if not isinstance(obj, JSObject):
-            raise JSTypeError(f"{display(obj)} is not a set-like object")
+        require_object(obj, "{} is not a set-like object")
         size = to_number(obj.get("size"))
         if size != size:
             raise JSTypeError("The 'size' property must be a number")
@@ -20271,8 +20253,7 @@ PROMISE.method("catch", 1, receiver=False)(
 
 @PROMISE.method("finally", 1, receiver=False)
 def promise_finally(realm, this, on_finally=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Promise.prototype.finally called on a non-object")
+    require_object(this, "Promise.prototype.finally called on a non-object")
     constructor = species_constructor(this, realm.Promise)
     if not is_callable(on_finally):
         return invoke(realm, this, "then", on_finally, on_finally)
@@ -20436,15 +20417,13 @@ def promise_reject_static(realm, this, reason=undefined, *_):
 
 @PROMISE.static.method("resolve", 1)
 def promise_resolve_static(realm, this, value=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("PromiseResolve called on non-object")
+    require_object(this, "PromiseResolve called on non-object")
     return promise_resolve(realm, this, value)
 
 
 @PROMISE.static.method("try", 1)
 def promise_try(realm, this, function=undefined, *args):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Promise.try called on non-object")
+    require_object(this, "Promise.try called on non-object")
     capability = new_promise_capability(realm, this)
     try:
         value = call(function, undefined, *args)
@@ -20652,8 +20631,7 @@ def delegation(realm, record, is_async, resume=None):
             result = method.fn(iterator, received)
         if is_async:
             result = yield Await(result)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
+        require_object(result, "Iterator result {} is not an object")
         if to_boolean(result.get("done")):
             if mode == "return":
                 raise GeneratorReturn(result.get("value"))
@@ -20749,13 +20727,6 @@ def wrapped_iterator_return(realm, this, *_):
     return realm.iter_result(undefined, True) if method is undefined else method.fn(this.record.iterator)
 
 
-def require_object(value, what):
-    """`value` if it is an object, else a TypeError."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"{what} called on non-object")
-    return value
-
-
 def direct_iterator(iterator):
     """GetIteratorDirect (7.4.9)."""
     return IteratorRecord(iterator, iterator.get("next"))
@@ -20767,8 +20738,7 @@ def flattenable(realm, value, strings=False):
         raise JSTypeError(f"{display(value)} is not an object")
     method = get_method(realm, value, SYM_ITERATOR)
     iterator = value if method is undefined else method.fn(value)
-    if not isinstance(iterator, JSObject):
-        raise JSTypeError(f"{display(iterator)} is not an object")
+    require_object(iterator)
     return direct_iterator(iterator)
 
 
@@ -20778,7 +20748,8 @@ def iterator_method(name, check=None, lazy=False, length=1):
     def declare(impl):
         @ITERATOR.method(name, length)
         def run(realm, this, *args):
-            record = IteratorRecord(require_object(this, f"Iterator.prototype.{name}"), undefined)
+            require_object(this, f"Iterator.prototype.{name} called on non-object")
+            record = IteratorRecord(this, undefined)
             try:
                 args = (check(*(args[:1] or (undefined,)), *args[1:]), *args[1:]) if check is not None else ()
             except BaseException as error:
@@ -21029,8 +21000,7 @@ def iterator_from(realm, this, value=undefined, *_):
 def iterator_concat(realm, this, *items):
     methods = []
     for item in items:
-        if not isinstance(item, JSObject):
-            raise JSTypeError(f"{display(item)} is not an object")
+        require_object(item)
         methods.append(get_method(realm, item, SYM_ITERATOR))
         if methods[-1] is undefined:
             raise not_iterable(item)
@@ -21083,15 +21053,14 @@ def steps_to_end(record):
     """Takes one step without reading its value: whether the iterator has ended."""
     record.done = True
     result = call(record.next_method, record.iterator)
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    require_object(result, "Iterator result {} is not an object")
     record.done = to_boolean(result.get("done"))
     return record.done
 
 
 @ITERATOR.static.method("zip", 1)
 def iterator_zip(realm, this, iterables=undefined, options=undefined, *_):
-    require_object(iterables, "Iterator.zip")
+    require_object(iterables, "Iterator.zip called on non-object")
     mode, padding = zip_options(options)
     records, opened = [], []
     try:
@@ -21112,7 +21081,7 @@ def iterator_zip(realm, this, iterables=undefined, options=undefined, *_):
 
 @ITERATOR.static.method("zipKeyed", 1)
 def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
-    require_object(iterables, "Iterator.zipKeyed")
+    require_object(iterables, "Iterator.zipKeyed called on non-object")
     mode, padding = zip_options(options)
     records, keys = [], []
     try:
@@ -21292,8 +21261,7 @@ ASYNC_FROM_SYNC = BuiltinClass("AsyncFromSyncIterator", parent="AsyncIteratorPro
 
 def continue_sync_iterator(realm, this, promise, result, close):
     """AsyncFromSyncIteratorContinuation (27.1.4.4). `close`: a rejected value closes the iterator."""
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    require_object(result, "Iterator result {} is not an object")
     done = to_boolean(result.get("done"))
     value = result.get("value")
     record = this.record
@@ -21383,16 +21351,14 @@ def async_from_sync(realm, record):
 
 def async_iterator_from_method(value, method):
     iterator = method.fn(value)
-    if not isinstance(iterator, JSObject):
-        raise JSTypeError("Result of the Symbol.asyncIterator method is not an object")
+    require_object(iterator, "Result of the Symbol.asyncIterator method is not an object")
     return AsyncIteratorRecord(iterator, iterator.get("next"))
 
 
 @runtime_helper
 def async_step(record, result):
     """The value of an awaited iterator result, or None (Python's) at the end."""
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    require_object(result, "Iterator result {} is not an object")
     if to_boolean(result.get("done")):
         return None
     value = result.get("value")
@@ -21411,8 +21377,7 @@ def async_close(record, wrap):
         return
     result = call(method, record.iterator)
     result = yield Await(result) if wrap else result
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"{display(result)} is not an object")
+    require_object(result)
 
 
 @runtime_helper
@@ -21486,8 +21451,7 @@ def use_resource(realm, resources, value, is_async):
         if is_async:
             resources.append((value, True, None))
         return value
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"{display(value)} is not an object that can be disposed of")
+    require_object(value, "{} is not an object that can be disposed of")
     method = get_method(realm, value, SYM_ASYNC_DISPOSE) if is_async else undefined
     run = getattr(method, "fn", None)
     if method is undefined:
@@ -22432,9 +22396,7 @@ REFLECT = Namespace("Reflect", "Reflect")
 
 def require_target(value, method):
     """The object that a function of Reflect works on."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"Reflect.{method} called on non-object")
-    return value
+    return require_object(value, f"Reflect.{method} called on non-object")
 
 
 @REFLECT.method("construct", 2)
@@ -22731,9 +22693,7 @@ class JSProxy(JSProxyBase):
         if trap is None:
             return construct(target, args, new_target)
         result = trap(target, self.realm.new_array(list(args)), new_target)
-        if not isinstance(result, JSObject):
-            raise JSTypeError("proxy [[Construct]] must return an object")
-        return result
+        return require_object(result, "proxy [[Construct]] must return an object")
 
     def create_data_property(self, key, value):
         return self.define_own(key, data_descriptor(value))
@@ -25640,8 +25600,7 @@ for _flag, _name in _FLAG_NAMES.items():
 
 @REGEXP.getter("flags")
 def regexp_flags(realm, this, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError(f"RegExp.prototype.flags getter called on non-object {display(this)}")
+    require_object(this, "RegExp.prototype.flags getter called on non-object {}")
     return "".join([flag for flag, name in _FLAG_NAMES.items() if to_boolean(this.get(name))])
 
 
@@ -30955,8 +30914,7 @@ def params_construct(realm, new_target, init=undefined, *_):
 def pairs_from_sequence(realm, sequence):
     pairs = []
     for item in iterable_to_list(realm, sequence):
-        if not isinstance(item, JSObject):
-            raise JSTypeError("Each query pair must be an iterable [name, value] tuple")
+        require_object(item, "Each query pair must be an iterable [name, value] tuple")
         pair = [utf16(web_text(part)) for part in iterable_to_list(realm, item)]
         if len(pair) != 2:
             raise JSTypeError("Each query pair must be an iterable [name, value] tuple")
@@ -31157,8 +31115,7 @@ def web_option(options, name):
     """A boolean member of an options object (Web IDL dictionary)."""
     if options is undefined or options is null:
         return False
-    if not isinstance(options, JSObject):
-        raise JSTypeError("The options must be an object")
+    require_object(options, "The options must be an object")
     return to_boolean(options.get(name))
 
 
@@ -31321,8 +31278,7 @@ def transfer_list(realm, options):
     """The array buffers to be moved instead of copied: member `transfer` of the options."""
     if options is undefined or options is null:
         return []
-    if not isinstance(options, JSObject):
-        raise JSTypeError("The options must be an object")
+    require_object(options, "The options must be an object")
     transfer = options.get("transfer")
     buffers = [] if transfer is undefined else iterable_to_list(realm, transfer)
     for position, buffer in enumerate(buffers):
@@ -32671,13 +32627,11 @@ def import_type(options):
     """The `type` among the import attributes that import(…) was given, or None."""
     if options is undefined:
         return None
-    if not isinstance(options, JSObject):
-        raise JSTypeError("The second argument of import() must be an object")
+    require_object(options, "The second argument of import() must be an object")
     attributes = options.get("with")
     if attributes is undefined:
         return None
-    if not isinstance(attributes, JSObject):
-        raise JSTypeError("The 'with' option of import() must be an object")
+    require_object(attributes, "The 'with' option of import() must be an object")
     found = {}
     for key in attributes.own_keys():
         own = attributes.get_own(key) if type(key) is str else None
@@ -33322,6 +33276,162 @@ def is_module(source, name):
     return parser.saw_module_syntax
 
 
+# -- Freeing in slices -------------------------------------------------------------------
+
+#: Objects that are taken apart at once, in about a millisecond, and items of a long one.
+_OBJECTS_AT_ONCE, _ITEMS_AT_ONCE = 500, 10_000
+#: What may hold others while it is freed: only these are looked into to find out how much a realm keeps.
+_HOLDERS = (list, dict, set, tuple, types.CellType, types.FunctionType, JSObject)
+#: Seconds that a server's call that was stopped waits until what it had is free; the rest is freed later.
+FREEING_SECONDS = 0.6
+
+
+def _take_items(container):
+    """Up to _ITEMS_AT_ONCE items of a list, dict or set, which no longer has them."""
+    if type(container) is list:
+        taken = container[-_ITEMS_AT_ONCE:]
+        del container[-_ITEMS_AT_ONCE:]
+        return taken
+    take = container.popitem if type(container) is dict else container.pop
+    return [take() for _ in range(min(_ITEMS_AT_ONCE, len(container)))]
+
+
+def _is_long(thing):
+    return type(thing) in (list, dict, set) and len(thing) > _ITEMS_AT_ONCE
+
+
+#: What sys.getrefcount says of an object that only the list holds over which this goes; 3.14 borrows some.
+_COUNT_ALONE = [sys.getrefcount(item) for item in [object()]][0]
+
+
+def free_in_slices(things, dead=False):
+    """Frees what only the list `things` holds, directly or over others, and empties it. Python frees such a
+    graph in one step, during which no thread runs. What something else holds too stays as it is; unless
+    the realm is `dead`, so that nobody uses its objects any more.
+
+    An object that this list alone holds may be dropped as soon as the list has what it holds in turn."""
+    referents, count, is_tracked = gc.get_referents, sys.getrefcount, gc.is_tracked
+    alone = _COUNT_ALONE
+    while things:
+        if len(things) < 4 and not _is_long(things[-1]):        # a chain, perhaps
+            found = referents(things.pop())
+        else:
+            batch = things[-_OBJECTS_AT_ONCE:]
+            del things[-len(batch):]
+            long = [thing for thing in batch if _is_long(thing)]
+            if long:
+                batch = [thing for thing in batch if not _is_long(thing)]
+                long = [thing for thing in long if count(thing) == alone]
+                things += long
+                for thing in long:
+                    found = _take_items(thing)
+                    if type(thing) is dict:
+                        found = [item for pair in found for item in pair]
+                    things += [item for item in found if count(item) == alone and is_tracked(item)]
+                thing = found = long = None
+            found = referents(*batch)
+            del batch[:]
+        things += [item for item in found if count(item) == alone and is_tracked(item)]
+        if dead:
+            for item in {item for item in found if isinstance(item, JSObject)}:
+                things += _emptied(item)
+            item = None
+        found = None
+
+
+def _emptied(thing):
+    """What an object of a dead realm had that may make circles, and no longer has."""
+    had = [thing.props, thing.attrs]
+    thing.attrs, thing.props = None, {}
+    if isinstance(thing, JSFunction):
+        had += [thing.fn, thing.ctor, thing.fields]
+        thing.fn = thing.ctor = thing.fields = None
+    elif isinstance(thing, JSArray):
+        had.append(thing.items)
+        thing.items = []
+    elif isinstance(thing, JSCollection):
+        had += [thing.keys, thing.index]
+        thing.keys, thing.index = [], {}
+        if isinstance(thing, JSMap):
+            had.append(thing.values)
+            thing.values = []
+    return [each for each in had if each]
+
+
+@functools.cache
+def _slots_of(kind):
+    return [name for each in kind.__mro__ for name in each.__dict__.get("__slots__", ())
+            if name != "__weakref__"]
+
+
+def free_garbage(things):
+    """Frees in slices what the collector has found to be garbage, and empties the list."""
+    while things:
+        batch = things[-_OBJECTS_AT_ONCE:]
+        del things[-len(batch):]
+        for thing in batch:
+            kind = type(thing)
+            if kind in (list, dict, set):
+                while len(thing) > _ITEMS_AT_ONCE:
+                    _take_items(thing)
+                thing.clear()
+            elif kind is types.CellType:
+                with contextlib.suppress(ValueError):
+                    del thing.cell_contents
+            elif isinstance(thing, JSObject):
+                for name in _slots_of(kind):
+                    setattr(thing, name, None)
+            elif isinstance(thing, BaseException):
+                thing.__traceback__ = thing.__cause__ = thing.__context__ = None
+            elif kind.__module__ == __name__ and hasattr(thing, "__dict__"):
+                vars(thing).clear()
+        thing = None
+
+
+def objects_of_frames(error):
+    """What the variables of the calls hold that an exception has left."""
+    return gc.get_referents(*[frame for frame, _ in traceback.walk_tb(error.__traceback__)])
+
+
+def keeps_much(realm, most=300_000):
+    """Can the code of a realm reach more than `most` objects?"""
+    things = [*realm.globals.values(), realm.global_object, *realm.lexical.values(), *realm.jobs]
+    seen = set()
+    while things and len(seen) < most:
+        batch = things[-_OBJECTS_AT_ONCE:]
+        del things[-len(batch):]
+        for thing in batch:
+            found = gc.get_referents(thing) if not _is_long(thing) else list(thing)[:most]
+            found = {id(each): each for each in found if isinstance(each, _HOLDERS) and gc.is_tracked(each)}
+            things += [each for number, each in found.items() if number not in seen]
+            seen.update(found)
+    return len(seen) >= most
+
+
+class Remains:
+    """What the collector has found, and a thread that frees it."""
+
+    def __init__(self):
+        self.found = queue.SimpleQueue()        # whose put() may happen at any moment, in a collection too
+        self.put = self.found.put
+
+    def free(self):
+        """Frees, in this thread, what has been found up to now."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                free_garbage(self.found.get_nowait())
+
+    def run(self):
+        while True:
+            free_garbage(self.found.get())
+
+    def start(self):
+        threading.Thread(target=self.run, name="freeing", daemon=True).start()
+
+
+REMAINS = Remains()
+
+
 # -- Deadlines ---------------------------------------------------------------------------
 
 #: Seconds between two looks of the watchdog at the process's memory.
@@ -33332,6 +33442,10 @@ HELD_UP_SECONDS = 0.05
 TURNS_FROM_BYTES = 4 * 1024 * 1024
 #: Seconds that a stopped script gets to give back its memory before another one may be blamed.
 STOPPING_SECONDS = 5
+#: Seconds after which the memory of a closed realm is looked for though scripts run.
+STALE_SECONDS = 10
+#: Bytes by which an entry makes the process grow so that what it leaves is freed in slices.
+LARGE_REMAINS = 32 * 1024 * 1024
 #: Bytes by which it grows above its limit before garbage is looked for again.
 COLLECT_FROM_BYTES = 64 * 1024 * 1024
 
@@ -33384,39 +33498,64 @@ def give_back_memory():
 
 
 class CollectorPauses:
-    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is not
-    looked at again before `collect_all`. A callback of the gc module.
+    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is
+    not looked at again before `collect_all`, and where there is much, a collection only finds the garbage,
+    which is freed in slices. A callback of the gc module.
 
     has_kept    is there something that is not looked at?
     is_stale    has a realm been closed since, which may be among it?
     """
 
-    #: Seconds of a collection after which that is worth it.
-    LONG = 0.1
+    #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
+    LONG, NOTICED = 0.1, 0.02
 
-    __init__ = constructor("; began=0.0 has_kept=False is_stale=False")
+    #: `finds_from` is where ours begins in gc.garbage, while garbage is only found; otherwise None.
+    __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
+                           "finds_from=None")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
             return
         if phase == "start":
             self.began = time.thread_time()
-        elif time.thread_time() - self.began > self.LONG:
+            if self.took > self.NOTICED and not self.found_little:
+                self.find()
+            self.found_little = False
+            return
+        self.took = time.thread_time() - self.began
+        if self.finds_from is not None:
+            self.take_found()
+        if self.took > self.LONG:
             gc.freeze()
             self.has_kept = True
 
+    def find(self):
+        if not gc.get_debug():
+            self.finds_from = len(gc.garbage)
+            gc.set_debug(gc.DEBUG_SAVEALL)
+
+    def take_found(self):
+        gc.set_debug(0)
+        found, gc.garbage[self.finds_from:] = gc.garbage[self.finds_from:], []
+        self.finds_from = None
+        # There may be kinds among it that free_garbage() does not know: the collector's turn is next.
+        self.found_little = len(found) < _ITEMS_AT_ONCE
+        if found:
+            REMAINS.put(found)
+
     def let_go(self):
-        """A realm was closed: the next full collection looks at everything. Is that more than before?"""
-        if self.has_kept:
-            self.is_stale = True
-            gc.unfreeze()
+        """A realm was closed: what is not looked at may be garbage. Is there any such?"""
+        self.is_stale = self.has_kept
         return self.has_kept
 
     def collect_all(self):
+        """Looks at everything. What it finds is freed in slices, here."""
         gc.unfreeze()
+        self.took, self.found_little = self.LONG, False         # it only finds
         gc.collect()
         gc.freeze()
         self.has_kept, self.is_stale = True, False
+        REMAINS.free()
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -33495,6 +33634,8 @@ class Watchdog:
         self.turns_end = self.collected = self.stopping_until = 0.0
         #: The size of the process after garbage was collected.
         self.clean_memory = 0
+        #: Realms of which memory is being freed, and a thread that looks for garbage, or None.
+        self.freeing, self.collector = set(), None
 
     def watch(self, realm, seconds):
         """Starts the clock; returns the Watch for release(). Seconds may be None."""
@@ -33503,6 +33644,7 @@ class Watchdog:
             self.watches.add(watch)
             if self.thread is None:
                 self.memory = self.first_memory = memory_used()
+                REMAINS.start()
                 self.thread = threading.Thread(target=self.run, name="watchdog", daemon=True)
                 self.thread.start()
             elif self.asleep or (seconds is not None and seconds < MEMORY_CHECK_SECONDS):
@@ -33531,8 +33673,9 @@ class Watchdog:
                 idle = 0 if self.watches or self.ended else idle + 1
                 if not idle:
                     self.check(time.monotonic() - due)
-                elif idle >= 10 and COLLECTOR_PAUSES.is_stale:
-                    self.collect()
+                if COLLECTOR_PAUSES.is_stale and not self.freeing and (
+                        idle >= 10 or due > self.collected + STALE_SECONDS):
+                    self.collect_aside()
                 asleep = self.asleep = idle > 40
                 wait = None if asleep else self.next_wait()
                 due = time.monotonic() + (wait or 0.0)
@@ -33604,23 +33747,27 @@ class Watchdog:
 
     def over_budget(self, now):
         """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        self.collect_if_worth_it(self.memory, now)
+        growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
+        grown = 0 if growing is None else growing.realm.memory - growing.memory
+        # What one call took within its time limit is not garbage that has gathered; to look costs a second.
+        if grown < self.max_memory // 2 or growing.deadline == INFINITY:
+            if not self.freeing and self.is_worth_it(self.memory, now):
+                self.collect_aside()
         over = self.memory - self.first_memory - self.max_memory
-        if over <= 0 or now < self.stopping_until:
+        if over <= 0 or ((now < self.stopping_until or self.freeing or self.collector)
+                         and over < self.max_memory // 8):
             return
-        realms = sorted(self.charged, key=lambda realm: realm.memory)
+        realms = sorted(set(self.charged) - self.freeing, key=lambda realm: realm.memory)
         running = {watch.realm for watch in self.watches}
-        if sum([realm.memory for realm in realms]) < self.max_memory // 2:
+        if sum([realm.memory for realm in self.charged]) < self.max_memory // 2:
             self.first_memory += over           # that was not the scripts
-        elif realms[-1] in running:
+        elif realms and realms[-1] in running:
             self.stop(realms[-1], now)
-        elif realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
+        elif realms and realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
             realms[-1].outgrown()
-        else:
+        elif grown > self.max_memory // 4:
             # Whoever has most keeps it, and does nothing now: what grows beside it has to end.
-            growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
-            if growing is not None and growing.realm.memory - growing.memory > self.max_memory // 4:
-                self.stop(growing.realm, now)
+            self.stop(growing.realm, now)
 
     def stop(self, realm, now):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
@@ -33632,33 +33779,80 @@ class Watchdog:
         """Collects garbage and gives free memory back; returns by how many bytes the process shrank."""
         before = memory_used()
         COLLECTOR_PAUSES.collect_all()
+        return before - self.trimmed()
+
+    def trimmed(self):
+        """The size of the process after what is free was given back to the system."""
         give_back_memory()
         self.collected = time.monotonic()
         self.memory = self.clean_memory = memory_used()
         self.first_memory = min(self.first_memory, self.memory)
-        return before - self.memory
+        return self.memory
 
-    def settle(self, realm):
-        """After a stop for want of memory, in the stopped thread: a realm that keeps too much is told."""
-        freed = self.collect()
-        with self.condition:
-            self.stopping_until = 0.0
-            realm.memory = max(0, min(realm.memory - freed, self.memory - self.first_memory))
-        if realm.memory > self.max_memory // 2 and realm.outgrown is not None:
-            realm.outgrown()
+    def collect_aside(self):
+        """Collects in a thread of its own; nobody waits for it, and entries go on."""
+        def collect():
+            try:
+                self.collect()
+            finally:
+                self.collector = None
+
+        with self.lock:
+            if self.collector is None:
+                COLLECTOR_PAUSES.is_stale = False
+                self.collected = time.monotonic()
+                self.collector = threading.Thread(target=collect, name="collector", daemon=True)
+                self.collector.start()
+
+    @contextlib.contextmanager
+    def is_freeing(self, realm):
+        """Meanwhile the memory of a realm is being freed, afterwards it is off its account."""
+        with self.lock:
+            self.freeing.add(realm)
+            before = self.memory
+        try:
+            yield
+        finally:
+            self.trimmed()
+            with self.lock:
+                self.freeing.discard(realm)
+                self.stopping_until = 0.0
+                kept = realm.memory - before + self.memory
+                realm.memory = max(0, min(kept, self.memory - self.first_memory))
+
+    def settle(self, realm, remains, is_over):
+        """After a stop, in the thread that was stopped: frees what it had, in slices, for which that thread
+        waits for a moment only. `is_over`: for want of memory; a realm that still keeps too much is told
+        so."""
+        done = threading.Event()
+
+        def free():
+            with self.is_freeing(realm):
+                free_in_slices(remains)
+                if is_over and (self.trimmed() < self.first_memory + self.max_memory // 4
+                                or realm.outgrown is None or not keeps_much(realm)):
+                    self.collect()
+            done.set()
+            if is_over and realm.memory > self.max_memory // 2 and realm.outgrown is not None:
+                realm.outgrown()
+
+        with self.lock:
+            self.freeing.add(realm)
+        start_script_thread(free, name="settle")
+        done.wait(FREEING_SECONDS if realm.outgrown is not None else None)      # a server has others to serve
 
     def has_room(self, size):
         """Whether the process may grow by so many bytes at once."""
         room = self.first_memory + self.max_memory * 1.1 - size
         if not self.first_memory or memory_used() <= room:
             return True
-        self.collect_if_worth_it(memory_used(), time.monotonic())
+        if self.is_worth_it(memory_used(), time.monotonic()):
+            self.collect()
         return memory_used() <= room
 
-    def collect_if_worth_it(self, memory, now):
-        """Collects garbage, unless that was done lately and little has come since."""
-        if now - self.collected > 1 or memory > self.clean_memory + COLLECT_FROM_BYTES:
-            self.collect()
+    def is_worth_it(self, memory, now):
+        """To collect garbage, unless that was done lately and little has come since?"""
+        return now - self.collected > 1 or memory > self.clean_memory + COLLECT_FROM_BYTES
 
 
 WATCHDOG = Watchdog()
@@ -34311,6 +34505,7 @@ class RealmBase:
                 self.jobs.clear()
                 self.rejections.clear()
                 stopped = self.stopped_error(seconds, error)
+                remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
                 traceback.clear_frames(error.__traceback__)
             except Exception as error:
                 raise self.js_error(error) from None
@@ -34323,8 +34518,8 @@ class RealmBase:
                     with HEADROOM.lock:
                         HEADROOM.settle()
             # Out of the handler, or the error would keep everything that the script had.
-            if stopped.name != ScriptTimeout.name:
-                WATCHDOG.settle(self)
+            if remains or stopped.name != ScriptTimeout.name:
+                WATCHDOG.settle(self, remains, stopped.name != ScriptTimeout.name)
             raise stopped
         finally:
             self.lock.release()
@@ -34464,9 +34659,10 @@ class RealmBase:
         """Gives up what the script keeps; later entries fail with a JSError for this reason."""
         with self.lock:
             self.unloaded = reason
-            self.close()
-            self.forget()
-            self.memory = max(0, self.memory - WATCHDOG.collect())
+            with WATCHDOG.is_freeing(self):
+                self.close()
+                free_in_slices(self.forget(), dead=True)
+                WATCHDOG.collect()
 
     @staticmethod
     def empty(function):
@@ -34476,15 +34672,16 @@ class RealmBase:
             function.attrs, function.props = None, {}
 
     def forget(self):
-        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins."""
+        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins. Returns a
+        list of it, to be freed in slices."""
+        kept = [self.global_object.props, self.modules, self.last_match]
+        for each in (self.globals, self.lexical, self.rejections, self.symbols, self.host_hooks):
+            kept += each.values()
+            each.clear()
+        kept += self.jobs
         self.jobs.clear()
-        self.globals.clear()
-        self.global_object.props.clear()
-        for kept in (self.lexical, self.rejections, self.symbols, self.host_hooks):
-            kept.clear()
-        self.modules, self.last_match = ModuleMap(self), None
-        for name in set(self.__dict__) & set(INTRINSICS):
-            del self.__dict__[name]
+        self.global_object.props, self.modules, self.last_match = {}, ModuleMap(self), None
+        return kept + [self.__dict__.pop(name) for name in set(self.__dict__) & set(INTRINSICS)]
 
     def wait_idle(self):
         """Returns when no timer is waiting and the last one has run (for -e and --run)."""
