@@ -232,11 +232,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                114
           GraphQL service                                                                719
-    19  Host API                                                                       2,342
+    19  Host API                                                                       2,343
           Arguments                                                                      165
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
-          ResponseBuilder                                                                146
+          ResponseBuilder                                                                147
           sharedStorage                                                                   93
           Storage in a file                                                              318
           Relays                                                                          44
@@ -252,7 +252,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     379
           All scripts                                                                    643
           Live pages                                                                     175
-    21  HTTP server                                                                    3,600
+    21  HTTP server                                                                    3,601
           Request heads                                                                  202
           Request bodies                                                                 248
           Responses of handlers                                                          163
@@ -260,7 +260,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           The last requests                                                               47
           Fault injection                                                                328
           Live pages                                                                      45
-          Static files                                                                   297
+          Static files                                                                   298
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
           One connection: answering                                                      299
@@ -31167,8 +31167,8 @@ _NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"
 #: Properties of CSS whose numbers are no lengths.
 _PLAIN_NUMBERS = frozenset(
     "animationIterationCount aspectRatio columnCount columns fillOpacity flex flexGrow flexShrink fontWeight "
-    "gridArea gridColumn gridColumnEnd gridColumnStart gridRow gridRowEnd gridRowStart lineHeight opacity order "
-    "orphans scale strokeOpacity tabSize widows zIndex zoom".split())
+    "gridArea gridColumn gridColumnEnd gridColumnStart gridRow gridRowEnd gridRowStart lineHeight opacity "
+    "order orphans scale strokeOpacity tabSize widows zIndex zoom".split())
 _TO_ESCAPE = re.compile("""[&<>"']""")
 _HTML_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
 
@@ -31243,8 +31243,8 @@ def add_child(realm, parts, child, depth):
         parts.append(promise_resolve(realm, realm.Promise, child))
     else:
         shown = "A function" if is_callable(child) else display(child)
-        raise JSTypeError(f"{shown} cannot be a child of an element: children are texts, numbers, elements and "
-                          "arrays of them")
+        raise JSTypeError(f"{shown} cannot be a child of an element: children are texts, numbers, elements "
+                          "and arrays of them")
 
 
 def style_text(value):
@@ -44518,11 +44518,12 @@ def response_text(host, text=undefined, options=undefined):
     return response_of(host, "text", text, options, "text/plain; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.html", "html: string | Html, " + _RESPONSE_OPTIONS, "HttpResponse", "An HTML page.")
+@host_function("ResponseBuilder.html", "html: string | Html, " + _RESPONSE_OPTIONS, "HttpResponse",
+               "An HTML page.")
 def response_html(host, text=undefined, options=undefined):
     page = host.realm.html_of(text)
     if page is not None:
-        return typed_response(host, "html", options, page, HTML)
+        text = utf16(page)
     return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
@@ -50058,7 +50059,8 @@ def file_response(head, path, live=None):
 
 
 def typed_file_response(head, path, file, facts):
-    """The Response for a file in TypeScript or with JSX: its JavaScript, with every position as in the file."""
+    """The Response for a file in TypeScript or with JSX: its JavaScript, each part on the line of its
+    source."""
     with file:
         source = file.read(MAX_TYPED_BYTES + 1)
     text = browser_javascript(os.path.basename(path), source)
