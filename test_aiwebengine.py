@@ -36,6 +36,7 @@ import gc
 import hashlib
 import http.client
 import importlib.util
+import inspect
 import io
 import ipaddress
 import itertools
@@ -2930,6 +2931,65 @@ class NestingTest(unittest.TestCase):
         script = ("function f(x) { " + "else ".join(f"if (x === {n}) return {n};" for n in range(3000))
                   + "else return 'none' } result = [f(0), f(49), f(50), f(2999), f(3000)].join()")
         self.assertEqual(outcome(script), "0,49,50,2999,none")
+
+
+    def test_each_kind_of_nesting_has_its_limit_and_works_until_there(self):
+        def refused(source):
+            try:
+                aiwebengine.parse_script(source)
+            except aiwebengine.JSSyntaxError as error:
+                self.assertIn("too deeply nested (more than 500 levels)", error.message)
+                return True
+            return False
+        limits = {}
+        for kind, (before, inside, after) in {
+                "blocks": ("{", "", "}"), "if": ("if (a) ", ";", ""), "loops": ("while (a) ", ";", ""),
+                "functions": ("function f() {", "", "}"), "arrays": ("[", "", "]"),
+                "objects": ("a = { b: ", "1", "}"), "parentheses": ("(", "a", ")"), "arrows": ("a => ", "a", ""),
+                "prefixes": ("! ", "a", ""), "new": ("new ", "a", ""), "arguments": ("f(", "", ")"),
+                "templates": ("`${", "a", "}`"), "powers": ("a ** ", "b", ""),
+                "assignments": ("a = ", "b", ""), "members": ("a[", "b", "]"), "classes": ("(class { [", "a", "] () {} })"),
+                "patterns": ("[", "a", "]")}.items():
+            tail = " = b" if kind == "patterns" else ""
+            low, high = 1, 1000
+            while low < high:
+                middle = (low + high + 1) // 2
+                if refused(before * middle + inside + after * middle + tail):
+                    high = middle - 1
+                else:
+                    low = middle
+            limits[kind] = low
+        self.assertEqual(limits, self.LIMITS)
+
+    #: How many of each the parser takes; each may be two or three levels.
+    LIMITS = {"blocks": 500, "if": 499, "loops": 499, "functions": 500, "arrays": 500, "objects": 249, "parentheses": 500,
+              "arrows": 499, "prefixes": 500, "new": 500, "arguments": 499, "templates": 500, "powers": 500,
+              "assignments": 499, "members": 499, "classes": 250, "patterns": 500}
+
+    def test_long_chains_keep_their_order_and_their_ends(self):
+        """Chains of operators, members and calls around the length at which they are compiled in parts."""
+        for n in (48, 49, 50, 51, 98, 99, 100, 101, 102, 103, 150, 199, 200, 201, 301):
+            for kind, script, expected in (
+                    ("sum", "result = " + " + ".join(f"f({i})" for i in range(n)) + " + s.join('')",
+                     str(sum(range(n))) + "".join(map(str, range(n)))),
+                    ("text", "result = 'x' + " + " + ".join(f"f({i})" for i in range(n)), "x" + "".join(map(str, range(n)))),
+                    ("and", "result = " + " && ".join(f"f({i + 1})" for i in range(n)) + " && s.length", str(n)),
+                    ("or", "result = " + " || ".join(["f(0)"] * n) + " || s.length", str(n)),
+                    ("nullish", "result = " + " ?? ".join(["f(null)"] * n) + " ?? s.length", str(n)),
+                    ("calls", "result = o" + "".join(f".m({i})" for i in range(n)) + ".s.join()", ",".join(map(str, range(n)))),
+                    ("members", "result = o" + ".self" * n + ".s.length + o.reads", str(n)),
+                    ("optional", "result = o" + "?.self" * n + "?.none?.x.y.z", "undefined"),
+                    ("early end", "result = o.none?.a" + ".b" * n + "[f(1)] + s.length", "NaN"),
+                    ("conditions", "result = " + "".join(f"f({i}) === {n - 1} ? 'at {i}' : " for i in range(n)) + "'no'",
+                     f"at {n - 1}"),
+                    ("commas", "result = (" + ", ".join(f"f({i})" for i in range(n)) + ", s.length)", str(n)),
+                    ("in a generator", "function* g() { return " + " + ".join(f"(yield f({i}))" for i in range(n)) + " } var t = 0, "
+                     "it = g(), step = it.next(); while (!step.done) { t++; step = it.next(step.value) } result = t + ':' + "
+                     "step.value", f"{n}:{sum(range(n))}")):
+                with self.subTest(kind, links=n):
+                    self.assertEqual(outcome(
+                        "var s = [], f = (x) => { s.push(x); return x }, o = { s, m(x) { s.push(x); return this }, reads: 0, "
+                        "get self() { this.reads++; return this } };" + script), expected)
 
 
 class RefusedSourceTest(unittest.TestCase):
@@ -9009,18 +9069,20 @@ class StreamTest(unittest.TestCase):
 
     def test_a_long_replay_to_a_slow_reader_is_complete(self):
         stream = self.stream()
-        for i in range(200):
-            stream.send(f"{i} " + "x" * 16000)
+        texts = [f"{i} " + "".join(chr(97 + (i + j) % 26) for j in range(400)) * 40 for i in range(220)]
+        for text in texts[:200]:
+            stream.send(text)
         sock, client = self.pairs.pair()
         self.addCleanup(client.close)
         client.settimeout(WAIT)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32768)
         self.broadcaster.attach(stream, sock, b"", {}, "", f"{stream.epoch}-0")
-        for i in range(200, 220):
-            stream.send(f"{i} " + "x" * 16000)
+        for text in texts[200:]:
+            stream.send(text)
         stream.send("end")
         found = self.frames(self.read(client, b"data: end\n"))
-        self.assertEqual([int(frame.split()[0]) for frame in found[:-1]], list(range(220)))
+        self.assertEqual([frame.decode() == text for frame, text in zip(found, texts)], [True] * 220)
+        self.assertEqual(len(found), 221)
         self.assertEqual(len(stream.connections), 1)
 
     def test_heartbeat(self):
@@ -10178,12 +10240,30 @@ class GraphQLSchemaTest(unittest.TestCase):
                 (x + "type A { a: Int @oneOf }", "may not be used on FIELD_DEFINITION", 39),
                 (x + "type A { a(b: Int = \"s\"): Int }", "Int cannot represent non-integer value", 43),
                 (x + "extend type Z { a: Int }", 'Cannot extend type "Z" because it is not defined.', 35),
+                (x + "extend type Query { x: String }", 'Field "Query.x" can only be defined once.', 43),
+                (x + "type A { a: Int } extend type A { a: String }", 'Field "A.a" can only be defined once.', 57),
+                (x + "type A { a: Int } extend type A { b: Int a: Int }", 'Field "A.a" can only be defined once.', 64),
+                (x + "type A { a: Int } extend input A { b: Int }", 'Cannot extend non-input object type "A".', 54),
+                (x + "enum E { A } extend enum E { A }", 'Enum value "E.A" can only be defined once.', 52),
+                (x + "input I { a: Int } extend input I { a: Int }", 'Field "I.a" can only be defined once.', 59),
                 (x + "query { x }", "cannot contain an executable operation", 23)):
             error = self.refused(sdl)
             self.assertIn(message, error.message)
             self.assertTrue(error.message.startswith('registerQuery("x"): '), error.message)
             self.assertEqual((error.line, error.column), (1, column), error.message)
             self.assertIn(f"line 1, column {column}", error.message)
+
+    def test_what_another_script_defined_may_be_extended_but_not_changed(self):
+        self.service.register("types", "t", "type A { a: Int }", None, "a.js")
+        for sdl in ("extend type A { a: Int }", "extend type A { b(c: Int): Int }"):
+            self.service.register("types", sdl, sdl, None, "b.js")
+        for sdl, message, column in (
+                ("extend type A { a: String }", '"A.a" is defined differently by registerTypes of a.js.', 17),
+                ("extend type A { c: Int b: Int }", '"A.b" is defined differently by registerTypes of b.js.', 24),
+                ("extend input A { b: Int }", 'Cannot extend non-input object type "A".', 14)):
+            error = self.refused(sdl, "types", sdl)
+            self.assertIn(message, error.message)
+            self.assertEqual((error.line, error.column), (1, column))
 
     def test_a_bare_field_stands_alone(self):
         for sdl, column in (("x: Int y: Int", 8), ('"d" x(a: Int = 1): Int! y(b: Int): Int', 25), ("y: Int, x: Int", 1)):
@@ -10438,6 +10518,16 @@ class GraphQLMessagesTest(unittest.TestCase):
                 ("query ($a: String) { int(v: $a) }",
                  'Variable "$a" of type "String" used in position expecting type "Int".'),
                 ("{ ...F }", 'Unknown fragment "F".'),
+                ("{ user(id: 1) { ...F } } fragment F on User { nope }", 'Cannot query field "nope" on type "User". Did you mean "name"?'),
+                ("{ user(id: 1) { ...F } } fragment F on User { best { nope } }",
+                 'Cannot query field "nope" on type "User". Did you mean "name"?'),
+                ("{ user(id: 1) { ...F } } fragment F on User { ...G } fragment G on User { name { x } }",
+                 'Field "name" must not have a selection since type "String" has no subfields.'),
+                ("{ ...F } fragment F on Query { int(w: 1) }",
+                 'Unknown argument "w" on field "Query.int". Did you mean "v"?'),
+                ("{ ...F } fragment F on Query { int(v: true) }", "Int cannot represent non-integer value: true"),
+                ("{ hello } fragment F on User { nope }", 'Cannot query field "nope" on type "User". Did you mean "name"?',
+                 'Fragment "F" is never used.'),
                 ("{ user(id: 1) { ...F } } fragment F on User { ...F }",
                  'Cannot spread fragment "F" within itself.')):
             result = self.service.execute(text)
@@ -13085,6 +13175,21 @@ class TypesTest(unittest.TestCase):
 # ======================================================================================
 # 20  SCRIPTS: LOADING AND HOT RELOAD
 # ======================================================================================
+
+class DefaultsTest(ServerCase):
+    """What a Server does where nothing else is said."""
+
+    def test_a_server_takes_in_changed_files_unless_it_is_told_not_to(self):
+        options = inspect.signature(aiwebengine.Server).parameters
+        self.assertIs(options["reload"].default, True)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "a.js")
+            path.write_text("routeRegistry.registerRoute('/v', () => '1')", "utf-8")
+            with aiwebengine.Server(folder, port=0, log_level="silent") as self.server:
+                path.write_text("routeRegistry.registerRoute('/v', () => 'two')", "utf-8")
+                self.output = io.StringIO()
+                self.eventually(lambda: self.get("/v")[2] == "two")
+
 
 class LogTest(ServerCase):
     def pipe(self):
@@ -26257,13 +26362,15 @@ class MutationRun:
     #: Seconds without news after which a mutation counts as noticed, because the program hangs.
     PATIENCE = "90"
 
-    def __init__(self, folder):
+    def __init__(self, folder, tree):
         self.folder = Path(folder)
         self.source = MODULE.read_bytes()
         self.lines = self.source.splitlines(keepends=True)
         self.outcomes = {}
         self.tests = {}                     # {test: (lines that it runs, seconds)}
+        self.functions, self.holders, self.users = [], [], {}
         self.printing = threading.Lock()
+        self.note_places(tree)
 
     def measure(self, jobs, classes):
         """Runs all tests, or those of these classes, once to learn which lines each of them runs; those that fail are
@@ -26285,8 +26392,8 @@ class MutationRun:
                 self.tests[test] = reached.get(test, set()), text[0]
             elif what == "failed":
                 broken.add(test)
-                print("left out, for it fails as it is:", test, flush=True)
-        for test in broken:
+        for test in sorted(broken):
+            print("left out, for it fails as it is:", test, flush=True)
             self.tests.pop(test, None)
 
     @staticmethod
@@ -26319,23 +26426,32 @@ class MutationRun:
         costs = sorted((sum(seconds for seconds, _ in tests), kind) for kind, tests in chosen.items())
         return [(kind, [name for _, name in sorted(chosen[kind])]) for _, kind in costs]
 
-    @staticmethod
-    def lines_of(tree, lines):
+    def note_places(self, node, around=()):
+        """Notes which lines functions and other definitions have, and by which functions names are used."""
+        if isinstance(node, (ast.Assign, ast.ClassDef, ast.FunctionDef)):
+            self.holders.append(node)
+        if isinstance(node, (ast.FunctionDef, ast.Lambda)):
+            self.functions.append(node)
+            around = (*around, node)
+        name = getattr(node, "id", None) or getattr(node, "attr", None)
+        if type(name) is str:
+            self.users.setdefault(name, set()).update(around)
+        for child in ast.iter_child_nodes(node):
+            self.note_places(child, around)
+
+    def lines_of(self, lines):
         """The lines of which a test must run one to notice a mutation of these. What runs at the import alone shows
         where its name is used."""
-        functions = [node for node in ast.walk(tree) if isinstance(node, (ast.FunctionDef, ast.Lambda))]
-        for node in functions:
+        for node in self.functions:
             header = isinstance(node, ast.FunctionDef) and node.lineno < node.end_lineno
             if node.lineno + header <= lines[0] and lines[-1] <= node.end_lineno:
                 return set(lines)
-        holders = [node for node in ast.walk(tree) if isinstance(node, (ast.Assign, ast.ClassDef, ast.FunctionDef))
-                   and node.lineno <= lines[0] <= node.end_lineno]
+        holders = [node for node in self.holders if node.lineno <= lines[0] <= node.end_lineno]
         if not holders:
             return set()
         holder = holders[-1]            # the innermost
         names = {holder.name} if hasattr(holder, "name") else {getattr(each, "id", "") for each in ast.walk(holder)}
-        users = [node for node in functions if node is holder or any(
-            getattr(each, "id", None) in names or getattr(each, "attr", None) in names for each in ast.walk(node))]
+        users = set().union(*(self.users.get(name, ()) for name in names)) | ({holder} & set(self.functions))
         return {line for node in users for line in range(
             node.body[0].lineno if isinstance(node.body, list) else node.lineno, node.end_lineno + 1)}
 
@@ -26361,7 +26477,7 @@ class MutationRun:
             orders = [(kind, names) for kind, names in orders if names]
         return None
 
-    def try_one(self, number, tree, kind, node, other, lines):
+    def try_one(self, number, kind, node, other, lines):
         """Tries one mutation and prints what became of it."""
         changed = changed_source(self.lines, node, other)
         source = b"".join(changed)
@@ -26371,7 +26487,7 @@ class MutationRun:
             return self.say(number, "not Python", kind, node, str(error))
         if same:
             return self.say(number, "same", kind, node, "")
-        orders = self.tests_for(self.lines_of(tree, lines))
+        orders = self.tests_for(self.lines_of(lines))
         if not orders:
             return self.say(number, "NOT REACHED", kind, node, self.difference(changed))
         place = self.folder / f"mutation{number}"
@@ -26405,14 +26521,14 @@ def run_mutations(count, seed, jobs, classes):
     chance = random.Random(seed)
     picked = queue.SimpleQueue()
     with tempfile.TemporaryDirectory(prefix="aiw", ignore_cleanup_errors=True) as folder:
-        run = MutationRun(folder)
+        run = MutationRun(folder, tree)
         run.measure(jobs, classes)
         number = 0
         while number < count:
             kind = chance.choice(sorted(found))
             mutation = chance.choice(found[kind])
-            if not classes or run.tests_for(run.lines_of(tree, mutation[2])):
-                picked.put((number, tree, kind, *mutation))
+            if not classes or run.tests_for(run.lines_of(mutation[2])):
+                picked.put((number, kind, *mutation))
                 number += 1
 
         def work():
