@@ -262,7 +262,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        142
           Requests as scripts see them                                                   179
           The server                                                                     590
-    22  Pages                                                                          4,613
+    22  Pages                                                                          4,617
           Page kit                                                                       134
           Live pages                                                                     234
           Streams of all tabs                                                            284
@@ -275,14 +275,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: the script                                                          684
           Dashboard: requests and storage                                                240
           QR codes                                                                       150
-          For other devices                                                               52
+          For other devices                                                               56
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     185
           GraphQL explorer: the editor                                                   415
           GraphQL explorer: running, formatting                                          212
           GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,941
-          Starters: what they share                                                      119
+    23  Command line                                                                   3,943
+          Starters: what they share                                                      121
           Starters: their files                                                          803
           Options                                                                        234
           Documentation                                                                  336
@@ -53009,12 +53009,16 @@ def share_picture(handler, head, body):
     path, addresses = head.query.get("path", "/"), share_addresses(handler.server)
     if not addresses:
         raise Refusal(404, "Only this machine can reach the server; start it with --share")
+    address = addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")
     try:
-        code = qr_picture(qr_code(addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")))
+        code = qr_picture(qr_code(address))
     except ValueError:
         raise Refusal(400, "The path is too long for a code") from None
-    code = code.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    return Response(200, "image/svg+xml", utf8(code), [("Cache-Control", "no-store")])
+    size, code = min(2.2, 48 / len(address)), code.replace("<svg ", '<svg width="40" height="40" ', 1)
+    text = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 44"><path fill="#fff" d="M0 0h40v44H0z"/>'
+            f'{code}<text x="20" y="41" font-size="{size:.2f}" font-family="monospace" '
+            f'text-anchor="middle">{esc(address)}</text></svg>')
+    return Response(200, "image/svg+xml", utf8(text), [("Cache-Control", "no-store")])
 
 
 # -- Fault injection ---------------------------------------------------------------------
@@ -54419,7 +54423,7 @@ form { display: grid; gap: 0.9rem; }
 form.card > * + * { margin-top: 0; }
 .field { display: grid; gap: 0.3rem; min-width: 0; }
 input, select, textarea, button { font: inherit; color: inherit; }
-input:not([type="radio"], [type="range"]), select, textarea {
+input:not([type="radio"], [type="range"], [type="checkbox"]), select, textarea {
   width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--card);
 }
 button { min-height: 2.6rem; padding: 0.45rem 1.1rem; border: 1px solid transparent; border-radius: 8px; background: var(--accent);
@@ -54429,6 +54433,7 @@ button.quiet { border-color: var(--field); background: transparent; color: var(-
 button:disabled, button.quiet:disabled { border-color: var(--line); background: var(--line); color: var(--soft); filter: none;
   cursor: default; }
 .row { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: end; }
+label.row { align-items: center; }
 .row > .grow { flex: 1 1 9rem; }
 .answer { min-height: 1.4em; color: var(--soft); font-size: 0.875rem; overflow-wrap: anywhere; }
 .answer.bad { color: var(--red); font-weight: 600; }
@@ -54445,11 +54450,12 @@ button:disabled, button.quiet:disabled { border-color: var(--line); background: 
   padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--card); color: var(--ink);
   font-weight: 500; text-align: left; }
 .options button:hover:enabled, .options .chosen, .options .right { border-color: var(--accent); filter: none; }
-.options .chosen, .options .right { box-shadow: inset 0 0 0 1px var(--accent); font-weight: 700; }
+.options .chosen, .options .right { outline: 1px solid var(--accent); font-weight: 700; }
 .options button::before { content: ""; position: absolute; inset: 0 auto 0 0; z-index: -1; width: calc(100% * var(--part, 0));
   background: var(--tint); transition: width 0.4s; }
 .options button::after { content: attr(value); font-weight: 700; }
 .options .right::after { content: attr(value) " ✓"; color: var(--accent); }
+.options .wrong::after { content: attr(value) " ✗"; color: var(--red); }
 #code { width: min(22rem, 100%); border-radius: var(--round); }
 #best { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; }
 #best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--card); }
@@ -54815,7 +54821,7 @@ test("after the last question comes the result, and then a new round", async () 
     $("choices").replaceChildren(...(teacher || me ? choices : []).map((choice, index) => make("button", {
       textContent: choice, value: counts[index] ?? "", style: `--part: ${(counts[index] ?? 0) / (answers || 1)}`,
       disabled: teacher || phase !== "question" || me.choice !== null,
-      className: index === right ? "right" : index === me?.choice ? "chosen" : "",
+      className: index === right ? "right" : index !== me?.choice ? "" : phase === "answer" ? "wrong" : "chosen",
       onclick: () => post("/quiz/answer", { id: localStorage[key], number, choice: index }),
     })));
   }

@@ -23,6 +23,7 @@ With AIWEBENGINE_FORBID_SKIPS=1 a skipped test counts as failed.
 import argparse
 import ast
 import base64
+import concurrent.futures
 import contextlib
 import ctypes
 import difflib
@@ -17437,6 +17438,25 @@ def read_qr(rows):
     return bytes(int(text[12 + at:20 + at], 2) for at in range(0, 8 * int(text[4:12], 2), 8)).decode()
 
 
+class SharePictureTest(ServerCase):
+    """/engine/share.svg, for pages of scripts."""
+
+    def test_shows_the_address_of_a_page_to_this_machine_only(self):
+        self.serve("", host="0.0.0.0")
+        with unittest.mock.patch.object(aiwebengine, "own_addresses", lambda version_6=False: ["192.0.2.7"]):
+            status, headers, text = self.get("/engine/share.svg?path=/quiz.html%3F1%22%3E")
+            self.assertEqual((status, headers["content-type"]), (200, "image/svg+xml"))
+            self.assertIn(f">http://192.0.2.7:{self.server.port}/quiz.html?1%22%3E</text>", text)
+            xml.etree.ElementTree.fromstring(text)
+            self.assertEqual(self.get("/engine/share.svg?path=/" + "x" * 4000)[0], 400)
+            self.assertEqual(self.get("/engine/share.svg", **{"X-Forwarded-For": "10.0.0.1"})[0], 403)
+
+    def test_without_share_there_is_none(self):
+        self.serve("")
+        self.assertIn("--share", self.get("/engine/share.svg")[2])
+        self.assertEqual(self.get("/engine/share.svg")[0], 404)
+
+
 class QRCodeTest(unittest.TestCase):
 
     TEXTS = ("http://192.168.1.23:3000/", "a", "http://[fe80::1]:3000/app/", "é" * 20,
@@ -19458,6 +19478,133 @@ class ExamplesInTheBrowser(unittest.TestCase):
                 page.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
                 overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
                 self.assertLessEqual(overflow, 0, "the page is wider than a phone")
+
+
+class Pupil:
+    """A pupil of the quiz as a browser is one: a stream, and requests of its own."""
+
+    def __init__(self, case, name):
+        self.case, self.name = case, name
+        self.client = case.connect("/quiz/events", PUPILS)
+        self.id = json.loads(self.post("join", name=name)[2])["id"]
+
+    def post(self, path, **fields):
+        return self.case.post(f"/quiz/{path}", fields, dict([PUPILS[0].split(": ")]))
+
+    def read(self, phase, number):
+        """Reads on until a step of the quiz, and returns it."""
+        while True:
+            now = self.client.json()
+            if (now["phase"], now["number"]) == (phase, number):
+                return now
+
+    def come_back(self):
+        self.client = self.case.connect("/quiz/events", [*PUPILS, f"Last-Event-ID: {self.client.last_id}"])
+
+
+#: Says of a request that it comes from another machine.
+PUPILS = ["X-Forwarded-For: 10.0.0.5"]
+
+
+class ClassroomTest(ServerCase):
+    """The quiz example with a class of twenty-five."""
+
+    def serve_quiz(self):
+        files = {name: (EXAMPLES / name).read_bytes() for name in ("quiz.js", "public/quiz.html", "public/style.css")}
+        self.serve(files, host="0.0.0.0")
+
+    def look(self, id=""):
+        return json.loads(self.get(f"/quiz?id={id}", **dict([PUPILS[0].split(": ")]))[2])
+
+    def answer_at_once(self, pupils, number):
+        """All answer the question at the same time; returns the status codes."""
+        with concurrent.futures.ThreadPoolExecutor(len(pupils)) as pool:
+            answers = [pool.submit(pupil.post, "answer", id=pupil.id, number=number, choice=place % 4)
+                       for place, pupil in enumerate(pupils)]
+            return [answer.result()[0] for answer in answers]
+
+    def test_twenty_five_pupils_get_every_question_and_every_answer_counts_once(self):
+        self.serve_quiz()
+        teacher = self.connect("/quiz/events?teacher")
+        pupils = [Pupil(self, f"Pupil {number}") for number in range(25)]
+        self.assertEqual(self.look()["players"], 25)
+        right = {1: 1, 2: 1, 3: 2}
+        for number in (1, 2, 3):
+            self.post("/quiz/next")
+            for pupil in pupils:
+                self.assertIsNone(pupil.read("question", number)["right"])
+            self.assertEqual(self.answer_at_once(pupils, number), [204] * 25)
+            self.assertEqual(self.answer_at_once(pupils, number), [409] * 25)
+            self.post("/quiz/next")
+            for pupil in pupils:
+                now = pupil.read("answer", number)
+                self.assertEqual((now["right"], now["counts"]), (right[number], [7, 6, 6, 6]))
+        self.post("/quiz/next")
+        scores = {pupil.name: self.look(pupil.id)["me"]["score"] for pupil in pupils}
+        for place, pupil in enumerate(pupils):
+            hits = sum(place % 4 == choice for choice in right.values())
+            self.assertTrue(hits * 500 <= scores[pupil.name] <= hits * 1000, (pupil.name, scores[pupil.name]))
+        best = pupils[0].read("end", 3)["best"]
+        self.assertEqual([line["score"] for line in best], sorted(scores.values(), reverse=True)[:10])
+        seen = [json.loads(teacher.next()["data"])["counts"] for _ in range(25 + 3 * 27)]
+        self.assertEqual(sum(seen[-1]), 25, "the teacher saw every join and every answer")
+
+    def test_a_class_that_is_cut_off_in_the_middle_of_a_question_goes_on_with_it(self):
+        self.serve_quiz()
+        pupils = [Pupil(self, f"Pupil {number}") for number in range(25)]
+        self.post("/quiz/next")
+        for place, pupil in enumerate(pupils):
+            pupil.read("question", 1)
+            if place < 13:
+                pupil.post("answer", id=pupil.id, number=1, choice=1)
+            pupil.client.close()
+        self.eventually(lambda: not self.server.app.streams.get("/quiz/events").connections)
+        self.post("/quiz/next")
+        self.post("/quiz/next")
+        for place, pupil in enumerate(pupils):
+            pupil.come_back()
+            self.assertEqual(pupil.read("question", 2)["number"], 2)
+            self.assertEqual(bool(self.look(pupil.id)["me"]["score"]), place < 13)
+        self.assertEqual(self.answer_at_once(pupils, 2), [204] * 25)
+
+    @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
+    def test_two_real_browsers_among_them_and_one_is_cut_off_and_keeps_its_place(self):
+        self.serve_quiz()
+        pupils = [Pupil(self, f"Pupil {number}") for number in range(23)]
+        with Browser() as first, Browser() as second:
+            teacher = first.page(self.server.url + "/quiz.html?teacher")
+            pages = [browser.page(self.server.url + "/quiz.html") for browser in (first, second)]
+            for name, page in zip(("Ada", "<b>Ben</b>"), pages):
+                page.wait_for("!document.querySelector('#join').hidden")
+                page.type("#name", name)
+                page.click("#join button")
+                page.wait_for(f"document.querySelector('#me').textContent === {json.dumps(name + ': 0 points')}")
+            teacher.wait_for("document.querySelector('#me').textContent === '25 players'")
+            self.assertTrue(teacher.evaluate("document.querySelector('#code').checkVisibility()"))
+            teacher.click("#next")
+            for page in pages:
+                page.wait_for("document.querySelectorAll('#choices button:enabled').length === 4")
+            pages[0].click("#choices button:nth-child(2)")
+            self.answer_at_once(pupils, 1)
+            teacher.wait_for("document.querySelector('#me').textContent === 'Question 1 of 3: 24 of 25 answered'")
+            # the first page is cut off, and the second one loaded anew, in the middle of the question
+            for connection in list(self.server._http.carriers.stream.connections):
+                self.server.app.broadcaster.finish(connection)
+            pages[1].goto(self.server.url + "/quiz.html")
+            pages[0].wait_for("document.querySelector('#status').dataset.state === 'live'"
+                              " && document.querySelector('#choices .chosen')?.textContent === 'Mercury'")
+            pages[1].wait_for("document.querySelectorAll('#choices button:enabled').length === 4")
+            pages[1].click("#choices button:nth-child(1)")
+            teacher.wait_for("document.querySelector('#me').textContent === 'Question 1 of 3: 25 of 25 answered'")
+            teacher.click("#next")
+            pages[0].wait_for("document.querySelector('#answer').textContent === 'Right!'")
+            pages[1].wait_for("document.querySelector('#choices .wrong')?.textContent === 'Venus'")
+            self.assertEqual(pages[1].text("#answer"), "Not this time.")
+            self.assertRegex(pages[0].text("#me"), r"^Ada: [5-9]\d\d points$|^Ada: 1000 points$")
+            for page in (teacher, *pages):
+                page.command("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
+                self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"), 0)
+                self.assertEqual(page.problems(), [])
 
 
 @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
