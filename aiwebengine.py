@@ -43887,7 +43887,7 @@ MAX_THREADS = 512
 QUICK_SECONDS = 0.005
 PACE_FADING = 0.9
 #: Seconds between two looks at the files, and how long a file must have rested to be read.
-WATCH_INTERVAL = 0.25
+WATCH_INTERVAL = 0.1
 SETTLE_SECONDS = 0.05
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
 ABSENCE_SECONDS = 1.0
@@ -49862,7 +49862,7 @@ LIVE_SCRIPT = r"""
       sessionStorage.setItem(key, target);
     } catch { /* no storage: a sandboxed frame */ }
     clearTimeout(timer);
-    timer = setTimeout(() => location.reload(), 80);
+    timer = setTimeout(() => location.reload(), 30);
   }
 
   // -- Style sheets --
@@ -53015,7 +53015,8 @@ def share_picture(handler, head, body):
     except ValueError:
         raise Refusal(400, "The path is too long for a code") from None
     size, code = min(2.2, 48 / len(address)), code.replace("<svg ", '<svg width="40" height="40" ', 1)
-    text = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 44"><path fill="#fff" d="M0 0h40v44H0z"/>'
+    text = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 44">'
+            '<path fill="#fff" d="M0 0h40v44H0z"/>'
             f'{code}<text x="20" y="41" font-size="{size:.2f}" font-family="monospace" '
             f'text-anchor="middle">{esc(address)}</text></svg>')
     return Response(200, "image/svg+xml", utf8(text), [("Cache-Control", "no-store")])
