@@ -173,7 +173,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                139
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,981
+    15  Realm, jobs and timers                                                         3,987
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           653
@@ -186,7 +186,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            153
           Outcomes of calls                                                               94
           Realm: objects, errors, jobs                                                   426
-          Realm: running code, values in and out                                         412
+          Realm: running code, values in and out                                         418
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         18
@@ -32712,11 +32712,15 @@ class Realm(RealmBase):
         return code(self.global_object, *([undefined] if compiled.for_eval else ()))
 
     def link(self, names):
-        """Makes the built-ins that a script mentions."""
+        """Makes the built-ins that a script mentions, those among them that the global object inherits."""
+        flags, inherited = self.global_object.flags, self.ObjectPrototype
         for name in names:
-            if global_name(name) not in self.globals and name in self.global_object.flags \
-                    and name not in self.lexical and type(self.global_object.flags[name]) is int:
+            if global_name(name) in self.globals or name in self.lexical:
+                continue
+            if type(flags.get(name)) is int:
                 self.globals[global_name(name)] = self.make_global(name)
+            elif name in inherited.props and name not in flags and name != "__proto__":
+                self.globals[global_name(name)] = inherited.get(name)
 
     def declare_script(self, compiled):
         """GlobalDeclarationInstantiation (16.1.7)."""
@@ -32730,8 +32734,10 @@ class Realm(RealmBase):
             if name in self.lexical:
                 raise JSSyntaxError(f"Identifier '{name}' has already been declared")
         for name, const in compiled.lexical:
-            if name in flags and global_name(name) in self.globals:
-                self.shadowed[name] = self.globals.pop(global_name(name))
+            if global_name(name) in self.globals:
+                value = self.globals.pop(global_name(name))
+                if name in flags:
+                    self.shadowed[name] = value
             self.lexical[name] = const
         if not self.global_object.extensible:
             for name in (*compiled.functions, *compiled.variables):
