@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            411
+     1  This page: contents, imports, version                                            420
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         475
           Attributes of classes                                                           26
@@ -21,63 +21,68 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      348
+     5  Syntax tree                                                                      353
           Program and statements                                                          75
           Functions and classes                                                           30
           Literals and names                                                              36
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         2,272
-          Parser: names and scopes                                                       257
-          Parser: statements                                                             497
-          Parser: functions                                                              154
-          Parser: classes                                                                188
-          Parser: expressions                                                            443
-          Parser: literals                                                               192
+     6  Parser                                                                         4,028
+          Parser: names and scopes                                                       272
+          Parser: statements                                                             502
+          Parser: functions                                                              158
+          Parser: classes                                                                192
+          Parser: expressions                                                            451
+          Parser: literals                                                               190
           Parser: patterns                                                               167
-          Parser: modules                                                                200
-          Parsing a source text                                                          112
-     7  Scope analysis                                                                 1,346
+          Parser: modules                                                                208
+          Parsing a source text                                                          115
+          Parser: types of TypeScript                                                    641
+          Parser: declarations of TypeScript                                             464
+          Parser: enums and namespaces                                                   208
+          Parser: elements of JSX                                                        306
+          From TypeScript and JSX to JavaScript                                           90
+     7  Scope analysis                                                                 1,381
           Variables and scopes                                                           173
-          Resolving names                                                                831
-          Types of variables                                                             331
+          Resolving names                                                                833
+          Types of variables                                                             364
      8  Values and objects                                                             1,240
           Property descriptors                                                           201
           Ordinary objects                                                               422
           Functions                                                                      136
           Arrays                                                                         314
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,051
+     9  Conversions and operators                                                      1,053
           Numbers and text                                                               124
-          Type conversion                                                                252
-          Objects                                                                        154
+          Type conversion                                                                259
+          Objects                                                                        151
           Equality and order                                                              85
           Arithmetic                                                                     248
-          Iteration                                                                      158
-    10  Code generator                                                                 4,180
+          Iteration                                                                      156
+    10  Code generator                                                                 4,189
           Nodes of Python                                                                199
           Functions and their variables                                                  479
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  176
-          Expressions                                                                    249
+          Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      434
+          Operators                                                                      439
           Assignments                                                                    339
           Members and calls                                                              486
           Members as targets                                                             100
           Questions about nodes                                                          178
-          Compiling a source text                                                        465
+          Compiling a source text                                                        467
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,223
-          Helpers shared by the built-ins                                                 94
-          Object                                                                         343
+    11  Built-ins of the language                                                      9,197
+          Helpers shared by the built-ins                                                 93
+          Object                                                                         340
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     69
-          Error                                                                          263
+          Error                                                                          261
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -87,7 +92,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: text                                                                      33
           Date: parsing                                                                  170
           Date: getters and setters                                                       92
-          Date: methods that make text                                                    55
+          Date: methods that make text                                                    54
           Date: constructor                                                               28
           String                                                                         114
           String: access, search, parts                                                  141
@@ -105,7 +110,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 37
-          Map and Set                                                                    423
+          Map and Set                                                                    421
           Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               107
@@ -115,20 +120,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               94
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
-          Promise                                                                        428
-          Generators and async functions                                                 197
-          Iterator helpers                                                               467
+          Promise                                                                        425
+          Generators and async functions                                                 196
+          Iterator helpers                                                               458
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                157
+          Async iteration                                                                153
           Array.fromAsync                                                                 42
-          Disposal of resources                                                          157
+          Disposal of resources                                                          156
           JSON: parsing                                                                  435
           JSON: writing                                                                  356
-          Reflect                                                                         73
-          Proxy                                                                          270
+          Reflect                                                                         71
+          Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,326
+    12  Regular expressions                                                            3,325
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -140,7 +145,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      310
           RegExp objects                                                                 130
-          RegExp.prototype                                                               151
+          RegExp.prototype                                                               150
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         58
@@ -160,32 +165,33 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,194
+    14  Functions of the web                                                           2,191
           Inspection                                                                     599
           console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        188
           URL                                                                            585
-          URLSearchParams                                                                223
+          URLSearchParams                                                                222
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    127
+          TextEncoder and TextDecoder                                                    126
           Base64                                                                          32
-          structuredClone                                                                139
+          structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,987
+    15  Realm, jobs and timers                                                         4,231
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
-          Helpers of generated code: shortcuts                                           653
+          Helpers of generated code: shortcuts                                           651
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
-          Modules                                                                        414
-          Deadlines                                                                      343
+          Modules                                                                        417
+          Freeing in slices                                                              156
+          Deadlines                                                                      427
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            153
           Outcomes of calls                                                               94
-          Realm: objects, errors, jobs                                                   426
+          Realm: objects, errors, jobs                                                   429
           Realm: running code, values in and out                                         418
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
@@ -235,18 +241,18 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          789
           Type declarations                                                              426
-    20  Scripts: loading and hot reload                                                2,168
+    20  Scripts: loading and hot reload                                                2,254
           Log                                                                            194
           Causes of errors                                                               249
           Errors of scripts                                                               79
           Calls                                                                          214
           Routes                                                                         165
-          Imported files                                                                  61
+          Imported files                                                                  85
           One script                                                                     379
-          All scripts                                                                    616
-          Live pages                                                                     143
-    21  HTTP server                                                                    3,551
-          Request heads                                                                  200
+          All scripts                                                                    643
+          Live pages                                                                     175
+    21  HTTP server                                                                    3,562
+          Request heads                                                                  202
           Request bodies                                                                 248
           Responses of handlers                                                          158
           Who may ask                                                                    216
@@ -259,40 +265,43 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: answering                                                      299
           One connection: GraphQL and routes of scripts                                  245
           One connection: streams                                                        139
-          One connection: writing                                                        142
+          One connection: writing                                                        150
           Requests as scripts see them                                                   179
-          The server                                                                     590
-    22  Pages                                                                          4,613
-          Page kit                                                                       134
-          Live pages                                                                     234
+          The server                                                                     591
+    22  Pages                                                                          5,821
+          Page kit                                                                       203
+          Live pages                                                                     254
           Streams of all tabs                                                            284
-          Errors                                                                         302
+          Errors                                                                         313
           For monitors                                                                   120
           Dashboard: facts                                                               339
-          Dashboard: the live channel                                                    171
+          Dashboard: the live channel                                                    179
           Dashboard: actions                                                             325
-          Dashboard: the look                                                            361
-          Dashboard: the script                                                          684
-          Dashboard: requests and storage                                                240
+          Editor: files                                                                  292
+          Dashboard: the look                                                            368
+          Editor: the look                                                               103
+          Editor: the script                                                             533
+          Dashboard: the script                                                          689
+          Dashboard: requests and storage                                                242
           QR codes                                                                       150
           For other devices                                                               52
           Fault injection                                                                 25
-          GraphQL explorer: the look                                                     185
-          GraphQL explorer: the editor                                                   415
-          GraphQL explorer: running, formatting                                          212
-          GraphQL explorer: the schema, tabs, sharing                                    342
-    23  Command line                                                                   3,941
+          GraphQL explorer: the look                                                     207
+          GraphQL explorer: the editor                                                   361
+          GraphQL explorer: running, formatting                                          250
+          GraphQL explorer: the schema, tabs, sharing                                    493
+    23  Command line                                                                   3,968
           Starters: what they share                                                      119
           Starters: their files                                                          803
-          Options                                                                        234
-          Documentation                                                                  336
+          Options                                                                        236
+          Documentation                                                                  360
           The program                                                                    153
           The map of this file                                                            58
-          Serving                                                                        175
+          Serving                                                                        176
           Script tests                                                                   412
           Script tests: requests and streams                                             181
           Script tests: one file                                                         422
-          Reports of tests                                                               247
+          Reports of tests                                                               246
           Several processes                                                              275
           A starter                                                                       42
           JavaScript without a server                                                    121
@@ -1435,7 +1444,12 @@ class Node(metaclass=NodeClass):
         while stack:
             node = stack.pop()
             yield node
-            stack.extend(reversed(list(node.children())))
+            for field in node.fields[::-1]:
+                part = getattr(node, field)
+                if isinstance(part, Node):
+                    stack.append(part)
+                elif type(part) is list:
+                    stack += [item for item in reversed(part) if isinstance(item, Node)]
 
     def __repr__(self):
         parts = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields)
@@ -1740,7 +1754,7 @@ REGEXP_VALIDATOR = []
 _PRECEDENCE = {
     "??": 1, "||": 1, "&&": 2, "|": 3, "^": 4, "&": 5,
     "==": 6, "!=": 6, "===": 6, "!==": 6,
-    "<": 7, ">": 7, "<=": 7, ">=": 7, "in": 7, "instanceof": 7,
+    "<": 7, ">": 7, "<=": 7, ">=": 7, "in": 7, "instanceof": 7, "as": 7,
     "<<": 8, ">>": 8, ">>>": 8, "+": 9, "-": 9, "*": 10, "/": 10, "%": 10, "**": 11}
 _RELATIONAL = _PRECEDENCE["in"]
 _EXPONENT = _PRECEDENCE["**"]
@@ -1751,6 +1765,8 @@ _UNARY_OPERATORS = frozenset("typeof void delete ! ~ + - ++ --".split())
 #: Tokens after which an operand is surely complete: they spare the checks for operators.
 _EXPRESSION_ENDS = frozenset(") ] } , ; : end name".split())
 _SUBSCRIPTS = frozenset(". ( [ ?. template".split())
+#: What may stand behind an operand where there are types: `x!`, `f<T>(x)`.
+_TYPE_MARKS = frozenset("! < <<".split())
 _LOOPS = frozenset(("for", "while", "do"))
 #: How a declaration with `using` begins, and the first name in it.
 _USING = re.compile(r"(await[ \t]+)?using[ \t]+(?!(?:in|instanceof)\b)([\w$\\]+)[ \t]*(=(?!=))?")
@@ -1802,11 +1818,18 @@ def _declared_identifiers(target):
 _WHOLE_ASSIGNMENTS = (ArrowFunctionExpression, YieldExpression, AssignmentExpression)
 
 
+#: Where the parser is in the text.
+_CURSOR = operator.attrgetter(
+    "pos", "type", "value", "start", "line", "line_start", "newline", "last_end", "last_line",
+    "last_line_start", "line_after", "escaped_at", "octal_at", "octal_message")
+
+
 class _FunctionContext:
     """What is allowed inside the function, script, module, field initializer or static block being parsed."""
 
     __slots__ = ("is_async", "is_generator", "returns", "super_property", "super_call", "new_target",
-                 "forbids_arguments", "static_block", "in_parameters", "labels", "loops", "breakable")
+                 "forbids_arguments", "static_block", "in_parameters", "labels", "loops", "breakable",
+                 "in_namespace")
 
     def __init__(self, is_async=False, is_generator=False, returns=True, super_property=False,
                  super_call=False, new_target=True, forbids_arguments=False, static_block=False):
@@ -1818,7 +1841,7 @@ class _FunctionContext:
         self.new_target = new_target
         self.forbids_arguments = forbids_arguments
         self.static_block = static_block
-        self.in_parameters = False
+        self.in_parameters = self.in_namespace = False
         self.labels = {}  # name -> True when it labels a loop
         self.loops = self.breakable = 0  # how many loops, and loops and switches, are open
 
@@ -1835,9 +1858,10 @@ class _Declarations:
 
 
 class _PrivateNames:
-    """Private names of one class body: declared maps a name to its kind, used lists (name, offset)."""
+    """Private names of one class body, which begins at the offset start: declared maps a name to its kind,
+    used lists (name, offset)."""
 
-    __slots__, __init__ = attributes("outer; declared={} used=[]")
+    __slots__, __init__ = attributes("outer start=0; declared={} used=[]")
 
 
 class NameParser(JSLexer):
@@ -1845,7 +1869,7 @@ class NameParser(JSLexer):
 
     __slots__ = ("strict", "function", "declarations", "private_names", "covers", "cover_of", "rest_commas",
                  "depth", "arrow_at", "no_in", "await_at", "yield_at", "await_name_at", "await_name_end",
-                 "exported", "local_exports", "saw_module_syntax")
+                 "exported", "local_exports", "saw_module_syntax", "consequent_at")
 
     def __init__(self, source, is_module=False, strict=False, first_line=1):
         self.strict = strict or is_module
@@ -1858,6 +1882,7 @@ class NameParser(JSLexer):
         self.arrow_at = -1  # offset where an arrow function may begin: the start of an AssignmentExpression
         self.no_in = False  # whether `in` is an operator in the expression that begins there
         self.await_at = self.yield_at = self.await_name_at = self.await_name_end = -1
+        self.consequent_at = -1  # offset of the middle part of the latest conditional
         self.rest_commas = set()  # offsets of the spread elements that a comma follows
         self.exported, self.local_exports = set(), []
         self.saw_module_syntax = False
@@ -1908,6 +1933,10 @@ class NameParser(JSLexer):
         """True when the current token is this contextual keyword, written without escapes."""
         return self.type == "name" and self.value == word and self.escaped_at != self.start
 
+    def parse_annotation(self):
+        """Read the type of a declared name, where there are types."""
+        self.unexpected()
+
     def consume_semicolon(self):
         """Read the end of a statement: a semicolon, or where one is inserted (12.10)."""
         type = self.type
@@ -1918,15 +1947,17 @@ class NameParser(JSLexer):
 
     def peek(self):
         """Return (type, value, newline before) of the token after the current one."""
-        saved = (self.pos, self.type, self.value, self.start, self.line, self.line_start, self.newline,
-                 self.last_end, self.last_line, self.last_line_start, self.line_after, self.escaped_at,
-                 self.octal_at, self.octal_message)
+        cursor = _CURSOR(self)
         self.advance()
         found = self.type, self.value, self.newline
+        self.reset(cursor)
+        return found
+
+    def reset(self, cursor):
+        """Go back to the token where the cursor was taken."""
         (self.pos, self.type, self.value, self.start, self.line, self.line_start, self.newline,
          self.last_end, self.last_line, self.last_line_start, self.line_after, self.escaped_at,
-         self.octal_at, self.octal_message) = saved
-        return found
+         self.octal_at, self.octal_message) = cursor
 
     def deeper(self):
         self.depth += 1
@@ -2042,18 +2073,19 @@ class NameParser(JSLexer):
 class StatementParser(NameParser):
     """Reads programs, lists of statements and statements."""
 
-    __slots__ = ()
-
     def parse_program(self):
         body = []
         self.parse_directives(body)
         self.parse_statement_list("end", body)
-        for identifier in self.local_exports:
-            if identifier.name not in self.declarations.names:
-                raise self.error(f"Export '{identifier.name}' is not defined in module", identifier.start)
+        self.check_local_exports()
         node = Program(body, "module" if self.is_module else "script", self.strict)
         self.advance()
         return self.finish(node, 0, 1, 0)
+
+    def check_local_exports(self):
+        for identifier in self.local_exports:
+            if identifier.name not in self.declarations.names:
+                raise self.error(f"Export '{identifier.name}' is not defined in module", identifier.start)
 
     def parse_directives(self, body):
         """Read the directive prologue into body. Return the "use strict" directive, if one is there."""
@@ -2085,7 +2117,7 @@ class StatementParser(NameParser):
 
     def parse_statement(self):
         """Read a StatementListItem: a statement or a declaration."""
-        handler = _STATEMENTS.get(self.type)
+        handler = self.statements.get(self.type)
         if handler is None:
             return self.parse_expression_statement()
         self.depth = depth = self.depth + 1
@@ -2273,6 +2305,8 @@ class StatementParser(NameParser):
                 for identifier in names:
                     self.declare(kind, identifier)
             init = None
+            if self.type == ":" or self.type == "!":
+                self.parse_annotation()
             if self.accept("="):
                 init = self.parse_assignment(in_for)
             elif not (in_for and (self.type == "in" or self.is_name("of"))):
@@ -2528,6 +2562,8 @@ class StatementParser(NameParser):
                 if identifier.name in known:
                     raise self.already_declared(identifier)
                 known[identifier.name] = _CATCH if param is identifier else _LEXICAL
+            if self.type == ":":
+                self.parse_annotation()
             self.expect(")")
         body = self.parse_bare_block()
         self.declarations = self.declarations.outer
@@ -2538,8 +2574,6 @@ class StatementParser(NameParser):
 
 class FunctionParser(StatementParser):
     """Reads functions of every kind: their heads, parameters and bodies."""
-
-    __slots__ = ()
 
     def parse_function_declaration(self, may_be_nameless=False):
         start, line, column = self.start, self.line, self.start - self.line_start
@@ -2613,9 +2647,15 @@ class FunctionParser(StatementParser):
 
     def parse_parameters(self, names):
         """Read `(a, b = 1, ...c)`. Appends the declared identifiers to names; return (params, simple)."""
-        self.expect("(")
-        params = self.parse_list(")", lambda: self.parse_binding_element(names, ")"))
+        self.open_parameters()
+        params = self.parse_list(")", lambda: self.parse_parameter(names))
         return params, all([param.__class__ is Identifier for param in params])
+
+    def open_parameters(self):
+        self.expect("(")
+
+    def parse_parameter(self, names):
+        return self.parse_binding_element(names, ")")
 
     def parse_function_body(self, name, names, simple, unique):
         """Read `{ … }`; check the function's name and parameters by the mode its directives set."""
@@ -2693,8 +2733,6 @@ class FunctionParser(StatementParser):
 class ClassParser(FunctionParser):
     """Reads classes, their elements and private names."""
 
-    __slots__ = ()
-
     def parse_class_declaration(self, may_be_nameless=False):
         return self.parse_class(ClassDeclaration, may_be_nameless)
 
@@ -2706,21 +2744,23 @@ class ClassParser(FunctionParser):
         outer_strict, self.strict = self.strict, True  # all parts of a class are strict (15.7)
         self.advance()
         name = superclass = None
-        if self.type == "name":
+        if self.type == "name" and self.value != "implements":
             name = self.parse_binding_name()
             if node_class is ClassDeclaration:
                 self.declare("class", name)
         elif not may_be_nameless:
             self.unexpected()
-        if self.accept("extends"):
-            superclass = self.parse_left_hand_side()
+        if self.type != "{":
+            superclass = self.parse_heritage()
         self.expect("{")
-        private_names = self.private_names = _PrivateNames(self.private_names)
+        private_names = self.private_names = _PrivateNames(self.private_names, self.last_end)
         body, has_constructor = [], False
         while self.type != "}":
             if self.accept(";"):
                 continue
             member = self.parse_class_member(superclass is not None)
+            if member is None:
+                continue
             if member.__class__ is MethodDefinition and member.kind == "constructor":
                 if has_constructor:
                     raise self.error("A class may only have one constructor", member.start)
@@ -2730,6 +2770,10 @@ class ClassParser(FunctionParser):
         self.strict = outer_strict
         self.advance()
         return self.finish(node_class(name, superclass, body), start, line, column)
+
+    def parse_heritage(self):
+        """Read what stands between the name of a class and its body; return the superclass or None."""
+        return self.parse_left_hand_side() if self.accept("extends") else None
 
     def resolve_private_names(self, private_names):
         """At the end of a class: every private name used must be declared here or further out."""
@@ -2881,8 +2925,6 @@ class ClassParser(FunctionParser):
 class ExpressionParser(ClassParser):
     """Reads operators by precedence, chains of members and calls, and words such as `await`."""
 
-    __slots__ = ()
-
     def parse_expression(self, no_in=False):
         """Read an Expression: one or several AssignmentExpressions separated by commas."""
         expression = self.parse_assignment(no_in)
@@ -2928,6 +2970,9 @@ class ExpressionParser(ClassParser):
             precedence = precedences.get(operator, 0)
             if precedence <= minimum or no_in and operator == "in":
                 return left
+            if operator == "as":
+                left = self.parse_as(left)
+                continue
             self.advance()
             if self.type == "private" and precedence < _RELATIONAL:
                 right = self.parse_private_in(no_in)
@@ -2960,6 +3005,7 @@ class ExpressionParser(ClassParser):
         branches = []
         while True:
             self.expect("?")
+            self.consequent_at = self.start
             consequent = self.parse_assignment()
             self.expect(":")
             branches.append((test, consequent))
@@ -3004,7 +3050,7 @@ class ExpressionParser(ClassParser):
                     return self.parse_arrow([expression], start, expression.line, expression.column, False,
                                             self.no_in)
         else:
-            handler = _OPERANDS.get(type)
+            handler = self.operands.get(type)
             if handler is None:
                 self.unexpected()
             self.depth = depth = self.depth + 1
@@ -3087,7 +3133,7 @@ class ExpressionParser(ClassParser):
             if self.value in _SPECIAL_NAMES:
                 return self.parse_special_name(await_allowed=False)
             return self.take(Identifier(self.value))
-        handler = _OPERANDS.get(self.type)
+        handler = self.operands.get(self.type)
         if handler is None or self.type in _UNARY_OPERATORS:
             self.unexpected()
         self.deeper()
@@ -3132,6 +3178,8 @@ class ExpressionParser(ClassParser):
                 if is_chain:
                     raise self.error("Invalid tagged template on optional chain")
                 node = TaggedTemplateExpression(expression, self.parse_template(True))
+            elif type in _TYPE_MARKS and self.skip_types():
+                continue
             else:
                 break
             expression = self.finish_from(node, expression)
@@ -3139,6 +3187,10 @@ class ExpressionParser(ClassParser):
             expression = self.finish_from(ChainExpression(expression), expression)
         self.depth = depth - 1
         return expression
+
+    def skip_types(self):
+        """Read what types put behind an operand, where there are types; return whether that was there."""
+        return False
 
     def parse_member_name(self, expression):
         """Read the property behind a dot."""
@@ -3324,8 +3376,6 @@ class ExpressionParser(ClassParser):
 class LiteralParser(ExpressionParser):
     """Reads primary expressions: literals, templates, parentheses, arrays and objects."""
 
-    __slots__ = ()
-
     def parse_this(self):
         return self.take(ThisExpression())
 
@@ -3487,7 +3537,7 @@ class LiteralParser(ExpressionParser):
             self.advance()
             node = Property(key, self.parse_assignment(), "init", computed, False, False)
             return self.finish(node, start, line, column)
-        if self.type != "(":
+        if self.type != "(" and self.type != "<":
             if self.type in (",", "}") and (first in JS_KEYWORDS or first == "string" or first == "number"):
                 raise self.error(f"Unexpected {first}" if first in ("string", "number") else
                                  f"Unexpected token '{first}'", start)
@@ -3515,8 +3565,6 @@ class LiteralParser(ExpressionParser):
 
 class DestructuringParser(LiteralParser):
     """Reads binding patterns, and converts expressions that turn out to be patterns."""
-
-    __slots__ = ()
 
     def parse_binding_target(self, names):
         """Read an identifier or pattern that declares names, which are appended to names."""
@@ -3546,6 +3594,8 @@ class DestructuringParser(LiteralParser):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.advance()
         node = self.finish(RestElement(self.parse_binding_target(names)), start, line, column)
+        if close == ")" and self.type in (":", "?"):
+            self.parse_annotation()
         if self.type == "=":
             raise self.error("Rest parameter may not have a default initializer" if close == ")"
                              else _BAD_TARGET)
@@ -3683,8 +3733,6 @@ class DestructuringParser(LiteralParser):
 class JSParser(DestructuringParser):
     """A parser for one source text, all parts together. Use parse_script, parse_module or parse_function."""
 
-    __slots__ = ()
-
     def parse_import(self):
         """Read an import declaration, or an expression statement that begins with import."""
         if self.peek()[0] in ("(", "."):
@@ -3692,6 +3740,12 @@ class JSParser(DestructuringParser):
         start, line, column = self.start, self.line, self.start - self.line_start
         self.note_module_syntax("Cannot use import statement outside a module", start)
         self.advance()
+        specifiers = self.parse_import_clause()
+        source, attributes = self.parse_module_source()
+        return self.finish(ImportDeclaration(specifiers, source, attributes), start, line, column)
+
+    def parse_import_clause(self):
+        """Read the names that are imported, and the word `from`."""
         specifiers = []
         if self.type != "string":
             if self.type == "name":
@@ -3708,8 +3762,7 @@ class JSParser(DestructuringParser):
             elif not specifiers:
                 self.unexpected()
             self.expect_word("from")
-        source, attributes = self.parse_module_source()
-        return self.finish(ImportDeclaration(specifiers, source, attributes), start, line, column)
+        return specifiers
 
     def note_module_syntax(self, message, start, anywhere=False):
         """Raise the error for what only modules have, and only at their top level unless `anywhere`."""
@@ -3862,13 +3915,11 @@ class JSParser(DestructuringParser):
         return self.finish_from(ExportSpecifier(local, exported), local)
 
     def parse_export_declaration(self):
-        type = self.type
-        following, _, newline = self.peek() if type == "name" else (None, None, None)
-        if not (type in ("var", "const", "function", "class")
-                or self.is_name("let")
-                or self.is_name("async") and following == "function" and not newline):
+        if not self.begins_declaration():
             self.unexpected()
         declaration = self.parse_statement()
+        if declaration.__class__ is EmptyStatement:     # only types
+            return declaration
         if declaration.__class__ is VariableDeclaration:
             for declarator in declaration.declarations:
                 for identifier in _declared_identifiers(declarator.id):
@@ -3876,6 +3927,13 @@ class JSParser(DestructuringParser):
         else:
             self.export_name(declaration.id)
         return ExportNamedDeclaration(declaration, [], None, [])
+
+    def begins_declaration(self):
+        """Whether what may be exported begins here."""
+        type = self.type
+        following, _, newline = self.peek() if type == "name" else (None, None, None)
+        return type in ("var", "const", "function", "class") or self.is_name("let") \
+            or self.is_name("async") and following == "function" and not newline
 
 
 # -- Parsing a source text ---------------------------------------------------------------
@@ -3902,6 +3960,9 @@ _OPERANDS = {
     "class": JSParser.parse_class_expression, "new": JSParser.parse_new, "super": JSParser.parse_super,
     "import": JSParser.parse_import_operand,
     **{operator: JSParser.parse_prefix for operator in _UNARY_OPERATORS}}
+
+
+JSParser.statements, JSParser.operands = _STATEMENTS, _OPERANDS
 
 
 def _guarded(parser, parse):
@@ -3988,6 +4049,1715 @@ def parse_function(params_source, body_source, is_async=False, is_generator=Fals
         parser.unexpected()
     node.id = None
     return node, text
+
+
+# -- Parser: types of TypeScript ---------------------------------------------------------
+#
+# Types are read and forgotten: what must go from the text is noted as an Edit, so that the same parser makes
+# the tree and the JavaScript. What needs code (enum, namespace, JSX …) is an Edit too; then the text that
+# the edits make is parsed, and its positions are those of the source.
+
+_NO_TYPES = "Types are read in .ts and .tsx files only: rename the file to .tsx"
+
+#: One change: the part of the source from start to end becomes text; blanks where that is None.
+Edit = collections.namedtuple("Edit", "start end text", defaults=(None,))
+
+_ACCESSIBILITY = frozenset("public private protected readonly override".split())
+_MEMBER_MODIFIERS = _ACCESSIBILITY | {"static", "abstract", "declare", "accessor"}
+_TYPE_OPERATORS = frozenset("keyof unique readonly infer".split())
+#: What may follow a name with type arguments where an operand could begin: it is an operator, too.
+_NO_TYPE_ARGUMENTS_BEFORE = frozenset("< > + - <<".split())
+#: How a generic arrow function begins in a file with elements.
+_GENERIC_ARROW = re.compile(r"<\s*(?:const\s+)?[\w$]+\s*(?:,|extends\b(?!\s*[=>/])|=(?!=))").match
+_LINE_BREAKS = re.compile("[\n\r\u2028\u2029]")
+_NOT_LINE_BREAKS = re.compile("[^\n\r\u2028\u2029]")
+
+
+_PARSE_UNARY = JSParser.parse_unary
+_PARSER_STATE_NAMES = ("function", "declarations", "strict", "private_names", "covers", "depth", "arrow_at",
+                       "no_in", "await_at", "yield_at", "await_name_at", "await_name_end", "consequent_at",
+                       "ambient", "no_conditional", "in_constructor", "returns_type", "exporting")
+_PARSER_STATE = operator.attrgetter(*_PARSER_STATE_NAMES)
+
+
+class TypeParser(JSParser):
+    """Reads the types of TypeScript.
+
+    edits          the Edits that make JavaScript of the source, in no order
+    makes_code     whether some of them put code in place of something
+    has_types      whether the text may contain types
+    has_jsx        whether the text may contain JSX; then `<T>x` is none of TypeScript's assertions
+    not_arrows     offsets of parentheses that were tried and begin no arrow function
+    trying         how many attempts are under way; their errors are seen by nobody
+    ambient        whether what is read has no code: `declare …`
+    no_conditional whether `extends` ends a type
+    returns_type   whether the parameter list that was read last had a type behind it
+    namespaces     names of the namespaces around, innermost last
+    enums          {name: {member: constant or None}} of those declared so far
+    type_names     names that were declared as types only
+    """
+
+    __slots__ = ("edits", "makes_code", "has_jsx", "not_arrows", "trying", "ambient",
+                 "no_conditional", "returns_type", "parameter_properties", "in_constructor", "type_names",
+                 "namespaces", "enums", "exporting", "has_types", "factory", "fragment", "import_source")
+
+    def __init__(self, source, is_module=False, has_types=True, has_jsx=False):
+        self.edits, self.makes_code, self.has_types, self.has_jsx = [], False, has_types, has_jsx
+        self.exporting = False
+        self.not_arrows, self.trying = set(), 0
+        self.ambient = self.no_conditional = self.returns_type = self.in_constructor = False
+        self.parameter_properties, self.type_names, self.namespaces, self.enums = [], set(), [], {}
+        self.read_pragmas(source)
+        super().__init__(source, is_module)
+
+    # -- edits and attempts ----
+
+    def erase(self, start, text=None):
+        """Note that what was read since `start` is no JavaScript; edits inside are forgotten."""
+        if not self.has_types:
+            raise self.error(_NO_TYPES, start)
+        while self.edits and self.edits[-1].start >= start:
+            self.edits.pop()
+        self.edits.append(Edit(start, self.last_end, text))
+
+    def put(self, start, end, text):
+        """Note code that stands in place of a part of the source."""
+        self.makes_code = True
+        self.edits.append(Edit(start, end, text))
+
+    def erase_token(self):
+        start = self.start
+        self.advance()
+        self.erase(start)
+
+    def error(self, message, offset=None):
+        if self.trying:
+            return JSSyntaxError(message, 1, 1)     # finding the line would cost more than the attempt
+        return super().error(message, offset)
+
+    def attempt(self, parse, *arguments):
+        """What parse(*arguments) returns; None, with everything as before, where it finds an error."""
+        cursor, edits, makes_code = _CURSOR(self), len(self.edits), self.makes_code
+        state = _PARSER_STATE(self)
+        used = len(self.private_names.used) if self.private_names is not None else 0
+        self.covers = {}
+        self.trying += 1
+        try:
+            found = parse(*arguments)
+            self.check_covers()
+        except JSSyntaxError:
+            found = None
+        self.trying -= 1
+        if found is None:
+            self.reset(cursor)
+            del self.edits[edits:]
+            self.makes_code = makes_code
+            for name, value in zip(_PARSER_STATE_NAMES, state):
+                setattr(self, name, value)
+            if self.private_names is not None:
+                del self.private_names.used[used:]
+        else:
+            self.covers = state[_PARSER_STATE_NAMES.index("covers")]
+        return found
+
+    def consume_semicolon(self):
+        end = self.last_end
+        by_line = self.type != ";"
+        super().consume_semicolon()
+        if by_line and self.edits and self.edits[-1].end == end and self.edits[-1].text is None:
+            self.edits[-1] = self.edits[-1]._replace(text=";")  # without the type, the next line could go on
+
+    # -- tokens in types ----
+
+    def _read_odd(self, start):
+        if self.source[start] == "@":
+            raise self.error("Decorators are not supported; call a function with the class instead", start)
+        return super()._read_odd(start)
+
+    def split_token(self, first):
+        """Make a token of the first character of one like `>>` or `<<`."""
+        self.type, self.pos = first, self.start + 1
+
+    def close_angle(self):
+        if self.type[:1] == ">":
+            self.split_token(">")
+        self.expect(">")
+
+    def follows_on_line(self, *types):
+        """Whether the next token is of one of the types and on the same line."""
+        type, _, newline = self.peek()
+        return type in types and not newline
+
+    def skip_word(self):
+        """Read any name or keyword."""
+        if self.type not in _IDENTIFIER_NAMES:
+            self.unexpected()
+        self.advance()
+
+    # -- types ----
+
+    def skip_type(self):
+        """Read a Type."""
+        self.deeper()
+        if self.type == "<" or self.type == "new" or self.type == "(" and self.begins_function_type() \
+                or self.is_name("abstract") and self.peek()[0] == "new":
+            self.skip_function_type()
+        else:
+            self.skip_union()
+            if self.type == "extends" and not self.newline and not self.no_conditional:
+                self.advance()
+                self.skip_with(self.skip_type, no_conditional=True)
+                self.expect("?")
+                self.skip_with(self.skip_type)
+                self.expect(":")
+                self.skip_with(self.skip_type)
+        self.depth -= 1
+        return True
+
+    def skip_with(self, skip, no_conditional=False):
+        """Run skip() where conditional types are allowed, or not."""
+        outer, self.no_conditional = self.no_conditional, no_conditional
+        skip()
+        self.no_conditional = outer
+
+    def begins_function_type(self):
+        """Whether the parenthesis here begins the parameters of a function type."""
+        verdict = []
+
+        def look():
+            self.advance()
+            if self.type in (")", "..."):
+                verdict.append(True)
+            elif self.type == "name" or self.type == "this":
+                self.advance()
+            else:
+                self.parse_binding_target([])
+            if self.type == ")":
+                self.advance()
+                verdict.append(self.type == "=>")
+            else:
+                verdict.append(self.type in (":", ",", "?", "="))
+        self.attempt(look)
+        return any(verdict)
+
+    def skip_function_type(self):
+        if self.is_name("abstract"):
+            self.advance()
+        if self.type == "new":
+            self.advance()
+        self.parse_parameters([])
+        self.expect("=>")
+        self.skip_return_type()
+
+    def skip_union(self):
+        """Read a type without `extends … ? …`, from unions on."""
+        while True:
+            if self.type == "|" or self.type == "&":
+                self.advance()
+            self.skip_operators()
+            if self.type != "|" and self.type != "&":
+                return
+
+    def skip_operators(self):
+        while self.type == "name" and self.value in _TYPE_OPERATORS:
+            word = self.value
+            self.advance()
+            if word == "infer":
+                self.skip_word()
+                if self.type == "extends":
+                    self.attempt(self.skip_infer_constraint)
+                return
+        if self.type in ("new", "(", "<"):
+            # a function type may stand here as the last part of a union
+            if self.type != "(" or self.begins_function_type():
+                self.skip_function_type()
+                return
+        self.skip_primary_type()
+        while not self.newline and self.type == "[":
+            self.advance()
+            if self.type != "]":
+                self.skip_with(self.skip_type)
+            self.expect("]")
+
+    def skip_infer_constraint(self):
+        self.advance()
+        self.skip_with(self.skip_type, no_conditional=True)
+        return True if self.no_conditional or self.type != "?" else None
+
+    def skip_primary_type(self):
+        type = self.type
+        if type == "name":
+            self.skip_type_reference()
+        elif type in ("string", "number", "bigint", "null", "true", "false", "void", "this"):
+            self.advance()
+        elif type == "-":
+            self.advance()
+            if self.type not in ("number", "bigint"):
+                self.unexpected()
+            self.advance()
+        elif type == "{":
+            self.skip_object_type()
+        elif type == "[":
+            self.skip_list("[", "]", self.skip_tuple_element)
+        elif type == "(":
+            self.advance()
+            self.skip_with(self.skip_type)
+            self.expect(")")
+        elif type == "template":
+            self.skip_template_type()
+        elif type == "typeof":
+            self.advance()
+            if self.type == "import":
+                self.skip_import_type()
+            else:
+                self.skip_type_reference()
+        elif type == "import":
+            self.skip_import_type()
+        else:
+            self.unexpected()
+
+    def skip_list(self, opening, closing, skip_one):
+        """Read `[a, b]` and the like, with skip_one() for each part."""
+        self.expect(opening)
+        while self.type != closing:
+            self.skip_with(skip_one)
+            if self.type != closing:
+                self.expect(",")
+        self.advance()
+
+    def skip_type_reference(self):
+        """Read `a.b.C<T>`."""
+        self.skip_word()
+        while self.type == ".":
+            self.advance()
+            if self.type == "private":
+                self.advance()
+            else:
+                self.skip_word()
+        if not self.newline and self.type in ("<", "<<"):
+            self.skip_type_arguments()
+
+    def skip_type_arguments(self):
+        self.split_token("<")
+        self.advance()
+        while True:
+            self.skip_with(self.skip_type)
+            if self.type != ",":
+                break
+            self.advance()
+        self.close_angle()
+
+    def skip_import_type(self):
+        self.advance()
+        self.expect("(")
+        self.skip_with(self.skip_type)
+        if self.type == ",":
+            self.advance()
+            self.parse_assignment()
+            if self.type == ",":
+                self.advance()
+        self.expect(")")
+        if self.type == ".":
+            self.advance()
+            self.skip_type_reference()
+        elif self.type in ("<", "<<"):
+            self.skip_type_arguments()
+
+    def skip_template_type(self):
+        while True:
+            is_last = self.read_template_text(self.pos)[3]
+            self.advance()
+            if is_last:
+                return
+            self.skip_with(self.skip_type)
+            if self.type != "}":
+                raise self.error("Missing } in template literal type")
+
+    def skip_tuple_element(self):
+        if self.type == "...":
+            self.advance()
+        if self.type in _IDENTIFIER_NAMES and self.peek()[0] in (":", "?"):
+            self.advance()
+        else:
+            self.skip_type()
+        if self.type == "?":
+            self.advance()
+        if self.type == ":":
+            self.advance()
+            self.skip_type()
+
+    def skip_object_type(self):
+        """Read `{ members }`: an object type, a mapped type or the body of an interface."""
+        self.expect("{")
+        while self.type != "}":
+            self.skip_with(self.skip_type_member)
+            if self.type in (";", ","):
+                self.advance()
+            elif self.type != "}" and not self.newline:
+                self.unexpected()
+        self.advance()
+
+    def skip_type_member(self):
+        if self.type in ("+", "-"):
+            self.advance()
+        while self.type == "name" and self.value in ("readonly", "get", "set") \
+                and self.peek()[0] in _PROPERTY_KEYS:
+            self.advance()
+        if self.type == "new" and self.peek()[0] in ("(", "<"):
+            self.advance()
+        elif self.type not in ("(", "<"):
+            self.skip_type_key()
+        if self.type in ("+", "-"):
+            self.advance()
+        if self.type == "?":
+            self.advance()
+        if self.type in ("(", "<"):
+            self.parse_parameters([])
+        elif self.type == ":":
+            self.advance()
+            self.skip_type()
+
+    def skip_type_key(self):
+        """Read the key of a member: a name, `[expression]`, `[name: type]` or `[name in type as type]`."""
+        if self.type != "[" :
+            self.parse_property_key(True)
+            return
+        self.advance()
+        following = self.peek()[0] if self.type in _IDENTIFIER_NAMES else None
+        if following == ":" or following == "in":
+            self.advance()
+            self.advance()
+            self.skip_type()
+            if self.is_name("as"):
+                self.advance()
+                self.skip_type()
+        else:
+            self.parse_assignment()
+        self.expect("]")
+
+    def skip_type_parameters(self):
+        """Read `<in out const T extends U = V, …>`."""
+        self.expect("<")
+        while self.type != ">":
+            while self.type in ("const", "in") or self.is_name("out") and self.peek()[0] == "name":
+                self.advance()
+            self.skip_word()
+            if self.type == "extends":
+                self.advance()
+                self.skip_with(self.skip_type)
+            if self.type == "=":
+                self.advance()
+                self.skip_with(self.skip_type)
+            if self.type != ",":
+                break
+            self.advance()
+        self.close_angle()
+
+    def skip_return_type(self):
+        """Read the type behind a parameter list: also `x is T`, `asserts x`, `asserts x is T`."""
+        self.deeper()
+        if self.is_name("asserts") and self.follows_on_line("name", "this") and self.peek()[1] != "is":
+            self.advance()
+            self.skip_word()
+            if self.is_name("is"):
+                self.advance()
+                self.skip_with(self.skip_type)
+            self.depth -= 1
+            return
+        if self.type in ("name", "this"):
+            following, word, newline = self.peek()
+            if following == "name" and word == "is" and not newline:
+                self.advance()
+                self.advance()
+        self.skip_with(self.skip_type)
+        self.depth -= 1
+
+    # -- where types stand in code ----
+
+    def parse_annotation(self):
+        """Read `: type`, `!: type` or `?: type` behind a declared name."""
+        start = self.start
+        if self.type in ("!", "?"):
+            self.advance()
+        if self.type == ":":
+            self.advance()
+            self.skip_with(self.skip_type)
+        self.erase(start)
+
+    def open_parameters(self):
+        if self.type == "<":
+            start = self.start
+            self.skip_type_parameters()
+            self.erase(start)
+        super().open_parameters()
+        if self.type == "this":
+            start = self.start
+            self.advance()
+            if self.type == ":":
+                self.advance()
+                self.skip_with(self.skip_type)
+            if self.type == ",":
+                self.advance()
+            self.erase(start)
+
+    def parse_parameters(self, names):
+        found = super().parse_parameters(names)
+        returns_type = self.type == ":"
+        if returns_type:
+            start = self.start
+            self.advance()
+            self.skip_return_type()
+            self.erase(start)
+        self.returns_type = returns_type
+        return found
+
+    def parse_parameter(self, names):
+        if self.type == "...":
+            return self.parse_rest(names, ")")
+        is_property = False
+        while self.type == "name" and self.value in _ACCESSIBILITY \
+                and self.peek()[0] in ("name", "{", "[", "this"):
+            if not self.in_constructor and not self.ambient:
+                raise self.error("A parameter property is only allowed in the parameters of a constructor "
+                                 "with a body")
+            is_property = True
+            self.erase_token()
+        target = self.parse_binding_target(names)
+        if is_property:
+            if target.__class__ is not Identifier:
+                raise self.error("A parameter property must have a name of its own", target.start)
+            self.parameter_properties.append(target.name)
+        if self.type in ("?", ":"):
+            self.parse_annotation()
+        if self.type != "=":
+            return target
+        self.advance()
+        return self.finish_from(AssignmentPattern(target, self.parse_assignment()), target)
+
+    def parse_as(self, operand):
+        """Read `as type` or `satisfies type` behind an operand."""
+        start = self.start
+        self.advance()
+        if self.type == "const":
+            self.advance()
+        else:
+            self.skip_with(self.skip_type)
+        self.erase(start)
+        self.note_as()
+        if _PRECEDENCE.get(self.type, 0) > _RELATIONAL and not operand.parenthesized \
+                and operand.__class__ in (BinaryExpression, UnaryExpression):
+            self.put(operand.start, operand.start, "(")     # the type held the operand together
+            self.put(start, start, ")")
+        return operand
+
+    def note_as(self):
+        """Behind an operand, `as` and `satisfies` are operators."""
+        if self.type == "name" and self.value in ("as", "satisfies") and not self.newline \
+                and self.escaped_at != self.start:
+            self.type = "as"
+
+    def skip_types(self):
+        if self.type == "!":
+            if self.newline:
+                return False
+            self.erase_token()
+            return True
+        return self.attempt(self.skip_arguments_in_expression) is not None
+
+    def skip_arguments_in_expression(self):
+        """Read the type arguments of a call; an error where they are none, as in `a < b > c`."""
+        start = self.start
+        self.skip_type_arguments()
+        type = self.type
+        if type in _NO_TYPE_ARGUMENTS_BEFORE or not (
+                type in ("(", "template") or self.newline or type in _PRECEDENCE
+                or (self.value in ("as", "satisfies") if type == "name" else type not in _OPERANDS)):
+            self.unexpected()
+        self.erase(start)
+        return True
+
+    def parse_unary(self):
+        expression = _PARSE_UNARY(self)
+        if self.type in _EXPRESSION_ENDS and self.type != "name":
+            return expression
+        while self.type in _TYPE_MARKS and expression.__class__ not in _WHOLE_ASSIGNMENTS \
+                and self.skip_types():
+            if self.type in _SUBSCRIPTS:
+                expression = self.parse_subscripts(expression)
+            if (self.type == "++" or self.type == "--") and not self.newline:
+                expression = self.parse_postfix(expression)
+        self.note_as()
+        return expression
+
+    def parse_operand(self):
+        operand = super().parse_operand()
+        while self.type in _TYPE_MARKS and self.skip_types():
+            pass
+        return operand
+
+    # -- arrow functions ----
+
+    def peek_start(self):
+        """The offset of the token after the current one."""
+        cursor = _CURSOR(self)
+        self.advance()
+        start = self.start
+        self.reset(cursor)
+        return start
+
+    def parse_typed_arrow(self, surely, is_async=False):
+        """Read an arrow function whose parameters may have types; `surely`: nothing else can stand here.
+        Otherwise return None, with nothing read, for something else."""
+        start, line, column, no_in = self.start, self.line, self.start - self.line_start, self.no_in
+
+        def head():
+            if is_async:
+                self.advance()
+            params = self.parse_parameters([])
+            if self.type != "=>" or self.newline:
+                self.unexpected()
+            if self.returns_type and _LINE_BREAKS.search(self.source, *self.edits[-1][:2]):
+                self.move_parenthesis(self.edits[-1])
+            return params
+
+        def whole():
+            params = head()
+            returns_type = self.returns_type
+            node = self.parse_arrow(params[0], start, line, column, is_async, no_in)
+            return None if returns_type and self.type != ":" else node
+
+        if start == self.consequent_at:
+            return self.attempt(whole)
+        params = head() if surely else self.attempt(head)
+        return params and self.parse_arrow(params[0], start, line, column, is_async, no_in)
+
+    def move_parenthesis(self, edit):
+        """Let the `)` before a return type stand behind its line breaks: no line may end before `=>`."""
+        closing = self.source.rfind(")", 0, edit.start)
+        self.edits[-1:] = [Edit(closing, edit.end - 1), Edit(edit.end - 1, edit.end, ")")]
+
+    def parse_arrow(self, params, start, line, column, is_async, no_in):
+        if start == self.consequent_at:
+            self.consequent_at = self.peek_start()
+        return super().parse_arrow(params, start, line, column, is_async, no_in)
+
+    def parse_paren(self):
+        if self.arrow_at == self.start and self.start not in self.not_arrows:
+            type, _, _ = self.peek()
+            surely = type == "..." or type in ("name", "this") and self.peek_second() == ":"
+            if surely or type in (")", "{", "[", "name", "this"):
+                start = self.start
+                node = self.parse_typed_arrow(surely and start != self.consequent_at)
+                if node is not None:
+                    return node
+                self.not_arrows.add(start)
+        return super().parse_paren()
+
+    def peek_second(self):
+        """The type of the second token after the current one."""
+        cursor = _CURSOR(self)
+        self.advance()
+        self.advance()
+        type = self.type
+        self.reset(cursor)
+        return type
+
+    def parse_async(self):
+        type, _, newline = self.peek()
+        if self.arrow_at == self.start and type in ("(", "<") and not newline \
+                and self.start not in self.not_arrows:
+            start = self.start
+            node = self.parse_typed_arrow(False, is_async=True)
+            if node is not None:
+                return node
+            self.not_arrows.add(start)
+        return super().parse_async()
+
+    def parse_angle(self):
+        """Read what begins with `<`: a generic arrow function, or `<type>operand`; or an element."""
+        if self.has_jsx and not _GENERIC_ARROW(self.source, self.start):
+            return self.parse_element()
+        if self.arrow_at == self.start:
+            node = self.parse_typed_arrow(self.has_jsx)
+            if node is not None:
+                return node
+        start = self.start
+        self.advance()
+        if self.type == "const":
+            self.advance()
+        else:
+            self.skip_with(self.skip_type)
+        self.close_angle()
+        self.erase(start)
+        return self.parse_unary()
+
+
+# -- Parser: declarations of TypeScript --------------------------------------------------
+
+_TYPE_WORDS = frozenset("type interface namespace module declare abstract global".split())
+_AMBIENT_STARTS = frozenset("var const function class enum import".split())
+_FUNCTION_NAME = re.compile(r"(?:async\s+)?function\s*\*?\s*([\w$]+)").match
+_INDEX_SIGNATURE = re.compile(r"\[\s*[\w$]+\s*:").match
+_IMPORT_TYPE = re.compile(r"import\s+type\s*(?:[{*]|(?:from\s+from|(?!from\s*[\"'])[\w$]+)\b(?!\s*=))").match
+_TYPE_AS_AS = re.compile(r"type\s+as\s+as\b(?!\s*[,}])").match
+_IMPORT_BRACE = re.compile(r"import\s*\{").match
+#: Stands for a part of a list that is erased.
+_ERASED = object()
+_COMMA = re.compile(r"\s*,?").match
+_IMPORT_EQUALS = re.compile(r"import\s+(?:type\s+)?([\w$]+)\s*=").match
+
+
+class TypeScriptParser(TypeParser):
+    """Reads declarations that have types, are types, or make code: enums, namespaces, parameter
+    properties."""
+
+    __slots__ = ()
+
+    def finish_erased(self, start):
+        """Erase a declaration that is read whole; return what stands for it in the tree."""
+        self.erase(start, ";")
+        node = EmptyStatement()
+        node.start, node.end = start, self.last_end
+        node.line = node.end_line = self.last_line
+        node.column = node.end_column = 0
+        return node
+
+    def without_code(self, parse):
+        """Run parse() for a declaration that declares nothing in JavaScript."""
+        outer = self.declarations, self.exported, self.local_exports, self.ambient, self.function
+        self.declarations, self.exported, self.local_exports = _Declarations(None, True), set(), []
+        self.ambient, makes_code = True, self.makes_code
+        parse()
+        self.makes_code = makes_code
+        self.declarations, self.exported, self.local_exports, self.ambient, self.function = outer
+
+    # -- statements ----
+
+    def parse_name_statement(self):
+        word = self.value
+        if word in _TYPE_WORDS and self.escaped_at != self.start and self.has_types:
+            type, value, newline = self.peek()
+            if not newline and (
+                    type == "name" and word in ("type", "interface", "namespace", "module")
+                    or type == "string" and word == "module" or type == "class" and word == "abstract"
+                    or word == "declare" and (type in _AMBIENT_STARTS or type == "name")
+                    or word == "global" and type == "{" and self.ambient):
+                return getattr(self, "parse_" + word)()
+        return super().parse_name_statement()
+
+    def parse_type(self):
+        """Read `type name<T> = type`."""
+        start = self.start
+        self.advance()
+        self.type_names.add(self.value)
+        self.skip_word()
+        if self.type == "<":
+            self.skip_type_parameters()
+        self.expect("=")
+        self.skip_with(self.skip_type)
+        self.consume_semicolon()
+        return self.finish_erased(start)
+
+    def parse_interface(self):
+        start = self.start
+        self.advance()
+        self.type_names.add(self.value)
+        self.skip_word()
+        if self.type == "<":
+            self.skip_type_parameters()
+        if self.type == "extends":
+            self.advance()
+            self.skip_references()
+        self.skip_object_type()
+        return self.finish_erased(start)
+
+    def skip_references(self):
+        """Read `A, B<T>` of a heritage clause."""
+        while True:
+            self.skip_type_reference()
+            if self.type != ",":
+                return
+            self.advance()
+
+    def parse_abstract(self):
+        self.erase_token()
+        return self.parse_class_declaration()
+
+    def parse_declare(self):
+        start = self.start
+        self.advance()
+        self.without_code(self.skip_ambient)
+        return self.finish_erased(start)
+
+    def skip_ambient(self):
+        """Read the declaration behind `declare`."""
+        if self.type in ("var", "const") and self.peek()[0] != "enum" or self.is_name("let"):
+            self.advance()
+            while True:
+                self.parse_binding_target([])
+                if self.type in (":", "!"):
+                    self.parse_annotation()
+                if self.type == "=":
+                    self.advance()
+                    self.parse_assignment()
+                if self.type != ",":
+                    break
+                self.advance()
+            self.consume_semicolon()
+        elif self.type == "name" and self.value in ("namespace", "module", "global"):
+            self.skip_ambient_module()
+        else:
+            self.parse_statement()
+
+    def skip_ambient_module(self):
+        """Read `module "name" { … }`; what stands in it is not for JavaScript, whatever it is."""
+        self.advance()
+        while self.type not in ("{", ";", "end") and not self.newline:
+            self.advance()
+        if self.type != "{":
+            self.consume_semicolon()
+            return
+        depth = 0
+        while True:
+            if self.type == "template":
+                self.skip_template_type()
+                continue
+            depth += {"{": 1, "}": -1}.get(self.type, 0)
+            if self.type == "end":
+                self.unexpected()
+            self.advance()
+            if not depth:
+                return
+
+    parse_global = parse_declare
+
+    def parse_namespace(self):
+        return self.parse_declare() if self.ambient else self.parse_value_namespace()
+
+    parse_module = parse_namespace
+
+    def parse_variable_statement(self, using=None):
+        if self.type == "const" and self.peek()[0] == "enum":
+            return self.parse_enum()
+        return super().parse_variable_statement(using)
+
+    # -- functions ----
+
+    def parse_function_start(self):
+        found = super().parse_function_start()
+        if self.type == "<":    # of a function without a name
+            start = self.start
+            self.skip_type_parameters()
+            self.erase(start)
+        return found
+
+    def parse_function_body(self, name, names, simple, unique):
+        if self.type != "{" and (self.newline or self.type in (";", "}", "end")):
+            return None     # a signature
+        return super().parse_function_body(name, names, simple, unique)
+
+    def parse_function_declaration(self, may_be_nameless=False):
+        start = self.start
+        name = _FUNCTION_NAME(self.source, start)
+        known = self.declarations.names.get(name and name[1])
+        node = super().parse_function_declaration(may_be_nameless)
+        if node.body is not None:
+            return node
+        if node.id is not None:
+            names = self.declarations.names
+            names.pop(node.id.name)
+            if known is not None:
+                names[node.id.name] = known
+        self.consume_semicolon()
+        return self.finish_erased(start)
+
+    def parse_function_expression(self):
+        return self.with_body(super().parse_function_expression())
+
+    def parse_property(self):
+        node = super().parse_property()
+        if node.__class__ is Property and (node.method or node.kind != "init"):
+            self.with_body(node.value)
+        return node
+
+    def with_body(self, function):
+        if function.body is None:
+            self.unexpected()
+        return function
+
+    # -- classes ----
+
+    def parse_class(self, node_class, may_be_nameless):
+        outer = self.parameter_properties, self.in_constructor
+        self.parameter_properties, self.in_constructor = [], False
+        node = super().parse_class(node_class, may_be_nameless)
+        self.parameter_properties, self.in_constructor = outer
+        return node
+
+    def parse_heritage(self):
+        if self.type == "<":
+            start = self.start
+            self.skip_type_parameters()
+            self.erase(start)
+        superclass = super().parse_heritage()
+        start = self.start
+        if superclass is not None and self.type in ("<", "<<"):
+            self.skip_type_arguments()
+            self.erase(start)
+            start = self.start
+        if self.is_name("implements"):
+            self.advance()
+            self.skip_references()
+            self.erase(start)
+        return superclass
+
+    def parse_class_member(self, is_derived):
+        start, line, column = self.start, self.line, self.start - self.line_start
+        static, words = False, set()
+        while self.type == "name" and self.value in _MEMBER_MODIFIERS and self.escaped_at != self.start:
+            following, _, newline = self.peek()
+            if following == "{" and self.value == "static":
+                self.advance()
+                return self.parse_static_block(start, line, column)
+            if following not in _PROPERTY_KEYS and following != "*" or newline and self.value != "static":
+                break
+            words.add(self.value)
+            if self.value == "static":
+                static = True
+                self.advance()
+            else:
+                self.erase_token()
+        if self.type == "[" and _INDEX_SIGNATURE(self.source, self.start):
+            self.skip_type_member()
+            self.consume_semicolon()
+            return self.erased_member(start)
+        function_start = self.start, self.line, self.start - self.line_start
+        kind, is_async, is_generator, key = self.parse_modifiers()
+        computed = False
+        if key is None:
+            key, computed = self.parse_property_key(True)
+        if self.type == "?" or self.type == "!" and not self.newline:
+            self.erase_token()
+        declared = dict(self.private_names.declared) if key.__class__ is PrivateName else None
+        if self.type in ("(", "<") or kind != "method" or is_async or is_generator:
+            node = self.parse_member_function(key, computed, static, kind, is_async, is_generator, is_derived,
+                                              function_start)
+            is_erased = node is None
+        else:
+            if self.type == ":":
+                self.parse_annotation()
+            node = self.parse_field(key, computed, static)
+            is_erased = not words.isdisjoint(("abstract", "declare"))
+            if "accessor" in words:
+                self.put_accessor(node, start)
+        if is_erased:
+            if declared is not None:
+                self.private_names.declared = declared
+            return self.erased_member(start)
+        return self.finish(node, start, line, column)
+
+    def erased_member(self, start):
+        self.erase(start, ";")
+
+    def parse_member_function(self, key, computed, static, kind, is_async, is_generator, is_derived,
+                              function_start):
+        """Read a method; None for a signature without a body."""
+        is_constructor = not static and not computed and kind == "method" \
+            and getattr(key, "name", getattr(key, "value", None)) == "constructor"
+        outer = self.parameter_properties, self.in_constructor
+        self.parameter_properties, self.in_constructor = [], is_constructor
+        node = self.parse_method(key, computed, static, kind, is_async, is_generator, is_derived,
+                                 function_start)
+        properties = self.parameter_properties
+        self.parameter_properties, self.in_constructor = outer
+        if node.value.body is None:
+            self.consume_semicolon()
+            return None
+        if properties:
+            self.put_parameter_properties(properties, node.value.body)
+        return node
+
+    def put_parameter_properties(self, names, body):
+        """Declare the fields of `constructor(public a)` at the top of the class, and assign them in it: first
+        thing, or behind the call of `super`."""
+        self.put(self.private_names.start, self.private_names.start, "".join(f" {name};" for name in names))
+        at = body.start + 1
+        for statement in body.body:
+            expression = getattr(statement, "expression", None)
+            if getattr(statement, "directive", None) is not None:
+                at = statement.end
+            if expression.__class__ is CallExpression and expression.callee.__class__ is Super:
+                at = statement.end
+                break
+        self.put(at, at, "".join(f" this.{name} = {name};" for name in names))
+
+    def put_accessor(self, node, start):
+        """Make of `accessor name = value` a private field with a getter and a setter."""
+        if node.computed or node.key.__class__ is PrivateName:
+            raise self.error("An accessor field must have a plain name", start)
+        raw = self.source[node.key.start:node.key.end]
+        hidden = f"#{re.sub(r'[^A-Za-z0-9_$]', '_', raw)}_accessor_storage"
+        prefix, this = ("static ", "this") if node.static else ("", "this")
+        self.put(node.key.start, node.key.end, hidden)
+        text = f" {prefix}get {raw}() {{ return {this}.{hidden}; }} " \
+            f"{prefix}set {raw}(value) {{ {this}.{hidden} = value; }}"
+        at = self.last_end
+        self.put(at, at, text if self.source[at - 1:at] == ";" else ";" + text)
+
+    # -- imports and exports ----
+
+    def parse_import(self):
+        start = self.start
+        equals = _IMPORT_EQUALS(self.source, start)
+        if equals:
+            return self.parse_import_equals(equals[1])
+        if not _IMPORT_TYPE(self.source, start):
+            node = super().parse_import()
+            if node.__class__ is ImportDeclaration and not node.specifiers \
+                    and _IMPORT_BRACE(self.source, start) and self.has_types:
+                return self.finish_erased(start)    # all of it was types
+            return node
+        self.note_module_syntax("Cannot use import statement outside a module", start)
+
+        def parse():
+            self.advance()
+            self.advance()
+            self.type_names.update(specifier.local.name for specifier in self.parse_import_clause())
+            self.parse_module_source()
+        self.without_code(parse)
+        return self.finish_erased(start)
+
+    def parse_import_equals(self, name):
+        """Read `import name = a.b`, another name for what a namespace holds."""
+        start, is_type = self.start, self.peek()[1] == "type"
+        while self.type != "=":
+            self.advance()
+        equals = self.start
+        self.advance()
+        if self.is_name("require") and self.peek()[0] == "(":
+            raise self.error(f"import {name} = require(…) is not supported; write: import {name} from …",
+                             start)
+        self.skip_type_reference()
+        self.consume_semicolon()
+        if is_type or self.ambient:
+            return self.finish_erased(start)
+        self.put(start, equals, f"var {name} ")
+        return self.declared(start, name)
+
+    def declared(self, start, name):
+        """The node for a declaration that makes code: that code is parsed later. Declare its name."""
+        self.declarations.names.setdefault(name, _VAR)
+        identifier = Identifier(name)
+        identifier.start = identifier.end = start
+        return VariableDeclaration("var", [VariableDeclarator(identifier, None)])
+
+    def parse_list(self, close, parse_one):
+        parts = super().parse_list(close, parse_one)
+        return parts if close != "}" else [part for part in parts if part is not _ERASED]
+
+    def parse_import_specifier(self):
+        return self.skip_type_specifier() or super().parse_import_specifier()
+
+    def parse_export_specifier(self, locals_read):
+        return self.skip_type_specifier() or super().parse_export_specifier(locals_read)
+
+    def skip_type_specifier(self):
+        """Read `type name as name` in the braces of an import or export; None for any other."""
+        start = self.start
+        if not self.begins_type_specifier():
+            return None
+        self.advance()
+        name = self.parse_module_name()
+        if self.is_name("as"):
+            self.advance()
+            name = self.parse_module_name()
+        self.type_names.add(getattr(name, "name", None))
+        self.erase(start)
+        self.edits[-1] = Edit(start, _COMMA(self.source, self.last_end).end())
+        return _ERASED
+
+    def begins_type_specifier(self):
+        """Whether a specifier begins with the word `type` that makes it one of types."""
+        if not self.is_name("type"):
+            return False
+        following, word, _ = self.peek()
+        if following not in _IDENTIFIER_NAMES and following != "string":
+            return False
+        return word != "as" or following != "name" or self.peek_second() in (",", "}") \
+            or _TYPE_AS_AS(self.source, self.start) is not None
+
+    def parse_export(self):
+        start = self.start
+        following, word, _ = self.peek()
+        if self.namespaces and self.function.in_namespace:
+            return self.parse_namespace_export()
+        if following == "=" or following == "name" and word == "as":
+            if following == "=":
+                raise self.error("export = is not supported; write: export default")
+            while self.type != ";" and (not self.newline or self.start == start):
+                self.advance()
+            self.consume_semicolon()
+            return self.finish_erased(start)
+        if following == "name" and word == "type" and self.peek_second() in ("{", "*"):
+            self.note_module_syntax("Unexpected token 'export'", start)
+            self.without_code(self.skip_export_type)
+            return self.finish_erased(start)
+        node = super().parse_export()
+        if node.__class__ is EmptyStatement:
+            if self.edits[-1].text == ";":
+                return self.finish_erased(start)
+            self.edits.append(Edit(start, start + len("export")))   # a part of what was exported before
+        return node
+
+    def skip_export_type(self):
+        self.advance()
+        self.advance()
+        if self.type == "*":
+            self.parse_export_all()
+        else:
+            self.parse_export_list()
+
+    def begins_declaration(self):
+        return super().begins_declaration() or self.type in ("enum", "import") \
+            or self.type == "name" and self.value in _TYPE_WORDS
+
+    def parse_export_default(self):
+        start = self.start
+        word = self.peek()[1]
+        if word == "interface" and self.peek_second() == "name":
+            self.advance()
+            return self.parse_interface()
+        if word == "abstract" and self.peek_second() == "class":
+            self.export_name(self.finish_token(Identifier("default")))
+            self.advance()
+            self.erase_token()
+            return ExportDefaultDeclaration(self.parse_class_declaration(True))
+        node = super().parse_export_default()
+        value = node.declaration
+        if value.__class__ is EmptyStatement or value.__class__ is Identifier \
+                and value.name in self.type_names and value.name not in self.declarations.names:
+            self.exported.discard("default")
+            return self.finish_erased(start)
+        return node
+
+    def check_local_exports(self):
+        for identifier in self.local_exports:
+            if identifier.name not in self.declarations.names and identifier.name in self.type_names:
+                self.declarations.names[identifier.name] = _VAR
+        super().check_local_exports()
+
+    def parse_export_list(self):
+        node = super().parse_export_list()
+        if node.source is None:
+            types = [one for one in node.specifiers if one.local.name in self.type_names
+                     and one.local.name not in self.declarations.names]
+            node.specifiers = [one for one in node.specifiers if one not in types]
+            self.edits += [Edit(one.start, _COMMA(self.source, one.end).end()) for one in types]
+        return node
+
+
+# -- Parser: enums and namespaces --------------------------------------------------------
+
+def _literal_text(value):
+    """A number as a literal."""
+    if isinstance(value, float):
+        return "NaN" if value != value else repr(value).replace("inf", "Infinity")
+    return str(value)
+
+
+def _signed(value):
+    """A number as ToInt32 makes it (7.1.6)."""
+    value = int(value) & 0xFFFFFFFF if math.isfinite(value) else 0
+    return value - (1 << 32) if value & 0x80000000 else value
+
+
+_FOLDED = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "%": math.fmod,
+    "**": operator.pow, "|": lambda a, b: _signed(_signed(a) | _signed(b)),
+    "&": lambda a, b: _signed(_signed(a) & _signed(b)), "^": lambda a, b: _signed(_signed(a) ^ _signed(b)),
+    "<<": lambda a, b: _signed(_signed(a) << (_signed(b) & 31)),
+    ">>": lambda a, b: _signed(a) >> (_signed(b) & 31),
+    ">>>": lambda a, b: (_signed(a) & 0xFFFFFFFF) >> (_signed(b) & 31)}
+
+
+class EnumParser(TypeScriptParser):
+    """Reads enums and namespaces, which become functions that fill an object, as TypeScript makes them."""
+
+    __slots__ = ()
+
+    def open_object(self, start, name):
+        """(what stands before the code that fills the object `name`, what stands behind it)."""
+        space = self.namespaces[-1] if self.exporting else None
+        declared = name in self.declarations.names
+        is_top = self.declarations.outer is None and not (self.function.returns or self.namespaces)
+        keyword = "" if declared else f"{'var' if is_top else 'let'} {name}; "
+        whole = f"{name} || ({name} = {{}})" if space is None else \
+            f"{name} = {space}.{name} || ({space}.{name} = {{}})"
+        self.exporting = False
+        return f"{keyword}(function ({name}) {{", f"}})({whole});"
+
+    def parse_enum(self):
+        start = self.start
+        if not self.has_types:
+            raise self.error(_NO_TYPES, start)
+        if self.type == "const":
+            self.advance()
+        self.advance()
+        name = self.value
+        self.skip_word()
+        repeated = name in self.declarations.names
+        opening, closing = self.open_object(start, name)
+        self.expect("{")
+        self.put(start, self.last_end, opening)
+        members, following = self.enums.setdefault(name, {}), 0
+        while self.type != "}":
+            following = self.parse_enum_member(name, members, following)
+            if self.type != "}":
+                self.put(self.start, self.pos, "")
+                self.expect(",")
+        self.advance()
+        self.put(self.last_end - 1, self.last_end, closing)
+        return self.code_node(start, name, repeated)
+
+    def code_node(self, start, name, repeated):
+        if not repeated:
+            return self.declared(start, name)
+        node = EmptyStatement()
+        node.start, node.end, node.line, node.column = start, self.last_end, self.line, 0
+        node.end_line, node.end_column = self.last_line, 0
+        return node
+
+    def parse_enum_member(self, name, members, following):
+        """Read one member; return the value of the next one without an initializer (None: it needs one)."""
+        start = self.start
+        if self.type != "string" and self.type not in _IDENTIFIER_NAMES:
+            self.unexpected()
+        key = self.value if self.type in ("string", "name") else self.type
+        self.advance()
+        quoted = json.dumps(key)
+        if self.type != "=":
+            if following is None and not self.ambient:
+                raise self.error("Enum member must have initializer", start)
+            members[key] = following
+            if following is not None:
+                number = _literal_text(following)
+                self.put(start, self.last_end, f"{name}[{name}[{quoted}] = {number}] = {quoted};")
+            return following and following + 1 if following else 1
+        self.advance()
+        first = self.start
+        value = self.parse_assignment()
+        end = self.last_end
+        members[key] = folded = self.fold(value, name, members)
+        if isinstance(folded, str):
+            self.put(start, end, f"{name}[{quoted}] = {json.dumps(folded)};")
+            return None
+        if folded is not None:
+            self.put(start, end, f"{name}[{name}[{quoted}] = {_literal_text(folded)}] = {quoted};")
+            return folded + 1
+        if value.__class__ is TemplateLiteral:
+            self.put(start, first, f"{name}[{quoted}] = ")
+            self.put(end, end, ";")
+        else:
+            self.put(start, first, f"{name}[{name}[{quoted}] = ")
+            self.put(end, end, f"] = {quoted};")
+        keys = {id(node.property if node.__class__ is MemberExpression else node.key)
+                for node in value.walk() if node.__class__ in (MemberExpression, Property)
+                and not node.computed}
+        for node in value.walk():
+            if node.__class__ is Identifier and node.name in members and id(node) not in keys:
+                self.put(node.start, node.start, f"{name}.")
+        return None
+
+    def fold(self, node, name, members):
+        """The value of a constant enum expression, a number or str; None for any other."""
+        kind = node.__class__
+        if kind is NumericLiteral or kind is StringLiteral:
+            return node.value
+        if kind is TemplateLiteral:
+            parts = [self.fold(part, name, members) for part in node.expressions]
+            if None in parts:
+                return None
+            texts = [part if isinstance(part, str) else _literal_text(part) for part in parts]
+            return "".join(q.cooked + t for q, t in zip(node.quasis, [*texts, ""]))
+        if kind is Identifier:
+            return members.get(node.name)
+        if kind is MemberExpression and node.object.__class__ is Identifier:
+            key = node.property
+            key = key.name if not node.computed and key.__class__ is Identifier \
+                else getattr(key, "value", None)
+            return self.enums.get(node.object.name, {}).get(key)
+        if kind is UnaryExpression:
+            value = self.fold(node.argument, name, members)
+            if value is None or isinstance(value, str):
+                return None
+            return {"-": operator.neg, "+": operator.pos, "~": lambda v: ~_signed(v)}.get(
+                node.operator, lambda v: None)(value)
+        if kind is not BinaryExpression or node.operator not in _FOLDED:
+            return None
+        left, right = (self.fold(side, name, members) for side in (node.left, node.right))
+        if left is None or right is None:
+            return None
+        if isinstance(left, str) or isinstance(right, str):
+            return None if node.operator != "+" else "".join(
+                side if isinstance(side, str) else _literal_text(side) for side in (left, right))
+        try:
+            value = _FOLDED[node.operator](left, right)
+        except (ArithmeticError, ValueError):
+            return None
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    # -- namespaces ----
+
+    def parse_value_namespace(self):
+        start = self.start
+        self.advance()
+        names = [self.value]
+        self.skip_word()
+        while self.type == ".":
+            self.advance()
+            names.append(self.value)
+            self.skip_word()
+        repeated = names[0] in self.declarations.names
+        opening, closing = self.open_object(start, names[0])
+        for outer, inner in zip(names, names[1:]):
+            opening += f" var {inner}; (function ({inner}) {{"
+            closing = f"}})({inner} = {outer}.{inner} || ({outer}.{inner} = {{}})); " + closing
+        self.expect("{")
+        self.put(start, self.last_end, opening)
+        saved = self.enter_function(_FunctionContext(returns=False, new_target=False))
+        self.function.in_namespace = True
+        exported, self.exported = self.exported, set()
+        self.namespaces.append(names[-1])
+        body = []
+        self.parse_statement_list("}", body)
+        self.namespaces.pop()
+        self.exported = exported
+        self.leave_function(saved)
+        self.advance()
+        if all(node.__class__ is EmptyStatement for node in body):
+            self.type_names.add(names[0])
+            return self.finish_erased(start)
+        self.put(self.last_end - 1, self.last_end, closing)
+        return self.code_node(start, names[0], repeated)
+
+    def parse_namespace_export(self):
+        """Read `export declaration` in a namespace: what it declares becomes a property."""
+        start, space = self.start, self.namespaces[-1]
+        self.advance()
+        self.edits.append(Edit(start, self.last_end))
+        if self.type == "default" or self.type in ("{", "*"):
+            self.unexpected()
+        self.exporting = self.type == "enum" or self.type == "const" and self.peek()[0] == "enum" \
+            or self.type == "name" and self.value in ("namespace", "module")
+        makes_object = self.exporting
+        node = self.parse_statement()
+        end = self.last_end
+        if node.__class__ is VariableDeclaration and not makes_object:
+            names = [name.name for one in node.declarations for name in _declared_identifiers(one.id)]
+            self.put(end, end, "".join(
+                f" {space}.{name} = {name};" if node.kind == "const" else
+                f' Object.defineProperty({space}, "{name}", {{ get: () => {name}, '
+                f"set: (value) => {{ {name} = value; }}, enumerable: true, configurable: true }});"
+                for name in names))
+        elif node.__class__ in (FunctionDeclaration, ClassDeclaration):
+            self.put(end, end, f" {space}.{node.id.name} = {node.id.name};")
+        return node
+
+
+# -- Parser: elements of JSX -------------------------------------------------------------
+
+_JSX_NAME = re.compile(r"[A-Za-z_$\x80-\U0010ffff][\w$-]*").match
+_JSX_SPACE = re.compile(r"(?:\s+|//[^\n]*|/\*[\s\S]*?\*/)*").match
+_JSX_TEXT = re.compile(r"[^<{>}]*").match
+_JSX_ENTITY = re.compile(r"&(?:#(\d{1,7})|#[xX]([0-9a-fA-F]{1,6})|(\w+));")
+_PRAGMA = re.compile(r"@jsx(Frag|ImportSource|Runtime)?\s+([^\s*]+)")
+_PLAIN_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII).fullmatch
+
+
+def _jsx_text(text):
+    """The text of an element's child as JSX defines it: lines trimmed, empty ones left out; or ""."""
+    lines = re.split("\r\n|[\n\r]", text)
+    last = len(lines) - 1
+    trimmed = [line.strip(" \t") if 0 < index < last else
+               line.lstrip(" \t") if index and index == last else
+               line.rstrip(" \t") if index < last else line for index, line in enumerate(lines)]
+    return " ".join(line for line in trimmed if line)
+
+
+def _jsx_entities(text):
+    """The text with its HTML entities replaced."""
+    if "&" not in text:
+        return text
+
+    def replace(match):
+        code = int(match[1]) if match[1] else int(match[2], 16) if match[2] else \
+            html.entities.name2codepoint.get(match[3], 39 if match[3] == "apos" else None)
+        return match[0] if code is None or code > 0x10FFFF else chr(code)
+    return _JSX_ENTITY.sub(replace, text)
+
+
+class JSXParser(EnumParser):
+    """Reads the elements of JSX, which become calls: h("div", { id: "x" }, "text")."""
+
+    __slots__ = ()
+
+    def read_pragmas(self, source):
+        """Take `/** @jsx name */`, `@jsxFrag name` and `@jsxImportSource package` from the comments."""
+        found = {match[1]: match[2] for comment in re.findall(r"/\*[\s\S]*?\*/", source[:5000])
+                 for match in _PRAGMA.finditer(comment)} if "@jsx" in source[:5000] else {}
+        self.factory, self.fragment = found.get(None, "h"), found.get("Frag", "Fragment")
+        self.import_source = found.get("ImportSource")
+        if self.import_source:
+            self.fragment = "_Fragment"
+
+    def parse_program(self):
+        first = self.start
+        node = super().parse_program()
+        if self.import_source and self.makes_code:
+            self.put(first, first,
+                     'import { jsx as _jsx, jsxs as _jsxs, Fragment as _Fragment } from '
+                     f'{json.dumps(self.import_source + "/jsx-runtime")}; ')
+        return node
+
+    def leap(self, offset):
+        """Move on to an offset, over text that is not made of tokens."""
+        if _LINE_BREAKS.search(self.source, self.pos, offset):
+            self._count_lines(self.pos, offset)
+        self.pos = offset
+
+    def leap_space(self):
+        self.leap(_JSX_SPACE(self.source, self.pos).end())
+        return self.source[self.pos:self.pos + 1]
+
+    def jsx_error(self, message):
+        raise self.error(message, self.pos)
+
+    def parse_element(self):
+        """Read the element that begins at the current `<`."""
+        start, line, column = self.start, self.line, self.start - self.line_start
+        self.deeper()
+        self.pos = self.start + 1
+        self.read_element(start)
+        self.depth -= 1
+        self.advance()
+        return self.finish(NullLiteral(), start, line, column)
+
+    def read_name(self):
+        """Read `name`, `a.b.c` or `a:b`; return it as written."""
+        self.leap_space()
+        start = self.pos
+        while True:
+            match = _JSX_NAME(self.source, self.pos)
+            if match is None:
+                self.jsx_error("The name of an element is missing")
+            self.pos = match.end()
+            if self.source[self.pos:self.pos + 1] not in (".", ":"):
+                return self.source[start:self.pos]
+            self.pos += 1
+
+    def read_element(self, start):
+        """Read an element whose `<` was read; `pos` is behind it afterwards."""
+        if self.leap_space() == ">":
+            name, shown = "", self.fragment
+        else:
+            name = self.read_name()
+            shown = name if "." in name or not (name[0].islower() or "-" in name or ":" in name) \
+                else json.dumps(name)
+        if self.leap_space() == "<":
+            self.advance()
+            type_start = self.start
+            self.skip_type_arguments_only()
+            self.edits.append(Edit(type_start, self.pos))
+            self.leap_space()
+        automatic = self.import_source is not None
+        call = len(self.edits)
+        self.put(start, self.pos, f"{self.factory}({shown}, ")
+        key, any_attribute = self.read_attributes(automatic)
+        children = []
+        if self.source.startswith("/>", self.pos):
+            self.put_ends(self.pos, self.pos + 2, automatic, any_attribute, [], key)
+            self.pos += 2
+        else:
+            opened = self.pos
+            self.pos += 1
+            self.read_children(children)
+            closing = self.pos
+            self.read_closing(name, start)
+            self.put_ends(opened, opened + 1, automatic, any_attribute, children, key, closing, self.pos)
+        if automatic:
+            several = "s" if len(children) > 1 else ""
+            self.edits[call] = Edit(start, self.edits[call].end, f"_jsx{several}({shown}, ")
+
+    def put_ends(self, start, end, automatic, any_attribute, children, key, closing=None, closed=None):
+        """Put code in place of the `>` of an opening tag and of the closing tag."""
+        if not automatic:
+            self.put(start, end, (" }" if any_attribute else "null") + (")" if closing is None else ""))
+            for at, edit in children:
+                self.edits[at] = edit._replace(text=", " + edit.text)
+            if closing is not None:
+                self.put(closing, closed, ")")
+            return
+        before = "" if any_attribute else "{ "
+        if children:
+            before += (", " if any_attribute else "") + "children: " + ("[" if len(children) > 1 else "")
+            for at, edit in children[1:]:
+                self.edits[at] = edit._replace(text=", " + edit.text)
+        after = ("]" if len(children) > 1 else "") + " }" + (f", {key}" if key else "") + ")"
+        if closing is None:
+            self.put(start, end, before + after)
+        else:
+            self.put(start, end, before)
+            self.put(closing, closed, after)
+
+    def read_attributes(self, automatic):
+        """Read the attributes of a tag. Return (the code of `key` where that is apart, whether there are
+        others)."""
+        any_attribute, key = False, None
+        while True:
+            char = self.leap_space()
+            if char == ">" or self.source.startswith("/>", self.pos):
+                return key, any_attribute
+            start = self.pos
+            comma = ", " if any_attribute else "{ "
+            if char == "{":
+                self.pos += 1
+                self.advance()
+                if self.type != "...":
+                    self.unexpected()
+                self.put(start, self.pos, comma + "...")
+                self.advance()
+                self.parse_assignment()
+                self.close_container()
+                any_attribute = True
+                continue
+            name = self.read_name()
+            end = self.pos
+            is_key = automatic and name == "key"
+            head = "" if is_key else comma + (name if _PLAIN_NAME(name) else json.dumps(name))
+            if self.leap_space() == "=":
+                self.pos += 1
+                value_start = self.pos
+                char = self.leap_space()
+                if is_key:
+                    key = self.read_key(start)
+                    continue
+                self.put(start, value_start, head + ": ")
+                self.read_attribute_value(char)
+            else:
+                self.put(start, end, head + ": true")
+            any_attribute = any_attribute or not is_key
+
+    def read_key(self, start):
+        """Read the value of `key`, which the automatic form passes apart; return its code."""
+        first, edits = self.pos, len(self.edits)
+        self.read_attribute_value(self.source[first])
+        del self.edits[edits:]
+        self.edits.append(Edit(start, self.pos))
+        text = self.source[first:self.pos]
+        return text[1:-1] if text[0] == "{" else json.dumps(_jsx_entities(text[1:-1]))
+
+    def read_attribute_value(self, char):
+        start = self.pos
+        if char == "{":
+            self.pos += 1
+            self.advance()
+            self.edits.append(Edit(start, start + 1, ""))
+            self.parse_assignment()
+            self.close_container()
+        elif char == "<":
+            self.pos += 1
+            self.read_element(start)
+        elif char and char in "\"'":
+            end = self.source.find(char, start + 1)
+            if end < 0:
+                self.jsx_error(f"The text has no {char} at its end")
+            self.leap(end + 1)
+            self.put_text(start, end + 1, _jsx_entities(self.source[start + 1:end]))
+        else:
+            self.jsx_error("The value of an attribute is a text in quotes or an expression in braces")
+
+    def put_text(self, start, end, text):
+        self.put(start, end, json.dumps(text, ensure_ascii=False).replace("\u2028", "\\u2028")
+                 .replace("\u2029", "\\u2029"))
+
+    def close_container(self):
+        """Take the `}` behind an expression; the text goes on behind it."""
+        if self.type != "}":
+            self.unexpected()
+        self.edits.append(Edit(self.start, self.pos, ""))
+
+    def read_children(self, children):
+        """Read what stands between the tags; children gets (index, Edit) of the first edit of each child."""
+        source = self.source
+        while True:
+            start = self.pos
+            end = _JSX_TEXT(source, start).end()
+            self.leap(end)
+            char = source[end:end + 1]
+            if char in (">", "}"):
+                self.jsx_error(f"Write {{'{char}'}} for a {char} in the text of an element")
+            if not char:
+                self.jsx_error("An element is not closed")
+            if end > start:
+                text = _jsx_text(source[start:end])
+                if text:
+                    children.append((len(self.edits), None))
+                    self.put_text(start, end, _jsx_entities(text))
+                    children[-1] = len(self.edits) - 1, self.edits[-1]
+                else:
+                    self.edits.append(Edit(start, end))
+            if char == "<":
+                following = _JSX_SPACE(source, end + 1).end()
+                if source.startswith("/", following):
+                    return
+                index = len(self.edits)
+                self.pos = end + 1
+                self.read_element(end)
+                children.append((index, self.edits[index]))
+                self.mark_child(children, index)
+            else:
+                self.read_container(children)
+
+    def mark_child(self, children, index):
+        """Give a child that is an element a first edit of its own, which a comma can go into."""
+        start = self.edits[index].start
+        self.put(start, start, "")
+        children[-1] = len(self.edits) - 1, self.edits[-1]
+
+    def read_container(self, children):
+        """Read a `{expression}`, `{...expression}` or `{}` among the children."""
+        start = self.pos
+        self.pos += 1
+        self.advance()
+        if self.type == "}":
+            self.edits.append(Edit(start, self.pos))
+            return
+        self.put(start, start + 1, "")
+        children.append((len(self.edits) - 1, self.edits[-1]))
+        if self.type == "...":
+            self.advance()
+        self.parse_expression()
+        self.close_container()
+
+    def read_closing(self, name, start):
+        """Read the closing tag of an element."""
+        self.leap(_JSX_SPACE(self.source, self.pos + 1).end() + 1)
+        found = "" if self.leap_space() == ">" else self.read_name()
+        if found != name:
+            raise self.error(f"</{found}> closes an element that <{name}> did not open" if found else
+                             f"<{name}> is closed by </>", self.pos)
+        if self.leap_space() != ">":
+            self.jsx_error("A closing tag ends with >")
+        self.pos += 1
+
+    def skip_type_arguments_only(self):
+        """Read `<T>` behind the name of an element, and nothing behind it."""
+        self.split_token("<")
+        self.advance()
+        while True:
+            self.skip_with(self.skip_type)
+            if self.type != ",":
+                break
+            self.advance()
+        if self.type[:1] != ">":
+            self.unexpected()
+        self.split_token(">")
+
+
+JSXParser.statements = {type: getattr(JSXParser, parse.__name__) for type, parse in _STATEMENTS.items()}
+JSXParser.statements["enum"] = JSXParser.parse_enum
+JSXParser.operands = {type: getattr(JSXParser, parse.__name__) for type, parse in _OPERANDS.items()}
+JSXParser.operands["<"] = JSXParser.operands["<<"] = JSXParser.parse_angle
+
+
+# -- From TypeScript and JSX to JavaScript -----------------------------------------------
+
+#: The languages of scripts by the ends of their files' names: (has types, has JSX).
+LANGUAGES = {".js": (False, False), ".mjs": (False, False), ".cjs": (False, False), ".jsx": (False, True),
+             ".ts": (True, False), ".mts": (True, False), ".cts": (True, False), ".tsx": (True, True)}
+
+
+def language_of(name):
+    """(has types, has JSX) of a file by its name; ordinary JavaScript for a name that tells nothing."""
+    return LANGUAGES.get(name[name.rfind("."):], (False, False))
+
+
+def _apply(source, edits):
+    """(the text that the edits make, [(its offset, offset in the source)] of the parts that are kept)."""
+    pieces, kept, at, length = [], [(0, 0)], 0, 0
+    for start, end, text in sorted(edits, key=lambda edit: edit[:2]):
+        if start < at:
+            continue    # a part of what is erased
+        removed = source[start:end]
+        blank = _NOT_LINE_BREAKS.sub(" ", removed)
+        if text is None:
+            text = blank
+        elif _LINE_BREAKS.search(removed, 0, len(text)):
+            text += "".join(_LINE_BREAKS.findall(removed))
+        else:
+            text += blank[len(text):] if text else ""
+        pieces += source[at:start], text
+        length += start - at + len(text)
+        kept.append((length, end))
+        at = end
+    pieces.append(source[at:])
+    return "".join(pieces), kept
+
+
+def _restore_positions(program, source, kept):
+    """Give the nodes of a Program the lines and columns of the source that its text was made from."""
+    place = _places(source, kept)
+    for node in program.walk():
+        node.line, node.column = place(node.start)
+        node.end_line, node.end_column = place(node.end)
+
+
+def _places(source, kept):
+    """A function from an offset in the text that edits made to (line, column from 0) in its source."""
+    starts = [0, *(match.end() for match in _JS_LINE_BREAK.finditer(source))]
+    made = [offset for offset, _ in kept]
+
+    def place(offset):
+        index = bisect.bisect_right(made, offset) - 1
+        old = kept[index][1] + offset - made[index]
+        if index + 1 < len(kept):
+            old = min(old, kept[index + 1][1])
+        line = bisect.bisect_right(starts, old)
+        return line, old - starts[line - 1]
+    return place
+
+
+def typed_parser(source, name, is_module):
+    """The parser for a text in the language that the name of its file tells."""
+    has_types, has_jsx = language_of(name)
+    return JSXParser(source, is_module, has_types, has_jsx) if has_types or has_jsx \
+        else JSParser(source, is_module)
+
+
+def parse_typed(source, name, is_module):
+    """Parse a script or module in the language that the name of its file tells.
+
+    Return (Program, JavaScript): the offsets of the nodes refer to the JavaScript, a text without types and
+    elements; their lines and columns to the source. Raises JSSyntaxError.
+    """
+    parser = typed_parser(python_text(source), name, is_module)
+    program = _guarded(parser, parser.parse_program)
+    if parser.__class__ is JSParser or not parser.edits:
+        return program, source
+    source = parser.source
+    text, kept = _apply(source, parser.edits)
+    if parser.makes_code:
+        second = JSParser(text, is_module)
+        try:
+            program = _guarded(second, second.parse_program)
+        except JSSyntaxError as error:
+            breaks = [0, *(match.end() for match in _JS_LINE_BREAK.finditer(text))]
+            if error.line is not None and error.line <= len(breaks):
+                line, column = _places(source, kept)(breaks[error.line - 1] + (error.column or 1) - 1)
+                error.line, error.column = line, column + 1
+            raise
+        _restore_positions(program, source, kept)
+    return program, text
 
 
 # ======================================================================================
@@ -4949,6 +6719,8 @@ class ScopeAnalyzer:
             variable.references.append(node)
             if isinstance(function.node, FunctionDeclaration) and function is not owner:
                 variable.dominates = False
+        elif variable.kind == "import" and not declares:
+            variable.references.append(node)
 
     def settle(self, variable):
         """Decides where a variable lives, once all references are known."""
@@ -5334,6 +7106,39 @@ RANGE_RULES = {
 def analyze_scopes(program, site=None):
     """Resolves the names of a Program; returns its FunctionScope. `site`: the EvalSite of a text for eval."""
     return ScopeAnalyzer().analyze(program) if site is None else ScopeAnalyzer().analyze_eval(program, site)
+
+
+def javascript_of(source, name):
+    """The JavaScript of a module in TypeScript or with JSX, for a browser; raises JSSyntaxError."""
+    program, text = parse_typed(source, name, True)
+    if language_of(name)[0]:
+        analyze_scopes(program)
+        ends = [(node, _COMMA(text, node.end).end() if node.__class__ is ImportSpecifier else node.end)
+                for node in drop_type_imports(program)]
+        text = _apply(text, [Edit(node.start, end) for node, end in ends])[0]
+    return text
+
+
+def drop_type_imports(program):
+    """Take out of the Program of a TypeScript module, once its scopes are known, the imports that its code
+    never uses: they are of types. Return the nodes taken out."""
+    used = {one.local.name for statement in program.body if statement.__class__ is ExportNamedDeclaration
+            and statement.source is None for one in statement.specifiers}
+    dropped, body = [], []
+    for statement in program.body:
+        specifiers = statement.specifiers if statement.__class__ is ImportDeclaration else []
+        names = program.scope.names
+        statement_dropped = [one for one in specifiers if one.local.name not in used
+                             and not names[one.local.name].references]
+        if specifiers and len(statement_dropped) == len(specifiers):
+            dropped.append(statement)
+            continue
+        if statement_dropped:
+            dropped += statement_dropped
+            statement.specifiers = [one for one in specifiers if one not in statement_dropped]
+        body.append(statement)
+    program.body = body
+    return dropped
 
 
 # ======================================================================================
@@ -6959,6 +8764,13 @@ def prototype_of_primitive(realm, value):
     return None
 
 
+def require_object(value, message="{} is not an object"):
+    """`value` if it is an object, else a TypeError with the message, in which {} stands for the value."""
+    if not isinstance(value, JSObject):
+        raise JSTypeError(message.format(display(value)))
+    return value
+
+
 def require_object_coercible(value, what):
     """RequireObjectCoercible (7.2.1); `what` is the method's name for the message."""
     if value is undefined or value is null:
@@ -7054,8 +8866,7 @@ def length_of_array_like(obj):
 
 def list_from_array_like(value):
     """CreateListFromArrayLike (7.3.20) without element types: a Python list."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError("CreateListFromArrayLike called on non-object")
+    require_object(value, "CreateListFromArrayLike called on non-object")
     if type(value) is JSArray:
         return list(value.items)
     length = length_of_array_like(value)
@@ -7089,8 +8900,7 @@ def ordinary_has_instance(function, value):
     if not isinstance(value, JSObject):
         return False
     proto = function.get("prototype")
-    if not isinstance(proto, JSObject):
-        raise JSTypeError(f"Function has non-object prototype '{display(proto)}' in instanceof check")
+    require_object(proto, "Function has non-object prototype '{}' in instanceof check")
     while True:
         value = value.proto if type(value) is JSObject else value.get_proto()
         if value is None or value is proto:
@@ -7126,8 +8936,7 @@ def species_constructor(obj, default):
     ctor = obj.get("constructor")
     if ctor is undefined:
         return default
-    if not isinstance(ctor, JSObject):
-        raise JSTypeError("The .constructor property is not an object")
+    require_object(ctor, "The .constructor property is not an object")
     species = ctor.get(SYM_SPECIES)
     if species is undefined or species is null:
         return default
@@ -7506,8 +9315,7 @@ class IteratorRecord:
         if method is undefined or method is null:
             return
         result = call(method, self.iterator)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"{display(result)} is not an object")
+        require_object(result)
 
     def abandon(self, error):
         """IteratorClose with a throw completion: errors of `return` are lost."""
@@ -7545,8 +9353,7 @@ def not_iterable(value, text=None, kind=""):
 def iterator_from_method(value, method):
     """GetIteratorFromMethod (7.4.4)."""
     iterator = method.fn(value)
-    if not isinstance(iterator, JSObject):
-        raise JSTypeError(f"Result of the Symbol.iterator method is not an object")
+    require_object(iterator, "Result of the Symbol.iterator method is not an object")
     return IteratorRecord(iterator, iterator.get("next"))
 
 
@@ -9377,8 +11184,10 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant):
             return self.python("{value} and {value} == {value}", value=value)
-        # Most conditions that are not known to be are booleans, too.
         value, first = self.reusable(value)
+        if not self.runs_often():
+            return self.python("{first} and {value} == {value}", first=first, value=value)
+        # Most conditions that are not known to be are booleans, too.
         return self.python("{first} is True or {value} and {value} == {value}", first=first, value=value)
 
     def test(self, node):
@@ -9927,6 +11736,8 @@ class OperatorEmitter(ClassEmitter):
             return self.call(_HELPERS[operator], left, right)
         if operator in ("&", "|") and isinstance(right, ast.Constant):
             right = self.const(to_int32(right.value))
+            if type(left_kind) is not tuple:
+                right_kind = (right.value, right.value)
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 \
                 and type(right_kind) is not tuple \
                 and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
@@ -9951,8 +11762,8 @@ class OperatorEmitter(ClassEmitter):
             if check is not None:
                 arms.append((check, self.operate(a, operator, b)) if kind == "float" else
                             self.int_arm(check, operator, a, b, right_kind))
-        if not arms:
-            return self.call(_HELPERS[operator], left, right)
+        if not arms:                    # no test has evaluated the operands
+            return self.call(_HELPERS[operator], first, second)
         for check, value in reversed(arms):
             helper = self.either(check, value, helper)
         return helper
@@ -10016,6 +11827,9 @@ class OperatorEmitter(ClassEmitter):
 
     def safe_sum(self, temp, value):
         """Tests that a sum or difference, kept in `temp`, is exact."""
+        if not self.runs_often():
+            return self.python("{least!r} <= {value} <= {most!r}", value=value, least=-MAX_SAFE,
+                               most=MAX_SAFE)
         return self.python("{least_digit!r} <= {value} <= {digit!r} or {least!r} <= {temp} <= {most!r}",
                            value=value, temp=temp, digit=MAX_DIGIT, least_digit=-MAX_DIGIT, most=MAX_SAFE,
                            least=-MAX_SAFE)
@@ -11524,7 +13338,7 @@ def compile_script(source, filename, program=None, may_await=False, keep_tree=Fa
     a tuple, as it may be a promise, and is a generator function for run_async where there is an await. The
     text of an eval has a `site`; its code takes the Cells of that, and new.target."""
     if program is None:
-        program = parse_script(source)
+        program, source = parse_typed(source, filename, False)
     scope = analyze_scopes(program, site)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
@@ -11593,8 +13407,10 @@ class CompiledModule:
 @refuses_clearly
 def compile_module(source, filename, keep_tree=False):
     """Compiles a module; raises JSSyntaxError. Returns a CompiledModule."""
-    program = parse_module(source)
+    program, source = parse_typed(source, filename, True)
     scope = analyze_scopes(program)
+    if language_of(filename)[0]:
+        drop_type_imports(program)
     unit = Unit(filename, source)
     unit.has_lifts = find_lifts(program)
     emitter = Emitter(unit, scope)
@@ -11929,9 +13745,14 @@ class BuiltinTable:
 
     def fill(self, realm, target):
         """Gives `target` everything that is declared here."""
+        attrs, props, function_proto = target.special_attrs(), target.props, realm.FunctionPrototype
         for kind, key, item, info, flags, *rest in self.entries:
             if kind == "method":
-                target.put(key, realm.bind(item, info), flags)
+                value = JSFunction(function_proto, types.MethodType(item, realm), info)
+                if key in attrs or not flags & WRITABLE:
+                    target.put(key, value, flags)
+                else:               # what put() does, without the calls
+                    props[key], attrs[key] = value, flags
             elif kind == "accessor":
                 setter, set_info = rest
                 target.put_accessor(key, realm.bind(item, info),
@@ -12081,8 +13902,7 @@ def define_or_throw(obj, key, desc):
 
 def to_property_descriptor(value):
     """ToPropertyDescriptor (6.2.6.5)."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"Property description must be an object: {display(value)}")
+    require_object(value, "Property description must be an object: {}")
     desc = PropertyDescriptor()
     for name in ("enumerable", "configurable", "value", "writable", "get", "set"):
         if not value.has(name):
@@ -12321,15 +14141,13 @@ def define_all(realm, obj, properties):
 
 @OBJECT.static.method("defineProperties", 2)
 def object_define_properties(realm, this, obj=undefined, properties=undefined, *_):
-    if not isinstance(obj, JSObject):
-        raise JSTypeError("Object.defineProperties called on non-object")
+    require_object(obj, "Object.defineProperties called on non-object")
     return define_all(realm, obj, properties)
 
 
 @OBJECT.static.method("defineProperty", 3)
 def object_define_property(realm, this, obj=undefined, key=undefined, attributes=undefined, *_):
-    if not isinstance(obj, JSObject):
-        raise JSTypeError("Object.defineProperty called on non-object")
+    require_object(obj, "Object.defineProperty called on non-object")
     key = to_property_key(key)
     define_or_throw(obj, key, to_property_descriptor(attributes))
     return obj
@@ -12358,8 +14176,7 @@ def object_from_entries(realm, this, entries=undefined, *_):
     iterator = iterate(realm, entries)
     try:
         for entry in with_polls(iterator):
-            if not isinstance(entry, JSObject):
-                raise JSTypeError(f"Iterator value {display(entry)} is not an entry object")
+            require_object(entry, "Iterator value {} is not an entry object")
             key = entry.get("0")
             value = entry.get("1")
             obj.create_data_property_or_throw(to_property_key(key), value)
@@ -12576,8 +14393,8 @@ def make_throw_type_error(realm):
     def refuse(realm, this, *_):
         raise JSTypeError("'caller', 'callee', and 'arguments' properties may not be accessed on "
                           "strict mode functions or the arguments objects for calls to them")
-    function = realm.bind(refuse, FunctionInfo("", 0))
-    set_integrity(function, True)
+    function = realm.bind(refuse, FunctionInfo("", 0)).touch()
+    function.attrs = SealedAttrs(dict.fromkeys(function.attrs, 0))      # frozen
     return function
 
 
@@ -12939,8 +14756,7 @@ ERROR.value("message", "")
 
 @ERROR.method("toString")
 def error_to_string(realm, this, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Error.prototype.toString requires that 'this' be a JSReceiver")
+    require_object(this, "Error.prototype.toString requires that 'this' be a JSReceiver")
     name = this.get("name")
     name = "Error" if name is undefined else to_string(name)
     message = this.get("message")
@@ -12959,8 +14775,7 @@ ERROR.static.methods(isError=lambda realm, this, value=undefined, *_: isinstance
 @ERROR.static.method("captureStackTrace", 2)
 def error_capture_stack_trace(realm, this, obj=undefined, until=undefined, *_):
     """Gives any object a `stack`; calls up to and with the function `until` are left out."""
-    if not isinstance(obj, JSObject):
-        raise JSTypeError(f"Invalid argument: {display(obj)}")
+    require_object(obj, "Invalid argument: {}")
     frames = frames_of_stack(sys._getframe(1), MAX_STACK_FRAMES)
     codes = [getattr(part, "__code__", None) for part in (until.fn, until.ctor)] if is_callable(until) else ()
     for index, (code, _lasti) in enumerate(frames):
@@ -14157,8 +15972,7 @@ DATE.alias("toGMTString", "toUTCString")
 
 @DATE.method(SYM_TO_PRIMITIVE, 1, receiver=False, flags=CONFIGURABLE)
 def date_to_primitive(realm, this, hint=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Date.prototype[Symbol.toPrimitive] called on non-object")
+    require_object(this, "Date.prototype[Symbol.toPrimitive] called on non-object")
     if hint not in ("default", "string", "number"):
         raise JSTypeError(f"Invalid hint: {display(hint)}")
     order = ("valueOf", "toString") if hint == "number" else ("toString", "valueOf")
@@ -16390,8 +18204,7 @@ def entry_of(item):
     """The key and value of one item given to a Map's constructor."""
     if type(item) is JSArray and len(item.items) > 1:
         return item.items[0], item.items[1]
-    if not isinstance(item, JSObject):
-        raise JSTypeError(f"Iterator value {display(item)} is not an entry object")
+    require_object(item, "Iterator value {} is not an entry object")
     return item.get("0"), item.get("1")
 
 
@@ -16510,8 +18323,7 @@ class SetRecord:
     __slots__ = ("obj", "size", "has", "keys")
 
     def __init__(self, obj):
-        if not isinstance(obj, JSObject):
-            raise JSTypeError(f"{display(obj)} is not a set-like object")
+        require_object(obj, "{} is not a set-like object")
         size = to_number(obj.get("size"))
         if size != size:
             raise JSTypeError("The 'size' property must be a number")
@@ -18441,8 +20253,7 @@ PROMISE.method("catch", 1, receiver=False)(
 
 @PROMISE.method("finally", 1, receiver=False)
 def promise_finally(realm, this, on_finally=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Promise.prototype.finally called on a non-object")
+    require_object(this, "Promise.prototype.finally called on a non-object")
     constructor = species_constructor(this, realm.Promise)
     if not is_callable(on_finally):
         return invoke(realm, this, "then", on_finally, on_finally)
@@ -18606,15 +20417,13 @@ def promise_reject_static(realm, this, reason=undefined, *_):
 
 @PROMISE.static.method("resolve", 1)
 def promise_resolve_static(realm, this, value=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("PromiseResolve called on non-object")
+    require_object(this, "PromiseResolve called on non-object")
     return promise_resolve(realm, this, value)
 
 
 @PROMISE.static.method("try", 1)
 def promise_try(realm, this, function=undefined, *args):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Promise.try called on non-object")
+    require_object(this, "Promise.try called on non-object")
     capability = new_promise_capability(realm, this)
     try:
         value = call(function, undefined, *args)
@@ -18822,8 +20631,7 @@ def delegation(realm, record, is_async, resume=None):
             result = method.fn(iterator, received)
         if is_async:
             result = yield Await(result)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
+        require_object(result, "Iterator result {} is not an object")
         if to_boolean(result.get("done")):
             if mode == "return":
                 raise GeneratorReturn(result.get("value"))
@@ -18919,13 +20727,6 @@ def wrapped_iterator_return(realm, this, *_):
     return realm.iter_result(undefined, True) if method is undefined else method.fn(this.record.iterator)
 
 
-def require_object(value, what):
-    """`value` if it is an object, else a TypeError."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"{what} called on non-object")
-    return value
-
-
 def direct_iterator(iterator):
     """GetIteratorDirect (7.4.9)."""
     return IteratorRecord(iterator, iterator.get("next"))
@@ -18937,8 +20738,7 @@ def flattenable(realm, value, strings=False):
         raise JSTypeError(f"{display(value)} is not an object")
     method = get_method(realm, value, SYM_ITERATOR)
     iterator = value if method is undefined else method.fn(value)
-    if not isinstance(iterator, JSObject):
-        raise JSTypeError(f"{display(iterator)} is not an object")
+    require_object(iterator)
     return direct_iterator(iterator)
 
 
@@ -18948,7 +20748,8 @@ def iterator_method(name, check=None, lazy=False, length=1):
     def declare(impl):
         @ITERATOR.method(name, length)
         def run(realm, this, *args):
-            record = IteratorRecord(require_object(this, f"Iterator.prototype.{name}"), undefined)
+            require_object(this, f"Iterator.prototype.{name} called on non-object")
+            record = IteratorRecord(this, undefined)
             try:
                 args = (check(*(args[:1] or (undefined,)), *args[1:]), *args[1:]) if check is not None else ()
             except BaseException as error:
@@ -19199,8 +21000,7 @@ def iterator_from(realm, this, value=undefined, *_):
 def iterator_concat(realm, this, *items):
     methods = []
     for item in items:
-        if not isinstance(item, JSObject):
-            raise JSTypeError(f"{display(item)} is not an object")
+        require_object(item)
         methods.append(get_method(realm, item, SYM_ITERATOR))
         if methods[-1] is undefined:
             raise not_iterable(item)
@@ -19253,15 +21053,14 @@ def steps_to_end(record):
     """Takes one step without reading its value: whether the iterator has ended."""
     record.done = True
     result = call(record.next_method, record.iterator)
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    require_object(result, "Iterator result {} is not an object")
     record.done = to_boolean(result.get("done"))
     return record.done
 
 
 @ITERATOR.static.method("zip", 1)
 def iterator_zip(realm, this, iterables=undefined, options=undefined, *_):
-    require_object(iterables, "Iterator.zip")
+    require_object(iterables, "Iterator.zip called on non-object")
     mode, padding = zip_options(options)
     records, opened = [], []
     try:
@@ -19282,7 +21081,7 @@ def iterator_zip(realm, this, iterables=undefined, options=undefined, *_):
 
 @ITERATOR.static.method("zipKeyed", 1)
 def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
-    require_object(iterables, "Iterator.zipKeyed")
+    require_object(iterables, "Iterator.zipKeyed called on non-object")
     mode, padding = zip_options(options)
     records, keys = [], []
     try:
@@ -19462,8 +21261,7 @@ ASYNC_FROM_SYNC = BuiltinClass("AsyncFromSyncIterator", parent="AsyncIteratorPro
 
 def continue_sync_iterator(realm, this, promise, result, close):
     """AsyncFromSyncIteratorContinuation (27.1.4.4). `close`: a rejected value closes the iterator."""
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    require_object(result, "Iterator result {} is not an object")
     done = to_boolean(result.get("done"))
     value = result.get("value")
     record = this.record
@@ -19553,16 +21351,14 @@ def async_from_sync(realm, record):
 
 def async_iterator_from_method(value, method):
     iterator = method.fn(value)
-    if not isinstance(iterator, JSObject):
-        raise JSTypeError("Result of the Symbol.asyncIterator method is not an object")
+    require_object(iterator, "Result of the Symbol.asyncIterator method is not an object")
     return AsyncIteratorRecord(iterator, iterator.get("next"))
 
 
 @runtime_helper
 def async_step(record, result):
     """The value of an awaited iterator result, or None (Python's) at the end."""
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    require_object(result, "Iterator result {} is not an object")
     if to_boolean(result.get("done")):
         return None
     value = result.get("value")
@@ -19581,8 +21377,7 @@ def async_close(record, wrap):
         return
     result = call(method, record.iterator)
     result = yield Await(result) if wrap else result
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"{display(result)} is not an object")
+    require_object(result)
 
 
 @runtime_helper
@@ -19656,8 +21451,7 @@ def use_resource(realm, resources, value, is_async):
         if is_async:
             resources.append((value, True, None))
         return value
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"{display(value)} is not an object that can be disposed of")
+    require_object(value, "{} is not an object that can be disposed of")
     method = get_method(realm, value, SYM_ASYNC_DISPOSE) if is_async else undefined
     run = getattr(method, "fn", None)
     if method is undefined:
@@ -20602,9 +22396,7 @@ REFLECT = Namespace("Reflect", "Reflect")
 
 def require_target(value, method):
     """The object that a function of Reflect works on."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"Reflect.{method} called on non-object")
-    return value
+    return require_object(value, f"Reflect.{method} called on non-object")
 
 
 @REFLECT.method("construct", 2)
@@ -20901,9 +22693,7 @@ class JSProxy(JSProxyBase):
         if trap is None:
             return construct(target, args, new_target)
         result = trap(target, self.realm.new_array(list(args)), new_target)
-        if not isinstance(result, JSObject):
-            raise JSTypeError("proxy [[Construct]] must return an object")
-        return result
+        return require_object(result, "proxy [[Construct]] must return an object")
 
     def create_data_property(self, key, value):
         return self.define_own(key, data_descriptor(value))
@@ -23810,8 +25600,7 @@ for _flag, _name in _FLAG_NAMES.items():
 
 @REGEXP.getter("flags")
 def regexp_flags(realm, this, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError(f"RegExp.prototype.flags getter called on non-object {display(this)}")
+    require_object(this, "RegExp.prototype.flags getter called on non-object {}")
     return "".join([flag for flag, name in _FLAG_NAMES.items() if to_boolean(this.get(name))])
 
 
@@ -29125,8 +30914,7 @@ def params_construct(realm, new_target, init=undefined, *_):
 def pairs_from_sequence(realm, sequence):
     pairs = []
     for item in iterable_to_list(realm, sequence):
-        if not isinstance(item, JSObject):
-            raise JSTypeError("Each query pair must be an iterable [name, value] tuple")
+        require_object(item, "Each query pair must be an iterable [name, value] tuple")
         pair = [utf16(web_text(part)) for part in iterable_to_list(realm, item)]
         if len(pair) != 2:
             raise JSTypeError("Each query pair must be an iterable [name, value] tuple")
@@ -29327,8 +31115,7 @@ def web_option(options, name):
     """A boolean member of an options object (Web IDL dictionary)."""
     if options is undefined or options is null:
         return False
-    if not isinstance(options, JSObject):
-        raise JSTypeError("The options must be an object")
+    require_object(options, "The options must be an object")
     return to_boolean(options.get(name))
 
 
@@ -29491,8 +31278,7 @@ def transfer_list(realm, options):
     """The array buffers to be moved instead of copied: member `transfer` of the options."""
     if options is undefined or options is null:
         return []
-    if not isinstance(options, JSObject):
-        raise JSTypeError("The options must be an object")
+    require_object(options, "The options must be an object")
     transfer = options.get("transfer")
     buffers = [] if transfer is undefined else iterable_to_list(realm, transfer)
     for position, buffer in enumerate(buffers):
@@ -30841,13 +32627,11 @@ def import_type(options):
     """The `type` among the import attributes that import(…) was given, or None."""
     if options is undefined:
         return None
-    if not isinstance(options, JSObject):
-        raise JSTypeError("The second argument of import() must be an object")
+    require_object(options, "The second argument of import() must be an object")
     attributes = options.get("with")
     if attributes is undefined:
         return None
-    if not isinstance(attributes, JSObject):
-        raise JSTypeError("The 'with' option of import() must be an object")
+    require_object(attributes, "The 'with' option of import() must be an object")
     found = {}
     for key in attributes.own_keys():
         own = attributes.get_own(key) if type(key) is str else None
@@ -31472,21 +33256,180 @@ def blamed_on(module, key):
 _MODULE_WORDS = re.compile(r"\b(?:import|export)\b")
 
 
-def is_module(source):
-    """Whether a source is no script but a module: has import or export declarations or import.meta."""
+def is_module(source, name):
+    """Whether a source, of a file of that name, is no script but a module: has import or export declarations
+    or import.meta."""
+    if name.endswith((".mjs", ".mts")):
+        return True
     if not _MODULE_WORDS.search(source):
         return False
     try:
-        parse_script(source)
+        parse_typed(source, name, False)
         return False
     except JSSyntaxError as error:
         if error.is_module_syntax:
             return True
     # Something before the first declaration is wrong in a script, perhaps not in a module.
-    parser = JSParser(python_text(source), True)
+    parser = typed_parser(python_text(source), name, True)
     with contextlib.suppress(JSSyntaxError):
         _guarded(parser, parser.parse_program)
     return parser.saw_module_syntax
+
+
+# -- Freeing in slices -------------------------------------------------------------------
+
+#: Objects that are taken apart at once, in about a millisecond, and items of a long one.
+_OBJECTS_AT_ONCE, _ITEMS_AT_ONCE = 500, 10_000
+#: What may hold others while it is freed: only these are looked into to find out how much a realm keeps.
+_HOLDERS = (list, dict, set, tuple, types.CellType, types.FunctionType, JSObject)
+#: Seconds that a server's call that was stopped waits until what it had is free; the rest is freed later.
+FREEING_SECONDS = 0.6
+
+
+def _take_items(container):
+    """Up to _ITEMS_AT_ONCE items of a list, dict or set, which no longer has them."""
+    if type(container) is list:
+        taken = container[-_ITEMS_AT_ONCE:]
+        del container[-_ITEMS_AT_ONCE:]
+        return taken
+    take = container.popitem if type(container) is dict else container.pop
+    return [take() for _ in range(min(_ITEMS_AT_ONCE, len(container)))]
+
+
+def _is_long(thing):
+    return type(thing) in (list, dict, set) and len(thing) > _ITEMS_AT_ONCE
+
+
+#: What sys.getrefcount says of an object that only the list holds over which this goes; 3.14 borrows some.
+_COUNT_ALONE = [sys.getrefcount(item) for item in [object()]][0]
+
+
+def free_in_slices(things, dead=False):
+    """Frees what only the list `things` holds, directly or over others, and empties it. Python frees such a
+    graph in one step, during which no thread runs. What something else holds too stays as it is; unless
+    the realm is `dead`, so that nobody uses its objects any more.
+
+    An object that this list alone holds may be dropped as soon as the list has what it holds in turn."""
+    referents, count, is_tracked = gc.get_referents, sys.getrefcount, gc.is_tracked
+    alone = _COUNT_ALONE
+    while things:
+        if len(things) < 4 and not _is_long(things[-1]):        # a chain, perhaps
+            found = referents(things.pop())
+        else:
+            batch = things[-_OBJECTS_AT_ONCE:]
+            del things[-len(batch):]
+            long = [thing for thing in batch if _is_long(thing)]
+            if long:
+                batch = [thing for thing in batch if not _is_long(thing)]
+                long = [thing for thing in long if count(thing) == alone]
+                things += long
+                for thing in long:
+                    found = _take_items(thing)
+                    if type(thing) is dict:
+                        found = [item for pair in found for item in pair]
+                    things += [item for item in found if count(item) == alone and is_tracked(item)]
+                thing = found = long = None
+            found = referents(*batch)
+            del batch[:]
+        things += [item for item in found if count(item) == alone and is_tracked(item)]
+        if dead:
+            for item in {item for item in found if isinstance(item, JSObject)}:
+                things += _emptied(item)
+            item = None
+        found = None
+
+
+def _emptied(thing):
+    """What an object of a dead realm had that may make circles, and no longer has."""
+    had = [thing.props, thing.attrs]
+    thing.attrs, thing.props = None, {}
+    if isinstance(thing, JSFunction):
+        had += [thing.fn, thing.ctor, thing.fields]
+        thing.fn = thing.ctor = thing.fields = None
+    elif isinstance(thing, JSArray):
+        had.append(thing.items)
+        thing.items = []
+    elif isinstance(thing, JSCollection):
+        had += [thing.keys, thing.index]
+        thing.keys, thing.index = [], {}
+        if isinstance(thing, JSMap):
+            had.append(thing.values)
+            thing.values = []
+    return [each for each in had if each]
+
+
+@functools.cache
+def _slots_of(kind):
+    return [name for each in kind.__mro__ for name in each.__dict__.get("__slots__", ())
+            if name != "__weakref__"]
+
+
+def free_garbage(things):
+    """Frees in slices what the collector has found to be garbage, and empties the list."""
+    while things:
+        batch = things[-_OBJECTS_AT_ONCE:]
+        del things[-len(batch):]
+        for thing in batch:
+            kind = type(thing)
+            if kind in (list, dict, set):
+                while len(thing) > _ITEMS_AT_ONCE:
+                    _take_items(thing)
+                thing.clear()
+            elif kind is types.CellType:
+                with contextlib.suppress(ValueError):
+                    del thing.cell_contents
+            elif isinstance(thing, JSObject):
+                for name in _slots_of(kind):
+                    setattr(thing, name, None)
+            elif isinstance(thing, BaseException):
+                thing.__traceback__ = thing.__cause__ = thing.__context__ = None
+            elif kind.__module__ == __name__ and hasattr(thing, "__dict__"):
+                vars(thing).clear()
+        thing = None
+
+
+def objects_of_frames(error):
+    """What the variables of the calls hold that an exception has left."""
+    return gc.get_referents(*[frame for frame, _ in traceback.walk_tb(error.__traceback__)])
+
+
+def keeps_much(realm, most=300_000):
+    """Can the code of a realm reach more than `most` objects?"""
+    things = [*realm.globals.values(), realm.global_object, *realm.lexical.values(), *realm.jobs]
+    seen = set()
+    while things and len(seen) < most:
+        batch = things[-_OBJECTS_AT_ONCE:]
+        del things[-len(batch):]
+        for thing in batch:
+            found = gc.get_referents(thing) if not _is_long(thing) else list(thing)[:most]
+            found = {id(each): each for each in found if isinstance(each, _HOLDERS) and gc.is_tracked(each)}
+            things += [each for number, each in found.items() if number not in seen]
+            seen.update(found)
+    return len(seen) >= most
+
+
+class Remains:
+    """What the collector has found, and a thread that frees it."""
+
+    def __init__(self):
+        self.found = queue.SimpleQueue()        # whose put() may happen at any moment, in a collection too
+        self.put = self.found.put
+
+    def free(self):
+        """Frees, in this thread, what has been found up to now."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                free_garbage(self.found.get_nowait())
+
+    def run(self):
+        while True:
+            free_garbage(self.found.get())
+
+    def start(self):
+        threading.Thread(target=self.run, name="freeing", daemon=True).start()
+
+
+REMAINS = Remains()
 
 
 # -- Deadlines ---------------------------------------------------------------------------
@@ -31499,6 +33442,10 @@ HELD_UP_SECONDS = 0.05
 TURNS_FROM_BYTES = 4 * 1024 * 1024
 #: Seconds that a stopped script gets to give back its memory before another one may be blamed.
 STOPPING_SECONDS = 5
+#: Seconds after which the memory of a closed realm is looked for though scripts run.
+STALE_SECONDS = 10
+#: Bytes by which an entry makes the process grow so that what it leaves is freed in slices.
+LARGE_REMAINS = 32 * 1024 * 1024
 #: Bytes by which it grows above its limit before garbage is looked for again.
 COLLECT_FROM_BYTES = 64 * 1024 * 1024
 
@@ -31551,39 +33498,64 @@ def give_back_memory():
 
 
 class CollectorPauses:
-    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is not
-    looked at again before `collect_all`. A callback of the gc module.
+    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is
+    not looked at again before `collect_all`, and where there is much, a collection only finds the garbage,
+    which is freed in slices. A callback of the gc module.
 
     has_kept    is there something that is not looked at?
     is_stale    has a realm been closed since, which may be among it?
     """
 
-    #: Seconds of a collection after which that is worth it.
-    LONG = 0.1
+    #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
+    LONG, NOTICED = 0.1, 0.02
 
-    __init__ = constructor("; began=0.0 has_kept=False is_stale=False")
+    #: `finds_from` is where ours begins in gc.garbage, while garbage is only found; otherwise None.
+    __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
+                           "finds_from=None")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
             return
         if phase == "start":
             self.began = time.thread_time()
-        elif time.thread_time() - self.began > self.LONG:
+            if self.took > self.NOTICED and not self.found_little:
+                self.find()
+            self.found_little = False
+            return
+        self.took = time.thread_time() - self.began
+        if self.finds_from is not None:
+            self.take_found()
+        if self.took > self.LONG:
             gc.freeze()
             self.has_kept = True
 
+    def find(self):
+        if not gc.get_debug():
+            self.finds_from = len(gc.garbage)
+            gc.set_debug(gc.DEBUG_SAVEALL)
+
+    def take_found(self):
+        gc.set_debug(0)
+        found, gc.garbage[self.finds_from:] = gc.garbage[self.finds_from:], []
+        self.finds_from = None
+        # There may be kinds among it that free_garbage() does not know: the collector's turn is next.
+        self.found_little = len(found) < _ITEMS_AT_ONCE
+        if found:
+            REMAINS.put(found)
+
     def let_go(self):
-        """A realm was closed: the next full collection looks at everything. Is that more than before?"""
-        if self.has_kept:
-            self.is_stale = True
-            gc.unfreeze()
+        """A realm was closed: what is not looked at may be garbage. Is there any such?"""
+        self.is_stale = self.has_kept
         return self.has_kept
 
     def collect_all(self):
+        """Looks at everything. What it finds is freed in slices, here."""
         gc.unfreeze()
+        self.took, self.found_little = self.LONG, False         # it only finds
         gc.collect()
         gc.freeze()
         self.has_kept, self.is_stale = True, False
+        REMAINS.free()
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -31662,6 +33634,8 @@ class Watchdog:
         self.turns_end = self.collected = self.stopping_until = 0.0
         #: The size of the process after garbage was collected.
         self.clean_memory = 0
+        #: Realms of which memory is being freed, and a thread that looks for garbage, or None.
+        self.freeing, self.collector = set(), None
 
     def watch(self, realm, seconds):
         """Starts the clock; returns the Watch for release(). Seconds may be None."""
@@ -31670,6 +33644,7 @@ class Watchdog:
             self.watches.add(watch)
             if self.thread is None:
                 self.memory = self.first_memory = memory_used()
+                REMAINS.start()
                 self.thread = threading.Thread(target=self.run, name="watchdog", daemon=True)
                 self.thread.start()
             elif self.asleep or (seconds is not None and seconds < MEMORY_CHECK_SECONDS):
@@ -31698,8 +33673,9 @@ class Watchdog:
                 idle = 0 if self.watches or self.ended else idle + 1
                 if not idle:
                     self.check(time.monotonic() - due)
-                elif idle >= 10 and COLLECTOR_PAUSES.is_stale:
-                    self.collect()
+                if COLLECTOR_PAUSES.is_stale and not self.freeing and (
+                        idle >= 10 or due > self.collected + STALE_SECONDS):
+                    self.collect_aside()
                 asleep = self.asleep = idle > 40
                 wait = None if asleep else self.next_wait()
                 due = time.monotonic() + (wait or 0.0)
@@ -31771,23 +33747,27 @@ class Watchdog:
 
     def over_budget(self, now):
         """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        self.collect_if_worth_it(self.memory, now)
+        growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
+        grown = 0 if growing is None else growing.realm.memory - growing.memory
+        # What one call took within its time limit is not garbage that has gathered; to look costs a second.
+        if grown < self.max_memory // 2 or growing.deadline == INFINITY:
+            if not self.freeing and self.is_worth_it(self.memory, now):
+                self.collect_aside()
         over = self.memory - self.first_memory - self.max_memory
-        if over <= 0 or now < self.stopping_until:
+        if over <= 0 or ((now < self.stopping_until or self.freeing or self.collector)
+                         and over < self.max_memory // 8):
             return
-        realms = sorted(self.charged, key=lambda realm: realm.memory)
+        realms = sorted(set(self.charged) - self.freeing, key=lambda realm: realm.memory)
         running = {watch.realm for watch in self.watches}
-        if sum([realm.memory for realm in realms]) < self.max_memory // 2:
+        if sum([realm.memory for realm in self.charged]) < self.max_memory // 2:
             self.first_memory += over           # that was not the scripts
-        elif realms[-1] in running:
+        elif realms and realms[-1] in running:
             self.stop(realms[-1], now)
-        elif realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
+        elif realms and realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
             realms[-1].outgrown()
-        else:
+        elif grown > self.max_memory // 4:
             # Whoever has most keeps it, and does nothing now: what grows beside it has to end.
-            growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
-            if growing is not None and growing.realm.memory - growing.memory > self.max_memory // 4:
-                self.stop(growing.realm, now)
+            self.stop(growing.realm, now)
 
     def stop(self, realm, now):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
@@ -31799,33 +33779,80 @@ class Watchdog:
         """Collects garbage and gives free memory back; returns by how many bytes the process shrank."""
         before = memory_used()
         COLLECTOR_PAUSES.collect_all()
+        return before - self.trimmed()
+
+    def trimmed(self):
+        """The size of the process after what is free was given back to the system."""
         give_back_memory()
         self.collected = time.monotonic()
         self.memory = self.clean_memory = memory_used()
         self.first_memory = min(self.first_memory, self.memory)
-        return before - self.memory
+        return self.memory
 
-    def settle(self, realm):
-        """After a stop for want of memory, in the stopped thread: a realm that keeps too much is told."""
-        freed = self.collect()
-        with self.condition:
-            self.stopping_until = 0.0
-            realm.memory = max(0, min(realm.memory - freed, self.memory - self.first_memory))
-        if realm.memory > self.max_memory // 2 and realm.outgrown is not None:
-            realm.outgrown()
+    def collect_aside(self):
+        """Collects in a thread of its own; nobody waits for it, and entries go on."""
+        def collect():
+            try:
+                self.collect()
+            finally:
+                self.collector = None
+
+        with self.lock:
+            if self.collector is None:
+                COLLECTOR_PAUSES.is_stale = False
+                self.collected = time.monotonic()
+                self.collector = threading.Thread(target=collect, name="collector", daemon=True)
+                self.collector.start()
+
+    @contextlib.contextmanager
+    def is_freeing(self, realm):
+        """Meanwhile the memory of a realm is being freed, afterwards it is off its account."""
+        with self.lock:
+            self.freeing.add(realm)
+            before = self.memory
+        try:
+            yield
+        finally:
+            self.trimmed()
+            with self.lock:
+                self.freeing.discard(realm)
+                self.stopping_until = 0.0
+                kept = realm.memory - before + self.memory
+                realm.memory = max(0, min(kept, self.memory - self.first_memory))
+
+    def settle(self, realm, remains, is_over):
+        """After a stop, in the thread that was stopped: frees what it had, in slices, for which that thread
+        waits for a moment only. `is_over`: for want of memory; a realm that still keeps too much is told
+        so."""
+        done = threading.Event()
+
+        def free():
+            with self.is_freeing(realm):
+                free_in_slices(remains)
+                if is_over and (self.trimmed() < self.first_memory + self.max_memory // 4
+                                or realm.outgrown is None or not keeps_much(realm)):
+                    self.collect()
+            done.set()
+            if is_over and realm.memory > self.max_memory // 2 and realm.outgrown is not None:
+                realm.outgrown()
+
+        with self.lock:
+            self.freeing.add(realm)
+        start_script_thread(free, name="settle")
+        done.wait(FREEING_SECONDS if realm.outgrown is not None else None)      # a server has others to serve
 
     def has_room(self, size):
         """Whether the process may grow by so many bytes at once."""
         room = self.first_memory + self.max_memory * 1.1 - size
         if not self.first_memory or memory_used() <= room:
             return True
-        self.collect_if_worth_it(memory_used(), time.monotonic())
+        if self.is_worth_it(memory_used(), time.monotonic()):
+            self.collect()
         return memory_used() <= room
 
-    def collect_if_worth_it(self, memory, now):
-        """Collects garbage, unless that was done lately and little has come since."""
-        if now - self.collected > 1 or memory > self.clean_memory + COLLECT_FROM_BYTES:
-            self.collect()
+    def is_worth_it(self, memory, now):
+        """To collect garbage, unless that was done lately and little has come since?"""
+        return now - self.collected > 1 or memory > self.clean_memory + COLLECT_FROM_BYTES
 
 
 WATCHDOG = Watchdog()
@@ -32478,6 +34505,7 @@ class RealmBase:
                 self.jobs.clear()
                 self.rejections.clear()
                 stopped = self.stopped_error(seconds, error)
+                remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
                 traceback.clear_frames(error.__traceback__)
             except Exception as error:
                 raise self.js_error(error) from None
@@ -32490,8 +34518,8 @@ class RealmBase:
                     with HEADROOM.lock:
                         HEADROOM.settle()
             # Out of the handler, or the error would keep everything that the script had.
-            if stopped.name != ScriptTimeout.name:
-                WATCHDOG.settle(self)
+            if remains or stopped.name != ScriptTimeout.name:
+                WATCHDOG.settle(self, remains, stopped.name != ScriptTimeout.name)
             raise stopped
         finally:
             self.lock.release()
@@ -32631,9 +34659,10 @@ class RealmBase:
         """Gives up what the script keeps; later entries fail with a JSError for this reason."""
         with self.lock:
             self.unloaded = reason
-            self.close()
-            self.forget()
-            self.memory = max(0, self.memory - WATCHDOG.collect())
+            with WATCHDOG.is_freeing(self):
+                self.close()
+                free_in_slices(self.forget(), dead=True)
+                WATCHDOG.collect()
 
     @staticmethod
     def empty(function):
@@ -32643,15 +34672,16 @@ class RealmBase:
             function.attrs, function.props = None, {}
 
     def forget(self):
-        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins."""
+        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins. Returns a
+        list of it, to be freed in slices."""
+        kept = [self.global_object.props, self.modules, self.last_match]
+        for each in (self.globals, self.lexical, self.rejections, self.symbols, self.host_hooks):
+            kept += each.values()
+            each.clear()
+        kept += self.jobs
         self.jobs.clear()
-        self.globals.clear()
-        self.global_object.props.clear()
-        for kept in (self.lexical, self.rejections, self.symbols, self.host_hooks):
-            kept.clear()
-        self.modules, self.last_match = ModuleMap(self), None
-        for name in set(self.__dict__) & set(INTRINSICS):
-            del self.__dict__[name]
+        self.global_object.props, self.modules, self.last_match = {}, ModuleMap(self), None
+        return kept + [self.__dict__.pop(name) for name in set(self.__dict__) & set(INTRINSICS)]
 
     def wait_idle(self):
         """Returns when no timer is waiting and the last one has run (for -e and --run)."""
@@ -32678,7 +34708,7 @@ class Realm(RealmBase):
     def evaluate(self, source, filename="<script>", timeout=None):
         """Runs a script and the microtasks it leaves; returns the completion value as plain Python.
         Raises JSError (phase "parse" or "runtime") or ScriptTimeout."""
-        if self.enter(lambda: is_module(source), timeout):
+        if self.enter(lambda: is_module(source, filename), timeout):
             self.evaluate_module(source, filename, timeout)
             return undefined
         return self.enter(
@@ -33423,7 +35453,7 @@ class CommandRealm(ForegroundRealm):
 
     def run_text(self, source, filename):
         """Runs a script or module. Returns its completion value as text, None for undefined."""
-        if filename.endswith(".mjs") or self.enter(lambda: is_module(source)):
+        if any(language_of(filename)) or self.enter(lambda: is_module(source, filename)):
             self.evaluate_module(source, filename)
             return None
         compiled = self.compile_awaiting(source, filename, parse_awaiting)
@@ -44064,6 +46094,8 @@ SUGGESTED_BESIDE = 0.1
 #: Pages that may listen for changes at the same time, and what they learn about a failure to load.
 MAX_LIVE_PAGES = 1000
 MAX_TROUBLE_CHARACTERS = 4000
+#: Seconds between two errors at run time that they learn about.
+ERROR_NOTE_SECONDS = 0.5
 LIVE_PATH = "/engine/live"
 #: Connections that a browser opens to one name of a server; whoever has more than so many is no one browser.
 BROWSER_CONNECTIONS, MAX_CROWD = 6, 60
@@ -44073,9 +46105,10 @@ LOOPBACK = ("127.0.0.1", "::1")
 MAX_WATCHED_FILES = 10_000
 WATCH_SHARE = 20
 
-#: Files that look like scripts and are none, and what to do about them.
-NOT_YET_SCRIPTS = re.compile(r"(?<!\.d)\.(?:ts|tsx|mts|cts|jsx|mjs|cjs)$")
-ONLY_JAVASCRIPT = "scripts are JavaScript in files that end with .js, so take types and JSX out and rename it"
+#: How the names of scripts end; files that look like scripts and are none, and what to do about them.
+SCRIPT_SUFFIXES = (".js", ".mjs", ".jsx", ".ts", ".mts", ".tsx")
+NOT_SCRIPTS = re.compile(r"(?<!\.d)\.(?:cts|cjs)$")
+NO_COMMONJS = "scripts use import and export, so rename it to end with .js or .ts"
 
 LEVELS = {"debug": 0, "info": 1, "log": 1, "warn": 2, "error": 3, "silent": 4}
 _COLOURS = {"warn": "33", "error": "31", "debug": "2"}
@@ -44997,6 +47030,21 @@ def is_spelled_so(folder, parts):
     return True
 
 
+#: Endings that an import may leave out or name otherwise: what a file is called that TypeScript compiles.
+_TYPED_TWINS = {".js": (".ts", ".tsx", ".jsx"), ".mjs": (".mts",), ".jsx": (".tsx",)}
+
+
+def complete_import(folder, specifier):
+    """The specifier of an import with the ending of the file that is meant: `./x` is x.js, x.ts …, and
+    `./x.js` is x.ts where only that is there."""
+    if os.path.isfile(os.path.join(folder, specifier)):
+        return specifier
+    stem, end = os.path.splitext(specifier)
+    tries = [*(stem + other for other in _TYPED_TWINS.get(end, ())),
+             *(specifier + other for other in SCRIPT_SUFFIXES)]
+    return next((one for one in tries if os.path.isfile(os.path.join(folder, one))), specifier)
+
+
 def find_import(folder, specifier, referrer):
     """(path, name) of an imported file, relative to the importing one; HostError outside the folder."""
     if not specifier.startswith(("./", "../")):
@@ -45007,6 +47055,7 @@ def find_import(folder, specifier, referrer):
                         "U+0000")
     folder = folder.resolve()
     try:
+        specifier = complete_import((folder / referrer).parent, specifier)
         path = pathlib.Path(os.path.realpath((folder / referrer).parent.joinpath(specifier)))
         named = posixpath.normpath(posixpath.join(posixpath.dirname(referrer), specifier))
         misspelled = path.exists() and not named.startswith("../") \
@@ -45030,6 +47079,14 @@ def open_ordinary(path):
         return file
     file.close()
     raise ValueError("it is not an ordinary file")
+
+
+def refuse_twin(path):
+    """Raises HostError for a script when an earlier one has the same name with another ending."""
+    for end in SCRIPT_SUFFIXES[:SCRIPT_SUFFIXES.index(path.suffix)] if path.suffix in SCRIPT_SUFFIXES else ():
+        twin = path.with_suffix(end)
+        if twin.is_file():
+            raise HostError(f"{twin.name} has the same name: rename or delete one of them")
 
 
 def read_import(path, specifier, referrer):
@@ -45434,6 +47491,7 @@ class Application:
         self.engine = check_engine(engine)
         self.path = pathlib.Path(scripts)
         self.base_path = ""             # where a proxy shows this server, without a slash at the end
+        self.edit = True                # may the dashboard's editor change files? --no-edit
         self.clock = clock              # of the scripts' realms; None is the system's
         self.worker = 0                 # the number of this process among those of --workers
         self.folder = self.path if self.path.is_dir() else self.path.parent
@@ -45530,8 +47588,8 @@ class Application:
                 self.change({name: path}, again=False)
         if self.path.is_dir():
             for name in sorted(os.listdir(self.path)):
-                if NOT_YET_SCRIPTS.search(name):
-                    self.log.write("warn", f"{name} is not run: {ONLY_JAVASCRIPT}", name)
+                if NOT_SCRIPTS.search(name):
+                    self.log.write("warn", f"{name} is not run: {NO_COMMONJS}", name)
 
     def load(self, name, path):
         """Loads or reloads one script, and those that waited for a name of it; True when it runs now."""
@@ -45593,7 +47651,7 @@ class Application:
             self._fail(failure)
         for name in loaded:
             host = self.hosts[name]
-            warnings = [text for file, source in host.sources.items() if file.endswith(".js")
+            warnings = [text for file, source in host.sources.items() if file.endswith(SCRIPT_SUFFIXES)
                         for text in habits_in(source, file,
                                               file != name or bool(host.routes or host.streams))]
             for problem in [*host.missing_handlers(), *warnings]:
@@ -45604,6 +47662,7 @@ class Application:
         """Runs a script apart from those that serve and stages it, or returns the LoadFailure."""
         host = None
         try:
+            refuse_twin(path)
             host = ScriptHost(self, name, read_script(path))
             self.troubles.pop(name, None)
             host.load()
@@ -45856,9 +47915,12 @@ class Application:
         self.keep_error(host, error, f"{what}\n{error_report(error, self.sources())}")
 
     def keep_error(self, host, error, text):
-        """Logs the text about an error, and remembers it as the last one of the script."""
-        self.troubles[host.name] = LoadFailure(host.name, text, error, host.sources)
+        """Logs the text about an error (None for a mistake that nobody threw), and remembers it as the last
+        one of the script."""
+        failure = self.troubles[host.name] = LoadFailure(host.name, text, error, host.sources)
         self.log.write("error", text, host.name)
+        if self.live is not None and host.live:
+            self.live.failed_call(failure)
 
     def sources(self):
         """Name -> text of all scripts that run, and of what they import."""
@@ -45897,7 +47959,7 @@ class Application:
         gone or empty gets so many seconds of patience before its streams are closed."""
         files = self.script_files()
         gone, changed, unsure = [], {}, False
-        for name in [name for name in self._stamps if name not in files]:
+        for name in [name for name in list(self._stamps) if name not in files]:
             if self._is_meant(name, True, patience):
                 gone.append(name)
             else:
@@ -45925,7 +47987,8 @@ class Application:
     def _take(self, changed, gone):
         """Loads what changed, all in one step, and says so. Returns the names of those that run now."""
         for name in gone:
-            del self._stamps[name], self._absent[name]
+            self._stamps.pop(name, None)
+            self._absent.pop(name, None)
         for name, path in changed.items():
             self._stamps[name] = file_stamp(path)
         known = {*self.hosts}
@@ -45950,6 +48013,20 @@ class Application:
         """Loads a script again, changed or not; True when it runs now. KeyError for an unknown file."""
         return name in self._take({name: self.script_files()[name]}, [])
 
+    def take_in(self, *paths):
+        """Loads at once, and in one step, what was saved, renamed or deleted here: nobody has to wait until
+        it is sure that the files are complete. Returns the names of the scripts that were tried or went."""
+        places, files = {*map(os.path.realpath, paths)}, self.script_files()
+        changed = {name: path for name, path in files.items() if os.path.realpath(path) in places
+                   or not places.isdisjoint(map(str, self._imports.get(name, ())))}
+        gone = [name for name in list(self._stamps) if name not in files
+                and os.path.realpath(self.folder / name) in places]
+        if changed or gone:
+            self._take(changed, gone)
+        if self.live is not None:
+            self.live.look_at_files(complete=True)
+        return [*changed, *gone]
+
     def _changed_import(self, name):
         """The stamp of a file that a script imports and that is not what it was, or None."""
         for path, known in self._imports.get(name, {}).items():
@@ -45970,8 +48047,15 @@ def is_loopback(address):
 
 def is_script(entry):
     """Is a folder entry a server script?"""
-    name = entry.name
-    return name.endswith(".js") and not name.endswith(".test.js") and name[0] != "." and entry.is_file()
+    stem, end = os.path.splitext(entry.name)
+    return end in SCRIPT_SUFFIXES and not stem.endswith(".test") and entry.name[0] != "." \
+        and not (stem.endswith(".d") and end in (".ts", ".mts")) and entry.is_file()
+
+
+def is_test(path):
+    """Is a file one of tests, such as chat.test.js?"""
+    return path.stem.endswith(".test") and path.suffix in SCRIPT_SUFFIXES and path.name[0] != "." \
+        and path.is_file()
 
 
 def file_stamp(path):
@@ -46044,14 +48128,16 @@ class LiveChannel:
     """Tells open pages what changed, over one event stream at LIVE_PATH that belongs to no script.
 
     `boot` is new for every server; `version` counts changes that a page may show, `tries` loaded
-    scripts, failed ones included. A page knows the state that it was made in and so whether it is
-    out of date, also when it was away for a while.
+    scripts, failed ones included, `failed` errors at run time. A page knows the state that it was made in and
+    so whether it is out of date, also when it was away for a while, and which errors came after it.
     """
 
     def __init__(self, app):
         self.app = app
         self.boot = random_hex(4)
-        self.version = self.tries = 0
+        self.version = self.tries = self.failed = 0
+        self.errors = {}                # script -> (number, LoadFailure) of its last error at run time
+        self._told_at = -math.inf       # when pages were last told about one
         self.stream = Stream(LIVE_PATH, app.broadcaster, 0)
         app.own_streams.append(self.stream)
         self.files = public_stamps(app.public)
@@ -46067,16 +48153,45 @@ class LiveChannel:
     @property
     def mark(self):
         """The state that a page made now shows."""
-        return f"{self.boot}.{self.version}.{self.tries}"
+        return f"{self.boot}.{self.version}.{self.tries}.{self.failed}"
 
     def state(self, here, styles=()):
         """What pages get to know, as JSON; sources only `here`. `styles`: what changed, if only styles."""
-        trouble = [{"name": name, "serving": name in self.app.hosts,
-                    "text": failure.text[:MAX_TROUBLE_CHARACTERS] if here else failure.headline}
+        trouble = [{**self.facts(failure, here), "serving": name in self.app.hosts}
                    for name, failure in sorted(self.app.failures.items())]
+        trouble += [{**self.facts(failure, here), "number": number}
+                    for name, (number, failure) in sorted(self.errors.copy().items())
+                    if self.app.troubles.get(name) is failure]
         return json.dumps({"boot": self.boot, "version": self.version, "tries": self.tries,
                            "styles": list(styles), "trouble": trouble, "notice": self.notice},
                           ensure_ascii=False)
+
+    def facts(self, failure, here):
+        """What pages get to know about an error; `place` is where the editor opens for it."""
+        error, mark = failure.error, getattr(failure.error, "mark", "")
+        headline = failure.headline if here or error is not None or failure.name in self.app.failures \
+            else "The handler failed"
+        known = here and self.app.edit and error is not None and error.filename in failure.sources
+        return {"name": failure.name, "headline": headline,
+                "text": failure.text[:MAX_TROUBLE_CHARACTERS] if here else
+                headline + (f" (error {mark})" if mark and mark in failure.text else ""),
+                "place": [error.filename, error.line, error.column] if known else None}
+
+    def failed_call(self, failure):
+        """A handler, a timer or the like failed. Pages hear of it soon, but no more often than they can
+        show."""
+        with self._lock:
+            self.failed += 1
+            self.errors[failure.name] = self.failed, failure
+            now = time.monotonic()
+            if self._told_at > now or not self.stream.connections:
+                return                  # they are about to hear of it, or nobody listens
+            wait = max(0.0, self._told_at + ERROR_NOTE_SECONDS - now)
+            self._told_at = now + wait
+        if wait and self.app.later is not None:
+            self.app.later(wait, self.send)
+        else:
+            self.send()
 
     def opening(self, here):
         """The first event of a connection; a lost one is soon tried again."""
@@ -46137,15 +48252,16 @@ class LiveChannel:
             self.notice = notice
             self.send()
 
-    def look_at_files(self):
-        """Looks at public/ once and tells what changed."""
+    def look_at_files(self, complete=False):
+        """Looks at public/ once and tells what changed; `complete` says that nothing is still being
+        written."""
         started = time.monotonic()
-        if started < self._rest_until:
+        if started < self._rest_until and not complete:
             return
         known, now = self.files, public_stamps(self.app.public)
         self._rest_until = started + (time.monotonic() - started) * WATCH_SHARE
         changed = [path for path in {*known, *now} if known.get(path) != now.get(path)]
-        if not changed or any(is_fresh(now.get(path)) for path in changed):
+        if not changed or not complete and any(is_fresh(now.get(path)) for path in changed):
             return                      # perhaps still being written: all of it a moment later
         self.files = now
         styles = sorted(changed) if all(path.lower().endswith(".css") and path in now
@@ -46284,7 +48400,7 @@ class Response:
 
 
 #: A page of the server's own runs no scripts and is shown in no other page.
-_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+_PAGE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'self'"
 
 
 def html_response(status, text, headers=(), policy=_PAGE_POLICY):
@@ -46463,7 +48579,9 @@ def parse_pairs(text, what):
     for item in items:
         if item:
             key, _, value = item.partition("=")
-            pairs.setdefault(decode_field(key), []).append(decode_field(value))
+            if not (key.isalnum() and key.isascii()):
+                key = decode_field(key)
+            pairs.setdefault(key, []).append(decode_field(value))
     return pairs
 
 
@@ -48638,7 +50756,7 @@ class ScriptCaller(RequestAnswerer):
             facts = {"name": error.name or "Error", "message": error.message, "stack": error.stack}
         else:
             text = str(error) if isinstance(error, MissingHandler) else f"{what}: {error}"
-            self.app.log.write("error", text if here else f"{text} (error {mark})", host.name)
+            self.app.keep_error(host, None, text if here else f"{text} (error {mark})")
             status, facts = 500, {"name": "Error", "message": text if here else "The handler failed",
                                   "stack": ""}
         if not here:
@@ -48840,6 +50958,14 @@ class RequestHandler(StreamOpener):
     def reply(self, response):
         """Sends a response in one write, as far as the socket takes it."""
         head, status = self.head, response.status
+        if not (response.headers or self.closing or self.fate is not None or self.server.gate.cors
+                or response.file is not None or status in (204, 304) or head is None or head.method == "HEAD"
+                or "connection" in head.fields):
+            first = self.server.first_lines(status, response.content_type)
+            data = f"{first}Content-Length: {response.size}\r\n\r\n".encode("latin-1") + response.body
+            self.note(status, data)
+            self.write(data)
+            return
         lines = [self.server.first_lines(status, response.content_type)]
         given = {name.lower() for name, _ in response.headers} if response.headers else ()
         if given and not _REPLACED_HEADERS.isdisjoint(given):
@@ -49414,7 +51540,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                         self._returned.append(handler)
                         break
                     self._busy = None
-                self._attempt(handler, self._settle, handler)
+                if handler.state is not READING or handler.more or handler.watched != selectors.EVENT_READ:
+                    self._attempt(handler, self._settle, handler)
             else:
                 self._wait()
                 continue
@@ -49741,9 +51868,10 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
 # as the text of a node.
 # ======================================================================================
 
-def script_policy(script):
-    """The Content-Security-Policy of a page with one script of ours: that one runs and no other."""
-    return ("default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'; "
+def script_policy(script, frames="none"):
+    """The Content-Security-Policy of a page with one script of ours: that one runs and no other. `frames`
+    tells whose pages may show it in a frame."""
+    return (f"default-src 'none'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors '{frames}'; "
             f"script-src {script_hash(script)}")
 
 
@@ -49791,8 +51919,6 @@ PALETTE = """
 """
 
 KIT_STYLE = ":root {" + PALETTE + r"""}
-:root[data-theme=light] { color-scheme: light; }
-:root[data-theme=dark] { color-scheme: dark; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 var(--sans);
        font-variant-numeric: tabular-nums; }
@@ -49826,6 +51952,7 @@ button.link { border: 0; padding: 0; background: none; color: var(--accent); tex
 button.link:hover { text-decoration: underline; }
 input:is([type=text], [type=search]), textarea { width: 100%; padding: .35rem .6rem; color: inherit;
        border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
+::placeholder { color: var(--soft); opacity: 1; }
 textarea, input.code { font: 13px/1.5 var(--mono); }
 select { padding: .2rem .4rem; border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
 /* What scrolls shows a shade at the edges behind which there is more. */
@@ -49868,6 +51995,76 @@ function clock(time, fine) {
 function bytes(value) {
   if (value < 1024) return value + " B";
   return value < 1048576 ? (value / 1024).toFixed(1) + " KiB" : (value / 1048576).toFixed(1) + " MiB";
+}
+"""
+
+#: A text area for code, for pages that have one: what keys do in it. Undo stays the browser's own.
+AREA_SCRIPT = r"""
+class CodeArea {
+  constructor(area, comment) {
+    this.area = area;
+    this.comment = comment;             // what turns the rest of a line into a comment
+    this.step = "  ";                   // of indentation
+  }
+  // What is done when the text has changed.
+  refresh() {}
+  replace(start, end, text, caret = start + text.length) {
+    this.area.focus();
+    this.area.setSelectionRange(start, end);
+    // execCommand keeps the undo history of the text area
+    if (start !== end || text) if (!document.execCommand(text ? "insertText" : "delete", false, text))
+      this.area.setRangeText(text, start, end, "end");
+    this.area.setSelectionRange(caret, caret);
+    this.refresh();
+  }
+  key(event) {
+    const area = this.area;
+    if (event.key === "Escape") { this.leaving = true; return; }
+    if (event.key === "Tab" && !this.leaving && !event.ctrlKey && !event.altKey && !event.defaultPrevented) {
+      event.preventDefault();
+      this.indent(event.shiftKey);
+    } else if (event.key === "Enter" && !event.ctrlKey && !event.metaKey && !event.defaultPrevented) {
+      event.preventDefault();
+      const before = area.value.slice(0, area.selectionStart), after = area.value.slice(area.selectionEnd);
+      const indent = /[ \t]*/.exec(before.slice(before.lastIndexOf("\n") + 1))[0];
+      const opens = /[{(\[]\s*$/.test(before), closes = /^[ \t]*[})\]]/.test(after);
+      const first = "\n" + indent + (opens ? this.step : "");
+      this.replace(area.selectionStart, area.selectionEnd, first + (opens && closes ? "\n" + indent : ""),
+        area.selectionStart + first.length);
+    } else if ("{([".includes(event.key) && area.selectionStart === area.selectionEnd && !event.ctrlKey
+        && /^(\s|[})\]]|$)/.test(area.value.slice(area.selectionEnd))) {
+      event.preventDefault();
+      this.replace(area.selectionStart, area.selectionEnd, event.key
+        + { "{": "}", "(": ")", "[": "]" }[event.key],
+        area.selectionStart + 1);
+      if (this.opened) this.opened();
+    } else if ("})]".includes(event.key) && event.key.length === 1
+        && area.value[area.selectionStart] === event.key && area.selectionStart === area.selectionEnd) {
+      event.preventDefault();
+      area.setSelectionRange(area.selectionStart + 1, area.selectionStart + 1);
+    } else if ((event.ctrlKey || event.metaKey) && event.key === "/") {
+      event.preventDefault();
+      const sign = new RegExp(`^(\\s*)${this.comment} ?`);
+      this.lines((line) => sign.test(line) ? line.replace(sign, "$1")
+        : line.replace(/^\s*/, (indent) => indent + this.comment + " "));
+    }
+    if (event.key !== "Shift") this.leaving = false;
+  }
+  lines(change) {
+    const area = this.area;
+    const start = area.value.lastIndexOf("\n", area.selectionStart - 1) + 1;
+    let end = area.value.indexOf("\n", area.selectionEnd);
+    if (end < 0) end = area.value.length;
+    const text = area.value.slice(start, end).split("\n").map(change).join("\n");
+    this.replace(start, end, text);
+    area.setSelectionRange(start, start + text.length);
+  }
+  indent(back) {
+    const area = this.area;
+    if (area.selectionStart === area.selectionEnd && !back) this.replace(area.selectionStart,
+      area.selectionEnd, this.step);
+    else this.lines((line) => back ? line.replace(/^(\t| {1,2})/, "") : line && this.step + line);
+  }
 }
 """
 
@@ -49957,7 +52154,7 @@ LIVE_SCRIPT = r"""
 
   const tag = document.currentScript;
   const { own, sent } = tag.dataset;
-  let [boot, version, tries] = tag.dataset.live.split(".");
+  let [boot, version, tries, failed] = tag.dataset.live.split(".");
   version = Number(version);
   tries = Number(tries);
 
@@ -50007,10 +52204,12 @@ LIVE_SCRIPT = r"""
     const target = `${state.boot}.${state.version}.${own === undefined ? "" : state.tries}`;
     try {
       if (sessionStorage.getItem(key) === target) return;
-      sessionStorage.setItem(key, target);
     } catch { /* no storage: a sandboxed frame */ }
     clearTimeout(timer);
-    timer = setTimeout(() => location.reload(), 80);
+    timer = setTimeout(() => {          // not before: an earlier reload may just be replacing this page
+      try { sessionStorage.setItem(key, target); } catch { /* as above */ }
+      location.reload();
+    }, 80);
   }
 
   // -- Style sheets --
@@ -50047,6 +52246,7 @@ LIVE_SCRIPT = r"""
     summary { cursor: pointer; }
     span { color: var(--soft); }
     pre { margin: .4rem 0; overflow-x: auto; font: 12.5px/1.5 var(--mono); }
+    a { color: var(--accent); }
     button { all: unset; cursor: pointer; padding: 0 .5rem; color: var(--soft); }
     button:focus-visible, summary:focus-visible { outline: 2px solid var(--accent); }`;
 
@@ -50056,11 +52256,24 @@ LIVE_SCRIPT = r"""
     return made;
   }
 
+  // The editor is one tab for all pages; around a page that the editor itself shows it is there already.
+  function editLink([file, ...place]) {
+    const link = element("a", `Edit ${file}, line ${place[0]}`);
+    link.href = new URL("../engine", tag.src) + `#/edit/${[encodeURIComponent(file), ...place].join("/")}`;
+    link.target = "aiwebengine-editor";
+    try {
+      if (parent !== window && parent.document.getElementById("view-edit")) link.target = "_top";
+    } catch { /* a page of another site is around this one */ }
+    return link;
+  }
+
   let host = null, shown = "", dismissed = "";
   function show(now) {
     state = now;
-    const { trouble, notice } = now;
-    const said = JSON.stringify([trouble, notice, crowd]);
+    const { notice } = now;
+    // of what failed at run time, what came after this page was made
+    const trouble = now.trouble.filter(({ number }) => number === undefined || number > failed);
+    const said = JSON.stringify([trouble.map(({ number, ...facts }) => facts), notice, crowd]);
     if (said === shown) return;
     shown = said;
     host?.remove();
@@ -50072,10 +52285,14 @@ LIVE_SCRIPT = r"""
     sheet.replaceSync(STYLE);
     root.adoptedStyleSheets = [sheet];
     const text = element("div");
-    for (const { name, text: report, serving } of trouble) {
-      const what = serving ? ` has an error; the previous version keeps running. ` : ` was not loaded. `;
-      text.append(element("details", "", element("summary", "", element("b", name), what,
-        element("span", report.split("\n")[0])), element("pre", report)));
+    for (const { name, headline, text: report, serving, number, place } of trouble) {
+      const what = number ? " failed while it ran. " : serving
+        ? " has an error; the previous version keeps running. " : " was not loaded. ";
+      const shown = element("details", "", element("summary", "", element("b", name), what,
+        element("span", number && place ? headline : report.split("\n")[0])), element("pre", report));
+      shown.open = Boolean(number && place);
+      text.append(shown);
+      if (place) text.append(editLink(place));
     }
     for (const line of [notice, crowd]) if (line) text.append(element("p", line));
     const close = element("button", "\u00d7");
@@ -50480,7 +52697,7 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
 
 #: With the live script.
 _LIVE_POLICY = ("default-src 'none'; style-src 'unsafe-inline'; script-src 'self'; connect-src 'self'; "
-                "worker-src 'self'; frame-ancestors 'none'")
+                "worker-src 'self'; frame-ancestors 'self'")
 #: Of what is shown: lines around a place, frames with their source, paths, and the start of a body.
 SOURCE_AROUND = 5
 MAX_SHOWN_FRAMES = 30
@@ -50518,7 +52735,7 @@ def trouble_response(server, head, status, title, parts, headers=()):
     if "<mark>" in body:
         script += f"<script>{MARKS_SCRIPT}</script>\n"
         policy = (_LIVE_POLICY.replace("script-src 'self'", f"script-src 'self' {script_hash(MARKS_SCRIPT)}")
-                  if live is not None else script_policy(MARKS_SCRIPT))
+                  if live is not None else script_policy(MARKS_SCRIPT, "self"))
     text = render_page(esc(title), TROUBLE_STYLE, f"<main>\n{body}\n</main>", script)
     return html_response(status, text, headers, policy)
 
@@ -50578,6 +52795,15 @@ def render_frames(error, sources, unnamed="anonymous function"):
     return f'<div class="frames">{"".join(items)}</div>' if items else ""
 
 
+def render_edit_link(app, error, sources):
+    """Where the dashboard's editor opens for an error, if it may and the error has a place in a file."""
+    if not app.edit or error.filename not in sources or not error.line:
+        return ""
+    place = f"{urllib.parse.quote(error.filename, '')}/{error.line}/{error.column or 1}"
+    return (f'<p><a href="{esc(app.base_path)}/engine#/edit/{esc(place)}" target="aiwebengine-editor">Edit '
+            f"{esc(error.filename)}, line {error.line}</a></p>")
+
+
 def render_facts(pairs):
     return '<dl class="facts">' + "".join(f"<dt>{esc(name)}</dt><dd>{esc(value)}</dd>"
                                           for name, value in pairs) + "</dl>"
@@ -50617,7 +52843,8 @@ def render_failure(app, failure):
     if error is None or not error.filename:
         return "\n".join([*parts, render_lines(failure.text)])
     parts.append(f"<p>{render_headline(error, failure.sources)}</p>")
-    return "\n".join([*parts, render_advice(error, failure.sources),
+    return "\n".join([*parts, render_edit_link(app, error, failure.sources),
+                      render_advice(error, failure.sources),
                       render_frames(error, failure.sources, "top level")])
 
 
@@ -50698,6 +52925,7 @@ def error_page(server, head, status, facts, error, body=b""):
     if isinstance(error, JSError):
         title = f"{facts['name']}: {facts['message']}"
         parts += [f"<h1>{render_headline(error, server.app.sources())}</h1>", *render_notice(server),
+                  render_edit_link(server.app, error, server.app.sources()),
                   render_advice(error, server.app.sources()), render_frames(error, server.app.sources())]
         if facts["stack"]:
             parts.append('<details class="more"><summary>Stack as text</summary>'
@@ -51189,7 +53417,7 @@ DASHBOARD_SECONDS = 0.5
 #: Dashboards that may be open at the same time.
 MAX_DASHBOARDS = 32
 #: What a dashboard may look at.
-VIEWS = ("overview", "stream", "script", "requests", "storage")
+VIEWS = ("overview", "stream", "script", "requests", "storage", "edit")
 #: Looks without anybody there before the dashboard's thread ends: a page may be changing its view.
 IDLE_LOOKS = 4
 #: A dashboard that reads slowly gets no news while so many bytes wait for it.
@@ -51198,9 +53426,9 @@ MAX_DASHBOARD_BACKLOG = 256 * 1024
 
 class Viewer:
     """What one open dashboard was told: the JSON text of each part, the last request, the last line of
-    the log, the second up to which messages were counted. `query` is what it looks at."""
+    each log, the second up to which messages were counted. `query` is what it looks at."""
 
-    __slots__, __init__ = attributes("query; told={} request=0 line=None second=0")
+    __slots__, __init__ = attributes("query; told={} request=0 lines={} second=0")
 
     @property
     def view(self):
@@ -51281,11 +53509,15 @@ class Dashboard:
             parts["view"] = json_text(script_view(self.app, viewer.query.get("name", "")))
         elif viewer.view == "storage":
             parts["view"] = json_text(storage_view(self.app, viewer.query))
+        elif viewer.view == "edit":
+            parts["view"] = json_text(edit_view(self.app, viewer.query.get("name", "")))
         changed = {name: text for name, text in parts.items() if viewer.told.get(name) != text}
         viewer.told.update(changed)
         self.add_counts(viewer, changed, first)
         if viewer.view == "script":
-            self.add_lines(viewer, changed, first)
+            self.add_lines(viewer, changed, first, [viewer.query.get("name", "")])
+        elif viewer.view == "edit":
+            self.add_lines(viewer, changed, first, list(self.app.log.kept))
         elif viewer.view in ("overview", "requests"):
             self.add_requests(viewer, changed)
         return "{" + ",".join(f'"{name}":{text}' for name, text in changed.items()) + "}" if changed else ""
@@ -51313,17 +53545,19 @@ class Dashboard:
             viewer.request = new[-1].number
             changed["requests"] = json_text([request_facts(entry) for entry in new[-limit:]])
 
-    def add_lines(self, viewer, changed, first):
-        """New lines of the log of the script that is looked at."""
+    def add_lines(self, viewer, changed, first, names):
+        """New lines of the logs that are looked at: time, level, text, and for the editor whose."""
         new = []
-        for line in reversed(list(self.app.log.kept.get(viewer.query.get("name", ""), ()))):
-            if line is viewer.line:
-                break
-            new.append(line)
+        for name in names:
+            kept, last = list(self.app.log.kept.get(name, ())), viewer.lines.get(name)
+            for line in itertools.takewhile(lambda line: line is not last, reversed(kept)):
+                new.append((line, name))
+            viewer.lines[name] = kept[-1] if kept else None
         if new or first:
-            viewer.line = new[0] if new else viewer.line
-            changed["lines"] = json_text([[round(when, 3), level, clip(text, MAX_SHOWN_TEXT)]
-                                          for when, level, text in reversed(new)])
+            whose = 4 if viewer.view == "edit" else 3
+            changed["lines"] = json_text([
+                [round(when, 3), level, clip(text, MAX_SHOWN_TEXT), name][:whose]
+                for (when, level, text), name in sorted(new, key=lambda item: item[0][0])])
 
 
 def json_text(value):
@@ -51345,6 +53579,8 @@ def dashboard_events(handler, head, body):
         check_local(head, handler.address)
     if head.method == "HEAD":
         return Response(200, "text/event-stream", b"", [("Cache-Control", "no-store")])
+    if view == "edit":
+        check_editor(handler, head)
     server = handler.server
     with _making_dashboard:
         if server.dashboard is None:
@@ -51678,6 +53914,298 @@ def code_in_module(realm, scope, code):
     return function, realm.new_object({"$scope": scope, "$old": realm.new_object(values)})
 
 
+# -- Editor: files -----------------------------------------------------------------------
+#
+# What the dashboard's editor may ask for: to read, check, save, rename and delete scripts and the texts in
+# public/. To this machine only, like the console, and whoever has the token gets nothing.
+
+MAX_EDITED_BYTES = 4 * 1024 * 1024
+#: Files in the editor's list, and characters of a name.
+MAX_LISTED_FILES = 1000
+MAX_FILE_NAME = 200
+#: The name of a folder or file that every system takes, and that is not hidden.
+_FILE_PART = re.compile(r"(?!\.|(?i:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))"
+                        r"""[^\x00-\x1f\x7f\ud800-\udfff/\\:*?"<>|]+(?<![. ])""")
+#: The tag of a file that is not there, and the one that means "whatever is there".
+NO_FILE, ANY_FILE = "", "*"
+_editing = threading.Lock()
+
+
+def editor_page(method, path):
+    """Registers a function of the editor in LOCAL_PAGES; errors of the disk become answers."""
+    def register(function):
+        def answer(handler, head, body):
+            check_editor(handler, head)
+            try:
+                return function(handler, head, body)
+            except OSError as error:
+                full = error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+                said = (507, "the disk is full, and nothing was changed") if full else \
+                    (404, "there is no such file") if isinstance(error, FileNotFoundError) else \
+                    (403, "the server is not allowed to do this") if isinstance(error, PermissionError) else \
+                    (409, "a file has the name of the folder") \
+                    if isinstance(error, (FileExistsError, NotADirectoryError)) else \
+                    (500, error.strerror or str(error))
+                raise Refusal(said[0], f"That does not work: {said[1]}") from None
+        return local_page(method, path)(answer)
+    return register
+
+
+def check_editor(handler, head):
+    """Raises Refusal unless the editor may be used, which no token gives."""
+    check_local(head, handler.address)
+    if not handler.app.edit:
+        raise Refusal(403, "Editing is turned off: the server was started with --no-edit")
+
+
+def is_editable(name):
+    """Is this the name of a script, or of a text that pages may load?"""
+    kind, encoding = content_type_of(name)
+    return name.endswith(".js") or name.startswith("public/") and encoding is None and "charset" in kind
+
+
+def place_of_file(app, name, followed=True):
+    """The path of a file that may be edited, which need not be there. Links are followed, but for the last
+    name unless `followed`; raises Refusal when they lead elsewhere."""
+    parts, top = name.split("/"), pathlib.Path(os.path.realpath(app.folder))
+    if len(name) > MAX_FILE_NAME or not all(map(_FILE_PART.fullmatch, parts)):
+        raise Refusal(400, f"{clip(name, 60)!r} cannot be the name of a file here")
+    place = top.joinpath(*parts)
+    real = pathlib.Path(os.path.realpath(place))
+    inside = real.relative_to(top).as_posix() if top in real.parents else ""
+    if not (is_editable(name) and is_editable(inside) and all(map(_FILE_PART.fullmatch, inside.split("/")))):
+        raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts (.js) and texts in public/ "
+                           "can be, and no links that lead elsewhere")
+    if real.exists() and not is_spelled_so(top, parts):
+        raise Refusal(404, f"There is no file {clip(name, 60)}, only one that is spelled differently")
+    return str(real if followed else pathlib.Path(os.path.realpath(place.parent), place.name))
+
+
+def bytes_of_file(path):
+    """What a file holds, or None when there is none."""
+    try:
+        with open_ordinary(path) as file:
+            data = file.read(MAX_EDITED_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except (ValueError, IsADirectoryError):
+        raise Refusal(403, "That is not an ordinary file") from None
+    if len(data) > MAX_EDITED_BYTES:
+        raise Refusal(413, f"The file is larger than {MAX_EDITED_BYTES >> 20} MiB, too large for this editor")
+    return data
+
+
+def tag_of(data):
+    """What changes when the bytes of a file do."""
+    return NO_FILE if data is None else sha256(data).hexdigest()[:20]
+
+
+@functools.lru_cache(MAX_DASHBOARDS)
+def tag_of_file(path, stamp):
+    return tag_of(bytes_of_file(path))
+
+
+def unchanged_file(path, name, tag):
+    """The bytes of a file; raises Refusal when it is not what the page knows, or may not be written."""
+    data = bytes_of_file(path)
+    if tag not in (ANY_FILE, tag_of(data)):
+        raise Refusal(409, f"There is already a file {name}" if tag == NO_FILE else
+                      f"{name} is no longer there: it was deleted or renamed" if data is None else
+                      f"{name} was changed on disk since it was opened here")
+    if data is not None and not (os.stat(path).st_mode & 0o222 and os.access(path, os.W_OK)):
+        raise Refusal(403, f"{name} is read-only")
+    return data
+
+
+_TEXT_LINE_END = re.compile("(\r\n|\r|\n)")
+
+
+def text_to_write(text, old):
+    """The bytes for a text from a browser, which has one kind of line end, in place of `old`. A byte order
+    mark stays; lines that stay keep their ends, and the others get the usual one of the file."""
+    known = _TEXT_LINE_END.split((old or b"").decode("utf-8-sig", "replace"))
+    lines, ends, new = known[::2], known[1::2], (_TEXT_LINE_END.sub("\n", text) if old else text).split("\n")
+    usual = max(("\n", "\r\n", "\r"), key=ends.count)
+    least = min(len(lines), len(new))
+    start = next((i for i in range(least) if lines[i] != new[i]), least)
+    room = least - start
+    rest = next((i for i in range(room) if lines[-1 - i] != new[-1 - i]), room)
+    first, last = ends[:min(start, len(new) - 1)], ends[len(ends) - rest + 1:] if rest > 1 else []
+    chosen = first + [usual] * (len(new) - 1 - len(first) - len(last)) + last + [""]
+    return codecs.BOM_UTF8 * (old or b"").startswith(codecs.BOM_UTF8) + "".join(
+        map("".join, zip(new, chosen))).encode()
+
+
+def move_to_free_name(old, new):
+    """Renames a file unless there is one of the new name: FileExistsError."""
+    same = old.casefold() == new.casefold() and os.path.exists(new) and os.path.samefile(old, new)
+    try:
+        if not same:                    # else it is a change of capitals
+            os.link(old, new)           # unlike a rename it never replaces a file
+            os.unlink(old)
+            return
+    except FileExistsError:
+        raise
+    except (OSError, NotImplementedError):      # no links here
+        if os.path.lexists(new):
+            raise FileExistsError(new) from None
+    os.rename(old, new)
+
+
+def write_file(path, data, new):
+    """Writes a file in one step: whoever reads it gets the old text or the new one, never a part."""
+    folder, name = os.path.split(path)
+    os.makedirs(folder, exist_ok=True)
+    draft = os.path.join(folder, f".{random_hex(6)}.tmp")
+    try:
+        with open(draft, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            move_to_free_name(draft, path)
+            return
+        shutil.copymode(path, draft)
+        for _ in range(20 if os.name == "nt" else 0):       # somebody may just be reading it
+            with contextlib.suppress(PermissionError):
+                return os.replace(draft, path)
+            time.sleep(0.02)
+        os.replace(draft, path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(draft)
+
+
+def editable_files(app):
+    """The names of the files that can be edited: scripts first, then what they import, then public/."""
+    found = []
+    if not app.path.is_dir():           # one file is served: its neighbours are no business of ours
+        found += sorted({app.path.name, *(name for host in app.hosts.values() for name in host.sources
+                                          if name.endswith(".js"))})
+    for top in (app.folder,) if app.path.is_dir() else (app.public,):
+        for folder, folders, names in os.walk(top):
+            folders[:] = sorted(name for name in folders if name[0] != "." and name != "node_modules")
+            below = pathlib.Path(folder).relative_to(app.folder).as_posix()
+            found += [name for name in (name if below == "." else f"{below}/{name}" for name in sorted(names))
+                      if is_editable(name) and _FILE_PART.fullmatch(name.rpartition("/")[2])]
+            if len(found) > MAX_LISTED_FILES:
+                break
+    return sorted(found[:MAX_LISTED_FILES], key=lambda name: (name.startswith("public/"), "/" in name))
+
+
+def edit_view(app, name):
+    """What the editor watches: which files there are, whether the open one is what it was, and the last
+    error in it."""
+    path, tag = None, NO_FILE
+    with contextlib.suppress(Refusal, OSError):
+        path = place_of_file(app, name)
+        tag = tag_of_file(path, stamp) if (stamp := file_stamp(path)) else NO_FILE
+    errors = [failure for failure in {**app.troubles, **app.failures}.values()
+              if failure.error is not None and failure.error.filename == name]
+    return {"name": name, "tag": tag, "files": editable_files(app),
+            "error": error_facts(max(errors, key=lambda failure: failure.time)) if errors else None}
+
+
+@editor_page("GET", "/engine/file")
+def edited_file(handler, head, body):
+    """The text of a file (`?name=`) and the tag that it is saved with."""
+    name = head.query.get("name", "")
+    data = bytes_of_file(place_of_file(handler.app, name))
+    if data is None:
+        raise Refusal(404, f"There is no file {clip(name, 60)}")
+    try:
+        text = data.decode("utf-8-sig")
+        if "\0" in text:
+            raise ValueError
+    except ValueError:
+        raise Refusal(415, f"{name} is not UTF-8 text, and cannot be edited here") from None
+    return json_answer({"name": name, "text": text, "tag": tag_of(data)})
+
+
+@editor_page("POST", "/engine/parse")
+def check_text(handler, head, body):
+    """What the engine's parser says of a text: `file`, `text`. Answers with the errors (one, or none), each
+    with its place in units of UTF-16, as browsers count."""
+    name, text = asked(head, body, file=str, text=str)
+    failure, lines = None, text.split("\n")
+    if name.endswith(".js"):
+        try:
+            (parse_module if is_module(text) else parse_script)(text)
+        except JSSyntaxError as error:
+            failure = JSError(error, "parse")
+            failure._facts = (error.kind, error.message, "", name, error.line, error.column)
+    if failure is None:
+        return json_answer([])
+    headline, opening, advice = explained(failure, {name: text})
+    places = [(failure.line, failure.column, headline)]
+    places += [(*opening, "opened here, and not closed")] if opening else []
+    return json_answer([{"line": line, "text": said, "advice": "".join(advice), "column": 1 + len(
+        lines[line - 1][:(column or 1) - 1].encode("utf-16-le", "surrogatepass")) // 2}
+        for line, column, said in places if line and line <= len(lines)])
+
+
+@editor_page("POST", "/engine/save")
+def save_file(handler, head, body):
+    """Writes a file and loads the scripts that it belongs to: `file`, `text`, `tag` (of what it replaces, ""
+    for a new file, "*" for whatever is there). Answers with its new `tag` and whether the scripts run;
+    409 when the file is not what the page knows."""
+    app, (name, text, tag) = handler.app, asked(head, body, file=str, text=str, tag=str)
+    path = place_of_file(app, name)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise Refusal(400, "The text has half of a character in it (a lone surrogate); take it out") from None
+    with _editing:
+        old = unchanged_file(path, name, tag)
+        data = text_to_write(text, old)
+        if len(data) > MAX_EDITED_BYTES:
+            raise Refusal(413, f"The text is larger than {MAX_EDITED_BYTES >> 20} MiB")
+        try:
+            write_file(path, data, old is None)
+        except FileExistsError:
+            raise Refusal(409, f"There is already a file {name}") from None
+    return json_answer({"tag": tag_of(data), **loaded_facts(app, app.take_in(path))})
+
+
+def loaded_facts(app, names):
+    """Whether the scripts that were tried run now, and why not: None when there were none."""
+    failures = [app.failures[name] for name in names if name in app.failures]
+    return {"loaded": not failures if names else None, "error": failures[0].headline if failures else ""}
+
+
+@editor_page("POST", "/engine/rename")
+def rename_file(handler, head, body):
+    """Gives a file another name: `file`, `to`. What it registered moves with it."""
+    app, (name, to) = handler.app, asked(head, body, file=str, to=str)
+    old, new = place_of_file(app, name, False), place_of_file(app, to, False)
+    refuse_lone_script(app, name)
+    with _editing:
+        unchanged_file(old, name, ANY_FILE)
+        os.makedirs(os.path.dirname(new), exist_ok=True)
+        try:
+            move_to_free_name(old, new)
+        except FileExistsError:
+            raise Refusal(409, f"There is already a file {to}") from None
+    return json_answer(loaded_facts(app, app.take_in(old, new)))
+
+
+@editor_page("POST", "/engine/delete")
+def delete_file(handler, head, body):
+    """Deletes a file: `file`, `tag`."""
+    app, (name, tag) = handler.app, asked(head, body, file=str, tag=str)
+    path = place_of_file(app, name, False)
+    refuse_lone_script(app, name)
+    with _editing:
+        unchanged_file(path, name, tag)
+        os.unlink(path)
+    return json_answer(loaded_facts(app, app.take_in(path)))
+
+
+def refuse_lone_script(app, name):
+    if not app.path.is_dir() and name == app.path.name:
+        raise Refusal(409, f"{name} is the script that this server was started with, so its name must stay")
+
+
 # -- Dashboard: the look -----------------------------------------------------------------
 
 DASHBOARD_STYLE = r"""
@@ -51843,6 +54371,7 @@ DASHBOARD_BODY = r"""
   <a class="name" href="#/">aiwebengine<span id="version"></span></a>
   <nav aria-label="Views">
     <a href="#/" id="nav-overview">Overview</a>
+    <a href="#/edit" id="nav-edit">Editor</a>
     <a href="#/requests" id="nav-requests">Requests</a>
     <a href="#/storage" id="nav-storage">Storage</a>
     <a href="#/script/server" id="nav-log">Server log</a>
@@ -51858,9 +54387,14 @@ DASHBOARD_BODY = r"""
   <a class="back" id="back" href="#/">Overview</a><h1 id="title">Overview</h1><span class="soft" id="facts"></span>
   <span id="other-logs"></span>
   <span class="actions" id="script-actions">
-    <a href="#/" id="to-storage">Storage</a>
+    <a href="#/" id="edit-script">Edit</a> <a href="#/" id="to-storage">Storage</a>
     <button id="open-source" aria-expanded="false">Open source</button>
     <button id="reload" class="main">Reload</button>
+  </span>
+  <span class="actions" id="edit-actions" hidden>
+    <span class="soft" id="edit-state" role="status"></span>
+    <button id="edit-save" class="main">Save</button><button id="edit-new">New file</button>
+    <button id="edit-rename">Rename</button><button id="edit-delete">Delete</button>
   </span>
 </div>
 
@@ -52031,11 +54565,648 @@ DASHBOARD_BODY = r"""
     <div class="scroll full"><table id="items"></table></div>
   </section>
 </div>
+<!-- editor -->
 </main>
 <dialog id="ask" aria-labelledby="ask-text"><form method="dialog">
   <p id="ask-text"></p>
   <button class="main" id="ask-yes" value="yes"></button> <button value="no">Cancel</button>
 </form></dialog>
+"""
+
+
+# -- Editor: the look --------------------------------------------------------------------
+
+EDITOR_STYLE = r"""
+main:has(#view-edit:not([hidden])) { max-width: none; }
+.workshop { display: grid; grid-template-columns: 11rem minmax(0, 6fr) minmax(0, 4fr); gap: 0 1rem; }
+.files { list-style: none; margin: 0 0 1rem; padding: 0; overflow: auto; max-height: calc(100vh - 14rem); }
+.files a { display: block; padding: .2rem .6rem; border-radius: 6px; color: var(--ink);
+  overflow-wrap: anywhere; }
+.files a:hover { background: var(--hover); text-decoration: none; }
+.files a[aria-current] { background: var(--chosen); }
+.files a.changed::after { content: " ●"; color: var(--warn); }
+.code-box { position: relative; border-top: 1px solid var(--line); }
+.code-box > .code { overflow: auto; height: calc(100vh - 22rem); min-height: 16rem; }
+.sheet { position: relative; min-width: 100%; min-height: 100%; font: 13px/20px var(--mono); tab-size: 4;
+  font-variant-ligatures: none; }
+.sheet > div { position: absolute; left: 0; min-width: 100%; pointer-events: none; white-space: pre; }
+.sheet > div > div { height: 20px; padding-right: 1rem; }
+.sheet i { display: inline-block; box-sizing: border-box; width: 3.6rem; padding-right: .8rem;
+  position: sticky; left: 0; z-index: 2; background: var(--paper); color: var(--faint); text-align: right;
+  font-style: normal; }
+.sheet .here { background: var(--mark); } .sheet .here i { color: var(--bad); font-weight: 700; }
+.sheet .wrong { text-decoration: underline wavy var(--bad) 1.5px; text-underline-offset: 3px; }
+.sheet textarea { position: absolute; z-index: 1; inset: 0 0 0 3.6rem; width: calc(100% - 3.6rem); height: 100%;
+  margin: 0; padding: 0; border: 0; border-radius: 0; resize: none; overflow: hidden; white-space: pre;
+  background: none; font: inherit; tab-size: inherit; font-variant-ligatures: none; letter-spacing: 0;
+  color: var(--ink); -webkit-text-fill-color: transparent; }
+.sheet textarea:focus-visible { outline: none; }
+.code:has(textarea:focus-visible) { box-shadow: inset 2px 0 0 var(--accent); }
+.sheet textarea::selection { background: color-mix(in srgb, var(--accent) 30%, transparent); }
+.sheet .k { color: var(--accent); } .sheet .s { color: var(--ok); } .sheet .c { color: var(--soft); }
+.sheet .n { color: var(--warn); } .sheet .h { color: light-dark(#7a3ea8, #d2a8ff); }
+@media (forced-colors: active) { .sheet > div > div > span { visibility: hidden; } }
+#edit-choices { position: absolute; z-index: 3; margin: 0; padding: .2rem; list-style: none; max-height: 13rem;
+  width: min(30rem, 90%); overflow: auto; background: var(--paper); border: 1px solid var(--line);
+  border-radius: 8px; box-shadow: 0 6px 24px rgb(0 0 0 / .2); }
+#edit-choices li { padding: .1rem .5rem; border-radius: 5px; font: 13px/1.5 var(--mono); cursor: pointer;
+  overflow-wrap: anywhere; }
+#edit-choices li[aria-selected=true] { background: var(--chosen); }
+#edit-choices small { display: none; font: .8rem/1.4 var(--sans); color: var(--soft); }
+#edit-choices li[aria-selected=true] small { display: block; }
+#edit-problem { padding: .5rem 1rem; background: var(--mark); }
+#edit-problem pre { color: var(--ink); }
+#edit-warning { border-left: 3px solid var(--warn); padding: .3rem .75rem; display: flex; flex-wrap: wrap;
+  gap: .4rem .75rem; align-items: center; }
+#edit-page { width: 100%; height: calc(100vh - 22rem); min-height: 16rem; border: 0;
+  border-top: 1px solid var(--line); background: #fff; display: block; border-radius: 0 0 10px 10px; }
+#edit-go { display: flex; gap: .5rem; flex: 1; }
+dialog { background: var(--paper); color: var(--ink); border: 1px solid var(--line); border-radius: 10px;
+  width: min(26rem, 92vw); }
+dialog::backdrop { background: rgb(0 0 0 / .35); }
+@media (max-width: 60rem) {
+  .workshop { grid-template-columns: minmax(0, 1fr); }
+  .files { display: flex; max-height: 6.5rem; flex-wrap: wrap; margin-bottom: .6rem; }
+  .code-box > .code, #edit-page { height: 60vh; }
+}
+"""
+
+EDITOR_BODY = r"""
+<div id="view-edit" hidden>
+  <p class="answer" id="edit-answer" role="status"></p>
+  <p id="edit-warning" role="alert" hidden><span id="edit-warning-text"></span>
+    <button id="edit-theirs">Take the one on disk</button><button id="edit-mine">Save mine</button></p>
+  <div id="edit-parts" hidden>
+  <div class="workshop">
+    <nav aria-label="Files"><ul class="files" id="edit-files"></ul></nav>
+    <section class="panel" aria-label="Source">
+      <div class="head"><span class="small soft" id="edit-help"><kbd>Ctrl</kbd> <kbd>S</kbd> saves,
+        <kbd>Ctrl</kbd> <kbd>Space</kbd> completes, <kbd>Esc</kbd> <kbd>Tab</kbd> leaves the text</span></div>
+      <div class="code-box">
+        <div class="code" id="edit-code"><div class="sheet" id="edit-sheet"><div id="edit-lines" aria-hidden="true"></div></div></div>
+        <ul id="edit-choices" role="listbox" aria-label="Completions" hidden></ul>
+      </div>
+      <div id="edit-problem" role="status" hidden><button class="link bad" id="edit-jump"></button>
+        <pre class="small" id="edit-advice"></pre></div>
+    </section>
+    <section class="panel" aria-label="Page">
+      <div class="head"><form id="edit-go"><input class="code" type="text" id="edit-address" value="/"
+        aria-label="Path of the page" spellcheck="false" autocomplete="off"><button>Open</button></form>
+        <a class="small" id="edit-tab" href="." target="_blank">In a tab</a></div>
+      <iframe id="edit-page" title="The page"></iframe>
+    </section>
+  </div>
+  <div class="two">
+    <section class="panel">
+      <div class="head"><h2>Log</h2></div>
+      <div class="lines" id="edit-log" tabindex="0" role="log" aria-label="Log of all scripts"></div>
+    </section>
+    <section class="panel">
+      <div class="head"><h2>Streams</h2></div>
+      <div class="scroll" tabindex="0"><table id="edit-streams"></table></div>
+    </section>
+  </div>
+  </div>
+  <dialog id="edit-dialog" aria-labelledby="edit-ask"><form id="edit-form">
+    <h2 id="edit-ask"></h2>
+    <p><input class="code" type="text" id="edit-to" aria-label="Name" spellcheck="false" autocomplete="off"></p>
+    <p class="answer bad" id="edit-refused" role="alert"></p>
+    <button class="main" id="edit-yes"></button> <button type="button" id="edit-no">Cancel</button>
+  </form></dialog>
+</div>
+"""
+
+
+# -- Editor: the script ------------------------------------------------------------------
+
+EDITOR_SCRIPT = r"""
+// Each file has a text area of its own, which keeps its undo history while others are looked at. Its text is
+// transparent; beneath it stand the lines that are in view, in colours.
+const LINE = 20, MORE = 30, CHECK_AFTER = 250;
+const files = new Map();            // name -> SourceFile
+let offers = null, current = null, editing = "", asking = null;
+
+// -- colours: pieces of a line, and what is still open at its end --
+
+const KEYWORDS = new Set(("async await break case catch class const continue debugger default delete do else export "
+  + "extends false finally for from function get if import in instanceof let new null of return set static super switch "
+  + "this throw true try typeof undefined using var void while with yield").split(" "));
+const BEFORE_VALUE = new Set("await case delete do else in instanceof new of return throw typeof void yield".split(" "));
+const PIECE = new RegExp([/(?<c>\/\/.*|\/\*)/, /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/,
+  /(?<n>\.?\d[\w.]*)/, /(?<w>[\p{L}_$][\p{L}\p{N}_$]*)/, /(?<t>`)/, /(?<b>[{}])/, /(?<x>\s+)/, /(?<o>[^])/,
+].map((part) => part.source).join("|"), "uy");
+const REGEXP = /\/(?![*\/])(?:[^\/\\\[]|\\.|\[(?:[^\]\\]|\\.)*\])+\/\w*/y;
+const TEMPLATE = /(?:[^`\\$]|\\.|\$(?!\{)|\\$)*(`|\$\{)?/y;
+const read = (pattern, text, index) => { pattern.lastIndex = index; return pattern.exec(text); };
+
+// `open` is a stack of what is open: * comment, ` template, { brace within one.
+function colourScript(line, open, put) {
+  for (let index = 0, value = false; index < line.length;) {
+    const top = open.at(-1), start = index;
+    let kind = "c";
+    if (top === "*") {
+      const end = line.indexOf("*/", index);
+      index = end < 0 ? line.length : end + 2;
+      if (end >= 0) open = open.slice(0, -1);
+    } else if (top === "`") {
+      const found = read(TEMPLATE, line, index);
+      index += found[0].length;
+      open = found[1] === "`" ? open.slice(0, -1) : found[1] ? open + "{" : open;
+      [kind, value] = ["s", found[1] === "`"];
+    } else {
+      const found = !value && read(REGEXP, line, index) || read(PIECE, line, index);
+      const { c, s, n, w, t, b, x } = found.groups ?? { s: true };
+      index += found[0].length;
+      kind = c ? "c" : s || t ? "s" : n ? "n" : !w ? "" : KEYWORDS.has(w) ? "k" : offers?.known.has(w) ? "h" : "w";
+      if (t || c === "/*") open += t ? "`" : "*";
+      else if (b && open) open = b === "{" ? open + "{" : open.slice(0, -1);
+      if (!x && !c) value = Boolean(s || n || w && !BEFORE_VALUE.has(w) || /[)\]}]/.test(found[0]));
+    }
+    put(kind, line.slice(start, index));
+  }
+  return open;
+}
+// Of a page, `open` begins with what is open there: ! comment, < tag, s script, y style.
+const MARKUP = /(?<c><!--)|(?<k><\/?[a-z][\w-]*)|(?<n>&#?\w+;)|[^<&]+|[^]/iy;
+const IN_TAG = /(?<e>\/?>)|(?<s>"[^"]*(?:"|$)|'[^']*(?:'|$))|(?<n>[^\s=>"'\/]+)|[^]/y;
+const STYLES = /(?<c>\/\*)|(?<s>"[^"]*"?|'[^']*'?)|(?<n>#[\da-f]+\b|-?[\d.]+(?:%|[a-z]+)?)|(?<k>@[\w-]+|[\w-]+(?=\s*:\s))|[\w-]+|\s+|[^]/iy;
+function colourStyles(line, open, put) {
+  for (let index = 0; index < line.length;) {
+    const end = open ? line.indexOf("*/", index) : -1;
+    const found = open ? [line.slice(index, end < 0 ? undefined : end + 2)] : read(STYLES, line, index);
+    put(open ? "c" : Object.keys(found.groups).find((key) => found.groups[key]) ?? "", found[0]);
+    open = open ? (end < 0 ? open : "") : found.groups.c ? "*" : "";
+    index += found[0].length;
+  }
+  return open;
+}
+function colourPage(line, open, put) {
+  while (line) {
+    const inner = open[0], ends = { "!": /-->/, s: /<\/script/i, y: /<\/style/i }[inner];
+    if (ends) {
+      const end = ends.exec(line), rest = end ? end.index + (inner === "!" ? 3 : 0) : line.length;
+      const part = line.slice(0, rest), state = open.slice(1);
+      if (inner === "!") put("c", part);
+      else open = inner + (inner === "s" ? colourScript : colourStyles)(part, state, put);
+      if (end) open = "";
+      line = line.slice(rest);
+      continue;
+    }
+    const found = read(open ? IN_TAG : MARKUP, line, 0), { c, k, e, s, n } = found.groups;
+    put(c ? "c" : k || e ? "k" : s ? "s" : n ? "n" : "", found[0]);
+    if (c) open = "!";
+    else if (k) open = "<" + (/^<script$/i.test(k) ? "s" : /^<style$/i.test(k) ? "y" : "");
+    else if (e) open = e === "/>" ? "" : open.slice(1);
+    line = line.slice(found[0].length);
+  }
+  return open;
+}
+const colourNothing = (line, open, put) => { put("", line); return open; };
+const COLOURS = { js: colourScript, mjs: colourScript, json: colourScript, css: colourStyles, html: colourPage,
+  htm: colourPage, svg: colourPage, xml: colourPage };
+
+// -- a file --
+
+class SourceFile extends CodeArea {
+  constructor(name, text, tag) {
+    const help = { spellcheck: "false", autocapitalize: "off", autocorrect: "off", wrap: "off",
+      "aria-describedby": "edit-help", "aria-autocomplete": "list", "aria-controls": "edit-choices" };
+    super(el("textarea", help), "//");
+    this.area.value = text;
+    this.saved = this.area.value;
+    this.tag = tag;
+    this.rows = [];
+    this.open = [""];               // before each line, what is open
+    this.marks = [];
+    this.step = /^\t/m.test(text) ? "\t" : /^    \S/m.test(text) && !/^  \S/m.test(text) ? "    " : "  ";
+    this.rename(name);
+    this.area.addEventListener("input", (event) => this.typed(event));
+    this.area.addEventListener("scroll", () => this.area.scrollTo(0, 0));
+    this.area.addEventListener("keydown", (event) => keyInText(event, this));
+    for (const kind of ["blur", "click"]) this.area.addEventListener(kind, hideChoices);
+    $("edit-sheet").append(this.area);
+  }
+  get changed() { return this.area.value !== this.saved; }
+  get offset() { return this.area.selectionStart; }
+  rename(name) {
+    this.name = name;
+    this.area.setAttribute("aria-label", "Source of " + name);
+    this.colour = COLOURS[name.split(".").pop()] ?? colourNothing;
+    this.open.length = 1;
+    this.rows = [];
+  }
+  typed(event) {
+    if (this !== current) goTo(this.name);      // undone in a file that is not in view
+    this.refresh();
+    this.marks = [];
+    checkSoon(this);
+    showState();
+    if (event.inputType === "insertText" || event.inputType === "deleteContentBackward") complete(this, false);
+    else hideChoices();
+    this.reveal();
+  }
+  // Takes in the text: what is open is found out anew from the first line that changed.
+  refresh() {
+    const text = this.area.value;
+    if (text === this.text) return;
+    this.text = text;
+    const now = text.split("\n"), old = this.rows, more = old.length - now.length;
+    const least = Math.min(now.length, old.length), open = this.open.slice();
+    let first = 0, last = 0;
+    while (first < least && now[first] === old[first]) first++;
+    while (last < least - first && now[now.length - 1 - last] === old[old.length - 1 - last]) last++;
+    open.length = first + 1;
+    for (let index = first; index < now.length; index++) {
+      open.push(this.colour(now[index], open[index], () => {}));
+      if (index + 1 < now.length - last || this.open[index + 1 + more] !== open[index + 1]) continue;
+      for (let rest = index + 2 + more; rest < this.open.length; rest++) open.push(this.open[rest]);
+      break;
+    }
+    [this.rows, this.open] = [now, open];
+    const widths = now.map((line) => line.includes("\t") ? line.replace(/\t/g, "    ").length : line.length);
+    this.widest = widths.reduce((most, width) => Math.max(most, width), 0);
+    if (this === current) layOut();
+  }
+  placeOf(offset) {
+    let line = 0, start = 0;
+    while (line < this.rows.length - 1 && start + this.rows[line].length < offset) start += this.rows[line++].length + 1;
+    return { line: line + 1, column: offset - start + 1, start };
+  }
+  go(line, column = 1) {
+    this.refresh();
+    line = Math.min(Math.max(line, 1), this.rows.length);
+    const offset = this.rows.slice(0, line - 1).reduce((sum, text) => sum + text.length + 1, 0)
+      + Math.min(column - 1, this.rows[line - 1].length);
+    this.area.focus({ preventScroll: true });
+    this.area.setSelectionRange(offset, offset);
+    this.reveal($("edit-code").clientHeight / 3);
+  }
+  reveal(room = 2 * LINE) {
+    const box = $("edit-code"), top = (this.placeOf(this.offset).line - 1) * LINE;
+    if (top < box.scrollTop) box.scrollTop = top - room;
+    if (top + LINE > box.scrollTop + box.clientHeight) box.scrollTop = top + LINE + room - box.clientHeight;
+  }
+}
+let fontWidth = 0;
+function layOut() {
+  const sheet = $("edit-sheet"), file = current;
+  if (!fontWidth) {
+    const ruler = document.createElement("canvas").getContext("2d");
+    ruler.font = getComputedStyle(sheet).font;
+    fontWidth = ruler.measureText("0".repeat(100)).width / 100;
+  }
+  sheet.style.height = file.rows.length * LINE + 8 + "px";
+  sheet.style.width = Math.ceil(file.widest * fontWidth) + 90 + "px";
+  const over = file.area.scrollWidth - file.area.clientWidth;
+  if (over > 0) sheet.style.width = sheet.offsetWidth + over + 20 + "px";
+  paint();
+}
+function paint() {
+  if (!current) return;
+  const box = $("edit-code"), file = current, lines = file.rows;
+  const first = Math.max(0, Math.floor(box.scrollTop / LINE) - MORE);
+  const last = Math.min(lines.length, first + Math.ceil(box.clientHeight / LINE) + 2 * MORE);
+  $("edit-lines").style.top = first * LINE + "px";
+  $("edit-lines").replaceChildren(...lines.slice(first, last).map((line, index) =>
+    paintLine(file, line, first + index)));
+}
+function paintLine(file, line, index) {
+  const mark = file.marks.find((item) => item.line === index + 1), parts = [el("i", { text: index + 1 })];
+  let column = 0, wrong = mark ? Math.min(mark.column - 1, line.length) : -1;
+  file.colour(line.slice(0, 2000), file.open[index], (kind, text) => {
+    const here = wrong >= column && wrong < column + text.length;
+    parts.push(kind || here ? el("span", { class: kind + (here ? " wrong" : ""), text }) : text);
+    column += text.length;
+    if (here) wrong = -1;
+  });
+  if (line.length > 2000) parts.push(line.slice(2000));
+  if (wrong >= 0) parts.push(el("span", { class: "wrong", text: " " }));
+  return el("div", { class: mark ? "here" : null }, ...parts);
+}
+$("edit-code").addEventListener("scroll", () => requestAnimationFrame(paint));
+addEventListener("resize", () => paint());
+
+// -- errors while one types: one question at a time, and slow ones seldom --
+
+let checking = 0, busy = false, pace = CHECK_AFTER;
+function checkSoon(file) {
+  clearTimeout(checking);
+  checking = setTimeout(() => check(file), pace);
+}
+async function check(file) {
+  if (busy) return checkSoon(file);
+  const text = file.area.value, started = performance.now();
+  busy = true;
+  try {
+    const marks = await ask("engine/parse", { file: file.name, text });
+    if (file.area.value === text) {
+      file.marks = marks;
+      showProblem();
+      paint();
+    }
+  } catch { /* the server is away; saving will tell */ }
+  busy = false;
+  pace = Math.max(CHECK_AFTER, Math.min(5000, 3 * (performance.now() - started)));
+}
+function showProblem() {
+  if (!current) return;
+  const error = state.view?.name === current.name && !current.changed ? state.view.error : null;
+  const [mark] = current.marks;
+  const found = mark ?? (error?.line ? { line: error.line, column: error.column || 1, text: error.headline,
+    advice: error.advice } : null);
+  if (!mark && found) { current.marks = [found]; paint(); }
+  $("edit-problem").hidden = !found;
+  setText($("edit-jump"), found ? "Line " + found.line + ": " + found.text : "");
+  setText($("edit-advice"), found?.advice ?? "");
+  current.area.setAttribute("aria-invalid", String(Boolean(mark)));
+}
+$("edit-jump").addEventListener("click", () => {
+  const [mark] = current.marks;
+  if (mark) current.go(mark.line, mark.column);
+});
+
+// -- completion: the members of what stands before a dot, else names --
+
+let choices = [], choice = 0, from = 0;
+function complete(file, asked) {
+  const { line, start } = file.placeOf(file.offset), before = file.area.value.slice(start, file.offset);
+  const [, chain, word] = /(?:([\p{L}\w$]+)\s*\??\.\s*)?([\p{L}\w$]*)$/u.exec(before);
+  const ending = file.colour === colourScript ? lastKind(file, before, line - 1) : "c";
+  let found = [];
+  if (ending !== "c" && ending !== "s" && (asked || chain || word.length > 1)) {
+    const own = file.text.slice(0, 200000).match(/[\p{L}_$][\p{L}\w$]{2,}/gu) ?? [];
+    found = chain ? offers.members[offers.types[chain]] ?? [] : [...offers.members[""], ...offers.members.Context,
+      ...[...new Set([...KEYWORDS, ...own])].filter((name) => !offers.known.has(name)).map((name) => [name, "", ""])];
+  }
+  const wanted = word.toLowerCase();
+  found = found.filter(([name]) => name.toLowerCase().startsWith(wanted) && name !== word);
+  if (!found.length || !asked && offers.known.has(word)) return hideChoices();
+  choices = found.slice(0, 40);
+  from = file.offset - word.length;
+  showChoices(file, line, before.length - word.length);
+}
+function lastKind(file, text, index) {
+  let last = "";
+  const open = file.colour(text, file.open[index], (kind, part) => { last = /(`|\$\{)$/.test(part) ? "" : kind; });
+  return open.endsWith("*") ? "c" : open.endsWith("`") ? "s" : last;
+}
+function showChoices(file, line, column) {
+  const list = $("edit-choices"), box = $("edit-code");
+  list.replaceChildren(...choices.map(([name, written, doc], index) =>
+    el("li", { role: "option", id: "edit-choice-" + index, onmousedown: (event) => {
+      event.preventDefault();
+      accept(file, index);
+    } }, written || name, el("small", { text: doc }))));
+  list.hidden = false;
+  select(file, 0);
+  const under = line * LINE - box.scrollTop, left = 58 + column * fontWidth - box.scrollLeft;
+  list.style.left = Math.max(4, Math.min(left, box.clientWidth - list.offsetWidth - 8)) + "px";
+  list.style.top = (under + list.offsetHeight > box.clientHeight && under - LINE > list.offsetHeight
+    ? under - LINE - list.offsetHeight : under) + "px";
+}
+function select(file, index) {
+  const items = $("edit-choices").children;
+  choice = (index + items.length) % items.length;
+  for (const [place, item] of [...items].entries()) item.setAttribute("aria-selected", String(place === choice));
+  items[choice].scrollIntoView({ block: "nearest" });
+  file.area.setAttribute("aria-activedescendant", items[choice].id);
+}
+function hideChoices() {
+  $("edit-choices").hidden = true;
+  current?.area.removeAttribute("aria-activedescendant");
+}
+function accept(file, index) {
+  file.replace(from, file.offset, choices[index][0]);
+  hideChoices();
+}
+function keyInText(event, file) {
+  if (event.isComposing) return;
+  if (!$("edit-choices").hidden) {
+    const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (move) select(file, choice + move);
+    else if (event.key === "Escape") hideChoices();
+    else if (event.key === "Tab" || event.key === "Enter" && !event.ctrlKey && !event.metaKey) accept(file, choice);
+    else return file.key(event);
+    event.preventDefault();
+  } else if (event.ctrlKey && event.key === " ") {
+    event.preventDefault();
+    complete(file, true);
+  } else file.key(event);
+}
+
+// -- files: opening, saving, conflicts --
+
+async function enterEditor() {
+  try {
+    if (!offers) {
+      offers = await ask("engine/completions");
+      offers.known = new Set(offers.members[""].map(([name]) => name));
+      connect();
+    }
+    $("edit-parts").hidden = $("edit-actions").hidden = false;
+    if (!$("edit-page").src) openPage($("edit-address").value);
+    if (at.name && !files.has(at.name)) await load(at.name);
+  } catch (error) {
+    answer("edit-answer", error.message, false);
+  }
+  if (at.view === "edit") showFile();
+}
+async function load(name) {
+  const { text, tag } = await ask("engine/file?name=" + encodeURIComponent(name));
+  if (!files.has(name)) files.set(name, new SourceFile(name, text, tag));
+}
+function showFile() {
+  current = files.get(at.name) ?? null;
+  for (const file of files.values()) file.area.hidden = file !== current;
+  hideChoices();
+  warn("");
+  if (current) {
+    answer("edit-answer", "");
+    current.text = current.compared = null;
+    current.refresh();
+    if (at.line) current.go(at.line, at.column);
+    check(current);
+  } else $("edit-lines").replaceChildren();
+  showState();
+  showProblem();
+}
+function showState() {
+  const changed = current?.changed;
+  setText($("edit-state"), !current ? "" : changed ? "● not saved" : "saved");
+  for (const id of ["edit-save", "edit-rename", "edit-delete"]) $(id).disabled = !current;
+  if (at.view === "edit") document.title = (changed ? "● " : "") + (at.name || "Editor") + " – aiwebengine";
+  for (const link of $("edit-files").querySelectorAll("a"))
+    link.classList.toggle("changed", files.get(link.textContent)?.changed ?? false);
+}
+function warn(text) {
+  $("edit-warning").hidden = !text;
+  setText($("edit-warning-text"), text);
+}
+async function save(tag = current?.tag) {
+  const file = current;
+  if (!file || editing) return;
+  editing = file.name;
+  const text = file.area.value;
+  try {
+    const { tag: next, loaded, error } = await ask("engine/save", { file: file.name, text, tag });
+    [file.saved, file.tag, file.compared] = [text, next, null];
+    warn("");
+    answer("edit-answer", "Saved at " + clock(now()) + (loaded ? " and loaded." : loaded === null ? "."
+      : ", but it does not load: " + error), loaded !== false);
+    reloadPage();
+  } catch (error) {
+    if (error.status === 409) warn(error.message + ".");
+    else answer("edit-answer", "Not saved: " + error.message, false);
+  }
+  editing = "";
+  showState();
+}
+// What is on disk is not what was opened: it is taken over, unless there is something to lose.
+async function compare(file, seen) {
+  if (editing) return;
+  file.compared = seen;
+  try {
+    const { text, tag } = await ask("engine/file?name=" + encodeURIComponent(file.name));
+    if (tag === file.tag || editing) return;
+    if (!file.changed || file.area.value === text.replace(/\r\n?/g, "\n")) takeOver(file, text, tag);
+    else if (file === current) warn(file.name + " was changed on disk since it was opened here.");
+  } catch (error) {
+    if (error.status === 404 && file === current) warn(file.name + " is no longer on disk.");
+  }
+}
+// Only what differs is replaced, so that it can be undone and the cursor stays.
+function takeOver(file, text, tag) {
+  const old = file.area.value, caret = file.offset, active = document.activeElement;
+  text = text.replace(/\r\n?/g, "\n");
+  let first = 0, last = 0;
+  const least = Math.min(old.length, text.length);
+  while (first < least && old[first] === text[first]) first++;
+  while (last < least - first && old.at(-1 - last) === text.at(-1 - last)) last++;
+  if (old !== text) {
+    file.replace(first, old.length - last, text.slice(first, text.length - last), Math.min(caret, text.length));
+    if (active !== file.area) active?.focus();
+    check(file);
+  }
+  [file.saved, file.tag] = [text, tag];
+  showState();
+}
+$("edit-save").addEventListener("click", () => save());
+$("edit-mine").addEventListener("click", () => save("*"));
+$("edit-theirs").addEventListener("click", async () => {
+  warn("");
+  try {
+    const { text, tag } = await ask("engine/file?name=" + encodeURIComponent(current.name));
+    takeOver(current, text, tag);
+  } catch (error) {
+    if (error.status !== 404) return answer("edit-answer", error.message, false);
+    drop(current.name);
+  }
+});
+addEventListener("keydown", (event) => {
+  if (at.view !== "edit" || !(event.ctrlKey || event.metaKey) || event.altKey || event.key.toLowerCase() !== "s") return;
+  event.preventDefault();
+  save();
+});
+addEventListener("beforeunload", (event) => {
+  if ([...files.values()].some((file) => file.changed)) event.preventDefault();
+});
+
+// -- new names --
+
+function inquire(question, yes, value, action) {
+  setText($("edit-ask"), question);
+  setText($("edit-yes"), yes);
+  setText($("edit-refused"), "");
+  $("edit-to").value = value;
+  asking = action;
+  $("edit-dialog").showModal();
+}
+const goTo = (name) => { location.hash = "#/edit" + (name && "/" + encodeURIComponent(name)); };
+function drop(name) {
+  files.get(name)?.area.remove();
+  files.delete(name);
+  if (at.name === name) goTo("");
+}
+$("edit-new").addEventListener("click", () => inquire("A new file", "Make it", "", async (name) => {
+  await ask("engine/save", { file: name, text: "", tag: "" });
+  goTo(name);
+}));
+$("edit-rename").addEventListener("click", () => inquire("Another name for " + at.name, "Rename", at.name, async (name) => {
+  const file = current;
+  await ask("engine/rename", { file: file.name, to: name });
+  files.delete(file.name);
+  files.set(name, file);
+  file.rename(name);
+  goTo(name);
+}));
+$("edit-delete").addEventListener("click", () => {
+  const { name, tag } = current;
+  askFirst("Delete " + name + "? This cannot be undone.", "Delete", async () => {
+    try {
+      await ask("engine/delete", { file: name, tag });
+      drop(name);
+    } catch (error) {
+      answer("edit-answer", error.message, false);
+    }
+  });
+});
+$("edit-no").addEventListener("click", () => $("edit-dialog").close());
+$("edit-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  try {
+    await asking($("edit-to").value.trim());
+    $("edit-dialog").close();
+  } catch (error) {
+    setText($("edit-refused"), error.message);
+  }
+});
+
+// -- beside it: the page, the log, the streams --
+
+function openPage(path) {
+  if (!path.startsWith("/")) path = "/" + path;
+  $("edit-address").value = path;
+  $("edit-page").src = $("edit-tab").href = "." + path;
+}
+$("edit-go").addEventListener("submit", (event) => {
+  event.preventDefault();
+  openPage($("edit-address").value.trim());
+});
+// Pages with the live script renew themselves.
+function reloadPage() {
+  try {
+    const { contentDocument: page, contentWindow: inside } = $("edit-page");
+    if (!page.querySelector("script[data-live]")) inside.location.reload();
+  } catch { /* it shows a page of another site */ }
+}
+function renderEdit() {
+  const view = state.view;
+  if (!view?.files || view.name !== at.name) return;
+  const list = view.files.join("\n") + at.name, box = $("edit-files");
+  if (box.shown !== list) {
+    box.shown = list;
+    box.replaceChildren(...view.files.map((name) => el("li", {}, el("a", { href: "#/edit/" + encodeURIComponent(name),
+      "aria-current": name === at.name ? "page" : null, text: name }))));
+    showState();
+    if (!at.name && view.files.length) location.replace("#/edit/" + encodeURIComponent(view.files[0]));
+  }
+  if (current && view.tag === current.tag && !editing) warn("");
+  else if (current && view.tag !== current.compared) compare(current, view.tag);
+  if (JSON.stringify(view.error) !== current?.error) {
+    if (current) [current.error, current.marks] = [JSON.stringify(view.error), current.changed ? current.marks : []];
+    showProblem();
+    paint();
+  }
+  fill($("edit-streams"), ["stream", "#connections", "messages / s", "#messages"], state.streams.map((stream) => ({
+    key: stream.path, cells: [streamLink(stream.path), number(stream.connections), sparkWithRate(stream.path),
+      number(stream.messages)] })), { none: "No streams yet." });
+  const log = $("edit-log"), last = JSON.stringify(state.lines.at(-1));
+  if (log.shown === last) return;
+  log.shown = last;
+  log.replaceChildren(...state.lines.slice(-150).map(([time, level, line, name]) => el("div", { class: level },
+    el("time", { text: clock(time) }), el("span", { text: name + ": " + line }))));
+  log.scrollTop = log.scrollHeight;
+}
 """
 
 
@@ -52227,7 +55398,8 @@ function sparkWithRate(path) {
 let events = null;
 function connect() {
   events?.close();
-  const query = new URLSearchParams({ view: at.view, name: at.name });
+  const view = at.view === "edit" && !offers ? "overview" : at.view;     // not allowed, or not known yet
+  const query = new URLSearchParams({ view, name: at.name });
   if (chosen) query.set("message", chosen);
   if (focus) query.set("connection", focus);
   if (held || paused) query.set("hold", heldAt);
@@ -52270,22 +55442,23 @@ async function ask(path, wish) {
   const headers = { "Content-Type": "application/json" };
   const reply = await fetch(path, wish && { method: "POST", headers, body: JSON.stringify(wish) });
   const data = await reply.json();
-  if (!reply.ok) throw new Error(data.error?.message ?? reply.statusText);
+  if (!reply.ok) throw Object.assign(new Error(data.error?.message ?? reply.statusText), { status: reply.status });
   return data;
 }
 
 // -- views --
 
 const VIEWS = { overview: renderOverview, stream: renderStream, script: renderScript,
-  requests: renderRequests, storage: renderStorage };
+  requests: renderRequests, storage: renderStorage, edit: renderEdit };
 const TITLES = { overview: "Overview", requests: "Requests", storage: "Storage" };
 
 function placeOf(hash) {
-  const [, view = "", part = ""] = hash.split("/");
+  const [, view = "", part = "", line, column] = hash.split("/");
   let name = "";
   try { name = decodeURIComponent(part); } catch { /* a broken link shows the overview */ }
   if (view === "requests") return { view, name: "" };
   if (view === "storage") return { view, name };
+  if (view === "edit") return { view, name, line: Number(line) || 0, column: Number(column) || 1 };
   return (view === "stream" || view === "script") && name ? { view, name } : { view: "overview", name: "" };
 }
 function go() {
@@ -52296,15 +55469,17 @@ function go() {
   mark("overview", at.view === "overview");
   mark("requests", at.view === "requests");
   mark("storage", at.view === "storage");
+  mark("edit", at.view === "edit");
   mark("log", at.view === "script" && at.name === "server");
   const isLog = at.view === "script" && at.name === "server";
-  const title = isLog ? "Server log" : TITLES[at.view] ?? at.name;
+  const title = isLog ? "Server log" : TITLES[at.view] ?? (at.name || "Editor");
   setText($("title"), title);
   document.title = (at.view === "overview" ? "Dashboard" : title) + " – aiwebengine";
-  $("back").hidden = at.view in TITLES || isLog;
-  $("script-actions").hidden = true;
+  $("back").hidden = at.view in TITLES || isLog || at.view === "edit";
+  $("script-actions").hidden = $("edit-actions").hidden = true;
   connect();
   render();
+  if (at.view === "edit") enterEditor();
 }
 function mark(link, current) {
   if (current) $("nav-" + link).setAttribute("aria-current", "page");
@@ -52578,6 +55753,7 @@ function renderScript() {
   $("console").hidden = !isScript || view.state === "failed";
   $("reload").hidden = $("open-source").hidden = $("script-actions").hidden = !isScript;
   $("to-storage").href = "#/storage/" + encodeURIComponent(at.name);
+  $("edit-script").href = "#/edit/" + encodeURIComponent(at.name);
   $("log").hidden = $("other-logs").hidden = !view?.known;
   if (!view || view.name !== at.name) return;
   renderOtherLogs(isScript);
@@ -52948,8 +56124,10 @@ go();
 """
 
 DASHBOARD_PAGE, DASHBOARD_POLICY = render_program(
-    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE, DASHBOARD_BODY,
-    DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
+    "Dashboard", "M2 12.5 5.5 7l3 3.5L14 3.5", DASHBOARD_STYLE + EDITOR_STYLE,
+    DASHBOARD_BODY.replace("<!-- editor -->\n", EDITOR_BODY),
+    AREA_SCRIPT + EDITOR_SCRIPT + DASHBOARD_SCRIPT + DASHBOARD_REQUESTS)
+DASHBOARD_POLICY += "; frame-src 'self'"
 
 
 @local_page("GET", "/engine")
@@ -53209,10 +56387,13 @@ button.quiet { border-color: transparent; background: none; }
 button.quiet:hover { background: var(--hover); }
 header { padding: 8px 12px; }
 header h1 { margin: 0 8px 0 0; }
-header h1 a { color: inherit; }
 header .space { flex: 1 }
 #run { font-weight: 600; min-width: 92px }
 #run.live { background: var(--bad); border-color: var(--bad); color: var(--paper) }
+.bar .tabs { display: flex; gap: 4px; min-width: 0; overflow-x: auto; scrollbar-width: none }
+.bar .tabs button { white-space: nowrap; max-width: 14rem; overflow: hidden; text-overflow: ellipsis;
+  flex: none; padding: 4px 8px }
+.bar .tabs .dot { margin-right: .35rem }
 kbd { color: var(--soft) }
 main { flex: 1; display: flex; min-height: 0; position: relative }
 section { display: flex; flex-direction: column; min-width: 0; min-height: 0; background: var(--paper) }
@@ -53258,11 +56439,15 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
 #below { height: 30%; min-height: 37px; flex: none; border-top: 1px solid var(--line); display: flex;
   flex-direction: column }
 .pane { flex: 1; min-height: 0; overflow: auto; display: flex; flex-direction: column }
-#metadata { display: block; padding: 10px 12px }
-#metadata p { margin: 0 0 8px; color: var(--soft); font-size: 13px }
+.pane.pairs, #history { display: block; padding: 10px 12px }
+.pane p { margin: 0 0 8px; color: var(--soft); font-size: 13px }
+#history .link { display: block; width: 100%; padding: 3px 0; font: 13px/19px var(--mono); overflow: hidden;
+  white-space: nowrap; text-overflow: ellipsis }
+#history time { color: var(--soft); margin-right: 10px }
 .pair { display: flex; gap: 6px; margin-bottom: 6px }
 .pair input { flex: 1; min-width: 0 }
-#results { flex: 1; overflow: auto; padding: 10px 12px; scroll-behavior: auto }
+#results { flex: 1; min-height: 0; display: flex }
+.results { flex: 1; min-width: 0; overflow: auto; padding: 10px 12px; scroll-behavior: auto }
 .card { border: 1px solid var(--line); border-radius: 8px; margin-bottom: 8px; overflow: hidden;
   background: var(--bg) }
 .card.failed { border-color: var(--bad) }
@@ -53274,8 +56459,11 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   overflow-wrap: anywhere }
 .problem { display: block; width: 100%; text-align: left; border: 0; border-radius: 0; padding: 4px 10px;
   background: var(--mark); color: var(--bad); font-size: 13px; border-bottom: 1px solid var(--line) }
-.problem small { font-family: var(--mono); opacity: .8 }
+.problem small { font-family: var(--mono) }
 .empty { color: var(--soft); padding: 24px 8px; text-align: center; line-height: 2 }
+.start { max-width: 40rem; margin: 0 auto }
+.start pre { overflow-x: auto; background: var(--bg); border: 1px solid var(--line); border-radius: 8px;
+  padding: 8px 12px; margin: 0 0 .6rem }
 .dot.live { background: var(--ok); animation: pulse 1.6s infinite }
 @keyframes pulse { 50% { opacity: .35 } }
 @media (prefers-reduced-motion: reduce) { .dot.live { animation: none } }
@@ -53300,13 +56488,14 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   main { flex-direction: column; overflow: auto }
   #left, #right, #docs { width: auto !important; flex: none; min-height: 70vh; border-left: 0;
     border-top: 1px solid var(--line) }
-  .grip:not(.flat), header kbd { display: none }
+  .grip:not(.flat), header kbd, #hint { display: none }
 }
 """
 
 EXPLORER_BODY = r"""
 <header>
-  <h1 class="name"><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
+  <h1 class="name">aiwebengine <span>GraphQL explorer</span></h1>
+  <a href="engine" class="small">Dashboard</a>
   <button id="run" class="main" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
   <button id="tidy" title="Format the document (Shift+Alt+F)">Format</button>
   <button id="share" title="Copy a link to this document">Share</button>
@@ -53314,13 +56503,15 @@ EXPLORER_BODY = r"""
   <span id="state" role="status" aria-live="polite"></span>
   <button id="reload" class="quiet" title="Read the schema again"
     aria-label="Read the schema again">↻</button>
-  <button id="theme" class="quiet" title="Light or dark"
-    aria-label="Switch between light and dark">◐</button>
   <button id="toggle-docs" aria-expanded="true"
     title="Show or hide the schema (Ctrl+K to search)">Schema</button>
 </header>
 <main>
   <section id="left" aria-label="Document">
+    <div class="bar"><div class="tabs" id="tabs" role="tablist" aria-label="Documents"></div>
+      <button class="quiet" id="add-tab" title="New tab" aria-label="New tab">+</button>
+      <span style="flex:1"></span>
+      <button class="quiet" id="close-tab" title="Close this tab" aria-label="Close this tab">×</button></div>
     <div class="editor" id="query-editor">
       <div class="gutter" aria-hidden="true"></div>
       <div class="code"><pre aria-hidden="true"></pre><textarea id="query" spellcheck="false"
@@ -53330,16 +56521,21 @@ EXPLORER_BODY = r"""
       <ul id="popup" role="listbox" aria-label="Completions" hidden></ul>
     </div>
     <div class="grip flat" id="grip-below" role="separator" aria-orientation="horizontal" tabindex="0"
-      aria-label="Height of the variables"></div>
+      aria-valuenow="30" aria-label="Height of the variables"></div>
     <div id="below">
-      <div class="bar" role="tablist">
-        <button role="tab" id="tab-variables" aria-selected="true"
-          aria-controls="variables-pane">Variables</button>
-        <button role="tab" id="tab-metadata" aria-selected="false" aria-controls="metadata"
-          tabindex="-1">Metadata</button>
+      <div class="bar">
+        <div class="tabs" role="tablist" aria-label="What goes with the document">
+          <button role="tab" id="tab-variables" aria-selected="true"
+            aria-controls="variables-pane">Variables</button>
+          <button role="tab" id="tab-headers" aria-selected="false" aria-controls="headers"
+            tabindex="-1">Headers</button>
+          <button role="tab" id="tab-metadata" aria-selected="false" aria-controls="metadata"
+            tabindex="-1">Metadata</button>
+          <button role="tab" id="tab-history" aria-selected="false" aria-controls="history"
+            tabindex="-1">History</button>
+        </div>
         <span style="flex:1"></span>
-        <span id="hint" style="font-size:12px"><kbd>Ctrl+Space</kbd> complete
-        · <kbd>Esc</kbd> <kbd>Tab</kbd> leave the editor</span>
+        <span id="hint" style="font-size:12px"><kbd>Esc</kbd> <kbd>Tab</kbd> leave the editor</span>
       </div>
       <div class="pane" id="variables-pane" role="tabpanel" aria-labelledby="tab-variables">
         <div class="editor" id="variables-editor"><div class="gutter" aria-hidden="true"></div>
@@ -53347,23 +56543,27 @@ EXPLORER_BODY = r"""
             spellcheck="false" wrap="off"
             aria-label="Variables as JSON" placeholder="{ &quot;id&quot;: 1 }"></textarea></div></div>
       </div>
-      <div class="pane" id="metadata" role="tabpanel" aria-labelledby="tab-metadata" hidden>
+      <div class="pane pairs" id="headers" role="tabpanel" aria-labelledby="tab-headers" hidden>
+        <p>Sent with each operation of this tab. The browser forgets them when its window is closed.</p>
+        <div class="list"></div>
+        <button class="add">+ Add</button>
+      </div>
+      <div class="pane pairs" id="metadata" role="tabpanel" aria-labelledby="tab-metadata" hidden>
         <p>Sent with subscriptions as query parameters. Broadcasts with a filter reach the connections whose
         metadata match.</p>
-        <div id="pairs"></div>
-        <button id="add-pair">+ Add</button>
+        <div class="list"></div>
+        <button class="add">+ Add</button>
       </div>
+      <div class="pane" id="history" role="tabpanel" aria-labelledby="tab-history" tabindex="0" hidden></div>
     </div>
   </section>
   <div class="grip" id="grip-left" role="separator" aria-orientation="vertical" tabindex="0"
-    aria-label="Width of the document"></div>
+    aria-valuenow="46" aria-label="Width of the document"></div>
   <section id="right" aria-label="Result">
-    <div class="bar"><span class="dot" id="dot"></span><span id="summary">Result</span>
-      <span style="flex:1"></span><button class="quiet" id="clear">Clear</button></div>
-    <div id="results" tabindex="0" aria-label="Results" role="log"><div class="empty">
-      <kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the operation<br><kbd>Ctrl</kbd> <kbd>Space</kbd> completes<br>
-      <kbd>Ctrl</kbd> <kbd>K</kbd> searches the schema<br><kbd>Shift</kbd> <kbd>Alt</kbd> <kbd>F</kbd> formats
-    </div></div>
+    <div class="bar"><span class="dot" id="dot"></span><span id="summary" role="status">Result</span>
+      <span style="flex:1"></span><button id="stop" hidden>■ Stop</button>
+      <button class="quiet" id="clear">Clear</button></div>
+    <div id="results"></div>
   </section>
   <section id="docs" aria-label="Schema">
     <div class="bar"><input id="search" type="search" placeholder="Search the schema"
@@ -53540,9 +56740,9 @@ function analyse(text) {
 
 // -- editors --
 
-class Editor {
+class Editor extends CodeArea {
   constructor(box, paint) {
-    this.area = box.querySelector("textarea");
+    super(box.querySelector("textarea"), "#");
     this.back = box.querySelector("pre");
     this.gutter = box.querySelector(".gutter");
     this.paint = paint;
@@ -53570,60 +56770,6 @@ class Editor {
     this.back.scrollLeft = this.area.scrollLeft;
   }
   mark(lines) { this.badLines = new Set(lines); this.number(); this.follow(); }
-  replace(start, end, text, caret = start + text.length) {
-    this.area.focus();
-    this.area.setSelectionRange(start, end);
-    // execCommand keeps the undo history of the text area
-    if (!document.execCommand("insertText", false, text)) this.area.setRangeText(text, start, end, "end");
-    this.area.setSelectionRange(caret, caret);
-    this.refresh();
-  }
-  key(event) {
-    const area = this.area;
-    if (event.key === "Escape") { this.leaving = true; return; }
-    if (event.key === "Tab" && !this.leaving && !event.ctrlKey && !event.altKey && !event.defaultPrevented) {
-      event.preventDefault();
-      this.indent(event.shiftKey);
-    } else if (event.key === "Enter" && !event.ctrlKey && !event.metaKey && !event.defaultPrevented) {
-      event.preventDefault();
-      const before = area.value.slice(0, area.selectionStart), after = area.value.slice(area.selectionEnd);
-      const indent = /[ ]*/.exec(before.slice(before.lastIndexOf("\n") + 1))[0];
-      const opens = /[{(\[]\s*$/.test(before), closes = /^[ \t]*[})\]]/.test(after);
-      const first = "\n" + indent + (opens ? "  " : "");
-      this.replace(area.selectionStart, area.selectionEnd, first + (opens && closes ? "\n" + indent : ""),
-        area.selectionStart + first.length);
-    } else if ("{([".includes(event.key) && area.selectionStart === area.selectionEnd && !event.ctrlKey
-        && /^(\s|[})\]]|$)/.test(area.value.slice(area.selectionEnd))) {
-      event.preventDefault();
-      this.replace(area.selectionStart, area.selectionEnd, event.key
-        + { "{": "}", "(": ")", "[": "]" }[event.key],
-        area.selectionStart + 1);
-      if (this.opened) this.opened();
-    } else if ("})]".includes(event.key) && event.key.length === 1
-        && area.value[area.selectionStart] === event.key && area.selectionStart === area.selectionEnd) {
-      event.preventDefault();
-      area.setSelectionRange(area.selectionStart + 1, area.selectionStart + 1);
-    } else if ((event.ctrlKey || event.metaKey) && event.key === "/") {
-      event.preventDefault();
-      this.lines((line) => /^\s*#/.test(line) ? line.replace(/^(\s*)# ?/, "$1") : "# " + line);
-    }
-    if (event.key !== "Shift") this.leaving = false;
-  }
-  lines(change) {
-    const area = this.area;
-    const start = area.value.lastIndexOf("\n", area.selectionStart - 1) + 1;
-    let end = area.value.indexOf("\n", area.selectionEnd);
-    if (end < 0) end = area.value.length;
-    const text = area.value.slice(start, end).split("\n").map(change).join("\n");
-    this.replace(start, end, text);
-    area.setSelectionRange(start, start + text.length);
-  }
-  indent(back) {
-    const area = this.area;
-    if (area.selectionStart === area.selectionEnd && !back) this.replace(area.selectionStart,
-      area.selectionEnd, "  ");
-    else this.lines((line) => back ? line.replace(/^ {1,2}/, "") : "  " + line);
-  }
   go(line, column) {
     const offset = this.value.split("\n").slice(0, line - 1).reduce((sum, item) => sum + item.length + 1, 0)
       + column - 1;
@@ -53793,19 +56939,33 @@ query.area.addEventListener("click", hidePopup);
 # -- GraphQL explorer: running, formatting -----------------------------------------------
 
 EXPLORER_RUNNING = r'''
-const results = $("results");
-let running = null;         // AbortController of the request under way
-const MAX_EVENTS = 500;
+const MAX_EVENTS = 500, MAX_LIVE = 5;
 
-function state(text, live) {
-  $("summary").textContent = text;
-  $("dot").className = "dot" + (live ? " live" : "");
-  $("run").classList.toggle("live", Boolean(running));
-  $("run").textContent = running ? "■ Stop" : "▶ Run";
+// What belongs to one document. `busy` is the AbortController of its query or mutation, `live` that of its
+// subscription: each may be under way while the other is.
+let tabs = [], tab = null;
+function newTab(facts = {}) {
+  return { query: "", variables: "", headers: [], metadata: [], ...facts, summary: "Result", marks: [],
+    busy: null, live: null,
+    box: el("div", { class: "results", tabindex: "0", role: "log", "aria-label": "Results" }) };
+}
+const isLive = (one) => Boolean(one.busy || one.live);
+
+function say(one, text = one.summary) {
+  one.summary = text;
+  if (one === tab) showState();
+  drawTabs();
+}
+function showState() {
+  setText($("summary"), tab.summary);
+  $("dot").className = "dot" + (isLive(tab) ? " live" : "");
+  $("run").classList.toggle("live", Boolean(tab.busy));
+  setText($("run"), tab.busy ? "■ Stop" : "▶ Run");
+  $("stop").hidden = !tab.live;
 }
 const stamp = () => clock(now(), true);
 
-function card(title, text, right) {
+function card(one, title, text, right) {
   let value, pretty = text, errors = [];
   try {
     value = JSON.parse(text);
@@ -53823,12 +56983,17 @@ function card(title, text, right) {
   const shown = el("pre");
   shown.innerHTML = paintJson(pretty);
   node.append(shown);
-  const follows = results.scrollHeight - results.scrollTop - results.clientHeight < 60;
-  results.append(node);
-  while (results.children.length > MAX_EVENTS) results.firstChild.remove();
-  if (follows) results.scrollTop = results.scrollHeight;
+  one.box.querySelector(".empty")?.remove();
+  const follows = one.box.scrollHeight - one.box.scrollTop - one.box.clientHeight < 60;
+  one.box.append(node);
+  while (one.box.children.length > MAX_EVENTS) one.box.firstChild.remove();
+  if (follows) one.box.scrollTop = one.box.scrollHeight;
   const lines = errors.flatMap((error) => (error.locations || []).map((place) => place.line));
-  if (lines.length) query.mark(lines);
+  if (lines.length) mark(one, lines);
+}
+function mark(one, lines) {
+  one.marks = lines;
+  if (one === tab) query.mark(lines);
 }
 
 function operationAtCursor() {
@@ -53837,81 +57002,100 @@ function operationAtCursor() {
   return before[before.length - 1] || operations[0] || { kind: "query", name: null };
 }
 
+// Runs the operation at the cursor. A subscription of this tab goes on beside a query or mutation; another
+// subscription takes its place.
 async function run() {
-  if (running) { running.abort(); return; }
+  if (tab.busy) { tab.busy.abort(); return; }
   hidePopup();
-  const operation = operationAtCursor();
-  const request = { query: query.value };
+  keepTab();
+  const one = tab, operation = operationAtCursor(), request = { query: one.query };
   if (operation.name) request.operationName = operation.name;
-  const given = variables.value.trim();
-  results.replaceChildren();
-  query.mark([]);
-  if (given) {
-    try { request.variables = JSON.parse(given); } catch (error) {
-      openTab("variables");
-      return card("Variables", "The variables are not JSON: " + error.message, "");
-    }
-  }
-  const control = running = new AbortController();
-  remember();
+  const given = one.variables.trim();
+  if (!one.live || operation.kind === "subscription") one.box.replaceChildren();
+  mark(one, []);
+  let headers;
   try {
-    if (operation.kind === "subscription") await subscribe(request, control);
-    else await ask(request, control);
+    if (given) request.variables = JSON.parse(given);
   } catch (error) {
-    if (error.name === "AbortError") state($("summary").textContent.replace(/^(Subscribed since|Running…)/,
-      "Stopped. $&"));
-    else {
-      card("Failed", "The server could not be reached: " + error.message, stamp());
-      state("Failed");
+    openTab("variables");
+    return card(one, "Variables", "The variables are not JSON: " + error.message, "");
+  }
+  try {
+    headers = new Headers(one.headers.filter(([name]) => name));
+  } catch (error) {
+    openTab("headers");
+    return card(one, "Headers", "A header cannot be sent: its name may have letters, digits and -, its value"
+      + " no line breaks.", "");
+  }
+  headers.set("Content-Type", "application/json");
+  remember();
+  addHistory(one, operation);
+  const kind = operation.kind === "subscription" ? "live" : "busy";
+  one.live && kind === "live" && one.live.abort();
+  const control = one[kind] = new AbortController();
+  try {
+    if (kind === "live") await subscribe(one, request, headers, control);
+    else await ask(one, request, headers, control, operation);
+  } catch (error) {
+    if (error.name === "AbortError") {
+      if (one[kind] === control) say(one, one.summary.replace(/^(Subscribed since|Running…)/, "Stopped. $&"));
+    } else {
+      card(one, "Failed", "The server could not be reached: " + error.message, stamp());
+      say(one, "Failed");
     }
   }
-  if (running === control) running = null;
-  state($("summary").textContent);
+  if (one[kind] === control) one[kind] = null;
+  say(one);
 }
 
-async function ask(request, control) {
-  state("Running…", true);
+async function ask(one, request, headers, control, { kind, name }) {
+  const before = one.summary;
+  say(one, one.live ? before : "Running…");
   const began = performance.now();
+  headers.set("Accept", "application/graphql-response+json, application/json;q=0.9");
   const response = await fetch(endpoint,
-    { method: "POST", signal: control.signal, body: JSON.stringify(request),
-    headers: { "Content-Type": "application/json",
-      Accept: "application/graphql-response+json, application/json;q=0.9" } });
+    { method: "POST", signal: control.signal, body: JSON.stringify(request), headers });
   const text = await response.text();
   const took = (performance.now() - began).toFixed(0) + " ms";
-  running = null;
-  state(`${response.status} ${response.statusText} · ${took} · ${bytes(new Blob([text]).size)}`);
-  card(`${response.status}`, text, stamp());
-  results.scrollTop = 0;
+  one.busy = null;
+  const facts = `${response.status} ${response.statusText} · ${took} · ${bytes(new Blob([text]).size)}`;
+  if (!one.live) say(one, facts);
+  card(one, one.live ? `${response.status} ${kind} ${name ?? ""}` : String(response.status), text, stamp());
+  if (!one.live) one.box.scrollTop = 0;
 }
 
-async function subscribe(request, control) {
-  const pairs = new URLSearchParams(metadata().filter(([key]) => key));
+async function subscribe(one, request, headers, control) {
+  if (tabs.filter((other) => other.live).length > MAX_LIVE) {
+    return card(one, "Not started", MAX_LIVE + " subscriptions are open, and a browser opens six connections"
+      + " to one server. Stop one in its tab first.", stamp());
+  }
+  const pairs = new URLSearchParams(one.metadata.filter(([key]) => key));
   const suffix = String(pairs) ? "?" + pairs : "";
-  state("Subscribing…", true);
-  const response = await fetch(endpoint + "/sse" + suffix, { method: "POST", signal: control.signal,
-    headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
-      body: JSON.stringify(request) });
+  say(one, "Subscribing…");
+  headers.set("Accept", "text/event-stream");
+  const response = await fetch(endpoint + "/sse" + suffix, { method: "POST", signal: control.signal, headers,
+    body: JSON.stringify(request) });
   if (!(response.headers.get("content-type") || "").startsWith("text/event-stream")) {
-    running = null;
-    state(`${response.status} ${response.statusText}`);
-    return card(String(response.status), await response.text(), stamp());
+    const text = await response.text();
+    one.live = null;
+    say(one, `${response.status} ${response.statusText}`);
+    return card(one, String(response.status), text, stamp());
   }
   let count = 0;
   const since = now();
   const counted = () => `${count} event${count === 1 ? "" : "s"}`;
-  const live = () => state(`Subscribed since ${clock(since)} · ${counted()}`, true);
+  const live = () => say(one, `Subscribed since ${clock(since)} · ${counted()}`);
   live();
-  results.append(el("div", { class: "empty", text: "Waiting for events…" }));
+  one.box.append(el("div", { class: "empty", text: "Waiting for events…" }));
   for await (const event of events(response.body)) {
-    if (results.querySelector(".empty")) results.replaceChildren();
     if (event.type === "complete") break;
     if (event.data === "") continue;
     count += 1;
-    card("#" + count + (event.type === "gap" ? " gap" : ""), event.data, stamp());
+    card(one, "#" + count + (event.type === "gap" ? " gap" : ""), event.data, stamp());
     live();
   }
-  running = null;
-  state(`Ended at ${clock(now())} · ${counted()}`);
+  one.live = null;
+  say(one, `Ended at ${clock(now())} · ${counted()}`);
 }
 
 // The lines of an event stream as events { type, data }.
@@ -54031,9 +57215,34 @@ async function loadSchema() {
     $("state").textContent = "The schema could not be read: " + error.message;
   }
   query.refresh();
-  if (!query.value.trim()) query.value = welcome();
+  if (!query.value.trim() || query.value === EMPTY) query.value = welcome();
+  for (const one of tabs) showStart(one);
+  drawTabs();
   browse(trail.length ? trail[trail.length - 1] : null, true);
 }
+
+const hasFields = () => ["query", "mutation", "subscription"].some((kind) =>
+  schema?.types.get(schema[kind])?.fields?.some(({ name }) => name !== "_empty"));
+const EMPTY = "# There is no schema yet.\n";
+const FIRST = `graphQLRegistry.registerQuery("hello", "hello(name: String!): String!",
+  ({ args }) => "Hello " + args.name);`;
+// What a result that is not there yet says: how to make a schema, or which keys help.
+function startNodes() {
+  if (schema && !hasFields()) return [el("div", { class: "start" }, el("h2", { text: "No schema yet" }),
+    el("p", { text: "A script makes one. Save this as hello.js in the folder of your scripts:" }),
+    el("pre", { text: FIRST }),
+    el("p", {}, "Then this page reads the schema when you come back to it. If a script should have made one,",
+      " ", el("a", { href: "engine", text: "the dashboard" }), " says what is wrong with it."))];
+  const keys = [["Ctrl Enter", "runs the operation"], ["Ctrl Space", "completes"],
+    ["Ctrl K", "searches the schema"], ["Shift Alt F", "formats"]];
+  return [el("div", { class: "empty" }, ...keys.flatMap(([names, what]) =>
+    [...names.split(" ").flatMap((name) => [el("kbd", { text: name }), " "]), what, el("br")]))];
+}
+function showStart(one) {
+  if (!one.box.querySelector(".card")) one.box.replaceChildren(...startNodes());
+}
+// Whoever has written a script meanwhile finds its fields here.
+addEventListener("focus", () => { if (schema && !hasFields()) loadSchema(); });
 
 let trail = [];
 const docs = $("docs-body");
@@ -54102,6 +57311,7 @@ function browse(name, same) {
   part("Possible types", plain(type.possibleTypes));
 }
 function overview() {
+  if (!hasFields()) return docs.append(...startNodes());
   docs.append(el("h2", { text: "Schema" }), el("p", { text: schema.description || "" }));
   for (const kind of ["query", "mutation", "subscription"]) {
     const type = schema.types.get(schema[kind]);
@@ -54181,6 +57391,7 @@ function sample(ref) {
   return { Int: 1, Float: 1, Boolean: true, ID: "1" }[ref.name] ?? (type && type.inputFields ? {} : "");
 }
 function welcome() {
+  if (schema && !hasFields()) return EMPTY;
   const lines = "# Ctrl+Enter runs the operation at the cursor, Ctrl+Space completes.\n";
   const type = schema && schema.types.get(schema.query);
   const first = type && type.fields.find((field) => !field.args.some((item) => item.type.kind === "NON_NULL"))
@@ -54188,65 +57399,203 @@ function welcome() {
   return lines + (first ? "\n" + draft("query", first) : "\n{\n  __typename\n}\n");
 }
 
-// -- metadata, tabs, sharing, theme, sizes --
+// -- documents in tabs --
 
-function metadata() {
-  return [...$("pairs").children].map((row) =>
-    [...row.querySelectorAll("input")].map((input) => input.value));
+// What a document is called: its first named operation, or its first field.
+function labelOf(text) {
+  const { operations, solid } = analyse(text);
+  return operations.find(({ name }) => name)?.name ?? solid.find(({ style }) => /^field/.test(style))?.text
+    ?? "New";
 }
-function addPair(key = "", value = "") {
+function drawTabs() {
+  const shown = tabs.map((one) => [labelOf(one === tab ? query.value : one.query), isLive(one), one === tab]);
+  const text = JSON.stringify(shown);
+  if ($("tabs").shown === text) return;
+  $("tabs").shown = text;
+  const focused = $("tabs").contains(document.activeElement);
+  $("tabs").replaceChildren(...shown.map(([label, live, open], index) => el("button", { role: "tab",
+    text: label, title: label + (live ? " (running)" : ""), tabindex: open ? "0" : "-1",
+    "aria-selected": String(open), "aria-controls": "query-editor", onclick: () => showTab(tabs[index]) })));
+  shown.forEach(([, live], index) =>
+    live && $("tabs").children[index].prepend(el("span", { class: "dot live" })));
+  if (focused) $("tabs").querySelector("[aria-selected=true]").focus();
+  $("close-tab").disabled = tabs.length < 2;
+}
+// The editors' texts are the open tab's.
+function keepTab() {
+  Object.assign(tab, { query: query.value, variables: variables.value, headers: pairsOf("headers"),
+    metadata: pairsOf("metadata") });
+}
+function showTab(one) {
+  if (tab) keepTab();
+  tab = one;
+  query.value = one.query;
+  variables.value = one.variables;
+  for (const kind of ["headers", "metadata"]) setPairs(kind, one[kind]);
+  query.mark(one.marks);
+  $("results").replaceChildren(one.box);
+  showState();
+  drawTabs();
+  remember();
+}
+function fillTab(one, facts) {
+  if (tab && tab !== one) keepTab();
+  tab = null;
+  showTab(Object.assign(one, facts));
+}
+function addTab(facts) {
+  const one = newTab(facts);
+  tabs.push(one);
+  showTab(one);
+  showStart(one);
+  return one;
+}
+function closeTab() {
+  if (tabs.length < 2) return;
+  const index = tabs.indexOf(tab);
+  tab.busy?.abort();
+  tab.live?.abort();
+  tabs.splice(index, 1);
+  tab = null;
+  showTab(tabs[Math.max(0, index - 1)]);
+}
+$("add-tab").addEventListener("click", () => {
+  addTab({ query: schema ? welcome() : "" });
+  query.area.focus();
+});
+$("close-tab").addEventListener("click", closeTab);
+$("tabs").addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (step) showTab(tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length]);
+  else if (event.key === "Delete") closeTab();
+});
+
+// -- what goes with a document: variables, headers, metadata; what was run --
+
+const pairsOf = (kind) => [...$(kind).querySelector(".list").children].map((row) =>
+  [...row.querySelectorAll("input")].map((input) => input.value));
+function setPairs(kind, pairs) {
+  $(kind).querySelector(".list").replaceChildren();
+  for (const [key, value] of pairs) addPair(kind, key, value);
+  if (!$(kind).hidden && !pairs.length) addPair(kind);
+}
+function addPair(kind, key = "", value = "") {
+  const [first, second] = kind === "headers" ? ["name", "value"] : ["key", "value"];
+  const what = kind === "headers" ? "Header " : "Metadata ";
   const field = (label, value) => el("input", { class: "code", type: "text", value, placeholder: label,
-    spellcheck: "false", "aria-label": "Metadata " + label, oninput: remember });
+    spellcheck: "false", autocomplete: "off", "aria-label": what + label, oninput: remember });
   const drop = el("button", { text: "×", title: "Remove", "aria-label": "Remove this pair",
     onclick: () => { row.remove(); remember(); } });
-  const row = el("div", { class: "pair" }, field("key", key), field("value", value), drop);
-  $("pairs").append(row);
+  const row = el("div", { class: "pair" }, field(first, key), field(second, value), drop);
+  $(kind).querySelector(".list").append(row);
   return row;
 }
+const PANES = { variables: "variables-pane", headers: "headers", metadata: "metadata", history: "history" };
 function openTab(name) {
-  for (const [tab, pane] of [["variables", "variables-pane"], ["metadata", "metadata"]]) {
-    $("tab-" + tab).setAttribute("aria-selected", String(tab === name));
-    $("tab-" + tab).tabIndex = tab === name ? 0 : -1;
-    $(pane).hidden = tab !== name;
+  for (const [other, pane] of Object.entries(PANES)) {
+    $("tab-" + other).setAttribute("aria-selected", String(other === name));
+    $("tab-" + other).tabIndex = other === name ? 0 : -1;
+    $(pane).hidden = other !== name;
   }
-  if (name === "metadata" && !$("pairs").children.length) addPair();
+  if ((name === "metadata" || name === "headers") && !pairsOf(name).length) addPair(name);
   if (name === "variables") variables.refresh();
+  if (name === "history") drawHistory();
 }
-for (const name of ["variables", "metadata"]) {
+for (const [index, name] of Object.keys(PANES).entries()) {
   $("tab-" + name).addEventListener("click", () => openTab(name));
   $("tab-" + name).addEventListener("keydown", (event) => {
-    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-    const other = name === "variables" ? "metadata" : "variables";
+    const step = { ArrowLeft: 3, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    const other = Object.keys(PANES)[(index + step) % 4];
     openTab(other);
     $("tab-" + other).focus();
   });
 }
-$("add-pair").addEventListener("click", () => addPair().querySelector("input").focus());
+for (const kind of ["headers", "metadata"]) {
+  $(kind).querySelector(".add").addEventListener("click", () => addPair(kind).querySelector("input").focus());
+}
+
+// Kept by the browser; null in a private window, or where somebody has changed it.
+function stored(place, key) {
+  try { return JSON.parse(place().getItem(key)); } catch { return null; }
+}
+function store(place, key, value) {
+  try { place().setItem(key, JSON.stringify(value)); } catch { /* a private window, or it is full */ }
+}
+const local = () => localStorage, session = () => sessionStorage;
+const KEPT_RUNS = 50;
+let runs = stored(local, "graphql-history");
+if (!Array.isArray(runs)) runs = [];
+// Headers are not among what is kept: they are where secrets are.
+function addHistory({ query, variables, metadata }, { kind, name }) {
+  const run = { query, variables, metadata };
+  runs = runs.filter((other) => other.query !== query || other.variables !== variables
+    || JSON.stringify(other.metadata) !== JSON.stringify(metadata));
+  runs.unshift({ ...run, time: now(), label: kind + " " + (name ?? labelOf(query)) });
+  runs.length = Math.min(runs.length, KEPT_RUNS);
+  store(local, "graphql-history", runs);
+  if (!$("history").hidden) drawHistory();
+}
+function drawHistory() {
+  const open = ({ query: text, variables, metadata }) => {
+    const one = tabs.find((other) => (other === tab ? query.value : other.query) === text);
+    if (one) fillTab(one, { variables, metadata });
+    else addTab({ query: text, variables, metadata });
+  };
+  $("history").replaceChildren(...runs.map((run) => el("button", { class: "link", title: run.query,
+    onclick: () => open(run) }, el("time", { text: new Date(run.time * 1000).toLocaleString("en", {
+      dateStyle: "short", timeStyle: "medium", hourCycle: "h23" }) }), run.label)));
+  if (!runs.length) $("history").append(el("p", { text: "Nothing was run yet. What you run is kept here." }));
+  else $("history").append(el("button", { text: "Forget all", onclick: () => {
+    runs = [];
+    store(local, "graphql-history", runs);
+    drawHistory();
+  } }));
+}
 
 function parameters() {
   const result = new URLSearchParams({ query: query.value });
   if (variables.value.trim()) result.set("variables", variables.value);
-  const pairs = metadata().filter(([key]) => key);
+  const pairs = pairsOf("metadata").filter(([key]) => key);
   if (pairs.length) result.set("metadata", new URLSearchParams(pairs).toString());
   return result;
 }
 function remember() {
-  try { localStorage.setItem("graphql-explorer", parameters().toString()); } catch { /* private window */ }
+  if (!tab) return;
+  keepTab();
+  store(local, "graphql-explorer", { at: tabs.indexOf(tab),
+    tabs: tabs.map(({ query, variables, metadata }) => ({ query, variables, metadata })) });
+  store(session, "graphql-headers", tabs.map(({ headers }) => headers));
+  drawTabs();
 }
+const isPairs = (value) => Array.isArray(value) && value.every(Array.isArray) ? value : [];
 function restore() {
-  let stored = "";
-  try { stored = localStorage.getItem("graphql-explorer") || ""; } catch { /* private window */ }
-  const source = [location.hash.slice(1), location.search.slice(1),
-    stored].map((text) => new URLSearchParams(text))
-    .find((item) => item.get("query"));
-  if (source) {
-    query.value = source.get("query");
-    variables.value = source.get("variables") || "";
-    for (const [key, value] of new URLSearchParams(source.get("metadata") || "")) addPair(key, value);
+  const kept = stored(local, "graphql-explorer"), headers = stored(session, "graphql-headers");
+  const list = Array.isArray(kept?.tabs) ? kept.tabs : [];
+  for (const [index, { query, variables, metadata }] of list.entries()) {
+    tabs.push(newTab({ query: String(query ?? ""), variables: String(variables ?? ""),
+      metadata: isPairs(metadata), headers: isPairs(headers?.[index]) }));
   }
-  query.refresh();
-  variables.refresh();
+  if (!openLink()) {
+    if (tabs.length) showTab(tabs[kept.at] ?? tabs[0]);
+    else addTab();
+  }
 }
+// A document in the address becomes a tab, unless it is in one.
+function openLink() {
+  const link = [location.hash.slice(1), location.search.slice(1)].map((text) => new URLSearchParams(text))
+    .find((item) => item.get("query"));
+  if (!link) return false;
+  const text = link.get("query"), facts = { query: text, variables: link.get("variables") || "",
+    metadata: [...new URLSearchParams(link.get("metadata") || "")] };
+  const one = tabs.find((other) => other.query === text);
+  if (one) fillTab(one, facts);
+  else addTab(facts);
+  return true;
+}
+
+// -- sharing, sizes --
+
 async function share() {
   const url = new URL(endpoint, location.href);
   url.hash = parameters().toString();
@@ -54262,29 +57611,16 @@ function toast(text) {
   clearTimeout(toast.timer);
   toast.timer = setTimeout(() => $("toast").classList.remove("shown"), 2200);
 }
-// The system's scheme, until somebody wants the other one; that is kept until the system's is wanted again.
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const systemTheme = () => dark.matches ? "dark" : "light";
-function theme(name) {
-  try {
-    if (name === systemTheme()) localStorage.removeItem("graphql-theme");
-    else localStorage.setItem("graphql-theme", name);
-  } catch { /* private window */ }
-  document.documentElement.dataset.theme = name;
-}
-function followTheme() {
-  let stored = null;
-  try { stored = localStorage.getItem("graphql-theme"); } catch { /* private window */ }
-  document.documentElement.dataset.theme = stored || systemTheme();
-}
-dark.addEventListener("change", followTheme);
-function grip(id, change) {
+// A bar between two parts: `change(place)` moves it; `share()` is the part before it, in percent.
+function grip(id, change, share) {
   const node = $(id), flat = node.classList.contains("flat");
+  const tell = () => node.setAttribute("aria-valuenow", String(Math.round(share())));
+  const move = (place) => { change(place); tell(); };
   node.addEventListener("pointerdown", (event) => {
     node.setPointerCapture(event.pointerId);
-    const move = (now) => change(flat ? now.clientY : now.clientX);
-    node.addEventListener("pointermove", move);
-    node.addEventListener("pointerup", () => node.removeEventListener("pointermove", move), { once: true });
+    const follow = (now) => move(flat ? now.clientY : now.clientX);
+    node.addEventListener("pointermove", follow);
+    node.addEventListener("pointerup", () => node.removeEventListener("pointermove", follow), { once: true });
     event.preventDefault();
   });
   node.addEventListener("keydown", (event) => {
@@ -54292,14 +57628,16 @@ function grip(id, change) {
     if (!step) return;
     event.preventDefault();
     const box = node.getBoundingClientRect();
-    change((flat ? box.top : box.left) + step);
+    move((flat ? box.top : box.left) + step);
   });
+  tell();
 }
-grip("grip-left", (x) => { $("left").style.width = Math.max(220, Math.min(x, innerWidth - 260)) + "px"; });
+grip("grip-left", (x) => { $("left").style.width = Math.max(220, Math.min(x, innerWidth - 260)) + "px"; },
+  () => 100 * $("left").offsetWidth / innerWidth);
 grip("grip-below", (y) => {
   const box = $("left").getBoundingClientRect();
   $("below").style.height = Math.max(37, Math.min(box.bottom - y, box.height - 90)) + "px";
-});
+}, () => 100 - 100 * $("below").offsetHeight / $("left").offsetHeight);
 function toggleDocs(shown = $("docs").hidden) {
   $("docs").hidden = !shown;
   $("toggle-docs").setAttribute("aria-expanded", String(shown));
@@ -54310,10 +57648,9 @@ $("tidy").addEventListener("click", tidy);
 $("share").addEventListener("click", share);
 $("reload").addEventListener("click",
   async () => { await loadSchema(); toast("The schema was read again."); });
-$("theme").addEventListener("click",
-  () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 $("toggle-docs").addEventListener("click", () => toggleDocs());
-$("clear").addEventListener("click", () => { results.replaceChildren(); query.mark([]); });
+$("clear").addEventListener("click", () => { tab.box.replaceChildren(); mark(tab, []); });
+$("stop").addEventListener("click", () => tab.live?.abort());
 variables.area.addEventListener("input", remember);
 document.addEventListener("keydown", (event) => {
   const control = event.ctrlKey || event.metaKey;
@@ -54323,10 +57660,8 @@ document.addEventListener("keydown", (event) => {
   } else if (event.shiftKey && event.altKey && event.code === "KeyF") { event.preventDefault(); tidy(); }
   else if (event.key === "Escape" && event.target === $("search")) query.area.focus();
 });
-addEventListener("hashchange", () =>
-  { if (location.hash.length > 1) { $("pairs").replaceChildren(); restore(); } });
+addEventListener("hashchange", openLink);
 
-followTheme();
 restore();
 if (innerWidth < 1000) toggleDocs(false);
 loadSchema();
@@ -54335,7 +57670,7 @@ if (!location.hash) query.area.focus();
 
 EXPLORER_PAGE, EXPLORER_POLICY = render_program(
     "GraphQL explorer", "M8 1.5 13.6 4.7v6.6L8 14.5 2.4 11.3V4.7z M8 1.5 13.6 11.3H2.4z", EXPLORER_STYLE,
-    EXPLORER_BODY, EXPLORER_EDITOR + EXPLORER_RUNNING + EXPLORER_SCHEMA)
+    EXPLORER_BODY, AREA_SCRIPT + EXPLORER_EDITOR + EXPLORER_RUNNING + EXPLORER_SCHEMA)
 
 
 @page("explorer")
@@ -54374,15 +57709,15 @@ class Server:
     injection as --chaos takes them; ChaosMistake), `worker` (the number of a process that shares its port
     with others; None for one alone), `dealt` (a Unix socket over which its parent sends it connections),
     `base_path` (where a proxy shows the server, "/app"), `proxies` (how many are believed about whose request
-    it is). `start` raises OSError when the port is taken or the folder cannot be
-    read; scripts that fail to load are found in `app.failures`.
+    it is), `edit` (may the dashboard's editor change files). `start` raises OSError when the port is taken or
+    the folder cannot be read; scripts that fail to load are found in `app.failures`.
     """
 
     def __init__(self, scripts, host=DEFAULT_HOST, port=DEFAULT_PORT, *, reload=True,
                  handler_timeout=DEFAULT_HANDLER_TIMEOUT, cors=(), allowed_hosts=(), rate=None,
                  max_connections=DEFAULT_MAX_CONNECTIONS, log_level="info", log=None, engine=DEFAULT_ENGINE,
                  storage=None, redis=None, chaos="", worker=None, base_path="", proxies=0,
-                 dealt=None):
+                 dealt=None, edit=True):
         self.chaos_rules = chaos
         storage = StorageFile(storage) if storage is not None else None
         self._redis = RedisLink(redis) if redis is not None else None
@@ -54390,6 +57725,7 @@ class Server:
                                storage=storage,
                                redis=self._redis)
         self.app.base_path = base_path.rstrip("/")
+        self.app.edit = edit
         if worker is not None:
             self.app.worker = worker
             self.app.log.mark = f"#{worker} "
@@ -55530,6 +58866,8 @@ OPTIONS = {
                             help="let other devices on the network in (--host 0.0.0.0), and show a QR code "
                                  "for them")),
         (("--no-reload",), dict(action="store_true", help="do not watch the files for changes")),
+        (("--no-edit",), dict(action="store_true",
+                              help="no editor in the dashboard (it is for this machine only anyway)")),
         (("--handler-timeout",), dict(type=seconds, default=DEFAULT_HANDLER_TIMEOUT, metavar="S",
                                       help=f"seconds a handler may take ({DEFAULT_HANDLER_TIMEOUT:g})")),
         (("--max-memory",), dict(
@@ -55829,6 +59167,30 @@ def members_markdown(code, owner):
     return ["\n".join(lines), *parts] if lines else parts
 
 
+@editor_page("GET", "/engine/completions")
+def completions_answer(handler, head, body):
+    """What the editor offers, from the declarations: `members` of each type ("" has the globals) as [name,
+    how it is written, what it does], and `types`, the type of what usually has a name."""
+    members, types = {"": []}, {"context": "Context"}
+    for match in _DECLARED_TYPE.finditer(type_declarations().partition("// What test files")[0]):
+        code, name = match["code"], match["name"]
+        if code.startswith("interface"):
+            members[name] = []
+            for found in _MEMBER.finditer(code.partition("{\n")[2] + "\n"):
+                written = " ".join(found["code"].rstrip(";").removeprefix("readonly ").split())
+                member = re.match(r"(\w+)(?:\??: (\w+)$)?", written)
+                if member:
+                    members[name].append([member[1], written, plain_doc(found["doc"])])
+                    types.setdefault(member[1], member[2])
+        elif code.startswith("declare"):
+            written = " ".join(code.split())
+            members[""].append([name, re.sub(r"^declare \w+ |;$", "", written)[:120],
+                                plain_doc(match["doc"])])
+            types[name] = match["type"]
+    return json_answer({"members": members, "types": {name: kind for name, kind in types.items()
+                                                      if members.get(kind)}})
+
+
 def options_markdown():
     """The command line as a page: from OPTIONS."""
     parts = ["# Command line", "After this page you can start, test and tune the server.",
@@ -56103,7 +59465,7 @@ def trouble_with(scripts, options):
         return no_scripts(scripts, options)
     if scripts.is_dir():
         if options.run or options.dump_python is not None:
-            return f"{'--run' if options.run else '--dump-python'} needs one .js file, not a folder"
+            return f"{'--run' if options.run else '--dump-python'} needs one file, not a folder"
         try:
             os.listdir(scripts)
         except OSError as error:
@@ -56117,20 +59479,20 @@ def trouble_with(scripts, options):
         except (OSError, ValueError) as error:
             return f"{scripts} cannot be read: {error}"
         return None
-    if NOT_YET_SCRIPTS.search(scripts.name):
-        return f"{scripts} is not run: {ONLY_JAVASCRIPT}"
-    return None if scripts.suffix == ".js" else f"{scripts} is not a .js file"
+    if NOT_SCRIPTS.search(scripts.name):
+        return f"{scripts} is not run: {NO_COMMONJS}"
+    return None if scripts.suffix in SCRIPT_SUFFIXES else f"{scripts} is not a .js or .ts file"
 
 
 def no_scripts(scripts, options):
     """What to do when there is nothing to serve."""
     command, given = own_command(), options.scripts is not None
     folders = [path.name for path in sorted(scripts.parent.glob("*")) if path.is_dir()
-               and any(path.glob("*.js"))]
-    if any(scripts.parent.glob("*.js")):
+               and any(map(is_script, path.iterdir()))]
+    if any(map(is_script, scripts.parent.iterdir())):
         folders.insert(0, ".")
     meant = nearest(scripts.name, folders) if given else None
-    if options.run or options.dump_python is not None or scripts.suffix == ".js" \
+    if options.run or options.dump_python is not None or scripts.suffix in SCRIPT_SUFFIXES \
             or not scripts.parent.is_dir():
         return f"{printable(str(scripts))} does not exist"
     lines = [f"{printable(str(scripts))} does not exist" + (f"; did you mean {scripts.parent / meant}?"
@@ -56214,7 +59576,8 @@ def start_server(scripts, options, worker=None, dealt=None):
                         allowed_hosts=options.allow_host,
                         rate=options.rate_limit, max_connections=options.max_connections,
                         log_level=options.log_level, engine=options.engine, storage=options.storage,
-                        redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt)
+                        redis=options.redis, chaos=options.chaos, worker=worker, dealt=dealt,
+                        edit=not options.no_edit)
         return server.start(hold_log=True)
     except StorageUnavailable as error:
         print(f"aiwebengine: {error}", file=sys.stderr)
@@ -57554,9 +60917,8 @@ REPORTERS = {"spec": SpecReporter, "tap": TapReporter, "junit": JunitReporter}
 def test_files(scripts):
     """The test files of a folder in name order, or the one file given."""
     if scripts.is_dir():
-        return sorted(path for path in scripts.iterdir()
-                      if path.name.endswith(TEST_SUFFIX) and path.name[0] != "." and path.is_file())
-    return [scripts] if scripts.name.endswith(TEST_SUFFIX) else []
+        return sorted(path for path in scripts.iterdir() if is_test(path))
+    return [scripts] if is_test(scripts) else []
 
 
 def run_tests(scripts, options):
@@ -58064,7 +61426,7 @@ def dump_script(source, filename):
     """--dump-python: prints the Python that a script or module becomes."""
     realm = Realm(filename, console=print_console)
     try:
-        compile_text = compile_module if is_module(source) else compile_script
+        compile_text = compile_module if is_module(source, filename) else compile_script
         text = dump_python(compile_text(source, filename, keep_tree=True))
     except JSSyntaxError as error:
         error.filename = filename
