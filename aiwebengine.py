@@ -21,7 +21,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      348
+     5  Syntax tree                                                                      353
           Program and statements                                                          75
           Functions and classes                                                           30
           Literals and names                                                              36
@@ -60,22 +60,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      156
-    10  Code generator                                                                 4,184
+    10  Code generator                                                                 4,189
           Nodes of Python                                                                199
           Functions and their variables                                                  479
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  176
-          Expressions                                                                    249
+          Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      436
+          Operators                                                                      439
           Assignments                                                                    339
           Members and calls                                                              486
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        467
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,192
+    11  Built-ins of the language                                                      9,197
           Helpers shared by the built-ins                                                 93
           Object                                                                         340
           Function                                                                       152
@@ -178,7 +178,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,225
+    15  Realm, jobs and timers                                                         4,231
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           651
@@ -192,7 +192,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            153
           Outcomes of calls                                                               94
           Realm: objects, errors, jobs                                                   429
-          Realm: running code, values in and out                                         412
+          Realm: running code, values in and out                                         418
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         18
@@ -251,8 +251,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     379
           All scripts                                                                    643
           Live pages                                                                     175
-    21  HTTP server                                                                    3,551
-          Request heads                                                                  200
+    21  HTTP server                                                                    3,562
+          Request heads                                                                  202
           Request bodies                                                                 248
           Responses of handlers                                                          158
           Who may ask                                                                    216
@@ -265,10 +265,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: answering                                                      299
           One connection: GraphQL and routes of scripts                                  245
           One connection: streams                                                        139
-          One connection: writing                                                        142
+          One connection: writing                                                        150
           Requests as scripts see them                                                   179
-          The server                                                                     590
-    22  Pages                                                                          5,821
+          The server                                                                     591
+    22  Pages                                                                          5,826
           Page kit                                                                       203
           Live pages                                                                     254
           Streams of all tabs                                                            284
@@ -284,14 +284,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: the script                                                          689
           Dashboard: requests and storage                                                242
           QR codes                                                                       150
-          For other devices                                                               52
+          For other devices                                                               57
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     207
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,968
-          Starters: what they share                                                      119
+    23  Command line                                                                   3,970
+          Starters: what they share                                                      121
           Starters: their files                                                          803
           Options                                                                        236
           Documentation                                                                  360
@@ -1444,7 +1444,12 @@ class Node(metaclass=NodeClass):
         while stack:
             node = stack.pop()
             yield node
-            stack.extend(reversed(list(node.children())))
+            for field in node.fields[::-1]:
+                part = getattr(node, field)
+                if isinstance(part, Node):
+                    stack.append(part)
+                elif type(part) is list:
+                    stack += [item for item in reversed(part) if isinstance(item, Node)]
 
     def __repr__(self):
         parts = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields)
@@ -11179,8 +11184,10 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant):
             return self.python("{value} and {value} == {value}", value=value)
-        # Most conditions that are not known to be are booleans, too.
         value, first = self.reusable(value)
+        if not self.runs_often():
+            return self.python("{first} and {value} == {value}", first=first, value=value)
+        # Most conditions that are not known to be are booleans, too.
         return self.python("{first} is True or {value} and {value} == {value}", first=first, value=value)
 
     def test(self, node):
@@ -11820,6 +11827,9 @@ class OperatorEmitter(ClassEmitter):
 
     def safe_sum(self, temp, value):
         """Tests that a sum or difference, kept in `temp`, is exact."""
+        if not self.runs_often():
+            return self.python("{least!r} <= {value} <= {most!r}", value=value, least=-MAX_SAFE,
+                               most=MAX_SAFE)
         return self.python("{least_digit!r} <= {value} <= {digit!r} or {least!r} <= {temp} <= {most!r}",
                            value=value, temp=temp, digit=MAX_DIGIT, least_digit=-MAX_DIGIT, most=MAX_SAFE,
                            least=-MAX_SAFE)
@@ -13735,9 +13745,14 @@ class BuiltinTable:
 
     def fill(self, realm, target):
         """Gives `target` everything that is declared here."""
+        attrs, props, function_proto = target.special_attrs(), target.props, realm.FunctionPrototype
         for kind, key, item, info, flags, *rest in self.entries:
             if kind == "method":
-                target.put(key, realm.bind(item, info), flags)
+                value = JSFunction(function_proto, types.MethodType(item, realm), info)
+                if key in attrs or not flags & WRITABLE:
+                    target.put(key, value, flags)
+                else:               # what put() does, without the calls
+                    props[key], attrs[key] = value, flags
             elif kind == "accessor":
                 setter, set_info = rest
                 target.put_accessor(key, realm.bind(item, info),
@@ -14378,8 +14393,8 @@ def make_throw_type_error(realm):
     def refuse(realm, this, *_):
         raise JSTypeError("'caller', 'callee', and 'arguments' properties may not be accessed on "
                           "strict mode functions or the arguments objects for calls to them")
-    function = realm.bind(refuse, FunctionInfo("", 0))
-    set_integrity(function, True)
+    function = realm.bind(refuse, FunctionInfo("", 0)).touch()
+    function.attrs = SealedAttrs(dict.fromkeys(function.attrs, 0))      # frozen
     return function
 
 
@@ -34727,11 +34742,15 @@ class Realm(RealmBase):
         return code(self.global_object, *([undefined] if compiled.for_eval else ()))
 
     def link(self, names):
-        """Makes the built-ins that a script mentions."""
+        """Makes the built-ins that a script mentions, those among them that the global object inherits."""
+        flags, inherited = self.global_object.flags, self.ObjectPrototype
         for name in names:
-            if global_name(name) not in self.globals and name in self.global_object.flags \
-                    and name not in self.lexical and type(self.global_object.flags[name]) is int:
+            if global_name(name) in self.globals or name in self.lexical:
+                continue
+            if type(flags.get(name)) is int:
                 self.globals[global_name(name)] = self.make_global(name)
+            elif name in inherited.props and name not in flags and name != "__proto__":
+                self.globals[global_name(name)] = inherited.get(name)
 
     def declare_script(self, compiled):
         """GlobalDeclarationInstantiation (16.1.7)."""
@@ -34745,8 +34764,10 @@ class Realm(RealmBase):
             if name in self.lexical:
                 raise JSSyntaxError(f"Identifier '{name}' has already been declared")
         for name, const in compiled.lexical:
-            if name in flags and global_name(name) in self.globals:
-                self.shadowed[name] = self.globals.pop(global_name(name))
+            if global_name(name) in self.globals:
+                value = self.globals.pop(global_name(name))
+                if name in flags:
+                    self.shadowed[name] = value
             self.lexical[name] = const
         if not self.global_object.extensible:
             for name in (*compiled.functions, *compiled.variables):
@@ -46044,7 +46065,7 @@ MAX_THREADS = 512
 QUICK_SECONDS = 0.005
 PACE_FADING = 0.9
 #: Seconds between two looks at the files, and how long a file must have rested to be read.
-WATCH_INTERVAL = 0.25
+WATCH_INTERVAL = 0.1
 SETTLE_SECONDS = 0.05
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
 ABSENCE_SECONDS = 1.0
@@ -48558,7 +48579,9 @@ def parse_pairs(text, what):
     for item in items:
         if item:
             key, _, value = item.partition("=")
-            pairs.setdefault(decode_field(key), []).append(decode_field(value))
+            if not (key.isalnum() and key.isascii()):
+                key = decode_field(key)
+            pairs.setdefault(key, []).append(decode_field(value))
     return pairs
 
 
@@ -50935,6 +50958,14 @@ class RequestHandler(StreamOpener):
     def reply(self, response):
         """Sends a response in one write, as far as the socket takes it."""
         head, status = self.head, response.status
+        if not (response.headers or self.closing or self.fate is not None or self.server.gate.cors
+                or response.file is not None or status in (204, 304) or head is None or head.method == "HEAD"
+                or "connection" in head.fields):
+            first = self.server.first_lines(status, response.content_type)
+            data = f"{first}Content-Length: {response.size}\r\n\r\n".encode("latin-1") + response.body
+            self.note(status, data)
+            self.write(data)
+            return
         lines = [self.server.first_lines(status, response.content_type)]
         given = {name.lower() for name, _ in response.headers} if response.headers else ()
         if given and not _REPLACED_HEADERS.isdisjoint(given):
@@ -50971,7 +51002,7 @@ class RequestHandler(StreamOpener):
     def note(self, status, answer=b""):
         """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
-        if head is not None and not head.path.startswith((LIVE_PATH, CARRIER_PATH)):
+        if head is not None and not head.path.startswith((LIVE_PATH, "/engine/stream")):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
@@ -51509,7 +51540,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                         self._returned.append(handler)
                         break
                     self._busy = None
-                self._attempt(handler, self._settle, handler)
+                if handler.state is not READING or handler.more or handler.watched != selectors.EVENT_READ:
+                    self._attempt(handler, self._settle, handler)
             else:
                 self._wait()
                 continue
@@ -52177,7 +52209,7 @@ LIVE_SCRIPT = r"""
     timer = setTimeout(() => {          // not before: an earlier reload may just be replacing this page
       try { sessionStorage.setItem(key, target); } catch { /* as above */ }
       location.reload();
-    }, 80);
+    }, 30);
   }
 
   // -- Style sheets --
@@ -56303,12 +56335,17 @@ def share_picture(handler, head, body):
     path, addresses = head.query.get("path", "/"), share_addresses(handler.server)
     if not addresses:
         raise Refusal(404, "Only this machine can reach the server; start it with --share")
+    address = addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")
     try:
-        code = qr_picture(qr_code(addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")))
+        code = qr_picture(qr_code(address))
     except ValueError:
         raise Refusal(400, "The path is too long for a code") from None
-    code = code.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    return Response(200, "image/svg+xml", utf8(code), [("Cache-Control", "no-store")])
+    size, code = min(2.2, 48 / len(address)), code.replace("<svg ", '<svg width="40" height="40" ', 1)
+    text = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 44">'
+            '<path fill="#fff" d="M0 0h40v44H0z"/>'
+            f'{code}<text x="20" y="41" font-size="{size:.2f}" font-family="monospace" '
+            f'text-anchor="middle">{esc(address)}</text></svg>')
+    return Response(200, "image/svg+xml", utf8(text), [("Cache-Control", "no-store")])
 
 
 # -- Fault injection ---------------------------------------------------------------------
@@ -57871,7 +57908,7 @@ form { display: grid; gap: 0.9rem; }
 form.card > * + * { margin-top: 0; }
 .field { display: grid; gap: 0.3rem; min-width: 0; }
 input, select, textarea, button { font: inherit; color: inherit; }
-input:not([type="radio"], [type="range"]), select, textarea {
+input:not([type="radio"], [type="range"], [type="checkbox"]), select, textarea {
   width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--card);
 }
 button { min-height: 2.6rem; padding: 0.45rem 1.1rem; border: 1px solid transparent; border-radius: 8px; background: var(--accent);
@@ -57881,6 +57918,7 @@ button.quiet { border-color: var(--field); background: transparent; color: var(-
 button:disabled, button.quiet:disabled { border-color: var(--line); background: var(--line); color: var(--soft); filter: none;
   cursor: default; }
 .row { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: end; }
+label.row { align-items: center; }
 .row > .grow { flex: 1 1 9rem; }
 .answer { min-height: 1.4em; color: var(--soft); font-size: 0.875rem; overflow-wrap: anywhere; }
 .answer.bad { color: var(--red); font-weight: 600; }
@@ -57897,11 +57935,12 @@ button:disabled, button.quiet:disabled { border-color: var(--line); background: 
   padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--card); color: var(--ink);
   font-weight: 500; text-align: left; }
 .options button:hover:enabled, .options .chosen, .options .right { border-color: var(--accent); filter: none; }
-.options .chosen, .options .right { box-shadow: inset 0 0 0 1px var(--accent); font-weight: 700; }
+.options .chosen, .options .right { outline: 1px solid var(--accent); font-weight: 700; }
 .options button::before { content: ""; position: absolute; inset: 0 auto 0 0; z-index: -1; width: calc(100% * var(--part, 0));
   background: var(--tint); transition: width 0.4s; }
 .options button::after { content: attr(value); font-weight: 700; }
 .options .right::after { content: attr(value) " ✓"; color: var(--accent); }
+.options .wrong::after { content: attr(value) " ✗"; color: var(--red); }
 #code { width: min(22rem, 100%); border-radius: var(--round); }
 #best { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; }
 #best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--card); }
@@ -58267,7 +58306,7 @@ test("after the last question comes the result, and then a new round", async () 
     $("choices").replaceChildren(...(teacher || me ? choices : []).map((choice, index) => make("button", {
       textContent: choice, value: counts[index] ?? "", style: `--part: ${(counts[index] ?? 0) / (answers || 1)}`,
       disabled: teacher || phase !== "question" || me.choice !== null,
-      className: index === right ? "right" : index === me?.choice ? "chosen" : "",
+      className: index === right ? "right" : index !== me?.choice ? "" : phase === "answer" ? "wrong" : "chosen",
       onclick: () => post("/quiz/answer", { id: localStorage[key], number, choice: index }),
     })));
   }

@@ -26,6 +26,7 @@ With AIWEBENGINE_FORBID_SKIPS=1 a skipped test counts as failed.
 import argparse
 import ast
 import base64
+import concurrent.futures
 import contextlib
 import ctypes
 import difflib
@@ -7137,6 +7138,13 @@ class ModuleTest(unittest.TestCase):
             with self.subTest(source):
                 self.assertEqual(aiwebengine.is_module(source, "a.js"), expected)
 
+    def test_a_bare_name_finds_what_the_global_object_inherits(self):
+        self.assertEqual(run("[typeof toString, toString.call(null), constructor === Object, Object.hasOwn(globalThis, 'toString'),"
+                             "(valueOf = 5, globalThis.valueOf), delete globalThis.valueOf].join()"),
+                         "function,[object Null],true,false,5,true")
+        self.assertEqual(run("let message; try { isPrototypeOf } catch (e) { message = e.message } let isPrototypeOf = 1; message"),
+                         "Cannot access 'isPrototypeOf' before initialization")
+
     def test_modules_are_strict_and_have_no_this(self):
         realm = self.realm({})
         realm.evaluate("export {}; console.log(this, (function () { return this })())", "main.js")
@@ -7231,6 +7239,234 @@ class LibraryTest(unittest.TestCase):
             with self.subTest(file):
                 is_module, expression = next((m, e) for f, m, e in checks if f == file)
                 self.assertEqual(self.result(file, is_module, expression), expected)
+
+
+#: More of them, in CommonJS, of one or several files: what is loaded, and in the lines below it what is done with `lib`.
+PACKAGE_CHECKS = r"""
+semver
+    [lib.satisfies("1.2.3", "^1.0.0 || >=3"), lib.inc("1.2.3-rc.1", "prerelease"), lib.sort(["2.0.0", "1.10.0", "1.9.0"]),
+    lib.coerce("v3.4 beta") + "", lib.diff("1.0.0", "1.1.0"), lib.validRange("~1.2 <1.2.9")]
+ms
+    [lib("2.5 days"), lib(90061000), lib(90061000, {long: true}), lib("1y")]
+minimist
+    lib(["-abc", "--n=5", "--no-x", "--s", "a b", "rest", "--", "-z"], {string: ["s"], alias: {n: "num"}})
+picocolors/picocolors.browser.js
+    lib.red("x") + Object.keys(lib).length
+qs/dist/qs.js
+    [lib.parse("a[b][]=1&a[b][]=2&c[d]=x%20y&e.f=1", {allowDots: true}), lib.stringify({a: [1, {b: "ü"}], d: null}, {arrayFormat: "indices"})]
+moment
+    [lib.utc("2024-02-29T10:20:30Z").add(1, "year").format("dddd, MMMM Do YYYY, h:mm:ss a"), lib.duration(90061, "s").humanize(),
+    lib.utc("31/12/2023", "DD/MM/YYYY").isoWeek(), lib.utc(0).from(lib.utc(864e5)), lib.utc("2024-01-31").endOf("month").toISOString()]
+luxon
+    [lib.DateTime.fromISO("2024-03-10T12:00", {zone: "utc"}).plus({months: 1}).toFormat("yyyy LLL dd HH:mm"),
+    lib.Duration.fromObject({hours: 30}).shiftTo("days", "hours").toISO(), lib.Interval.fromISO("2024-01-01/2024-02-01",
+    {zone: "utc"}).length("days"), lib.DateTime.fromISO("2024-05-05", {zone: "Europe/Berlin"}).toUTC().toISO()]
+js-yaml/dist/js-yaml.cjs.js
+    [lib.load("a: &x [1, 2.5, ~]\nb: *x\nc: |\n  two\n  lines\nd: {e: !!str 5, f: 2024-01-02}\n"), lib.dump({list: [1, "a: b", null,
+    {k: "multi\nline"}], on: "yes"})]
+json5/dist/index.js
+    [lib.parse("{a: 0x1F, 'b': [1,], /* c */ d: .5, e: '\\\n x', f: +Infinity}"), lib.stringify({a: 1, "b-c": [NaN, "it's"]}, null, 1)]
+fast-deep-equal/es6/index.js
+    [lib({a: [1, new Map([[1, {b: 2}]])]}, {a: [1, new Map([[1, {b: 2}]])]}), lib(new Set([1]), new Set([2])), lib(/a/g, /a/g), lib(NaN, NaN)]
+deepmerge/dist/cjs.js
+    lib.all([{a: [1], b: {c: 1}}, {a: [2], b: {d: 2}}, {e: 3}])
+lodash.merge
+    lib({a: [{b: 1}], f: {g: 1}}, {a: [{c: 2}], f: {h: [2]}})
+lodash.template
+    lib("<% x.forEach(v => { %>[<%- v %>|<%= v %>]<% }) %>${ x.length }")({x: ["<", "b"]})
+picomatch
+    [lib("*.{js,ts}")("a.ts"), lib(["**/!(x)*.md"])("d/e/y.md"), lib.makeRe("foo/**/[a-c]?.js").source, lib.scan("!./foo/*.js",
+    {tokens: true}).glob]
+he
+    [lib.decode("&lt;&copy;&#x1F600;&notin;&ampamp;"), lib.encode("<é©😀>", {useNamedReferences: true}), lib.escape("<a b='c'>")]
+validator/validator.js
+    [lib.isEmail("a.b+c@x.co.uk"), lib.isURL("http://[::1]:80/x?y"), lib.isIBAN("DE89370400440532013000"), lib.isISO8601("2024-02-30",
+    {strict: true}), lib.normalizeEmail("A.B+c@GMail.com"), lib.isCreditCard("4111 1111 1111 1111"),
+    lib.isUUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8", 1), lib.escape("<'>"), lib.isStrongPassword("aB3$efgh")]
+slugify
+    [lib("Ünïcödé & Straße — 5€ Übergrößenträger", {lower: true}), lib("a.b c", "_"), lib("Я люблю")]
+bignumber.js
+    [lib("0.1").plus("0.2") + "", lib(2).pow(200).toFixed(), lib(1).div(3).dp(30) + "", lib("123456.789").toFormat(2), lib("ff.8", 16) + "",
+    lib(2).sqrt().toString()]
+decimal.js
+    [lib.sub(1, "0.9") + "", lib(2).sqrt().toFixed(30), lib.exp(1) + "", lib.sin(1) + "", lib(1e21).toHex(), lib("12.345").toSD(3) + ""]
+big.js
+    [lib(1).div(3) + "", lib("1e500").times(3).toFixed().length, lib(2).sqrt() + "", lib(-1.5).round(0, 1) + ""]
+async/dist/async.js
+    (() => { const o = []; lib.eachOfSeries({a: 1, b: 2}, (v, k, f) => { o.push(k + v); f() },
+    () => o.push("done")); lib.waterfall([f => f(null, 1), (n, f) => f(null, n + 1)], (e, r) => o.push(r)); return [o, typeof lib.queue] })()
+eventemitter3
+    (() => { const e = new lib, o = []; e.once("a", v => o.push("once" + v)); e.on("a", function (v) { o.push(v, this.t) },
+    {t: 7}); return [e.emit("a", 1), e.emit("a", 2), e.emit("b"), o, e.listenerCount("a")] })()
+ajv/dist/ajv.js
+    (() => { const a = new lib.default({allErrors: true}), v = a.compile({type: "object", properties: {n: {type: "integer", minimum: 2},
+    s: {type: "string", pattern: "^a+$"}, l: {type: "array", items: {enum: [1, "x"]}, uniqueItems: true}}, required: ["n"],
+    additionalProperties: false, anyOf: [{required: ["s"]}, {required: ["l"]}]}); return [v({n: 3, s: "aa"}), v({n: 1.5, s: "b", z: 1, l: [1, 1,
+    2]}), a.errorsText(v.errors)] })()
+yup
+    (() => { const s = lib.object({n: lib.string().required().min(3), e: lib.number().positive().integer().default(7),
+    l: lib.array().of(lib.mixed().oneOf(["a"]))}); const o = [s.cast({n: "x", e: "5"})]; try { s.validateSync({n: "x", e: -1.5, l: ["b"]},
+    {abortEarly: false}) } catch (e) { o.push(e.errors) } return o })()
+superstruct/dist/index.cjs
+    (() => { const s = lib.object({n: lib.size(lib.string(), 2, 4), l: lib.array(lib.union([lib.number(), lib.literal("x")])),
+    d: lib.defaulted(lib.optional(lib.boolean()), true)}); return [lib.create({n: "abc", l: [1, "x"]}, s), lib.validate({n: "a", l: [true]},
+    s)[0].failures().map(f => f.message)] })()
+classnames
+    [lib("a", {b: true, c: 0}, ["d", {e: 1}], null, 7), lib()]
+clsx/dist/clsx.js
+    lib.clsx("a", [{b: 1}, ["c", {d: false}]], 0, {e: "x"})
+markdown-it/dist/markdown-it.cjs.js
+    [lib({html: true, linkify: true,
+    typographer: true}).render("# H *e* \n\n1. a\n2. b\n   > q `c`\n\n| a | b |\n|:-|-:|\n| 1 | ~~2~~ |\n\n![x](y 'z') http://a.b (c) -- \"q\" <i>r</i>\n\n```js\n1<2\n```"),
+    lib("commonmark").render("[a]: /u 't'\n\n[a] **b**__c__ &copy;\n***\n")]
+commonmark/dist/commonmark.js
+    new lib.HtmlRenderer().render(new lib.Parser().parse("# a\n\n* x\n* y\n\n  z\n\n[l](<u v> \"t\") **b *c***\n\n> q\nlazy\n"))
+nunjucks/browser/nunjucks.js
+    [lib.renderString("{% for k, v in o %}{{ loop.index }}{{ k }}={{ v|upper|default('-') }};{% else %}none{% endfor %}{% macro m(a, b=2) %}<{{ a + b }}>{% endmacro %}{{ m(1) }}{{ m(1, b=5) }}{{ '<' }}{{ l|sort|join('-') }}{% set x = 5 if l.length > 2 else 6 %}{{ x }}",
+    {o: {a: "b", c: undefined}, l: [3, 1, 2]})]
+ejs/ejs.js
+    [lib.render("<% if (u) { %><%= u.n %><%- u.h %><% } -%>\n<% [1, 2].forEach(i => { %><%= i %>,<% }) %>", {u: {n: "<a>", h: "<b>"}}),
+    lib.compile("[<?= x ?>]", {delimiter: "?"})({x: 1})]
+sprintf-js
+    [lib.sprintf("%05.2f|%-6s|%+d|%x|%e|%j", 3.14159, "a", 5, 255, 12345.678, {a: [1]}), lib.sprintf("%2$s %1$s", "x", "y"),
+    lib.vsprintf("%s-%'*10s-%b", ["a", "b", 5]), lib.sprintf("%(u.n)s", {u: {n: "deep"}})]
+pluralize
+    [lib("person", 2, true), lib.singular("matrices"), lib.plural("octopus"), lib("sheep", 5), lib.isPlural("mice")]
+tinycolor2/cjs/tinycolor.js
+    [lib("hsl(120, 50%, 50%)").toHexString(), lib("red").lighten(20).toRgbString(), lib.mix("#000", "#fff", 25).toString(),
+    lib.readability("#000", "#fff"), lib("#f00").triad().map(c => c.toHexString()), lib({r: 300, g: 0, b: 0}).isValid()]
+fuse.js/dist/fuse.cjs
+    new lib([{t: "Old Man's War"}, {t: "The Lock Artist"}, {t: "HTML5"}], {keys: ["t"], includeScore: true,
+    includeMatches: true}).search("lok artst").map(r => [r.item.t, r.score.toFixed(6), r.matches[0].indices])
+immutable/dist/immutable.js
+    (() => { const m = lib.fromJS({a: {b: [1, 2]}}), n = m.updateIn(["a", "b"], l => l.push(3)); return [n.toJS(), m.toJS(), lib.is(m,
+    lib.fromJS({a: {b: [1, 2]}})), lib.Range(0, 10).filter(x => x % 2).map(x => x * x).take(3).toArray(), lib.OrderedSet([3, 1, 3]).toString(),
+    lib.Map({a: 1}).hashCode()] })()
+object-hash/dist/object_hash.js
+    [lib({a: [1, {b: null}], d: new Date(0)}), lib([1, "a"], {algorithm: "md5"}), lib(new Set([1, 2]))]
+crypto-js/crypto-js.js
+    [lib.SHA256("héllo") + "", lib.MD5("a") + "", lib.HmacSHA512("m", "k") + "", lib.AES.decrypt(lib.AES.encrypt("secret",
+    lib.enc.Hex.parse("00112233445566778899aabbccddeeff"), {iv: lib.enc.Hex.parse("0102030405060708090a0b0c0d0e0f10")}),
+    lib.enc.Hex.parse("00112233445566778899aabbccddeeff"), {iv: lib.enc.Hex.parse("0102030405060708090a0b0c0d0e0f10")}).toString(lib.enc.Utf8),
+    lib.PBKDF2("p", "s", {keySize: 4, iterations: 10}) + "", lib.enc.Base64.stringify(lib.enc.Utf8.parse("ü"))]
+jsonpath-plus/dist/index-browser-umd.cjs
+    [lib.JSONPath({path: "$..b[?(@.p>1)].n", json: {a: {b: [{n: "x", p: 1}, {n: "y", p: 2}]}}, eval: "safe"}), lib.JSONPath({path: "$.a.*",
+    json: {a: {x: 1, y: [2]}}, resultType: "path"})]
+jsonpointer
+    (() => { const o = {a: {"b/c": [1]}}; lib.set(o, "/a/b~1c/-", 2); return [lib.get(o, "/a/b~1c/1"), o, lib.get(o, "/x/y")] })()
+papaparse/papaparse.min.js
+    [lib.parse("a;b\n1;\"x;\"\"y\"\"\"\n2;z\n", {header: true, dynamicTyping: true, skipEmptyLines: true}).data, lib.unparse([{a: 1, b: "x,y"},
+    {a: 'q"', b: null}])]
+esprima/dist/esprima.js
+    [JSON.stringify(lib.parseScript("for (const {a = 1, d: [b]} of c) { `x${a}y`; async () => await b ** 2 }", {range: true, tokens: true})),
+    (() => { try { lib.parseScript("let = ;") } catch (e) { return e.message } })()]
+estraverse
+    (() => { const o = []; lib.traverse({type: "BinaryExpression", left: {type: "Literal", value: 1}, right: {type: "Identifier", name: "x"}},
+    {enter: (n, p) => { o.push(n.type + (p ? "<" + p.type : "")) }}); return [o, lib.replace({type: "UnaryExpression",
+    argument: {type: "Literal", value: 1}}, {leave: n => n.type === "Literal" ? {type: "Literal", value: 2} : n})] })()
+tslib
+    (() => { class B { constructor() { this.x = 1 } } function D() { return lib.__rest({a: 1, b: 2, c: 3},
+    ["a"]) } const g = lib.__generator({}, s => s.label === 0 ? [4, 5] : [2, s.sent() * 2]); return [D(), lib.__spreadArray([1], [2, 3], true),
+    g.next(), g.next(4), lib.__assign({}, {a: 1})] })()
+regenerator-runtime
+    (() => { const f = lib.mark(function f() { return lib.wrap(function (c) { for (;;) switch (c.prev = c.next) { case 0: c.next = 2; return 1; case 2: return c.abrupt("return",
+    c.sent + 1); case 3: case "end": return c.stop() } }, f) }), i = f(); return [i.next(), i.next(4), i.next()] })()
+mitt/dist/mitt.js
+    (() => { const m = lib(), o = []; m.on("*", (t, e) => o.push(t + e)); m.on("a", e => o.push(e)); m.emit("a", 1); m.off("a"); m.emit("a",
+    2); return o })()
+redux/dist/cjs/redux.cjs
+    (() => { const s = lib.createStore(lib.combineReducers({n: (x = 0, a) => a.type === "inc" ? x + a.by : x, l: (x = [], a) => [...x,
+    a.type.slice(0, 3)]}), lib.applyMiddleware(() => n => a => n({...a,
+    by: 2}))); s.subscribe(() => 0); s.dispatch({type: "inc"}); s.dispatch({type: "inc"}); return [s.getState().n, s.getState().l.length,
+    lib.compose(x => x + 1, x => x * 2)(5)] })()
+reselect/dist/cjs/reselect.production.min.cjs
+    (() => { let n = 0; const s = lib.createSelector([a => a.x, a => a.y], (x, y) => { n++; return x + y }); const a = {x: 1,
+    y: 2}; return [s(a), s(a), s({x: 1, y: 5}), s.recomputations() > 0] })()
+rfc6902
+    [lib.createPatch({a: [1, 2, 3], b: {c: 1}}, {a: [1, 3], b: {c: 2, d: "x"}}), (() => { const o = {a: [1]}; lib.applyPatch(o, [{op: "add",
+    path: "/a/0", value: 0}, {op: "move", from: "/a/1", path: "/b"}]); return o })()]
+diff
+    [lib.diffWords("the quick fox", "the slow red fox"), lib.createPatch("f", "a\nb\nc\n", "a\nx\nc\n"), lib.applyPatch("a\nb\n",
+    lib.createPatch("f", "a\nb\n", "a\nB\n")), lib.diffChars("abc", "adc").map(p => p.value)]
+date-fns/index.cjs
+    [lib.format(new Date(2024, 1, 29, 13, 5), "EEEE, do MMMM yyyy 'at' h:mm a"), lib.addMonths(new Date(2024, 0, 31), 1).getDate(),
+    lib.formatDistance(0, 9e7), lib.differenceInBusinessDays(new Date(2024, 0, 15), new Date(2024, 0, 1)), lib.parse("03/04/2023", "dd/MM/yyyy",
+    new Date(0)).getMonth(), lib.intervalToDuration({start: 0, end: 1e10})]
+core-js-pure/actual/object/group-by.js
+    lib([1, 2, 3], x => x % 2 ? "o" : "e")
+lru-cache/dist/commonjs/index.min.js
+    (() => { const c = new lib.LRUCache({max: 2, dispose: (v, k) => o.push(k)}), o = []; c.set("a", 1); c.set("b", 2); c.get("a"); c.set("c",
+    3); return [[...c.keys()], c.has("b"), o, c.size] })()
+ini/lib/ini.js
+    [lib.parse("; c\na = 1\n[s.t]\nb[] = x\nb[] = \"y z\"\nc\n"), lib.stringify({a: true, s: {b: [1, 2], "k=l": "v;w"}})]
+"""
+
+LOAD_PACKAGE = r"""(read => {
+    const modules = new Map, manifest = name => JSON.parse(read(name + "/package.json"));
+    const exists = path => [path, path + ".js", path + ".cjs", path + ".json", path + "/index.js"].find(name => read(name) != null);
+    const place = (name, from) => {
+        if (!/^\.\.?(\/|$)/.test(name)) return exists(name) || name + "/" + (manifest(name).main || "index.js").replace(/^\.\//, "");
+        const parts = from.split("/").slice(0, -1);
+        for (const part of name.split("/")) if (part === "..") parts.pop(); else if (part && part !== ".") parts.push(part);
+        return parts.join("/");
+    };
+    return function load(name, from = "") {
+        const path = exists(place(name, from));
+        if (!path) throw new Error(name + " is not here");
+        if (modules.has(path)) return modules.get(path).exports;
+        const module = {exports: {}};
+        modules.set(path, module);
+        if (path.endsWith(".json")) return module.exports = JSON.parse(read(path));
+        new Function("module", "exports", "require", "process", read(path)).call(module.exports, module, module.exports,
+            name => load(name, path), {env: {NODE_ENV: "production"}});
+        return module.exports;
+    };
+})"""
+
+PACKAGES_IN_NODE = r"""
+const fs = require("node:fs"), {folder, checks, load} = JSON.parse(fs.readFileSync(0, "utf8"));
+const read = path => { try { return fs.readFileSync(folder + "/" + path, "utf8") } catch { return null } };
+console.log(JSON.stringify(checks.map(([name, expression]) => {
+    const lib = (0, eval)(load)(read)(name);
+    return new Function("lib", "return JSON.stringify(" + expression + ")")(lib);
+})));
+"""
+
+
+class PackageTest(unittest.TestCase):
+    """Packages that people download most do in the engine what they do in node."""
+
+    def compare(self, part):
+        blocks = re.findall(r"^(\S+)\n((?:    .*\n)+)", PACKAGE_CHECKS, re.MULTILINE)[part::4]
+        folder = pathlib.Path(NODE_MODULES or "")
+        missing = [path for path, _ in blocks if not (NODE_MODULES and (folder / path.split("/")[0]).is_dir())]
+        if missing or not shutil.which("node"):
+            self.skipTest(MODULES_MISSING or f"AIWEBENGINE_NODE_MODULES has no {', '.join(missing)}")
+        node = subprocess.run(["node", "-e", PACKAGES_IN_NODE], capture_output=True, encoding="utf-8", timeout=2 * STUCK,
+                              input=json.dumps({"folder": str(folder.resolve()), "checks": blocks, "load": LOAD_PACKAGE}))
+        self.assertEqual(node.returncode, 0, node.stderr)
+
+        def read(path):
+            return (folder / path).read_text("utf-8") if (folder / path).is_file() else None
+        for (path, expression), expected in zip(blocks, json.loads(node.stdout)):
+            with self.subTest(path):
+                realm = aiwebengine.Realm(console=lambda level, text: None, timeout=2 * STUCK)
+                self.addCleanup(realm.close)
+                realm.define("read", read)
+                realm.evaluate(f"globalThis.lib = {LOAD_PACKAGE}(read)({json.dumps(path)}); 0")
+                self.assertEqual(realm.evaluate(f"JSON.stringify({expression})"), expected)
+
+    def test_packages_first_quarter(self):
+        self.compare(0)
+
+    def test_packages_second_quarter(self):
+        self.compare(1)
+
+    def test_packages_third_quarter(self):
+        self.compare(2)
+
+    def test_packages_last_quarter(self):
+        self.compare(3)
 
 
 # -- Attacks -----------------------------------------------------------------------------
@@ -18935,6 +19171,25 @@ def read_qr(rows):
     return bytes(int(text[12 + at:20 + at], 2) for at in range(0, 8 * int(text[4:12], 2), 8)).decode()
 
 
+class SharePictureTest(ServerCase):
+    """/engine/share.svg, for pages of scripts."""
+
+    def test_shows_the_address_of_a_page_to_this_machine_only(self):
+        self.serve("", host="0.0.0.0")
+        with unittest.mock.patch.object(aiwebengine, "own_addresses", lambda version_6=False: ["192.0.2.7"]):
+            status, headers, text = self.get("/engine/share.svg?path=/quiz.html%3F1%22%3E")
+            self.assertEqual((status, headers["content-type"]), (200, "image/svg+xml"))
+            self.assertIn(f">http://192.0.2.7:{self.server.port}/quiz.html?1%22%3E</text>", text)
+            xml.etree.ElementTree.fromstring(text)
+            self.assertEqual(self.get("/engine/share.svg?path=/" + "x" * 4000)[0], 400)
+            self.assertEqual(self.get("/engine/share.svg", **{"X-Forwarded-For": "10.0.0.1"})[0], 403)
+
+    def test_without_share_there_is_none(self):
+        self.serve("")
+        self.assertIn("--share", self.get("/engine/share.svg")[2])
+        self.assertEqual(self.get("/engine/share.svg")[0], 404)
+
+
 class QRCodeTest(unittest.TestCase):
 
     TEXTS = ("http://192.168.1.23:3000/", "a", "http://[fe80::1]:3000/app/", "é" * 20,
@@ -20956,6 +21211,133 @@ class ExamplesInTheBrowser(unittest.TestCase):
                 page.command("Emulation.setDeviceMetricsOverride", width=360, height=740, deviceScaleFactor=2, mobile=True)
                 overflow = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
                 self.assertLessEqual(overflow, 0, "the page is wider than a phone")
+
+
+class Pupil:
+    """A pupil of the quiz as a browser is one: a stream, and requests of its own."""
+
+    def __init__(self, case, name):
+        self.case, self.name = case, name
+        self.client = case.connect("/quiz/events", PUPILS)
+        self.id = json.loads(self.post("join", name=name)[2])["id"]
+
+    def post(self, path, **fields):
+        return self.case.post(f"/quiz/{path}", fields, dict([PUPILS[0].split(": ")]))
+
+    def read(self, phase, number):
+        """Reads on until a step of the quiz, and returns it."""
+        while True:
+            now = self.client.json()
+            if (now["phase"], now["number"]) == (phase, number):
+                return now
+
+    def come_back(self):
+        self.client = self.case.connect("/quiz/events", [*PUPILS, f"Last-Event-ID: {self.client.last_id}"])
+
+
+#: Says of a request that it comes from another machine.
+PUPILS = ["X-Forwarded-For: 10.0.0.5"]
+
+
+class ClassroomTest(ServerCase):
+    """The quiz example with a class of twenty-five."""
+
+    def serve_quiz(self):
+        files = {name: (EXAMPLES / name).read_bytes() for name in ("quiz.js", "public/quiz.html", "public/style.css")}
+        self.serve(files, host="0.0.0.0")
+
+    def look(self, id=""):
+        return json.loads(self.get(f"/quiz?id={id}", **dict([PUPILS[0].split(": ")]))[2])
+
+    def answer_at_once(self, pupils, number):
+        """All answer the question at the same time; returns the status codes."""
+        with concurrent.futures.ThreadPoolExecutor(len(pupils)) as pool:
+            answers = [pool.submit(pupil.post, "answer", id=pupil.id, number=number, choice=place % 4)
+                       for place, pupil in enumerate(pupils)]
+            return [answer.result()[0] for answer in answers]
+
+    def test_twenty_five_pupils_get_every_question_and_every_answer_counts_once(self):
+        self.serve_quiz()
+        teacher = self.connect("/quiz/events?teacher")
+        pupils = [Pupil(self, f"Pupil {number}") for number in range(25)]
+        self.assertEqual(self.look()["players"], 25)
+        right = {1: 1, 2: 1, 3: 2}
+        for number in (1, 2, 3):
+            self.post("/quiz/next")
+            for pupil in pupils:
+                self.assertIsNone(pupil.read("question", number)["right"])
+            self.assertEqual(self.answer_at_once(pupils, number), [204] * 25)
+            self.assertEqual(self.answer_at_once(pupils, number), [409] * 25)
+            self.post("/quiz/next")
+            for pupil in pupils:
+                now = pupil.read("answer", number)
+                self.assertEqual((now["right"], now["counts"]), (right[number], [7, 6, 6, 6]))
+        self.post("/quiz/next")
+        scores = {pupil.name: self.look(pupil.id)["me"]["score"] for pupil in pupils}
+        for place, pupil in enumerate(pupils):
+            hits = sum(place % 4 == choice for choice in right.values())
+            self.assertTrue(hits * 500 <= scores[pupil.name] <= hits * 1000, (pupil.name, scores[pupil.name]))
+        best = pupils[0].read("end", 3)["best"]
+        self.assertEqual([line["score"] for line in best], sorted(scores.values(), reverse=True)[:10])
+        seen = [json.loads(teacher.next()["data"])["counts"] for _ in range(25 + 3 * 27)]
+        self.assertEqual(sum(seen[-1]), 25, "the teacher saw every join and every answer")
+
+    def test_a_class_that_is_cut_off_in_the_middle_of_a_question_goes_on_with_it(self):
+        self.serve_quiz()
+        pupils = [Pupil(self, f"Pupil {number}") for number in range(25)]
+        self.post("/quiz/next")
+        for place, pupil in enumerate(pupils):
+            pupil.read("question", 1)
+            if place < 13:
+                pupil.post("answer", id=pupil.id, number=1, choice=1)
+            pupil.client.close()
+        self.eventually(lambda: not self.server.app.streams.get("/quiz/events").connections)
+        self.post("/quiz/next")
+        self.post("/quiz/next")
+        for place, pupil in enumerate(pupils):
+            pupil.come_back()
+            self.assertEqual(pupil.read("question", 2)["number"], 2)
+            self.assertEqual(bool(self.look(pupil.id)["me"]["score"]), place < 13)
+        self.assertEqual(self.answer_at_once(pupils, 2), [204] * 25)
+
+    @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
+    def test_two_real_browsers_among_them_and_one_is_cut_off_and_keeps_its_place(self):
+        self.serve_quiz()
+        pupils = [Pupil(self, f"Pupil {number}") for number in range(23)]
+        with Browser() as first, Browser() as second:
+            teacher = first.page(self.server.url + "/quiz.html?teacher")
+            pages = [browser.page(self.server.url + "/quiz.html") for browser in (first, second)]
+            for name, page in zip(("Ada", "<b>Ben</b>"), pages):
+                page.wait_for("!document.querySelector('#join').hidden")
+                page.type("#name", name)
+                page.click("#join button")
+                page.wait_for(f"document.querySelector('#me').textContent === {json.dumps(name + ': 0 points')}")
+            teacher.wait_for("document.querySelector('#me').textContent === '25 players'")
+            self.assertTrue(teacher.evaluate("document.querySelector('#code').checkVisibility()"))
+            teacher.click("#next")
+            for page in pages:
+                page.wait_for("document.querySelectorAll('#choices button:enabled').length === 4")
+            pages[0].click("#choices button:nth-child(2)")
+            self.answer_at_once(pupils, 1)
+            teacher.wait_for("document.querySelector('#me').textContent === 'Question 1 of 3: 24 of 25 answered'")
+            # the first page is cut off, and the second one loaded anew, in the middle of the question
+            for connection in list(self.server._http.carriers.stream.connections):
+                self.server.app.broadcaster.finish(connection)
+            pages[1].goto(self.server.url + "/quiz.html")
+            pages[0].wait_for("document.querySelector('#status').dataset.state === 'live'"
+                              " && document.querySelector('#choices .chosen')?.textContent === 'Mercury'")
+            pages[1].wait_for("document.querySelectorAll('#choices button:enabled').length === 4")
+            pages[1].click("#choices button:nth-child(1)")
+            teacher.wait_for("document.querySelector('#me').textContent === 'Question 1 of 3: 25 of 25 answered'")
+            teacher.click("#next")
+            pages[0].wait_for("document.querySelector('#answer').textContent === 'Right!'")
+            pages[1].wait_for("document.querySelector('#choices .wrong')?.textContent === 'Venus'")
+            self.assertEqual(pages[1].text("#answer"), "Not this time.")
+            self.assertRegex(pages[0].text("#me"), r"^Ada: [5-9]\d\d points$|^Ada: 1000 points$")
+            for page in (teacher, *pages):
+                page.command("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
+                self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth - window.innerWidth"), 0)
+                self.assertEqual(page.problems(), [])
 
 
 @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
@@ -24111,9 +24493,12 @@ def pin(core, pid=0):
 
 
 def raise_file_limit():
-    """Lets this process open as many files as the system allows."""
-    if resource:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    """Lets this process open as many files as the system allows; returns how many that are."""
+    if not resource:
+        return 500
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 @contextlib.contextmanager
@@ -24507,7 +24892,7 @@ def bench_server():
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "bench.js").write_text(BENCH_SCRIPT, "utf-8")
         streams, plain = server_commands(folder)
-        raise_file_limit()
+        hard = raise_file_limit()
         pin(1)
         print("\nServer on one core, clients on another; every figure with a fresh server. Messages of 200 bytes unless said.")
         print(f"{'':<56}" + "".join(f"{name:>15}" for name in (*streams, *plain)))
