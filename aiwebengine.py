@@ -179,7 +179,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,229
+    15  Realm, jobs and timers                                                         4,235
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           651
@@ -193,7 +193,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            153
           Outcomes of calls                                                               94
           Realm: objects, errors, jobs                                                   429
-          Realm: running code, values in and out                                         416
+          Realm: running code, values in and out                                         422
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         18
@@ -269,7 +269,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        150
           Requests as scripts see them                                                   179
           The server                                                                     591
-    22  Pages                                                                          5,821
+    22  Pages                                                                          5,826
           Page kit                                                                       203
           Live pages                                                                     254
           Streams of all tabs                                                            284
@@ -285,14 +285,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: the script                                                          689
           Dashboard: requests and storage                                                242
           QR codes                                                                       150
-          For other devices                                                               52
+          For other devices                                                               57
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     207
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,968
-          Starters: what they share                                                      119
+    23  Command line                                                                   3,970
+          Starters: what they share                                                      121
           Starters: their files                                                          803
           Options                                                                        236
           Documentation                                                                  360
@@ -34941,11 +34941,15 @@ class Realm(RealmBase):
         return code(self.global_object, *([undefined] if compiled.for_eval else ()))
 
     def link(self, names):
-        """Makes the built-ins that a script mentions."""
+        """Makes the built-ins that a script mentions, those among them that the global object inherits."""
+        flags, inherited = self.global_object.flags, self.ObjectPrototype
         for name in names:
-            if global_name(name) not in self.globals and name in self.global_object.flags \
-                    and name not in self.lexical and type(self.global_object.flags[name]) is int:
+            if global_name(name) in self.globals or name in self.lexical:
+                continue
+            if type(flags.get(name)) is int:
                 self.globals[global_name(name)] = self.make_global(name)
+            elif name in inherited.props and name not in flags and name != "__proto__":
+                self.globals[global_name(name)] = inherited.get(name)
 
     def declare_script(self, compiled):
         """GlobalDeclarationInstantiation (16.1.7)."""
@@ -34959,8 +34963,10 @@ class Realm(RealmBase):
             if name in self.lexical:
                 raise JSSyntaxError(f"Identifier '{name}' has already been declared")
         for name, const in compiled.lexical:
-            if name in flags and global_name(name) in self.globals:
-                self.shadowed[name] = self.globals.pop(global_name(name))
+            if global_name(name) in self.globals:
+                value = self.globals.pop(global_name(name))
+                if name in flags:
+                    self.shadowed[name] = value
             self.lexical[name] = const
         if not self.global_object.extensible:
             for name in (*compiled.functions, *compiled.variables):
@@ -46290,7 +46296,7 @@ MAX_THREADS = 512
 QUICK_SECONDS = 0.005
 PACE_FADING = 0.9
 #: Seconds between two looks at the files, and how long a file must have rested to be read.
-WATCH_INTERVAL = 0.25
+WATCH_INTERVAL = 0.1
 SETTLE_SECONDS = 0.05
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
 ABSENCE_SECONDS = 1.0
@@ -51266,7 +51272,7 @@ class RequestHandler(StreamOpener):
     def note(self, status, answer=b""):
         """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
-        if head is not None and not head.path.startswith((LIVE_PATH, CARRIER_PATH)):
+        if head is not None and not head.path.startswith((LIVE_PATH, "/engine/stream")):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
@@ -52473,7 +52479,7 @@ LIVE_SCRIPT = r"""
     timer = setTimeout(() => {          // not before: an earlier reload may just be replacing this page
       try { sessionStorage.setItem(key, target); } catch { /* as above */ }
       location.reload();
-    }, 80);
+    }, 30);
   }
 
   // -- Style sheets --
@@ -56599,12 +56605,17 @@ def share_picture(handler, head, body):
     path, addresses = head.query.get("path", "/"), share_addresses(handler.server)
     if not addresses:
         raise Refusal(404, "Only this machine can reach the server; start it with --share")
+    address = addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")
     try:
-        code = qr_picture(qr_code(addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")))
+        code = qr_picture(qr_code(address))
     except ValueError:
         raise Refusal(400, "The path is too long for a code") from None
-    code = code.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    return Response(200, "image/svg+xml", utf8(code), [("Cache-Control", "no-store")])
+    size, code = min(2.2, 48 / len(address)), code.replace("<svg ", '<svg width="40" height="40" ', 1)
+    text = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 44">'
+            '<path fill="#fff" d="M0 0h40v44H0z"/>'
+            f'{code}<text x="20" y="41" font-size="{size:.2f}" font-family="monospace" '
+            f'text-anchor="middle">{esc(address)}</text></svg>')
+    return Response(200, "image/svg+xml", utf8(text), [("Cache-Control", "no-store")])
 
 
 # -- Fault injection ---------------------------------------------------------------------
@@ -58167,7 +58178,7 @@ form { display: grid; gap: 0.9rem; }
 form.card > * + * { margin-top: 0; }
 .field { display: grid; gap: 0.3rem; min-width: 0; }
 input, select, textarea, button { font: inherit; color: inherit; }
-input:not([type="radio"], [type="range"]), select, textarea {
+input:not([type="radio"], [type="range"], [type="checkbox"]), select, textarea {
   width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--card);
 }
 button { min-height: 2.6rem; padding: 0.45rem 1.1rem; border: 1px solid transparent; border-radius: 8px; background: var(--accent);
@@ -58177,6 +58188,7 @@ button.quiet { border-color: var(--field); background: transparent; color: var(-
 button:disabled, button.quiet:disabled { border-color: var(--line); background: var(--line); color: var(--soft); filter: none;
   cursor: default; }
 .row { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: end; }
+label.row { align-items: center; }
 .row > .grow { flex: 1 1 9rem; }
 .answer { min-height: 1.4em; color: var(--soft); font-size: 0.875rem; overflow-wrap: anywhere; }
 .answer.bad { color: var(--red); font-weight: 600; }
@@ -58193,11 +58205,12 @@ button:disabled, button.quiet:disabled { border-color: var(--line); background: 
   padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--card); color: var(--ink);
   font-weight: 500; text-align: left; }
 .options button:hover:enabled, .options .chosen, .options .right { border-color: var(--accent); filter: none; }
-.options .chosen, .options .right { box-shadow: inset 0 0 0 1px var(--accent); font-weight: 700; }
+.options .chosen, .options .right { outline: 1px solid var(--accent); font-weight: 700; }
 .options button::before { content: ""; position: absolute; inset: 0 auto 0 0; z-index: -1; width: calc(100% * var(--part, 0));
   background: var(--tint); transition: width 0.4s; }
 .options button::after { content: attr(value); font-weight: 700; }
 .options .right::after { content: attr(value) " ✓"; color: var(--accent); }
+.options .wrong::after { content: attr(value) " ✗"; color: var(--red); }
 #code { width: min(22rem, 100%); border-radius: var(--round); }
 #best { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; }
 #best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--card); }
@@ -58563,7 +58576,7 @@ test("after the last question comes the result, and then a new round", async () 
     $("choices").replaceChildren(...(teacher || me ? choices : []).map((choice, index) => make("button", {
       textContent: choice, value: counts[index] ?? "", style: `--part: ${(counts[index] ?? 0) / (answers || 1)}`,
       disabled: teacher || phase !== "question" || me.choice !== null,
-      className: index === right ? "right" : index === me?.choice ? "chosen" : "",
+      className: index === right ? "right" : index !== me?.choice ? "" : phase === "answer" ? "wrong" : "chosen",
       onclick: () => post("/quiz/answer", { id: localStorage[key], number, choice: index }),
     })));
   }
