@@ -20819,7 +20819,7 @@ class DocumentationTest(ServerCase):
         for _, name, code in self.blocks(text):
             if re.fullmatch(r"[\w./-]+", name):
                 files[re.sub(r"^(?:scripts|mypoll)/", "", name)] = code
-        if not any(name.endswith(".js") for name in files):
+        if not any(name.endswith((".js", ".ts")) for name in files):
             files = {path.relative_to(EXAMPLES).as_posix(): path.read_bytes()
                      for path in [*EXAMPLES.glob("*.js"), *EXAMPLES.glob("public/*")]}
         return files
@@ -20829,7 +20829,7 @@ class DocumentationTest(ServerCase):
             for language, said, code in self.blocks(text):
                 with self.subTest(page, block=code.split("\n")[0]):
                     self.assertTrue(language in self.FOREIGN or said in ("in a page", *self.RUN_ELSEWHERE)
-                                    or said == "chat.test.js of the examples" or re.fullmatch(r"[\w./-]+\.(?:js|html|json)", said))
+                                    or said == "chat.test.js of the examples" or re.fullmatch(r"[\w./-]+\.(?:[jt]sx?|html|json)", said))
 
     def test_the_scripts_of_every_page_load_without_a_warning_and_their_tests_pass(self):
         for page, text in self.pages().items():
