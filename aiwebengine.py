@@ -242,9 +242,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          789
           Type declarations                                                              447
-    20  Scripts: loading and hot reload                                                2,254
+    20  Scripts: loading and hot reload                                                2,268
           Log                                                                            194
-          Causes of errors                                                               249
+          Causes of errors                                                               263
           Errors of scripts                                                               79
           Calls                                                                          214
           Routes                                                                         165
@@ -46659,6 +46659,20 @@ def opening_of(error, source):
     return (f"Perhaps the {what}" if perhaps else f"The {what}"), line, column
 
 
+def language_meant(error, source):
+    """(sentence, None, None) about a syntax error in a text that is TypeScript or has elements of JSX."""
+    stem, end = os.path.splitext(error.filename or "")
+    if error.phase != "parse" or end not in (".js", ".mjs", ".ts", ".jsx") \
+            or len(source) > MAX_EXPLAINED_CHARACTERS:
+        return None
+    for other, language in ((".ts", "TypeScript"), (".jsx", "JSX"), (".tsx", "TypeScript with JSX")):
+        if all(given <= wanted for given, wanted in zip(language_of(end), language_of(other))) and other != end:
+            with contextlib.suppress(JSSyntaxError):
+                parse_typed(source, other, True)
+                return f"This is {language}: rename the file to {stem}{other}", None, None
+    return None
+
+
 #: Something that other servers or browsers have: errors whose message matches `message` where the line at
 #: fault has `code` (READ stands for the property that was asked for in vain), and code that matches `warned`
 #: and is worth a warning when a script is loaded. `says` is one sentence, `write` what does it here.
@@ -46824,7 +46838,7 @@ def explained(error, sources):
     name, message = error.name, error.message
     headline = f"{name}: {message}" if name else f"Uncaught {message}"
     source = sources.get(error.filename, "")
-    says, *opening = opening_of(error, source) or ("", None)
+    says, *opening = language_meant(error, source) or opening_of(error, source) or ("", None)
     habit = habit_of(error, source) or (_NO_ERROR if not name and error.line is None else None)
     found = (f"{headline}. {says}" if says else headline, opening if opening[0] else None,
              [advice(habit)] if habit is not None else [])

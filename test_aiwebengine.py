@@ -1457,6 +1457,15 @@ class TypeScriptServerTest(ServerCase):
         self.assertIn("a.ts:4:57", self.output.getvalue())
         self.assertIn("> 2 | function f(x: string): never { throw", self.output.getvalue())
 
+    def test_types_and_elements_in_another_file_are_told_what_they_are(self):
+        self.serve({"a.js": "let x: number = 1", "b.js": "let x = <p>a</p>", "c.ts": "let x: any = <p>a</p>", "d.js": "let x: = 1",
+                    "e.js": "enum A { B } let c = <p/>"})
+        for advice in ("a.js:1:6  SyntaxError: Unexpected token ':'. This is TypeScript: rename the file to a.ts",
+                       "Unexpected token '<'. This is JSX: rename the file to b.jsx", "This is TypeScript with JSX: rename the file to c.tsx",
+                       "This is TypeScript with JSX: rename the file to e.tsx"):
+            self.assertIn(advice, self.output.getvalue())
+        self.assertEqual(self.output.getvalue().count("rename the file"), 4)
+
     def test_pages_get_the_javascript_of_their_typescript(self):
         self.serve({"public/page.ts": "export const x: number = 1;\nimport type { A } from './a.js';\nenum E { B }\n",
                     "public/b.jsx": "x = <a b='c'/>", "public/c.tsx": "let x: = 1", "public/d.ts": b"\xff"})
