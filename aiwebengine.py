@@ -267,17 +267,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        142
           Requests as scripts see them                                                   179
           The server                                                                     590
-    22  Pages                                                                          5,821
-          Page kit                                                                       203
+    22  Pages                                                                          5,836
+          Page kit                                                                       211
           Live pages                                                                     254
           Streams of all tabs                                                            284
-          Errors                                                                         313
+          Errors                                                                         317
           For monitors                                                                   120
           Dashboard: facts                                                               339
           Dashboard: the live channel                                                    179
           Dashboard: actions                                                             325
           Editor: files                                                                  292
-          Dashboard: the look                                                            368
+          Dashboard: the look                                                            371
           Editor: the look                                                               103
           Editor: the script                                                             533
           Dashboard: the script                                                          689
@@ -289,11 +289,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,968
-          Starters: what they share                                                      119
+    23  Command line                                                                   3,950
+          Starters: what they share                                                       88
           Starters: their files                                                          803
           Options                                                                        236
-          Documentation                                                                  360
+          Documentation                                                                  373
           The program                                                                    153
           The map of this file                                                            58
           Serving                                                                        176
@@ -51684,7 +51684,7 @@ PALETTE = """
   --accent: light-dark(#0b62c4, #77b2f5); --on-accent: light-dark(#ffffff, #0b1c2e);
   --ok: light-dark(#227a3d, #6cc58a); --warn: light-dark(#8a5a00, #e3b341);
   --bad: light-dark(#b3261e, #ff8a80); --mark: light-dark(#fdecea, #45211f);
-  --shade: light-dark(rgb(0 0 0 / .14), rgb(0 0 0 / .6));
+  --shade: light-dark(rgb(0 0 0 / .14), rgb(0 0 0 / .6)); --field: light-dark(#868e96, #747c86);
   --sans: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif;
   --mono: ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
 """
@@ -51752,6 +51752,9 @@ function el(tag, props = {}, ...children) {
   node.append(...children);
   return node;
 }
+// A text as nodes: what stands in backticks is code.
+const prose = (text) => text.split(/`([^`\n]+)`/).map((part, index) =>
+  index % 2 ? el("code", { text: part }) : part).filter((part) => part !== "");
 function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -51852,6 +51855,11 @@ PAGE = """<!DOCTYPE html>
 {script}</body>
 </html>
 """
+
+
+def code_html(text):
+    """A text as HTML: what stands in backticks is code."""
+    return re.sub(r"`([^`\n]+)`", r"<code>\1</code>", esc(text))
 
 
 def render_page(title, style, body, script="", head=""):
@@ -52421,7 +52429,10 @@ pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8p
       margin: .5rem 0; overflow-x: auto; }
 pre > span { display: block; padding: 0 1rem; white-space: pre; min-height: 1.55em; }
 pre > span.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
-pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-select: none; }
+pre > span:has(> .number) { padding-left: 0; }
+pre > span > .number { position: sticky; left: 0; display: inline-block; width: 4.5em; padding-left: 1rem;
+  background: var(--paper); color: var(--faint); user-select: none; }
+pre > span.here > .number { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
 .eyebrow { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; margin: 0; }
 .notice { border-left: 3px solid var(--warn); padding: .1rem .75rem; color: var(--soft); }
 .frames { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; overflow: hidden;
@@ -52438,7 +52449,7 @@ pre .number { display: inline-block; width: 3.5em; color: var(--faint); user-sel
 .frames details[open] summary > :first-child::before { transform: rotate(90deg) translateX(.1em); }
 .frames p > :first-child { padding-left: 1em; }
 .frames pre { border: 0; border-top: 1px solid var(--line); border-radius: 0; margin: 0; display: grid;
-              grid-template-columns: minmax(100%, max-content); }
+              grid-template-columns: minmax(max-content, 1fr); }
 .place { color: var(--soft); overflow-wrap: anywhere; }
 pre > span > mark { color: inherit; background: none; text-decoration: underline wavy var(--bad) 1.5px;
   text-underline-offset: 4px; }
@@ -52458,7 +52469,7 @@ footer { margin-top: 2.5rem; color: var(--soft); font-size: .9rem; }
 @media (max-width: 34rem) {
   main { padding: 1.25rem 1rem 3rem; }
   h1 { font-size: 1.25rem; }
-  pre .number { width: 2.5em; }
+  pre > span > .number { width: 3.5em; }
   .paths li { grid-template-columns: 3.5rem minmax(0, 1fr); }
   .paths li > .soft:last-child { grid-column: 2; }
   .facts { grid-template-columns: minmax(0, 1fr); gap: 0; }
@@ -52524,7 +52535,7 @@ def render_source(source, line, column=None, around=SOURCE_AROUND):
         text = lines[number - 1].rstrip("\r")
         shown.append(f'<span{HERE if number == line else ""}><span class="number">{number}</span>'
                      + (render_place(text, column) if number == line else esc(text[:300])) + "</span>")
-    return "<pre>" + "".join(shown) + "</pre>"
+    return '<pre tabindex="0">' + "".join(shown) + "</pre>"
 
 
 _WORD = re.compile(r"[\w$]+|.")
@@ -52542,7 +52553,7 @@ def render_place(text, column):
 
 
 def render_lines(text):
-    return "<pre>" + "".join(f"<span>{esc(line)}</span>" for line in text.split("\n")) + "</pre>"
+    return '<pre tabindex="0">' + "".join(f"<span>{esc(line)}</span>" for line in text.split("\n")) + "</pre>"
 
 
 def render_frames(error, sources, unnamed="anonymous function"):
@@ -52621,13 +52632,14 @@ def render_failure(app, failure):
 
 def render_headline(error, sources):
     name, message = explained(error, sources)[0].split(" ", 1)
-    return f'<span class="kind bad">{esc(name)}</span> {esc(message)}'
+    return f'<span class="kind bad">{esc(name)}</span> {code_html(message)}'
 
 
 def render_advice(error, sources):
     """What to write instead, where an error shows a habit of other servers."""
     habit = habit_of(error, sources.get(error.filename, ""))
-    return "" if habit is None else f'<p class="advice">{esc(habit.says)}</p>\n{render_lines(habit.write)}'
+    return "" if habit is None \
+        else f'<p class="advice">{code_html(habit.says)}</p>\n{render_lines(habit.write)}'
 
 
 @page("notice")
@@ -52635,7 +52647,7 @@ def notice_page(server, head, refusal):
     """Any refusal, in words."""
     title = f"{refusal.status} {STATUS_TEXT.get(refusal.status, '')}"
     return trouble_response(server, head, refusal.status, title,
-                            [f"<h1>{esc(title)}</h1>", f"<p>{esc(refusal.message)}</p>",
+                            [f"<h1>{esc(title)}</h1>", f"<p>{code_html(refusal.message)}</p>",
                              *render_notice(server)],
                             refusal.headers)
 
@@ -54081,9 +54093,12 @@ pre.frame { padding: .6rem 1rem; max-height: 12rem; overflow: auto; }
 dialog { max-width: 30rem; border: 1px solid var(--line); border-radius: 10px; background: var(--paper);
   color: var(--ink); overflow-wrap: anywhere; }
 dialog::backdrop { background: rgb(0 0 0 / .35); }
-.frame div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
+.frame > div { font: 13px/1.6 var(--mono); white-space: pre; padding: 0 1rem; min-width: max-content; }
 .frame div.here { background: var(--mark); box-shadow: inset 3px 0 var(--bad); }
-.frame i { display: inline-block; width: 3.2em; color: var(--faint); font-style: normal; user-select: none; }
+.frame > div:has(> i) { padding-left: 0; }
+.frame div > i { position: sticky; left: 0; display: inline-block; width: 4.2em; padding-left: 1rem;
+  background: var(--bg); color: var(--faint); font-style: normal; user-select: none; }
+.frame div.here > i { background: var(--mark); box-shadow: inset 3px 0 var(--bad); color: var(--ink); }
 .lines { max-height: 22rem; overflow: auto; border-top: 1px solid var(--line); padding: .4rem 0;
          overscroll-behavior: contain; }
 .lines div { display: flex; gap: .9rem; padding: .05rem 1rem; font: 13px/1.55 var(--mono); }
@@ -54261,7 +54276,7 @@ DASHBOARD_BODY = r"""
     <div class="body">
       <code id="trouble-place"></code>
       <pre id="trouble-advice"></pre>
-      <div class="frame" id="trouble-frame"></div>
+      <div class="frame" id="trouble-frame" tabindex="0"></div>
       <pre class="soft" id="trouble-stack"></pre>
     </div>
   </section>
@@ -55033,7 +55048,7 @@ const streamLink = (name, text = name) => ({ href: "#/stream/" + encodeURICompon
 function why([got, text]) {
   return el("span", { class: "why" },
     el("b", { class: colour(got), text: got === true ? "✓" : got === false ? "✗" : "…" }),
-    el("span", { class: got === false ? "soft" : null, text }));
+    el("span", { class: got === false ? "soft" : null }, ...prose(text)));
 }
 // A path breaks after its slashes, if it must.
 const inSteps = (text) => text.split(/(?<=\/)/).flatMap((part) => [part, el("wbr")]);
@@ -55548,7 +55563,7 @@ function renderTrouble(error, loads) {
   const text = JSON.stringify([error, loads]);
   if (!error || $("trouble").shown === text) return;
   $("trouble").shown = text;
-  $("trouble-headline").textContent = error.headline;
+  $("trouble-headline").replaceChildren(...prose(error.headline));
   $("trouble-when").textContent = (loads ? "last error, " : "while loading, ") + clock(error.time);
   const place = [error.file, error.line, error.column].filter(Boolean);
   $("trouble-place").textContent = place.join(":");
@@ -56149,7 +56164,7 @@ EXPLORER_STYLE = r"""
   --t-keyword: light-dark(#8a2a6f, #e59ad0); --t-field: light-dark(#1f5fa8, #82b7f0);
   --t-arg: light-dark(#8a5a00, #e0b25c); --t-type: light-dark(#0b7a75, #5fd0c5);
   --t-string: light-dark(#2f7a2f, #98cf8b); --t-number: light-dark(#a5480a, #f0a272);
-  --t-variable: light-dark(#7a3fb0, #c9a4f2); --select: light-dark(#cfe0f5, #1f3a58);
+  --t-variable: light-dark(#7a3fb0, #c9a4f2); --select: light-dark(#d8e6f8, #1f3a58);
 }
 html, body { height: 100%; }
 body { display: flex; flex-direction: column; font-size: 14px; line-height: 1.45; }
@@ -57044,7 +57059,7 @@ function fieldEntry(field, owner) {
   node.append(el("span", { class: "field" + (field.isDeprecated ? " gone" : ""),
     text: field.name }),
     ...argumentNodes(field.args), ": ", ...refNodes(field.type));
-  if (field.description) node.append(el("p", { text: field.description }));
+  if (field.description) node.append(el("p", {}, ...prose(field.description)));
   if (field.isDeprecated) node.append(el("p", { text: "Deprecated: " + field.deprecationReason }));
   return node;
 }
@@ -57058,7 +57073,7 @@ function browse(name, same) {
   const crumbs = el("div", { class: "crumbs" }, link(null, "Schema"));
   for (const item of trail) crumbs.append(" › ", item === name ? item : link(item));
   docs.append(crumbs, el("h2", { text: name }),
-    el("p", { text: type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.` }));
+    el("p", {}, ...prose(type.description || `A ${type.kind.toLowerCase().replace("_", " ")} type.`)));
   const part = (title, nodes) => { if (nodes.length) docs.append(el("h3", { text: title }),
     ...nodes); };
   const plain = (refs) => (refs || []).map((ref) => el("div", { class: "entry" }, link(ref.name)));
@@ -57069,13 +57084,13 @@ function browse(name, same) {
     const node = el("div", { class: "entry" },
       el("span", { class: "arg", text: item.name }), ": ",
       ...refNodes(item.type), item.defaultValue === null ? "" : " = " + item.defaultValue);
-    if (item.description) node.append(el("p", { text: item.description }));
+    if (item.description) node.append(el("p", {}, ...prose(item.description)));
     return node;
   }));
   part("Values", (type.enumValues || []).map((item) => {
     const node = el("div", { class: "entry" + (item.isDeprecated ? " gone" : "") },
       el("span", { class: "type", text: item.name }));
-    if (item.description) node.append(el("p", { text: item.description }));
+    if (item.description) node.append(el("p", {}, ...prose(item.description)));
     return node;
   }));
   part("Implements", plain(type.interfaces));
@@ -57083,7 +57098,7 @@ function browse(name, same) {
 }
 function overview() {
   if (!hasFields()) return docs.append(...startNodes());
-  docs.append(el("h2", { text: "Schema" }), el("p", { text: schema.description || "" }));
+  docs.append(el("h2", { text: "Schema" }), el("p", {}, ...prose(schema.description || "")));
   for (const kind of ["query", "mutation", "subscription"]) {
     const type = schema.types.get(schema[kind]);
     if (!type) continue;
@@ -57612,44 +57627,13 @@ def free_port_after(host, port):
 STARTER_STYLE = """\
 /* The look of the page: paper and ink by day, slate by night, one accent. Change a colour and save. */
 
-:root {
-  color-scheme: light dark;
-  --paper: #f6f4ef;
-  --card: #fffefb;
-  --line: #e0dbd0;
-  --field: #8d877a;
-  --ink: #23262b;
-  --soft: #5f6168;
-  --accent: #0f766e;
-  --accent-ink: #ffffff;
-  --tint: #e2f0ec;
-  --red: #b3261e;
-  --shadow: 0 1px 2px rgb(60 50 30 / 0.06), 0 6px 20px rgb(60 50 30 / 0.05);
-  --round: 12px;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --paper: #16191c;
-    --card: #1e2226;
-    --line: #32373d;
-    --field: #747c86;
-    --ink: #e8e6e1;
-    --soft: #a4a8ae;
-    --accent: #5cc8b8;
-    --accent-ink: #0b211e;
-    --tint: #1d3633;
-    --warm: #f0a66e;
-    --warm-tint: #3a2a1c;
-    --red: #ff9a90;
-    --red-tint: #42211e;
-    --shadow: 0 1px 2px rgb(0 0 0 / 0.3);
-  }
+:root {""" + PALETTE + """  --round: 10px;
 }
 *, *::before, *::after { box-sizing: border-box; }
 html {
-  background: var(--paper);
+  background: var(--bg);
   color: var(--ink);
-  font: 16px/1.55 -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "Noto Sans", "Liberation Sans", Arial, sans-serif;
+  font: 16px/1.55 var(--sans);
 }
 body { max-width: 60rem; margin: 0 auto; padding: 1.75rem 1.25rem 4rem; }
 h1, h2, h3, p, ul, ol, dl, dd, figure, pre { margin: 0; }
@@ -57661,13 +57645,13 @@ a { color: var(--accent); text-underline-offset: 0.2em; text-decoration-thicknes
 .top { display: flex; align-items: center; justify-content: space-between; gap: 1rem; margin-bottom: 1.5rem; }
 .note { color: var(--soft); font-size: 0.9rem; }
 .stack { display: grid; gap: 1.25rem; grid-template-columns: minmax(0, 1fr); align-content: start; }
-.card { padding: 1.25rem; border: 1px solid var(--line); border-radius: var(--round); background: var(--card); box-shadow: var(--shadow); }
+.card { padding: 1.25rem; border: 1px solid var(--line); border-radius: var(--round); background: var(--paper); }
 .card > * + * { margin-top: 0.9rem; }
 #status { display: inline-flex; align-items: center; gap: 0.5rem; padding: 0.2rem 0.75rem; border: 1px solid var(--line);
-  border-radius: 99px; background: var(--card); color: var(--soft); font-size: 0.85rem; }
+  border-radius: 99px; background: var(--paper); color: var(--soft); font-size: 0.85rem; }
 #status::before { content: ""; width: 0.55rem; height: 0.55rem; border-radius: 50%; background: var(--field); }
-#status[data-state="live"]::before { background: #1a9e6b; }
-#status[data-state="waiting"]::before { background: #d98a1f; animation: breathe 1.2s ease-in-out infinite; }
+#status[data-state="live"]::before { background: var(--ok); }
+#status[data-state="waiting"]::before { background: var(--warn); animation: breathe 1.2s ease-in-out infinite; }
 @keyframes breathe { 50% { opacity: 0.25; } }
 label, legend { padding: 0; font-size: 0.875rem; font-weight: 600; }
 form { display: grid; gap: 0.9rem; }
@@ -57675,10 +57659,10 @@ form.card > * + * { margin-top: 0; }
 .field { display: grid; gap: 0.3rem; min-width: 0; }
 input, select, textarea, button { font: inherit; color: inherit; }
 input:not([type="radio"], [type="range"]), select, textarea {
-  width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--card);
+  width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--paper);
 }
 button { min-height: 2.6rem; padding: 0.45rem 1.1rem; border: 1px solid transparent; border-radius: 8px; background: var(--accent);
-  color: var(--accent-ink); font-weight: 600; cursor: pointer; }
+  color: var(--on-accent); font-weight: 600; cursor: pointer; }
 button:hover { filter: brightness(1.08); }
 button.quiet { border-color: var(--field); background: transparent; color: var(--ink); font-weight: 500; }
 button:disabled, button.quiet:disabled { border-color: var(--line); background: var(--line); color: var(--soft); filter: none;
@@ -57686,28 +57670,28 @@ button:disabled, button.quiet:disabled { border-color: var(--line); background: 
 .row { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: end; }
 .row > .grow { flex: 1 1 9rem; }
 .answer { min-height: 1.4em; color: var(--soft); font-size: 0.875rem; overflow-wrap: anywhere; }
-.answer.bad { color: var(--red); font-weight: 600; }
+.answer.bad { color: var(--bad); font-weight: 600; }
 .log { display: grid; gap: 0.6rem; align-content: start; }
 .log:empty::after { content: attr(data-empty); color: var(--soft); }
 .log .item { padding: 0.65rem 0.9rem; border: 1px solid var(--line); border-left: 4px solid var(--accent); border-radius: 8px;
   overflow-wrap: anywhere; }
-.log .private { border-left-color: #d98a1f; }
+.log .private { border-left-color: var(--warn); }
 .meta { display: flex; flex-wrap: wrap; gap: 0.2rem 0.6rem; align-items: baseline; color: var(--soft); font-size: 0.8rem; }
 .meta strong { color: var(--ink); font-size: 0.95rem; }
 .options { display: grid; gap: 0.7rem; }
 .options:empty, #best:empty { display: none; }
 .options button { position: relative; z-index: 0; display: flex; justify-content: space-between; gap: 1rem; min-height: 3.2rem;
-  padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--card); color: var(--ink);
+  padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--paper); color: var(--ink);
   font-weight: 500; text-align: left; }
 .options button:hover:enabled, .options .chosen, .options .right { border-color: var(--accent); filter: none; }
 .options .chosen, .options .right { box-shadow: inset 0 0 0 1px var(--accent); font-weight: 700; }
 .options button::before { content: ""; position: absolute; inset: 0 auto 0 0; z-index: -1; width: calc(100% * var(--part, 0));
-  background: var(--tint); transition: width 0.4s; }
+  background: var(--chosen); transition: width 0.4s; }
 .options button::after { content: attr(value); font-weight: 700; }
 .options .right::after { content: attr(value) " ✓"; color: var(--accent); }
 #code { width: min(22rem, 100%); border-radius: var(--round); }
 #best { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; }
-#best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--card); }
+#best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--paper); }
 @media (prefers-reduced-motion: reduce) { * { animation: none !important; transition: none !important; } }
 """
 
@@ -58028,7 +58012,7 @@ test("after the last question comes the result, and then a new round", async () 
 <link rel="stylesheet" href="style.css">
 <main class="stack">
   <div class="top"><strong id="me">Quiz</strong><span id="status" role="status">Connecting…</span></div>
-  <h1 id="text"></h1>
+  <h1 id="text">Quiz</h1>
   <img id="code" hidden alt="A code that leads phones to this page">
   <form id="join" class="card" hidden>
     <label for="name">Your name</label><input id="name" required maxlength="20" autocomplete="off"><button>Join</button>
@@ -59077,8 +59061,14 @@ pre { background: var(--paper); border: 1px solid var(--line); border-radius: 8p
 ul { padding-left: 1.2rem; } li { margin: .25rem 0; overflow-wrap: anywhere; }
 code { background: var(--chip); border-radius: 4px; padding: 0 .25rem; }
 .label { color: var(--soft); font-size: .85rem; margin: .6rem 0 0; }
-@media (max-width: 46rem) { .columns { grid-template-columns: minmax(0, 1fr); } nav { display: none; }
-  header input { max-width: none; } }
+nav summary { display: none; }
+@media (max-width: 46rem) {
+  .columns { grid-template-columns: minmax(0, 1fr); }
+  header input { max-width: none; }
+  nav { position: static; max-height: none; padding: .75rem 1.25rem 0; }
+  nav summary { display: list-item; cursor: pointer; font-weight: 620; }
+  nav a { padding: .3rem 0; }
+}
 """
 DOCS_SCRIPT = r"""
 const parts = [...document.querySelectorAll("main section")];
@@ -59088,6 +59078,12 @@ for (const part of parts) {
   $("contents").append(el("a", { href: "#" + part.id, text: part.firstChild.textContent,
     class: part.dataset.level > 1 ? "sub" : null }));
 }
+// On a phone the contents are closed until they are asked for, and again when one was chosen.
+const phone = matchMedia("(max-width: 46rem)");
+const fold = () => { $("contents").open = !phone.matches; };
+phone.addEventListener("change", fold);
+$("contents").addEventListener("click", (event) => event.target.closest("a") && fold());
+fold();
 function search() {
   const words = $("q").value.toLowerCase().split(/\s+/).filter(Boolean);
   let shown = 0;
@@ -59105,7 +59101,8 @@ addEventListener("keydown", (event) => {
 DOCS_BODY = """\
 <header><a class="name" href="../engine">aiwebengine<span>documentation</span></a>
 <input type="search" id="q" aria-label="Search" placeholder="Search: press /"><span id="found" role="status" class="small soft"></span></header>
-<div class="columns"><nav id="contents" aria-label="Contents"></nav><main><h1>What scripts can do</h1>
+<div class="columns"><nav aria-label="Contents"><details id="contents" open><summary>Contents</summary></details></nav>
+<main><h1>What scripts can do</h1>
 {text}</main></div>"""
 
 

@@ -20841,9 +20841,138 @@ class ExplorerInTheBrowser(ServerCase):
             self.assertTrue(0 < before < page.evaluate(place) < 100, name)
 
 
+AXE = Path(NODE_MODULES, "axe-core", "axe.min.js") if NODE_MODULES else None
+AXE_MISSING = CHROMIUM_MISSING or MODULES_MISSING or (None if AXE.exists() else "needs the package axe-core")
+
+
+class ColoursTest(unittest.TestCase):
+    """Contrast as WCAG 2 measures it, in both schemes: of text 4.5, of what is no text 3."""
+
+    PAIRS = re.compile(r"--([\w-]+): light-dark\((#\w+), (#\w+)\)")
+
+    @staticmethod
+    def contrast(one, other):
+        def luminance(colour):
+            digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+            parts = [int(digits[at:at + 2], 16) / 255 for at in (0, 2, 4)]
+            return sum(weight * (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4)
+                       for weight, part in zip((0.2126, 0.7152, 0.0722), parts))
+        light, dark = sorted(map(luminance, (one, other)), reverse=True)
+        return (light + 0.05) / (dark + 0.05)
+
+    def test_every_ink_can_be_read_on_every_paper(self):
+        colours = {name: shades for name, *shades in self.PAIRS.findall(aiwebengine.PALETTE + aiwebengine.EXPLORER_STYLE)}
+        inks = ["ink", "soft", "faint", "accent", "ok", "warn", "bad", *(name for name in colours if name.startswith("t-"))]
+        wanted = [(ink, paper, 4.5) for ink in inks for paper in ("bg", "paper")]
+        wanted += [(ink, paper, 4.5) for ink in ("ink", "soft", "accent") for paper in ("hover", "chosen", "chip")]
+        wanted += [("ink", "mark", 4.5), ("bad", "mark", 4.5), ("on-accent", "accent", 4.5), ("paper", "bad", 4.5),
+                   ("ink", "select", 4.5), ("soft", "select", 4.5), ("field", "paper", 3), ("field", "bg", 3)]
+        low = [(ink, paper, scheme, round(found, 2)) for ink, paper, least in wanted for scheme in (0, 1)
+               if (found := self.contrast(colours[ink][scheme], colours[paper][scheme])) < least]
+        self.assertEqual(low, [])
+
+    def test_examples_and_starters_have_the_colours_of_the_servers_pages(self):
+        for text in (EXAMPLES / "public" / "style.css").read_text(encoding="utf-8"), aiwebengine.STARTER_STYLE:
+            self.assertIn(aiwebengine.PALETTE, text)
+
+    def test_nobody_switches_themes(self):
+        for page in (aiwebengine.EXPLORER_PAGE, aiwebengine.DASHBOARD_PAGE, aiwebengine.docs_page()[0]):
+            self.assertNotIn("data-theme", page)
+
+
+@unittest.skipIf(AXE_MISSING, AXE_MISSING)
+class AccessibilityInTheBrowser(ServerCase):
+    """axe-core finds nothing on any page, at a desk and on a phone, in light and dark; each has one h1 and a main."""
+
+    takes = 60
+    SCRIPT = """
+      routeRegistry.registerRoute("/boom", () => { const a = {}; return a.b.c; });
+      routeRegistry.registerRoute("/boom", () => missing, "POST");
+      sharedStorage.setItem("rooms", "[1, 2]");
+      console.error("something went wrong");
+    """
+
+    def pages(self):
+        yield from ("/", "/engine", "/engine#/requests", "/engine#/requests/1", "/engine#/storage/zz.js", "/engine#/script/zz.js",
+                    "/engine#/script/zbad.js", "/engine#/script/server", "/engine#/stream/%2Fchat%2Fevents", "/engine#/stream/%2Fnone",
+                    "/engine/docs", "/engine/share", "/graphql", "/boom", "/nowhere/at/all", "/chat.html?name=Ada&room=lobby")
+        for path in sorted((EXAMPLES / "public").glob("*.html")):
+            yield "/" + path.name
+
+    def findings(self, browser, url, wide, scheme):
+        page = browser.page()
+        page.command("Page.setBypassCSP", enabled=True)
+        page.command("Emulation.setDeviceMetricsOverride", width=1280 if wide else 390, height=840, deviceScaleFactor=1, mobile=not wide)
+        page.command("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        page.goto(url)
+        if "/engine" in url and "/engine/" not in url:
+            page.wait_for("typeof state !== 'object' || !!state.server")
+            page.evaluate("new Promise(done => setTimeout(done, 150))")
+        page.evaluate(AXE.read_text(encoding="utf-8") + ";0")
+        found = page.evaluate("axe.run().then(({ violations }) => violations.map(({ id, nodes }) =>"
+                              " id + ': ' + nodes.slice(0, 3).map((node) => node.target.join(' ')).join(', ')))")
+        wide_page = page.evaluate("document.documentElement.scrollWidth > innerWidth")
+        counts = page.evaluate("['h1', 'main'].map((name) => document.querySelectorAll(name).length)")
+        page.close()
+        return found + ["wider than the window"] * wide_page + ([] if counts == [1, 1] else [f"h1 and main: {counts}"])
+
+    def check(self, browser, paths):
+        for path in paths:
+            for wide in True, False:
+                for scheme in "light", "dark":
+                    with self.subTest(path, wide=wide, scheme=scheme):
+                        self.assertEqual(self.findings(browser, self.server.url + path, wide, scheme), [])
+
+    def test_no_page_has_a_finding(self):
+        files = {str(path.relative_to(EXAMPLES)): path.read_bytes() for path in EXAMPLES.rglob("*")
+                 if path.suffix in (".js", ".html", ".css", ".svg") and not path.name.endswith(".test.js")}
+        self.serve({**files, "zz.js": self.SCRIPT, "zbad.js": "function a() {\n  const x = {\n"})
+        self.connect("/chat/events?name=Ben&room=lobby")
+        self.post("/chat/send", {"from": "Ben", "room": "lobby", "to": "", "text": "Hello"})
+        self.get("/boom")
+        with Browser() as browser:
+            self.check(browser, self.pages())
+
+    def test_no_page_of_a_starter_has_a_finding(self):
+        with Browser() as browser:
+            for kind in aiwebengine.STARTERS:
+                folder = Path(self.enterTemporary(), kind)
+                with contextlib.redirect_stdout(io.StringIO()):
+                    aiwebengine.main(["--init", str(folder), "--kind", kind])
+                self.serve({str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*")
+                            if path.is_file() and not path.name.endswith(".test.js")})
+                self.check(browser, ["/"])
+                self.server.stop()
+
+
+@unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
+class CodeFramesInTheBrowser(ServerCase):
+    def test_the_number_of_a_line_stays_in_sight_when_the_line_is_scrolled(self):
+        self.serve({"app.js": "routeRegistry.registerRoute('/far', () => missing." + "x" * 200 + ");"})
+        with Browser() as browser:
+            page = browser.page(self.server.url + "/far")
+            page.command("Emulation.setDeviceMetricsOverride", width=390, height=740, deviceScaleFactor=1, mobile=True)
+            page.evaluate("document.querySelector('pre').scrollLeft = 300")
+            self.assertGreaterEqual(page.evaluate("(pre => pre.querySelector('.number').getBoundingClientRect().left -"
+                                                  " pre.getBoundingClientRect().left)(document.querySelector('pre'))"), -1)
+
+
 @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
 class DocsInTheBrowser(ServerCase):
     """/engine/docs."""
+
+    def test_a_phone_has_the_contents_too(self):
+        self.serve("")
+        with Browser() as browser:
+            page = browser.page()
+            page.command("Emulation.setDeviceMetricsOverride", width=390, height=840, deviceScaleFactor=1, mobile=True)
+            page.goto(self.server.url + "/engine/docs")
+            shown = "document.querySelector('#contents a').checkVisibility({ contentVisibilityAuto: true })"
+            self.assertFalse(page.evaluate("document.querySelector('#contents').open"))
+            page.click("#contents summary")
+            page.wait_for(shown)
+            page.click("#contents a:nth-of-type(3)")
+            page.wait_for("!document.querySelector('#contents').open")
 
     def test_a_search_leaves_the_parts_that_have_all_words(self):
         self.serve("")
