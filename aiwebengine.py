@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            419
+     1  This page: contents, imports, version                                            421
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         475
           Attributes of classes                                                           26
@@ -21,22 +21,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      348
+     5  Syntax tree                                                                      353
           Program and statements                                                          75
           Functions and classes                                                           30
           Literals and names                                                              36
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,042
+     6  Parser                                                                         4,028
           Parser: names and scopes                                                       272
-          Parser: statements                                                             504
-          Parser: functions                                                              160
-          Parser: classes                                                                194
-          Parser: expressions                                                            453
-          Parser: literals                                                               192
-          Parser: patterns                                                               169
-          Parser: modules                                                                210
+          Parser: statements                                                             502
+          Parser: functions                                                              158
+          Parser: classes                                                                192
+          Parser: expressions                                                            451
+          Parser: literals                                                               190
+          Parser: patterns                                                               167
+          Parser: modules                                                                208
           Parsing a source text                                                          115
           Parser: types of TypeScript                                                    641
           Parser: declarations of TypeScript                                             464
@@ -53,36 +53,36 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      136
           Arrays                                                                         314
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,051
+     9  Conversions and operators                                                      1,053
           Numbers and text                                                               124
-          Type conversion                                                                252
-          Objects                                                                        154
+          Type conversion                                                                259
+          Objects                                                                        151
           Equality and order                                                              85
           Arithmetic                                                                     248
-          Iteration                                                                      158
-    10  Code generator                                                                 4,182
+          Iteration                                                                      156
+    10  Code generator                                                                 4,189
           Nodes of Python                                                                199
           Functions and their variables                                                  479
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  176
-          Expressions                                                                    249
+          Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      434
+          Operators                                                                      439
           Assignments                                                                    339
           Members and calls                                                              486
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        467
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,223
-          Helpers shared by the built-ins                                                 94
-          Object                                                                         343
+    11  Built-ins of the language                                                      9,197
+          Helpers shared by the built-ins                                                 93
+          Object                                                                         340
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     69
-          Error                                                                          263
+          Error                                                                          261
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -92,7 +92,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: text                                                                      33
           Date: parsing                                                                  170
           Date: getters and setters                                                       92
-          Date: methods that make text                                                    55
+          Date: methods that make text                                                    54
           Date: constructor                                                               28
           String                                                                         114
           String: access, search, parts                                                  141
@@ -110,7 +110,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 37
-          Map and Set                                                                    423
+          Map and Set                                                                    421
           Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               107
@@ -120,20 +120,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               94
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
-          Promise                                                                        428
-          Generators and async functions                                                 197
-          Iterator helpers                                                               467
+          Promise                                                                        425
+          Generators and async functions                                                 196
+          Iterator helpers                                                               458
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                157
+          Async iteration                                                                153
           Array.fromAsync                                                                 42
-          Disposal of resources                                                          157
+          Disposal of resources                                                          156
           JSON: parsing                                                                  435
           JSON: writing                                                                  356
-          Reflect                                                                         73
-          Proxy                                                                          270
+          Reflect                                                                         71
+          Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,326
+    12  Regular expressions                                                            3,325
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -145,7 +145,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      310
           RegExp objects                                                                 130
-          RegExp.prototype                                                               151
+          RegExp.prototype                                                               150
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         58
@@ -165,43 +165,45 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,194
+    14  Functions of the web                                                           2,389
           Inspection                                                                     599
           console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        188
           URL                                                                            585
-          URLSearchParams                                                                223
+          URLSearchParams                                                                222
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    127
+          TextEncoder and TextDecoder                                                    126
           Base64                                                                          32
-          structuredClone                                                                139
+          HTML of elements                                                               198
+          structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,984
+    15  Realm, jobs and timers                                                         4,235
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
-          Helpers of generated code: shortcuts                                           653
+          Helpers of generated code: shortcuts                                           651
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        417
-          Deadlines                                                                      343
+          Freeing in slices                                                              156
+          Deadlines                                                                      427
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            153
           Outcomes of calls                                                               94
-          Realm: objects, errors, jobs                                                   426
-          Realm: running code, values in and out                                         412
+          Realm: objects, errors, jobs                                                   429
+          Realm: running code, values in and out                                         422
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     137
-    16  js2py, and the choice of an engine                                             1,688
+    16  js2py, and the choice of an engine                                             1,691
           js2py: the private copy                                                        303
           js2py: from JavaScript to Python                                               465
           js2py: hardening                                                               252
-          js2py: realm                                                                   628
+          js2py: realm                                                                   631
           Engines                                                                         31
     17  Streams: registry, connections, broadcaster                                    1,397
           Messages of streams                                                            111
@@ -230,16 +232,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                114
           GraphQL service                                                                719
-    19  Host API                                                                       2,318
+    19  Host API                                                                       2,343
           Arguments                                                                      165
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
-          ResponseBuilder                                                                143
+          ResponseBuilder                                                                147
           sharedStorage                                                                   93
           Storage in a file                                                              318
           Relays                                                                          44
           Redis                                                                          789
-          Type declarations                                                              426
+          Type declarations                                                              447
     20  Scripts: loading and hot reload                                                2,254
           Log                                                                            194
           Causes of errors                                                               249
@@ -250,24 +252,24 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     379
           All scripts                                                                    643
           Live pages                                                                     175
-    21  HTTP server                                                                    3,551
-          Request heads                                                                  200
+    21  HTTP server                                                                    3,601
+          Request heads                                                                  202
           Request bodies                                                                 248
-          Responses of handlers                                                          158
+          Responses of handlers                                                          163
           Who may ask                                                                    216
           The last requests                                                               47
           Fault injection                                                                328
           Live pages                                                                      45
-          Static files                                                                   264
+          Static files                                                                   298
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
           One connection: answering                                                      299
           One connection: GraphQL and routes of scripts                                  245
           One connection: streams                                                        139
-          One connection: writing                                                        142
+          One connection: writing                                                        150
           Requests as scripts see them                                                   179
-          The server                                                                     590
-    22  Pages                                                                          5,836
+          The server                                                                     591
+    22  Pages                                                                          5,841
           Page kit                                                                       211
           Live pages                                                                     254
           Streams of all tabs                                                            284
@@ -283,14 +285,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: the script                                                          689
           Dashboard: requests and storage                                                242
           QR codes                                                                       150
-          For other devices                                                               52
+          For other devices                                                               57
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     207
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,950
-          Starters: what they share                                                       88
+    23  Command line                                                                   3,952
+          Starters: what they share                                                       90
           Starters: their files                                                          803
           Options                                                                        236
           Documentation                                                                  373
@@ -1443,7 +1445,12 @@ class Node(metaclass=NodeClass):
         while stack:
             node = stack.pop()
             yield node
-            stack.extend(reversed(list(node.children())))
+            for field in node.fields[::-1]:
+                part = getattr(node, field)
+                if isinstance(part, Node):
+                    stack.append(part)
+                elif type(part) is list:
+                    stack += [item for item in reversed(part) if isinstance(item, Node)]
 
     def __repr__(self):
         parts = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields)
@@ -2067,8 +2074,6 @@ class NameParser(JSLexer):
 class StatementParser(NameParser):
     """Reads programs, lists of statements and statements."""
 
-    __slots__ = ()
-
     def parse_program(self):
         body = []
         self.parse_directives(body)
@@ -2571,8 +2576,6 @@ class StatementParser(NameParser):
 class FunctionParser(StatementParser):
     """Reads functions of every kind: their heads, parameters and bodies."""
 
-    __slots__ = ()
-
     def parse_function_declaration(self, may_be_nameless=False):
         start, line, column = self.start, self.line, self.start - self.line_start
         is_async, is_generator = self.parse_function_start()
@@ -2730,8 +2733,6 @@ class FunctionParser(StatementParser):
 
 class ClassParser(FunctionParser):
     """Reads classes, their elements and private names."""
-
-    __slots__ = ()
 
     def parse_class_declaration(self, may_be_nameless=False):
         return self.parse_class(ClassDeclaration, may_be_nameless)
@@ -2924,8 +2925,6 @@ class ClassParser(FunctionParser):
 
 class ExpressionParser(ClassParser):
     """Reads operators by precedence, chains of members and calls, and words such as `await`."""
-
-    __slots__ = ()
 
     def parse_expression(self, no_in=False):
         """Read an Expression: one or several AssignmentExpressions separated by commas."""
@@ -3378,8 +3377,6 @@ class ExpressionParser(ClassParser):
 class LiteralParser(ExpressionParser):
     """Reads primary expressions: literals, templates, parentheses, arrays and objects."""
 
-    __slots__ = ()
-
     def parse_this(self):
         return self.take(ThisExpression())
 
@@ -3570,8 +3567,6 @@ class LiteralParser(ExpressionParser):
 class DestructuringParser(LiteralParser):
     """Reads binding patterns, and converts expressions that turn out to be patterns."""
 
-    __slots__ = ()
-
     def parse_binding_target(self, names):
         """Read an identifier or pattern that declares names, which are appended to names."""
         type = self.type
@@ -3738,8 +3733,6 @@ class DestructuringParser(LiteralParser):
 
 class JSParser(DestructuringParser):
     """A parser for one source text, all parts together. Use parse_script, parse_module or parse_function."""
-
-    __slots__ = ()
 
     def parse_import(self):
         """Read an import declaration, or an expression statement that begins with import."""
@@ -5672,9 +5665,9 @@ class JSXParser(EnumParser):
         self.split_token(">")
 
 
-JSXParser.statements = {type: getattr(JSXParser, parse.__name__) for type, parse in _STATEMENTS.items()}
+JSXParser.statements = {first: getattr(JSXParser, parse.__name__) for first, parse in _STATEMENTS.items()}
 JSXParser.statements["enum"] = JSXParser.parse_enum
-JSXParser.operands = {type: getattr(JSXParser, parse.__name__) for type, parse in _OPERANDS.items()}
+JSXParser.operands = {first: getattr(JSXParser, parse.__name__) for first, parse in _OPERANDS.items()}
 JSXParser.operands["<"] = JSXParser.operands["<<"] = JSXParser.parse_angle
 
 
@@ -8772,6 +8765,13 @@ def prototype_of_primitive(realm, value):
     return None
 
 
+def require_object(value, message="{} is not an object"):
+    """`value` if it is an object, else a TypeError with the message, in which {} stands for the value."""
+    if not isinstance(value, JSObject):
+        raise JSTypeError(message.format(display(value)))
+    return value
+
+
 def require_object_coercible(value, what):
     """RequireObjectCoercible (7.2.1); `what` is the method's name for the message."""
     if value is undefined or value is null:
@@ -8867,8 +8867,7 @@ def length_of_array_like(obj):
 
 def list_from_array_like(value):
     """CreateListFromArrayLike (7.3.20) without element types: a Python list."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError("CreateListFromArrayLike called on non-object")
+    require_object(value, "CreateListFromArrayLike called on non-object")
     if type(value) is JSArray:
         return list(value.items)
     length = length_of_array_like(value)
@@ -8902,8 +8901,7 @@ def ordinary_has_instance(function, value):
     if not isinstance(value, JSObject):
         return False
     proto = function.get("prototype")
-    if not isinstance(proto, JSObject):
-        raise JSTypeError(f"Function has non-object prototype '{display(proto)}' in instanceof check")
+    require_object(proto, "Function has non-object prototype '{}' in instanceof check")
     while True:
         value = value.proto if type(value) is JSObject else value.get_proto()
         if value is None or value is proto:
@@ -8939,8 +8937,7 @@ def species_constructor(obj, default):
     ctor = obj.get("constructor")
     if ctor is undefined:
         return default
-    if not isinstance(ctor, JSObject):
-        raise JSTypeError("The .constructor property is not an object")
+    require_object(ctor, "The .constructor property is not an object")
     species = ctor.get(SYM_SPECIES)
     if species is undefined or species is null:
         return default
@@ -9319,8 +9316,7 @@ class IteratorRecord:
         if method is undefined or method is null:
             return
         result = call(method, self.iterator)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"{display(result)} is not an object")
+        require_object(result)
 
     def abandon(self, error):
         """IteratorClose with a throw completion: errors of `return` are lost."""
@@ -9358,8 +9354,7 @@ def not_iterable(value, text=None, kind=""):
 def iterator_from_method(value, method):
     """GetIteratorFromMethod (7.4.4)."""
     iterator = method.fn(value)
-    if not isinstance(iterator, JSObject):
-        raise JSTypeError(f"Result of the Symbol.iterator method is not an object")
+    require_object(iterator, "Result of the Symbol.iterator method is not an object")
     return IteratorRecord(iterator, iterator.get("next"))
 
 
@@ -11190,8 +11185,10 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant):
             return self.python("{value} and {value} == {value}", value=value)
-        # Most conditions that are not known to be are booleans, too.
         value, first = self.reusable(value)
+        if not self.runs_often():
+            return self.python("{first} and {value} == {value}", first=first, value=value)
+        # Most conditions that are not known to be are booleans, too.
         return self.python("{first} is True or {value} and {value} == {value}", first=first, value=value)
 
     def test(self, node):
@@ -11740,6 +11737,8 @@ class OperatorEmitter(ClassEmitter):
             return self.call(_HELPERS[operator], left, right)
         if operator in ("&", "|") and isinstance(right, ast.Constant):
             right = self.const(to_int32(right.value))
+            if type(left_kind) is not tuple:
+                right_kind = (right.value, right.value)
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 \
                 and type(right_kind) is not tuple \
                 and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
@@ -11764,8 +11763,8 @@ class OperatorEmitter(ClassEmitter):
             if check is not None:
                 arms.append((check, self.operate(a, operator, b)) if kind == "float" else
                             self.int_arm(check, operator, a, b, right_kind))
-        if not arms:
-            return self.call(_HELPERS[operator], left, right)
+        if not arms:                    # no test has evaluated the operands
+            return self.call(_HELPERS[operator], first, second)
         for check, value in reversed(arms):
             helper = self.either(check, value, helper)
         return helper
@@ -11829,6 +11828,9 @@ class OperatorEmitter(ClassEmitter):
 
     def safe_sum(self, temp, value):
         """Tests that a sum or difference, kept in `temp`, is exact."""
+        if not self.runs_often():
+            return self.python("{least!r} <= {value} <= {most!r}", value=value, least=-MAX_SAFE,
+                               most=MAX_SAFE)
         return self.python("{least_digit!r} <= {value} <= {digit!r} or {least!r} <= {temp} <= {most!r}",
                            value=value, temp=temp, digit=MAX_DIGIT, least_digit=-MAX_DIGIT, most=MAX_SAFE,
                            least=-MAX_SAFE)
@@ -13744,9 +13746,14 @@ class BuiltinTable:
 
     def fill(self, realm, target):
         """Gives `target` everything that is declared here."""
+        attrs, props, function_proto = target.special_attrs(), target.props, realm.FunctionPrototype
         for kind, key, item, info, flags, *rest in self.entries:
             if kind == "method":
-                target.put(key, realm.bind(item, info), flags)
+                value = JSFunction(function_proto, types.MethodType(item, realm), info)
+                if key in attrs or not flags & WRITABLE:
+                    target.put(key, value, flags)
+                else:               # what put() does, without the calls
+                    props[key], attrs[key] = value, flags
             elif kind == "accessor":
                 setter, set_info = rest
                 target.put_accessor(key, realm.bind(item, info),
@@ -13896,8 +13903,7 @@ def define_or_throw(obj, key, desc):
 
 def to_property_descriptor(value):
     """ToPropertyDescriptor (6.2.6.5)."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"Property description must be an object: {display(value)}")
+    require_object(value, "Property description must be an object: {}")
     desc = PropertyDescriptor()
     for name in ("enumerable", "configurable", "value", "writable", "get", "set"):
         if not value.has(name):
@@ -14136,15 +14142,13 @@ def define_all(realm, obj, properties):
 
 @OBJECT.static.method("defineProperties", 2)
 def object_define_properties(realm, this, obj=undefined, properties=undefined, *_):
-    if not isinstance(obj, JSObject):
-        raise JSTypeError("Object.defineProperties called on non-object")
+    require_object(obj, "Object.defineProperties called on non-object")
     return define_all(realm, obj, properties)
 
 
 @OBJECT.static.method("defineProperty", 3)
 def object_define_property(realm, this, obj=undefined, key=undefined, attributes=undefined, *_):
-    if not isinstance(obj, JSObject):
-        raise JSTypeError("Object.defineProperty called on non-object")
+    require_object(obj, "Object.defineProperty called on non-object")
     key = to_property_key(key)
     define_or_throw(obj, key, to_property_descriptor(attributes))
     return obj
@@ -14173,8 +14177,7 @@ def object_from_entries(realm, this, entries=undefined, *_):
     iterator = iterate(realm, entries)
     try:
         for entry in with_polls(iterator):
-            if not isinstance(entry, JSObject):
-                raise JSTypeError(f"Iterator value {display(entry)} is not an entry object")
+            require_object(entry, "Iterator value {} is not an entry object")
             key = entry.get("0")
             value = entry.get("1")
             obj.create_data_property_or_throw(to_property_key(key), value)
@@ -14391,8 +14394,8 @@ def make_throw_type_error(realm):
     def refuse(realm, this, *_):
         raise JSTypeError("'caller', 'callee', and 'arguments' properties may not be accessed on "
                           "strict mode functions or the arguments objects for calls to them")
-    function = realm.bind(refuse, FunctionInfo("", 0))
-    set_integrity(function, True)
+    function = realm.bind(refuse, FunctionInfo("", 0)).touch()
+    function.attrs = SealedAttrs(dict.fromkeys(function.attrs, 0))      # frozen
     return function
 
 
@@ -14754,8 +14757,7 @@ ERROR.value("message", "")
 
 @ERROR.method("toString")
 def error_to_string(realm, this, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Error.prototype.toString requires that 'this' be a JSReceiver")
+    require_object(this, "Error.prototype.toString requires that 'this' be a JSReceiver")
     name = this.get("name")
     name = "Error" if name is undefined else to_string(name)
     message = this.get("message")
@@ -14774,8 +14776,7 @@ ERROR.static.methods(isError=lambda realm, this, value=undefined, *_: isinstance
 @ERROR.static.method("captureStackTrace", 2)
 def error_capture_stack_trace(realm, this, obj=undefined, until=undefined, *_):
     """Gives any object a `stack`; calls up to and with the function `until` are left out."""
-    if not isinstance(obj, JSObject):
-        raise JSTypeError(f"Invalid argument: {display(obj)}")
+    require_object(obj, "Invalid argument: {}")
     frames = frames_of_stack(sys._getframe(1), MAX_STACK_FRAMES)
     codes = [getattr(part, "__code__", None) for part in (until.fn, until.ctor)] if is_callable(until) else ()
     for index, (code, _lasti) in enumerate(frames):
@@ -15972,8 +15973,7 @@ DATE.alias("toGMTString", "toUTCString")
 
 @DATE.method(SYM_TO_PRIMITIVE, 1, receiver=False, flags=CONFIGURABLE)
 def date_to_primitive(realm, this, hint=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Date.prototype[Symbol.toPrimitive] called on non-object")
+    require_object(this, "Date.prototype[Symbol.toPrimitive] called on non-object")
     if hint not in ("default", "string", "number"):
         raise JSTypeError(f"Invalid hint: {display(hint)}")
     order = ("valueOf", "toString") if hint == "number" else ("toString", "valueOf")
@@ -18205,8 +18205,7 @@ def entry_of(item):
     """The key and value of one item given to a Map's constructor."""
     if type(item) is JSArray and len(item.items) > 1:
         return item.items[0], item.items[1]
-    if not isinstance(item, JSObject):
-        raise JSTypeError(f"Iterator value {display(item)} is not an entry object")
+    require_object(item, "Iterator value {} is not an entry object")
     return item.get("0"), item.get("1")
 
 
@@ -18325,8 +18324,7 @@ class SetRecord:
     __slots__ = ("obj", "size", "has", "keys")
 
     def __init__(self, obj):
-        if not isinstance(obj, JSObject):
-            raise JSTypeError(f"{display(obj)} is not a set-like object")
+        require_object(obj, "{} is not a set-like object")
         size = to_number(obj.get("size"))
         if size != size:
             raise JSTypeError("The 'size' property must be a number")
@@ -20256,8 +20254,7 @@ PROMISE.method("catch", 1, receiver=False)(
 
 @PROMISE.method("finally", 1, receiver=False)
 def promise_finally(realm, this, on_finally=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Promise.prototype.finally called on a non-object")
+    require_object(this, "Promise.prototype.finally called on a non-object")
     constructor = species_constructor(this, realm.Promise)
     if not is_callable(on_finally):
         return invoke(realm, this, "then", on_finally, on_finally)
@@ -20421,15 +20418,13 @@ def promise_reject_static(realm, this, reason=undefined, *_):
 
 @PROMISE.static.method("resolve", 1)
 def promise_resolve_static(realm, this, value=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("PromiseResolve called on non-object")
+    require_object(this, "PromiseResolve called on non-object")
     return promise_resolve(realm, this, value)
 
 
 @PROMISE.static.method("try", 1)
 def promise_try(realm, this, function=undefined, *args):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Promise.try called on non-object")
+    require_object(this, "Promise.try called on non-object")
     capability = new_promise_capability(realm, this)
     try:
         value = call(function, undefined, *args)
@@ -20637,8 +20632,7 @@ def delegation(realm, record, is_async, resume=None):
             result = method.fn(iterator, received)
         if is_async:
             result = yield Await(result)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
+        require_object(result, "Iterator result {} is not an object")
         if to_boolean(result.get("done")):
             if mode == "return":
                 raise GeneratorReturn(result.get("value"))
@@ -20734,13 +20728,6 @@ def wrapped_iterator_return(realm, this, *_):
     return realm.iter_result(undefined, True) if method is undefined else method.fn(this.record.iterator)
 
 
-def require_object(value, what):
-    """`value` if it is an object, else a TypeError."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"{what} called on non-object")
-    return value
-
-
 def direct_iterator(iterator):
     """GetIteratorDirect (7.4.9)."""
     return IteratorRecord(iterator, iterator.get("next"))
@@ -20752,8 +20739,7 @@ def flattenable(realm, value, strings=False):
         raise JSTypeError(f"{display(value)} is not an object")
     method = get_method(realm, value, SYM_ITERATOR)
     iterator = value if method is undefined else method.fn(value)
-    if not isinstance(iterator, JSObject):
-        raise JSTypeError(f"{display(iterator)} is not an object")
+    require_object(iterator)
     return direct_iterator(iterator)
 
 
@@ -20763,7 +20749,8 @@ def iterator_method(name, check=None, lazy=False, length=1):
     def declare(impl):
         @ITERATOR.method(name, length)
         def run(realm, this, *args):
-            record = IteratorRecord(require_object(this, f"Iterator.prototype.{name}"), undefined)
+            require_object(this, f"Iterator.prototype.{name} called on non-object")
+            record = IteratorRecord(this, undefined)
             try:
                 args = (check(*(args[:1] or (undefined,)), *args[1:]), *args[1:]) if check is not None else ()
             except BaseException as error:
@@ -21014,8 +21001,7 @@ def iterator_from(realm, this, value=undefined, *_):
 def iterator_concat(realm, this, *items):
     methods = []
     for item in items:
-        if not isinstance(item, JSObject):
-            raise JSTypeError(f"{display(item)} is not an object")
+        require_object(item)
         methods.append(get_method(realm, item, SYM_ITERATOR))
         if methods[-1] is undefined:
             raise not_iterable(item)
@@ -21068,15 +21054,14 @@ def steps_to_end(record):
     """Takes one step without reading its value: whether the iterator has ended."""
     record.done = True
     result = call(record.next_method, record.iterator)
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    require_object(result, "Iterator result {} is not an object")
     record.done = to_boolean(result.get("done"))
     return record.done
 
 
 @ITERATOR.static.method("zip", 1)
 def iterator_zip(realm, this, iterables=undefined, options=undefined, *_):
-    require_object(iterables, "Iterator.zip")
+    require_object(iterables, "Iterator.zip called on non-object")
     mode, padding = zip_options(options)
     records, opened = [], []
     try:
@@ -21097,7 +21082,7 @@ def iterator_zip(realm, this, iterables=undefined, options=undefined, *_):
 
 @ITERATOR.static.method("zipKeyed", 1)
 def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
-    require_object(iterables, "Iterator.zipKeyed")
+    require_object(iterables, "Iterator.zipKeyed called on non-object")
     mode, padding = zip_options(options)
     records, keys = [], []
     try:
@@ -21277,8 +21262,7 @@ ASYNC_FROM_SYNC = BuiltinClass("AsyncFromSyncIterator", parent="AsyncIteratorPro
 
 def continue_sync_iterator(realm, this, promise, result, close):
     """AsyncFromSyncIteratorContinuation (27.1.4.4). `close`: a rejected value closes the iterator."""
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    require_object(result, "Iterator result {} is not an object")
     done = to_boolean(result.get("done"))
     value = result.get("value")
     record = this.record
@@ -21368,16 +21352,14 @@ def async_from_sync(realm, record):
 
 def async_iterator_from_method(value, method):
     iterator = method.fn(value)
-    if not isinstance(iterator, JSObject):
-        raise JSTypeError("Result of the Symbol.asyncIterator method is not an object")
+    require_object(iterator, "Result of the Symbol.asyncIterator method is not an object")
     return AsyncIteratorRecord(iterator, iterator.get("next"))
 
 
 @runtime_helper
 def async_step(record, result):
     """The value of an awaited iterator result, or None (Python's) at the end."""
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    require_object(result, "Iterator result {} is not an object")
     if to_boolean(result.get("done")):
         return None
     value = result.get("value")
@@ -21396,8 +21378,7 @@ def async_close(record, wrap):
         return
     result = call(method, record.iterator)
     result = yield Await(result) if wrap else result
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"{display(result)} is not an object")
+    require_object(result)
 
 
 @runtime_helper
@@ -21471,8 +21452,7 @@ def use_resource(realm, resources, value, is_async):
         if is_async:
             resources.append((value, True, None))
         return value
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"{display(value)} is not an object that can be disposed of")
+    require_object(value, "{} is not an object that can be disposed of")
     method = get_method(realm, value, SYM_ASYNC_DISPOSE) if is_async else undefined
     run = getattr(method, "fn", None)
     if method is undefined:
@@ -22417,9 +22397,7 @@ REFLECT = Namespace("Reflect", "Reflect")
 
 def require_target(value, method):
     """The object that a function of Reflect works on."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"Reflect.{method} called on non-object")
-    return value
+    return require_object(value, f"Reflect.{method} called on non-object")
 
 
 @REFLECT.method("construct", 2)
@@ -22716,9 +22694,7 @@ class JSProxy(JSProxyBase):
         if trap is None:
             return construct(target, args, new_target)
         result = trap(target, self.realm.new_array(list(args)), new_target)
-        if not isinstance(result, JSObject):
-            raise JSTypeError("proxy [[Construct]] must return an object")
-        return result
+        return require_object(result, "proxy [[Construct]] must return an object")
 
     def create_data_property(self, key, value):
         return self.define_own(key, data_descriptor(value))
@@ -25625,8 +25601,7 @@ for _flag, _name in _FLAG_NAMES.items():
 
 @REGEXP.getter("flags")
 def regexp_flags(realm, this, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError(f"RegExp.prototype.flags getter called on non-object {display(this)}")
+    require_object(this, "RegExp.prototype.flags getter called on non-object {}")
     return "".join([flag for flag, name in _FLAG_NAMES.items() if to_boolean(this.get(name))])
 
 
@@ -30940,8 +30915,7 @@ def params_construct(realm, new_target, init=undefined, *_):
 def pairs_from_sequence(realm, sequence):
     pairs = []
     for item in iterable_to_list(realm, sequence):
-        if not isinstance(item, JSObject):
-            raise JSTypeError("Each query pair must be an iterable [name, value] tuple")
+        require_object(item, "Each query pair must be an iterable [name, value] tuple")
         pair = [utf16(web_text(part)) for part in iterable_to_list(realm, item)]
         if len(pair) != 2:
             raise JSTypeError("Each query pair must be an iterable [name, value] tuple")
@@ -31142,8 +31116,7 @@ def web_option(options, name):
     """A boolean member of an options object (Web IDL dictionary)."""
     if options is undefined or options is null:
         return False
-    if not isinstance(options, JSObject):
-        raise JSTypeError("The options must be an object")
+    require_object(options, "The options must be an object")
     return to_boolean(options.get(name))
 
 
@@ -31177,6 +31150,204 @@ def global_btoa(realm, this, *args):
     except UnicodeEncodeError:
         raise JSError(new_dom_exception(
             realm, "Invalid character: only Latin-1 can be encoded", "InvalidCharacterError")) from None
+
+
+# -- HTML of elements --------------------------------------------------------------------
+#
+# What JSX means on the server: h(name, attributes, ...children) makes a text of HTML, in which everything
+# that is not itself made by h or html is escaped. An element that waits for a component is a promise.
+
+_VOID_ELEMENTS = frozenset(
+    "area base br col embed hr img input link meta param source track wbr".split())
+_ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
+_ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
+_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for"}
+#: Attributes of React's that are none of HTML's.
+_NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"))
+#: Properties of CSS whose numbers are no lengths.
+_PLAIN_NUMBERS = frozenset(
+    "animationIterationCount aspectRatio columnCount columns fillOpacity flex flexGrow flexShrink fontWeight "
+    "gridArea gridColumn gridColumnEnd gridColumnStart gridRow gridRowEnd gridRowStart lineHeight opacity "
+    "order orphans scale strokeOpacity tabSize widows zIndex zoom".split())
+_TO_ESCAPE = re.compile("""[&<>"']""")
+_HTML_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
+
+
+class JSHtml(JSObject):
+    """A piece of HTML: `text` in code units."""
+
+    __slots__, __init__ = object_attributes("text")
+    class_name = "Html"
+
+
+HTML_CLASS = BuiltinClass("Html", JSHtml, tag="Html", is_global=False)
+HTML_CLASS.methods(toString=lambda realm, this: this.text, toJSON=lambda realm, this: this.text)
+SHAPES["Html"] = filled_shape(lambda inspector, obj, level: [obj.text])
+
+
+def escaped_html(text):
+    """The text with its special characters as HTML writes them, in elements and in attributes."""
+    if len(text) > MAX_STRING_LENGTH // 6:
+        raise JSRangeError("Invalid string length")
+    return replace_in_slices(_TO_ESCAPE, lambda found: _HTML_ESCAPES[found[0]], text)
+
+
+def make_html(realm, parts):
+    """The JSHtml of a list of texts and promises of values; with promises a promise of it."""
+    waiting = [index for index, part in enumerate(parts) if part.__class__ is not str]
+    if not waiting:
+        if sum(map(len, parts)) > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+        return JSHtml(realm.HtmlPrototype, "".join(parts))
+    promise = new_promise(realm)
+
+    def arrived(index, value):
+        waiting.remove(index)
+        inner = []
+        try:
+            add_child(realm, inner, value, 0)
+            parts[index] = make_html(realm, inner)
+            if parts[index].__class__ is JSHtml:
+                parts[index] = parts[index].text
+            if not waiting:
+                resolve_promise(realm, promise, make_html(realm, parts))
+        except Exception as error:
+            reject_promise(realm, promise, realm.thrown_value(error))
+
+    for index in list(waiting):
+        await_value(realm, parts[index], functools.partial(arrived, index),
+                    lambda reason: reject_promise(realm, promise, reason))
+    return promise
+
+
+def add_child(realm, parts, child, depth):
+    """Appends the HTML of a child to `parts`; a promise as it is."""
+    kind = child.__class__
+    if kind is JSHtml:
+        parts.append(child.text)
+    elif kind is str:
+        parts.append(escaped_html(child))
+    elif child is undefined or child is null or kind is bool:
+        return
+    elif kind is int or kind is float or kind is JSBigInt:
+        parts.append(to_string(child))
+    elif isinstance(child, JSPromise):
+        parts.append(child)
+    elif isinstance(child, JSObject) and not is_callable(child) and child.get(SYM_ITERATOR) is not undefined:
+        if depth > 100:
+            raise JSRangeError("The children of an element are nested too deeply")
+        for one in iterable_to_list(realm, child):
+            realm.poll()
+            add_child(realm, parts, one, depth + 1)
+    elif isinstance(child, JSObject) and not is_callable(child) and is_callable(child.get("then")):
+        parts.append(promise_resolve(realm, realm.Promise, child))
+    else:
+        shown = "A function" if is_callable(child) else display(child)
+        raise JSTypeError(f"{shown} cannot be a child of an element: children are texts, numbers, elements "
+                          "and arrays of them")
+
+
+def style_text(value):
+    """The text of a `style` attribute: `{ fontSize: "2em" }` is font-size:2em."""
+    if not isinstance(value, JSObject):
+        return to_string(value)
+    texts = []
+    for key in value.own_keys():
+        item = value.get(key) if type(key) is str else undefined
+        if item is undefined or item is null or item is False or item == "":
+            continue
+        is_length = type(item) in (int, float) and item != 0 and key not in _PLAIN_NUMBERS
+        name = key if key.startswith("--") else re.sub("[A-Z]", lambda found: "-" + found[0].lower(), key)
+        texts.append(f"{name}:{to_string(item)}" + ("px" if is_length and key[:2] != "--" else ""))
+    return ";".join(texts)
+
+
+def add_attributes(realm, parts, name, props):
+    """Appends the attributes of an element to `parts`; returns its `dangerouslySetInnerHTML`, or None."""
+    raw = None
+    for key in props.own_keys():
+        if type(key) is not str or not props.get_own(key).enumerable:
+            continue
+        value = props.get(key)
+        if key == "dangerouslySetInnerHTML" and isinstance(value, JSObject):
+            raw = to_string(value.get("__html"))
+        if key in _NOT_ATTRIBUTES or value is undefined or value is null:
+            continue
+        shown = _ATTRIBUTE_NAMES.get(key, key)
+        if value is False or value is True:
+            if not shown.startswith(("aria-", "data-")):
+                if value:
+                    parts.append(" " + shown)
+                continue
+        if not _ATTRIBUTE_NAME(shown):
+            raise JSTypeError(f"{json.dumps(key[:60])} cannot be the name of an attribute of <{name}>")
+        if is_callable(value):
+            raise JSTypeError(f"The attribute {key} of <{name}> is a function, which cannot be sent to a "
+                              "browser: write its code as a text, or in a script of the page")
+        text = style_text(value) if key == "style" else to_string(value)
+        parts.append(f' {shown}="{escaped_html(text)}"')
+    return raw
+
+
+@GLOBAL_FUNCTIONS.method("h", 2)
+def global_h(realm, this, kind=undefined, props=undefined, *children):
+    props = props if isinstance(props, JSObject) else JSObject(realm.ObjectPrototype)
+    if is_callable(kind):
+        given = JSObject(realm.ObjectPrototype)
+        for key in props.own_keys():
+            if props.get_own(key).enumerable:
+                given.put(key, props.get(key))
+        if children:
+            given.put("children", children[0] if len(children) == 1 else realm.new_array(list(children)))
+        parts = []
+        add_child(realm, parts, call(kind, undefined, given), 0)
+        return make_html(realm, parts)
+    if kind.__class__ is not str or not _ELEMENT_NAME(kind):
+        raise JSTypeError(f"{display(kind)} cannot be an element: it is the name of one, such as \"p\", or a "
+                          "function that returns one")
+    parts = ["<" + kind]
+    raw = add_attributes(realm, parts, kind, props)
+    parts.append(">")
+    children = children or (props.get("children"),)
+    if kind in _VOID_ELEMENTS:
+        if raw is not None or any(child is not undefined and child is not null for child in children):
+            raise JSTypeError(f"<{kind}> cannot have children")
+        return make_html(realm, parts)
+    if raw is not None:
+        parts.append(raw)
+    else:
+        for child in children:
+            add_child(realm, parts, child, 0)
+    parts.append(f"</{kind}>")
+    return make_html(realm, parts)
+
+
+@GLOBAL_FUNCTIONS.method("Fragment", 1)
+def global_fragment(realm, this, props=undefined, *_):
+    return props.get("children") if isinstance(props, JSObject) else undefined
+
+
+def html_template(realm, this, strings=undefined, *values):
+    raw = strings.get("raw") if isinstance(strings, JSObject) else undefined
+    if not isinstance(raw, JSObject):
+        raise JSTypeError("html is a tag of templates: write html`<p>${text}</p>`")
+    texts, parts = iterable_to_list(realm, strings), []
+    for index, text in enumerate(texts):
+        parts.append(to_string(text))
+        if index + 1 < len(texts) and index < len(values):
+            add_child(realm, parts, values[index], 0)
+    return make_html(realm, parts)
+
+
+def make_html_tag(realm):
+    """The global `html`, with html.raw(text) for what is HTML already."""
+    tag = realm.bind(html_template, FunctionInfo("html", 1))
+    tag.put("raw", realm.bind(lambda realm, this, text=undefined, *_: JSHtml(
+        realm.HtmlPrototype, to_string(text)), FunctionInfo("raw", 1)), HIDDEN_ATTRS)
+    return tag
+
+
+GLOBAL_FUNCTIONS.value("html", make_html_tag)
 
 
 # -- structuredClone ---------------------------------------------------------------------
@@ -31306,8 +31477,7 @@ def transfer_list(realm, options):
     """The array buffers to be moved instead of copied: member `transfer` of the options."""
     if options is undefined or options is null:
         return []
-    if not isinstance(options, JSObject):
-        raise JSTypeError("The options must be an object")
+    require_object(options, "The options must be an object")
     transfer = options.get("transfer")
     buffers = [] if transfer is undefined else iterable_to_list(realm, transfer)
     for position, buffer in enumerate(buffers):
@@ -32656,13 +32826,11 @@ def import_type(options):
     """The `type` among the import attributes that import(…) was given, or None."""
     if options is undefined:
         return None
-    if not isinstance(options, JSObject):
-        raise JSTypeError("The second argument of import() must be an object")
+    require_object(options, "The second argument of import() must be an object")
     attributes = options.get("with")
     if attributes is undefined:
         return None
-    if not isinstance(attributes, JSObject):
-        raise JSTypeError("The 'with' option of import() must be an object")
+    require_object(attributes, "The 'with' option of import() must be an object")
     found = {}
     for key in attributes.own_keys():
         own = attributes.get_own(key) if type(key) is str else None
@@ -33307,6 +33475,162 @@ def is_module(source, name):
     return parser.saw_module_syntax
 
 
+# -- Freeing in slices -------------------------------------------------------------------
+
+#: Objects that are taken apart at once, in about a millisecond, and items of a long one.
+_OBJECTS_AT_ONCE, _ITEMS_AT_ONCE = 500, 10_000
+#: What may hold others while it is freed: only these are looked into to find out how much a realm keeps.
+_HOLDERS = (list, dict, set, tuple, types.CellType, types.FunctionType, JSObject)
+#: Seconds that a server's call that was stopped waits until what it had is free; the rest is freed later.
+FREEING_SECONDS = 0.6
+
+
+def _take_items(container):
+    """Up to _ITEMS_AT_ONCE items of a list, dict or set, which no longer has them."""
+    if type(container) is list:
+        taken = container[-_ITEMS_AT_ONCE:]
+        del container[-_ITEMS_AT_ONCE:]
+        return taken
+    take = container.popitem if type(container) is dict else container.pop
+    return [take() for _ in range(min(_ITEMS_AT_ONCE, len(container)))]
+
+
+def _is_long(thing):
+    return type(thing) in (list, dict, set) and len(thing) > _ITEMS_AT_ONCE
+
+
+#: What sys.getrefcount says of an object that only the list holds over which this goes; 3.14 borrows some.
+_COUNT_ALONE = [sys.getrefcount(item) for item in [object()]][0]
+
+
+def free_in_slices(things, dead=False):
+    """Frees what only the list `things` holds, directly or over others, and empties it. Python frees such a
+    graph in one step, during which no thread runs. What something else holds too stays as it is; unless
+    the realm is `dead`, so that nobody uses its objects any more.
+
+    An object that this list alone holds may be dropped as soon as the list has what it holds in turn."""
+    referents, count, is_tracked = gc.get_referents, sys.getrefcount, gc.is_tracked
+    alone = _COUNT_ALONE
+    while things:
+        if len(things) < 4 and not _is_long(things[-1]):        # a chain, perhaps
+            found = referents(things.pop())
+        else:
+            batch = things[-_OBJECTS_AT_ONCE:]
+            del things[-len(batch):]
+            long = [thing for thing in batch if _is_long(thing)]
+            if long:
+                batch = [thing for thing in batch if not _is_long(thing)]
+                long = [thing for thing in long if count(thing) == alone]
+                things += long
+                for thing in long:
+                    found = _take_items(thing)
+                    if type(thing) is dict:
+                        found = [item for pair in found for item in pair]
+                    things += [item for item in found if count(item) == alone and is_tracked(item)]
+                thing = found = long = None
+            found = referents(*batch)
+            del batch[:]
+        things += [item for item in found if count(item) == alone and is_tracked(item)]
+        if dead:
+            for item in {item for item in found if isinstance(item, JSObject)}:
+                things += _emptied(item)
+            item = None
+        found = None
+
+
+def _emptied(thing):
+    """What an object of a dead realm had that may make circles, and no longer has."""
+    had = [thing.props, thing.attrs]
+    thing.attrs, thing.props = None, {}
+    if isinstance(thing, JSFunction):
+        had += [thing.fn, thing.ctor, thing.fields]
+        thing.fn = thing.ctor = thing.fields = None
+    elif isinstance(thing, JSArray):
+        had.append(thing.items)
+        thing.items = []
+    elif isinstance(thing, JSCollection):
+        had += [thing.keys, thing.index]
+        thing.keys, thing.index = [], {}
+        if isinstance(thing, JSMap):
+            had.append(thing.values)
+            thing.values = []
+    return [each for each in had if each]
+
+
+@functools.cache
+def _slots_of(kind):
+    return [name for each in kind.__mro__ for name in each.__dict__.get("__slots__", ())
+            if name != "__weakref__"]
+
+
+def free_garbage(things):
+    """Frees in slices what the collector has found to be garbage, and empties the list."""
+    while things:
+        batch = things[-_OBJECTS_AT_ONCE:]
+        del things[-len(batch):]
+        for thing in batch:
+            kind = type(thing)
+            if kind in (list, dict, set):
+                while len(thing) > _ITEMS_AT_ONCE:
+                    _take_items(thing)
+                thing.clear()
+            elif kind is types.CellType:
+                with contextlib.suppress(ValueError):
+                    del thing.cell_contents
+            elif isinstance(thing, JSObject):
+                for name in _slots_of(kind):
+                    setattr(thing, name, None)
+            elif isinstance(thing, BaseException):
+                thing.__traceback__ = thing.__cause__ = thing.__context__ = None
+            elif kind.__module__ == __name__ and hasattr(thing, "__dict__"):
+                vars(thing).clear()
+        thing = None
+
+
+def objects_of_frames(error):
+    """What the variables of the calls hold that an exception has left."""
+    return gc.get_referents(*[frame for frame, _ in traceback.walk_tb(error.__traceback__)])
+
+
+def keeps_much(realm, most=300_000):
+    """Can the code of a realm reach more than `most` objects?"""
+    things = [*realm.globals.values(), realm.global_object, *realm.lexical.values(), *realm.jobs]
+    seen = set()
+    while things and len(seen) < most:
+        batch = things[-_OBJECTS_AT_ONCE:]
+        del things[-len(batch):]
+        for thing in batch:
+            found = gc.get_referents(thing) if not _is_long(thing) else list(thing)[:most]
+            found = {id(each): each for each in found if isinstance(each, _HOLDERS) and gc.is_tracked(each)}
+            things += [each for number, each in found.items() if number not in seen]
+            seen.update(found)
+    return len(seen) >= most
+
+
+class Remains:
+    """What the collector has found, and a thread that frees it."""
+
+    def __init__(self):
+        self.found = queue.SimpleQueue()        # whose put() may happen at any moment, in a collection too
+        self.put = self.found.put
+
+    def free(self):
+        """Frees, in this thread, what has been found up to now."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                free_garbage(self.found.get_nowait())
+
+    def run(self):
+        while True:
+            free_garbage(self.found.get())
+
+    def start(self):
+        threading.Thread(target=self.run, name="freeing", daemon=True).start()
+
+
+REMAINS = Remains()
+
+
 # -- Deadlines ---------------------------------------------------------------------------
 
 #: Seconds between two looks of the watchdog at the process's memory.
@@ -33317,6 +33641,10 @@ HELD_UP_SECONDS = 0.05
 TURNS_FROM_BYTES = 4 * 1024 * 1024
 #: Seconds that a stopped script gets to give back its memory before another one may be blamed.
 STOPPING_SECONDS = 5
+#: Seconds after which the memory of a closed realm is looked for though scripts run.
+STALE_SECONDS = 10
+#: Bytes by which an entry makes the process grow so that what it leaves is freed in slices.
+LARGE_REMAINS = 32 * 1024 * 1024
 #: Bytes by which it grows above its limit before garbage is looked for again.
 COLLECT_FROM_BYTES = 64 * 1024 * 1024
 
@@ -33369,39 +33697,64 @@ def give_back_memory():
 
 
 class CollectorPauses:
-    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is not
-    looked at again before `collect_all`. A callback of the gc module.
+    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is
+    not looked at again before `collect_all`, and where there is much, a collection only finds the garbage,
+    which is freed in slices. A callback of the gc module.
 
     has_kept    is there something that is not looked at?
     is_stale    has a realm been closed since, which may be among it?
     """
 
-    #: Seconds of a collection after which that is worth it.
-    LONG = 0.1
+    #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
+    LONG, NOTICED = 0.1, 0.02
 
-    __init__ = constructor("; began=0.0 has_kept=False is_stale=False")
+    #: `finds_from` is where ours begins in gc.garbage, while garbage is only found; otherwise None.
+    __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
+                           "finds_from=None")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
             return
         if phase == "start":
             self.began = time.thread_time()
-        elif time.thread_time() - self.began > self.LONG:
+            if self.took > self.NOTICED and not self.found_little:
+                self.find()
+            self.found_little = False
+            return
+        self.took = time.thread_time() - self.began
+        if self.finds_from is not None:
+            self.take_found()
+        if self.took > self.LONG:
             gc.freeze()
             self.has_kept = True
 
+    def find(self):
+        if not gc.get_debug():
+            self.finds_from = len(gc.garbage)
+            gc.set_debug(gc.DEBUG_SAVEALL)
+
+    def take_found(self):
+        gc.set_debug(0)
+        found, gc.garbage[self.finds_from:] = gc.garbage[self.finds_from:], []
+        self.finds_from = None
+        # There may be kinds among it that free_garbage() does not know: the collector's turn is next.
+        self.found_little = len(found) < _ITEMS_AT_ONCE
+        if found:
+            REMAINS.put(found)
+
     def let_go(self):
-        """A realm was closed: the next full collection looks at everything. Is that more than before?"""
-        if self.has_kept:
-            self.is_stale = True
-            gc.unfreeze()
+        """A realm was closed: what is not looked at may be garbage. Is there any such?"""
+        self.is_stale = self.has_kept
         return self.has_kept
 
     def collect_all(self):
+        """Looks at everything. What it finds is freed in slices, here."""
         gc.unfreeze()
+        self.took, self.found_little = self.LONG, False         # it only finds
         gc.collect()
         gc.freeze()
         self.has_kept, self.is_stale = True, False
+        REMAINS.free()
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -33480,6 +33833,8 @@ class Watchdog:
         self.turns_end = self.collected = self.stopping_until = 0.0
         #: The size of the process after garbage was collected.
         self.clean_memory = 0
+        #: Realms of which memory is being freed, and a thread that looks for garbage, or None.
+        self.freeing, self.collector = set(), None
 
     def watch(self, realm, seconds):
         """Starts the clock; returns the Watch for release(). Seconds may be None."""
@@ -33488,6 +33843,7 @@ class Watchdog:
             self.watches.add(watch)
             if self.thread is None:
                 self.memory = self.first_memory = memory_used()
+                REMAINS.start()
                 self.thread = threading.Thread(target=self.run, name="watchdog", daemon=True)
                 self.thread.start()
             elif self.asleep or (seconds is not None and seconds < MEMORY_CHECK_SECONDS):
@@ -33516,8 +33872,9 @@ class Watchdog:
                 idle = 0 if self.watches or self.ended else idle + 1
                 if not idle:
                     self.check(time.monotonic() - due)
-                elif idle >= 10 and COLLECTOR_PAUSES.is_stale:
-                    self.collect()
+                if COLLECTOR_PAUSES.is_stale and not self.freeing and (
+                        idle >= 10 or due > self.collected + STALE_SECONDS):
+                    self.collect_aside()
                 asleep = self.asleep = idle > 40
                 wait = None if asleep else self.next_wait()
                 due = time.monotonic() + (wait or 0.0)
@@ -33589,23 +33946,27 @@ class Watchdog:
 
     def over_budget(self, now):
         """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        self.collect_if_worth_it(self.memory, now)
+        growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
+        grown = 0 if growing is None else growing.realm.memory - growing.memory
+        # What one call took within its time limit is not garbage that has gathered; to look costs a second.
+        if grown < self.max_memory // 2 or growing.deadline == INFINITY:
+            if not self.freeing and self.is_worth_it(self.memory, now):
+                self.collect_aside()
         over = self.memory - self.first_memory - self.max_memory
-        if over <= 0 or now < self.stopping_until:
+        if over <= 0 or ((now < self.stopping_until or self.freeing or self.collector)
+                         and over < self.max_memory // 8):
             return
-        realms = sorted(self.charged, key=lambda realm: realm.memory)
+        realms = sorted(set(self.charged) - self.freeing, key=lambda realm: realm.memory)
         running = {watch.realm for watch in self.watches}
-        if sum([realm.memory for realm in realms]) < self.max_memory // 2:
+        if sum([realm.memory for realm in self.charged]) < self.max_memory // 2:
             self.first_memory += over           # that was not the scripts
-        elif realms[-1] in running:
+        elif realms and realms[-1] in running:
             self.stop(realms[-1], now)
-        elif realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
+        elif realms and realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
             realms[-1].outgrown()
-        else:
+        elif grown > self.max_memory // 4:
             # Whoever has most keeps it, and does nothing now: what grows beside it has to end.
-            growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
-            if growing is not None and growing.realm.memory - growing.memory > self.max_memory // 4:
-                self.stop(growing.realm, now)
+            self.stop(growing.realm, now)
 
     def stop(self, realm, now):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
@@ -33617,33 +33978,80 @@ class Watchdog:
         """Collects garbage and gives free memory back; returns by how many bytes the process shrank."""
         before = memory_used()
         COLLECTOR_PAUSES.collect_all()
+        return before - self.trimmed()
+
+    def trimmed(self):
+        """The size of the process after what is free was given back to the system."""
         give_back_memory()
         self.collected = time.monotonic()
         self.memory = self.clean_memory = memory_used()
         self.first_memory = min(self.first_memory, self.memory)
-        return before - self.memory
+        return self.memory
 
-    def settle(self, realm):
-        """After a stop for want of memory, in the stopped thread: a realm that keeps too much is told."""
-        freed = self.collect()
-        with self.condition:
-            self.stopping_until = 0.0
-            realm.memory = max(0, min(realm.memory - freed, self.memory - self.first_memory))
-        if realm.memory > self.max_memory // 2 and realm.outgrown is not None:
-            realm.outgrown()
+    def collect_aside(self):
+        """Collects in a thread of its own; nobody waits for it, and entries go on."""
+        def collect():
+            try:
+                self.collect()
+            finally:
+                self.collector = None
+
+        with self.lock:
+            if self.collector is None:
+                COLLECTOR_PAUSES.is_stale = False
+                self.collected = time.monotonic()
+                self.collector = threading.Thread(target=collect, name="collector", daemon=True)
+                self.collector.start()
+
+    @contextlib.contextmanager
+    def is_freeing(self, realm):
+        """Meanwhile the memory of a realm is being freed, afterwards it is off its account."""
+        with self.lock:
+            self.freeing.add(realm)
+            before = self.memory
+        try:
+            yield
+        finally:
+            self.trimmed()
+            with self.lock:
+                self.freeing.discard(realm)
+                self.stopping_until = 0.0
+                kept = realm.memory - before + self.memory
+                realm.memory = max(0, min(kept, self.memory - self.first_memory))
+
+    def settle(self, realm, remains, is_over):
+        """After a stop, in the thread that was stopped: frees what it had, in slices, for which that thread
+        waits for a moment only. `is_over`: for want of memory; a realm that still keeps too much is told
+        so."""
+        done = threading.Event()
+
+        def free():
+            with self.is_freeing(realm):
+                free_in_slices(remains)
+                if is_over and (self.trimmed() < self.first_memory + self.max_memory // 4
+                                or realm.outgrown is None or not keeps_much(realm)):
+                    self.collect()
+            done.set()
+            if is_over and realm.memory > self.max_memory // 2 and realm.outgrown is not None:
+                realm.outgrown()
+
+        with self.lock:
+            self.freeing.add(realm)
+        start_script_thread(free, name="settle")
+        done.wait(FREEING_SECONDS if realm.outgrown is not None else None)      # a server has others to serve
 
     def has_room(self, size):
         """Whether the process may grow by so many bytes at once."""
         room = self.first_memory + self.max_memory * 1.1 - size
         if not self.first_memory or memory_used() <= room:
             return True
-        self.collect_if_worth_it(memory_used(), time.monotonic())
+        if self.is_worth_it(memory_used(), time.monotonic()):
+            self.collect()
         return memory_used() <= room
 
-    def collect_if_worth_it(self, memory, now):
-        """Collects garbage, unless that was done lately and little has come since."""
-        if now - self.collected > 1 or memory > self.clean_memory + COLLECT_FROM_BYTES:
-            self.collect()
+    def is_worth_it(self, memory, now):
+        """To collect garbage, unless that was done lately and little has come since?"""
+        return now - self.collected > 1 or memory > self.clean_memory + COLLECT_FROM_BYTES
 
 
 WATCHDOG = Watchdog()
@@ -34296,6 +34704,7 @@ class RealmBase:
                 self.jobs.clear()
                 self.rejections.clear()
                 stopped = self.stopped_error(seconds, error)
+                remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
                 traceback.clear_frames(error.__traceback__)
             except Exception as error:
                 raise self.js_error(error) from None
@@ -34308,8 +34717,8 @@ class RealmBase:
                     with HEADROOM.lock:
                         HEADROOM.settle()
             # Out of the handler, or the error would keep everything that the script had.
-            if stopped.name != ScriptTimeout.name:
-                WATCHDOG.settle(self)
+            if remains or stopped.name != ScriptTimeout.name:
+                WATCHDOG.settle(self, remains, stopped.name != ScriptTimeout.name)
             raise stopped
         finally:
             self.lock.release()
@@ -34449,9 +34858,10 @@ class RealmBase:
         """Gives up what the script keeps; later entries fail with a JSError for this reason."""
         with self.lock:
             self.unloaded = reason
-            self.close()
-            self.forget()
-            self.memory = max(0, self.memory - WATCHDOG.collect())
+            with WATCHDOG.is_freeing(self):
+                self.close()
+                free_in_slices(self.forget(), dead=True)
+                WATCHDOG.collect()
 
     @staticmethod
     def empty(function):
@@ -34461,15 +34871,16 @@ class RealmBase:
             function.attrs, function.props = None, {}
 
     def forget(self):
-        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins."""
+        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins. Returns a
+        list of it, to be freed in slices."""
+        kept = [self.global_object.props, self.modules, self.last_match]
+        for each in (self.globals, self.lexical, self.rejections, self.symbols, self.host_hooks):
+            kept += each.values()
+            each.clear()
+        kept += self.jobs
         self.jobs.clear()
-        self.globals.clear()
-        self.global_object.props.clear()
-        for kept in (self.lexical, self.rejections, self.symbols, self.host_hooks):
-            kept.clear()
-        self.modules, self.last_match = ModuleMap(self), None
-        for name in set(self.__dict__) & set(INTRINSICS):
-            del self.__dict__[name]
+        self.global_object.props, self.modules, self.last_match = {}, ModuleMap(self), None
+        return kept + [self.__dict__.pop(name) for name in set(self.__dict__) & set(INTRINSICS)]
 
     def wait_idle(self):
         """Returns when no timer is waiting and the last one has run (for -e and --run)."""
@@ -34530,11 +34941,15 @@ class Realm(RealmBase):
         return code(self.global_object, *([undefined] if compiled.for_eval else ()))
 
     def link(self, names):
-        """Makes the built-ins that a script mentions."""
+        """Makes the built-ins that a script mentions, those among them that the global object inherits."""
+        flags, inherited = self.global_object.flags, self.ObjectPrototype
         for name in names:
-            if global_name(name) not in self.globals and name in self.global_object.flags \
-                    and name not in self.lexical and type(self.global_object.flags[name]) is int:
+            if global_name(name) in self.globals or name in self.lexical:
+                continue
+            if type(flags.get(name)) is int:
                 self.globals[global_name(name)] = self.make_global(name)
+            elif name in inherited.props and name not in flags and name != "__proto__":
+                self.globals[global_name(name)] = inherited.get(name)
 
     def declare_script(self, compiled):
         """GlobalDeclarationInstantiation (16.1.7)."""
@@ -34548,8 +34963,10 @@ class Realm(RealmBase):
             if name in self.lexical:
                 raise JSSyntaxError(f"Identifier '{name}' has already been declared")
         for name, const in compiled.lexical:
-            if name in flags and global_name(name) in self.globals:
-                self.shadowed[name] = self.globals.pop(global_name(name))
+            if global_name(name) in self.globals:
+                value = self.globals.pop(global_name(name))
+                if name in flags:
+                    self.shadowed[name] = value
             self.lexical[name] = const
         if not self.global_object.extensible:
             for name in (*compiled.functions, *compiled.variables):
@@ -34840,6 +35257,10 @@ class Realm(RealmBase):
         """The bytes of an ArrayBuffer, a typed array or a DataView; None for anything else."""
         data = bytes_of(value) if isinstance(value, JSObject) else None
         return None if data is None else bytes(data)
+
+    def html_of(self, value):
+        """The text of a piece of HTML that h() or html made; None for anything else."""
+        return python_text(value.text) if isinstance(value, JSHtml) else None
 
     def put_getter(self, obj, key, function):
         """Defines a property whose value is function(); a script may assign another."""
@@ -36999,6 +37420,9 @@ class Js2PyRealm:
 
     def bytes_of(self, value):
         return None                     # js2py's typed arrays are switched off
+
+    def html_of(self, value):
+        return None                     # it has no h()
 
     def put_getter(self, obj, key, function):
         getter = self.host_object(lambda this, arguments: self.inward(function()), key, 0)
@@ -44100,8 +44524,12 @@ def response_text(host, text=undefined, options=undefined):
     return response_of(host, "text", text, options, "text/plain; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.html", "html: string, " + _RESPONSE_OPTIONS, "HttpResponse", "An HTML page.")
+@host_function("ResponseBuilder.html", "html: string | Html, " + _RESPONSE_OPTIONS, "HttpResponse",
+               "An HTML page.")
 def response_html(host, text=undefined, options=undefined):
+    page = host.realm.html_of(text)
+    if page is not None:
+        text = utf16(page)
     return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
@@ -45510,6 +45938,27 @@ interface ResponseOptions {
   headers?: HeaderFields;
 }
 
+/** A piece of HTML: what `h` and JSX make, and the tag `html`. Texts in it were escaped. */
+interface Html {
+  toString(): string;
+}
+/** Makes an element, or calls a component with its attributes: `h("p", { class: "big" }, "Hello")`, what JSX becomes.
+ * With an async component it is a promise. */
+declare function h(kind: string | ((props: any) => any), props?: Record<string, any> | null, ...children: any[]): any;
+/** Elements without one around them: `<>…</>`. */
+declare function Fragment(props: { children?: any }): any;
+/** A tag of templates that escapes what is put in: html`<p>${text}</p>`. With a promise among it, a promise. */
+declare const html: {
+  (strings: TemplateStringsArray, ...values: any[]): Html & PromiseLike<Html>;
+  /** A text that is HTML already, to be put in as it is. */
+  raw(text: string): Html;
+};
+declare namespace JSX {
+  type Element = any;
+  interface ElementChildrenAttribute { children: {} }
+  interface IntrinsicElements { [name: string]: any }
+}
+
 /** A response, a text, data to send as JSON, or nothing (204). */
 type RouteResult = HttpResponse | string | object | null | undefined | void;
 /** Answers a request. */
@@ -45847,7 +46296,7 @@ MAX_THREADS = 512
 QUICK_SECONDS = 0.005
 PACE_FADING = 0.9
 #: Seconds between two looks at the files, and how long a file must have rested to be read.
-WATCH_INTERVAL = 0.25
+WATCH_INTERVAL = 0.1
 SETTLE_SECONDS = 0.05
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
 ABSENCE_SECONDS = 1.0
@@ -48361,7 +48810,9 @@ def parse_pairs(text, what):
     for item in items:
         if item:
             key, _, value = item.partition("=")
-            pairs.setdefault(decode_field(key), []).append(decode_field(value))
+            if not (key.isalnum() and key.isascii()):
+                key = decode_field(key)
+            pairs.setdefault(key, []).append(decode_field(value))
     return pairs
 
 
@@ -48672,6 +49123,9 @@ def response_from(realm, value):
     if realm.is_array(value):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
     if realm.class_of(value) != "Object":
+        page = realm.html_of(value)
+        if page is not None:
+            return Response(200, HTML, utf8(page))
         data = realm.bytes_of(value)
         if data is not None:
             return Response(200, BYTES, data)
@@ -48721,8 +49175,10 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     elif isinstance(body, str):
         data, default = utf8(realm.to_python(body)), TEXT
     else:
-        data, default = realm.bytes_of(body), BYTES
-        if data is None:
+        data, default, page = realm.bytes_of(body), BYTES, realm.html_of(body)
+        if page is not None:
+            data, default = utf8(page), HTML
+        elif data is None:
             refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE
     kind = header_type or default
@@ -49519,6 +49975,10 @@ _TEXTS = frozenset(("application/json", "image/svg+xml", "application/xml", "app
                     "application/xhtml+xml", "model/gltf+json"))
 
 
+#: Of a file of a page in TypeScript or with JSX.
+MAX_TYPED_BYTES = 4 << 20
+
+
 @functools.lru_cache(1024)
 def http_time(seconds):
     """A time as HTTP writes it."""
@@ -49586,6 +50046,8 @@ def file_response(head, path, live=None):
     """The Response for a file: 200, 206, 304 or 416. With a LiveChannel, pages are made live."""
     file = open_ordinary(path)
     facts = os.fstat(file.fileno())
+    if any(language_of(path)):
+        return typed_file_response(head, path, file, facts)
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
     headers = [("ETag", tag), ("Cache-Control", "no-cache"),
@@ -49600,6 +50062,34 @@ def file_response(head, path, live=None):
             headers = [("ETag", tag), ("Cache-Control", "no-cache"), _LIVE_VARY]
             return ranged_response(head, file, kind, live_size, tag, 0.0, headers)
     return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
+
+
+def typed_file_response(head, path, file, facts):
+    """The Response for a file in TypeScript or with JSX: its JavaScript, each part on the line of its
+    source."""
+    with file:
+        source = file.read(MAX_TYPED_BYTES + 1)
+    text = browser_javascript(os.path.basename(path), source)
+    tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-js"'
+    return ranged_response(head, io.BytesIO(text), "text/javascript; charset=utf-8", len(text), tag,
+                           facts.st_mtime, [("ETag", tag), ("Cache-Control", "no-cache")])
+
+
+@functools.lru_cache(64)
+def browser_javascript(name, source):
+    """The JavaScript, as bytes, of a page's file in another language (bytes); where it is wrong, JavaScript
+    that throws the error."""
+    try:
+        if len(source) > MAX_TYPED_BYTES:
+            raise JSSyntaxError(f"The file is larger than {MAX_TYPED_BYTES >> 20} MiB", 1, 1)
+        return javascript_of(source.decode("utf-8-sig"), name).encode()
+    except UnicodeDecodeError:
+        message = f"{name} is not UTF-8"
+    except JSSyntaxError as error:
+        place = f"{name}:{error.line}:{error.column}"
+        frame = code_frame(source.decode("utf-8-sig"), error.line, error.column)
+        message = f"{error.message}\n{place}\n{frame}"
+    return f"throw new SyntaxError({json.dumps(message)});\n".encode()
 
 
 def live_file(live, head, file, size):
@@ -50738,6 +51228,14 @@ class RequestHandler(StreamOpener):
     def reply(self, response):
         """Sends a response in one write, as far as the socket takes it."""
         head, status = self.head, response.status
+        if not (response.headers or self.closing or self.fate is not None or self.server.gate.cors
+                or response.file is not None or status in (204, 304) or head is None or head.method == "HEAD"
+                or "connection" in head.fields):
+            first = self.server.first_lines(status, response.content_type)
+            data = f"{first}Content-Length: {response.size}\r\n\r\n".encode("latin-1") + response.body
+            self.note(status, data)
+            self.write(data)
+            return
         lines = [self.server.first_lines(status, response.content_type)]
         given = {name.lower() for name, _ in response.headers} if response.headers else ()
         if given and not _REPLACED_HEADERS.isdisjoint(given):
@@ -50774,7 +51272,7 @@ class RequestHandler(StreamOpener):
     def note(self, status, answer=b""):
         """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
-        if head is not None and not head.path.startswith((LIVE_PATH, CARRIER_PATH)):
+        if head is not None and not head.path.startswith((LIVE_PATH, "/engine/stream")):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
@@ -51312,7 +51810,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                         self._returned.append(handler)
                         break
                     self._busy = None
-                self._attempt(handler, self._settle, handler)
+                if handler.state is not READING or handler.more or handler.watched != selectors.EVENT_READ:
+                    self._attempt(handler, self._settle, handler)
             else:
                 self._wait()
                 continue
@@ -51988,7 +52487,7 @@ LIVE_SCRIPT = r"""
     timer = setTimeout(() => {          // not before: an earlier reload may just be replacing this page
       try { sessionStorage.setItem(key, target); } catch { /* as above */ }
       location.reload();
-    }, 80);
+    }, 30);
   }
 
   // -- Style sheets --
@@ -56121,12 +56620,17 @@ def share_picture(handler, head, body):
     path, addresses = head.query.get("path", "/"), share_addresses(handler.server)
     if not addresses:
         raise Refusal(404, "Only this machine can reach the server; start it with --share")
+    address = addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")
     try:
-        code = qr_picture(qr_code(addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")))
+        code = qr_picture(qr_code(address))
     except ValueError:
         raise Refusal(400, "The path is too long for a code") from None
-    code = code.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    return Response(200, "image/svg+xml", utf8(code), [("Cache-Control", "no-store")])
+    size, code = min(2.2, 48 / len(address)), code.replace("<svg ", '<svg width="40" height="40" ', 1)
+    text = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 44">'
+            '<path fill="#fff" d="M0 0h40v44H0z"/>'
+            f'{code}<text x="20" y="41" font-size="{size:.2f}" font-family="monospace" '
+            f'text-anchor="middle">{esc(address)}</text></svg>')
+    return Response(200, "image/svg+xml", utf8(text), [("Cache-Control", "no-store")])
 
 
 # -- Fault injection ---------------------------------------------------------------------
@@ -57658,7 +58162,7 @@ form { display: grid; gap: 0.9rem; }
 form.card > * + * { margin-top: 0; }
 .field { display: grid; gap: 0.3rem; min-width: 0; }
 input, select, textarea, button { font: inherit; color: inherit; }
-input:not([type="radio"], [type="range"]), select, textarea {
+input:not([type="radio"], [type="range"], [type="checkbox"]), select, textarea {
   width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--paper);
 }
 button { min-height: 2.6rem; padding: 0.45rem 1.1rem; border: 1px solid transparent; border-radius: 8px; background: var(--accent);
@@ -57668,6 +58172,7 @@ button.quiet { border-color: var(--field); background: transparent; color: var(-
 button:disabled, button.quiet:disabled { border-color: var(--line); background: var(--line); color: var(--soft); filter: none;
   cursor: default; }
 .row { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: end; }
+label.row { align-items: center; }
 .row > .grow { flex: 1 1 9rem; }
 .answer { min-height: 1.4em; color: var(--soft); font-size: 0.875rem; overflow-wrap: anywhere; }
 .answer.bad { color: var(--bad); font-weight: 600; }
@@ -57684,11 +58189,12 @@ button:disabled, button.quiet:disabled { border-color: var(--line); background: 
   padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--paper); color: var(--ink);
   font-weight: 500; text-align: left; }
 .options button:hover:enabled, .options .chosen, .options .right { border-color: var(--accent); filter: none; }
-.options .chosen, .options .right { box-shadow: inset 0 0 0 1px var(--accent); font-weight: 700; }
+.options .chosen, .options .right { outline: 1px solid var(--accent); font-weight: 700; }
 .options button::before { content: ""; position: absolute; inset: 0 auto 0 0; z-index: -1; width: calc(100% * var(--part, 0));
   background: var(--chosen); transition: width 0.4s; }
 .options button::after { content: attr(value); font-weight: 700; }
 .options .right::after { content: attr(value) " ✓"; color: var(--accent); }
+.options .wrong::after { content: attr(value) " ✗"; color: var(--red); }
 #code { width: min(22rem, 100%); border-radius: var(--round); }
 #best { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; }
 #best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--paper); }
@@ -58054,7 +58560,7 @@ test("after the last question comes the result, and then a new round", async () 
     $("choices").replaceChildren(...(teacher || me ? choices : []).map((choice, index) => make("button", {
       textContent: choice, value: counts[index] ?? "", style: `--part: ${(counts[index] ?? 0) / (answers || 1)}`,
       disabled: teacher || phase !== "question" || me.choice !== null,
-      className: index === right ? "right" : index === me?.choice ? "chosen" : "",
+      className: index === right ? "right" : index !== me?.choice ? "" : phase === "answer" ? "wrong" : "chosen",
       onclick: () => post("/quiz/answer", { id: localStorage[key], number, choice: index }),
     })));
   }
