@@ -58194,7 +58194,7 @@ label.row { align-items: center; }
   background: var(--chosen); transition: width 0.4s; }
 .options button::after { content: attr(value); font-weight: 700; }
 .options .right::after { content: attr(value) " ✓"; color: var(--accent); }
-.options .wrong::after { content: attr(value) " ✗"; color: var(--red); }
+.options .wrong::after { content: attr(value) " ✗"; color: var(--bad); }
 #code { width: min(22rem, 100%); border-radius: var(--round); }
 #best { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; }
 #best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--paper); }
