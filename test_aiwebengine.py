@@ -9,6 +9,7 @@
     python test_aiwebengine.py --poll          the tests of streams, HTTP and limits, as on a system that has little
     python test_aiwebengine.py --select        more than poll (macOS) or select; other tests where they are named
     python test_aiwebengine.py --contents      makes the table of contents of aiwebengine.py anew
+    python test_aiwebengine.py --pictures      makes the pictures of the README and the documentation anew
     python test_aiwebengine.py --record        notes anew the answers that node and graphql-core agreed with
     python test_aiwebengine.py --bench         measurements instead of tests
     python test_aiwebengine.py --fuzz N [--seed S]           N random programs, compared with node
@@ -21159,6 +21160,42 @@ class Page:
         Path(path).write_bytes(base64.b64decode(self.command("Page.captureScreenshot", format="png")["data"]))
 
 
+def write_pictures():
+    """--pictures: chat.png and engine.png of the documentation, as the pages are now."""
+    with aiwebengine.Server(EXAMPLES, port=0, log_level="silent") as server, Browser() as browser:
+        url = server.url.rstrip("/")
+        page = browser.page(url + "/")
+        page.command("Emulation.setDeviceMetricsOverride", width=1080, height=760, deviceScaleFactor=1, mobile=False)
+        page.command("Emulation.setScrollbarsHidden", hidden=True)
+        frames = "".join(f'<iframe title="{name}" src="/chat.html?name={name}&room=lobby" style="color-scheme: {scheme}; width: 510px; '
+                         'height: 720px; margin: 20px 0 20px 20px; border: 1px solid #8884; border-radius: 10px"></iframe>'
+                         for name, scheme in (("Ada", "light"), ("Ben", "dark")))
+        page.evaluate("document.documentElement.innerHTML = " + json.dumps(f'<body style="margin: 0; display: flex">{frames}'))
+        page.wait_for("[...document.querySelectorAll('iframe')].every((frame) => frame.contentDocument.querySelector('#status')"
+                      "?.dataset.state === 'live')")
+        for name, to, text in (("Ada", "", "Good morning! Is the kettle on?"), ("Ben", "", "Just now. Two cups left."),
+                               ("Ben", "Ada", "The surprise for Cleo is in the top drawer. Not a word before noon!"),
+                               ("Ada", "Ben", "My lips are sealed.")):
+            body = urllib.parse.urlencode({"from": name, "room": "lobby", "to": to, "text": text}).encode()
+            urllib.request.urlopen(url + "/chat/send", body, timeout=WAIT).close()
+        page.wait_for("[...document.querySelectorAll('iframe')].every((frame) => frame.contentDocument.body.innerText.includes('sealed'))")
+        page.screenshot(EXAMPLES / "docs" / "chat.png")
+        clients = [EventClient(server.port, f"/chat/events?name={name}&room={room}")
+                   for name, room in (("Cleo", "garden"), ("Dan", "garden"), ("Eve", "workshop"))]
+        dashboard = browser.page(url + "/engine#/stream/%2Fchat%2Fevents")
+        dashboard.command("Emulation.setDeviceMetricsOverride", width=1160, height=900, deviceScaleFactor=1, mobile=False)
+        dashboard.command("Emulation.setScrollbarsHidden", hidden=True)
+        dashboard.wait_for("!document.querySelector('#stream-parts').hidden")
+        dashboard.type("#send-data", '{"text": "Supper is ready"}')
+        dashboard.type("#send-filter", '{"room": "lobby"}')
+        dashboard.click("#send button")
+        dashboard.wait_for("document.querySelector('#reasons').children.length > 2")
+        dashboard.evaluate("new Promise((done) => { scrollTo(0, 0); document.activeElement.blur(); setTimeout(done, 2500); })")
+        dashboard.screenshot(EXAMPLES / "docs" / "engine.png")
+        for client in clients:
+            client.close()
+
+
 # ======================================================================================
 # THE EXAMPLES IN A REAL BROWSER
 # ======================================================================================
@@ -27140,6 +27177,8 @@ def main(argv):
         return write_contents()
     if "--record" in argv:
         return write_records()
+    if "--pictures" in argv:
+        return write_pictures()
     for selector in ("poll", "select"):
         if f"--{selector}" in argv:
             return run_with_less(selector, [word for word in argv if word != f"--{selector}"])
