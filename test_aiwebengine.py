@@ -22208,7 +22208,7 @@ class AccessibilityInTheBrowser(ServerCase):
 
     def pages(self):
         yield from ("/", "/engine", "/engine#/requests", "/engine#/requests/1", "/engine#/storage/zz.js", "/engine#/script/zz.js",
-                    "/engine#/script/zbad.js", "/engine#/script/server", "/engine#/stream/%2Fchat%2Fevents", "/engine#/stream/%2Fnone",
+                    "/engine#/script/zbad.js", "/engine#/edit/zz.js", "/engine#/script/server", "/engine#/stream/%2Fchat%2Fevents", "/engine#/stream/%2Fnone",
                     "/engine/docs", "/engine/share", "/graphql", "/boom", "/nowhere/at/all", "/chat.html?name=Ada&room=lobby")
         for path in sorted((EXAMPLES / "public").glob("*.html")):
             yield "/" + path.name
