@@ -75,7 +75,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Questions about nodes                                                          178
           Compiling a source text                                                        467
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,197
+    11  Built-ins of the language                                                      9,227
           Helpers shared by the built-ins                                                 93
           Object                                                                         340
           Function                                                                       152
@@ -120,7 +120,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               94
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
-          Promise                                                                        425
+          Promise                                                                        455
           Generators and async functions                                                 196
           Iterator helpers                                                               458
           Async functions                                                                 32
@@ -20327,9 +20327,10 @@ class PromiseGathering:
             self.complete(self.values)
 
 
-def combine_promises(realm, constructor, iterable, perform):
+def combine_promises(realm, constructor, iterable, perform, keys=None):
     """What Promise.all and its siblings share: `perform(capability, each)` is to walk through
-    each(), an iterator over the promises that the constructor's `resolve` makes."""
+    each(), an iterator over the promises that the constructor's `resolve` makes. With a list for `keys`,
+    `iterable` is an object of promises, and its keys are put there."""
     capability = new_promise_capability(realm, constructor)
     iterator = None
 
@@ -20342,7 +20343,7 @@ def combine_promises(realm, constructor, iterable, perform):
         resolver = constructor.get("resolve")
         if not is_callable(resolver):
             raise JSTypeError("Promise resolve or reject function is not callable")
-        iterator = iterate(realm, iterable)
+        iterator = iterate(realm, iterable) if keys is None else values_by_key(iterable, keys)
         perform(capability, each())
     except Exception as exc:
         if iterator is not None:
@@ -20351,19 +20352,41 @@ def combine_promises(realm, constructor, iterable, perform):
     return capability.promise
 
 
-@PROMISE.static.method("all", 1)
-def promise_all(realm, this, iterable=undefined, *_):
+def values_by_key(values, keys):
+    """A Python iterator over an object's own enumerable properties, which notes their keys."""
+    if not isinstance(values, JSObject):
+        raise JSTypeError(f"{display(values)} is not an object of promises")
+    for key in values.own_keys():
+        own = values.get_own(key)
+        if own is not None and own.enumerable:
+            keys.append(key)
+            yield values.get(key)
+
+
+def gathering_for(realm, capability, keys):
+    """A PromiseGathering that resolves with an array, or with an object without prototype."""
+    def resolve(values):
+        if keys is None:
+            capability.resolve(realm.new_array(values))
+            return
+        result = JSObject(None)
+        for key, value in zip(keys, values):
+            result.put(key, value)
+        capability.resolve(result)
+    return PromiseGathering(realm, resolve)
+
+
+def all_of(realm, constructor, iterable, keys=None):
     def perform(capability, promises):
-        gathering = PromiseGathering(realm, lambda values: capability.resolve(realm.new_array(values)))
+        gathering = gathering_for(realm, capability, keys)
         for promise in promises:
             element = gathering.element(gathering.place())
             invoke(realm, promise, "then", element, capability.reject_function)
         gathering.countdown()
-    return combine_promises(realm, this, iterable, perform)
+    return combine_promises(realm, constructor, iterable, perform, keys)
 
 
-@PROMISE.static.method("allSettled", 1)
-def promise_all_settled(realm, this, iterable=undefined, *_):
+def all_settled(realm, constructor, iterable, keys=None):
     def fulfilled(value):
         return realm.new_object({"status": "fulfilled", "value": value})
 
@@ -20371,13 +20394,20 @@ def promise_all_settled(realm, this, iterable=undefined, *_):
         return realm.new_object({"status": "rejected", "reason": reason})
 
     def perform(capability, promises):
-        gathering = PromiseGathering(realm, lambda values: capability.resolve(realm.new_array(values)))
+        gathering = gathering_for(realm, capability, keys)
         for promise in promises:
             index, called = gathering.place(), []
             invoke(realm, promise, "then", gathering.element(index, fulfilled, called),
                    gathering.element(index, rejected, called))
         gathering.countdown()
-    return combine_promises(realm, this, iterable, perform)
+    return combine_promises(realm, constructor, iterable, perform, keys)
+
+
+PROMISE.static.methods(
+    all=lambda realm, this, iterable=undefined, *_: all_of(realm, this, iterable),
+    allKeyed=lambda realm, this, promises=undefined, *_: all_of(realm, this, promises, []),
+    allSettled=lambda realm, this, iterable=undefined, *_: all_settled(realm, this, iterable),
+    allSettledKeyed=lambda realm, this, promises=undefined, *_: all_settled(realm, this, promises, []))
 
 
 @PROMISE.static.method("any", 1)
