@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            420
+     1  This page: contents, imports, version                                            421
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         475
           Attributes of classes                                                           26
@@ -133,13 +133,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         71
           Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,325
+    12  Regular expressions                                                            3,438
           Unicode properties                                                             382
+          Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
           RegExp: the tree of a pattern                                                  109
           RegExp: equivalent trees that either machine likes better                       37
-          RegExp: the parser of patterns                                                 551
+          RegExp: the parser of patterns                                                 579
           RegExp: patterns for Python's `re`                                             141
           RegExp: how many steps a pattern can take                                      459
           RegExp: the threaded matcher                                                   522
@@ -23241,9 +23242,94 @@ def union_of_sets(names):
     return merge_ranges([r for name in names.split() for r in unicode_property(name)])
 
 
+# -- Properties of strings ---------------------------------------------------------------
+#
+# The sequences of emoji for \p{…} under the flag v (22.2.2.9, table 72), of Unicode 17.
+
+#: Pieces of sequences: those who may be somebody, and who may have a tone of skin; what they may be; who may
+#: be a man or a woman, the last two without a tone; who may look to the right.
+_PEOPLE, _TONES, _RIGHT = "👨👩🧑", "🏻🏼🏽🏾🏿", "\u200d➡\ufe0f"
+_ROLES = ("⚕\ufe0f ⚖\ufe0f ✈\ufe0f 🌾 🍳 🍼 🎓 🎤 🎨 🏫 🏭 💻 💼 🔧 🔬 🚀 🚒 🦰 🦱 🦲 🦳 🦯 🦼 🦽 "
+          f"🦯{_RIGHT} 🦼{_RIGHT} 🦽{_RIGHT}").split()
+_GENDERED = "⛹🏋🏌🕵🏃🏄🏊👮👯👰👱👳👷💁💂💆💇🙅🙆🙇🙋🙍🙎🚣🚴🚵🚶🤦🤵🤷🤸🤹🤼🤽🤾🦸🦹🧍🧎🧏🧔🧖🧗🧘🧙🧚🧛🧜🧝🧞🧟"
+_WALKERS = "🏃🚶🧎"
+#: Pairs of people: who, what is between them, who; = where the tones may be alike, and may be missing.
+_PAIRS = ("👨❤\ufe0f👨= 👩❤\ufe0f👨= 👩❤\ufe0f👩= 🧑❤\ufe0f🧑 👨🤝👨 👩🤝👨 👩🤝👩 🧑🤝🧑= 👨🐰👨 👩🐰👩 🧑🐰🧑 "
+          "👨🫯👨 👩🫯👩 🧑🫯🧑 🫱🫲").split()
+_FAMILIES = "👦 👧 👦👦 👧👦 👧👧"
+_OTHER_JOINED = ("🧑🎄 🧑🩰 ⛓\ufe0f💥 ❤\ufe0f🔥 ❤\ufe0f🩹 🍄🟫 🍋🟩 🏳\ufe0f⚧\ufe0f 🏳\ufe0f🌈 🏴☠\ufe0f 🐈⬛ 🐕🦺 🐦⬛ 🐦🔥 "
+                 "🐻❄\ufe0f 👁\ufe0f🗨\ufe0f 😮💨 😵💫 😶🌫\ufe0f 🙂↔\ufe0f 🙂↕\ufe0f").split()
+_FLAGS = """
+AC AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV
+BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CP CQ CR CU CV CW CX CY CZ DE DG DJ DK DM DO DZ EA EC EE EG
+EH ER ES ET EU FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT
+HU IC ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT
+LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP
+NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL
+SM SN SO SR SS ST SV SX SY SZ TA TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM UN US UY UZ VA
+VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW
+"""
+
+
+def joined_emoji():
+    """The sequences with a zero width joiner."""
+    found = {f"{person}{tone}\u200d{role}" for person in _PEOPLE for tone in ("", *_TONES)
+             for role in _ROLES}
+    for person in _GENDERED:
+        plain = person + "\ufe0f" * (person in "⛹🏋🏌🕵")
+        for start in [plain] + [person + tone for tone in _TONES if person not in "🧞🧟"]:
+            found.update([f"{start}\u200d{sign}\ufe0f{more}" for sign in "♀♂"
+                          for more in ["", _RIGHT][:1 + (person in _WALKERS)]])
+    found.update([person + tone + _RIGHT for person in _WALKERS for tone in ("", *_TONES)])
+    for pair in _PAIRS:
+        first, *between, last = re.findall("[^\ufe0f=]\ufe0f?", pair)
+        kisses = [between, between + ["💋"]] if "❤" in pair else [between]
+        tones = [(x, y) for x in _TONES for y in _TONES if x != y or "=" in pair]
+        found.update(["\u200d".join([first + x, *middle, last + y]) for middle in kisses
+                      for x, y in tones + [("", "")] * ("=" in pair)])
+    parents = ["👨", "👩", "👨👨", "👨👩", "👩👩"]
+    families = [who + children for who in parents for children in _FAMILIES.split()]
+    families += ["🧑🧑🧒", "🧑🧑🧒🧒", "🧑🧒", "🧑🧒🧒"]
+    found.update(["\u200d".join(family) for family in families])
+    found.update(["\u200d".join(re.findall("[^\ufe0f]\ufe0f?", text)) for text in _OTHER_JOINED])
+    found.update([f"🧑{tone}\u200d{role}" for tone in _TONES for role in "🎄🩰"])
+    return found
+
+
+@functools.cache
+def emoji_sequences(name):
+    """(ranges, strings of more than one character) of a property of strings, or None."""
+    if name == "RGI_Emoji":
+        parts = [emoji_sequences(part) for part in (
+            "Basic_Emoji", "Emoji_Keycap_Sequence", "RGI_Emoji_Modifier_Sequence", "RGI_Emoji_Flag_Sequence",
+            "RGI_Emoji_Tag_Sequence", "RGI_Emoji_ZWJ_Sequence")]
+        return parts[0][0], frozenset().union(*[strings for _, strings in parts])
+    ranges, strings = (), set()
+    if name == "Basic_Emoji":
+        shown, signs = binary_set("Emoji_Presentation"), binary_set("Regional_Indicator")
+        ranges = toggle_ranges(shown, signs)
+        strings = {chr(code) + "\ufe0f" for low, high in binary_set("Emoji") for code in range(low, high + 1)
+                   if not ranges_contain(shown, code) and code > 0x39}
+    elif name == "Emoji_Keycap_Sequence":
+        strings = {key + "\ufe0f\u20e3" for key in "#*0123456789"}
+    elif name == "RGI_Emoji_Modifier_Sequence":
+        strings = {chr(code) + tone for low, high in binary_set("Emoji_Modifier_Base")
+                   for code in range(low, high + 1) for tone in _TONES if chr(code) != "👪"}
+    elif name == "RGI_Emoji_Flag_Sequence":
+        strings = {"".join([chr(0x1F1A5 + ord(letter)) for letter in flag]) for flag in _FLAGS.split()}
+    elif name == "RGI_Emoji_Tag_Sequence":
+        strings = {"🏴" + "".join([chr(0xE0000 + ord(char)) for char in region]) + "\U000e007f"
+                   for region in ("gbeng", "gbsct", "gbwls")}
+    elif name == "RGI_Emoji_ZWJ_Sequence":
+        strings = joined_emoji()
+    else:
+        return None
+    return ranges, frozenset(strings)
+
+
 # -- RegExp: limits, and sets of characters ----------------------------------------------
 #
-# All of ECMAScript 2023, and of the flag v everything but the properties of strings.
+# All of ECMAScript 2023, and the flag v.
 
 #: Longer patterns are refused; so are patterns that nest deeper.
 MAX_PATTERN_LENGTH = 2 ** 16
@@ -23776,6 +23862,9 @@ class PatternParser:
                 return self.reference(index, None), True
             if self.unicode:
                 self.fail("Invalid escape")
+        sequences = self.property_of_strings()
+        if sequences is not None:
+            return self.strings_node(*sequences), True
         ranges = self.class_escape()
         if ranges is not None:
             return CharSet(ranges), True
@@ -23807,6 +23896,14 @@ class PatternParser:
             return self.closed(ranges)
         ranges = {"d": DIGIT_RANGES, "s": SPACE_RANGES, "w": self.words}[char.lower()]
         return ranges if char.islower() else invert_ranges(ranges, self.top)
+
+    def property_of_strings(self):
+        """(ranges, strings) of an escape such as \\p{RGI_Emoji}, or None."""
+        match = _PROPERTY_ESCAPE.match(self.text, self.pos + 1) if self.sets and self.peek() == "p" else None
+        sequences = None if match is None or match[2] is not None else emoji_sequences(match[1])
+        if sequences is not None:
+            self.pos = match.end()
+        return sequences
 
     def property_escape(self, in_class):
         match = _PROPERTY_ESCAPE.match(self.text, self.pos)
@@ -23945,13 +24042,27 @@ class PatternParser:
 
     def class_set_node(self):
         """After "[": the longest strings are tried first (22.2.2.4)."""
-        ranges, strings = self.class_set()
+        return self.strings_node(*self.class_set())
+
+    def strings_node(self, ranges, strings):
         if not strings:
             return CharSet(ranges)
-        options = [Sequence([self.character(ord(c)) for c in string])
-                   for string in sorted(strings, key=len, reverse=True)]
-        options.insert(len(options) - ("" in strings), CharSet(ranges))
-        return Choice(options)
+        options = [self.tree_of_strings(strings - {""}), CharSet(ranges)]
+        return Choice(options + [Sequence([])] * ("" in strings))
+
+    def tree_of_strings(self, strings):
+        """A Choice between strings that share their beginnings; those that go on in the same ways are one."""
+        rests, by_rest = {}, {}
+        for string in strings:
+            if string:
+                rests.setdefault(string[0], set()).add(string[1:])
+        for char, rest in rests.items():
+            by_rest.setdefault(frozenset(rest), []).append(char)
+        options = []
+        for rest, chars in sorted(by_rest.items(), key=lambda each: -max(map(len, each[0]))):
+            first = CharSet(self.closed(ranges_of(chars)))
+            options.append(first if rest == {""} else Sequence([first, self.tree_of_strings(rest)]))
+        return Choice(options + [Sequence([])] * ("" in strings))
 
     def class_set(self):
         """After "[": a ClassUnion, ClassIntersection or ClassSubtraction."""
@@ -24006,6 +24117,9 @@ class PatternParser:
         if char == "\\":
             if self.eat("q{"):
                 return self.string_disjunction() + (None,)
+            sequences = self.property_of_strings()
+            if sequences is not None:
+                return (*sequences, None)
             ranges = self.class_escape(True)
             if ranges is not None:
                 return ranges, frozenset(), None

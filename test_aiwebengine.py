@@ -3518,6 +3518,10 @@ Math.sumPrecise([1e308, 1e308, -1e308]), Object.is(Math.sumPrecise([]), -0), thr
 var m = new Map(), w = new WeakMap(), k = {}; result = [m.getOrInsert("a", 1), m.getOrInsert("a", 2), m.getOrInsertComputed("b", x => x + "!"),
 w.getOrInsert(k, 3), w.getOrInsertComputed(k, () => 4), m.size, thrown(() => w.getOrInsert(1, 1))].join()
 => 1,1,b!,3,3,2,TypeError
+# Promise.allKeyed and allSettledKeyed
+var log = [], s = Symbol("s"), show = (o) => JSON.stringify(o) + Object.getPrototypeOf(o) + String(o[s]); Promise.allKeyed({b: 1, a: Promise.resolve(2), [s]: 3, __proto__: {c: 4}}).then(o => log.push(show(o)))
+Promise.allKeyed({x: Promise.reject("no")}).catch(e => log.push(e)); Promise.allKeyed(5).catch(e => log.push(e.name)); Promise.allSettledKeyed({x: Promise.reject("no"), y: 1}).then(o => log.push(show(o)))
+=> TypeError {"b":1,"a":2}null3 no {"x":{"status":"rejected","reason":"no"},"y":{"status":"fulfilled","value":1}}nullundefined
 # ES2024-26 Promise.try and Array.fromAsync
 var log = [], put = x => log.push(x); Promise.try((a, b) => a + b, 1, 2).then(put); Promise.try(() => { throw "no" }).catch(put)
 Array.fromAsync([1, Promise.resolve(2)], x => x * 10).then(x => put(x.join("+"))); Array.fromAsync({ length: 1, 0: "like" }).then(x => put(x[0]))
@@ -5036,6 +5040,26 @@ result = String((() => { const P = Array.prototype; P.push = P.push; P[Symbol.it
 # ======================================================================================
 # 12  REGULAR EXPRESSIONS
 # ======================================================================================
+
+class PropertyOfStringsTest(unittest.TestCase):
+    """\\p{…} that match sequences of emoji."""
+
+    test_cases = conformance(r"""
+# each of them
+result = [/^\p{Basic_Emoji}$/v.test("\u2764\uFE0F"), /^\p{Emoji_Keycap_Sequence}$/v.test("1\uFE0F\u20E3"), /^\p{RGI_Emoji_Modifier_Sequence}$/v.test("\u{1F44D}\u{1F3FD}"), /^\p{RGI_Emoji_Flag_Sequence}$/v.test("\u{1F1EA}\u{1F1FA}"), /^\p{RGI_Emoji_Flag_Sequence}$/v.test("\u{1F1EA}\u{1F1FF}"), /^\p{RGI_Emoji_Tag_Sequence}$/v.test("\u{1F3F4}\u{E0067}\u{E0062}\u{E0065}\u{E006E}\u{E0067}\u{E007F}"), /^\p{RGI_Emoji_ZWJ_Sequence}$/v.test("\u{1F469}\u{1F3FB}\u200D\u{1F4BB}")].join()
+=> true,true,true,true,false,true,true
+# the longest one is taken
+result = "a\u{1F468}\u200D\u{1F469}\u200D\u{1F467}\u{1F468}b1".match(/\p{RGI_Emoji}/gv).map((s) => s.length).join()
+=> 8,2
+# in classes, and operations on them
+result = [/^[\p{RGI_Emoji}x]+$/v.test("x\u{1F44D}\u{1F3FD}1\uFE0F\u20E3"), /^[\p{Emoji_Keycap_Sequence}--\q{1\uFE0F\u20E3}]$/v.test("1\uFE0F\u20E3"), /^[\p{RGI_Emoji}&&\q{a|2\uFE0F\u20E3}]$/v.test("2\uFE0F\u20E3")].join()
+=> true,false,true
+# not negated, and not without the flag v
+const refused = (p, f) => { try { new RegExp(p, f); return "no" } catch (e) { return e.name } };
+result = [refused("\\P{RGI_Emoji}", "v"), refused("[^\\p{RGI_Emoji}]", "v"), refused("\\p{RGI_Emoji}", "u"), refused("\\p{RGI_Emoji=x}", "v")].join()
+=> SyntaxError,SyntaxError,SyntaxError,SyntaxError
+""")
+
 
 class LastMatchTest(unittest.TestCase):
     """RegExp.$1 and its kin."""
