@@ -679,6 +679,26 @@ class ErrorTest(unittest.TestCase):
             run(source, **options)
         return caught.exception
 
+    def test_a_code_frame_shows_the_lines_around_and_a_caret(self):
+        text = "".join(f"line {n}\n" for n in range(1, 13))
+        for arguments, expected in (
+                ((text, 3, 6), "  1 | line 1|  2 | line 2|> 3 | line 3|           ^|  4 | line 4|  5 | line 5"),
+                ((text, 1, 1), "> 1 | line 1|      ^|  2 | line 2|  3 | line 3"),
+                ((text, 2, None, 1), "  1 | line 1|> 2 | line 2|  3 | line 3"),
+                ((text, 9, 2), "   7 | line 7|   8 | line 8|>  9 | line 9|        ^|  10 | line 10|  11 | line 11"),
+                ((text, 12, 7, 0), "> 12 | line 12|             ^"),
+                ((text, 13, 1, 1), "  11 | line 11|> 12 | line 12|              ^"),
+                ((text, 14, 1), ""), ((text, 0, 1), ""), ((text, None, None), ""),
+                ((text, 9, 5, 1, (2, 1)), ">  2 | line 2|       ^|  …|   8 | line 8|>  9 | line 9|           ^|  10 | line 10"),
+                ((text, 3, 5, 0, (2, 1)), "> 2 | line 2|      ^|> 3 | line 3|          ^"),
+                ((text, 3, 5, 0, (3, 1)), "> 3 | line 3|          ^"),
+                (("\ta\tb\r\nc", 1, 4), "> 1 |  a b|         ^|  2 | c"),
+                (("x" * 98 + "yz", 1, 99), "> 1 | " + "x" * 98 + "yz|" + " " * 104 + "^"),
+                (("x" * 99 + "y" + "z" * 300, 1, 100), "> 1 | " + "x" * 79 + "y" + "z" * 80 + "|" + " " * 85 + "^"),
+                (("a" * 500, 1, 3), "> 1 | " + "a" * 160 + "|        ^")):
+            with self.subTest(arguments[1:]):
+                self.assertEqual(aiwebengine.code_frame(*arguments).replace("\n", "|"), expected)
+
     def test_an_error_object_is_told_as_text(self):
         error = self.error_of("class Mine extends Error { name = 'Mine' }\nthrow new Mine('too bad')")
         self.assertEqual((error.name, error.message, str(error)), ("Mine", "too bad", "Mine: too bad"))
@@ -5526,6 +5546,246 @@ var log = [/(?i:a)b/.test("Ab"), /(?i:a)b/.test("AB"), /(?-i:a)b/i.test("aB"), /
 var t = (n, p) => p.then(v => log.push(n + v), e => log.push(n + "!" + e)); t("try", Promise.try((a,
 b) => a + b, 1, 2)); t("thrown", Promise.try(() => { throw 7 }))
 => true false true false false SyntaxError SyntaxError try3 thrown!7
+""")
+
+    test_matching_places_and_source_texts = conformance(r"""
+# 22.2.7.2 sticky, global and anchored searches of patterns that look behind or refer back
+var m = (r, t, at) => { r.lastIndex = at ?? 0; var f = r.exec(t);
+return show(f) + (f ? f.index : "") + ":" + r.lastIndex }; result = [m(/(?<=a)(b)\1/y, "xabb"),
+m(/(?<=a)(b)\1/y, "xabb", 2), m(/(?<=a)(b)\1/g, "xabbabb", 3), m(/(a+)+b\1/y, "xaba"), m(/(a+)+b\1/y,
+"xaba", 1), m(/^(a)\1|b/g, "caab"), m(/^(a)\1/, "baa"), m(/^(a)\1/m, "b\naa"), m(/^(a)\1/my, "b\naa", 2),
+m(/(?:(a)\1)$/, "aab"), m(/(?:(a)\1)$/m, "caa\nb"), m(/(?!a)(.)\1/, "aabb"), m(/(.)\1(?=c)/, "aabbc"),
+m(/(.)\1(?!c)/, "bbcaab"), m(/(?<!a)(b)\1/, "abbcbb"), m(/\b(\w)\1\b/, "aab aa"), m(/\B(\w)\1/, "aaa"),
+m(/()\1x/g, "ax", 1), m(/(x)?\1y/, "y"), m(/(?<n>a)\k<n>/u, "\u{1f600}aa"), m(/(\u{1f600})\1/u,
+"a\u{1f600}\u{1f600}"), m(/(.)\1/s, "a\n\n"), m(/(.)\1/, "\n\na")].join(" ")
+=> null:0 ["bb","b"]2:4 ["bb","b"]5:7 null:0 ["aba","a"]1:4 ["b",null]3:4 null:0 ["aa","a"]2:0 ["aa","a"]2:4 null:0 ["aa","a"]1:0 ["bb","b"]2:0 ["bb","b"]2:0 ["aa","a"]3:0 ["bb","b"]4:0 ["aa","a"]4:0 ["aa","a"]1:0 ["x",""]1:2 ["y",null]0:0 ["aa","a"]2:0 ["😀😀","😀"]1:0 ["\n\n","\n"]1:0 null:0
+# 22.2.2 loops with counts, lazily and greedily, around patterns that refer back
+var m = (r, t) => show(r.exec(t)); result = [m(/(?:(a)\1){2,3}/, "aaaaaaaa"), m(/(?:(a)\1){2,3}?/,
+"aaaaaaaa"), m(/(?:(a)|b){3}\1/, "abaa"), m(/(?:(a)|b){2,}\1c/, "abac"), m(/((a)|b)*?\2c/, "bac"),
+m(/(a*)*\1b/, "aab"), m(/(a*)+?\1b/, "aab"), m(/(?:(x)|(y)|z){0,2}\1\2/, "xyz"), m(/(z)((a+)?(b+)?(c))*\4/,
+"zaacbbbcac"), m(/(?:(a){0}b\1)/, "b"), m(/((?:ab){2})\1/, "abababab"), m(/(a{2})\1{2}/, "aaaaaa"),
+m(/(?=(a+))a*b\1/, "baaabac"), m(/(?=(a+))/, "baaabac"), m(/(.*?)a(?!(a+)b\2c)\2(.*)/, "baaabaac"),
+m(/(?<=(\d+)(\d+))$/, "1053"), m(/(?<=\1(\d+))x/, "1212x"), m(/(?<=([abc]+)([abc]+))$/, "abc"),
+m(/(?<!(\d)\1)z/, "11z12z"), m(/(?<=^|b)(a)\1/, "baa"), m(/((a)|(b))+?\2?\3?$/, "abab"), m(/(?:a|(b)\1)+/,
+"abbbba"), m(/(\1a)/, "aa"), m(/(\2)(a)/, "aa")].join(" ")
+=> ["aaaaaa","a"] ["aaaa","a"] ["abaa","a"] null ["c",null,null] ["aab","a"] ["aab","a"] ["",null,null] ["zaacbbbcac","z","ac","a",null,"c"] ["b",null] ["abababab","abab"] ["aaaaaa","aa"] ["aba","a"] ["","aaa"] ["baaabaac","ba",null,"abaac"] ["","1","053"] ["x","12"] ["","a","bc"] null ["aa","a"] ["abab","b",null,"b"] ["abbbba",null] ["a","a"] ["a","","a"]
+# 22.2.2 the case of letters in patterns that refer back
+var m = (r, t) => show(r.exec(t)); result = [m(/(a)\1/i, "aA"), m(/(\u00e4)\1/i, "\u00e4\u00c4"),
+m(/(\u03c3)\1/i, "\u03c3\u03c2"), m(/(\u03c3)\1/iu, "\u03c3\u03c2"), m(/(k)\1/i, "k\u212a"), m(/(k)\1/iu,
+"k\u212a"), m(/([a-c])\1/i, "bB"), m(/([^a])\1/i, "Aabb"), m(/(\w)\1/iu, "\u017fs"), m(/(\W)\1/iu,
+"\u017f\u017f--"), m(/(\u00df)\1/i, "\u00df\u1e9e"), m(/(\u00df)\1/iu, "\u00df\u1e9e"),
+m(/([\u0400-\u042f])\1/i, "\u0411\u0431"), m(/(I)\1/i, "\u0131\u0131Ii"), m(/(\p{Lu})\1/iu, "aA"),
+m(/(\P{Lu})\1/iu, "AA"), m(/([^\p{Lu}])\1/iu, "AAa")].join(" ")
+=> ["aA","a"] ["äÄ","ä"] ["σς","σ"] ["σς","σ"] null ["kK","k"] ["bB","b"] ["bb","b"] ["ſs","ſ"] ["--","-"] null ["ßẞ","ß"] ["Бб","Б"] ["Ii","I"] ["aA","a"] ["AA","A"] null
+# 22.2.6.14 and 22.2.6.11 splitting and replacing at patterns that refer back
+result = ["abbcdde".split(/(.)\1/), "aabb".split(/(?=(.)\1)/), "aabbcc".replace(/(.)\1/g, "<$1>"),
+"aabbcc".replace(/(.)\1/, (m, a, at) => m + a + at), "a1b22c333".replace(/(\d)\1*/g, m => m.length),
+"xaax".search(/(a)\1/), "aabb".match(/(.)\1/g),
+[..."aabb".matchAll(/(?<c>.)\1/g)].map(m => m.groups.c + m.index), "aa".replace(/(?<x>a)\k<x>/, "$<x>!"),
+"aaa".split(/(?<=(a))/), "".split(/()\1/).length, "ab".split(/(?:)(?!\b)/)].map(show).join(" ")
+=> ["a","b","c","d","e"] ["aa","b","bb"] "<a><b><c>" "aaa0bbcc" "a1b2c3" 1 ["aa","bb"] ["a0","b2"] "a!" ["a","a","a","a","a"] 0 ["a","b"]
+# the URL standard: places that are relative to others
+var u = (t, b) => { try { return new URL(t, b).href } catch (e) { return e.name } },
+b = "https://u:p@h:8/a/b/c?q#f"; result = ["", "d", "./d", "../d", "../../../d", "/d", "//k/d", "//k:9",
+"?x", "#x", "?", "#", "https:d", "https:/d", "https://k", "http:d", "mailto:x", "d/../e/./f", "d;x=1",
+"d?y=/../z", "\\d\\e", "\\\\k\\e", "..", ".", "d//e", "%2e%2e/d", " d ", "d e", "d\te", ":x", "a:b", "//",
+"//k/../d", "c:/d", "d#x#y?z", "?x?y", "javascript:void 0", "//[::1]/x", "//h:x/", "////d"].map(t => u(t,
+b)).join("\n")
+=> https://u:p@h:8/a/b/c?q
+https://u:p@h:8/a/b/d
+https://u:p@h:8/a/b/d
+https://u:p@h:8/a/d
+https://u:p@h:8/d
+https://u:p@h:8/d
+https://k/d
+https://k:9/
+https://u:p@h:8/a/b/c?x
+https://u:p@h:8/a/b/c?q#x
+https://u:p@h:8/a/b/c?
+https://u:p@h:8/a/b/c?q#
+https://u:p@h:8/a/b/d
+https://u:p@h:8/d
+https://k/
+http://d/
+mailto:x
+https://u:p@h:8/a/b/e/f
+https://u:p@h:8/a/b/d;x=1
+https://u:p@h:8/a/b/d?y=/../z
+https://u:p@h:8/d/e
+https://k/e
+https://u:p@h:8/a/
+https://u:p@h:8/a/b/
+https://u:p@h:8/a/b/d//e
+https://u:p@h:8/a/d
+https://u:p@h:8/a/b/d
+https://u:p@h:8/a/b/d%20e
+https://u:p@h:8/a/b/de
+https://u:p@h:8/a/b/:x
+a:b
+TypeError
+https://k/d
+c:/d
+https://u:p@h:8/a/b/d#x#y?z
+https://u:p@h:8/a/b/c?x?y
+javascript:void 0
+https://[::1]/x
+TypeError
+https://d/
+# the URL standard: files
+var u = (t, b) => { try { return new URL(t, b).href } catch (e) { return e.name } };
+result = [["file:///a/b"], ["file:a/b"], ["file:/a"], ["file://h/a"], ["file://localhost/a"],
+["file:///C:/x/../.."], ["file:///C|/x"], ["file:C:/x"], ["file://C:/x"], ["x", "file:///C:/a/b"], ["/x",
+"file:///C:/a/b"], ["/D:/x", "file:///C:/a/b"], ["//h/x", "file:///C:/a"], ["..", "file:///a"], ["../..",
+"file://h/C:/a/b"], ["?q", "file:///a?b"], ["#f", "file:///a?b"], ["", "file:///a?b#c"], ["file:?q"],
+["file:#f"], ["C|x", "file:///a/b"], ["\\x", "file:///a"], ["file:////a"], ["file://u@h/"],
+["file://h:1/"]].map(a => u(...a)).join("\n")
+=> file:///a/b
+file:///a/b
+file:///a
+file://h/a
+file:///a
+file:///C:/
+file:///C:/x
+file:///C:/x
+file:///C:/x
+file:///C:/a/x
+file:///C:/x
+file:///D:/x
+file://h/x
+file:///
+file://h/C:/
+file:///a?q
+file:///a?b#f
+file:///a?b
+file:///?q
+file:///#f
+file:///a/C|x
+file:///x
+file:////a
+TypeError
+TypeError
+# the URL standard: hosts that are numbers
+var u = t => { try { return new URL("http://" + t + "/").host } catch (e) { return e.name } };
+result = ["1.2.3.4", "1.2.3", "1.2", "1", "0x10", "010", "0", "4294967295", "4294967296", "1.2.3.256",
+"1.2.3.4.5", "1.2.3.4.", "1..2", "a.1", "a.1.", "1.a", "0x", "0xg", "08", "1.0x2.03", "[1::2]", "[::]",
+"[1:2:3:4:5:6:7:8]", "[1:0:0:2:0:0:0:3]", "[1:0:0:2:3:0:0:4]", "[::1.2.3.4]", "[::1.2.3]", "[1:2]",
+"[1::2::3]", "[:1]", "[12345::]", "[::01]", "[::ffff:0102:0304]", "[1:2:3:4:5:6:1.2.3.4]",
+"[1:2:3:4:5:6:7:1.2.3.4]", "[::1", "::1", "%31", "\uff11", "1e2", "256", "-1"].map(u).join("\n")
+=> 1.2.3.4
+1.2.0.3
+1.0.0.2
+0.0.0.1
+0.0.0.16
+0.0.0.8
+0.0.0.0
+255.255.255.255
+TypeError
+TypeError
+TypeError
+1.2.3.4
+TypeError
+TypeError
+TypeError
+1.a
+0.0.0.0
+0xg
+TypeError
+1.2.0.3
+[1::2]
+[::]
+[1:2:3:4:5:6:7:8]
+[1:0:0:2::3]
+[1::2:3:0:0:4]
+[::102:304]
+TypeError
+TypeError
+TypeError
+TypeError
+TypeError
+[::1]
+[::ffff:102:304]
+[1:2:3:4:5:6:102:304]
+TypeError
+TypeError
+TypeError
+0.0.0.1
+0.0.0.1
+1e2
+0.0.1.0
+-1
+# 21.4 dates as texts
+var d = new Date(Date.UTC(2024, 0, 5, 3, 4, 5, 6)), e = new Date(-62198755200000);
+result = [d.toISOString(), d.toUTCString(), e.toISOString(), e.toUTCString(),
+new Date(253402300800000).toISOString(), JSON.stringify({ d }), new Date(NaN) + "",
+new Date(NaN).toUTCString(), new Date(d) - d,
+new Date(d.toString()).getTime() === Math.floor(d / 1000) * 1000, typeof Date(),
+d[Symbol.toPrimitive]("number"), thrown(() => d[Symbol.toPrimitive]("x")), new Date(2020, 0).getMonth(),
+new Date(99, 0).getFullYear(), new Date(100, 0).getFullYear(), new Date(2020, 12).getFullYear(),
+new Date(2020, 0, 0).getDate(), new Date("2020").getTime(), new Date(undefined).getTime(),
+new Date(null).getTime(), new Date(true).getTime(), new Date("5").getTime() !== 5,
+new Date(8.64e15 + 1).getTime(), new Date(1.9).getTime(), new Date(-1.9).getTime(),
+Object.is(new Date(-0).getTime(), 0), d.getTimezoneOffset() === new Date(2024, 0, 5).getTimezoneOffset(),
+new Date(2024, 1, 30).getDate(), d.valueOf() === +d, new Date(Date.UTC(2024, 0, 1)).getUTCDay(),
+Date.length, new Date(2019, 0, 1, 0, 0, 0, 7).getMilliseconds()].join("|")
+=> 2024-01-05T03:04:05.006Z|Fri, 05 Jan 2024 03:04:05 GMT|-000001-01-01T00:00:00.000Z|Fri, 01 Jan -0001 00:00:00 GMT|+010000-01-01T00:00:00.000Z|{"d":"2024-01-05T03:04:05.006Z"}|Invalid Date|Invalid Date|0|true|string|1704423845006|TypeError|0|1999|100|2021|31|1577836800000|NaN|0|1|true|NaN|1|-1|true|true|1|true|1|7|7
+# 20.2.1.1 functions that are made of texts
+result = [new Function("a", "b", "return a + b")(1, 2), new Function("a, b = 3", "return a * b")(2),
+Function("return this === globalThis")(), new Function().name, new Function("...r", "return r.length")(1, 2,
+3), thrown(() => new Function("a", "}")), thrown(() => new Function("a", "return 1 } + function () {")),
+thrown(() => new Function("a) {", "")), thrown(() => new Function("/*", "*/){")), new Function("a //",
+"return a")(4), new Function("a", "// x")(1), String(new Function("a", "b", "return 1")),
+new Function("'use strict'; return this")(), thrown(() => new Function("a", "a", "'use strict'")),
+thrown(() => new Function("a = 1", "'use strict'")), (0, eval)("1; 2"), (0,
+eval)("var ev = 5; ev") + typeof ev, eval("let x = 1; x + 1"), typeof eval("(function () {})"), eval(5),
+eval("{ a: 1 }"), eval("({ a: 1 })").a, eval("1;;;"), eval("if (1) { 3 } else { 4 }"),
+eval("do { 6; break } while (0)"), eval("for (var i = 0; i < 2; i++) i * 10"),
+eval("try { 7 } finally { 8 }"), eval("switch (1) { case 1: 9 }"), eval("var q = 1"),
+eval("function g() {}"), eval("1; var z = 2;"), thrown(() => eval("let let = 1"))].join("|")
+=> 3|6|true|anonymous|3|SyntaxError|SyntaxError|SyntaxError|SyntaxError|4||function anonymous(a,b
+) {
+return 1
+}||SyntaxError|SyntaxError|2|5number|2|function|5|1|1|1|3|6|10|7|9|||1|SyntaxError
+# 12.9.3 numbers as they are written
+result = [0b101, 0O17, 0xFf, 1_000.5_5, .5e1, 5., 5..toFixed(1), 0.0000001, 1e300 * 1e10, 010, 08, 1e-7,
+0xffn, 0b1n, 1_0n, 9007199254740993, 123456789012345678901234567890, 0.1 + 0.2, 5e-324,
+1.7976931348623157e308, 2e308, 0.30000000000000004, 100, 1e21, 123e-20, 4.35, 0.000001,
+1.0].join() + ["1__0", "1_", "_1", "0_1", "1_.5", "0b2", "0o8", "0xg", "1n1", "1.5n", "01n", "1e", "1e+",
+"3in []", "0b", "08n", "1_n", "0x_1"].map(t => thrown(() => eval(t)))
+=> 5,15,255,1000.55,5,5,5.0,1e-7,Infinity,8,8,1e-7,255,1,10,9007199254740992,1.2345678901234568e+29,0.30000000000000004,5e-324,1.7976931348623157e+308,Infinity,0.30000000000000004,100,1e+21,1.23e-18,4.35,0.000001,1SyntaxError,SyntaxError,ReferenceError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError
+# 12.9.4 texts as they are written
+result = show(["\x41\u0042\u{43}\103\0\b\f\v\t\n\r\'\"\\\q\8", "a\
+b", '\u{1F600}'.length, "\u2028".length,
+`a${1}b${"c"}`, `\``, `$`, `$\{1}`, `
+`, ((t,
+...v) => t.raw.join("|") + t.join("|") + v.join())`\n${1}\u{41}${2}`, ((t) => t[0] + t.raw[0])`\unicode`,
+((t) => Object.isFrozen(t) + "" + Object.isFrozen(t.raw))`x`]) + ["\"\\x4\"", "\"\\u00\"",
+"\"\\u{110000}\"", "\"\\u{}\"", "\"a\nb\"", "`${}`", "`\\u`", "'use strict'; '\\01'", "'use strict'; '\\8'",
+"'a", "`a", "/a", "/a/gg", "/[/", "/(?<a>.)(?<a>.)/"].map(t => thrown(() => eval(t)))
+=> ["ABCC\u0000\b\f\u000b\t\n\r'\"\\q8","ab",2,1,"a1bc","`","$","${1}","\n","\\n|\\u{41}|\n|A|1,2","undefined\\unicode","truetrue"]SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError,SyntaxError
+# 12.10 semicolons that nobody wrote
+var log = [], a = 1, b = 2, i = 0
+var f = function () { return
+  5 }
+a
+++b
+log.push(f(), a, b)
+do i++;
+while (i < 3) log.push(i)
+var c = a
+/1/1
+log.push(c);
+{ log.push("x") } log.push("y")
+for (;;) { break
+}
+var o = { get
+  x() { return 3 } },
+async = 4
+async
+function g() {}
+log.push(o.x, typeof g, thrown(() => eval("a = 1 b = 2")),
+thrown(() => eval("throw\n1")), thrown(() => eval("if (1)")), thrown(() => eval("for (;)\n;")),
+eval("var y\ny = 5"), thrown(() => eval("x\n=>\n1")))
+=>  1 3 3 1 x y 3 function SyntaxError SyntaxError SyntaxError SyntaxError 5 SyntaxError
 """)
 
     #: Cases in which some node does something else than the specification says, and why.
