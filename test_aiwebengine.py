@@ -2968,7 +2968,11 @@ class NestingTest(unittest.TestCase):
                 "functions": ("function f() {", "", "}"), "arrays": ("[", "", "]"),
                 "objects": ("a = { b: ", "1", "}"), "parentheses": ("(", "a", ")"), "arrows": ("a => ", "a", ""),
                 "prefixes": ("! ", "a", ""), "new": ("new ", "a", ""), "arguments": ("f(", "", ")"),
-                "templates": ("`${", "a", "}`"), "powers": ("a ** ", "b", ""),
+                "templates": ("`${", "a", "}`"), "conditions": ("a ? ", "b", " : c"),
+                "switch": ("switch (a) { case 1: ", "", "}"), "try": ("try {", "", "} catch {}"),
+                "defaults": ("(a = ", "1", ") => 1"), "ends of chains": ("a?.[", "b", "]"), "spread": ("[...", "a", "]"),
+                "methods": ("({ a() { ", "", "} })"), "commas": ("(a, ", "b", ")"), "else": ("if (a) b; else { ", "", "}"),
+                "tags": ("a`${", "b", "}`"), "typeof": ("typeof ", "a", ""), "powers": ("a ** ", "b", ""),
                 "assignments": ("a = ", "b", ""), "members": ("a[", "b", "]"), "classes": ("(class { [", "a", "] () {} })"),
                 "patterns": ("[", "a", "]")}.items():
             tail = " = b" if kind == "patterns" else ""
@@ -2985,7 +2989,9 @@ class NestingTest(unittest.TestCase):
     #: How many of each the parser takes; each may be two or three levels.
     LIMITS = {"blocks": 500, "if": 499, "loops": 499, "functions": 500, "arrays": 500, "objects": 249, "parentheses": 500,
               "arrows": 499, "prefixes": 500, "new": 500, "arguments": 499, "templates": 500, "powers": 500,
-              "assignments": 499, "members": 499, "classes": 250, "patterns": 500}
+              "assignments": 499, "members": 499, "classes": 250, "patterns": 500, "conditions": 499, "switch": 499,
+              "try": 500, "defaults": 249, "ends of chains": 499, "spread": 500, "methods": 250, "commas": 500, "else": 250,
+              "tags": 499, "typeof": 500}
 
     def test_long_chains_keep_their_order_and_their_ends(self):
         """Chains of operators, members and calls around the length at which they are compiled in parts."""
