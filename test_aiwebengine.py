@@ -8874,6 +8874,87 @@ if not JS2PY_MISSING:
 
 
 @unittest.skipIf(JS2PY_MISSING, JS2PY_MISSING)
+class TranslationTest(unittest.TestCase):
+    """What js2py's translator may write, whether js2py is here or not."""
+
+    LABEL, HOLDER, FUNCTION = "JS_BREAK_LABEL_0a", "PyJsHolder_0a_1", "PyJs_x1_2_"
+
+    ACCEPTED = r"""
+        pass;; break;; continue;; var.get('a');; return var;; Js(1.0);; Js('a');; Js(None);; Js(True);; JsRegExp('/a/')
+        if this: pass;; if this:\n pass\nelse:\n arguments;; while CONDITION: break;; for PyJsTemp in x1: pass
+        try:\n x1\nexcept PyJsException as PyJsTempException:\n x2\nfinally:\n x3;; try:\n x1\nexcept LABEL:\n pass
+        raise LABEL('a');; raise LABEL();; raise PyJsTempException;; class LABEL(Exception): pass;; del HOLDER
+        del var.own['a'];; var.own['a'] = HOLDER;; FUNCTION.func_name = 'a';; var = Scope({'a': x1, 'b': FUNCTION}, var)
+        PyJsTempException = JsToPyException(x1);; SWITCHED = False;; CONDITION = x1;; PyJs_completion = x1
+        HOLDER = var.own.get('a');; FUNCTION = x1;; def FUNCTION(x1, this, arguments, var=var): return x1
+        @Js\ndef PyJsHoisted_x1_(this, arguments, var=var): pass;; var.registers(['a', 'b']);; x1.put('a', x2);; x1.neg()
+        var.get('a', throw=False);; Js(float('inf'));; PyJsComma(x1, x2);; PyJsStrictEq(x1, x2);; PyJsStrictNeq(x1, x2)
+        PyJsBshift(x1, x2);; PyExceptionToJs(PyJsTempException);; [x1, x2];; {'a': x1};; x1 if x2 else x3;; x1 and x2 or x3
+        x1 + x2 - x3 * x4 / x5 % x6;; (x1 << x2) >> x3 & x4 | x5 ^ x6;; -x1;; +x1;; ~x1;; not x1;; x1 == x2;; x1 != x2
+        x1 < x2;; x1 <= x2;; x1 > x2;; x1 >= x2;; HOLDER is not None;; x1.callprop('a', x2);; x1.create();; x1.typeof()
+        x1.contains(x2);; x1.instanceof(x2);; x1.delete('a');; x1.to_number();; var.register('a');; x1._set_name('a')
+        FUNCTION;; x1(x2)(x3);; x1.define_own_property('a', {'get': x2, 'set': x3, 'configurable': True});; x1.force_own_put('a', x2);; x1(x2)"""
+
+    REFUSED = r"""
+        return;; while x1:\n pass\nelse:\n pass;; for x1 in x2: pass;; for PyJsTemp in x1:\n pass\nelse:\n pass
+        while x1: open;; while open: pass;; for PyJsTemp in open: pass;; for PyJsTemp in x1: open;; if open: pass
+        if x1: open;; if x1:\n pass\nelse:\n open;; return open;; try:\n open\nfinally:\n pass;; try:\n pass\nfinally:\n open
+        try:\n x1\nexcept PyJsException as PyJsTempException:\n x2\nelse:\n x3;; try:\n x1\nexcept PyJsException as x2:\n x2
+        try:\n x1\nexcept PyJsException:\n x2;; try:\n x1\nexcept:\n x2;; try:\n x1\nexcept Exception as PyJsTempException:\n x2
+        try:\n x1\nexcept LABEL as x1:\n x2;; try:\n x1\nexcept PyJsException as PyJsTempException:\n open
+        raise;; raise LABEL(x1);; raise LABEL('a', throw=False);; raise LABEL('a') from x1;; raise PyJsTempException from x1
+        raise LABEL;; raise x1;; raise Exception('a');; class A(Exception): pass;; class LABEL: pass;; class LABEL(x1): pass
+        class LABEL(Exception, Exception): pass;; class LABEL(Exception, metaclass=x1): pass;; class LABEL(Exception): x1
+        class LABEL(Exception):\n pass\n pass;; @Js\nclass LABEL(Exception): pass;; del x1;; del var.own[x1];; del x1.own['a']
+        del var.own;; del HOLDER, x1;; var.own['a'] = x1;; var.own[x1] = HOLDER;; x1.own['a'] = HOLDER;; HOLDER = x1 = x2
+        var.a = HOLDER;; FUNCTION.func_name = x1;; FUNCTION.other = 'a';; x1.func_name = 'a';; x1 = x2;; Js = x1;; this = x1
+        var = x1;; var = Scope({'a': x1});; var = Scope({'a': x1}, x1);; var = Scope({x1: x1}, var);; var = Scope({'a': open}, var)
+        var = Scope(x1, var);; var = Scope({'a': x1}, var, var);; var = Scope({**x1}, var);; var = Other({'a': x1}, var)
+        var = Scope({'a': x1}, var, throw=False);; PyJsTempException = x1;; PyJsTempException = JsToPyException()
+        PyJsTempException = JsToPyException(x1, x2);; PyJsTempException = JsToPyException(open);; SWITCHED = open
+        FUNCTION = open;; x1, x2 = x3;; HOLDER = open;; PyJsHolder_g_1 = x1;; PyJsHolder_0a_x = x1;; PyJs_x1 = x1;; PyJs_a_1_b = x1
+        def open(): pass;; def FUNCTION(a): pass;; def FUNCTION(x1, /): pass;; def FUNCTION(*, x1): pass;; def FUNCTION(*x1): pass
+        def FUNCTION(**x1): pass;; def FUNCTION(x1: x2): pass;; def FUNCTION() -> x1: pass;; def FUNCTION(var=x1): pass
+        def FUNCTION(xx): pass;; @x1\ndef FUNCTION(): pass;; @Js\n@x1\ndef FUNCTION(): pass;; def FUNCTION(): open
+        Js(b'a');; Js(1j);; Js(...);; open;; x;; xa;; this_;; PyJs;; Js;; PyJsTempX;; Js(*x1);; Js(**x1);; Js(throw=True)
+        Js(throw=x1);; Js(other=False);; Js(open);; x1.other();; x1.__class__;; open.get();; var.own;; x1.own.get('a')
+        var.own.get(open);; var.own.put('a');; float('nan');; float(x1);; float('inf', 'inf');; float();; float('inf', throw=False)
+        open(x1);; [open];; {x1: x1};; {'a': open};; {**x1};; open if x1 else x2;; x1 if open else x2;; x1 if x2 else open
+        x1 and open;; x1 // x2;; x1 ** x2;; x1 @ x2;; open + x1;; x1 + open;; -open;; x1 is x2;; x1 is not None;; x1 in x2
+        x1 not in x2;; HOLDER is None;; x1 < x2 < x3;; HOLDER is not None is not None;; HOLDER is not open;; open < x1;; x1 < open
+        {1: x1};; var.other['a'] = HOLDER;; x1[x2];; (x1, x2);; {x1};; lambda: x1;; [x1 for x1 in x2];; f'{x1}';; (x1 := x2);; global var;; import os;; x1: x2
+        x1 += x2;; assert x1;; with x1: pass;; from os import path;; nonlocal x1;; yield x1;; await x1;; async def FUNCTION(): pass"""
+
+    def parsed(self, text):
+        names = {"LABEL": self.LABEL, "HOLDER": self.HOLDER, "FUNCTION": self.FUNCTION}
+        text = re.sub("LABEL|HOLDER|FUNCTION", lambda match: names[match[0]], text.replace("\\n", "\n"))
+        return ast.parse(text)
+
+    def shapes(self, texts):
+        return [text.strip() for line in texts.strip().split("\n") for text in line.split(";;")]
+
+    def test_what_the_translator_means_to_write_is_accepted(self):
+        for text in self.shapes(self.ACCEPTED):
+            with self.subTest(text):
+                aiwebengine.TranslationCheck(self.parsed(text))
+
+    def test_everything_else_is_refused(self):
+        for text in self.shapes(self.REFUSED):
+            tree = self.parsed(text)
+            with self.subTest(text), self.assertRaisesRegex(SyntaxError, "translator wrote"):
+                aiwebengine.TranslationCheck(tree)
+
+    def test_words_stand_for_texts_and_names(self):
+        words = {"x1": "a b", "x2": ("a/b", "g")}
+        self.assertEqual([aiwebengine.meaning(text, words) for text in ("x1", "x3", "/x2/", "/x3/", "a/x1", "")],
+                         ["a b", "x3", "/a/b/g", "/x3/", "a/x1", ""])
+        code = compile("def PyJs_x1_1_(x1, this): pass\ndef PyJsHoisted_anonymous_(): pass\ndef PyJs_x9_2_(): pass\n"
+                       "def other(): pass", "a", "exec")
+        inner = [each for each in aiwebengine.named_code(code, {"x1": "first"}).co_consts if isinstance(each, types.CodeType)]
+        self.assertEqual([(each.co_name, each.co_varnames) for each in inner],
+                         [("first", ("first", "this")), ("", ()), ("%", ()), ("other", ())])
+
+
 class Js2PyEngineTest(unittest.TestCase):
     """js2py as engine."""
 
