@@ -47,11 +47,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           173
           Resolving names                                                                833
           Types of variables                                                             364
-     8  Values and objects                                                             1,240
+     8  Values and objects                                                             1,246
           Property descriptors                                                           201
           Ordinary objects                                                               422
           Functions                                                                      136
-          Arrays                                                                         314
+          Arrays                                                                         320
           Wrappers of primitives                                                          63
      9  Conversions and operators                                                      1,053
           Numbers and text                                                               124
@@ -60,17 +60,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      156
-    10  Code generator                                                                 4,189
-          Nodes of Python                                                                199
-          Functions and their variables                                                  479
+    10  Code generator                                                                 4,266
+          Nodes of Python                                                                200
+          Functions and their variables                                                  499
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  176
           Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      439
+          Operators                                                                      466
           Assignments                                                                    339
-          Members and calls                                                              486
+          Members and calls                                                              507
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        467
@@ -178,10 +178,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,225
+    15  Realm, jobs and timers                                                         4,229
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
-          Helpers of generated code: shortcuts                                           651
+          Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        417
@@ -8024,7 +8024,8 @@ class JSArray(JSObject):
     While type(a) is JSArray: no holes, every element a plain data property, `length` writable,
     the array extensible. A HoleyArray may have HOLEs in `items`. A DictArray keeps its elements
     among the ordinary properties and its length in `extent`. Arrays change class as needed. A
-    list that gets holes is a new list, so that a loop over the old one never meets a HOLE.
+    list that gets holes is a new list, so that a loop over the old one never meets a HOLE; the old
+    one is empty then.
     """
 
     __slots__, __init__ = object_attributes("items; extent")
@@ -8035,6 +8036,11 @@ class JSArray(JSObject):
 
     def length(self):
         return len(self.items)
+
+    def leave_list(self, items):
+        """Takes another list. The old one gets empty: generated code may know it by a name of its own."""
+        self.items, old = items, self.items
+        old.clear()
 
     def to_dictionary(self):
         """Becomes a DictArray: for attributes, sparse elements and frozen arrays."""
@@ -8049,7 +8055,7 @@ class JSArray(JSObject):
                           else {k: DEFAULT_ATTRS for k in named if type(k) is not PrivateKey})
         if isinstance(named_attrs, ProtectedAttrs):
             self.attrs = named_attrs.replaced_by(ProtectedAttrs, self.attrs)
-        self.items = []
+        self.leave_list([])
         self.__class__ = DictArray
 
     def prevent_extensions(self):
@@ -8110,7 +8116,7 @@ class JSArray(JSObject):
             self.to_dictionary()
             self.extent = self.props["length"] = length
         else:
-            self.items = items + [HOLE] * (length - len(items))
+            self.leave_list(items + [HOLE] * (length - len(items)))
             self.__class__ = HoleyArray
 
     def set_index(self, index, value):
@@ -8124,7 +8130,7 @@ class JSArray(JSObject):
                 raise JSRangeError("Invalid array length")
             items.append(value)
         else:
-            self.items = items + [HOLE] * (index - size) + [value]
+            self.leave_list(items + [HOLE] * (index - size) + [value])
             self.__class__ = HoleyArray
 
     def has(self, key):
@@ -8173,7 +8179,7 @@ class JSArray(JSObject):
         if index < 0:
             return JSObject.delete(self, key)
         if index < len(self.items) and self.items[index] is not HOLE:
-            self.items = self.items[:index] + [HOLE] + self.items[index + 1:]
+            self.leave_list(self.items[:index] + [HOLE] + self.items[index + 1:])
             self.__class__ = HoleyArray
         return True
 
@@ -8393,13 +8399,13 @@ class JSStringObject(JSPrimitiveObject):
 #: What generated code finds in every realm, by name; guards() adds what changes. Section 15 adds functions
 #: that are made for one realm.
 RUNTIME = {
-    "undefined": undefined, "null": null, "no_props": {}, "hole": HOLE, "interrupt": False,
+    "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
     "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
         GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text, abs,
-        math.sqrt, math.floor)}}
+        math.sqrt, math.floor, ord)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -9387,7 +9393,7 @@ def iterate(realm, value, text=None):
     if type(value) is JSArray:
         if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
                 and realm.array_iteration_untouched:
-            return iter(value.items)
+            return live_items(value)
     elif type(value) is str and realm.string_iteration_untouched:
         return code_points(value)
     return get_iterator(realm, value, text)
@@ -9460,6 +9466,8 @@ MAX_EXPRESSION_DEPTH = 100
 _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%": ast.Mod(),
             "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(), "<<": ast.LShift(),
             ">>": ast.RShift()}
+#: What loops begin with.
+_LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
 #: character for which `re` searches fast.)
 _FRACTIONS = (re.compile(r"\.\d"), re.compile(r" /=? "), re.compile(r"Math\.(?!floor|max|min|abs|imul)"))
@@ -9506,6 +9514,7 @@ class Unit:
         self.has_lifts = False
         #: Where it computes with fractions, ascending.
         self.fractions = sorted(found.start() for pattern in _FRACTIONS for found in pattern.finditer(source))
+        self.loops = [found.start() for found in _LOOP_WORDS.finditer(source)]
         #: Whether a finally block is_copied_much().
         self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
@@ -9515,6 +9524,11 @@ class Unit:
         """Whether a part of the text computes with fractions."""
         return bool(self.fractions) \
             and bisect.bisect_left(self.fractions, node.start) < bisect.bisect_left(self.fractions, node.end)
+
+    def has_loops(self, node):
+        """Whether a part of the text seems to have loops."""
+        return bool(self.loops) \
+            and bisect.bisect_left(self.loops, node.start) < bisect.bisect_left(self.loops, node.end)
 
     def pooled(self, value):
         """The placeholder of an object that shall be a constant: bytes, which no script has. CPython may
@@ -9649,6 +9663,7 @@ class NodeMaker:
         #: Python name of a variable that never changes -> the place, after it was set, for a second variable:
         #: the dict of properties of an ordinary object (which stays the same dict), empty for anything else.
         self.dict_places = {}
+        self.listless = set()
 
     def node(self, kind, *fields):
         """A node of a class of `ast`, at the current place in the script. The commonest three do without;
@@ -9793,6 +9808,8 @@ class FunctionEmitter(NodeMaker):
             return self.assign_value(variable, made, declares=True)
         return made
 
+    #: Whether the function seems to have loops.
+    has_loops = False
     #: Whether a class is being translated, and whether it computes with fractions.
     in_class = in_fractions = False
 
@@ -9840,6 +9857,7 @@ class FunctionEmitter(NodeMaker):
         python = f"{name}_f{self.unit.function_count}"
         inner = emitter or Emitter(self.unit, scope, self)
         inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
+        inner.has_loops = self.unit.has_loops(node)
         # Declarations and blocks of arrow functions at the top are mostly handlers, which run once a request.
         inner.often = self.in_class or self.runs_often() or isinstance(node, FunctionExpression) \
             or node.expression \
@@ -10143,8 +10161,12 @@ class FunctionEmitter(NodeMaker):
     def place_for_dict(self, variable):
         """Where a variable was set that is not set again: a place for its `dict_of`."""
         if not variable.assigned and not variable.early and not variable.boxed and not variable.is_global \
-                and variable.scope.function is self.scope and self.runs_often():
+                and variable.scope.function is self.scope and (self.has_loops or self.runs_often()):
             self.make_place(variable.python)
+            if any(isinstance(source, (NewExpression, CallExpression))
+                   and isinstance(source.callee, Identifier) and source.callee.name == "Array"
+                   for source in variable.sources):
+                self.listless.add(variable.python)      # it begins with holes, and may get a list of its own
 
     def make_place(self, python):
         place = self.node(ast.If, self.const(False), [self.passing()], [])
@@ -10153,16 +10175,29 @@ class FunctionEmitter(NodeMaker):
 
     def dict_of(self, obj):
         """The name of the dict that goes with a variable, or None."""
-        place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) else None
+        props = self.attribute(obj, "props")
+        return self.placed(obj, ".props", props if self.is_new(obj) else self.either(
+            self.type_is(obj, "JSObject"), props, self.name("no_props")))
+
+    def list_of(self, obj):
+        """The name of what goes with a variable for reading: the list of an array, a text itself, or
+        something empty; None where there is no such name."""
+        if isinstance(obj, ast.Name) and obj.id in self.listless:
+            return None
+        return self.placed(obj, ".items", self.either(
+            self.type_is(obj, "JSArray"), self.attribute(obj, "items"),
+            self.either(self.type_is(obj, "str"), obj, self.name("no_items"))))
+
+    def placed(self, obj, suffix, value):
+        """The name that is set to `value` where the variable `obj` was set; None if it has no such place."""
+        place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) and self.runs_often() else None
         if place is None:
             return None
-        name = obj.id + ".props"
+        name = obj.id + suffix
         if not place.test.value:
-            place.test = self.const(True)
-            props = self.attribute(obj, "props")
-            if not self.is_new(obj):
-                props = self.either(self.type_is(obj, "JSObject"), props, self.name("no_props"))
-            place.body = [self.node(ast.Assign, [self.store(name)], props)]
+            place.test, place.body = self.const(True), []
+        if not any(statement.targets[0].id == name for statement in place.body):
+            place.body.append(self.node(ast.Assign, [self.store(name)], value))
         return self.name(name)
 
     def is_new(self, obj):
@@ -11668,9 +11703,45 @@ class OperatorEmitter(ClassEmitter):
             inline = self.numeric_inline(operator, left, right)
             if inline is not None:
                 return inline
-        elif operator in ("+", "-", "*", "/", "%", "&", "|"):
+        elif operator in ("+", "-", "*", "/", "%"):
             return self.guarded_arithmetic(operator, left, left_kind, right, right_kind)
+        if operator != "**" and self.runs_often():
+            return self.bitwise(operator, left, left_kind, right, right_kind)
         return self.call(_HELPERS[operator], left, right)
+
+    def bitwise(self, operator, left, left_kind, right, right_kind):
+        """An operator of 32 bits: inline where both operands are int and, but for &, | 0, << and >>> with a
+        constant that takes the bits it wants from any int, within 32 bits."""
+        if isinstance(left, ast.Constant) and type(left.value) is not int \
+                or isinstance(right, ast.Constant) and type(right.value) is not int:
+            return self.call(_HELPERS[operator], left, right)
+        number = to_int32(right.value) if isinstance(right, ast.Constant) else None
+        shifts = operator in ("<<", ">>", ">>>")
+        if shifts and number is None:
+            return self.call(_HELPERS[operator], left, right)
+        if shifts:
+            right = self.const(number & 31)
+        elif number is not None:
+            right = self.const(number)
+        a, first, b, second = self.pair(left, right)
+        helper = self.call(_HELPERS[operator], a, b)
+        if number is not None:
+            right_kind = (number, number)
+        if "float" in (left_kind, right_kind):
+            return self.call(_HELPERS[operator], left, right)
+        known = type(left_kind) is type(right_kind) is tuple and first is a and second is b
+        test = self.const(True) if known else self.number_tests(
+            (a, first, left_kind), (b, second, right_kind))("int")
+        if operator == ">>>" or operator == "&" and number is not None and number >= 0:
+            whole = "({a} & 4294967295) >> {b}" if operator == ">>>" else "{a} & {b}"
+            return self.python(whole + " if {test} else {helper}", a=a, b=b, test=test, helper=helper)
+        if operator == "<<" or operator == "|" and number == 0:
+            return self.python(
+                "(({a} << {b} & 4294967295) ^ 2147483648) - 2147483648 if {test} else {helper}",
+                a=a, b=b, test=test, helper=helper)
+        inside = [self.python("-2147483648 <= {value} < 2147483648", value=value)
+                  for value in ((a,) if number is not None else (a, b))]
+        return self.either(self.both(test, *inside), self.operate(a, operator, b), helper)
 
     def numeric_inline(self, operator, left, right):
         """Both operands are Numbers: Python's operator, and a check of the result."""
@@ -11734,8 +11805,6 @@ class OperatorEmitter(ClassEmitter):
         if isinstance(left, ast.Constant) and type(left.value) not in (int, float) \
                 or isinstance(right, ast.Constant) and type(right.value) not in (int, float):
             return self.call(_HELPERS[operator], left, right)
-        if operator in ("&", "|") and isinstance(right, ast.Constant):
-            right = self.const(to_int32(right.value))
             if type(left_kind) is not tuple:
                 right_kind = (right.value, right.value)
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 \
@@ -11777,13 +11846,6 @@ class OperatorEmitter(ClassEmitter):
             return self.both(check, positive), self.operate(a, "%", b)
         temp = self.temporary()
         inside = self.walrus(temp, self.operate(a, operator, b))
-        if operator in ("&", "|"):
-            mask = self.chain(self.const(-2 ** 31), (ast.LtE(), a), (ast.Lt(), self.const(2 ** 31)))
-            checks = [check, mask]
-            if not isinstance(b, ast.Constant):
-                checks.append(self.chain(self.const(-2 ** 31), (ast.LtE(), b),
-                                         (ast.Lt(), self.const(2 ** 31))))
-            return self.both(*checks), self.operate(a, operator, b)
         if operator == "*":
             limit = self.safe_product(temp, inside)
         elif type(right_kind) is tuple and right_kind[0] >= 0:
@@ -12347,7 +12409,7 @@ class CallEmitter(AssignmentEmitter):
                 isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
         if kind is None and self.runs_often() and (
                 isinstance(prop, Identifier) and isinstance(key, ast.Name)
-                or isinstance(prop, BinaryExpression)):
+                or isinstance(prop, (BinaryExpression, MemberExpression))):
             return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
                 isinstance(key, ast.Name) or is_stable(node.object, prop)))
         return self.call("get_element", obj, key)
@@ -12383,11 +12445,18 @@ class CallEmitter(AssignmentEmitter):
         if kind == "str":
             return self.call("len", obj)
         a, first = self.reusable(obj)
+        items = self.list_of(obj)
+        if items is not None:
+            return self.python("len({items}) or get_length({obj})", items=items, obj=obj)
         return self.python("len({a}.items) if type({first}) is JSArray "
                            "else len({a}) if type({a}) is str else get_length({a})", a=a, first=first)
 
     def element(self, obj, key):
         """obj[key] for a variable or constant that is a non-negative int, straight from an array's list."""
+        items = self.list_of(obj)
+        if items is not None:
+            return self.python("{items}[{key}] if {key} < len({items}) else get_element({obj}, {key})",
+                               items=items, key=key, obj=obj)
         a, first = self.reusable(obj)
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
@@ -12400,8 +12469,10 @@ class CallEmitter(AssignmentEmitter):
             before = [self.compare(self.walrus(temp, obj), _IS_NOT, self.const(None))]
             obj = self.name(temp)
         key, first = self.reusable(key)
-        items = self.temporary()
-        size = self.python("len({items} := {it}.items) if type({it}) is JSArray else 0", items=items, it=obj)
+        listed = None if before else self.list_of(obj)
+        items = listed.id if listed is not None else self.temporary()
+        size = self.call("len", listed) if listed is not None else self.python(
+            "len({items} := {it}.items) if type({it}) is JSArray else 0", items=items, it=obj)
         if type(kind) is tuple and kind[0] >= 0:
             checks = [self.compare(first, ast.Lt(), size)]
         elif type(kind) is tuple:
@@ -12579,12 +12650,24 @@ class CallEmitter(AssignmentEmitter):
         text = self.const(self.text(callee))
         if table is MATH_SHORTCUTS and self.runs_often() and isinstance(obj, ast.Name):
             return self.math_inline(helper, obj, text, [*zip(values, map(infer, arguments))])
+        if helper == "char_code_at" and self.runs_often() and isinstance(obj, ast.Name):
+            index, first = self.reusable(values[0])
+            return self.python(
+                "ord({obj}[{index}]) if type({first}) is int and type({obj}) is str "
+                "and 0 <= {index} < len({obj}) and char_code_at_untouched "
+                "else char_code_at({obj}, {text}, {index})",
+                obj=obj, index=index, first=first, text=text)
         return self.call(helper, obj, text, *values)
 
     def math_inline(self, helper, obj, text, arguments):
         """A function of Math by Python's own, for Numbers with which these agree; `arguments` are pairs of
         code and type."""
         names, checks = [], []
+        if len(arguments) > 1:          # all are evaluated before the first check may fail
+            arguments = [(self.reusable(value), kind) for value, kind in arguments]
+            checks = [self.compare(first, _IS_NOT, self.const(None))
+                      for (again, first), _ in arguments if first is not again]
+            arguments = [(again, kind) for (again, _), kind in arguments]
         for value, kind in arguments:
             again, first = self.reusable(value)
             names.append(again)
@@ -31769,10 +31852,10 @@ def reading_helpers(realm, helpers):
         """obj[key]"""
         kind = type(key)
         if kind is int:
-            if type(obj) is JSArray and 0 <= key < len(obj.items):
-                return obj.items[key]
             if type(obj) is str and 0 <= key < len(obj):
                 return obj[key]
+            if type(obj) is JSArray and 0 <= key < len(obj.items):
+                return obj.items[key]
             if type(obj) is HoleyArray and 0 <= key < len(obj.items) and obj.items[key] is not HOLE:
                 return obj.items[key]
             if type(obj) is JSTypedArray and key >= 0:
@@ -31792,7 +31875,7 @@ def reading_helpers(realm, helpers):
     def get_length(obj):
         if type(obj) is str:
             return len(obj)
-        return get(obj, "length")
+        return len(obj.items) if type(obj) is JSArray else get(obj, "length")
 
     def get_size(obj):
         """obj.size, mostly of a Map or Set"""
@@ -32062,7 +32145,8 @@ def shortcuts_of_collections(realm, helpers):
         """obj.get(key)"""
         if type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
                 and obj.proto is realm.MapPrototype:        # is_plain_map(), without the call
-            position = obj.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
+            position = obj.index.get(key if type(key) is str or type(key) not in WRAPPED_KEY_TYPES
+                                     else collection_key(key))
             return undefined if position is None else obj.values[position]
         return method(obj, "get", text)(obj, key)
 
@@ -32156,6 +32240,8 @@ def iteration_helpers(realm, helpers):
         return iterate_fast(realm, value, text)
 
     def iterate(value, text=None):
+        if type(value) is JSArray and has_plain_iteration(realm, value):
+            return iter(value.items)
         return iterate_fast(realm, value, text)
 
     def iterate_entries(value, text=None):
@@ -32203,7 +32289,8 @@ def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
     runtime = dict(RUNTIME, ArrayPrototype=realm.ArrayPrototype,
                    array_iteration_untouched=realm.array_iteration_untouched,
-                   push_untouched=realm.push_untouched, plain_math=None)
+                   push_untouched=realm.push_untouched, plain_math=None,
+                   char_code_at_untouched=realm.char_code_at_untouched)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
