@@ -1477,6 +1477,34 @@ class TypeScriptServerTest(ServerCase):
         self.assertIn("a.ts:4:57", self.output.getvalue())
         self.assertIn("> 2 | function f(x: string): never { throw", self.output.getvalue())
 
+    def test_pages_get_the_javascript_of_their_typescript(self):
+        self.serve({"public/page.ts": "export const x: number = 1;\nimport type { A } from './a.js';\nenum E { B }\n",
+                    "public/b.jsx": "x = <a b='c'/>", "public/c.tsx": "let x: = 1", "public/d.ts": b"\xff"})
+        with urllib.request.urlopen(self.server.url + "/page.ts", timeout=STUCK) as answer:
+            self.assertEqual(answer.headers["Content-Type"], "text/javascript; charset=utf-8")
+            text = answer.read().decode()
+        self.assertEqual(text.splitlines()[0], "export const x         = 1;")
+        self.assertIn('E[E["B"] = 0] = "B"', text)
+        self.assertNotIn("import", text)
+        self.assertEqual(self.get("/b.jsx").rstrip(), 'x = h("a", { b: "c" })')
+        self.assertIn('throw new SyntaxError("Unexpected token', self.get("/c.tsx"))
+        self.assertIn("c.tsx:1:8", self.get("/c.tsx"))
+        self.assertIn("d.ts is not UTF-8", self.get("/d.ts"))
+
+    def test_a_handler_answers_with_elements(self):
+        self.serve({"a.jsx": """
+            const List = async ({ items, children }) => { await null; return <ul>{items.map((item) => <li>{item}</li>)}{children}</ul> };
+            routeRegistry.registerRoute("/a", () => <p class="x">{"<&"}</p>);
+            routeRegistry.registerRoute("/b", async () => ({ status: 201, body: await <List items={["a", "'"]}><li/></List> }));
+            routeRegistry.registerRoute("/c", () => ResponseBuilder.html(html`<i title="${'"'}">${[1, <b/>]}</i>`, 202));
+            routeRegistry.registerRoute("/d", () => <><List items={[]}/>{null}{false}{0}</>);
+            """})
+        for path, status, expected in (("/a", 200, '<p class="x">&lt;&amp;</p>'), ("/b", 201, "<ul><li>a</li><li>&#39;</li><li></li></ul>"),
+                                       ("/c", 202, '<i title="&quot;">1<b></b></i>'), ("/d", 200, "<ul></ul>0")):
+            with urllib.request.urlopen(self.server.url + path, timeout=STUCK) as answer:
+                self.assertEqual((answer.status, answer.read().decode()), (status, expected))
+                self.assertEqual(answer.headers["Content-Type"].lower(), "text/html; charset=utf-8")
+
     def test_an_error_at_load_shows_the_typescript(self):
         self.serve({"a.ts": "let a: number = 1;\nlet b: = 2;\n"})
         self.assertIn("a.ts:2:8", self.output.getvalue())
@@ -3296,6 +3324,21 @@ result = String((() => { const s=(a,i,j)=>{ for (let t=0;t<3;t++) { [a[i],a[j]]=
 # a remainder with any signs, a BigInt and a text as an index
 result = String((() => { const f=(a,i,n)=>{ let r; for (let t=0;t<2;t++) r=a[(i+n)%n]+":"+a[i-n]+":"+(i%n)+":"+(-i%n); return r }; return [f([5,6,7],2,3),f("xyz",1,2),f([5],0,-3),f({12:4},"1","2"),f([1],0,0),f([9,8],1.5,0.5),f([1,2],3n,2n)].join(" "); })())
 => 7:undefined:2:-2 y:undefined:1:-1 5:undefined:0:0 undefined:undefined:1:-1 undefined:1:NaN:NaN 9:8:0:0 2:2:1:-1
+# operators of 32 bits for numbers of all sizes, texts, objects and BigInts
+result = String((() => { const f=(a,b)=>{ let r=[]; for (let i=0;i<1;i++) try { r.push(a&b,a|b,a^b,a<<b,a>>b,a>>>b); r.push(a|0,a>>>0,a<<5,a<<33,a>>3,a>>>31,a&255,a&-1,a&0xffffffff,a|7,a^-1,3&a,a&2.5,(a*3)>>>0) } catch(e) { r.push(e.name) } return r.map(v=>Object.is(v,-0)?"-0":String(v)).join() }; let h=0; const all=[0,-0,-1,31,33,2**30,2**31,-(2**31),2**32,2**53-1,2**60,1.5,NaN,Infinity,"12","x",null,undefined,{valueOf:()=>2**33+7},5n,2n**40n]; for (const a of all) for (const b of all) for (const c of f(a,b)) h=((h<<5)+h+c.charCodeAt(0)+c.length)|0; return h+f(2**53-1,33)+f(5n,3n) })())
+=> 126040438333,-1,-34,-2,-1,2147483647,-1,4294967295,-32,-2,-1,1,255,-1,-1,-1,0,3,2,4294967292TypeError
+# an array that gets holes, accessors or another length while it is read by index
+result = String((() => { const l=(a,how)=>{ let r=[]; for (let i=0;i<4;i++) { r.push(a[i],a.length,a[a.length-1]); if (i===1) how(a); a.push(i); r.push(a[i],a.length) } return r.join() }; let s=""; for (const how of [a=>{delete a[0]},a=>{a.length=9},a=>{a[8]=1},a=>{Object.defineProperty(a,1,{get:()=>"got",configurable:true})},a=>{a.length=0},a=>a.splice(1,1),a=>a.sort().reverse(),a=>{a[20]=1;a.fill(3)},a=>{delete a[1];a[1]=5;a[0]=a[0]}]) s+=l([1,2,3],how)+l(["q",,"r"],how)+l([],how)+";"; return s })())
+=> 1,3,3,1,4,2,4,0,2,5,3,5,1,3,6,0,6,2,0,7q,3,r,q,4,,4,0,,5,r,5,1,r,6,0,6,2,0,7,0,,0,1,,1,0,1,2,,2,1,2,3,,3,2,3,4;1,3,3,1,4,2,4,0,2,10,3,10,1,3,11,0,11,2,0,12q,3,r,q,4,,4,0,,10,r,10,1,r,11,0,11,2,0,12,0,,0,1,,1,0,,10,,10,1,,11,,11,2,,12;1,3,3,1,4,2,4,0,2,10,3,10,1,3,11,0,11,2,0,12q,3,r,q,4,,4,0,,10,r,10,1,r,11,0,11,2,0,12,0,,0,1,,1,0,,10,,10,1,,11,,11,2,,12;1,3,3,1,4,2,4,0,got,5,3,5,1,3,6,0,6,2,0,7q,3,r,q,4,,4,0,got,5,r,5,1,r,6,0,6,2,0,7,0,,0,1,,1,0,got,3,1,3,1,1,4,2,4,2,2,5;1,3,3,1,4,2,4,0,,1,,1,1,,2,,2,2,,3q,3,r,q,4,,4,0,,1,,1,1,,2,,2,2,,3,0,,0,1,,1,0,,1,,1,1,,2,,2,2,,3;1,3,3,1,4,2,4,0,3,4,0,4,1,0,5,1,5,2,1,6q,3,r,q,4,,4,0,r,4,0,4,1,0,5,1,5,2,1,6,0,,0,1,,1,0,1,2,,2,1,2,3,,3,2,3,4;1,3,3,1,4,2,4,0,2,5,1,5,1,1,6,0,6,2,0,7q,3,r,q,4,,4,0,r,5,q,5,1,q,6,0,6,2,0,7,0,,0,1,,1,0,1,2,,2,1,2,3,,3,2,3,4;1,3,3,1,4,2,4,0,3,22,3,22,1,3,23,3,23,2,3,24q,3,r,q,4,,4,0,3,22,3,22,1,3,23,3,23,2,3,24,0,,0,1,,1,0,3,22,3,22,1,3,23,3,23,2,3,24;1,3,3,1,4,2,4,0,5,5,3,5,1,3,6,0,6,2,0,7q,3,r,q,4,,4,0,5,5,r,5,1,r,6,0,6,2,0,7,0,,0,1,,1,0,5,3,1,3,1,1,4,2,4,2,2,5;
+# texts, objects and typed arrays read by index, and their units
+result = String((() => { const c=(s,i)=>{ let r=[]; for (let k=0;k<1;k++) try { r.push(s[i],s.length,s.charCodeAt(i)) } catch(e) { r.push(e.name) } return r.join() }; let r=""; for (const s of ["abc","","é😀",{charCodeAt:i=>"own"+i,length:2,1:"x"},[1,2],5,new String("xy"),new Uint8Array([3,4])]) for (const i of [0,2,-1,1.5,NaN,"1",undefined,true,-0]) r+=c(s,i)+";"; return r.length+r.replace(/[^ -~]/g,"?") })())
+=> 622a,3,97;c,3,99;,3,NaN;,3,98;,3,97;b,3,98;,3,97;,3,98;a,3,97;,0,NaN;,0,NaN;,0,NaN;,0,NaN;,0,NaN;,0,NaN;,0,NaN;,0,NaN;,0,NaN;?,3,233;?,3,56832;,3,NaN;,3,55357;,3,233;?,3,55357;,3,233;,3,55357;?,3,233;,2,own0;,2,own2;,2,own-1;,2,own1.5;,2,ownNaN;x,2,own1;,2,ownundefined;,2,owntrue;,2,own0;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;x,2,120;,2,NaN;,2,NaN;,2,121;,2,120;y,2,121;,2,120;,2,121;x,2,120;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;TypeError;
+# a pattern whose targets delete what it has not read yet
+result = String((() => { const d=(a)=>{ for (let i=0;i<1;i++) { const o={set x(v){ delete a[1] }}; [o.x,o.y=5,o.z]=a; const [p,q=(delete a[0],7),s]=a; return [o.y,o.z,p,q,s].join() } }; const late=(n)=>{ const a=new Array(n); for (let i=0;i<n;i++) a[i]=i*i; let s=0; for (let i=0;i<n;i++) s+=a[i]; return s+","+a[n]+a[-1] }; return d([1,2,3])+late(5) })())
+=> 5,3,1,7,330,undefinedundefined
+# Math.min of a boolean and an object, in a loop
+result = String((() => { let r=""; for (const x of [true,2,"1"]) for (const y of [1.5,"3",null]) r+=Math.min(true,({x:5}))+","+Math.min(x,{valueOf:()=>y})+","+Math.max({valueOf:()=>y},x)+";"; return r })())
+=> NaN,1,1.5;NaN,1,3;NaN,0,1;NaN,1.5,2;NaN,2,3;NaN,0,2;NaN,1,1.5;NaN,1,3;NaN,0,1;
 # 13.15.2 a text that grows by values of all kinds
 result = (() => { let s = "", o = { toString: () => "o" }; for (const v of [1, 2.5, -0, "a", true, null, undefined, 7n, o, [1, 2]]) { s += v; s += v + v }
 for (const [k, v] of new Map([[1, 2], ["x", 3]])) s += k + v; for (const i in [5, 6]) s += i * 2; return s })()
@@ -6290,6 +6333,53 @@ result = [d.segment, d.index, d.isWordLike, s.containing(2).isWordLike, s.contai
 # ======================================================================================
 # 14  FUNCTIONS OF THE WEB
 # ======================================================================================
+
+class ElementTest(unittest.TestCase):
+    """h() and html make HTML in which texts are escaped."""
+
+    def shown(self, expression):
+        realm = aiwebengine.Realm(console=lambda *_: None, timeout=STUCK)
+        self.addCleanup(realm.close)
+        try:
+            return realm.evaluate(f"String({expression})")
+        except aiwebengine.JSError as error:
+            return f"{error.name}: {error.message}"
+
+    def test_elements(self):
+        for expression, expected in (
+                ("h('p', { className: 'a', htmlFor: 'b', id: '\\'<' }, '<', 1, 2n, null, undefined, true, ['x', [h('br')]])",
+                 '<p class="a" for="b" id="&#39;&lt;">&lt;12x<br></p>'),
+                ("h('input', { disabled: true, checked: false, value: 0, 'aria-busy': false, key: 1, ref: 2, title: null })",
+                 '<input disabled value="0" aria-busy="false">'),
+                ("h('a', { style: { fontSize: '2em', color: 'red', marginTop: 3, zIndex: 4, '--x': 5, top: null } })",
+                 '<a style="font-size:2em;color:red;margin-top:3px;z-index:4;--x:5"></a>'),
+                ("h('p', { dangerouslySetInnerHTML: { __html: '<b>' } })", "<p><b></p>"), ("h('p', { children: 'a' })", "<p>a</p>"),
+                ("h(({ a, children }) => [a, children], { a: 1 }, '<', h('i'))", "1&lt;<i></i>"), ("h(Fragment, null, 'a', h('b'))", "a<b></b>"),
+                ("h(() => null)", ""), ("html`<a b=\"${'\"'}\">${h('i')}${new Set(['<'])}${html.raw('<hr>')}</a>\\n`",
+                                        '<a b="&quot;"><i></i>&lt;<hr></a>\n'), ("JSON.stringify([h('p')])", '["<p></p>"]')):
+            with self.subTest(expression):
+                self.assertEqual(self.shown(expression), expected)
+
+    def test_what_is_no_element(self):
+        for expression, expected in (
+                ("h('p', { onClick() {} })", "TypeError: The attribute onClick of <p> is a function"), ("h('p', null, {})", "TypeError: #<Object> cannot "
+                 "be a child"), ("h('br', null, 1)", "TypeError: <br> cannot have children"), ("h('p q')", 'TypeError: "p q" cannot be an element'),
+                ("h()", "TypeError: undefined cannot be an element"), ("h('p', { 'a b': 1 })", 'TypeError: "a b" cannot be the name of an attribute'),
+                ("html('<p>')", "TypeError: html is a tag of templates"), ("h('p', null, Symbol())", "TypeError: Symbol() cannot be a child"),
+                ("(() => { const a = []; a.push(a); return h('p', null, a) })()", "RangeError: The children of an element are nested too deeply")):
+            with self.subTest(expression):
+                self.assertEqual(self.shown(expression)[:len(expected)], expected)
+
+    def test_an_element_with_an_async_component_is_a_promise(self):
+        log = []
+        realm = aiwebengine.Realm(console=lambda level, text: log.append(text), timeout=STUCK)
+        self.addCleanup(realm.close)
+        realm.evaluate("""
+            const C = async ({ n }) => { await null; if (n > 2) throw new Error("no " + n); return h("i", null, n) };
+            h("p", null, h(C, { n: 1 }), html`<b>${h(C, { n: 2 })}</b>`).then((e) => console.log(String(e)));
+            h("p", null, h(C, { n: 3 })).catch((e) => console.log(e.message));""")
+        self.assertEqual(sorted(log), ["<p><i>1</i><b><i>2</i></b></p>", "no 3"])
+
 
 class InspectionTest(unittest.TestCase):
     """console.log and its like, with node as the oracle."""
