@@ -53733,7 +53733,7 @@ def check_editor(handler, head):
 def is_editable(name):
     """Is this the name of a script, or of a text that pages may load?"""
     kind, encoding = content_type_of(name)
-    return name.endswith(".js") or name.startswith("public/") and encoding is None and "charset" in kind
+    return name.endswith(SCRIPT_SUFFIXES) or name.startswith("public/") and encoding is None and "charset" in kind
 
 
 def place_of_file(app, name, followed=True):
@@ -53746,7 +53746,7 @@ def place_of_file(app, name, followed=True):
     real = pathlib.Path(os.path.realpath(place))
     inside = real.relative_to(top).as_posix() if top in real.parents else ""
     if not (is_editable(name) and is_editable(inside) and all(map(_FILE_PART.fullmatch, inside.split("/")))):
-        raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts (.js) and texts in public/ "
+        raise Refusal(403, f"{clip(name, 60)} cannot be edited here: only scripts and texts in public/ "
                            "can be, and no links that lead elsewhere")
     if real.exists() and not is_spelled_so(top, parts):
         raise Refusal(404, f"There is no file {clip(name, 60)}, only one that is spelled differently")
@@ -53853,7 +53853,7 @@ def editable_files(app):
     found = []
     if not app.path.is_dir():           # one file is served: its neighbours are no business of ours
         found += sorted({app.path.name, *(name for host in app.hosts.values() for name in host.sources
-                                          if name.endswith(".js"))})
+                                          if is_editable(name))})
     for top in (app.folder,) if app.path.is_dir() else (app.public,):
         for folder, folders, names in os.walk(top):
             folders[:] = sorted(name for name in folders if name[0] != "." and name != "node_modules")
@@ -53900,9 +53900,9 @@ def check_text(handler, head, body):
     with its place in units of UTF-16, as browsers count."""
     name, text = asked(head, body, file=str, text=str)
     failure, lines = None, text.split("\n")
-    if name.endswith(".js"):
+    if name.endswith(tuple(LANGUAGES)):
         try:
-            (parse_module if is_module(text) else parse_script)(text)
+            parse_typed(text, name, is_module(text, name))
         except JSSyntaxError as error:
             failure = JSError(error, "parse")
             failure._facts = (error.kind, error.message, "", name, error.line, error.column)
@@ -54460,8 +54460,8 @@ let offers = null, current = null, editing = "", asking = null;
 
 // -- colours: pieces of a line, and what is still open at its end --
 
-const KEYWORDS = new Set(("async await break case catch class const continue debugger default delete do else export "
-  + "extends false finally for from function get if import in instanceof let new null of return set static super switch "
+const KEYWORDS = new Set(("async await break case catch class const continue debugger default delete do else enum export "
+  + "extends false finally for from function get if implements import in instanceof interface let new null of return set static super switch "
   + "this throw true try typeof undefined using var void while with yield").split(" "));
 const BEFORE_VALUE = new Set("await case delete do else in instanceof new of return throw typeof void yield".split(" "));
 const PIECE = new RegExp([/(?<c>\/\/.*|\/\*)/, /(?<s>"(?:[^"\\]|\\.)*(?:"|\\?$)|'(?:[^'\\]|\\.)*(?:'|\\?$))/,
@@ -54534,8 +54534,9 @@ function colourPage(line, open, put) {
   return open;
 }
 const colourNothing = (line, open, put) => { put("", line); return open; };
-const COLOURS = { js: colourScript, mjs: colourScript, json: colourScript, css: colourStyles, html: colourPage,
-  htm: colourPage, svg: colourPage, xml: colourPage };
+const COLOURS = { css: colourStyles };
+for (const end of "js mjs cjs jsx ts mts tsx json".split(" ")) COLOURS[end] = colourScript;
+for (const end of "html htm svg xml".split(" ")) COLOURS[end] = colourPage;
 
 // -- a file --
 

@@ -17081,6 +17081,8 @@ class EditorTest(ServerCase):
         self.assertEqual(marks("import { a } from './a.js';\nlet b = ;"), [(2, 9)])
         self.assertEqual(marks("f(() => {\n  g();\n"), [(3, 1), (1, 9)])
         self.assertEqual(marks("let a = ;", "public/page.js"), [(1, 9)])
+        self.assertEqual(marks("let a: number = 1;", "page.ts"), [])
+        self.assertEqual(marks("let a: number = ;", "page.ts"), [(1, 17)])
         self.assertEqual(marks("let a = ;", "public/page.html"), [])
         found = self.act("/engine/parse", file="app.js", text="const x = await load();")[1][0]
         self.assertIn("async function init", found["advice"])
