@@ -267,7 +267,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        142
           Requests as scripts see them                                                   179
           The server                                                                     590
-    22  Pages                                                                          5,611
+    22  Pages                                                                          5,613
           Page kit                                                                       204
           Live pages                                                                     254
           Streams of all tabs                                                            284
@@ -278,8 +278,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: actions                                                             325
           Editor: files                                                                  292
           Dashboard: the look                                                            368
-          Editor: the look                                                               103
-          Editor: the script                                                             533
+          Editor: the look                                                               104
+          Editor: the script                                                             534
           Dashboard: the script                                                          689
           Dashboard: requests and storage                                                242
           QR codes                                                                       150
@@ -54358,7 +54358,7 @@ main:has(#view-edit:not([hidden])) { max-width: none; }
 .files a[aria-current] { background: var(--chosen); }
 .files a.changed::after { content: " ●"; color: var(--warn); }
 .code-box { position: relative; border-top: 1px solid var(--line); }
-.code-box > .code { overflow: auto; height: calc(100vh - 22rem); min-height: 16rem; }
+.code-box > .code { border-left: 2px solid transparent; overflow: auto; height: calc(100vh - 22rem); min-height: 16rem; }
 .sheet { position: relative; min-width: 100%; min-height: 100%; font: 13px/20px var(--mono); tab-size: 4;
   font-variant-ligatures: none; }
 .sheet > div { position: absolute; left: 0; min-width: 100%; pointer-events: none; white-space: pre; }
@@ -54373,7 +54373,7 @@ main:has(#view-edit:not([hidden])) { max-width: none; }
   background: none; font: inherit; tab-size: inherit; font-variant-ligatures: none; letter-spacing: 0;
   color: var(--ink); -webkit-text-fill-color: transparent; }
 .sheet textarea:focus-visible { outline: none; }
-.code:has(textarea:focus-visible) { box-shadow: inset 2px 0 0 var(--accent); }
+.code:has(textarea:focus-visible) { border-left-color: var(--accent); }
 .sheet textarea::selection { background: color-mix(in srgb, var(--accent) 30%, transparent); }
 .sheet .k { color: var(--accent); } .sheet .s { color: var(--ok); } .sheet .c { color: var(--soft); }
 .sheet .n { color: var(--warn); } .sheet .h { color: light-dark(#7a3ea8, #d2a8ff); }
@@ -54387,7 +54387,8 @@ main:has(#view-edit:not([hidden])) { max-width: none; }
 #edit-choices small { display: none; font: .8rem/1.4 var(--sans); color: var(--soft); }
 #edit-choices li[aria-selected=true] small { display: block; }
 #edit-problem { padding: .5rem 1rem; background: var(--mark); }
-#edit-problem pre { color: var(--ink); }
+#edit-jump { color: var(--bad); }
+#edit-actions { flex-wrap: wrap; align-items: baseline; } #edit-actions button { white-space: nowrap; }
 #edit-warning { border-left: 3px solid var(--warn); padding: .3rem .75rem; display: flex; flex-wrap: wrap;
   gap: .4rem .75rem; align-items: center; }
 #edit-page { width: 100%; height: calc(100vh - 22rem); min-height: 16rem; border: 0;
@@ -54418,7 +54419,7 @@ EDITOR_BODY = r"""
         <div class="code" id="edit-code"><div class="sheet" id="edit-sheet"><div id="edit-lines" aria-hidden="true"></div></div></div>
         <ul id="edit-choices" role="listbox" aria-label="Completions" hidden></ul>
       </div>
-      <div id="edit-problem" role="status" hidden><button class="link bad" id="edit-jump"></button>
+      <div id="edit-problem" role="status" hidden><button class="link" id="edit-jump"></button>
         <pre class="small" id="edit-advice"></pre></div>
     </section>
     <section class="panel" aria-label="Page">
@@ -54657,7 +54658,7 @@ function paintLine(file, line, index) {
   return el("div", { class: mark ? "here" : null }, ...parts);
 }
 $("edit-code").addEventListener("scroll", () => requestAnimationFrame(paint));
-addEventListener("resize", () => paint());
+addEventListener("resize", () => { hideChoices(); paint(); });
 
 // -- errors while one types: one question at a time, and slow ones seldom --
 
