@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            419
+     1  This page: contents, imports, version                                            420
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         475
           Attributes of classes                                                           26
@@ -21,22 +21,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Lengths and numbers                                                             40
           Escaping, and names that were meant                                             48
      4  JavaScript lexer                                                                 462
-     5  Syntax tree                                                                      348
+     5  Syntax tree                                                                      353
           Program and statements                                                          75
           Functions and classes                                                           30
           Literals and names                                                              36
           Expressions                                                                     72
           Patterns                                                                        15
           Modules                                                                         48
-     6  Parser                                                                         4,042
+     6  Parser                                                                         4,028
           Parser: names and scopes                                                       272
-          Parser: statements                                                             504
-          Parser: functions                                                              160
-          Parser: classes                                                                194
-          Parser: expressions                                                            453
-          Parser: literals                                                               192
-          Parser: patterns                                                               169
-          Parser: modules                                                                210
+          Parser: statements                                                             502
+          Parser: functions                                                              158
+          Parser: classes                                                                192
+          Parser: expressions                                                            451
+          Parser: literals                                                               190
+          Parser: patterns                                                               167
+          Parser: modules                                                                208
           Parsing a source text                                                          115
           Parser: types of TypeScript                                                    641
           Parser: declarations of TypeScript                                             464
@@ -53,36 +53,36 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Functions                                                                      136
           Arrays                                                                         314
           Wrappers of primitives                                                          63
-     9  Conversions and operators                                                      1,051
+     9  Conversions and operators                                                      1,053
           Numbers and text                                                               124
-          Type conversion                                                                252
-          Objects                                                                        154
+          Type conversion                                                                259
+          Objects                                                                        151
           Equality and order                                                              85
           Arithmetic                                                                     248
-          Iteration                                                                      158
-    10  Code generator                                                                 4,182
+          Iteration                                                                      156
+    10  Code generator                                                                 4,189
           Nodes of Python                                                                199
           Functions and their variables                                                  479
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  176
-          Expressions                                                                    249
+          Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      434
+          Operators                                                                      439
           Assignments                                                                    339
           Members and calls                                                              486
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        467
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,223
-          Helpers shared by the built-ins                                                 94
-          Object                                                                         343
+    11  Built-ins of the language                                                      9,197
+          Helpers shared by the built-ins                                                 93
+          Object                                                                         340
           Function                                                                       152
           Boolean                                                                         15
           Symbol                                                                          46
           Call stacks                                                                     69
-          Error                                                                          263
+          Error                                                                          261
           Number                                                                         313
           BigInt                                                                          50
           Math                                                                           170
@@ -92,7 +92,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Date: text                                                                      33
           Date: parsing                                                                  170
           Date: getters and setters                                                       92
-          Date: methods that make text                                                    55
+          Date: methods that make text                                                    54
           Date: constructor                                                               28
           String                                                                         114
           String: access, search, parts                                                  141
@@ -110,7 +110,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Array: methods that typed arrays share                                          90
           Array: constructor                                                              87
           Array iterators                                                                 37
-          Map and Set                                                                    423
+          Map and Set                                                                    421
           Iterators of Map and Set                                                       139
           WeakMap and WeakSet                                                            108
           WeakRef and FinalizationRegistry                                               107
@@ -120,20 +120,20 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               94
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
-          Promise                                                                        428
-          Generators and async functions                                                 197
-          Iterator helpers                                                               467
+          Promise                                                                        425
+          Generators and async functions                                                 196
+          Iterator helpers                                                               458
           Async functions                                                                 32
           Async generators                                                               112
-          Async iteration                                                                157
+          Async iteration                                                                153
           Array.fromAsync                                                                 42
-          Disposal of resources                                                          157
+          Disposal of resources                                                          156
           JSON: parsing                                                                  435
           JSON: writing                                                                  356
-          Reflect                                                                         73
-          Proxy                                                                          270
+          Reflect                                                                         71
+          Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,326
+    12  Regular expressions                                                            3,325
           Unicode properties                                                             382
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
@@ -145,7 +145,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           RegExp: the threaded matcher                                                   522
           RegExp: compiled patterns                                                      310
           RegExp objects                                                                 130
-          RegExp.prototype                                                               151
+          RegExp.prototype                                                               150
           RegExp.prototype: replace                                                      196
           RegExp.prototype: split                                                         92
           RegExp: the constructor                                                         58
@@ -165,33 +165,34 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,194
+    14  Functions of the web                                                           2,191
           Inspection                                                                     599
           console: formatting                                                             84
           console: tables                                                                 78
           console                                                                        188
           URL                                                                            585
-          URLSearchParams                                                                223
+          URLSearchParams                                                                222
           DOMException                                                                    47
-          TextEncoder and TextDecoder                                                    127
+          TextEncoder and TextDecoder                                                    126
           Base64                                                                          32
-          structuredClone                                                                139
+          structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         3,984
+    15  Realm, jobs and timers                                                         4,231
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
-          Helpers of generated code: shortcuts                                           653
+          Helpers of generated code: shortcuts                                           651
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        417
-          Deadlines                                                                      343
+          Freeing in slices                                                              156
+          Deadlines                                                                      427
           Values for a reader that chooses                                               102
           Output and compiled texts                                                       55
           Threads for scripts                                                            153
           Outcomes of calls                                                               94
-          Realm: objects, errors, jobs                                                   426
-          Realm: running code, values in and out                                         412
+          Realm: objects, errors, jobs                                                   429
+          Realm: running code, values in and out                                         418
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         18
@@ -250,8 +251,8 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     379
           All scripts                                                                    643
           Live pages                                                                     175
-    21  HTTP server                                                                    3,551
-          Request heads                                                                  200
+    21  HTTP server                                                                    3,562
+          Request heads                                                                  202
           Request bodies                                                                 248
           Responses of handlers                                                          158
           Who may ask                                                                    216
@@ -264,11 +265,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: answering                                                      299
           One connection: GraphQL and routes of scripts                                  245
           One connection: streams                                                        139
-          One connection: writing                                                        142
+          One connection: writing                                                        150
           Requests as scripts see them                                                   179
-          The server                                                                     590
-    22  Pages                                                                          5,613
-          Page kit                                                                       204
+          The server                                                                     591
+    22  Pages                                                                          5,823
+          Page kit                                                                       203
           Live pages                                                                     254
           Streams of all tabs                                                            284
           Errors                                                                         313
@@ -285,10 +286,10 @@ A reader meets, from top to bottom, each part using only what stands above it:
           QR codes                                                                       150
           For other devices                                                               52
           Fault injection                                                                 25
-          GraphQL explorer: the look                                                     185
+          GraphQL explorer: the look                                                     207
           GraphQL explorer: the editor                                                   361
-          GraphQL explorer: running, formatting                                          212
-          GraphQL explorer: the schema, tabs, sharing                                    342
+          GraphQL explorer: running, formatting                                          250
+          GraphQL explorer: the schema, tabs, sharing                                    493
     23  Command line                                                                   3,968
           Starters: what they share                                                      119
           Starters: their files                                                          803
@@ -1443,7 +1444,12 @@ class Node(metaclass=NodeClass):
         while stack:
             node = stack.pop()
             yield node
-            stack.extend(reversed(list(node.children())))
+            for field in node.fields[::-1]:
+                part = getattr(node, field)
+                if isinstance(part, Node):
+                    stack.append(part)
+                elif type(part) is list:
+                    stack += [item for item in reversed(part) if isinstance(item, Node)]
 
     def __repr__(self):
         parts = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields)
@@ -2067,8 +2073,6 @@ class NameParser(JSLexer):
 class StatementParser(NameParser):
     """Reads programs, lists of statements and statements."""
 
-    __slots__ = ()
-
     def parse_program(self):
         body = []
         self.parse_directives(body)
@@ -2571,8 +2575,6 @@ class StatementParser(NameParser):
 class FunctionParser(StatementParser):
     """Reads functions of every kind: their heads, parameters and bodies."""
 
-    __slots__ = ()
-
     def parse_function_declaration(self, may_be_nameless=False):
         start, line, column = self.start, self.line, self.start - self.line_start
         is_async, is_generator = self.parse_function_start()
@@ -2730,8 +2732,6 @@ class FunctionParser(StatementParser):
 
 class ClassParser(FunctionParser):
     """Reads classes, their elements and private names."""
-
-    __slots__ = ()
 
     def parse_class_declaration(self, may_be_nameless=False):
         return self.parse_class(ClassDeclaration, may_be_nameless)
@@ -2924,8 +2924,6 @@ class ClassParser(FunctionParser):
 
 class ExpressionParser(ClassParser):
     """Reads operators by precedence, chains of members and calls, and words such as `await`."""
-
-    __slots__ = ()
 
     def parse_expression(self, no_in=False):
         """Read an Expression: one or several AssignmentExpressions separated by commas."""
@@ -3378,8 +3376,6 @@ class ExpressionParser(ClassParser):
 class LiteralParser(ExpressionParser):
     """Reads primary expressions: literals, templates, parentheses, arrays and objects."""
 
-    __slots__ = ()
-
     def parse_this(self):
         return self.take(ThisExpression())
 
@@ -3570,8 +3566,6 @@ class LiteralParser(ExpressionParser):
 class DestructuringParser(LiteralParser):
     """Reads binding patterns, and converts expressions that turn out to be patterns."""
 
-    __slots__ = ()
-
     def parse_binding_target(self, names):
         """Read an identifier or pattern that declares names, which are appended to names."""
         type = self.type
@@ -3738,8 +3732,6 @@ class DestructuringParser(LiteralParser):
 
 class JSParser(DestructuringParser):
     """A parser for one source text, all parts together. Use parse_script, parse_module or parse_function."""
-
-    __slots__ = ()
 
     def parse_import(self):
         """Read an import declaration, or an expression statement that begins with import."""
@@ -8772,6 +8764,13 @@ def prototype_of_primitive(realm, value):
     return None
 
 
+def require_object(value, message="{} is not an object"):
+    """`value` if it is an object, else a TypeError with the message, in which {} stands for the value."""
+    if not isinstance(value, JSObject):
+        raise JSTypeError(message.format(display(value)))
+    return value
+
+
 def require_object_coercible(value, what):
     """RequireObjectCoercible (7.2.1); `what` is the method's name for the message."""
     if value is undefined or value is null:
@@ -8867,8 +8866,7 @@ def length_of_array_like(obj):
 
 def list_from_array_like(value):
     """CreateListFromArrayLike (7.3.20) without element types: a Python list."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError("CreateListFromArrayLike called on non-object")
+    require_object(value, "CreateListFromArrayLike called on non-object")
     if type(value) is JSArray:
         return list(value.items)
     length = length_of_array_like(value)
@@ -8902,8 +8900,7 @@ def ordinary_has_instance(function, value):
     if not isinstance(value, JSObject):
         return False
     proto = function.get("prototype")
-    if not isinstance(proto, JSObject):
-        raise JSTypeError(f"Function has non-object prototype '{display(proto)}' in instanceof check")
+    require_object(proto, "Function has non-object prototype '{}' in instanceof check")
     while True:
         value = value.proto if type(value) is JSObject else value.get_proto()
         if value is None or value is proto:
@@ -8939,8 +8936,7 @@ def species_constructor(obj, default):
     ctor = obj.get("constructor")
     if ctor is undefined:
         return default
-    if not isinstance(ctor, JSObject):
-        raise JSTypeError("The .constructor property is not an object")
+    require_object(ctor, "The .constructor property is not an object")
     species = ctor.get(SYM_SPECIES)
     if species is undefined or species is null:
         return default
@@ -9319,8 +9315,7 @@ class IteratorRecord:
         if method is undefined or method is null:
             return
         result = call(method, self.iterator)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"{display(result)} is not an object")
+        require_object(result)
 
     def abandon(self, error):
         """IteratorClose with a throw completion: errors of `return` are lost."""
@@ -9358,8 +9353,7 @@ def not_iterable(value, text=None, kind=""):
 def iterator_from_method(value, method):
     """GetIteratorFromMethod (7.4.4)."""
     iterator = method.fn(value)
-    if not isinstance(iterator, JSObject):
-        raise JSTypeError(f"Result of the Symbol.iterator method is not an object")
+    require_object(iterator, "Result of the Symbol.iterator method is not an object")
     return IteratorRecord(iterator, iterator.get("next"))
 
 
@@ -11190,8 +11184,10 @@ class ExpressionEmitter(DestructuringEmitter):
             return value
         if isinstance(value, ast.Constant):
             return self.python("{value} and {value} == {value}", value=value)
-        # Most conditions that are not known to be are booleans, too.
         value, first = self.reusable(value)
+        if not self.runs_often():
+            return self.python("{first} and {value} == {value}", first=first, value=value)
+        # Most conditions that are not known to be are booleans, too.
         return self.python("{first} is True or {value} and {value} == {value}", first=first, value=value)
 
     def test(self, node):
@@ -11740,6 +11736,8 @@ class OperatorEmitter(ClassEmitter):
             return self.call(_HELPERS[operator], left, right)
         if operator in ("&", "|") and isinstance(right, ast.Constant):
             right = self.const(to_int32(right.value))
+            if type(left_kind) is not tuple:
+                right_kind = (right.value, right.value)
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 \
                 and type(right_kind) is not tuple \
                 and isinstance(left, (ast.Name, ast.Constant)) and self.stable_left:
@@ -11764,8 +11762,8 @@ class OperatorEmitter(ClassEmitter):
             if check is not None:
                 arms.append((check, self.operate(a, operator, b)) if kind == "float" else
                             self.int_arm(check, operator, a, b, right_kind))
-        if not arms:
-            return self.call(_HELPERS[operator], left, right)
+        if not arms:                    # no test has evaluated the operands
+            return self.call(_HELPERS[operator], first, second)
         for check, value in reversed(arms):
             helper = self.either(check, value, helper)
         return helper
@@ -11829,6 +11827,9 @@ class OperatorEmitter(ClassEmitter):
 
     def safe_sum(self, temp, value):
         """Tests that a sum or difference, kept in `temp`, is exact."""
+        if not self.runs_often():
+            return self.python("{least!r} <= {value} <= {most!r}", value=value, least=-MAX_SAFE,
+                               most=MAX_SAFE)
         return self.python("{least_digit!r} <= {value} <= {digit!r} or {least!r} <= {temp} <= {most!r}",
                            value=value, temp=temp, digit=MAX_DIGIT, least_digit=-MAX_DIGIT, most=MAX_SAFE,
                            least=-MAX_SAFE)
@@ -13744,9 +13745,14 @@ class BuiltinTable:
 
     def fill(self, realm, target):
         """Gives `target` everything that is declared here."""
+        attrs, props, function_proto = target.special_attrs(), target.props, realm.FunctionPrototype
         for kind, key, item, info, flags, *rest in self.entries:
             if kind == "method":
-                target.put(key, realm.bind(item, info), flags)
+                value = JSFunction(function_proto, types.MethodType(item, realm), info)
+                if key in attrs or not flags & WRITABLE:
+                    target.put(key, value, flags)
+                else:               # what put() does, without the calls
+                    props[key], attrs[key] = value, flags
             elif kind == "accessor":
                 setter, set_info = rest
                 target.put_accessor(key, realm.bind(item, info),
@@ -13896,8 +13902,7 @@ def define_or_throw(obj, key, desc):
 
 def to_property_descriptor(value):
     """ToPropertyDescriptor (6.2.6.5)."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"Property description must be an object: {display(value)}")
+    require_object(value, "Property description must be an object: {}")
     desc = PropertyDescriptor()
     for name in ("enumerable", "configurable", "value", "writable", "get", "set"):
         if not value.has(name):
@@ -14136,15 +14141,13 @@ def define_all(realm, obj, properties):
 
 @OBJECT.static.method("defineProperties", 2)
 def object_define_properties(realm, this, obj=undefined, properties=undefined, *_):
-    if not isinstance(obj, JSObject):
-        raise JSTypeError("Object.defineProperties called on non-object")
+    require_object(obj, "Object.defineProperties called on non-object")
     return define_all(realm, obj, properties)
 
 
 @OBJECT.static.method("defineProperty", 3)
 def object_define_property(realm, this, obj=undefined, key=undefined, attributes=undefined, *_):
-    if not isinstance(obj, JSObject):
-        raise JSTypeError("Object.defineProperty called on non-object")
+    require_object(obj, "Object.defineProperty called on non-object")
     key = to_property_key(key)
     define_or_throw(obj, key, to_property_descriptor(attributes))
     return obj
@@ -14173,8 +14176,7 @@ def object_from_entries(realm, this, entries=undefined, *_):
     iterator = iterate(realm, entries)
     try:
         for entry in with_polls(iterator):
-            if not isinstance(entry, JSObject):
-                raise JSTypeError(f"Iterator value {display(entry)} is not an entry object")
+            require_object(entry, "Iterator value {} is not an entry object")
             key = entry.get("0")
             value = entry.get("1")
             obj.create_data_property_or_throw(to_property_key(key), value)
@@ -14391,8 +14393,8 @@ def make_throw_type_error(realm):
     def refuse(realm, this, *_):
         raise JSTypeError("'caller', 'callee', and 'arguments' properties may not be accessed on "
                           "strict mode functions or the arguments objects for calls to them")
-    function = realm.bind(refuse, FunctionInfo("", 0))
-    set_integrity(function, True)
+    function = realm.bind(refuse, FunctionInfo("", 0)).touch()
+    function.attrs = SealedAttrs(dict.fromkeys(function.attrs, 0))      # frozen
     return function
 
 
@@ -14754,8 +14756,7 @@ ERROR.value("message", "")
 
 @ERROR.method("toString")
 def error_to_string(realm, this, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Error.prototype.toString requires that 'this' be a JSReceiver")
+    require_object(this, "Error.prototype.toString requires that 'this' be a JSReceiver")
     name = this.get("name")
     name = "Error" if name is undefined else to_string(name)
     message = this.get("message")
@@ -14774,8 +14775,7 @@ ERROR.static.methods(isError=lambda realm, this, value=undefined, *_: isinstance
 @ERROR.static.method("captureStackTrace", 2)
 def error_capture_stack_trace(realm, this, obj=undefined, until=undefined, *_):
     """Gives any object a `stack`; calls up to and with the function `until` are left out."""
-    if not isinstance(obj, JSObject):
-        raise JSTypeError(f"Invalid argument: {display(obj)}")
+    require_object(obj, "Invalid argument: {}")
     frames = frames_of_stack(sys._getframe(1), MAX_STACK_FRAMES)
     codes = [getattr(part, "__code__", None) for part in (until.fn, until.ctor)] if is_callable(until) else ()
     for index, (code, _lasti) in enumerate(frames):
@@ -15972,8 +15972,7 @@ DATE.alias("toGMTString", "toUTCString")
 
 @DATE.method(SYM_TO_PRIMITIVE, 1, receiver=False, flags=CONFIGURABLE)
 def date_to_primitive(realm, this, hint=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Date.prototype[Symbol.toPrimitive] called on non-object")
+    require_object(this, "Date.prototype[Symbol.toPrimitive] called on non-object")
     if hint not in ("default", "string", "number"):
         raise JSTypeError(f"Invalid hint: {display(hint)}")
     order = ("valueOf", "toString") if hint == "number" else ("toString", "valueOf")
@@ -18205,8 +18204,7 @@ def entry_of(item):
     """The key and value of one item given to a Map's constructor."""
     if type(item) is JSArray and len(item.items) > 1:
         return item.items[0], item.items[1]
-    if not isinstance(item, JSObject):
-        raise JSTypeError(f"Iterator value {display(item)} is not an entry object")
+    require_object(item, "Iterator value {} is not an entry object")
     return item.get("0"), item.get("1")
 
 
@@ -18325,8 +18323,7 @@ class SetRecord:
     __slots__ = ("obj", "size", "has", "keys")
 
     def __init__(self, obj):
-        if not isinstance(obj, JSObject):
-            raise JSTypeError(f"{display(obj)} is not a set-like object")
+        require_object(obj, "{} is not a set-like object")
         size = to_number(obj.get("size"))
         if size != size:
             raise JSTypeError("The 'size' property must be a number")
@@ -20256,8 +20253,7 @@ PROMISE.method("catch", 1, receiver=False)(
 
 @PROMISE.method("finally", 1, receiver=False)
 def promise_finally(realm, this, on_finally=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Promise.prototype.finally called on a non-object")
+    require_object(this, "Promise.prototype.finally called on a non-object")
     constructor = species_constructor(this, realm.Promise)
     if not is_callable(on_finally):
         return invoke(realm, this, "then", on_finally, on_finally)
@@ -20421,15 +20417,13 @@ def promise_reject_static(realm, this, reason=undefined, *_):
 
 @PROMISE.static.method("resolve", 1)
 def promise_resolve_static(realm, this, value=undefined, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("PromiseResolve called on non-object")
+    require_object(this, "PromiseResolve called on non-object")
     return promise_resolve(realm, this, value)
 
 
 @PROMISE.static.method("try", 1)
 def promise_try(realm, this, function=undefined, *args):
-    if not isinstance(this, JSObject):
-        raise JSTypeError("Promise.try called on non-object")
+    require_object(this, "Promise.try called on non-object")
     capability = new_promise_capability(realm, this)
     try:
         value = call(function, undefined, *args)
@@ -20637,8 +20631,7 @@ def delegation(realm, record, is_async, resume=None):
             result = method.fn(iterator, received)
         if is_async:
             result = yield Await(result)
-        if not isinstance(result, JSObject):
-            raise JSTypeError(f"Iterator result {display(result)} is not an object")
+        require_object(result, "Iterator result {} is not an object")
         if to_boolean(result.get("done")):
             if mode == "return":
                 raise GeneratorReturn(result.get("value"))
@@ -20734,13 +20727,6 @@ def wrapped_iterator_return(realm, this, *_):
     return realm.iter_result(undefined, True) if method is undefined else method.fn(this.record.iterator)
 
 
-def require_object(value, what):
-    """`value` if it is an object, else a TypeError."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"{what} called on non-object")
-    return value
-
-
 def direct_iterator(iterator):
     """GetIteratorDirect (7.4.9)."""
     return IteratorRecord(iterator, iterator.get("next"))
@@ -20752,8 +20738,7 @@ def flattenable(realm, value, strings=False):
         raise JSTypeError(f"{display(value)} is not an object")
     method = get_method(realm, value, SYM_ITERATOR)
     iterator = value if method is undefined else method.fn(value)
-    if not isinstance(iterator, JSObject):
-        raise JSTypeError(f"{display(iterator)} is not an object")
+    require_object(iterator)
     return direct_iterator(iterator)
 
 
@@ -20763,7 +20748,8 @@ def iterator_method(name, check=None, lazy=False, length=1):
     def declare(impl):
         @ITERATOR.method(name, length)
         def run(realm, this, *args):
-            record = IteratorRecord(require_object(this, f"Iterator.prototype.{name}"), undefined)
+            require_object(this, f"Iterator.prototype.{name} called on non-object")
+            record = IteratorRecord(this, undefined)
             try:
                 args = (check(*(args[:1] or (undefined,)), *args[1:]), *args[1:]) if check is not None else ()
             except BaseException as error:
@@ -21014,8 +21000,7 @@ def iterator_from(realm, this, value=undefined, *_):
 def iterator_concat(realm, this, *items):
     methods = []
     for item in items:
-        if not isinstance(item, JSObject):
-            raise JSTypeError(f"{display(item)} is not an object")
+        require_object(item)
         methods.append(get_method(realm, item, SYM_ITERATOR))
         if methods[-1] is undefined:
             raise not_iterable(item)
@@ -21068,15 +21053,14 @@ def steps_to_end(record):
     """Takes one step without reading its value: whether the iterator has ended."""
     record.done = True
     result = call(record.next_method, record.iterator)
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    require_object(result, "Iterator result {} is not an object")
     record.done = to_boolean(result.get("done"))
     return record.done
 
 
 @ITERATOR.static.method("zip", 1)
 def iterator_zip(realm, this, iterables=undefined, options=undefined, *_):
-    require_object(iterables, "Iterator.zip")
+    require_object(iterables, "Iterator.zip called on non-object")
     mode, padding = zip_options(options)
     records, opened = [], []
     try:
@@ -21097,7 +21081,7 @@ def iterator_zip(realm, this, iterables=undefined, options=undefined, *_):
 
 @ITERATOR.static.method("zipKeyed", 1)
 def iterator_zip_keyed(realm, this, iterables=undefined, options=undefined, *_):
-    require_object(iterables, "Iterator.zipKeyed")
+    require_object(iterables, "Iterator.zipKeyed called on non-object")
     mode, padding = zip_options(options)
     records, keys = [], []
     try:
@@ -21277,8 +21261,7 @@ ASYNC_FROM_SYNC = BuiltinClass("AsyncFromSyncIterator", parent="AsyncIteratorPro
 
 def continue_sync_iterator(realm, this, promise, result, close):
     """AsyncFromSyncIteratorContinuation (27.1.4.4). `close`: a rejected value closes the iterator."""
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    require_object(result, "Iterator result {} is not an object")
     done = to_boolean(result.get("done"))
     value = result.get("value")
     record = this.record
@@ -21368,16 +21351,14 @@ def async_from_sync(realm, record):
 
 def async_iterator_from_method(value, method):
     iterator = method.fn(value)
-    if not isinstance(iterator, JSObject):
-        raise JSTypeError("Result of the Symbol.asyncIterator method is not an object")
+    require_object(iterator, "Result of the Symbol.asyncIterator method is not an object")
     return AsyncIteratorRecord(iterator, iterator.get("next"))
 
 
 @runtime_helper
 def async_step(record, result):
     """The value of an awaited iterator result, or None (Python's) at the end."""
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"Iterator result {display(result)} is not an object")
+    require_object(result, "Iterator result {} is not an object")
     if to_boolean(result.get("done")):
         return None
     value = result.get("value")
@@ -21396,8 +21377,7 @@ def async_close(record, wrap):
         return
     result = call(method, record.iterator)
     result = yield Await(result) if wrap else result
-    if not isinstance(result, JSObject):
-        raise JSTypeError(f"{display(result)} is not an object")
+    require_object(result)
 
 
 @runtime_helper
@@ -21471,8 +21451,7 @@ def use_resource(realm, resources, value, is_async):
         if is_async:
             resources.append((value, True, None))
         return value
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"{display(value)} is not an object that can be disposed of")
+    require_object(value, "{} is not an object that can be disposed of")
     method = get_method(realm, value, SYM_ASYNC_DISPOSE) if is_async else undefined
     run = getattr(method, "fn", None)
     if method is undefined:
@@ -22417,9 +22396,7 @@ REFLECT = Namespace("Reflect", "Reflect")
 
 def require_target(value, method):
     """The object that a function of Reflect works on."""
-    if not isinstance(value, JSObject):
-        raise JSTypeError(f"Reflect.{method} called on non-object")
-    return value
+    return require_object(value, f"Reflect.{method} called on non-object")
 
 
 @REFLECT.method("construct", 2)
@@ -22716,9 +22693,7 @@ class JSProxy(JSProxyBase):
         if trap is None:
             return construct(target, args, new_target)
         result = trap(target, self.realm.new_array(list(args)), new_target)
-        if not isinstance(result, JSObject):
-            raise JSTypeError("proxy [[Construct]] must return an object")
-        return result
+        return require_object(result, "proxy [[Construct]] must return an object")
 
     def create_data_property(self, key, value):
         return self.define_own(key, data_descriptor(value))
@@ -25625,8 +25600,7 @@ for _flag, _name in _FLAG_NAMES.items():
 
 @REGEXP.getter("flags")
 def regexp_flags(realm, this, *_):
-    if not isinstance(this, JSObject):
-        raise JSTypeError(f"RegExp.prototype.flags getter called on non-object {display(this)}")
+    require_object(this, "RegExp.prototype.flags getter called on non-object {}")
     return "".join([flag for flag, name in _FLAG_NAMES.items() if to_boolean(this.get(name))])
 
 
@@ -30940,8 +30914,7 @@ def params_construct(realm, new_target, init=undefined, *_):
 def pairs_from_sequence(realm, sequence):
     pairs = []
     for item in iterable_to_list(realm, sequence):
-        if not isinstance(item, JSObject):
-            raise JSTypeError("Each query pair must be an iterable [name, value] tuple")
+        require_object(item, "Each query pair must be an iterable [name, value] tuple")
         pair = [utf16(web_text(part)) for part in iterable_to_list(realm, item)]
         if len(pair) != 2:
             raise JSTypeError("Each query pair must be an iterable [name, value] tuple")
@@ -31142,8 +31115,7 @@ def web_option(options, name):
     """A boolean member of an options object (Web IDL dictionary)."""
     if options is undefined or options is null:
         return False
-    if not isinstance(options, JSObject):
-        raise JSTypeError("The options must be an object")
+    require_object(options, "The options must be an object")
     return to_boolean(options.get(name))
 
 
@@ -31306,8 +31278,7 @@ def transfer_list(realm, options):
     """The array buffers to be moved instead of copied: member `transfer` of the options."""
     if options is undefined or options is null:
         return []
-    if not isinstance(options, JSObject):
-        raise JSTypeError("The options must be an object")
+    require_object(options, "The options must be an object")
     transfer = options.get("transfer")
     buffers = [] if transfer is undefined else iterable_to_list(realm, transfer)
     for position, buffer in enumerate(buffers):
@@ -32656,13 +32627,11 @@ def import_type(options):
     """The `type` among the import attributes that import(…) was given, or None."""
     if options is undefined:
         return None
-    if not isinstance(options, JSObject):
-        raise JSTypeError("The second argument of import() must be an object")
+    require_object(options, "The second argument of import() must be an object")
     attributes = options.get("with")
     if attributes is undefined:
         return None
-    if not isinstance(attributes, JSObject):
-        raise JSTypeError("The 'with' option of import() must be an object")
+    require_object(attributes, "The 'with' option of import() must be an object")
     found = {}
     for key in attributes.own_keys():
         own = attributes.get_own(key) if type(key) is str else None
@@ -33307,6 +33276,162 @@ def is_module(source, name):
     return parser.saw_module_syntax
 
 
+# -- Freeing in slices -------------------------------------------------------------------
+
+#: Objects that are taken apart at once, in about a millisecond, and items of a long one.
+_OBJECTS_AT_ONCE, _ITEMS_AT_ONCE = 500, 10_000
+#: What may hold others while it is freed: only these are looked into to find out how much a realm keeps.
+_HOLDERS = (list, dict, set, tuple, types.CellType, types.FunctionType, JSObject)
+#: Seconds that a server's call that was stopped waits until what it had is free; the rest is freed later.
+FREEING_SECONDS = 0.6
+
+
+def _take_items(container):
+    """Up to _ITEMS_AT_ONCE items of a list, dict or set, which no longer has them."""
+    if type(container) is list:
+        taken = container[-_ITEMS_AT_ONCE:]
+        del container[-_ITEMS_AT_ONCE:]
+        return taken
+    take = container.popitem if type(container) is dict else container.pop
+    return [take() for _ in range(min(_ITEMS_AT_ONCE, len(container)))]
+
+
+def _is_long(thing):
+    return type(thing) in (list, dict, set) and len(thing) > _ITEMS_AT_ONCE
+
+
+#: What sys.getrefcount says of an object that only the list holds over which this goes; 3.14 borrows some.
+_COUNT_ALONE = [sys.getrefcount(item) for item in [object()]][0]
+
+
+def free_in_slices(things, dead=False):
+    """Frees what only the list `things` holds, directly or over others, and empties it. Python frees such a
+    graph in one step, during which no thread runs. What something else holds too stays as it is; unless
+    the realm is `dead`, so that nobody uses its objects any more.
+
+    An object that this list alone holds may be dropped as soon as the list has what it holds in turn."""
+    referents, count, is_tracked = gc.get_referents, sys.getrefcount, gc.is_tracked
+    alone = _COUNT_ALONE
+    while things:
+        if len(things) < 4 and not _is_long(things[-1]):        # a chain, perhaps
+            found = referents(things.pop())
+        else:
+            batch = things[-_OBJECTS_AT_ONCE:]
+            del things[-len(batch):]
+            long = [thing for thing in batch if _is_long(thing)]
+            if long:
+                batch = [thing for thing in batch if not _is_long(thing)]
+                long = [thing for thing in long if count(thing) == alone]
+                things += long
+                for thing in long:
+                    found = _take_items(thing)
+                    if type(thing) is dict:
+                        found = [item for pair in found for item in pair]
+                    things += [item for item in found if count(item) == alone and is_tracked(item)]
+                thing = found = long = None
+            found = referents(*batch)
+            del batch[:]
+        things += [item for item in found if count(item) == alone and is_tracked(item)]
+        if dead:
+            for item in {item for item in found if isinstance(item, JSObject)}:
+                things += _emptied(item)
+            item = None
+        found = None
+
+
+def _emptied(thing):
+    """What an object of a dead realm had that may make circles, and no longer has."""
+    had = [thing.props, thing.attrs]
+    thing.attrs, thing.props = None, {}
+    if isinstance(thing, JSFunction):
+        had += [thing.fn, thing.ctor, thing.fields]
+        thing.fn = thing.ctor = thing.fields = None
+    elif isinstance(thing, JSArray):
+        had.append(thing.items)
+        thing.items = []
+    elif isinstance(thing, JSCollection):
+        had += [thing.keys, thing.index]
+        thing.keys, thing.index = [], {}
+        if isinstance(thing, JSMap):
+            had.append(thing.values)
+            thing.values = []
+    return [each for each in had if each]
+
+
+@functools.cache
+def _slots_of(kind):
+    return [name for each in kind.__mro__ for name in each.__dict__.get("__slots__", ())
+            if name != "__weakref__"]
+
+
+def free_garbage(things):
+    """Frees in slices what the collector has found to be garbage, and empties the list."""
+    while things:
+        batch = things[-_OBJECTS_AT_ONCE:]
+        del things[-len(batch):]
+        for thing in batch:
+            kind = type(thing)
+            if kind in (list, dict, set):
+                while len(thing) > _ITEMS_AT_ONCE:
+                    _take_items(thing)
+                thing.clear()
+            elif kind is types.CellType:
+                with contextlib.suppress(ValueError):
+                    del thing.cell_contents
+            elif isinstance(thing, JSObject):
+                for name in _slots_of(kind):
+                    setattr(thing, name, None)
+            elif isinstance(thing, BaseException):
+                thing.__traceback__ = thing.__cause__ = thing.__context__ = None
+            elif kind.__module__ == __name__ and hasattr(thing, "__dict__"):
+                vars(thing).clear()
+        thing = None
+
+
+def objects_of_frames(error):
+    """What the variables of the calls hold that an exception has left."""
+    return gc.get_referents(*[frame for frame, _ in traceback.walk_tb(error.__traceback__)])
+
+
+def keeps_much(realm, most=300_000):
+    """Can the code of a realm reach more than `most` objects?"""
+    things = [*realm.globals.values(), realm.global_object, *realm.lexical.values(), *realm.jobs]
+    seen = set()
+    while things and len(seen) < most:
+        batch = things[-_OBJECTS_AT_ONCE:]
+        del things[-len(batch):]
+        for thing in batch:
+            found = gc.get_referents(thing) if not _is_long(thing) else list(thing)[:most]
+            found = {id(each): each for each in found if isinstance(each, _HOLDERS) and gc.is_tracked(each)}
+            things += [each for number, each in found.items() if number not in seen]
+            seen.update(found)
+    return len(seen) >= most
+
+
+class Remains:
+    """What the collector has found, and a thread that frees it."""
+
+    def __init__(self):
+        self.found = queue.SimpleQueue()        # whose put() may happen at any moment, in a collection too
+        self.put = self.found.put
+
+    def free(self):
+        """Frees, in this thread, what has been found up to now."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                free_garbage(self.found.get_nowait())
+
+    def run(self):
+        while True:
+            free_garbage(self.found.get())
+
+    def start(self):
+        threading.Thread(target=self.run, name="freeing", daemon=True).start()
+
+
+REMAINS = Remains()
+
+
 # -- Deadlines ---------------------------------------------------------------------------
 
 #: Seconds between two looks of the watchdog at the process's memory.
@@ -33317,6 +33442,10 @@ HELD_UP_SECONDS = 0.05
 TURNS_FROM_BYTES = 4 * 1024 * 1024
 #: Seconds that a stopped script gets to give back its memory before another one may be blamed.
 STOPPING_SECONDS = 5
+#: Seconds after which the memory of a closed realm is looked for though scripts run.
+STALE_SECONDS = 10
+#: Bytes by which an entry makes the process grow so that what it leaves is freed in slices.
+LARGE_REMAINS = 32 * 1024 * 1024
 #: Bytes by which it grows above its limit before garbage is looked for again.
 COLLECT_FROM_BYTES = 64 * 1024 * 1024
 
@@ -33369,39 +33498,64 @@ def give_back_memory():
 
 
 class CollectorPauses:
-    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is not
-    looked at again before `collect_all`. A callback of the gc module.
+    """Keeps Python's full collections short, during which no thread runs: what has survived a long one is
+    not looked at again before `collect_all`, and where there is much, a collection only finds the garbage,
+    which is freed in slices. A callback of the gc module.
 
     has_kept    is there something that is not looked at?
     is_stale    has a realm been closed since, which may be among it?
     """
 
-    #: Seconds of a collection after which that is worth it.
-    LONG = 0.1
+    #: Seconds of a collection after which that is worth it, and after which the next one only finds garbage.
+    LONG, NOTICED = 0.1, 0.02
 
-    __init__ = constructor("; began=0.0 has_kept=False is_stale=False")
+    #: `finds_from` is where ours begins in gc.garbage, while garbage is only found; otherwise None.
+    __init__ = constructor("; began=0.0 took=0.0 has_kept=False is_stale=False found_little=False "
+                           "finds_from=None")
 
     def __call__(self, phase, info):
         if info["generation"] < 2:
             return
         if phase == "start":
             self.began = time.thread_time()
-        elif time.thread_time() - self.began > self.LONG:
+            if self.took > self.NOTICED and not self.found_little:
+                self.find()
+            self.found_little = False
+            return
+        self.took = time.thread_time() - self.began
+        if self.finds_from is not None:
+            self.take_found()
+        if self.took > self.LONG:
             gc.freeze()
             self.has_kept = True
 
+    def find(self):
+        if not gc.get_debug():
+            self.finds_from = len(gc.garbage)
+            gc.set_debug(gc.DEBUG_SAVEALL)
+
+    def take_found(self):
+        gc.set_debug(0)
+        found, gc.garbage[self.finds_from:] = gc.garbage[self.finds_from:], []
+        self.finds_from = None
+        # There may be kinds among it that free_garbage() does not know: the collector's turn is next.
+        self.found_little = len(found) < _ITEMS_AT_ONCE
+        if found:
+            REMAINS.put(found)
+
     def let_go(self):
-        """A realm was closed: the next full collection looks at everything. Is that more than before?"""
-        if self.has_kept:
-            self.is_stale = True
-            gc.unfreeze()
+        """A realm was closed: what is not looked at may be garbage. Is there any such?"""
+        self.is_stale = self.has_kept
         return self.has_kept
 
     def collect_all(self):
+        """Looks at everything. What it finds is freed in slices, here."""
         gc.unfreeze()
+        self.took, self.found_little = self.LONG, False         # it only finds
         gc.collect()
         gc.freeze()
         self.has_kept, self.is_stale = True, False
+        REMAINS.free()
 
 
 COLLECTOR_PAUSES = CollectorPauses()
@@ -33480,6 +33634,8 @@ class Watchdog:
         self.turns_end = self.collected = self.stopping_until = 0.0
         #: The size of the process after garbage was collected.
         self.clean_memory = 0
+        #: Realms of which memory is being freed, and a thread that looks for garbage, or None.
+        self.freeing, self.collector = set(), None
 
     def watch(self, realm, seconds):
         """Starts the clock; returns the Watch for release(). Seconds may be None."""
@@ -33488,6 +33644,7 @@ class Watchdog:
             self.watches.add(watch)
             if self.thread is None:
                 self.memory = self.first_memory = memory_used()
+                REMAINS.start()
                 self.thread = threading.Thread(target=self.run, name="watchdog", daemon=True)
                 self.thread.start()
             elif self.asleep or (seconds is not None and seconds < MEMORY_CHECK_SECONDS):
@@ -33516,8 +33673,9 @@ class Watchdog:
                 idle = 0 if self.watches or self.ended else idle + 1
                 if not idle:
                     self.check(time.monotonic() - due)
-                elif idle >= 10 and COLLECTOR_PAUSES.is_stale:
-                    self.collect()
+                if COLLECTOR_PAUSES.is_stale and not self.freeing and (
+                        idle >= 10 or due > self.collected + STALE_SECONDS):
+                    self.collect_aside()
                 asleep = self.asleep = idle > 40
                 wait = None if asleep else self.next_wait()
                 due = time.monotonic() + (wait or 0.0)
@@ -33589,23 +33747,27 @@ class Watchdog:
 
     def over_budget(self, now):
         """The process is too large: collects garbage, then stops the realm that has taken the most."""
-        self.collect_if_worth_it(self.memory, now)
+        growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
+        grown = 0 if growing is None else growing.realm.memory - growing.memory
+        # What one call took within its time limit is not garbage that has gathered; to look costs a second.
+        if grown < self.max_memory // 2 or growing.deadline == INFINITY:
+            if not self.freeing and self.is_worth_it(self.memory, now):
+                self.collect_aside()
         over = self.memory - self.first_memory - self.max_memory
-        if over <= 0 or now < self.stopping_until:
+        if over <= 0 or ((now < self.stopping_until or self.freeing or self.collector)
+                         and over < self.max_memory // 8):
             return
-        realms = sorted(self.charged, key=lambda realm: realm.memory)
+        realms = sorted(set(self.charged) - self.freeing, key=lambda realm: realm.memory)
         running = {watch.realm for watch in self.watches}
-        if sum([realm.memory for realm in realms]) < self.max_memory // 2:
+        if sum([realm.memory for realm in self.charged]) < self.max_memory // 2:
             self.first_memory += over           # that was not the scripts
-        elif realms[-1] in running:
+        elif realms and realms[-1] in running:
             self.stop(realms[-1], now)
-        elif realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
+        elif realms and realms[-1].outgrown is not None and realms[-1].memory > self.max_memory // 2:
             realms[-1].outgrown()
-        else:
+        elif grown > self.max_memory // 4:
             # Whoever has most keeps it, and does nothing now: what grows beside it has to end.
-            growing = max(self.watches, key=lambda watch: watch.realm.memory - watch.memory, default=None)
-            if growing is not None and growing.realm.memory - growing.memory > self.max_memory // 4:
-                self.stop(growing.realm, now)
+            self.stop(growing.realm, now)
 
     def stop(self, realm, now):
         """Ends what a realm runs; until it has given back what it can, nobody else is blamed."""
@@ -33617,33 +33779,80 @@ class Watchdog:
         """Collects garbage and gives free memory back; returns by how many bytes the process shrank."""
         before = memory_used()
         COLLECTOR_PAUSES.collect_all()
+        return before - self.trimmed()
+
+    def trimmed(self):
+        """The size of the process after what is free was given back to the system."""
         give_back_memory()
         self.collected = time.monotonic()
         self.memory = self.clean_memory = memory_used()
         self.first_memory = min(self.first_memory, self.memory)
-        return before - self.memory
+        return self.memory
 
-    def settle(self, realm):
-        """After a stop for want of memory, in the stopped thread: a realm that keeps too much is told."""
-        freed = self.collect()
-        with self.condition:
-            self.stopping_until = 0.0
-            realm.memory = max(0, min(realm.memory - freed, self.memory - self.first_memory))
-        if realm.memory > self.max_memory // 2 and realm.outgrown is not None:
-            realm.outgrown()
+    def collect_aside(self):
+        """Collects in a thread of its own; nobody waits for it, and entries go on."""
+        def collect():
+            try:
+                self.collect()
+            finally:
+                self.collector = None
+
+        with self.lock:
+            if self.collector is None:
+                COLLECTOR_PAUSES.is_stale = False
+                self.collected = time.monotonic()
+                self.collector = threading.Thread(target=collect, name="collector", daemon=True)
+                self.collector.start()
+
+    @contextlib.contextmanager
+    def is_freeing(self, realm):
+        """Meanwhile the memory of a realm is being freed, afterwards it is off its account."""
+        with self.lock:
+            self.freeing.add(realm)
+            before = self.memory
+        try:
+            yield
+        finally:
+            self.trimmed()
+            with self.lock:
+                self.freeing.discard(realm)
+                self.stopping_until = 0.0
+                kept = realm.memory - before + self.memory
+                realm.memory = max(0, min(kept, self.memory - self.first_memory))
+
+    def settle(self, realm, remains, is_over):
+        """After a stop, in the thread that was stopped: frees what it had, in slices, for which that thread
+        waits for a moment only. `is_over`: for want of memory; a realm that still keeps too much is told
+        so."""
+        done = threading.Event()
+
+        def free():
+            with self.is_freeing(realm):
+                free_in_slices(remains)
+                if is_over and (self.trimmed() < self.first_memory + self.max_memory // 4
+                                or realm.outgrown is None or not keeps_much(realm)):
+                    self.collect()
+            done.set()
+            if is_over and realm.memory > self.max_memory // 2 and realm.outgrown is not None:
+                realm.outgrown()
+
+        with self.lock:
+            self.freeing.add(realm)
+        start_script_thread(free, name="settle")
+        done.wait(FREEING_SECONDS if realm.outgrown is not None else None)      # a server has others to serve
 
     def has_room(self, size):
         """Whether the process may grow by so many bytes at once."""
         room = self.first_memory + self.max_memory * 1.1 - size
         if not self.first_memory or memory_used() <= room:
             return True
-        self.collect_if_worth_it(memory_used(), time.monotonic())
+        if self.is_worth_it(memory_used(), time.monotonic()):
+            self.collect()
         return memory_used() <= room
 
-    def collect_if_worth_it(self, memory, now):
-        """Collects garbage, unless that was done lately and little has come since."""
-        if now - self.collected > 1 or memory > self.clean_memory + COLLECT_FROM_BYTES:
-            self.collect()
+    def is_worth_it(self, memory, now):
+        """To collect garbage, unless that was done lately and little has come since?"""
+        return now - self.collected > 1 or memory > self.clean_memory + COLLECT_FROM_BYTES
 
 
 WATCHDOG = Watchdog()
@@ -34296,6 +34505,7 @@ class RealmBase:
                 self.jobs.clear()
                 self.rejections.clear()
                 stopped = self.stopped_error(seconds, error)
+                remains = objects_of_frames(error) if self.memory - watch.memory > LARGE_REMAINS else []
                 traceback.clear_frames(error.__traceback__)
             except Exception as error:
                 raise self.js_error(error) from None
@@ -34308,8 +34518,8 @@ class RealmBase:
                     with HEADROOM.lock:
                         HEADROOM.settle()
             # Out of the handler, or the error would keep everything that the script had.
-            if stopped.name != ScriptTimeout.name:
-                WATCHDOG.settle(self)
+            if remains or stopped.name != ScriptTimeout.name:
+                WATCHDOG.settle(self, remains, stopped.name != ScriptTimeout.name)
             raise stopped
         finally:
             self.lock.release()
@@ -34449,9 +34659,10 @@ class RealmBase:
         """Gives up what the script keeps; later entries fail with a JSError for this reason."""
         with self.lock:
             self.unloaded = reason
-            self.close()
-            self.forget()
-            self.memory = max(0, self.memory - WATCHDOG.collect())
+            with WATCHDOG.is_freeing(self):
+                self.close()
+                free_in_slices(self.forget(), dead=True)
+                WATCHDOG.collect()
 
     @staticmethod
     def empty(function):
@@ -34461,15 +34672,16 @@ class RealmBase:
             function.attrs, function.props = None, {}
 
     def forget(self):
-        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins."""
+        """Drops all that its code can reach: variables, jobs, modules and changes of the built-ins. Returns a
+        list of it, to be freed in slices."""
+        kept = [self.global_object.props, self.modules, self.last_match]
+        for each in (self.globals, self.lexical, self.rejections, self.symbols, self.host_hooks):
+            kept += each.values()
+            each.clear()
+        kept += self.jobs
         self.jobs.clear()
-        self.globals.clear()
-        self.global_object.props.clear()
-        for kept in (self.lexical, self.rejections, self.symbols, self.host_hooks):
-            kept.clear()
-        self.modules, self.last_match = ModuleMap(self), None
-        for name in set(self.__dict__) & set(INTRINSICS):
-            del self.__dict__[name]
+        self.global_object.props, self.modules, self.last_match = {}, ModuleMap(self), None
+        return kept + [self.__dict__.pop(name) for name in set(self.__dict__) & set(INTRINSICS)]
 
     def wait_idle(self):
         """Returns when no timer is waiting and the last one has run (for -e and --run)."""
@@ -34530,11 +34742,15 @@ class Realm(RealmBase):
         return code(self.global_object, *([undefined] if compiled.for_eval else ()))
 
     def link(self, names):
-        """Makes the built-ins that a script mentions."""
+        """Makes the built-ins that a script mentions, those among them that the global object inherits."""
+        flags, inherited = self.global_object.flags, self.ObjectPrototype
         for name in names:
-            if global_name(name) not in self.globals and name in self.global_object.flags \
-                    and name not in self.lexical and type(self.global_object.flags[name]) is int:
+            if global_name(name) in self.globals or name in self.lexical:
+                continue
+            if type(flags.get(name)) is int:
                 self.globals[global_name(name)] = self.make_global(name)
+            elif name in inherited.props and name not in flags and name != "__proto__":
+                self.globals[global_name(name)] = inherited.get(name)
 
     def declare_script(self, compiled):
         """GlobalDeclarationInstantiation (16.1.7)."""
@@ -34548,8 +34764,10 @@ class Realm(RealmBase):
             if name in self.lexical:
                 raise JSSyntaxError(f"Identifier '{name}' has already been declared")
         for name, const in compiled.lexical:
-            if name in flags and global_name(name) in self.globals:
-                self.shadowed[name] = self.globals.pop(global_name(name))
+            if global_name(name) in self.globals:
+                value = self.globals.pop(global_name(name))
+                if name in flags:
+                    self.shadowed[name] = value
             self.lexical[name] = const
         if not self.global_object.extensible:
             for name in (*compiled.functions, *compiled.variables):
@@ -48361,7 +48579,9 @@ def parse_pairs(text, what):
     for item in items:
         if item:
             key, _, value = item.partition("=")
-            pairs.setdefault(decode_field(key), []).append(decode_field(value))
+            if not (key.isalnum() and key.isascii()):
+                key = decode_field(key)
+            pairs.setdefault(key, []).append(decode_field(value))
     return pairs
 
 
@@ -50738,6 +50958,14 @@ class RequestHandler(StreamOpener):
     def reply(self, response):
         """Sends a response in one write, as far as the socket takes it."""
         head, status = self.head, response.status
+        if not (response.headers or self.closing or self.fate is not None or self.server.gate.cors
+                or response.file is not None or status in (204, 304) or head is None or head.method == "HEAD"
+                or "connection" in head.fields):
+            first = self.server.first_lines(status, response.content_type)
+            data = f"{first}Content-Length: {response.size}\r\n\r\n".encode("latin-1") + response.body
+            self.note(status, data)
+            self.write(data)
+            return
         lines = [self.server.first_lines(status, response.content_type)]
         given = {name.lower() for name, _ in response.headers} if response.headers else ()
         if given and not _REPLACED_HEADERS.isdisjoint(given):
@@ -51312,7 +51540,8 @@ class HTTPServer(socketserver.ThreadingMixIn, http.server.HTTPServer):
                         self._returned.append(handler)
                         break
                     self._busy = None
-                self._attempt(handler, self._settle, handler)
+                if handler.state is not READING or handler.more or handler.watched != selectors.EVENT_READ:
+                    self._attempt(handler, self._settle, handler)
             else:
                 self._wait()
                 continue
@@ -51690,8 +51919,6 @@ PALETTE = """
 """
 
 KIT_STYLE = ":root {" + PALETTE + r"""}
-:root[data-theme=light] { color-scheme: light; }
-:root[data-theme=dark] { color-scheme: dark; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 var(--sans);
        font-variant-numeric: tabular-nums; }
@@ -51725,6 +51952,7 @@ button.link { border: 0; padding: 0; background: none; color: var(--accent); tex
 button.link:hover { text-decoration: underline; }
 input:is([type=text], [type=search]), textarea { width: 100%; padding: .35rem .6rem; color: inherit;
        border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
+::placeholder { color: var(--soft); opacity: 1; }
 textarea, input.code { font: 13px/1.5 var(--mono); }
 select { padding: .2rem .4rem; border: 1px solid var(--line); border-radius: 7px; background: var(--bg); }
 /* What scrolls shows a shade at the edges behind which there is more. */
@@ -56161,10 +56389,13 @@ button.quiet { border-color: transparent; background: none; }
 button.quiet:hover { background: var(--hover); }
 header { padding: 8px 12px; }
 header h1 { margin: 0 8px 0 0; }
-header h1 a { color: inherit; }
 header .space { flex: 1 }
 #run { font-weight: 600; min-width: 92px }
 #run.live { background: var(--bad); border-color: var(--bad); color: var(--paper) }
+.bar .tabs { display: flex; gap: 4px; min-width: 0; overflow-x: auto; scrollbar-width: none }
+.bar .tabs button { white-space: nowrap; max-width: 14rem; overflow: hidden; text-overflow: ellipsis;
+  flex: none; padding: 4px 8px }
+.bar .tabs .dot { margin-right: .35rem }
 kbd { color: var(--soft) }
 main { flex: 1; display: flex; min-height: 0; position: relative }
 section { display: flex; flex-direction: column; min-width: 0; min-height: 0; background: var(--paper) }
@@ -56210,11 +56441,15 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
 #below { height: 30%; min-height: 37px; flex: none; border-top: 1px solid var(--line); display: flex;
   flex-direction: column }
 .pane { flex: 1; min-height: 0; overflow: auto; display: flex; flex-direction: column }
-#metadata { display: block; padding: 10px 12px }
-#metadata p { margin: 0 0 8px; color: var(--soft); font-size: 13px }
+.pane.pairs, #history { display: block; padding: 10px 12px }
+.pane p { margin: 0 0 8px; color: var(--soft); font-size: 13px }
+#history .link { display: block; width: 100%; padding: 3px 0; font: 13px/19px var(--mono); overflow: hidden;
+  white-space: nowrap; text-overflow: ellipsis }
+#history time { color: var(--soft); margin-right: 10px }
 .pair { display: flex; gap: 6px; margin-bottom: 6px }
 .pair input { flex: 1; min-width: 0 }
-#results { flex: 1; overflow: auto; padding: 10px 12px; scroll-behavior: auto }
+#results { flex: 1; min-height: 0; display: flex }
+.results { flex: 1; min-width: 0; overflow: auto; padding: 10px 12px; scroll-behavior: auto }
 .card { border: 1px solid var(--line); border-radius: 8px; margin-bottom: 8px; overflow: hidden;
   background: var(--bg) }
 .card.failed { border-color: var(--bad) }
@@ -56226,8 +56461,11 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   overflow-wrap: anywhere }
 .problem { display: block; width: 100%; text-align: left; border: 0; border-radius: 0; padding: 4px 10px;
   background: var(--mark); color: var(--bad); font-size: 13px; border-bottom: 1px solid var(--line) }
-.problem small { font-family: var(--mono); opacity: .8 }
+.problem small { font-family: var(--mono) }
 .empty { color: var(--soft); padding: 24px 8px; text-align: center; line-height: 2 }
+.start { max-width: 40rem; margin: 0 auto }
+.start pre { overflow-x: auto; background: var(--bg); border: 1px solid var(--line); border-radius: 8px;
+  padding: 8px 12px; margin: 0 0 .6rem }
 .dot.live { background: var(--ok); animation: pulse 1.6s infinite }
 @keyframes pulse { 50% { opacity: .35 } }
 @media (prefers-reduced-motion: reduce) { .dot.live { animation: none } }
@@ -56252,13 +56490,14 @@ section { display: flex; flex-direction: column; min-width: 0; min-height: 0; ba
   main { flex-direction: column; overflow: auto }
   #left, #right, #docs { width: auto !important; flex: none; min-height: 70vh; border-left: 0;
     border-top: 1px solid var(--line) }
-  .grip:not(.flat), header kbd { display: none }
+  .grip:not(.flat), header kbd, #hint { display: none }
 }
 """
 
 EXPLORER_BODY = r"""
 <header>
-  <h1 class="name"><a href="engine">aiwebengine</a> <span>GraphQL explorer</span></h1>
+  <h1 class="name">aiwebengine <span>GraphQL explorer</span></h1>
+  <a href="engine" class="small">Dashboard</a>
   <button id="run" class="main" title="Run the operation at the cursor (Ctrl+Enter)">▶ Run</button>
   <button id="tidy" title="Format the document (Shift+Alt+F)">Format</button>
   <button id="share" title="Copy a link to this document">Share</button>
@@ -56266,13 +56505,15 @@ EXPLORER_BODY = r"""
   <span id="state" role="status" aria-live="polite"></span>
   <button id="reload" class="quiet" title="Read the schema again"
     aria-label="Read the schema again">↻</button>
-  <button id="theme" class="quiet" title="Light or dark"
-    aria-label="Switch between light and dark">◐</button>
   <button id="toggle-docs" aria-expanded="true"
     title="Show or hide the schema (Ctrl+K to search)">Schema</button>
 </header>
 <main>
   <section id="left" aria-label="Document">
+    <div class="bar"><div class="tabs" id="tabs" role="tablist" aria-label="Documents"></div>
+      <button class="quiet" id="add-tab" title="New tab" aria-label="New tab">+</button>
+      <span style="flex:1"></span>
+      <button class="quiet" id="close-tab" title="Close this tab" aria-label="Close this tab">×</button></div>
     <div class="editor" id="query-editor">
       <div class="gutter" aria-hidden="true"></div>
       <div class="code"><pre aria-hidden="true"></pre><textarea id="query" spellcheck="false"
@@ -56282,16 +56523,21 @@ EXPLORER_BODY = r"""
       <ul id="popup" role="listbox" aria-label="Completions" hidden></ul>
     </div>
     <div class="grip flat" id="grip-below" role="separator" aria-orientation="horizontal" tabindex="0"
-      aria-label="Height of the variables"></div>
+      aria-valuenow="30" aria-label="Height of the variables"></div>
     <div id="below">
-      <div class="bar" role="tablist">
-        <button role="tab" id="tab-variables" aria-selected="true"
-          aria-controls="variables-pane">Variables</button>
-        <button role="tab" id="tab-metadata" aria-selected="false" aria-controls="metadata"
-          tabindex="-1">Metadata</button>
+      <div class="bar">
+        <div class="tabs" role="tablist" aria-label="What goes with the document">
+          <button role="tab" id="tab-variables" aria-selected="true"
+            aria-controls="variables-pane">Variables</button>
+          <button role="tab" id="tab-headers" aria-selected="false" aria-controls="headers"
+            tabindex="-1">Headers</button>
+          <button role="tab" id="tab-metadata" aria-selected="false" aria-controls="metadata"
+            tabindex="-1">Metadata</button>
+          <button role="tab" id="tab-history" aria-selected="false" aria-controls="history"
+            tabindex="-1">History</button>
+        </div>
         <span style="flex:1"></span>
-        <span id="hint" style="font-size:12px"><kbd>Ctrl+Space</kbd> complete
-        · <kbd>Esc</kbd> <kbd>Tab</kbd> leave the editor</span>
+        <span id="hint" style="font-size:12px"><kbd>Esc</kbd> <kbd>Tab</kbd> leave the editor</span>
       </div>
       <div class="pane" id="variables-pane" role="tabpanel" aria-labelledby="tab-variables">
         <div class="editor" id="variables-editor"><div class="gutter" aria-hidden="true"></div>
@@ -56299,23 +56545,27 @@ EXPLORER_BODY = r"""
             spellcheck="false" wrap="off"
             aria-label="Variables as JSON" placeholder="{ &quot;id&quot;: 1 }"></textarea></div></div>
       </div>
-      <div class="pane" id="metadata" role="tabpanel" aria-labelledby="tab-metadata" hidden>
+      <div class="pane pairs" id="headers" role="tabpanel" aria-labelledby="tab-headers" hidden>
+        <p>Sent with each operation of this tab. The browser forgets them when its window is closed.</p>
+        <div class="list"></div>
+        <button class="add">+ Add</button>
+      </div>
+      <div class="pane pairs" id="metadata" role="tabpanel" aria-labelledby="tab-metadata" hidden>
         <p>Sent with subscriptions as query parameters. Broadcasts with a filter reach the connections whose
         metadata match.</p>
-        <div id="pairs"></div>
-        <button id="add-pair">+ Add</button>
+        <div class="list"></div>
+        <button class="add">+ Add</button>
       </div>
+      <div class="pane" id="history" role="tabpanel" aria-labelledby="tab-history" tabindex="0" hidden></div>
     </div>
   </section>
   <div class="grip" id="grip-left" role="separator" aria-orientation="vertical" tabindex="0"
-    aria-label="Width of the document"></div>
+    aria-valuenow="46" aria-label="Width of the document"></div>
   <section id="right" aria-label="Result">
-    <div class="bar"><span class="dot" id="dot"></span><span id="summary">Result</span>
-      <span style="flex:1"></span><button class="quiet" id="clear">Clear</button></div>
-    <div id="results" tabindex="0" aria-label="Results" role="log"><div class="empty">
-      <kbd>Ctrl</kbd> <kbd>Enter</kbd> runs the operation<br><kbd>Ctrl</kbd> <kbd>Space</kbd> completes<br>
-      <kbd>Ctrl</kbd> <kbd>K</kbd> searches the schema<br><kbd>Shift</kbd> <kbd>Alt</kbd> <kbd>F</kbd> formats
-    </div></div>
+    <div class="bar"><span class="dot" id="dot"></span><span id="summary" role="status">Result</span>
+      <span style="flex:1"></span><button id="stop" hidden>■ Stop</button>
+      <button class="quiet" id="clear">Clear</button></div>
+    <div id="results"></div>
   </section>
   <section id="docs" aria-label="Schema">
     <div class="bar"><input id="search" type="search" placeholder="Search the schema"
@@ -56691,19 +56941,33 @@ query.area.addEventListener("click", hidePopup);
 # -- GraphQL explorer: running, formatting -----------------------------------------------
 
 EXPLORER_RUNNING = r'''
-const results = $("results");
-let running = null;         // AbortController of the request under way
-const MAX_EVENTS = 500;
+const MAX_EVENTS = 500, MAX_LIVE = 5;
 
-function state(text, live) {
-  $("summary").textContent = text;
-  $("dot").className = "dot" + (live ? " live" : "");
-  $("run").classList.toggle("live", Boolean(running));
-  $("run").textContent = running ? "■ Stop" : "▶ Run";
+// What belongs to one document. `busy` is the AbortController of its query or mutation, `live` that of its
+// subscription: each may be under way while the other is.
+let tabs = [], tab = null;
+function newTab(facts = {}) {
+  return { query: "", variables: "", headers: [], metadata: [], ...facts, summary: "Result", marks: [],
+    busy: null, live: null,
+    box: el("div", { class: "results", tabindex: "0", role: "log", "aria-label": "Results" }) };
+}
+const isLive = (one) => Boolean(one.busy || one.live);
+
+function say(one, text = one.summary) {
+  one.summary = text;
+  if (one === tab) showState();
+  drawTabs();
+}
+function showState() {
+  setText($("summary"), tab.summary);
+  $("dot").className = "dot" + (isLive(tab) ? " live" : "");
+  $("run").classList.toggle("live", Boolean(tab.busy));
+  setText($("run"), tab.busy ? "■ Stop" : "▶ Run");
+  $("stop").hidden = !tab.live;
 }
 const stamp = () => clock(now(), true);
 
-function card(title, text, right) {
+function card(one, title, text, right) {
   let value, pretty = text, errors = [];
   try {
     value = JSON.parse(text);
@@ -56721,12 +56985,17 @@ function card(title, text, right) {
   const shown = el("pre");
   shown.innerHTML = paintJson(pretty);
   node.append(shown);
-  const follows = results.scrollHeight - results.scrollTop - results.clientHeight < 60;
-  results.append(node);
-  while (results.children.length > MAX_EVENTS) results.firstChild.remove();
-  if (follows) results.scrollTop = results.scrollHeight;
+  one.box.querySelector(".empty")?.remove();
+  const follows = one.box.scrollHeight - one.box.scrollTop - one.box.clientHeight < 60;
+  one.box.append(node);
+  while (one.box.children.length > MAX_EVENTS) one.box.firstChild.remove();
+  if (follows) one.box.scrollTop = one.box.scrollHeight;
   const lines = errors.flatMap((error) => (error.locations || []).map((place) => place.line));
-  if (lines.length) query.mark(lines);
+  if (lines.length) mark(one, lines);
+}
+function mark(one, lines) {
+  one.marks = lines;
+  if (one === tab) query.mark(lines);
 }
 
 function operationAtCursor() {
@@ -56735,81 +57004,100 @@ function operationAtCursor() {
   return before[before.length - 1] || operations[0] || { kind: "query", name: null };
 }
 
+// Runs the operation at the cursor. A subscription of this tab goes on beside a query or mutation; another
+// subscription takes its place.
 async function run() {
-  if (running) { running.abort(); return; }
+  if (tab.busy) { tab.busy.abort(); return; }
   hidePopup();
-  const operation = operationAtCursor();
-  const request = { query: query.value };
+  keepTab();
+  const one = tab, operation = operationAtCursor(), request = { query: one.query };
   if (operation.name) request.operationName = operation.name;
-  const given = variables.value.trim();
-  results.replaceChildren();
-  query.mark([]);
-  if (given) {
-    try { request.variables = JSON.parse(given); } catch (error) {
-      openTab("variables");
-      return card("Variables", "The variables are not JSON: " + error.message, "");
-    }
-  }
-  const control = running = new AbortController();
-  remember();
+  const given = one.variables.trim();
+  if (!one.live || operation.kind === "subscription") one.box.replaceChildren();
+  mark(one, []);
+  let headers;
   try {
-    if (operation.kind === "subscription") await subscribe(request, control);
-    else await ask(request, control);
+    if (given) request.variables = JSON.parse(given);
   } catch (error) {
-    if (error.name === "AbortError") state($("summary").textContent.replace(/^(Subscribed since|Running…)/,
-      "Stopped. $&"));
-    else {
-      card("Failed", "The server could not be reached: " + error.message, stamp());
-      state("Failed");
+    openTab("variables");
+    return card(one, "Variables", "The variables are not JSON: " + error.message, "");
+  }
+  try {
+    headers = new Headers(one.headers.filter(([name]) => name));
+  } catch (error) {
+    openTab("headers");
+    return card(one, "Headers", "A header cannot be sent: its name may have letters, digits and -, its value"
+      + " no line breaks.", "");
+  }
+  headers.set("Content-Type", "application/json");
+  remember();
+  addHistory(one, operation);
+  const kind = operation.kind === "subscription" ? "live" : "busy";
+  one.live && kind === "live" && one.live.abort();
+  const control = one[kind] = new AbortController();
+  try {
+    if (kind === "live") await subscribe(one, request, headers, control);
+    else await ask(one, request, headers, control, operation);
+  } catch (error) {
+    if (error.name === "AbortError") {
+      if (one[kind] === control) say(one, one.summary.replace(/^(Subscribed since|Running…)/, "Stopped. $&"));
+    } else {
+      card(one, "Failed", "The server could not be reached: " + error.message, stamp());
+      say(one, "Failed");
     }
   }
-  if (running === control) running = null;
-  state($("summary").textContent);
+  if (one[kind] === control) one[kind] = null;
+  say(one);
 }
 
-async function ask(request, control) {
-  state("Running…", true);
+async function ask(one, request, headers, control, { kind, name }) {
+  const before = one.summary;
+  say(one, one.live ? before : "Running…");
   const began = performance.now();
+  headers.set("Accept", "application/graphql-response+json, application/json;q=0.9");
   const response = await fetch(endpoint,
-    { method: "POST", signal: control.signal, body: JSON.stringify(request),
-    headers: { "Content-Type": "application/json",
-      Accept: "application/graphql-response+json, application/json;q=0.9" } });
+    { method: "POST", signal: control.signal, body: JSON.stringify(request), headers });
   const text = await response.text();
   const took = (performance.now() - began).toFixed(0) + " ms";
-  running = null;
-  state(`${response.status} ${response.statusText} · ${took} · ${bytes(new Blob([text]).size)}`);
-  card(`${response.status}`, text, stamp());
-  results.scrollTop = 0;
+  one.busy = null;
+  const facts = `${response.status} ${response.statusText} · ${took} · ${bytes(new Blob([text]).size)}`;
+  if (!one.live) say(one, facts);
+  card(one, one.live ? `${response.status} ${kind} ${name ?? ""}` : String(response.status), text, stamp());
+  if (!one.live) one.box.scrollTop = 0;
 }
 
-async function subscribe(request, control) {
-  const pairs = new URLSearchParams(metadata().filter(([key]) => key));
+async function subscribe(one, request, headers, control) {
+  if (tabs.filter((other) => other.live).length > MAX_LIVE) {
+    return card(one, "Not started", MAX_LIVE + " subscriptions are open, and a browser opens six connections"
+      + " to one server. Stop one in its tab first.", stamp());
+  }
+  const pairs = new URLSearchParams(one.metadata.filter(([key]) => key));
   const suffix = String(pairs) ? "?" + pairs : "";
-  state("Subscribing…", true);
-  const response = await fetch(endpoint + "/sse" + suffix, { method: "POST", signal: control.signal,
-    headers: { "Content-Type": "application/json", Accept: "text/event-stream" },
-      body: JSON.stringify(request) });
+  say(one, "Subscribing…");
+  headers.set("Accept", "text/event-stream");
+  const response = await fetch(endpoint + "/sse" + suffix, { method: "POST", signal: control.signal, headers,
+    body: JSON.stringify(request) });
   if (!(response.headers.get("content-type") || "").startsWith("text/event-stream")) {
-    running = null;
-    state(`${response.status} ${response.statusText}`);
-    return card(String(response.status), await response.text(), stamp());
+    const text = await response.text();
+    one.live = null;
+    say(one, `${response.status} ${response.statusText}`);
+    return card(one, String(response.status), text, stamp());
   }
   let count = 0;
   const since = now();
   const counted = () => `${count} event${count === 1 ? "" : "s"}`;
-  const live = () => state(`Subscribed since ${clock(since)} · ${counted()}`, true);
+  const live = () => say(one, `Subscribed since ${clock(since)} · ${counted()}`);
   live();
-  results.append(el("div", { class: "empty", text: "Waiting for events…" }));
+  one.box.append(el("div", { class: "empty", text: "Waiting for events…" }));
   for await (const event of events(response.body)) {
-    if (results.querySelector(".empty")) results.replaceChildren();
     if (event.type === "complete") break;
     if (event.data === "") continue;
     count += 1;
-    card("#" + count + (event.type === "gap" ? " gap" : ""), event.data, stamp());
+    card(one, "#" + count + (event.type === "gap" ? " gap" : ""), event.data, stamp());
     live();
   }
-  running = null;
-  state(`Ended at ${clock(now())} · ${counted()}`);
+  one.live = null;
+  say(one, `Ended at ${clock(now())} · ${counted()}`);
 }
 
 // The lines of an event stream as events { type, data }.
@@ -56929,9 +57217,34 @@ async function loadSchema() {
     $("state").textContent = "The schema could not be read: " + error.message;
   }
   query.refresh();
-  if (!query.value.trim()) query.value = welcome();
+  if (!query.value.trim() || query.value === EMPTY) query.value = welcome();
+  for (const one of tabs) showStart(one);
+  drawTabs();
   browse(trail.length ? trail[trail.length - 1] : null, true);
 }
+
+const hasFields = () => ["query", "mutation", "subscription"].some((kind) =>
+  schema?.types.get(schema[kind])?.fields?.some(({ name }) => name !== "_empty"));
+const EMPTY = "# There is no schema yet.\n";
+const FIRST = `graphQLRegistry.registerQuery("hello", "hello(name: String!): String!",
+  ({ args }) => "Hello " + args.name);`;
+// What a result that is not there yet says: how to make a schema, or which keys help.
+function startNodes() {
+  if (schema && !hasFields()) return [el("div", { class: "start" }, el("h2", { text: "No schema yet" }),
+    el("p", { text: "A script makes one. Save this as hello.js in the folder of your scripts:" }),
+    el("pre", { text: FIRST }),
+    el("p", {}, "Then this page reads the schema when you come back to it. If a script should have made one,",
+      " ", el("a", { href: "engine", text: "the dashboard" }), " says what is wrong with it."))];
+  const keys = [["Ctrl Enter", "runs the operation"], ["Ctrl Space", "completes"],
+    ["Ctrl K", "searches the schema"], ["Shift Alt F", "formats"]];
+  return [el("div", { class: "empty" }, ...keys.flatMap(([names, what]) =>
+    [...names.split(" ").flatMap((name) => [el("kbd", { text: name }), " "]), what, el("br")]))];
+}
+function showStart(one) {
+  if (!one.box.querySelector(".card")) one.box.replaceChildren(...startNodes());
+}
+// Whoever has written a script meanwhile finds its fields here.
+addEventListener("focus", () => { if (schema && !hasFields()) loadSchema(); });
 
 let trail = [];
 const docs = $("docs-body");
@@ -57000,6 +57313,7 @@ function browse(name, same) {
   part("Possible types", plain(type.possibleTypes));
 }
 function overview() {
+  if (!hasFields()) return docs.append(...startNodes());
   docs.append(el("h2", { text: "Schema" }), el("p", { text: schema.description || "" }));
   for (const kind of ["query", "mutation", "subscription"]) {
     const type = schema.types.get(schema[kind]);
@@ -57079,6 +57393,7 @@ function sample(ref) {
   return { Int: 1, Float: 1, Boolean: true, ID: "1" }[ref.name] ?? (type && type.inputFields ? {} : "");
 }
 function welcome() {
+  if (schema && !hasFields()) return EMPTY;
   const lines = "# Ctrl+Enter runs the operation at the cursor, Ctrl+Space completes.\n";
   const type = schema && schema.types.get(schema.query);
   const first = type && type.fields.find((field) => !field.args.some((item) => item.type.kind === "NON_NULL"))
@@ -57086,65 +57401,203 @@ function welcome() {
   return lines + (first ? "\n" + draft("query", first) : "\n{\n  __typename\n}\n");
 }
 
-// -- metadata, tabs, sharing, theme, sizes --
+// -- documents in tabs --
 
-function metadata() {
-  return [...$("pairs").children].map((row) =>
-    [...row.querySelectorAll("input")].map((input) => input.value));
+// What a document is called: its first named operation, or its first field.
+function labelOf(text) {
+  const { operations, solid } = analyse(text);
+  return operations.find(({ name }) => name)?.name ?? solid.find(({ style }) => /^field/.test(style))?.text
+    ?? "New";
 }
-function addPair(key = "", value = "") {
+function drawTabs() {
+  const shown = tabs.map((one) => [labelOf(one === tab ? query.value : one.query), isLive(one), one === tab]);
+  const text = JSON.stringify(shown);
+  if ($("tabs").shown === text) return;
+  $("tabs").shown = text;
+  const focused = $("tabs").contains(document.activeElement);
+  $("tabs").replaceChildren(...shown.map(([label, live, open], index) => el("button", { role: "tab",
+    text: label, title: label + (live ? " (running)" : ""), tabindex: open ? "0" : "-1",
+    "aria-selected": String(open), "aria-controls": "query-editor", onclick: () => showTab(tabs[index]) })));
+  shown.forEach(([, live], index) =>
+    live && $("tabs").children[index].prepend(el("span", { class: "dot live" })));
+  if (focused) $("tabs").querySelector("[aria-selected=true]").focus();
+  $("close-tab").disabled = tabs.length < 2;
+}
+// The editors' texts are the open tab's.
+function keepTab() {
+  Object.assign(tab, { query: query.value, variables: variables.value, headers: pairsOf("headers"),
+    metadata: pairsOf("metadata") });
+}
+function showTab(one) {
+  if (tab) keepTab();
+  tab = one;
+  query.value = one.query;
+  variables.value = one.variables;
+  for (const kind of ["headers", "metadata"]) setPairs(kind, one[kind]);
+  query.mark(one.marks);
+  $("results").replaceChildren(one.box);
+  showState();
+  drawTabs();
+  remember();
+}
+function fillTab(one, facts) {
+  if (tab && tab !== one) keepTab();
+  tab = null;
+  showTab(Object.assign(one, facts));
+}
+function addTab(facts) {
+  const one = newTab(facts);
+  tabs.push(one);
+  showTab(one);
+  showStart(one);
+  return one;
+}
+function closeTab() {
+  if (tabs.length < 2) return;
+  const index = tabs.indexOf(tab);
+  tab.busy?.abort();
+  tab.live?.abort();
+  tabs.splice(index, 1);
+  tab = null;
+  showTab(tabs[Math.max(0, index - 1)]);
+}
+$("add-tab").addEventListener("click", () => {
+  addTab({ query: schema ? welcome() : "" });
+  query.area.focus();
+});
+$("close-tab").addEventListener("click", closeTab);
+$("tabs").addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+  if (step) showTab(tabs[(tabs.indexOf(tab) + step + tabs.length) % tabs.length]);
+  else if (event.key === "Delete") closeTab();
+});
+
+// -- what goes with a document: variables, headers, metadata; what was run --
+
+const pairsOf = (kind) => [...$(kind).querySelector(".list").children].map((row) =>
+  [...row.querySelectorAll("input")].map((input) => input.value));
+function setPairs(kind, pairs) {
+  $(kind).querySelector(".list").replaceChildren();
+  for (const [key, value] of pairs) addPair(kind, key, value);
+  if (!$(kind).hidden && !pairs.length) addPair(kind);
+}
+function addPair(kind, key = "", value = "") {
+  const [first, second] = kind === "headers" ? ["name", "value"] : ["key", "value"];
+  const what = kind === "headers" ? "Header " : "Metadata ";
   const field = (label, value) => el("input", { class: "code", type: "text", value, placeholder: label,
-    spellcheck: "false", "aria-label": "Metadata " + label, oninput: remember });
+    spellcheck: "false", autocomplete: "off", "aria-label": what + label, oninput: remember });
   const drop = el("button", { text: "×", title: "Remove", "aria-label": "Remove this pair",
     onclick: () => { row.remove(); remember(); } });
-  const row = el("div", { class: "pair" }, field("key", key), field("value", value), drop);
-  $("pairs").append(row);
+  const row = el("div", { class: "pair" }, field(first, key), field(second, value), drop);
+  $(kind).querySelector(".list").append(row);
   return row;
 }
+const PANES = { variables: "variables-pane", headers: "headers", metadata: "metadata", history: "history" };
 function openTab(name) {
-  for (const [tab, pane] of [["variables", "variables-pane"], ["metadata", "metadata"]]) {
-    $("tab-" + tab).setAttribute("aria-selected", String(tab === name));
-    $("tab-" + tab).tabIndex = tab === name ? 0 : -1;
-    $(pane).hidden = tab !== name;
+  for (const [other, pane] of Object.entries(PANES)) {
+    $("tab-" + other).setAttribute("aria-selected", String(other === name));
+    $("tab-" + other).tabIndex = other === name ? 0 : -1;
+    $(pane).hidden = other !== name;
   }
-  if (name === "metadata" && !$("pairs").children.length) addPair();
+  if ((name === "metadata" || name === "headers") && !pairsOf(name).length) addPair(name);
   if (name === "variables") variables.refresh();
+  if (name === "history") drawHistory();
 }
-for (const name of ["variables", "metadata"]) {
+for (const [index, name] of Object.keys(PANES).entries()) {
   $("tab-" + name).addEventListener("click", () => openTab(name));
   $("tab-" + name).addEventListener("keydown", (event) => {
-    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-    const other = name === "variables" ? "metadata" : "variables";
+    const step = { ArrowLeft: 3, ArrowRight: 1 }[event.key];
+    if (!step) return;
+    const other = Object.keys(PANES)[(index + step) % 4];
     openTab(other);
     $("tab-" + other).focus();
   });
 }
-$("add-pair").addEventListener("click", () => addPair().querySelector("input").focus());
+for (const kind of ["headers", "metadata"]) {
+  $(kind).querySelector(".add").addEventListener("click", () => addPair(kind).querySelector("input").focus());
+}
+
+// Kept by the browser; null in a private window, or where somebody has changed it.
+function stored(place, key) {
+  try { return JSON.parse(place().getItem(key)); } catch { return null; }
+}
+function store(place, key, value) {
+  try { place().setItem(key, JSON.stringify(value)); } catch { /* a private window, or it is full */ }
+}
+const local = () => localStorage, session = () => sessionStorage;
+const KEPT_RUNS = 50;
+let runs = stored(local, "graphql-history");
+if (!Array.isArray(runs)) runs = [];
+// Headers are not among what is kept: they are where secrets are.
+function addHistory({ query, variables, metadata }, { kind, name }) {
+  const run = { query, variables, metadata };
+  runs = runs.filter((other) => other.query !== query || other.variables !== variables
+    || JSON.stringify(other.metadata) !== JSON.stringify(metadata));
+  runs.unshift({ ...run, time: now(), label: kind + " " + (name ?? labelOf(query)) });
+  runs.length = Math.min(runs.length, KEPT_RUNS);
+  store(local, "graphql-history", runs);
+  if (!$("history").hidden) drawHistory();
+}
+function drawHistory() {
+  const open = ({ query: text, variables, metadata }) => {
+    const one = tabs.find((other) => (other === tab ? query.value : other.query) === text);
+    if (one) fillTab(one, { variables, metadata });
+    else addTab({ query: text, variables, metadata });
+  };
+  $("history").replaceChildren(...runs.map((run) => el("button", { class: "link", title: run.query,
+    onclick: () => open(run) }, el("time", { text: new Date(run.time * 1000).toLocaleString("en", {
+      dateStyle: "short", timeStyle: "medium", hourCycle: "h23" }) }), run.label)));
+  if (!runs.length) $("history").append(el("p", { text: "Nothing was run yet. What you run is kept here." }));
+  else $("history").append(el("button", { text: "Forget all", onclick: () => {
+    runs = [];
+    store(local, "graphql-history", runs);
+    drawHistory();
+  } }));
+}
 
 function parameters() {
   const result = new URLSearchParams({ query: query.value });
   if (variables.value.trim()) result.set("variables", variables.value);
-  const pairs = metadata().filter(([key]) => key);
+  const pairs = pairsOf("metadata").filter(([key]) => key);
   if (pairs.length) result.set("metadata", new URLSearchParams(pairs).toString());
   return result;
 }
 function remember() {
-  try { localStorage.setItem("graphql-explorer", parameters().toString()); } catch { /* private window */ }
+  if (!tab) return;
+  keepTab();
+  store(local, "graphql-explorer", { at: tabs.indexOf(tab),
+    tabs: tabs.map(({ query, variables, metadata }) => ({ query, variables, metadata })) });
+  store(session, "graphql-headers", tabs.map(({ headers }) => headers));
+  drawTabs();
 }
+const isPairs = (value) => Array.isArray(value) && value.every(Array.isArray) ? value : [];
 function restore() {
-  let stored = "";
-  try { stored = localStorage.getItem("graphql-explorer") || ""; } catch { /* private window */ }
-  const source = [location.hash.slice(1), location.search.slice(1),
-    stored].map((text) => new URLSearchParams(text))
-    .find((item) => item.get("query"));
-  if (source) {
-    query.value = source.get("query");
-    variables.value = source.get("variables") || "";
-    for (const [key, value] of new URLSearchParams(source.get("metadata") || "")) addPair(key, value);
+  const kept = stored(local, "graphql-explorer"), headers = stored(session, "graphql-headers");
+  const list = Array.isArray(kept?.tabs) ? kept.tabs : [];
+  for (const [index, { query, variables, metadata }] of list.entries()) {
+    tabs.push(newTab({ query: String(query ?? ""), variables: String(variables ?? ""),
+      metadata: isPairs(metadata), headers: isPairs(headers?.[index]) }));
   }
-  query.refresh();
-  variables.refresh();
+  if (!openLink()) {
+    if (tabs.length) showTab(tabs[kept.at] ?? tabs[0]);
+    else addTab();
+  }
 }
+// A document in the address becomes a tab, unless it is in one.
+function openLink() {
+  const link = [location.hash.slice(1), location.search.slice(1)].map((text) => new URLSearchParams(text))
+    .find((item) => item.get("query"));
+  if (!link) return false;
+  const text = link.get("query"), facts = { query: text, variables: link.get("variables") || "",
+    metadata: [...new URLSearchParams(link.get("metadata") || "")] };
+  const one = tabs.find((other) => other.query === text);
+  if (one) fillTab(one, facts);
+  else addTab(facts);
+  return true;
+}
+
+// -- sharing, sizes --
+
 async function share() {
   const url = new URL(endpoint, location.href);
   url.hash = parameters().toString();
@@ -57160,29 +57613,16 @@ function toast(text) {
   clearTimeout(toast.timer);
   toast.timer = setTimeout(() => $("toast").classList.remove("shown"), 2200);
 }
-// The system's scheme, until somebody wants the other one; that is kept until the system's is wanted again.
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const systemTheme = () => dark.matches ? "dark" : "light";
-function theme(name) {
-  try {
-    if (name === systemTheme()) localStorage.removeItem("graphql-theme");
-    else localStorage.setItem("graphql-theme", name);
-  } catch { /* private window */ }
-  document.documentElement.dataset.theme = name;
-}
-function followTheme() {
-  let stored = null;
-  try { stored = localStorage.getItem("graphql-theme"); } catch { /* private window */ }
-  document.documentElement.dataset.theme = stored || systemTheme();
-}
-dark.addEventListener("change", followTheme);
-function grip(id, change) {
+// A bar between two parts: `change(place)` moves it; `share()` is the part before it, in percent.
+function grip(id, change, share) {
   const node = $(id), flat = node.classList.contains("flat");
+  const tell = () => node.setAttribute("aria-valuenow", String(Math.round(share())));
+  const move = (place) => { change(place); tell(); };
   node.addEventListener("pointerdown", (event) => {
     node.setPointerCapture(event.pointerId);
-    const move = (now) => change(flat ? now.clientY : now.clientX);
-    node.addEventListener("pointermove", move);
-    node.addEventListener("pointerup", () => node.removeEventListener("pointermove", move), { once: true });
+    const follow = (now) => move(flat ? now.clientY : now.clientX);
+    node.addEventListener("pointermove", follow);
+    node.addEventListener("pointerup", () => node.removeEventListener("pointermove", follow), { once: true });
     event.preventDefault();
   });
   node.addEventListener("keydown", (event) => {
@@ -57190,14 +57630,16 @@ function grip(id, change) {
     if (!step) return;
     event.preventDefault();
     const box = node.getBoundingClientRect();
-    change((flat ? box.top : box.left) + step);
+    move((flat ? box.top : box.left) + step);
   });
+  tell();
 }
-grip("grip-left", (x) => { $("left").style.width = Math.max(220, Math.min(x, innerWidth - 260)) + "px"; });
+grip("grip-left", (x) => { $("left").style.width = Math.max(220, Math.min(x, innerWidth - 260)) + "px"; },
+  () => 100 * $("left").offsetWidth / innerWidth);
 grip("grip-below", (y) => {
   const box = $("left").getBoundingClientRect();
   $("below").style.height = Math.max(37, Math.min(box.bottom - y, box.height - 90)) + "px";
-});
+}, () => 100 - 100 * $("below").offsetHeight / $("left").offsetHeight);
 function toggleDocs(shown = $("docs").hidden) {
   $("docs").hidden = !shown;
   $("toggle-docs").setAttribute("aria-expanded", String(shown));
@@ -57208,10 +57650,9 @@ $("tidy").addEventListener("click", tidy);
 $("share").addEventListener("click", share);
 $("reload").addEventListener("click",
   async () => { await loadSchema(); toast("The schema was read again."); });
-$("theme").addEventListener("click",
-  () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
 $("toggle-docs").addEventListener("click", () => toggleDocs());
-$("clear").addEventListener("click", () => { results.replaceChildren(); query.mark([]); });
+$("clear").addEventListener("click", () => { tab.box.replaceChildren(); mark(tab, []); });
+$("stop").addEventListener("click", () => tab.live?.abort());
 variables.area.addEventListener("input", remember);
 document.addEventListener("keydown", (event) => {
   const control = event.ctrlKey || event.metaKey;
@@ -57221,10 +57662,8 @@ document.addEventListener("keydown", (event) => {
   } else if (event.shiftKey && event.altKey && event.code === "KeyF") { event.preventDefault(); tidy(); }
   else if (event.key === "Escape" && event.target === $("search")) query.area.focus();
 });
-addEventListener("hashchange", () =>
-  { if (location.hash.length > 1) { $("pairs").replaceChildren(); restore(); } });
+addEventListener("hashchange", openLink);
 
-followTheme();
 restore();
 if (innerWidth < 1000) toggleDocs(false);
 loadSchema();
