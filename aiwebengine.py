@@ -52199,15 +52199,19 @@ LIVE_SCRIPT = r"""
       show({ ...state, trouble: [], notice: "The server has a new version. Send the form again to see it." });
       return;
     }
-    // A page that comes out of date from some cache would reload for ever: once per state is enough.
+    // A page that comes out of date from some cache would reload for ever. Twice per state is enough: one
+    // reload may get lost, when an earlier one is just replacing the page.
     const key = "aiwebengine live " + location.pathname + location.search;
     const target = `${state.boot}.${state.version}.${own === undefined ? "" : state.tries}`;
+    let count = 0;
     try {
-      if (sessionStorage.getItem(key) === target) return;
+      const [seen, times] = (sessionStorage.getItem(key) ?? "").split(" ");
+      if (seen === target) count = Number(times);
     } catch { /* no storage: a sandboxed frame */ }
+    if (count > 1) return;
     clearTimeout(timer);
-    timer = setTimeout(() => {          // not before: an earlier reload may just be replacing this page
-      try { sessionStorage.setItem(key, target); } catch { /* as above */ }
+    timer = setTimeout(() => {          // not before: this page may be gone by then
+      try { sessionStorage.setItem(key, target + " " + (count + 1)); } catch { /* as above */ }
       location.reload();
     }, 80);
   }

@@ -20695,6 +20695,21 @@ class LivePagesInTheBrowser(LiveCase):
         page.wait_for("window.kept === undefined")
         self.assertIsNone(self.note(page))
 
+    def test_a_page_that_stays_out_of_date_reloads_twice_and_no_more(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        for times, kept in ((1, None), (2, True)):
+            page = self.open("/")
+            page.evaluate("""(([boot, version]) => sessionStorage.setItem("aiwebengine live /",
+              `${boot}.${Number(version) + 1}. %d`))(document.querySelector("[data-live]").dataset.live.split("."))""" % times)
+            version = self.server.app.live.version
+            self.write(self.folder / "app.js", f"// {times}")
+            if kept is None:
+                page.wait_for("window.kept === undefined")
+            else:
+                self.eventually(lambda: self.server.app.live.version > version)
+                time.sleep(0.3)         # more than a reload takes to begin
+            self.assertEqual(page.evaluate("window.kept"), kept)
+
     def test_a_reload_counts_only_once_it_has_begun(self):
         # an earlier reload may replace the page before: then the next page, which is out of date, must reload
         self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
