@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            420
+     1  This page: contents, imports, version                                            421
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         475
           Attributes of classes                                                           26
@@ -165,7 +165,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,191
+    14  Functions of the web                                                           2,389
           Inspection                                                                     599
           console: formatting                                                             84
           console: tables                                                                 78
@@ -175,10 +175,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    126
           Base64                                                                          32
+          HTML of elements                                                               198
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,231
+    15  Realm, jobs and timers                                                         4,235
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
           Helpers of generated code: shortcuts                                           651
@@ -192,17 +193,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            153
           Outcomes of calls                                                               94
           Realm: objects, errors, jobs                                                   429
-          Realm: running code, values in and out                                         418
+          Realm: running code, values in and out                                         422
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     137
-    16  js2py, and the choice of an engine                                             1,688
+    16  js2py, and the choice of an engine                                             1,691
           js2py: the private copy                                                        303
           js2py: from JavaScript to Python                                               465
           js2py: hardening                                                               252
-          js2py: realm                                                                   628
+          js2py: realm                                                                   631
           Engines                                                                         31
     17  Streams: registry, connections, broadcaster                                    1,397
           Messages of streams                                                            111
@@ -231,16 +232,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                114
           GraphQL service                                                                719
-    19  Host API                                                                       2,318
+    19  Host API                                                                       2,343
           Arguments                                                                      165
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
-          ResponseBuilder                                                                143
+          ResponseBuilder                                                                147
           sharedStorage                                                                   93
           Storage in a file                                                              318
           Relays                                                                          44
           Redis                                                                          789
-          Type declarations                                                              426
+          Type declarations                                                              447
     20  Scripts: loading and hot reload                                                2,254
           Log                                                                            194
           Causes of errors                                                               249
@@ -251,15 +252,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     379
           All scripts                                                                    643
           Live pages                                                                     175
-    21  HTTP server                                                                    3,562
+    21  HTTP server                                                                    3,601
           Request heads                                                                  202
           Request bodies                                                                 248
-          Responses of handlers                                                          158
+          Responses of handlers                                                          163
           Who may ask                                                                    216
           The last requests                                                               47
           Fault injection                                                                328
           Live pages                                                                      45
-          Static files                                                                   264
+          Static files                                                                   298
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
           One connection: answering                                                      299
@@ -284,14 +285,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Dashboard: the script                                                          689
           Dashboard: requests and storage                                                242
           QR codes                                                                       150
-          For other devices                                                               52
+          For other devices                                                               57
           Fault injection                                                                 25
           GraphQL explorer: the look                                                     207
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,968
-          Starters: what they share                                                      119
+    23  Command line                                                                   3,970
+          Starters: what they share                                                      121
           Starters: their files                                                          803
           Options                                                                        236
           Documentation                                                                  360
@@ -5664,9 +5665,9 @@ class JSXParser(EnumParser):
         self.split_token(">")
 
 
-JSXParser.statements = {type: getattr(JSXParser, parse.__name__) for type, parse in _STATEMENTS.items()}
+JSXParser.statements = {first: getattr(JSXParser, parse.__name__) for first, parse in _STATEMENTS.items()}
 JSXParser.statements["enum"] = JSXParser.parse_enum
-JSXParser.operands = {type: getattr(JSXParser, parse.__name__) for type, parse in _OPERANDS.items()}
+JSXParser.operands = {first: getattr(JSXParser, parse.__name__) for first, parse in _OPERANDS.items()}
 JSXParser.operands["<"] = JSXParser.operands["<<"] = JSXParser.parse_angle
 
 
@@ -31151,6 +31152,204 @@ def global_btoa(realm, this, *args):
             realm, "Invalid character: only Latin-1 can be encoded", "InvalidCharacterError")) from None
 
 
+# -- HTML of elements --------------------------------------------------------------------
+#
+# What JSX means on the server: h(name, attributes, ...children) makes a text of HTML, in which everything
+# that is not itself made by h or html is escaped. An element that waits for a component is a promise.
+
+_VOID_ELEMENTS = frozenset(
+    "area base br col embed hr img input link meta param source track wbr".split())
+_ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
+_ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
+_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for"}
+#: Attributes of React's that are none of HTML's.
+_NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"))
+#: Properties of CSS whose numbers are no lengths.
+_PLAIN_NUMBERS = frozenset(
+    "animationIterationCount aspectRatio columnCount columns fillOpacity flex flexGrow flexShrink fontWeight "
+    "gridArea gridColumn gridColumnEnd gridColumnStart gridRow gridRowEnd gridRowStart lineHeight opacity "
+    "order orphans scale strokeOpacity tabSize widows zIndex zoom".split())
+_TO_ESCAPE = re.compile("""[&<>"']""")
+_HTML_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
+
+
+class JSHtml(JSObject):
+    """A piece of HTML: `text` in code units."""
+
+    __slots__, __init__ = object_attributes("text")
+    class_name = "Html"
+
+
+HTML_CLASS = BuiltinClass("Html", JSHtml, tag="Html", is_global=False)
+HTML_CLASS.methods(toString=lambda realm, this: this.text, toJSON=lambda realm, this: this.text)
+SHAPES["Html"] = filled_shape(lambda inspector, obj, level: [obj.text])
+
+
+def escaped_html(text):
+    """The text with its special characters as HTML writes them, in elements and in attributes."""
+    if len(text) > MAX_STRING_LENGTH // 6:
+        raise JSRangeError("Invalid string length")
+    return replace_in_slices(_TO_ESCAPE, lambda found: _HTML_ESCAPES[found[0]], text)
+
+
+def make_html(realm, parts):
+    """The JSHtml of a list of texts and promises of values; with promises a promise of it."""
+    waiting = [index for index, part in enumerate(parts) if part.__class__ is not str]
+    if not waiting:
+        if sum(map(len, parts)) > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+        return JSHtml(realm.HtmlPrototype, "".join(parts))
+    promise = new_promise(realm)
+
+    def arrived(index, value):
+        waiting.remove(index)
+        inner = []
+        try:
+            add_child(realm, inner, value, 0)
+            parts[index] = make_html(realm, inner)
+            if parts[index].__class__ is JSHtml:
+                parts[index] = parts[index].text
+            if not waiting:
+                resolve_promise(realm, promise, make_html(realm, parts))
+        except Exception as error:
+            reject_promise(realm, promise, realm.thrown_value(error))
+
+    for index in list(waiting):
+        await_value(realm, parts[index], functools.partial(arrived, index),
+                    lambda reason: reject_promise(realm, promise, reason))
+    return promise
+
+
+def add_child(realm, parts, child, depth):
+    """Appends the HTML of a child to `parts`; a promise as it is."""
+    kind = child.__class__
+    if kind is JSHtml:
+        parts.append(child.text)
+    elif kind is str:
+        parts.append(escaped_html(child))
+    elif child is undefined or child is null or kind is bool:
+        return
+    elif kind is int or kind is float or kind is JSBigInt:
+        parts.append(to_string(child))
+    elif isinstance(child, JSPromise):
+        parts.append(child)
+    elif isinstance(child, JSObject) and not is_callable(child) and child.get(SYM_ITERATOR) is not undefined:
+        if depth > 100:
+            raise JSRangeError("The children of an element are nested too deeply")
+        for one in iterable_to_list(realm, child):
+            realm.poll()
+            add_child(realm, parts, one, depth + 1)
+    elif isinstance(child, JSObject) and not is_callable(child) and is_callable(child.get("then")):
+        parts.append(promise_resolve(realm, realm.Promise, child))
+    else:
+        shown = "A function" if is_callable(child) else display(child)
+        raise JSTypeError(f"{shown} cannot be a child of an element: children are texts, numbers, elements "
+                          "and arrays of them")
+
+
+def style_text(value):
+    """The text of a `style` attribute: `{ fontSize: "2em" }` is font-size:2em."""
+    if not isinstance(value, JSObject):
+        return to_string(value)
+    texts = []
+    for key in value.own_keys():
+        item = value.get(key) if type(key) is str else undefined
+        if item is undefined or item is null or item is False or item == "":
+            continue
+        is_length = type(item) in (int, float) and item != 0 and key not in _PLAIN_NUMBERS
+        name = key if key.startswith("--") else re.sub("[A-Z]", lambda found: "-" + found[0].lower(), key)
+        texts.append(f"{name}:{to_string(item)}" + ("px" if is_length and key[:2] != "--" else ""))
+    return ";".join(texts)
+
+
+def add_attributes(realm, parts, name, props):
+    """Appends the attributes of an element to `parts`; returns its `dangerouslySetInnerHTML`, or None."""
+    raw = None
+    for key in props.own_keys():
+        if type(key) is not str or not props.get_own(key).enumerable:
+            continue
+        value = props.get(key)
+        if key == "dangerouslySetInnerHTML" and isinstance(value, JSObject):
+            raw = to_string(value.get("__html"))
+        if key in _NOT_ATTRIBUTES or value is undefined or value is null:
+            continue
+        shown = _ATTRIBUTE_NAMES.get(key, key)
+        if value is False or value is True:
+            if not shown.startswith(("aria-", "data-")):
+                if value:
+                    parts.append(" " + shown)
+                continue
+        if not _ATTRIBUTE_NAME(shown):
+            raise JSTypeError(f"{json.dumps(key[:60])} cannot be the name of an attribute of <{name}>")
+        if is_callable(value):
+            raise JSTypeError(f"The attribute {key} of <{name}> is a function, which cannot be sent to a "
+                              "browser: write its code as a text, or in a script of the page")
+        text = style_text(value) if key == "style" else to_string(value)
+        parts.append(f' {shown}="{escaped_html(text)}"')
+    return raw
+
+
+@GLOBAL_FUNCTIONS.method("h", 2)
+def global_h(realm, this, kind=undefined, props=undefined, *children):
+    props = props if isinstance(props, JSObject) else JSObject(realm.ObjectPrototype)
+    if is_callable(kind):
+        given = JSObject(realm.ObjectPrototype)
+        for key in props.own_keys():
+            if props.get_own(key).enumerable:
+                given.put(key, props.get(key))
+        if children:
+            given.put("children", children[0] if len(children) == 1 else realm.new_array(list(children)))
+        parts = []
+        add_child(realm, parts, call(kind, undefined, given), 0)
+        return make_html(realm, parts)
+    if kind.__class__ is not str or not _ELEMENT_NAME(kind):
+        raise JSTypeError(f"{display(kind)} cannot be an element: it is the name of one, such as \"p\", or a "
+                          "function that returns one")
+    parts = ["<" + kind]
+    raw = add_attributes(realm, parts, kind, props)
+    parts.append(">")
+    children = children or (props.get("children"),)
+    if kind in _VOID_ELEMENTS:
+        if raw is not None or any(child is not undefined and child is not null for child in children):
+            raise JSTypeError(f"<{kind}> cannot have children")
+        return make_html(realm, parts)
+    if raw is not None:
+        parts.append(raw)
+    else:
+        for child in children:
+            add_child(realm, parts, child, 0)
+    parts.append(f"</{kind}>")
+    return make_html(realm, parts)
+
+
+@GLOBAL_FUNCTIONS.method("Fragment", 1)
+def global_fragment(realm, this, props=undefined, *_):
+    return props.get("children") if isinstance(props, JSObject) else undefined
+
+
+def html_template(realm, this, strings=undefined, *values):
+    raw = strings.get("raw") if isinstance(strings, JSObject) else undefined
+    if not isinstance(raw, JSObject):
+        raise JSTypeError("html is a tag of templates: write html`<p>${text}</p>`")
+    texts, parts = iterable_to_list(realm, strings), []
+    for index, text in enumerate(texts):
+        parts.append(to_string(text))
+        if index + 1 < len(texts) and index < len(values):
+            add_child(realm, parts, values[index], 0)
+    return make_html(realm, parts)
+
+
+def make_html_tag(realm):
+    """The global `html`, with html.raw(text) for what is HTML already."""
+    tag = realm.bind(html_template, FunctionInfo("html", 1))
+    tag.put("raw", realm.bind(lambda realm, this, text=undefined, *_: JSHtml(
+        realm.HtmlPrototype, to_string(text)), FunctionInfo("raw", 1)), HIDDEN_ATTRS)
+    return tag
+
+
+GLOBAL_FUNCTIONS.value("html", make_html_tag)
+
+
 # -- structuredClone ---------------------------------------------------------------------
 
 class Cloner:
@@ -35059,6 +35258,10 @@ class Realm(RealmBase):
         data = bytes_of(value) if isinstance(value, JSObject) else None
         return None if data is None else bytes(data)
 
+    def html_of(self, value):
+        """The text of a piece of HTML that h() or html made; None for anything else."""
+        return python_text(value.text) if isinstance(value, JSHtml) else None
+
     def put_getter(self, obj, key, function):
         """Defines a property whose value is function(); a script may assign another."""
         key = utf16(key)
@@ -37217,6 +37420,9 @@ class Js2PyRealm:
 
     def bytes_of(self, value):
         return None                     # js2py's typed arrays are switched off
+
+    def html_of(self, value):
+        return None                     # it has no h()
 
     def put_getter(self, obj, key, function):
         getter = self.host_object(lambda this, arguments: self.inward(function()), key, 0)
@@ -44318,8 +44524,12 @@ def response_text(host, text=undefined, options=undefined):
     return response_of(host, "text", text, options, "text/plain; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.html", "html: string, " + _RESPONSE_OPTIONS, "HttpResponse", "An HTML page.")
+@host_function("ResponseBuilder.html", "html: string | Html, " + _RESPONSE_OPTIONS, "HttpResponse",
+               "An HTML page.")
 def response_html(host, text=undefined, options=undefined):
+    page = host.realm.html_of(text)
+    if page is not None:
+        text = utf16(page)
     return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
@@ -45728,6 +45938,27 @@ interface ResponseOptions {
   headers?: HeaderFields;
 }
 
+/** A piece of HTML: what `h` and JSX make, and the tag `html`. Texts in it were escaped. */
+interface Html {
+  toString(): string;
+}
+/** Makes an element, or calls a component with its attributes: `h("p", { class: "big" }, "Hello")`, what JSX becomes.
+ * With an async component it is a promise. */
+declare function h(kind: string | ((props: any) => any), props?: Record<string, any> | null, ...children: any[]): any;
+/** Elements without one around them: `<>…</>`. */
+declare function Fragment(props: { children?: any }): any;
+/** A tag of templates that escapes what is put in: html`<p>${text}</p>`. With a promise among it, a promise. */
+declare const html: {
+  (strings: TemplateStringsArray, ...values: any[]): Html & PromiseLike<Html>;
+  /** A text that is HTML already, to be put in as it is. */
+  raw(text: string): Html;
+};
+declare namespace JSX {
+  type Element = any;
+  interface ElementChildrenAttribute { children: {} }
+  interface IntrinsicElements { [name: string]: any }
+}
+
 /** A response, a text, data to send as JSON, or nothing (204). */
 type RouteResult = HttpResponse | string | object | null | undefined | void;
 /** Answers a request. */
@@ -46065,7 +46296,7 @@ MAX_THREADS = 512
 QUICK_SECONDS = 0.005
 PACE_FADING = 0.9
 #: Seconds between two looks at the files, and how long a file must have rested to be read.
-WATCH_INTERVAL = 0.25
+WATCH_INTERVAL = 0.1
 SETTLE_SECONDS = 0.05
 #: How long a script must have been gone or empty to be taken for deleted: saving it may begin like that.
 ABSENCE_SECONDS = 1.0
@@ -48892,6 +49123,9 @@ def response_from(realm, value):
     if realm.is_array(value):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
     if realm.class_of(value) != "Object":
+        page = realm.html_of(value)
+        if page is not None:
+            return Response(200, HTML, utf8(page))
         data = realm.bytes_of(value)
         if data is not None:
             return Response(200, BYTES, data)
@@ -48941,8 +49175,10 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     elif isinstance(body, str):
         data, default = utf8(realm.to_python(body)), TEXT
     else:
-        data, default = realm.bytes_of(body), BYTES
-        if data is None:
+        data, default, page = realm.bytes_of(body), BYTES, realm.html_of(body)
+        if page is not None:
+            data, default = utf8(page), HTML
+        elif data is None:
             refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE
     kind = header_type or default
@@ -49739,6 +49975,10 @@ _TEXTS = frozenset(("application/json", "image/svg+xml", "application/xml", "app
                     "application/xhtml+xml", "model/gltf+json"))
 
 
+#: Of a file of a page in TypeScript or with JSX.
+MAX_TYPED_BYTES = 4 << 20
+
+
 @functools.lru_cache(1024)
 def http_time(seconds):
     """A time as HTTP writes it."""
@@ -49806,6 +50046,8 @@ def file_response(head, path, live=None):
     """The Response for a file: 200, 206, 304 or 416. With a LiveChannel, pages are made live."""
     file = open_ordinary(path)
     facts = os.fstat(file.fileno())
+    if any(language_of(path)):
+        return typed_file_response(head, path, file, facts)
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
     headers = [("ETag", tag), ("Cache-Control", "no-cache"),
@@ -49820,6 +50062,34 @@ def file_response(head, path, live=None):
             headers = [("ETag", tag), ("Cache-Control", "no-cache"), _LIVE_VARY]
             return ranged_response(head, file, kind, live_size, tag, 0.0, headers)
     return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
+
+
+def typed_file_response(head, path, file, facts):
+    """The Response for a file in TypeScript or with JSX: its JavaScript, each part on the line of its
+    source."""
+    with file:
+        source = file.read(MAX_TYPED_BYTES + 1)
+    text = browser_javascript(os.path.basename(path), source)
+    tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-js"'
+    return ranged_response(head, io.BytesIO(text), "text/javascript; charset=utf-8", len(text), tag,
+                           facts.st_mtime, [("ETag", tag), ("Cache-Control", "no-cache")])
+
+
+@functools.lru_cache(64)
+def browser_javascript(name, source):
+    """The JavaScript, as bytes, of a page's file in another language (bytes); where it is wrong, JavaScript
+    that throws the error."""
+    try:
+        if len(source) > MAX_TYPED_BYTES:
+            raise JSSyntaxError(f"The file is larger than {MAX_TYPED_BYTES >> 20} MiB", 1, 1)
+        return javascript_of(source.decode("utf-8-sig"), name).encode()
+    except UnicodeDecodeError:
+        message = f"{name} is not UTF-8"
+    except JSSyntaxError as error:
+        place = f"{name}:{error.line}:{error.column}"
+        frame = code_frame(source.decode("utf-8-sig"), error.line, error.column)
+        message = f"{error.message}\n{place}\n{frame}"
+    return f"throw new SyntaxError({json.dumps(message)});\n".encode()
 
 
 def live_file(live, head, file, size):
@@ -51002,7 +51272,7 @@ class RequestHandler(StreamOpener):
     def note(self, status, answer=b""):
         """The request's line in the log. Pages that listen for changes are not worth one."""
         head = self.head
-        if head is not None and not head.path.startswith((LIVE_PATH, CARRIER_PATH)):
+        if head is not None and not head.path.startswith((LIVE_PATH, "/engine/stream")):
             seconds = time.perf_counter() - self.started
             self.server.log.request(head.method, head.target, status, seconds,
                                     self.fate.text() if self.fate is not None else "")
@@ -52213,7 +52483,7 @@ LIVE_SCRIPT = r"""
     timer = setTimeout(() => {          // not before: this page may be gone by then
       try { sessionStorage.setItem(key, target + " " + (count + 1)); } catch { /* as above */ }
       location.reload();
-    }, 80);
+    }, 30);
   }
 
   // -- Style sheets --
@@ -56230,12 +56500,17 @@ def share_picture(handler, head, body):
     path, addresses = head.query.get("path", "/"), share_addresses(handler.server)
     if not addresses:
         raise Refusal(404, "Only this machine can reach the server; start it with --share")
+    address = addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")
     try:
-        code = qr_picture(qr_code(addresses[0] + urllib.parse.quote(path.lstrip("/"), "/?=&%")))
+        code = qr_picture(qr_code(address))
     except ValueError:
         raise Refusal(400, "The path is too long for a code") from None
-    code = code.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-    return Response(200, "image/svg+xml", utf8(code), [("Cache-Control", "no-store")])
+    size, code = min(2.2, 48 / len(address)), code.replace("<svg ", '<svg width="40" height="40" ', 1)
+    text = ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 44">'
+            '<path fill="#fff" d="M0 0h40v44H0z"/>'
+            f'{code}<text x="20" y="41" font-size="{size:.2f}" font-family="monospace" '
+            f'text-anchor="middle">{esc(address)}</text></svg>')
+    return Response(200, "image/svg+xml", utf8(text), [("Cache-Control", "no-store")])
 
 
 # -- Fault injection ---------------------------------------------------------------------
@@ -57798,7 +58073,7 @@ form { display: grid; gap: 0.9rem; }
 form.card > * + * { margin-top: 0; }
 .field { display: grid; gap: 0.3rem; min-width: 0; }
 input, select, textarea, button { font: inherit; color: inherit; }
-input:not([type="radio"], [type="range"]), select, textarea {
+input:not([type="radio"], [type="range"], [type="checkbox"]), select, textarea {
   width: 100%; min-height: 2.6rem; padding: 0.45rem 0.7rem; border: 1px solid var(--field); border-radius: 8px; background: var(--card);
 }
 button { min-height: 2.6rem; padding: 0.45rem 1.1rem; border: 1px solid transparent; border-radius: 8px; background: var(--accent);
@@ -57808,6 +58083,7 @@ button.quiet { border-color: var(--field); background: transparent; color: var(-
 button:disabled, button.quiet:disabled { border-color: var(--line); background: var(--line); color: var(--soft); filter: none;
   cursor: default; }
 .row { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: end; }
+label.row { align-items: center; }
 .row > .grow { flex: 1 1 9rem; }
 .answer { min-height: 1.4em; color: var(--soft); font-size: 0.875rem; overflow-wrap: anywhere; }
 .answer.bad { color: var(--red); font-weight: 600; }
@@ -57824,11 +58100,12 @@ button:disabled, button.quiet:disabled { border-color: var(--line); background: 
   padding: 0.8rem 1rem; overflow: hidden; border: 1px solid var(--field); background: var(--card); color: var(--ink);
   font-weight: 500; text-align: left; }
 .options button:hover:enabled, .options .chosen, .options .right { border-color: var(--accent); filter: none; }
-.options .chosen, .options .right { box-shadow: inset 0 0 0 1px var(--accent); font-weight: 700; }
+.options .chosen, .options .right { outline: 1px solid var(--accent); font-weight: 700; }
 .options button::before { content: ""; position: absolute; inset: 0 auto 0 0; z-index: -1; width: calc(100% * var(--part, 0));
   background: var(--tint); transition: width 0.4s; }
 .options button::after { content: attr(value); font-weight: 700; }
 .options .right::after { content: attr(value) " ✓"; color: var(--accent); }
+.options .wrong::after { content: attr(value) " ✗"; color: var(--red); }
 #code { width: min(22rem, 100%); border-radius: var(--round); }
 #best { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; }
 #best li { padding: 0.2rem 0.8rem; border: 1px solid var(--line); border-radius: 99px; background: var(--card); }
@@ -58194,7 +58471,7 @@ test("after the last question comes the result, and then a new round", async () 
     $("choices").replaceChildren(...(teacher || me ? choices : []).map((choice, index) => make("button", {
       textContent: choice, value: counts[index] ?? "", style: `--part: ${(counts[index] ?? 0) / (answers || 1)}`,
       disabled: teacher || phase !== "question" || me.choice !== null,
-      className: index === right ? "right" : index === me?.choice ? "chosen" : "",
+      className: index === right ? "right" : index !== me?.choice ? "" : phase === "answer" ? "wrong" : "chosen",
       onclick: () => post("/quiz/answer", { id: localStorage[key], number, choice: index }),
     })));
   }
