@@ -269,9 +269,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One connection: writing                                                        150
           Requests as scripts see them                                                   179
           The server                                                                     591
-    22  Pages                                                                          5,712
+    22  Pages                                                                          5,721
           Page kit                                                                       203
-          Live pages                                                                     254
+          Live pages                                                                     258
           Streams of all tabs                                                            284
           Errors                                                                         313
           For monitors                                                                   120
