@@ -242,7 +242,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          789
           Type declarations                                                              447
-    20  Scripts: loading and hot reload                                                2,254
+    20  Scripts: loading and hot reload                                                2,258
           Log                                                                            194
           Causes of errors                                                               249
           Errors of scripts                                                               79
@@ -251,15 +251,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Imported files                                                                  85
           One script                                                                     379
           All scripts                                                                    643
-          Live pages                                                                     175
-    21  HTTP server                                                                    3,601
+          Live pages                                                                     179
+    21  HTTP server                                                                    3,604
           Request heads                                                                  202
           Request bodies                                                                 248
           Responses of handlers                                                          163
           Who may ask                                                                    216
           The last requests                                                               47
           Fault injection                                                                328
-          Live pages                                                                      45
+          Live pages                                                                      48
           Static files                                                                   298
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
@@ -48384,7 +48384,11 @@ class LiveChannel:
     @property
     def mark(self):
         """The state that a page made now shows."""
-        return f"{self.boot}.{self.version}.{self.tries}.{self.failed}"
+        return self.mark_of(0)
+
+    def mark_of(self, behind):
+        """The state that a page shows which was made when `behind` fewer scripts had been loaded."""
+        return f"{self.boot}.{self.version - behind}.{self.tries - behind}.{self.failed}"
 
     def state(self, here, styles=()):
         """What pages get to know, as JSON; sources only `here`. `styles`: what changed, if only styles."""
@@ -49857,12 +49861,12 @@ _EXACT_HEADERS = frozenset(("content-encoding", "content-range", "content-md5", 
 _LIVE_VARY = ("Vary", "Accept, Sec-Fetch-Dest")
 
 
-def live_tag(live, head):
+def live_tag(live, head, behind=0):
     """The tag that connects a page to LIVE_PATH; b"" unless a browser is going to show the page."""
     if live is None or not head.browser or \
             head.fields.get("sec-fetch-dest", "document") not in ("document", "iframe", "frame"):
         return b""
-    return PAGES["live tag"](live, head)
+    return PAGES["live tag"](live, head, behind=behind)
 
 
 def add_live_tag(page, tag):
@@ -49878,14 +49882,17 @@ def add_live_tag(page, tag):
     return page[:place] + tag + page[place:]
 
 
-def enliven(live, head, response):
+def enliven(live, head, response, host):
     """Adds the tag to a page that a handler made."""
     if not response.content_type or not response.content_type.lower().startswith("text/html") \
             or response.status == 206 or not response.body \
             or any(name.lower() in _EXACT_HEADERS for name, _ in response.headers):
         return
     response.headers = [*response.headers, _LIVE_VARY]
-    response.body = add_live_tag(response.body, live_tag(live, head))
+    tag = live_tag(live, head)
+    if not host.live:                   # replaced while it answered: the page is out of date already
+        tag = live_tag(live, head, 1)
+    response.body = add_live_tag(response.body, tag)
     response.size = len(response.body)
 
 
@@ -50988,7 +50995,7 @@ class ScriptCaller(RequestAnswerer):
             return
         stats.calls += 1
         if self.app.live is not None:
-            enliven(self.app.live, head, response)
+            enliven(self.app.live, head, response, route.host)
         if head.method == "OPTIONS" and "access-control-request-method" in head.fields:
             given = {name.lower() for name, _ in response.headers}
             response.headers = [*response.headers,
@@ -52612,12 +52619,12 @@ _LIVE_VERSION = sha256(LIVE_SCRIPT.encode()).hexdigest()[:8]
 
 
 @page("live tag")
-def live_script_tag(live, head, more=""):
+def live_script_tag(live, head, more="", behind=0):
     """The tag for the live channel. An answer to a form is marked: reloading would send it again."""
     if head.method not in ("GET", "HEAD"):
         more += " data-sent"
     return (f'<script src="{live.app.base_path}/engine/live.js?{_LIVE_VERSION}" '
-            f'data-live="{live.mark}"{more} async>'
+            f'data-live="{live.mark_of(behind)}"{more} async>'
             "</script>\n").encode()
 
 

@@ -16489,6 +16489,18 @@ class LivePageTest(LiveCase):
             self.assertEqual(self.get(path, Accept="text/html", **{"Sec-Fetch-Dest": "empty"})[2], plain)
             self.assertIn("live.js", self.get(path, Accept="text/html", **{"Sec-Fetch-Dest": "iframe"})[2])
 
+    def test_a_page_of_a_script_that_was_replaced_while_it_answered_is_out_of_date(self):
+        self.serve("routeRegistry.registerRoute('/', async () => { await new Promise((go) => setTimeout(go, 800));"
+                   " return ResponseBuilder.html('<html>old</html>'); });")
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(self.get("/", **self.browser)[2]))
+        thread.start()
+        self.eventually(lambda: self.server.app.waiting)
+        self.server.app.reload("app.js")
+        thread.join()
+        version = int(re.search(r'data-live="[0-9a-f]+\.(\d+)', answers[0])[1])
+        self.assertLess(version, self.server.app.live.version)
+
     def test_without_reload_nothing_is_added(self):
         self.serve({"app.js": "", "public/index.html": INDEX}, reload=False)
         status, headers, text = self.get("/", **self.browser)
