@@ -16886,6 +16886,18 @@ class LivePageTest(LiveCase):
             self.assertEqual(self.get(path, Accept="text/html", **{"Sec-Fetch-Dest": "empty"})[2], plain)
             self.assertIn("live.js", self.get(path, Accept="text/html", **{"Sec-Fetch-Dest": "iframe"})[2])
 
+    def test_a_page_of_a_script_that_was_replaced_while_it_answered_is_out_of_date(self):
+        self.serve("routeRegistry.registerRoute('/', async () => { await new Promise((go) => setTimeout(go, 800));"
+                   " return ResponseBuilder.html('<html>old</html>'); });")
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(self.get("/", **self.browser)[2]))
+        thread.start()
+        self.eventually(lambda: self.server.app.waiting)
+        self.server.app.reload("app.js")
+        thread.join()
+        version = int(re.search(r'data-live="[0-9a-f]+\.(\d+)', answers[0])[1])
+        self.assertLess(version, self.server.app.live.version)
+
     def test_without_reload_nothing_is_added(self):
         self.serve({"app.js": "", "public/index.html": INDEX}, reload=False)
         status, headers, text = self.get("/", **self.browser)
@@ -18609,6 +18621,8 @@ class EditorTest(ServerCase):
         self.assertEqual(marks("import { a } from './a.js';\nlet b = ;"), [(2, 9)])
         self.assertEqual(marks("f(() => {\n  g();\n"), [(3, 1), (1, 9)])
         self.assertEqual(marks("let a = ;", "public/page.js"), [(1, 9)])
+        self.assertEqual(marks("let a: number = 1;", "page.ts"), [])
+        self.assertEqual(marks("let a: number = ;", "page.ts"), [(1, 17)])
         self.assertEqual(marks("let a = ;", "public/page.html"), [])
         found = self.act("/engine/parse", file="app.js", text="const x = await load();")[1][0]
         self.assertIn("async function init", found["advice"])
@@ -22109,6 +22123,21 @@ class LivePagesInTheBrowser(LiveCase):
         self.write(self.folder / "app.js", "let a;")
         page.wait_for("window.kept === undefined")
         self.assertIsNone(self.note(page))
+
+    def test_a_page_that_stays_out_of_date_reloads_twice_and_no_more(self):
+        self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
+        for times, kept in ((1, None), (2, True)):
+            page = self.open("/")
+            page.evaluate("""(([boot, version]) => sessionStorage.setItem("aiwebengine live /",
+              `${boot}.${Number(version) + 1}. %d`))(document.querySelector("[data-live]").dataset.live.split("."))""" % times)
+            version = self.server.app.live.version
+            self.write(self.folder / "app.js", f"// {times}")
+            if kept is None:
+                page.wait_for("window.kept === undefined")
+            else:
+                self.eventually(lambda: self.server.app.live.version > version)
+                time.sleep(0.3)         # more than a reload takes to begin
+            self.assertEqual(page.evaluate("window.kept"), kept)
 
     def test_a_reload_counts_only_once_it_has_begun(self):
         # an earlier reload may replace the page before: then the next page, which is out of date, must reload
