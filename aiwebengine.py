@@ -243,9 +243,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Relays                                                                          44
           Redis                                                                          789
           Type declarations                                                              447
-    20  Scripts: loading and hot reload                                                2,272
+    20  Scripts: loading and hot reload                                                2,273
           Log                                                                            194
-          Causes of errors                                                               263
+          Causes of errors                                                               264
           Errors of scripts                                                               79
           Calls                                                                          214
           Routes                                                                         165
@@ -292,12 +292,12 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,952
+    23  Command line                                                                   3,958
           Starters: what they share                                                       90
           Starters: their files                                                          803
           Options                                                                        236
           Documentation                                                                  373
-          The program                                                                    153
+          The program                                                                    159
           The map of this file                                                            58
           Serving                                                                        176
           Script tests                                                                   412
@@ -31479,7 +31479,7 @@ def style_text(value):
     if not isinstance(value, JSObject):
         return to_string(value)
     texts = []
-    for key in value.own_keys():
+    for key in interruptible(value.own_keys()):
         item = value.get(key) if type(key) is str else undefined
         if item is undefined or item is null or item is False or item == "":
             continue
@@ -31492,7 +31492,7 @@ def style_text(value):
 def add_attributes(realm, parts, name, props):
     """Appends the attributes of an element to `parts`; returns its `dangerouslySetInnerHTML`, or None."""
     raw = None
-    for key in props.own_keys():
+    for key in interruptible(props.own_keys()):
         if type(key) is not str or not props.get_own(key).enumerable:
             continue
         value = props.get(key)
@@ -31521,7 +31521,7 @@ def global_h(realm, this, kind=undefined, props=undefined, *children):
     props = props if isinstance(props, JSObject) else JSObject(realm.ObjectPrototype)
     if is_callable(kind):
         given = JSObject(realm.ObjectPrototype)
-        for key in props.own_keys():
+        for key in interruptible(props.own_keys()):
             if props.get_own(key).enumerable:
                 given.put(key, props.get(key))
         if children:
@@ -31559,7 +31559,7 @@ def html_template(realm, this, strings=undefined, *values):
     if not isinstance(raw, JSObject):
         raise JSTypeError("html is a tag of templates: write html`<p>${text}</p>`")
     texts, parts = iterable_to_list(realm, strings), []
-    for index, text in enumerate(texts):
+    for index, text in enumerate(interruptible(texts)):
         parts.append(to_string(text))
         if index + 1 < len(texts) and index < len(values):
             add_child(realm, parts, values[index], 0)
@@ -46897,7 +46897,8 @@ def language_meant(error, source):
             or len(source) > MAX_EXPLAINED_CHARACTERS:
         return None
     for other, language in ((".ts", "TypeScript"), (".jsx", "JSX"), (".tsx", "TypeScript with JSX")):
-        if all(given <= wanted for given, wanted in zip(language_of(end), language_of(other))) and other != end:
+        has = zip(language_of(end), language_of(other))
+        if other != end and all(given <= wanted for given, wanted in has):
             with contextlib.suppress(JSSyntaxError):
                 parse_typed(source, other, True)
                 return f"This is {language}: rename the file to {stem}{other}", None, None
@@ -59905,12 +59906,18 @@ def trouble_with(scripts, options):
     return None if scripts.suffix in SCRIPT_SUFFIXES else f"{scripts} is not a .js or .ts file"
 
 
+def has_scripts(folder):
+    try:
+        return any(map(is_script, folder.iterdir()))
+    except OSError:
+        return False
+
+
 def no_scripts(scripts, options):
     """What to do when there is nothing to serve."""
     command, given = own_command(), options.scripts is not None
-    folders = [path.name for path in sorted(scripts.parent.glob("*")) if path.is_dir()
-               and any(map(is_script, path.iterdir()))]
-    if any(map(is_script, scripts.parent.iterdir())):
+    folders = [path.name for path in sorted(scripts.parent.glob("*")) if has_scripts(path)]
+    if has_scripts(scripts.parent):
         folders.insert(0, ".")
     meant = nearest(scripts.name, folders) if given else None
     if options.run or options.dump_python is not None or scripts.suffix in SCRIPT_SUFFIXES \

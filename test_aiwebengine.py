@@ -8493,6 +8493,8 @@ LARGEST_ARGUMENTS = (
      "Array, A|O, 'k1'|A, 'length', 1|AA, null, T"),
     (r"(get |set )?URL.*", "P UR new", "|T|'http://a/' + T|'http://' + T|'a', 'b'|C|O|AA|P|W|PC|L|'http://a/?' + W|'a:' + L"),
     (r"(get )?Text.*|crypto.*|performance.*", "TE TD new", "|T|W|L|U|X|T, U|L, U|{ length: 1 }"),
+    (r"h|Fragment|html(\.raw)?|Html.*", "null", "'p', null, T|'p', O|'p', null, AA|'p', { title: Q, style: O }|C, O, ...S|"
+     "{ raw: AT, [Symbol.iterator]: () => S.values() }, ...S|T|'p', null, ...S|'p', { style: U }|E|{ children: A }"),
     (r"(get )?Intl.*", "CO NF DF LF new", "|T|S|T, T|W, W|G|T, 'day'|0, 1|'de', { localeMatcher: T }|D|AT"),
     (r"console.*", "console", "|A|T|O|M|AA|W|DEEP|S, S|U|'%s%d%j'.repeat(1e6), T|'%c'.repeat(1e7), T|NL|E|OP"),
     (r"(routeRegistry|graphQLRegistry|sharedStorage|ResponseBuilder|sendStream).*", "null",
@@ -14648,7 +14650,7 @@ class HttpTest(ServerCase):
         self.assertEqual(self.get("/a%20b.txt", Range="bytes=0-1")[::2], (206, "te"))
 
     def test_types_and_encodings_of_files(self):
-        names = {"a.ts": ("text/plain; charset=utf-8", None), "a.mjs": ("text/javascript; charset=utf-8", None),
+        names = {"a.ts": ("text/javascript; charset=utf-8", None), "a.mjs": ("text/javascript; charset=utf-8", None),
                  "a.wasm": ("application/wasm", None), "a.webmanifest": ("application/manifest+json; charset=utf-8", None),
                  "a.woff2": ("font/woff2", None), "a.svgz": ("image/svg+xml; charset=utf-8", "gzip"), "a.JS": ("text/javascript; charset=utf-8", None),
                  "a.tar.gz": ("application/gzip", None), "a.tgz": ("application/gzip", None), "a.gz": ("application/gzip", None),
@@ -17366,9 +17368,9 @@ class CauseTest(ServerCase):
         self.serve("\nrouteRegistry.registerRoute('/a', \"showOrder\");")
         self.assertIn("""> 2 | routeRegistry.registerRoute('/a', "showOrder");\n""", self.output.getvalue())
 
-    def test_files_that_are_no_scripts_yet_are_named(self):
-        self.serve({"a.ts": "let a: number;", "aiwebengine.d.ts": "", "b.mjs": "", "c.js": ""})
-        self.assertEqual(re.findall(r"(\S+) is not run: scripts are JavaScript", self.output.getvalue()), ["a.ts", "b.mjs"])
+    def test_files_that_are_no_scripts_are_named(self):
+        self.serve({"a.cts": "let a: number;", "aiwebengine.d.ts": "", "b.cjs": "", "c.js": ""})
+        self.assertEqual(re.findall(r"(\S+) is not run: scripts use import and export", self.output.getvalue()), ["a.cts", "b.cjs"])
 
 
 class HabitTest(ServerCase):
