@@ -33669,7 +33669,7 @@ def free_garbage(things):
                     setattr(thing, name, None)
             elif isinstance(thing, BaseException):
                 thing.__traceback__ = thing.__cause__ = thing.__context__ = None
-            elif kind.__module__ == __name__ and hasattr(thing, "__dict__"):
+            elif getattr(kind, "__module__", "") == __name__ and hasattr(thing, "__dict__"):  # or emptied, too
                 vars(thing).clear()
         thing = None
 

@@ -6786,6 +6786,14 @@ console.log(Object.setPrototypeOf(new Number(1), null), Object.setPrototypeOf(ne
 class RealmTest(unittest.TestCase):
     """The Python API: values, functions, promises, timers, errors."""
 
+    def test_an_object_may_be_in_a_result_more_than_once(self):
+        one = {"n": [1]}
+        self.assertEqual(run("var o = { n: [1] }; [o, { o, p: o }, [o, o.n], new Map([[o, o]]), o.n]")[:3],
+                         [one, {"o": one, "p": one}, [one, [1]]])
+        for circle in ("var o = {}; o.o = o; o", "var a = []; a[0] = [a]; a", "var o = { get p() { return [o] } }; [o]"):
+            with self.subTest(circle), self.assertRaisesRegex(aiwebengine.JSError, "circular"):
+                run(circle)
+
     def test_values_cross_as_plain_python(self):
         realm = aiwebengine.Realm()
         for source, value in (("1", 1), ("1.5", 1.5), ("'\\u{1F600}'", "😀"), ("null", None), ("true", True),
@@ -8648,6 +8656,12 @@ class PauseTest(unittest.TestCase):
                 if realm.evaluate(self.CHANGED[value].format(value), timeout=STUCK) != made[value]:
                     del made[value]
         return pauses.longest, took
+
+    def test_garbage_whose_class_was_emptied_before_it_is_freed(self):
+        kind = type("Emptied", (), {"kept": 1})
+        thing, later = kind(), ["freed too"]
+        aiwebengine.free_garbage([*gc.get_referents(kind.__dict__), thing, later])
+        self.assertEqual(later, [])
 
     def test_what_survives_long_collections_is_given_back_after_its_realm_is_closed(self):
         pauses = aiwebengine.COLLECTOR_PAUSES
@@ -11675,6 +11689,21 @@ class GraphQLSubscriptionTest(unittest.TestCase):
         for client in clients:
             client.next()
         self.assertEqual(sorted(item.count for item in self.service.projections.values()), [1, 1])
+
+    def test_each_gets_the_fields_that_it_asked_for_under_the_names_that_it_gave_them(self):
+        texts = {"{ id }": {"id": "1"}, "{ id status @include(if: true) }": {"id": "1", "status": "A"},
+                 "{ id status @include(if: false) }": {"id": "1"}, "{ id @skip(if: true) status }": {"status": "A"},
+                 "{ id: status }": {"id": "A"}, "{ status: id }": {"status": "1"}, "{ status id }": {"status": "A", "id": "1"},
+                 "{ lines { sku } }": {"lines": [{"sku": "x"}]}, "{ lines { a: sku } }": {"lines": [{"a": "x"}]},
+                 "{ ... on Order @skip(if: true) { id } status }": {"status": "A"}, "{ ... { id } }": {"id": "1"},
+                 "{ ...F } fragment F on Order { total }": {"total": 5}, "{ ...F } fragment F on Order { t: total }": {"t": 5},
+                 "{ id ...F @skip(if: true) } fragment F on Order { total }": {"id": "1"}}
+        clients = {text: self.client("subscription { order " + text.replace(" }", " } }", 1) if "fragment" in text
+                                     else "subscription { order " + text + " }") for text in texts}
+        self.send("order", {"id": 1, "status": "A", "total": 5, "lines": [{"sku": "x"}]})
+        for text, client in clients.items():
+            with self.subTest(text):
+                self.assertEqual(list(client.next()[1]["data"]["order"].items()), list(texts[text].items()))
 
     def test_plain_event_source(self):
         client = self.client("", {"query": "subscription { order { status } }", "user": "u"}, "GET")
