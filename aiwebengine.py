@@ -290,9 +290,9 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL explorer: the editor                                                   361
           GraphQL explorer: running, formatting                                          250
           GraphQL explorer: the schema, tabs, sharing                                    493
-    23  Command line                                                                   3,970
+    23  Command line                                                                   3,978
           Starters: what they share                                                      121
-          Starters: their files                                                          803
+          Starters: their files                                                          811
           Options                                                                        236
           Documentation                                                                  360
           The program                                                                    153
@@ -58080,10 +58080,14 @@ test("only what is on the list can be chosen", async () => {
     const source = new SharedEventSource("/poll/events");
     source.onmessage = (event) => show(JSON.parse(event.data));
     source.onerror = () => report("waiting", "Connection lost, trying again…");
-    source.onopen = async () => {
+    source.onopen = () => {
       report("live", "Live");
-      show(await (await fetch("/poll")).json());
+      look();
     };
+
+    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
+    const look = async () => show(await (await fetch("/poll")).json());
+    look();
   </script>
 </body>
 </html>
@@ -58626,10 +58630,14 @@ test("open pages get the whole list after each change", async () => {
     const source = new SharedEventSource("/api/notes/events");
     source.onmessage = (event) => show(JSON.parse(event.data));
     source.onerror = () => report("waiting", "Connection lost, trying again…");
-    source.onopen = async () => {
+    source.onopen = () => {
       report("live", "Live");
-      show(await (await fetch("/api/notes")).json());
+      look();
     };
+
+    // How things stand: at once, and whenever the stream was opened, for something may have been missed.
+    const look = async () => show(await (await fetch("/api/notes")).json());
+    look();
   </script>
 </body>
 </html>

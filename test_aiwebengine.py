@@ -20844,7 +20844,7 @@ class LivePagesInTheBrowser(LiveCase):
         # an earlier reload may replace the page before: then the next page, which is out of date, must reload
         self.serve({"app.js": "", "public/index.html": self.PAGE, "public/style.css": ""})
         page = self.open("/", "window.held = []; const wait = window.setTimeout;"
-                              "window.setTimeout = (f, ms) => ms === 80 ? held.push(f) : wait(f, ms);")
+                              "window.setTimeout = (f, ms) => ms === 30 ? held.push(f) : wait(f, ms);")
         self.write(self.folder / "app.js", "// new")
         page.wait_for("held.length === 1")
         self.assertEqual(page.evaluate("Object.keys(sessionStorage)"), [])
