@@ -58297,7 +58297,7 @@ test("after the last question comes the result, and then a new round", async () 
     if (now.step < quiz?.step) return; // something newer was faster
     const { phase, number, total, text, choices, counts, right, players, best, me } = quiz = now;
     const answers = counts.reduce((sum, count) => sum + count, 0);
-    const facts = text ? `Question ${number} of ${total}: ${answers} of ${players} answered` : `${players} players`;
+    const facts = text ? `Question ${number} of ${total}: ${answers} of ${players} answered` : `Players: ${players}`;
     $("me").textContent = teacher ? facts : me ? `${me.name}: ${me.score} points` : "Quiz";
     const hidden = { join: teacher || me, teach: teacher || !now.teacher, code: !teacher || phase !== "lobby", next: !teacher };
     for (const id in hidden) $(id).hidden = hidden[id];
@@ -58326,7 +58326,7 @@ test("after the last question comes the result, and then a new round", async () 
   };
   $("join").onsubmit = (event) => { event.preventDefault(); post("/quiz/join", { name: $("name").value }); };
   $("next").onclick = () => post("/quiz/next");
-  $("code").onerror = () => $("code").replaceWith(make("p", { textContent: "Start it with --share, so that phones can join." }));
+  $("code").onerror = () => { $("code").alt = "There is no code: start the server with --share, so that phones can join."; };
   if (teacher) $("code").src = `/engine/share.svg?path=${location.pathname}`;
 </script>
 """,

@@ -20539,6 +20539,15 @@ class ClassroomTest(ServerCase):
         self.assertEqual(self.answer_at_once(pupils, 2), [204] * 25)
 
     @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
+    def test_the_teachers_page_works_where_there_is_no_code_to_show(self):
+        self.serve({name: (EXAMPLES / name).read_bytes() for name in ("quiz.js", "public/quiz.html", "public/style.css")})
+        with Browser() as browser:
+            page = browser.page(self.server.url + "/quiz.html?teacher")
+            page.wait_for("document.querySelector('#code').alt.includes('--share') && !document.querySelector('#next').hidden")
+            page.click("#next")
+            page.wait_for("document.querySelectorAll('#choices button').length === 4")
+
+    @unittest.skipIf(CHROMIUM_MISSING, CHROMIUM_MISSING)
     def test_two_real_browsers_among_them_and_one_is_cut_off_and_keeps_its_place(self):
         self.serve_quiz()
         pupils = [Pupil(self, f"Pupil {number}") for number in range(23)]
@@ -20550,7 +20559,7 @@ class ClassroomTest(ServerCase):
                 page.type("#name", name)
                 page.click("#join button")
                 page.wait_for(f"document.querySelector('#me').textContent === {json.dumps(name + ': 0 points')}")
-            teacher.wait_for("document.querySelector('#me').textContent === '25 players'")
+            teacher.wait_for("document.querySelector('#me').textContent === 'Players: 25'")
             self.assertTrue(teacher.evaluate("document.querySelector('#code').checkVisibility()"))
             teacher.click("#next")
             for page in pages:
