@@ -13,7 +13,7 @@ subscriptions. It needs CPython 3.10 or newer and nothing else.
 
 A reader meets, from top to bottom, each part using only what stands above it:
 
-     1  This page: contents, imports, version                                            420
+     1  This page: contents, imports, version                                            422
      2  Limits of scripts                                                                 24
      3  ERRORS, TEXT AND NUMBERS                                                         475
           Attributes of classes                                                           26
@@ -47,11 +47,11 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Variables and scopes                                                           173
           Resolving names                                                                833
           Types of variables                                                             364
-     8  Values and objects                                                             1,240
+     8  Values and objects                                                             1,246
           Property descriptors                                                           201
           Ordinary objects                                                               422
           Functions                                                                      136
-          Arrays                                                                         314
+          Arrays                                                                         320
           Wrappers of primitives                                                          63
      9  Conversions and operators                                                      1,053
           Numbers and text                                                               124
@@ -60,22 +60,22 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Equality and order                                                              85
           Arithmetic                                                                     248
           Iteration                                                                      156
-    10  Code generator                                                                 4,189
-          Nodes of Python                                                                199
-          Functions and their variables                                                  479
+    10  Code generator                                                                 4,266
+          Nodes of Python                                                                200
+          Functions and their variables                                                  499
           Statements                                                                     212
           Loops, jumps and try                                                           452
           Destructuring                                                                  176
           Expressions                                                                    251
           Classes                                                                        182
-          Operators                                                                      439
+          Operators                                                                      466
           Assignments                                                                    339
-          Members and calls                                                              486
+          Members and calls                                                              507
           Members as targets                                                             100
           Questions about nodes                                                          178
           Compiling a source text                                                        467
           Showing the generated Python                                                    94
-    11  Built-ins of the language                                                      9,197
+    11  Built-ins of the language                                                      9,227
           Helpers shared by the built-ins                                                 93
           Object                                                                         340
           Function                                                                       152
@@ -120,7 +120,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Constructors of the element types                                               94
           Uint8Array: base64 and hex                                                     172
           DataView                                                                       110
-          Promise                                                                        425
+          Promise                                                                        455
           Generators and async functions                                                 196
           Iterator helpers                                                               458
           Async functions                                                                 32
@@ -133,13 +133,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Reflect                                                                         71
           Proxy                                                                          268
           Global functions and values                                                     92
-    12  Regular expressions                                                            3,325
+    12  Regular expressions                                                            3,438
           Unicode properties                                                             382
+          Properties of strings                                                           85
           RegExp: limits, and sets of characters                                          36
           RegExp: case of letters                                                         67
           RegExp: the tree of a pattern                                                  109
           RegExp: equivalent trees that either machine likes better                       37
-          RegExp: the parser of patterns                                                 551
+          RegExp: the parser of patterns                                                 579
           RegExp: patterns for Python's `re`                                             141
           RegExp: how many steps a pattern can take                                      459
           RegExp: the threaded matcher                                                   522
@@ -165,7 +166,7 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Intl.ListFormat                                                                 68
           Intl.Segmenter                                                                 146
           Intl.RelativeTimeFormat                                                         73
-    14  Functions of the web                                                           2,191
+    14  Functions of the web                                                           2,389
           Inspection                                                                     599
           console: formatting                                                             84
           console: tables                                                                 78
@@ -175,13 +176,14 @@ A reader meets, from top to bottom, each part using only what stands above it:
           DOMException                                                                    47
           TextEncoder and TextDecoder                                                    126
           Base64                                                                          32
+          HTML of elements                                                               198
           structuredClone                                                                138
           crypto and performance                                                          36
           Timers and microtasks                                                           47
-    15  Realm, jobs and timers                                                         4,231
+    15  Realm, jobs and timers                                                         4,239
           Helpers of generated code: any realm                                           353
           Helpers of generated code: one realm                                           268
-          Helpers of generated code: shortcuts                                           651
+          Helpers of generated code: shortcuts                                           655
           Helpers of generated code: names looked up when it runs                         85
           The global object                                                              120
           Modules                                                                        417
@@ -192,17 +194,17 @@ A reader meets, from top to bottom, each part using only what stands above it:
           Threads for scripts                                                            153
           Outcomes of calls                                                               94
           Realm: objects, errors, jobs                                                   429
-          Realm: running code, values in and out                                         418
+          Realm: running code, values in and out                                         422
           Timers, and threads that wait                                                  142
           Clocks                                                                         104
           Functions for a console                                                         18
           Realms of a terminal                                                            92
           The prompt                                                                     137
-    16  js2py, and the choice of an engine                                             1,688
+    16  js2py, and the choice of an engine                                             1,691
           js2py: the private copy                                                        303
           js2py: from JavaScript to Python                                               465
           js2py: hardening                                                               252
-          js2py: realm                                                                   628
+          js2py: realm                                                                   631
           Engines                                                                         31
     17  Streams: registry, connections, broadcaster                                    1,397
           Messages of streams                                                            111
@@ -231,16 +233,16 @@ A reader meets, from top to bottom, each part using only what stands above it:
           GraphQL over HTTP                                                              190
           GraphQL over Server-Sent Events                                                114
           GraphQL service                                                                719
-    19  Host API                                                                       2,318
+    19  Host API                                                                       2,343
           Arguments                                                                      165
           routeRegistry                                                                  179
           graphQLRegistry                                                                101
-          ResponseBuilder                                                                143
+          ResponseBuilder                                                                147
           sharedStorage                                                                   93
           Storage in a file                                                              318
           Relays                                                                          44
           Redis                                                                          789
-          Type declarations                                                              426
+          Type declarations                                                              447
     20  Scripts: loading and hot reload                                                2,254
           Log                                                                            194
           Causes of errors                                                               249
@@ -251,15 +253,15 @@ A reader meets, from top to bottom, each part using only what stands above it:
           One script                                                                     379
           All scripts                                                                    643
           Live pages                                                                     175
-    21  HTTP server                                                                    3,562
+    21  HTTP server                                                                    3,601
           Request heads                                                                  202
           Request bodies                                                                 248
-          Responses of handlers                                                          158
+          Responses of handlers                                                          163
           Who may ask                                                                    216
           The last requests                                                               47
           Fault injection                                                                328
           Live pages                                                                      45
-          Static files                                                                   264
+          Static files                                                                   298
           One connection for the streams of all tabs                                     124
           One connection: reading                                                        214
           One connection: answering                                                      299
@@ -5664,9 +5666,9 @@ class JSXParser(EnumParser):
         self.split_token(">")
 
 
-JSXParser.statements = {type: getattr(JSXParser, parse.__name__) for type, parse in _STATEMENTS.items()}
+JSXParser.statements = {first: getattr(JSXParser, parse.__name__) for first, parse in _STATEMENTS.items()}
 JSXParser.statements["enum"] = JSXParser.parse_enum
-JSXParser.operands = {type: getattr(JSXParser, parse.__name__) for type, parse in _OPERANDS.items()}
+JSXParser.operands = {first: getattr(JSXParser, parse.__name__) for first, parse in _OPERANDS.items()}
 JSXParser.operands["<"] = JSXParser.operands["<<"] = JSXParser.parse_angle
 
 
@@ -8024,7 +8026,8 @@ class JSArray(JSObject):
     While type(a) is JSArray: no holes, every element a plain data property, `length` writable,
     the array extensible. A HoleyArray may have HOLEs in `items`. A DictArray keeps its elements
     among the ordinary properties and its length in `extent`. Arrays change class as needed. A
-    list that gets holes is a new list, so that a loop over the old one never meets a HOLE.
+    list that gets holes is a new list, so that a loop over the old one never meets a HOLE; the old
+    one is empty then.
     """
 
     __slots__, __init__ = object_attributes("items; extent")
@@ -8035,6 +8038,11 @@ class JSArray(JSObject):
 
     def length(self):
         return len(self.items)
+
+    def leave_list(self, items):
+        """Takes another list. The old one gets empty: generated code may know it by a name of its own."""
+        self.items, old = items, self.items
+        old.clear()
 
     def to_dictionary(self):
         """Becomes a DictArray: for attributes, sparse elements and frozen arrays."""
@@ -8049,7 +8057,7 @@ class JSArray(JSObject):
                           else {k: DEFAULT_ATTRS for k in named if type(k) is not PrivateKey})
         if isinstance(named_attrs, ProtectedAttrs):
             self.attrs = named_attrs.replaced_by(ProtectedAttrs, self.attrs)
-        self.items = []
+        self.leave_list([])
         self.__class__ = DictArray
 
     def prevent_extensions(self):
@@ -8110,7 +8118,7 @@ class JSArray(JSObject):
             self.to_dictionary()
             self.extent = self.props["length"] = length
         else:
-            self.items = items + [HOLE] * (length - len(items))
+            self.leave_list(items + [HOLE] * (length - len(items)))
             self.__class__ = HoleyArray
 
     def set_index(self, index, value):
@@ -8124,7 +8132,7 @@ class JSArray(JSObject):
                 raise JSRangeError("Invalid array length")
             items.append(value)
         else:
-            self.items = items + [HOLE] * (index - size) + [value]
+            self.leave_list(items + [HOLE] * (index - size) + [value])
             self.__class__ = HoleyArray
 
     def has(self, key):
@@ -8173,7 +8181,7 @@ class JSArray(JSObject):
         if index < 0:
             return JSObject.delete(self, key)
         if index < len(self.items) and self.items[index] is not HOLE:
-            self.items = self.items[:index] + [HOLE] + self.items[index + 1:]
+            self.leave_list(self.items[:index] + [HOLE] + self.items[index + 1:])
             self.__class__ = HoleyArray
         return True
 
@@ -8393,13 +8401,13 @@ class JSStringObject(JSPrimitiveObject):
 #: What generated code finds in every realm, by name; guards() adds what changes. Section 15 adds functions
 #: that are made for one realm.
 RUNTIME = {
-    "undefined": undefined, "null": null, "no_props": {}, "hole": HOLE, "interrupt": False,
+    "undefined": undefined, "null": null, "no_props": {}, "no_items": (), "hole": HOLE, "interrupt": False,
     "JSObject": JSObject, "JSArray": JSArray,
     "JSFunction": JSFunction, "JSError": JSError, "FinallyLeft": FinallyLeft,
     "GeneratorReturn": GeneratorReturn,
     **{item.__name__: item for item in (
         GeneratorExit, BaseException, Exception, type, int, float, str, bool, len, checked_text, abs,
-        math.sqrt, math.floor)}}
+        math.sqrt, math.floor, ord)}}
 #: The same for functions that get the realm as their first argument.
 REALM_RUNTIME = {}
 
@@ -9387,7 +9395,7 @@ def iterate(realm, value, text=None):
     if type(value) is JSArray:
         if not value.props and value.attrs is None and value.proto is realm.ArrayPrototype \
                 and realm.array_iteration_untouched:
-            return iter(value.items)
+            return live_items(value)
     elif type(value) is str and realm.string_iteration_untouched:
         return code_points(value)
     return get_iterator(realm, value, text)
@@ -9460,6 +9468,8 @@ MAX_EXPRESSION_DEPTH = 100
 _BIN_OPS = {"+": ast.Add(), "-": ast.Sub(), "*": ast.Mult(), "/": ast.Div(), "%": ast.Mod(),
             "&": ast.BitAnd(), "|": ast.BitOr(), "^": ast.BitXor(), "<<": ast.LShift(),
             ">>": ast.RShift()}
+#: What loops begin with.
+_LOOP_WORDS = re.compile(r"\b(?:for|while|do)\b")
 #: What a text has that computes with fractions: there, operators expect floats. (Each begins with a
 #: character for which `re` searches fast.)
 _FRACTIONS = (re.compile(r"\.\d"), re.compile(r" /=? "), re.compile(r"Math\.(?!floor|max|min|abs|imul)"))
@@ -9506,6 +9516,7 @@ class Unit:
         self.has_lifts = False
         #: Where it computes with fractions, ascending.
         self.fractions = sorted(found.start() for pattern in _FRACTIONS for found in pattern.finditer(source))
+        self.loops = [found.start() for found in _LOOP_WORDS.finditer(source)]
         #: Whether a finally block is_copied_much().
         self.must_outline = False
         #: On CPython 3.10, which keeps lines only: the PositionTable that the "lines" point into.
@@ -9515,6 +9526,11 @@ class Unit:
         """Whether a part of the text computes with fractions."""
         return bool(self.fractions) \
             and bisect.bisect_left(self.fractions, node.start) < bisect.bisect_left(self.fractions, node.end)
+
+    def has_loops(self, node):
+        """Whether a part of the text seems to have loops."""
+        return bool(self.loops) \
+            and bisect.bisect_left(self.loops, node.start) < bisect.bisect_left(self.loops, node.end)
 
     def pooled(self, value):
         """The placeholder of an object that shall be a constant: bytes, which no script has. CPython may
@@ -9649,6 +9665,7 @@ class NodeMaker:
         #: Python name of a variable that never changes -> the place, after it was set, for a second variable:
         #: the dict of properties of an ordinary object (which stays the same dict), empty for anything else.
         self.dict_places = {}
+        self.listless = set()
 
     def node(self, kind, *fields):
         """A node of a class of `ast`, at the current place in the script. The commonest three do without;
@@ -9793,6 +9810,8 @@ class FunctionEmitter(NodeMaker):
             return self.assign_value(variable, made, declares=True)
         return made
 
+    #: Whether the function seems to have loops.
+    has_loops = False
     #: Whether a class is being translated, and whether it computes with fractions.
     in_class = in_fractions = False
 
@@ -9840,6 +9859,7 @@ class FunctionEmitter(NodeMaker):
         python = f"{name}_f{self.unit.function_count}"
         inner = emitter or Emitter(self.unit, scope, self)
         inner.expects_floats = self.in_fractions or self.unit.has_fractions(node)
+        inner.has_loops = self.unit.has_loops(node)
         # Declarations and blocks of arrow functions at the top are mostly handlers, which run once a request.
         inner.often = self.in_class or self.runs_often() or isinstance(node, FunctionExpression) \
             or node.expression \
@@ -10143,8 +10163,12 @@ class FunctionEmitter(NodeMaker):
     def place_for_dict(self, variable):
         """Where a variable was set that is not set again: a place for its `dict_of`."""
         if not variable.assigned and not variable.early and not variable.boxed and not variable.is_global \
-                and variable.scope.function is self.scope and self.runs_often():
+                and variable.scope.function is self.scope and (self.has_loops or self.runs_often()):
             self.make_place(variable.python)
+            if any(isinstance(source, (NewExpression, CallExpression))
+                   and isinstance(source.callee, Identifier) and source.callee.name == "Array"
+                   for source in variable.sources):
+                self.listless.add(variable.python)      # it begins with holes, and may get a list of its own
 
     def make_place(self, python):
         place = self.node(ast.If, self.const(False), [self.passing()], [])
@@ -10153,16 +10177,29 @@ class FunctionEmitter(NodeMaker):
 
     def dict_of(self, obj):
         """The name of the dict that goes with a variable, or None."""
-        place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) else None
+        props = self.attribute(obj, "props")
+        return self.placed(obj, ".props", props if self.is_new(obj) else self.either(
+            self.type_is(obj, "JSObject"), props, self.name("no_props")))
+
+    def list_of(self, obj):
+        """The name of what goes with a variable for reading: the list of an array, a text itself, or
+        something empty; None where there is no such name."""
+        if isinstance(obj, ast.Name) and obj.id in self.listless:
+            return None
+        return self.placed(obj, ".items", self.either(
+            self.type_is(obj, "JSArray"), self.attribute(obj, "items"),
+            self.either(self.type_is(obj, "str"), obj, self.name("no_items"))))
+
+    def placed(self, obj, suffix, value):
+        """The name that is set to `value` where the variable `obj` was set; None if it has no such place."""
+        place = self.dict_places.get(obj.id) if isinstance(obj, ast.Name) and self.runs_often() else None
         if place is None:
             return None
-        name = obj.id + ".props"
+        name = obj.id + suffix
         if not place.test.value:
-            place.test = self.const(True)
-            props = self.attribute(obj, "props")
-            if not self.is_new(obj):
-                props = self.either(self.type_is(obj, "JSObject"), props, self.name("no_props"))
-            place.body = [self.node(ast.Assign, [self.store(name)], props)]
+            place.test, place.body = self.const(True), []
+        if not any(statement.targets[0].id == name for statement in place.body):
+            place.body.append(self.node(ast.Assign, [self.store(name)], value))
         return self.name(name)
 
     def is_new(self, obj):
@@ -11668,9 +11705,45 @@ class OperatorEmitter(ClassEmitter):
             inline = self.numeric_inline(operator, left, right)
             if inline is not None:
                 return inline
-        elif operator in ("+", "-", "*", "/", "%", "&", "|"):
+        elif operator in ("+", "-", "*", "/", "%"):
             return self.guarded_arithmetic(operator, left, left_kind, right, right_kind)
+        if operator != "**" and self.runs_often():
+            return self.bitwise(operator, left, left_kind, right, right_kind)
         return self.call(_HELPERS[operator], left, right)
+
+    def bitwise(self, operator, left, left_kind, right, right_kind):
+        """An operator of 32 bits: inline where both operands are int and, but for &, | 0, << and >>> with a
+        constant that takes the bits it wants from any int, within 32 bits."""
+        if isinstance(left, ast.Constant) and type(left.value) is not int \
+                or isinstance(right, ast.Constant) and type(right.value) is not int:
+            return self.call(_HELPERS[operator], left, right)
+        number = to_int32(right.value) if isinstance(right, ast.Constant) else None
+        shifts = operator in ("<<", ">>", ">>>")
+        if shifts and number is None:
+            return self.call(_HELPERS[operator], left, right)
+        if shifts:
+            right = self.const(number & 31)
+        elif number is not None:
+            right = self.const(number)
+        a, first, b, second = self.pair(left, right)
+        helper = self.call(_HELPERS[operator], a, b)
+        if number is not None:
+            right_kind = (number, number)
+        if "float" in (left_kind, right_kind):
+            return self.call(_HELPERS[operator], left, right)
+        known = type(left_kind) is type(right_kind) is tuple and first is a and second is b
+        test = self.const(True) if known else self.number_tests(
+            (a, first, left_kind), (b, second, right_kind))("int")
+        if operator == ">>>" or operator == "&" and number is not None and number >= 0:
+            whole = "({a} & 4294967295) >> {b}" if operator == ">>>" else "{a} & {b}"
+            return self.python(whole + " if {test} else {helper}", a=a, b=b, test=test, helper=helper)
+        if operator == "<<" or operator == "|" and number == 0:
+            return self.python(
+                "(({a} << {b} & 4294967295) ^ 2147483648) - 2147483648 if {test} else {helper}",
+                a=a, b=b, test=test, helper=helper)
+        inside = [self.python("-2147483648 <= {value} < 2147483648", value=value)
+                  for value in ((a,) if number is not None else (a, b))]
+        return self.either(self.both(test, *inside), self.operate(a, operator, b), helper)
 
     def numeric_inline(self, operator, left, right):
         """Both operands are Numbers: Python's operator, and a check of the result."""
@@ -11734,8 +11807,6 @@ class OperatorEmitter(ClassEmitter):
         if isinstance(left, ast.Constant) and type(left.value) not in (int, float) \
                 or isinstance(right, ast.Constant) and type(right.value) not in (int, float):
             return self.call(_HELPERS[operator], left, right)
-        if operator in ("&", "|") and isinstance(right, ast.Constant):
-            right = self.const(to_int32(right.value))
             if type(left_kind) is not tuple:
                 right_kind = (right.value, right.value)
         if operator == "%" and type(left_kind) is tuple and left_kind[0] >= 0 \
@@ -11777,13 +11848,6 @@ class OperatorEmitter(ClassEmitter):
             return self.both(check, positive), self.operate(a, "%", b)
         temp = self.temporary()
         inside = self.walrus(temp, self.operate(a, operator, b))
-        if operator in ("&", "|"):
-            mask = self.chain(self.const(-2 ** 31), (ast.LtE(), a), (ast.Lt(), self.const(2 ** 31)))
-            checks = [check, mask]
-            if not isinstance(b, ast.Constant):
-                checks.append(self.chain(self.const(-2 ** 31), (ast.LtE(), b),
-                                         (ast.Lt(), self.const(2 ** 31))))
-            return self.both(*checks), self.operate(a, operator, b)
         if operator == "*":
             limit = self.safe_product(temp, inside)
         elif type(right_kind) is tuple and right_kind[0] >= 0:
@@ -12347,7 +12411,7 @@ class CallEmitter(AssignmentEmitter):
                 isinstance(key, (ast.Name, ast.Constant)) or is_stable(node.object, prop)))
         if kind is None and self.runs_often() and (
                 isinstance(prop, Identifier) and isinstance(key, ast.Name)
-                or isinstance(prop, BinaryExpression)):
+                or isinstance(prop, (BinaryExpression, MemberExpression))):
             return self.computed_element(obj, key, kind, isinstance(obj, ast.Name) and (
                 isinstance(key, ast.Name) or is_stable(node.object, prop)))
         return self.call("get_element", obj, key)
@@ -12383,11 +12447,18 @@ class CallEmitter(AssignmentEmitter):
         if kind == "str":
             return self.call("len", obj)
         a, first = self.reusable(obj)
+        items = self.list_of(obj)
+        if items is not None:
+            return self.python("len({items}) or get_length({obj})", items=items, obj=obj)
         return self.python("len({a}.items) if type({first}) is JSArray "
                            "else len({a}) if type({a}) is str else get_length({a})", a=a, first=first)
 
     def element(self, obj, key):
         """obj[key] for a variable or constant that is a non-negative int, straight from an array's list."""
+        items = self.list_of(obj)
+        if items is not None:
+            return self.python("{items}[{key}] if {key} < len({items}) else get_element({obj}, {key})",
+                               items=items, key=key, obj=obj)
         a, first = self.reusable(obj)
         return self.python("{items}[{key}] if type({first}) is JSArray and {key} < len({items} := {a}.items) "
                            "else get_element({a}, {key})", a=a, first=first, key=key, items=self.temporary())
@@ -12400,8 +12471,10 @@ class CallEmitter(AssignmentEmitter):
             before = [self.compare(self.walrus(temp, obj), _IS_NOT, self.const(None))]
             obj = self.name(temp)
         key, first = self.reusable(key)
-        items = self.temporary()
-        size = self.python("len({items} := {it}.items) if type({it}) is JSArray else 0", items=items, it=obj)
+        listed = None if before else self.list_of(obj)
+        items = listed.id if listed is not None else self.temporary()
+        size = self.call("len", listed) if listed is not None else self.python(
+            "len({items} := {it}.items) if type({it}) is JSArray else 0", items=items, it=obj)
         if type(kind) is tuple and kind[0] >= 0:
             checks = [self.compare(first, ast.Lt(), size)]
         elif type(kind) is tuple:
@@ -12579,12 +12652,24 @@ class CallEmitter(AssignmentEmitter):
         text = self.const(self.text(callee))
         if table is MATH_SHORTCUTS and self.runs_often() and isinstance(obj, ast.Name):
             return self.math_inline(helper, obj, text, [*zip(values, map(infer, arguments))])
+        if helper == "char_code_at" and self.runs_often() and isinstance(obj, ast.Name):
+            index, first = self.reusable(values[0])
+            return self.python(
+                "ord({obj}[{index}]) if type({first}) is int and type({obj}) is str "
+                "and 0 <= {index} < len({obj}) and char_code_at_untouched "
+                "else char_code_at({obj}, {text}, {index})",
+                obj=obj, index=index, first=first, text=text)
         return self.call(helper, obj, text, *values)
 
     def math_inline(self, helper, obj, text, arguments):
         """A function of Math by Python's own, for Numbers with which these agree; `arguments` are pairs of
         code and type."""
         names, checks = [], []
+        if len(arguments) > 1:          # all are evaluated before the first check may fail
+            arguments = [(self.reusable(value), kind) for value, kind in arguments]
+            checks = [self.compare(first, _IS_NOT, self.const(None))
+                      for (again, first), _ in arguments if first is not again]
+            arguments = [(again, kind) for (again, _), kind in arguments]
         for value, kind in arguments:
             again, first = self.reusable(value)
             names.append(again)
@@ -20327,9 +20412,10 @@ class PromiseGathering:
             self.complete(self.values)
 
 
-def combine_promises(realm, constructor, iterable, perform):
+def combine_promises(realm, constructor, iterable, perform, keys=None):
     """What Promise.all and its siblings share: `perform(capability, each)` is to walk through
-    each(), an iterator over the promises that the constructor's `resolve` makes."""
+    each(), an iterator over the promises that the constructor's `resolve` makes. With a list for `keys`,
+    `iterable` is an object of promises, and its keys are put there."""
     capability = new_promise_capability(realm, constructor)
     iterator = None
 
@@ -20342,7 +20428,7 @@ def combine_promises(realm, constructor, iterable, perform):
         resolver = constructor.get("resolve")
         if not is_callable(resolver):
             raise JSTypeError("Promise resolve or reject function is not callable")
-        iterator = iterate(realm, iterable)
+        iterator = iterate(realm, iterable) if keys is None else values_by_key(iterable, keys)
         perform(capability, each())
     except Exception as exc:
         if iterator is not None:
@@ -20351,19 +20437,41 @@ def combine_promises(realm, constructor, iterable, perform):
     return capability.promise
 
 
-@PROMISE.static.method("all", 1)
-def promise_all(realm, this, iterable=undefined, *_):
+def values_by_key(values, keys):
+    """A Python iterator over an object's own enumerable properties, which notes their keys."""
+    if not isinstance(values, JSObject):
+        raise JSTypeError(f"{display(values)} is not an object of promises")
+    for key in values.own_keys():
+        own = values.get_own(key)
+        if own is not None and own.enumerable:
+            keys.append(key)
+            yield values.get(key)
+
+
+def gathering_for(realm, capability, keys):
+    """A PromiseGathering that resolves with an array, or with an object without prototype."""
+    def resolve(values):
+        if keys is None:
+            capability.resolve(realm.new_array(values))
+            return
+        result = JSObject(None)
+        for key, value in zip(keys, values):
+            result.put(key, value)
+        capability.resolve(result)
+    return PromiseGathering(realm, resolve)
+
+
+def all_of(realm, constructor, iterable, keys=None):
     def perform(capability, promises):
-        gathering = PromiseGathering(realm, lambda values: capability.resolve(realm.new_array(values)))
+        gathering = gathering_for(realm, capability, keys)
         for promise in promises:
             element = gathering.element(gathering.place())
             invoke(realm, promise, "then", element, capability.reject_function)
         gathering.countdown()
-    return combine_promises(realm, this, iterable, perform)
+    return combine_promises(realm, constructor, iterable, perform, keys)
 
 
-@PROMISE.static.method("allSettled", 1)
-def promise_all_settled(realm, this, iterable=undefined, *_):
+def all_settled(realm, constructor, iterable, keys=None):
     def fulfilled(value):
         return realm.new_object({"status": "fulfilled", "value": value})
 
@@ -20371,13 +20479,20 @@ def promise_all_settled(realm, this, iterable=undefined, *_):
         return realm.new_object({"status": "rejected", "reason": reason})
 
     def perform(capability, promises):
-        gathering = PromiseGathering(realm, lambda values: capability.resolve(realm.new_array(values)))
+        gathering = gathering_for(realm, capability, keys)
         for promise in promises:
             index, called = gathering.place(), []
             invoke(realm, promise, "then", gathering.element(index, fulfilled, called),
                    gathering.element(index, rejected, called))
         gathering.countdown()
-    return combine_promises(realm, this, iterable, perform)
+    return combine_promises(realm, constructor, iterable, perform, keys)
+
+
+PROMISE.static.methods(
+    all=lambda realm, this, iterable=undefined, *_: all_of(realm, this, iterable),
+    allKeyed=lambda realm, this, promises=undefined, *_: all_of(realm, this, promises, []),
+    allSettled=lambda realm, this, iterable=undefined, *_: all_settled(realm, this, iterable),
+    allSettledKeyed=lambda realm, this, promises=undefined, *_: all_settled(realm, this, promises, []))
 
 
 @PROMISE.static.method("any", 1)
@@ -23211,9 +23326,94 @@ def union_of_sets(names):
     return merge_ranges([r for name in names.split() for r in unicode_property(name)])
 
 
+# -- Properties of strings ---------------------------------------------------------------
+#
+# The sequences of emoji for \p{…} under the flag v (22.2.2.9, table 72), of Unicode 17.
+
+#: Pieces of sequences: those who may be somebody, and who may have a tone of skin; what they may be; who may
+#: be a man or a woman, the last two without a tone; who may look to the right.
+_PEOPLE, _TONES, _RIGHT = "👨👩🧑", "🏻🏼🏽🏾🏿", "\u200d➡\ufe0f"
+_ROLES = ("⚕\ufe0f ⚖\ufe0f ✈\ufe0f 🌾 🍳 🍼 🎓 🎤 🎨 🏫 🏭 💻 💼 🔧 🔬 🚀 🚒 🦰 🦱 🦲 🦳 🦯 🦼 🦽 "
+          f"🦯{_RIGHT} 🦼{_RIGHT} 🦽{_RIGHT}").split()
+_GENDERED = "⛹🏋🏌🕵🏃🏄🏊👮👯👰👱👳👷💁💂💆💇🙅🙆🙇🙋🙍🙎🚣🚴🚵🚶🤦🤵🤷🤸🤹🤼🤽🤾🦸🦹🧍🧎🧏🧔🧖🧗🧘🧙🧚🧛🧜🧝🧞🧟"
+_WALKERS = "🏃🚶🧎"
+#: Pairs of people: who, what is between them, who; = where the tones may be alike, and may be missing.
+_PAIRS = ("👨❤\ufe0f👨= 👩❤\ufe0f👨= 👩❤\ufe0f👩= 🧑❤\ufe0f🧑 👨🤝👨 👩🤝👨 👩🤝👩 🧑🤝🧑= 👨🐰👨 👩🐰👩 🧑🐰🧑 "
+          "👨🫯👨 👩🫯👩 🧑🫯🧑 🫱🫲").split()
+_FAMILIES = "👦 👧 👦👦 👧👦 👧👧"
+_OTHER_JOINED = ("🧑🎄 🧑🩰 ⛓\ufe0f💥 ❤\ufe0f🔥 ❤\ufe0f🩹 🍄🟫 🍋🟩 🏳\ufe0f⚧\ufe0f 🏳\ufe0f🌈 🏴☠\ufe0f 🐈⬛ 🐕🦺 🐦⬛ 🐦🔥 "
+                 "🐻❄\ufe0f 👁\ufe0f🗨\ufe0f 😮💨 😵💫 😶🌫\ufe0f 🙂↔\ufe0f 🙂↕\ufe0f").split()
+_FLAGS = """
+AC AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV
+BW BY BZ CA CC CD CF CG CH CI CK CL CM CN CO CP CQ CR CU CV CW CX CY CZ DE DG DJ DK DM DO DZ EA EC EE EG
+EH ER ES ET EU FI FJ FK FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT
+HU IC ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT
+LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP
+NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL
+SM SN SO SR SS ST SV SX SY SZ TA TC TD TF TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM UN US UY UZ VA
+VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW
+"""
+
+
+def joined_emoji():
+    """The sequences with a zero width joiner."""
+    found = {f"{person}{tone}\u200d{role}" for person in _PEOPLE for tone in ("", *_TONES)
+             for role in _ROLES}
+    for person in _GENDERED:
+        plain = person + "\ufe0f" * (person in "⛹🏋🏌🕵")
+        for start in [plain] + [person + tone for tone in _TONES if person not in "🧞🧟"]:
+            found.update([f"{start}\u200d{sign}\ufe0f{more}" for sign in "♀♂"
+                          for more in ["", _RIGHT][:1 + (person in _WALKERS)]])
+    found.update([person + tone + _RIGHT for person in _WALKERS for tone in ("", *_TONES)])
+    for pair in _PAIRS:
+        first, *between, last = re.findall("[^\ufe0f=]\ufe0f?", pair)
+        kisses = [between, between + ["💋"]] if "❤" in pair else [between]
+        tones = [(x, y) for x in _TONES for y in _TONES if x != y or "=" in pair]
+        found.update(["\u200d".join([first + x, *middle, last + y]) for middle in kisses
+                      for x, y in tones + [("", "")] * ("=" in pair)])
+    parents = ["👨", "👩", "👨👨", "👨👩", "👩👩"]
+    families = [who + children for who in parents for children in _FAMILIES.split()]
+    families += ["🧑🧑🧒", "🧑🧑🧒🧒", "🧑🧒", "🧑🧒🧒"]
+    found.update(["\u200d".join(family) for family in families])
+    found.update(["\u200d".join(re.findall("[^\ufe0f]\ufe0f?", text)) for text in _OTHER_JOINED])
+    found.update([f"🧑{tone}\u200d{role}" for tone in _TONES for role in "🎄🩰"])
+    return found
+
+
+@functools.cache
+def emoji_sequences(name):
+    """(ranges, strings of more than one character) of a property of strings, or None."""
+    if name == "RGI_Emoji":
+        parts = [emoji_sequences(part) for part in (
+            "Basic_Emoji", "Emoji_Keycap_Sequence", "RGI_Emoji_Modifier_Sequence", "RGI_Emoji_Flag_Sequence",
+            "RGI_Emoji_Tag_Sequence", "RGI_Emoji_ZWJ_Sequence")]
+        return parts[0][0], frozenset().union(*[strings for _, strings in parts])
+    ranges, strings = (), set()
+    if name == "Basic_Emoji":
+        shown, signs = binary_set("Emoji_Presentation"), binary_set("Regional_Indicator")
+        ranges = toggle_ranges(shown, signs)
+        strings = {chr(code) + "\ufe0f" for low, high in binary_set("Emoji") for code in range(low, high + 1)
+                   if not ranges_contain(shown, code) and code > 0x39}
+    elif name == "Emoji_Keycap_Sequence":
+        strings = {key + "\ufe0f\u20e3" for key in "#*0123456789"}
+    elif name == "RGI_Emoji_Modifier_Sequence":
+        strings = {chr(code) + tone for low, high in binary_set("Emoji_Modifier_Base")
+                   for code in range(low, high + 1) for tone in _TONES if chr(code) != "👪"}
+    elif name == "RGI_Emoji_Flag_Sequence":
+        strings = {"".join([chr(0x1F1A5 + ord(letter)) for letter in flag]) for flag in _FLAGS.split()}
+    elif name == "RGI_Emoji_Tag_Sequence":
+        strings = {"🏴" + "".join([chr(0xE0000 + ord(char)) for char in region]) + "\U000e007f"
+                   for region in ("gbeng", "gbsct", "gbwls")}
+    elif name == "RGI_Emoji_ZWJ_Sequence":
+        strings = joined_emoji()
+    else:
+        return None
+    return ranges, frozenset(strings)
+
+
 # -- RegExp: limits, and sets of characters ----------------------------------------------
 #
-# All of ECMAScript 2023, and of the flag v everything but the properties of strings.
+# All of ECMAScript 2023, and the flag v.
 
 #: Longer patterns are refused; so are patterns that nest deeper.
 MAX_PATTERN_LENGTH = 2 ** 16
@@ -23746,6 +23946,9 @@ class PatternParser:
                 return self.reference(index, None), True
             if self.unicode:
                 self.fail("Invalid escape")
+        sequences = self.property_of_strings()
+        if sequences is not None:
+            return self.strings_node(*sequences), True
         ranges = self.class_escape()
         if ranges is not None:
             return CharSet(ranges), True
@@ -23777,6 +23980,14 @@ class PatternParser:
             return self.closed(ranges)
         ranges = {"d": DIGIT_RANGES, "s": SPACE_RANGES, "w": self.words}[char.lower()]
         return ranges if char.islower() else invert_ranges(ranges, self.top)
+
+    def property_of_strings(self):
+        """(ranges, strings) of an escape such as \\p{RGI_Emoji}, or None."""
+        match = _PROPERTY_ESCAPE.match(self.text, self.pos + 1) if self.sets and self.peek() == "p" else None
+        sequences = None if match is None or match[2] is not None else emoji_sequences(match[1])
+        if sequences is not None:
+            self.pos = match.end()
+        return sequences
 
     def property_escape(self, in_class):
         match = _PROPERTY_ESCAPE.match(self.text, self.pos)
@@ -23915,13 +24126,27 @@ class PatternParser:
 
     def class_set_node(self):
         """After "[": the longest strings are tried first (22.2.2.4)."""
-        ranges, strings = self.class_set()
+        return self.strings_node(*self.class_set())
+
+    def strings_node(self, ranges, strings):
         if not strings:
             return CharSet(ranges)
-        options = [Sequence([self.character(ord(c)) for c in string])
-                   for string in sorted(strings, key=len, reverse=True)]
-        options.insert(len(options) - ("" in strings), CharSet(ranges))
-        return Choice(options)
+        options = [self.tree_of_strings(strings - {""}), CharSet(ranges)]
+        return Choice(options + [Sequence([])] * ("" in strings))
+
+    def tree_of_strings(self, strings):
+        """A Choice between strings that share their beginnings; those that go on in the same ways are one."""
+        rests, by_rest = {}, {}
+        for string in strings:
+            if string:
+                rests.setdefault(string[0], set()).add(string[1:])
+        for char, rest in rests.items():
+            by_rest.setdefault(frozenset(rest), []).append(char)
+        options = []
+        for rest, chars in sorted(by_rest.items(), key=lambda each: -max(map(len, each[0]))):
+            first = CharSet(self.closed(ranges_of(chars)))
+            options.append(first if rest == {""} else Sequence([first, self.tree_of_strings(rest)]))
+        return Choice(options + [Sequence([])] * ("" in strings))
 
     def class_set(self):
         """After "[": a ClassUnion, ClassIntersection or ClassSubtraction."""
@@ -23976,6 +24201,9 @@ class PatternParser:
         if char == "\\":
             if self.eat("q{"):
                 return self.string_disjunction() + (None,)
+            sequences = self.property_of_strings()
+            if sequences is not None:
+                return (*sequences, None)
             ranges = self.class_escape(True)
             if ranges is not None:
                 return ranges, frozenset(), None
@@ -31151,6 +31379,204 @@ def global_btoa(realm, this, *args):
             realm, "Invalid character: only Latin-1 can be encoded", "InvalidCharacterError")) from None
 
 
+# -- HTML of elements --------------------------------------------------------------------
+#
+# What JSX means on the server: h(name, attributes, ...children) makes a text of HTML, in which everything
+# that is not itself made by h or html is escaped. An element that waits for a component is a promise.
+
+_VOID_ELEMENTS = frozenset(
+    "area base br col embed hr img input link meta param source track wbr".split())
+_ELEMENT_NAME = re.compile(r"[A-Za-z][\w.:-]*").fullmatch
+_ATTRIBUTE_NAME = re.compile(r"""[^\s"'<>/=\x00-\x1f\x7f]+""").fullmatch
+_ATTRIBUTE_NAMES = {"className": "class", "htmlFor": "for"}
+#: Attributes of React's that are none of HTML's.
+_NOT_ATTRIBUTES = frozenset(("key", "ref", "children", "dangerouslySetInnerHTML"))
+#: Properties of CSS whose numbers are no lengths.
+_PLAIN_NUMBERS = frozenset(
+    "animationIterationCount aspectRatio columnCount columns fillOpacity flex flexGrow flexShrink fontWeight "
+    "gridArea gridColumn gridColumnEnd gridColumnStart gridRow gridRowEnd gridRowStart lineHeight opacity "
+    "order orphans scale strokeOpacity tabSize widows zIndex zoom".split())
+_TO_ESCAPE = re.compile("""[&<>"']""")
+_HTML_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"}
+
+
+class JSHtml(JSObject):
+    """A piece of HTML: `text` in code units."""
+
+    __slots__, __init__ = object_attributes("text")
+    class_name = "Html"
+
+
+HTML_CLASS = BuiltinClass("Html", JSHtml, tag="Html", is_global=False)
+HTML_CLASS.methods(toString=lambda realm, this: this.text, toJSON=lambda realm, this: this.text)
+SHAPES["Html"] = filled_shape(lambda inspector, obj, level: [obj.text])
+
+
+def escaped_html(text):
+    """The text with its special characters as HTML writes them, in elements and in attributes."""
+    if len(text) > MAX_STRING_LENGTH // 6:
+        raise JSRangeError("Invalid string length")
+    return replace_in_slices(_TO_ESCAPE, lambda found: _HTML_ESCAPES[found[0]], text)
+
+
+def make_html(realm, parts):
+    """The JSHtml of a list of texts and promises of values; with promises a promise of it."""
+    waiting = [index for index, part in enumerate(parts) if part.__class__ is not str]
+    if not waiting:
+        if sum(map(len, parts)) > MAX_STRING_LENGTH:
+            raise JSRangeError("Invalid string length")
+        return JSHtml(realm.HtmlPrototype, "".join(parts))
+    promise = new_promise(realm)
+
+    def arrived(index, value):
+        waiting.remove(index)
+        inner = []
+        try:
+            add_child(realm, inner, value, 0)
+            parts[index] = make_html(realm, inner)
+            if parts[index].__class__ is JSHtml:
+                parts[index] = parts[index].text
+            if not waiting:
+                resolve_promise(realm, promise, make_html(realm, parts))
+        except Exception as error:
+            reject_promise(realm, promise, realm.thrown_value(error))
+
+    for index in list(waiting):
+        await_value(realm, parts[index], functools.partial(arrived, index),
+                    lambda reason: reject_promise(realm, promise, reason))
+    return promise
+
+
+def add_child(realm, parts, child, depth):
+    """Appends the HTML of a child to `parts`; a promise as it is."""
+    kind = child.__class__
+    if kind is JSHtml:
+        parts.append(child.text)
+    elif kind is str:
+        parts.append(escaped_html(child))
+    elif child is undefined or child is null or kind is bool:
+        return
+    elif kind is int or kind is float or kind is JSBigInt:
+        parts.append(to_string(child))
+    elif isinstance(child, JSPromise):
+        parts.append(child)
+    elif isinstance(child, JSObject) and not is_callable(child) and child.get(SYM_ITERATOR) is not undefined:
+        if depth > 100:
+            raise JSRangeError("The children of an element are nested too deeply")
+        for one in iterable_to_list(realm, child):
+            realm.poll()
+            add_child(realm, parts, one, depth + 1)
+    elif isinstance(child, JSObject) and not is_callable(child) and is_callable(child.get("then")):
+        parts.append(promise_resolve(realm, realm.Promise, child))
+    else:
+        shown = "A function" if is_callable(child) else display(child)
+        raise JSTypeError(f"{shown} cannot be a child of an element: children are texts, numbers, elements "
+                          "and arrays of them")
+
+
+def style_text(value):
+    """The text of a `style` attribute: `{ fontSize: "2em" }` is font-size:2em."""
+    if not isinstance(value, JSObject):
+        return to_string(value)
+    texts = []
+    for key in value.own_keys():
+        item = value.get(key) if type(key) is str else undefined
+        if item is undefined or item is null or item is False or item == "":
+            continue
+        is_length = type(item) in (int, float) and item != 0 and key not in _PLAIN_NUMBERS
+        name = key if key.startswith("--") else re.sub("[A-Z]", lambda found: "-" + found[0].lower(), key)
+        texts.append(f"{name}:{to_string(item)}" + ("px" if is_length and key[:2] != "--" else ""))
+    return ";".join(texts)
+
+
+def add_attributes(realm, parts, name, props):
+    """Appends the attributes of an element to `parts`; returns its `dangerouslySetInnerHTML`, or None."""
+    raw = None
+    for key in props.own_keys():
+        if type(key) is not str or not props.get_own(key).enumerable:
+            continue
+        value = props.get(key)
+        if key == "dangerouslySetInnerHTML" and isinstance(value, JSObject):
+            raw = to_string(value.get("__html"))
+        if key in _NOT_ATTRIBUTES or value is undefined or value is null:
+            continue
+        shown = _ATTRIBUTE_NAMES.get(key, key)
+        if value is False or value is True:
+            if not shown.startswith(("aria-", "data-")):
+                if value:
+                    parts.append(" " + shown)
+                continue
+        if not _ATTRIBUTE_NAME(shown):
+            raise JSTypeError(f"{json.dumps(key[:60])} cannot be the name of an attribute of <{name}>")
+        if is_callable(value):
+            raise JSTypeError(f"The attribute {key} of <{name}> is a function, which cannot be sent to a "
+                              "browser: write its code as a text, or in a script of the page")
+        text = style_text(value) if key == "style" else to_string(value)
+        parts.append(f' {shown}="{escaped_html(text)}"')
+    return raw
+
+
+@GLOBAL_FUNCTIONS.method("h", 2)
+def global_h(realm, this, kind=undefined, props=undefined, *children):
+    props = props if isinstance(props, JSObject) else JSObject(realm.ObjectPrototype)
+    if is_callable(kind):
+        given = JSObject(realm.ObjectPrototype)
+        for key in props.own_keys():
+            if props.get_own(key).enumerable:
+                given.put(key, props.get(key))
+        if children:
+            given.put("children", children[0] if len(children) == 1 else realm.new_array(list(children)))
+        parts = []
+        add_child(realm, parts, call(kind, undefined, given), 0)
+        return make_html(realm, parts)
+    if kind.__class__ is not str or not _ELEMENT_NAME(kind):
+        raise JSTypeError(f"{display(kind)} cannot be an element: it is the name of one, such as \"p\", or a "
+                          "function that returns one")
+    parts = ["<" + kind]
+    raw = add_attributes(realm, parts, kind, props)
+    parts.append(">")
+    children = children or (props.get("children"),)
+    if kind in _VOID_ELEMENTS:
+        if raw is not None or any(child is not undefined and child is not null for child in children):
+            raise JSTypeError(f"<{kind}> cannot have children")
+        return make_html(realm, parts)
+    if raw is not None:
+        parts.append(raw)
+    else:
+        for child in children:
+            add_child(realm, parts, child, 0)
+    parts.append(f"</{kind}>")
+    return make_html(realm, parts)
+
+
+@GLOBAL_FUNCTIONS.method("Fragment", 1)
+def global_fragment(realm, this, props=undefined, *_):
+    return props.get("children") if isinstance(props, JSObject) else undefined
+
+
+def html_template(realm, this, strings=undefined, *values):
+    raw = strings.get("raw") if isinstance(strings, JSObject) else undefined
+    if not isinstance(raw, JSObject):
+        raise JSTypeError("html is a tag of templates: write html`<p>${text}</p>`")
+    texts, parts = iterable_to_list(realm, strings), []
+    for index, text in enumerate(texts):
+        parts.append(to_string(text))
+        if index + 1 < len(texts) and index < len(values):
+            add_child(realm, parts, values[index], 0)
+    return make_html(realm, parts)
+
+
+def make_html_tag(realm):
+    """The global `html`, with html.raw(text) for what is HTML already."""
+    tag = realm.bind(html_template, FunctionInfo("html", 1))
+    tag.put("raw", realm.bind(lambda realm, this, text=undefined, *_: JSHtml(
+        realm.HtmlPrototype, to_string(text)), FunctionInfo("raw", 1)), HIDDEN_ATTRS)
+    return tag
+
+
+GLOBAL_FUNCTIONS.value("html", make_html_tag)
+
+
 # -- structuredClone ---------------------------------------------------------------------
 
 class Cloner:
@@ -31769,10 +32195,10 @@ def reading_helpers(realm, helpers):
         """obj[key]"""
         kind = type(key)
         if kind is int:
-            if type(obj) is JSArray and 0 <= key < len(obj.items):
-                return obj.items[key]
             if type(obj) is str and 0 <= key < len(obj):
                 return obj[key]
+            if type(obj) is JSArray and 0 <= key < len(obj.items):
+                return obj.items[key]
             if type(obj) is HoleyArray and 0 <= key < len(obj.items) and obj.items[key] is not HOLE:
                 return obj.items[key]
             if type(obj) is JSTypedArray and key >= 0:
@@ -31792,7 +32218,7 @@ def reading_helpers(realm, helpers):
     def get_length(obj):
         if type(obj) is str:
             return len(obj)
-        return get(obj, "length")
+        return len(obj.items) if type(obj) is JSArray else get(obj, "length")
 
     def get_size(obj):
         """obj.size, mostly of a Map or Set"""
@@ -32062,7 +32488,8 @@ def shortcuts_of_collections(realm, helpers):
         """obj.get(key)"""
         if type(obj) is JSMap and not obj.props and obj.attrs is None and realm.map_methods_untouched \
                 and obj.proto is realm.MapPrototype:        # is_plain_map(), without the call
-            position = obj.index.get(collection_key(key) if type(key) in WRAPPED_KEY_TYPES else key)
+            position = obj.index.get(key if type(key) is str or type(key) not in WRAPPED_KEY_TYPES
+                                     else collection_key(key))
             return undefined if position is None else obj.values[position]
         return method(obj, "get", text)(obj, key)
 
@@ -32156,6 +32583,8 @@ def iteration_helpers(realm, helpers):
         return iterate_fast(realm, value, text)
 
     def iterate(value, text=None):
+        if type(value) is JSArray and has_plain_iteration(realm, value):
+            return iter(value.items)
         return iterate_fast(realm, value, text)
 
     def iterate_entries(value, text=None):
@@ -32203,7 +32632,8 @@ def make_runtime(realm):
     """What generated code finds in a realm, by name: values, types and functions, which are its helpers."""
     runtime = dict(RUNTIME, ArrayPrototype=realm.ArrayPrototype,
                    array_iteration_untouched=realm.array_iteration_untouched,
-                   push_untouched=realm.push_untouched, plain_math=None)
+                   push_untouched=realm.push_untouched, plain_math=None,
+                   char_code_at_untouched=realm.char_code_at_untouched)
     runtime.update((name, types.MethodType(function, realm)) for name, function in REALM_RUNTIME.items())
     for make in (reading_helpers, calling_helpers, literal_helpers, constructing_helpers, storing_helpers,
                  function_helpers, shortcuts,
@@ -35059,6 +35489,10 @@ class Realm(RealmBase):
         data = bytes_of(value) if isinstance(value, JSObject) else None
         return None if data is None else bytes(data)
 
+    def html_of(self, value):
+        """The text of a piece of HTML that h() or html made; None for anything else."""
+        return python_text(value.text) if isinstance(value, JSHtml) else None
+
     def put_getter(self, obj, key, function):
         """Defines a property whose value is function(); a script may assign another."""
         key = utf16(key)
@@ -37217,6 +37651,9 @@ class Js2PyRealm:
 
     def bytes_of(self, value):
         return None                     # js2py's typed arrays are switched off
+
+    def html_of(self, value):
+        return None                     # it has no h()
 
     def put_getter(self, obj, key, function):
         getter = self.host_object(lambda this, arguments: self.inward(function()), key, 0)
@@ -44318,8 +44755,12 @@ def response_text(host, text=undefined, options=undefined):
     return response_of(host, "text", text, options, "text/plain; charset=UTF-8")
 
 
-@host_function("ResponseBuilder.html", "html: string, " + _RESPONSE_OPTIONS, "HttpResponse", "An HTML page.")
+@host_function("ResponseBuilder.html", "html: string | Html, " + _RESPONSE_OPTIONS, "HttpResponse",
+               "An HTML page.")
 def response_html(host, text=undefined, options=undefined):
+    page = host.realm.html_of(text)
+    if page is not None:
+        text = utf16(page)
     return response_of(host, "html", text, options, "text/html; charset=UTF-8")
 
 
@@ -45726,6 +46167,27 @@ interface ResponseOptions {
   /** 200 unless given; 302 for a redirect. */
   status?: number;
   headers?: HeaderFields;
+}
+
+/** A piece of HTML: what `h` and JSX make, and the tag `html`. Texts in it were escaped. */
+interface Html {
+  toString(): string;
+}
+/** Makes an element, or calls a component with its attributes: `h("p", { class: "big" }, "Hello")`, what JSX becomes.
+ * With an async component it is a promise. */
+declare function h(kind: string | ((props: any) => any), props?: Record<string, any> | null, ...children: any[]): any;
+/** Elements without one around them: `<>…</>`. */
+declare function Fragment(props: { children?: any }): any;
+/** A tag of templates that escapes what is put in: html`<p>${text}</p>`. With a promise among it, a promise. */
+declare const html: {
+  (strings: TemplateStringsArray, ...values: any[]): Html & PromiseLike<Html>;
+  /** A text that is HTML already, to be put in as it is. */
+  raw(text: string): Html;
+};
+declare namespace JSX {
+  type Element = any;
+  interface ElementChildrenAttribute { children: {} }
+  interface IntrinsicElements { [name: string]: any }
 }
 
 /** A response, a text, data to send as JSON, or nothing (204). */
@@ -48892,6 +49354,9 @@ def response_from(realm, value):
     if realm.is_array(value):
         return Response(200, JSON_TYPE, json_bytes(realm, value))
     if realm.class_of(value) != "Object":
+        page = realm.html_of(value)
+        if page is not None:
+            return Response(200, HTML, utf8(page))
         data = realm.bytes_of(value)
         if data is not None:
             return Response(200, BYTES, data)
@@ -48941,8 +49406,10 @@ def built_response(realm, status, body, base64_body, content_type, headers):
     elif isinstance(body, str):
         data, default = utf8(realm.to_python(body)), TEXT
     else:
-        data, default = realm.bytes_of(body), BYTES
-        if data is None:
+        data, default, page = realm.bytes_of(body), BYTES, realm.html_of(body)
+        if page is not None:
+            data, default = utf8(page), HTML
+        elif data is None:
             refuse_emptied(realm, body, "the response's body is")
             data, default = json_bytes(realm, body), JSON_TYPE
     kind = header_type or default
@@ -49739,6 +50206,10 @@ _TEXTS = frozenset(("application/json", "image/svg+xml", "application/xml", "app
                     "application/xhtml+xml", "model/gltf+json"))
 
 
+#: Of a file of a page in TypeScript or with JSX.
+MAX_TYPED_BYTES = 4 << 20
+
+
 @functools.lru_cache(1024)
 def http_time(seconds):
     """A time as HTTP writes it."""
@@ -49806,6 +50277,8 @@ def file_response(head, path, live=None):
     """The Response for a file: 200, 206, 304 or 416. With a LiveChannel, pages are made live."""
     file = open_ordinary(path)
     facts = os.fstat(file.fileno())
+    if any(language_of(path)):
+        return typed_file_response(head, path, file, facts)
     kind, encoding = content_type_of(path)
     tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
     headers = [("ETag", tag), ("Cache-Control", "no-cache"),
@@ -49820,6 +50293,34 @@ def file_response(head, path, live=None):
             headers = [("ETag", tag), ("Cache-Control", "no-cache"), _LIVE_VARY]
             return ranged_response(head, file, kind, live_size, tag, 0.0, headers)
     return ranged_response(head, file, kind, facts.st_size, tag, facts.st_mtime, headers)
+
+
+def typed_file_response(head, path, file, facts):
+    """The Response for a file in TypeScript or with JSX: its JavaScript, each part on the line of its
+    source."""
+    with file:
+        source = file.read(MAX_TYPED_BYTES + 1)
+    text = browser_javascript(os.path.basename(path), source)
+    tag = f'"{facts.st_mtime_ns:x}-{facts.st_size:x}-js"'
+    return ranged_response(head, io.BytesIO(text), "text/javascript; charset=utf-8", len(text), tag,
+                           facts.st_mtime, [("ETag", tag), ("Cache-Control", "no-cache")])
+
+
+@functools.lru_cache(64)
+def browser_javascript(name, source):
+    """The JavaScript, as bytes, of a page's file in another language (bytes); where it is wrong, JavaScript
+    that throws the error."""
+    try:
+        if len(source) > MAX_TYPED_BYTES:
+            raise JSSyntaxError(f"The file is larger than {MAX_TYPED_BYTES >> 20} MiB", 1, 1)
+        return javascript_of(source.decode("utf-8-sig"), name).encode()
+    except UnicodeDecodeError:
+        message = f"{name} is not UTF-8"
+    except JSSyntaxError as error:
+        place = f"{name}:{error.line}:{error.column}"
+        frame = code_frame(source.decode("utf-8-sig"), error.line, error.column)
+        message = f"{error.message}\n{place}\n{frame}"
+    return f"throw new SyntaxError({json.dumps(message)});\n".encode()
 
 
 def live_file(live, head, file, size):
